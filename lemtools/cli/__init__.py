@@ -1,0 +1,1 @@
+"""The commands: parsing and nothing else. Nothing here loads numpy or torch before a command truly runs."""

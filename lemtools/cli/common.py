@@ -1,0 +1,314 @@
+"""What every command shares: its options, its inputs, how it ends."""
+
+import functools
+import os
+import signal
+import sys
+
+import click
+
+from .. import __version__
+
+
+class Killed(BaseException):
+    """A signal that ends the process once its temporary files are gone."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class Command(click.Command):
+    """A click command that remembers the order in which repeated options were written: `ctx.meta['order']`.
+
+    The order is a list of (parameter name, how often it had been written before).
+    """
+
+    def parse_args(self, ctx, args):
+        _, _, written = self.make_parser(ctx).parse_args(args=list(args))
+        seen: dict[str, int] = {}
+        ctx.meta["order"] = order = []
+        for param in written:
+            order.append((param.name, seen.get(param.name, 0)))
+            seen[param.name] = seen.get(param.name, 0) + 1
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx, formatter):
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(" " * formatter.current_indent + line.strip() + "\n")
+
+
+def command(name: str, examples: str):
+    """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests."""
+
+    def decorate(function):
+        function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
+        function = click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")(function)
+        function = click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on standard error.")(function)
+        function = click.version_option(__version__, "--version", prog_name=name)(function)
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        return click.command(name, cls=Command, epilog=examples, context_settings=settings)(_guarded(name, function))
+
+    return decorate
+
+
+def _guarded(name: str, function):
+    """Run a command's body; its end is a status or a signal, never click's guess (EPIPE and Ctrl-C as exit 1)."""
+
+    @functools.wraps(function)
+    def body(**options):
+        run = Run(name, options.pop("quiet"), options.pop("verbose"))
+        try:
+            status = function(run=run, **options)
+        except BrokenPipeError:
+            raise Killed(signal.SIGPIPE) from None
+        return 2 if run.failed else status or 0
+
+    return body
+
+
+class Run:
+    """One run of a command: where its notes and errors go, and whether an input failed."""
+
+    def __init__(self, name: str, quiet: bool, verbose: bool):
+        self.name, self.quiet, self.verbose, self.failed = name, quiet, verbose, False
+
+    def note(self, text: str) -> None:
+        """A line on standard error, unless --quiet."""
+        if not self.quiet:
+            _say(f"{self.name}: {text}")
+
+    def detail(self, text: str) -> None:
+        """A line on standard error with --verbose."""
+        if self.verbose:
+            _say(f"{self.name}: {text}")
+
+    def error(self, problem) -> None:
+        """One line about a bad input; the command goes on with the others and exits with 2."""
+        self.failed = True
+        _say(f"{self.name}: error: {one_line(problem)}")
+
+    def history(self, **more) -> dict:
+        """This stage's entry in a signal's history."""
+        return {"tool": self.name, "version": __version__, "args": sys.argv[1:], **more}
+
+    def progress(self, signals):
+        """Pass batches on; where standard error is a terminal and it takes over a second, count items there."""
+        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            yield from signals
+            return
+        import time
+
+        begun, count, live = time.monotonic(), 0, None
+        try:
+            for batch in signals:
+                yield batch
+                count += len(batch)
+                if live is None and time.monotonic() - begun > 1:
+                    from rich.console import Console
+
+                    live = Console(stderr=True).status("")
+                    live.start()
+                if live is not None:
+                    live.update(f"{self.name}: {count} items, {count / (time.monotonic() - begun):.3g} a second")
+        finally:
+            if live is not None:
+                live.stop()
+
+
+def one_line(problem) -> str:
+    """An exception as one line a user understands."""
+    if isinstance(problem, OSError) and problem.strerror:
+        return f"{problem.filename}: {problem.strerror}" if problem.filename is not None else problem.strerror
+    if isinstance(problem, MemoryError):
+        return "out of memory; try a smaller --batch"
+    return " ".join(str(problem).split()) or type(problem).__name__
+
+
+def _say(line: str) -> None:
+    try:
+        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def main(cli: click.Command) -> None:
+    """Entry point of a console script: parse, run, and end as DESIGN says (0, 1, 2, or by the signal)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise_killed)
+    status = 2
+    try:
+        status = cli.main(prog_name=cli.name, standalone_mode=False)
+        sys.stdout.flush()
+    except Killed as killed:
+        die(killed.number)
+    except BrokenPipeError:
+        die(signal.SIGPIPE)
+    except click.UsageError as error:
+        _say(f"{cli.name}: error: {one_line(error.format_message())} ({cli.name} --help shows the options)")
+    except Exception as error:  # noqa: BLE001  every other problem is one line too
+        if "--debug" in sys.argv:
+            raise
+        known = isinstance(error, (ValueError, OSError, MemoryError, click.ClickException))
+        if known and type(error).__name__ != "LemError" and not isinstance(error, (OSError, MemoryError)):
+            known = isinstance(error, click.ClickException)
+        tail = "" if known else f" ({type(error).__name__}; a defect of {cli.name}: --debug shows where)"
+        _say(f"{cli.name}: error: {one_line(error)}{tail}")
+    # a closed standard output must not raise again when the interpreter ends
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if status == 0:
+            _say(f"{cli.name}: error: standard output: {one_line(error)}")
+        os._exit(2)
+    sys.exit(status)
+
+
+def _raise_killed(number, frame):
+    raise Killed(number)
+
+
+def die(number: int) -> None:
+    """End by the signal itself, so that the shell sees 128 + number."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
+
+
+def _chain(*options):
+    def decorate(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def inputs(nargs: int = -1):
+    """FILE... and how it is read."""
+    return _chain(
+        click.argument("files", metavar="[FILE]...", nargs=nargs, type=click.Path()),
+        click.option("--files-from", metavar="FILE", help="Read further input names from FILE, one a line; - is stdin."),
+        click.option("--sample", is_flag=True, help="Take the bundled photo as input."),
+        click.option("--sample-name", type=click.Choice(["kodim23", "rooster"]), help="Take this bundled memory as input."),
+        click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign safetensors or npz file."),
+        click.option("--batch", type=click.IntRange(1), envvar="LEM_BATCH", metavar="N",
+                     help="Items a batch.  [default: about 16 MiB]"),
+        click.option("--max-bytes", type=click.IntRange(1), envvar="LEM_MAX_BYTES", metavar="N",
+                     help="Refuse a document or file larger than this.  [default: 16 GiB]"),
+    )
+
+
+shard = click.option("--shard", metavar="K/N", help="Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array.")
+seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, envvar="LEM_SEED", metavar="N",
+                    help="Seed of all random draws.")
+output = _chain(
+    click.option("-o", "--output", metavar="OUT", help="A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout."),
+    click.option("--to", type=click.Choice(["safetensors", "png", "jpg", "wav", "flac", "txt", "npy"]),
+                 help="Output format.  [default: by the name's extension]"),
+    click.option("--skip-existing", is_flag=True, help="Leave out items whose output file is there already."),
+)
+
+
+def reading(run: Run, files, files_from, sample, sample_name, key, batch, max_bytes, *, shard=None, target=None,
+            skip_existing=False, default_sample=False):
+    """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample or the short help."""
+    paths = named_inputs(run, files, files_from, sample, sample_name, default_sample)
+    from .. import media
+
+    wanted = _wanted(paths, shard, target if skip_existing else None)
+    options = {"batch": batch, "key": key, "wanted": wanted} | ({"max_bytes": max_bytes} if max_bytes else {})
+    lone = len(paths) == 1 and not os.path.isdir(paths[0])
+    return paths, media.load(paths, report=None if lone else run.error, **options)
+
+
+def named_inputs(run: Run, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
+    """The input paths of a command."""
+    from ..media import inputs_named
+    from ..media.load import sample as sample_path
+
+    paths = inputs_named(files, files_from)
+    if sample or sample_name:
+        paths.append(sample_path(sample_name or "kodim23"))
+    if not paths:
+        if not sys.stdin.isatty():
+            return ["-"]
+        if not default_sample:
+            context = click.get_current_context()
+            click.echo(context.get_usage() + f"\nTry '{run.name} --help', or --sample for a bundled memory.", err=True)
+            context.exit(2)
+        run.note("no input; taking the bundled photo (kodim23)")
+        paths = [sample_path("kodim23")]
+    return paths
+
+
+def _wanted(paths, shard: str | None, existing):
+    """The test load() applies to each item: in this shard, and not written yet."""
+    k, n = _shard(shard, paths)
+    if n == 1 and existing is None:
+        return None
+
+    def wanted(index: int, name: str | None) -> bool:
+        if index % n != k:
+            return False
+        if existing is None or not (existing.folder or existing.pattern):
+            return True
+        import glob
+
+        stem = os.path.splitext(existing.item_path(index, name, ""))[0]
+        path = existing.item_path(index, name, "")
+        return not (os.path.exists(path) or (existing.form is None and glob.glob(glob.escape(stem) + ".*")))
+
+    return wanted
+
+
+def _shard(text: str | None, paths) -> tuple[int, int]:
+    if text is None:
+        return 0, 1
+    if "-" in paths:
+        raise click.UsageError("--shard needs files: standard input is not shared between shards")
+    if text == "auto":
+        variables = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
+        if not all(v in os.environ for v in variables):
+            raise click.UsageError(f"--shard auto needs {' and '.join(variables)}, which SLURM sets in an array job")
+        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
+        text = f"{int(os.environ[variables[0]]) - first}/{os.environ[variables[1]]}"
+    try:
+        k, n = (int(part) for part in text.split("/"))
+        if 0 <= k < n:
+            return k, n
+    except ValueError:
+        pass
+    raise click.UsageError(f"--shard {text}: K/N with 0 <= K < N, or auto")
+
+
+def skip_whole(run: Run, target, skip_existing: bool) -> bool:
+    """True where the one output file is there already and --skip-existing asks to leave it."""
+    if skip_existing and not (target.stdout or target.folder or target.pattern) and os.path.exists(target.out):
+        run.note(f"{target.out} is there already; skipped")
+        return True
+    return False
+
+
+class Amount(click.ParamType):
+    """A number, or A-B for a draw per item."""
+
+    def __init__(self, name: str, whole: bool = False):
+        self.name, self.whole = name, whole
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        import re
+
+        match = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower())
+        kind = int if self.whole else float
+        try:
+            low, high = kind(match[1]), kind(match[2] or match[1])
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item", param, ctx)
+        if low > high:
+            self.fail(f"{value!r}: the lower end comes first", param, ctx)
+        return low if match[2] is None else (low, high)

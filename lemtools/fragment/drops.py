@@ -1,0 +1,141 @@
+"""Fewer dimensions, less resolution, a smaller window, and noise."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from ..signal import LemError, Signal
+from .draws import draw
+from .masks import length
+
+
+def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
+    """Keep the first `keep` dimensions of an embedding, as of one whose dimensions are nested or ordered (PCA)."""
+    if signal.kind != "embedding":
+        raise LemError(f"--keep-dims is for embeddings, not {signal.kind}; use --crop or --downsample")
+    keep, have = spec["keep"], signal.data.shape[-1]
+    if not 1 <= keep <= have:
+        raise LemError(f"--keep-dims {keep}: the embedding has {have} dimensions")
+    return _window(signal, (slice(None, keep),), 1), {"keep": keep}
+
+
+def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
+    """The signal inside a window along its last `axes` axes."""
+
+    def cut(array, size):
+        if array is None:
+            return None
+        picks = [s if array.shape[-axes + i] == size[i] else slice(None) for i, s in enumerate(slices)]
+        return array[(..., *picks)]
+
+    size = signal.data.shape[-axes:]
+    return replace(signal, **{k: cut(getattr(signal, k), size) for k in ("data", "mask", "codes")})
+
+
+def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
+    """Keep one window: 'WxH' or 'N' (a square) of an image, 'N', '20ms' or '1.5s' of a sound, 'N' of tokens or dimensions.
+
+    '+X+Y' ('+X') places its corner; without, every item draws its place. The place is known to who recalls: `place`.
+    """
+    extent = [signal.data.shape[a] for a in signal.spatial_axes]
+    size, place = _geometry(spec["crop"], signal, extent)
+    if place is None:
+        corners = np.array([[g.integers(0, n - s + 1) for n, s in zip(extent, size)] for g in draws], np.int32)
+        corners = corners.reshape(len(signal), len(extent))
+    else:
+        corners = np.broadcast_to(np.array(place, np.int32), (len(signal), len(extent))).copy()
+    items = []
+    for i, corner in enumerate(corners):
+        window = tuple(slice(int(c), int(c) + s) for c, s in zip(corner, size))
+        items.append(_window(signal.take([i]), window, len(extent)))
+
+    def join(name):
+        return None if getattr(signal, name) is None else np.concatenate([getattr(s, name) for s in items])
+
+    return replace(signal, **{k: join(k) for k in ("data", "mask", "codes")}), {"place": corners}
+
+
+def _geometry(text: str, signal: Signal, extent) -> tuple[list[int], list[int] | None]:
+    match = re.fullmatch(r"([\d.]+m?s?)(?:x(\d+))?((?:\+\d+)*)", text)
+    if not match:
+        raise LemError(f"--crop {text!r}: not a window; as in 64x48, 64x48+10+20 or, for sound, 1.5s")
+    first, second, at = match.groups()
+    size = [length(first, signal.rate, f"--crop {text}")]
+    place = [int(p) for p in at.split("+")[1:]]
+    if second is not None or len(extent) == 2:
+        size.append(length(second, None, f"--crop {text}") if second is not None else size[0])
+        size, place = size[::-1], place[::-1]  # width x height is written, rows come first in memory
+    if len(size) != len(extent) or len(place) not in (0, len(extent)):
+        raise LemError(f"--crop {text}: {signal.kind} extends in {len(extent)} direction{'s' * (len(extent) > 1)}")
+    if any(s > n for s, n in zip([a + b for a, b in zip(size, place or [0] * len(size))], extent)):
+        raise LemError(f"--crop {text}: larger than the {signal.kind}, {'x'.join(map(str, extent[::-1]))}")
+    return size, place or None
+
+
+def downsample(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
+    """Divide the resolution by `factor` (2 or more).
+
+    Images: the mean over factor x factor cells, those at the border over what there is. Sound: the spectrum above the
+    new Nyquist frequency is cut (FFT over the clip), and the rate divided. Lost pixels do not enter a mean.
+    """
+    factor, kind = spec["factor"], signal.kind
+    if kind not in ("image", "audio"):
+        raise LemError(f"--downsample is for images and sound, not {kind}")
+    longest = max(signal.data.shape[a] for a in signal.spatial_axes)
+    if not 2 <= factor <= longest:
+        raise LemError(f"--downsample {factor}: the factor is 2 to {longest} here")
+    if kind == "audio":
+        if signal.mask is not None:
+            raise LemError("--downsample of a sound with lost samples is not defined; put it before --mask")
+        t = signal.data.shape[-1]
+        n = -(-t // factor)
+        spectrum = np.fft.rfft(signal.data.astype(np.float64), axis=-1)[..., : n // 2 + 1] * (n / t)
+        data = np.fft.irfft(spectrum, n, axis=-1).astype(np.float32)
+        return replace(signal, data=data, codes=None, rate=signal.rate * n / t), {"factor": factor, "rate": signal.rate}
+    weight = np.broadcast_to(np.float64(1) if signal.mask is None else signal.mask, signal.data.shape)
+    total, count = _cells(signal.data * weight, factor), _cells(weight.astype(np.float64), factor)
+    mask = None if signal.mask is None else count[:, :1] > 0
+    data = total / np.maximum(count, 1)
+    data = np.rint(data).astype(np.uint8) if signal.data.dtype == np.uint8 else data.astype(np.float32)
+    return replace(signal, data=data, codes=None, mask=mask), {"factor": factor}
+
+
+def _cells(x: np.ndarray, factor: int) -> np.ndarray:
+    """Sums over cells of the last two axes."""
+    for axis in (-2, -1):
+        x = np.add.reduceat(x, range(0, x.shape[axis], factor), axis=axis)
+    return x
+
+
+def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
+    """Add Gaussian noise of standard deviation `sigma` (a number or a pair) to what is observed.
+
+    Units: full scale of images (1 = 255) and sound, the item's own rms for embeddings and spectra. Values may leave the
+    range unless `clamp` is set. Quantised values become real numbers again.
+    """
+    if signal.kind == "tokens":
+        raise LemError("--noise does not suit tokens: an index has no nearby values; use --mask")
+    sigma = draw(spec["sigma"], draws)
+    if np.min(sigma, initial=0) < 0:
+        raise LemError(f"--noise {sigma}: a standard deviation is not negative")
+    x = signal.data.astype(np.float32)
+    if signal.data.dtype == np.uint8:
+        x /= 255
+    unit = np.ones(len(x), np.float32)
+    if signal.kind in ("embedding", "spectrum"):
+        observed = signal.observed().reshape(len(x), -1)
+        power = (x.reshape(len(x), -1).astype(np.float64) ** 2).sum(axis=1)
+        unit = np.sqrt(power / np.maximum(observed.sum(axis=1), 1)).astype(np.float32)
+    each = np.broadcast_to(np.asarray(sigma, np.float32), (len(x),)) * unit
+    for i, g in enumerate(draws):
+        x[i] += each[i] * g.standard_normal(x[i].shape, dtype=np.float32)
+    if spec.get("clamp"):
+        if signal.kind not in ("image", "audio"):
+            raise LemError(f"--clamp is for images and sound: {signal.kind} values have no range")
+        np.clip(x, 0 if signal.kind == "image" else -1, 1, out=x)
+    if signal.mask is not None:
+        x *= signal.mask
+    std = {"std": each} if signal.kind in ("embedding", "spectrum") else {}
+    done = {"sigma": sigma, "clamp": bool(spec.get("clamp")), **std}
+    return replace(signal, data=x, codes=None), done

@@ -1,0 +1,133 @@
+"""Lost pixels, patches, rows, spans and dimensions: `mask`.
+
+A shape is one function `(extent, fraction, generator, size) -> observed, bool [*extent]` and one line in `SHAPES`.
+`extent` is the item's size along its spatial axes: (H, W) of an image, (F, T) of a spectrum, (T,) of sound,
+(L,) of tokens, (D,) or (L, D) of embeddings. Channels are lost together. The number lost is exact, not on average.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ..signal import LemError, Signal
+from .draws import draw
+
+
+def pixel(extent, fraction, rng, size):
+    """Single elements, round(fraction * count) of them, at random."""
+    return _choose(math.prod(extent), fraction, rng).reshape(extent)
+
+
+def patch(extent, fraction, rng, size):
+    """Cells of a grid of `size` along every axis, at random; the last cells may be smaller."""
+    cells = _choose_grid([-(-n // size) for n in extent], fraction, rng)
+    for axis, n in enumerate(extent):
+        cells = np.repeat(cells, size, axis=axis).take(range(n), axis=axis)
+    return cells
+
+
+def block(extent, fraction, rng, size):
+    """One box with the item's proportions that holds `fraction` of it, at a random place."""
+    sides = [min(round(n * fraction ** (1 / len(extent))), n) for n in extent]
+    corner = [int(rng.integers(0, n - side + 1)) for n, side in zip(extent, sides)]
+    observed = np.ones(extent, bool)
+    observed[tuple(slice(c, c + s) for c, s in zip(corner, sides))] = False
+    return observed
+
+
+def rows(extent, fraction, rng, size):
+    """Whole rows (the first spatial axis), at random."""
+    kept = _choose(extent[0], fraction, rng)
+    return np.broadcast_to(kept.reshape(-1, *[1] * (len(extent) - 1)), extent)
+
+
+def half(extent, fraction, rng, size):
+    """The last ceil(fraction * n) rows of an image, samples of a sound, dimensions or positions: the lower part."""
+    observed = np.ones(extent, bool)
+    observed[extent[0] - math.ceil(round(fraction * extent[0], 9)) :] = False
+    return observed
+
+
+def span(extent, fraction, rng, size):
+    """Runs of `size` along time (the last axis), apart from each other; without a size, one run."""
+    n = extent[-1]
+    lost = round(fraction * n)
+    length = min(size or lost, n)
+    count = round(lost / length) if length else 0
+    # free samples left over are dealt out between the runs, one at least between neighbours
+    free = n - count * length
+    if count and free < count - 1:
+        count = (n + 1) // (length + 1)
+        free = n - count * length
+    kept = np.ones(n, bool)
+    slots = np.sort(rng.integers(0, free - max(count - 1, 0) + 1, count)) + np.arange(count)
+    for i, slot in enumerate(slots):
+        kept[slot + i * length : slot + (i + 1) * length] = False
+    return np.broadcast_to(kept, extent)
+
+
+def dims(extent, fraction, rng, size):
+    """Dimensions of an embedding (the last axis), at random, the same at every position."""
+    return np.broadcast_to(_choose(extent[-1], fraction, rng), extent)
+
+
+SHAPES = {"pixel": pixel, "patch": patch, "block": block, "rows": rows, "half": half, "span": span, "dims": dims}
+# shapes that do not suit every kind, and those that must or may be given a size
+SUITS = {"span": ("audio", "spectrum", "tokens", "embedding"), "dims": ("embedding",)}
+SIZED = {"patch": True, "span": False}
+
+
+def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
+    """Lose the fraction `mask` (0-1, or a pair) of an item in `shape`: a key of SHAPES, 'patch:SIZE' or 'span:SIZE'.
+
+    SIZE counts elements; in sound also '20ms' or '.5s'. What an earlier mask lost stays lost.
+    """
+    fraction = draw(spec["mask"], draws)
+    if not 0 <= np.min(fraction, initial=1) <= np.max(fraction, initial=0) <= 1:
+        raise LemError(f"--mask is the fraction lost, 0 to 1, not {fraction}")
+    text = spec.get("shape") or "pixel"
+    name, _, size_text = text.partition(":")
+    if name not in SHAPES:
+        raise LemError(f"no mask shape {name!r}; there are {', '.join(SHAPES)}")
+    if signal.kind not in SUITS.get(name, (signal.kind,)):
+        raise LemError(f"--mask-shape {name} is for {' and '.join(SUITS[name])}, not {signal.kind}")
+    size = length(size_text, signal.rate, f"--mask-shape {text}") if size_text else None
+    if size and name not in SIZED or not size and SIZED.get(name):
+        raise LemError(f"--mask-shape {text}: {'patch needs a size, as in patch:8' if name == 'patch' else 'takes no size'}")
+    extent = tuple(signal.data.shape[a] for a in signal.spatial_axes)
+    each = np.broadcast_to(fraction, (len(signal),))
+    lead = [1] * (signal.data.ndim - 1 - len(extent))
+    observed = np.empty((len(signal), *lead, *extent), bool)
+    for i, rng in enumerate(draws):
+        observed[i] = SHAPES[name](extent, float(each[i]), rng, size)
+    if signal.mask is not None:
+        observed = observed & signal.mask
+    data = signal.data * observed
+    codes = None if signal.codes is None else signal.codes * observed
+    return replace(signal, data=data, codes=codes, mask=observed), {"mask": fraction, "mask_shape": text}
+
+
+def length(text: str, rate: float | None, where: str) -> int:
+    """A number of elements: '512', or, for sound, '20ms' or '1.5s'."""
+    try:
+        if text.endswith("s"):
+            if rate is None:
+                raise LemError(f"{where}: seconds are for sound")
+            return max(round(float(text.removesuffix("ms")) * rate / 1000 if text.endswith("ms") else
+                             float(text.removesuffix("s")) * rate), 1)
+        if int(text) > 0:
+            return int(text)
+    except (ValueError, OverflowError):
+        pass
+    raise LemError(f"{where}: {text!r} is not a length, as in 16{' or 20ms' if rate else ''}")
+
+
+def _choose(n: int, fraction: float, rng) -> np.ndarray:
+    observed = np.ones(n, bool)
+    observed[rng.permutation(n)[: round(fraction * n)]] = False
+    return observed
+
+
+def _choose_grid(cells, fraction, rng) -> np.ndarray:
+    return _choose(math.prod(cells), fraction, rng).reshape(cells)

@@ -1,0 +1,6 @@
+"""Files and pipes of images, sounds, arrays and text, to and from signals. The kind is told by magic bytes, not by name."""
+
+from .load import inputs_named, load
+from .save import Target, save
+
+__all__ = ["Target", "inputs_named", "load", "save"]

@@ -1,0 +1,217 @@
+"""From paths to batches: finding files, telling their kind, numbering items, sharding, batching."""
+
+import contextlib
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import stream
+from ..signal import LemError, Signal
+from . import arrays, images, sounds
+
+BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
+SAMPLES = {"kodim23": "kodim23-384x256.png", "rooster": "rooster.flac"}
+
+# (magic, where it stands, format, reader family); the first that fits
+_MAGIC = [
+    (b"\x89PNG\r\n\x1a\n", 0, "PNG", "image"), (b"\xff\xd8\xff", 0, "JPEG", "image"), (b"WEBP", 8, "WEBP", "image"),
+    (b"P5", 0, "PPM", "image"), (b"P6", 0, "PPM", "image"), (b"II*\0", 0, "TIFF", "image"),
+    (b"MM\0*", 0, "TIFF", "image"), (b"WAVE", 8, "WAV", "sound"), (b"fLaC", 0, "FLAC", "sound"),
+    (b"OggS", 0, "OGG", "sound"), (b"\x93NUMPY", 0, "NPY", "npy"), (b"PK\x03\x04", 0, "NPZ", "npz"),
+    (b"\x1f\x8b", 0, "GZIP", "gzip"),
+]
+
+
+def sniff(head: bytes) -> tuple[str, str]:
+    """(format, family) of an input by its first 16 bytes. Family 'text' is what nothing else fits and UTF-8 allows."""
+    for magic, at, form, family in _MAGIC:
+        if head[at : at + len(magic)] == magic:
+            return form, family
+    if stream.looks_like_safetensors(head):
+        return "safetensors", "stream"
+    if len(head) >= 4 and head[:2] == b"\0\0" and head[2] in arrays._IDX_TYPES and 1 <= head[3] <= 4:
+        return "IDX", "idx"
+    return "TXT", "text"
+
+
+def expand(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
+
+    In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt by the images).
+    """
+    for path in paths:
+        if path != "-" and not os.path.exists(path) and glob.has_magic(path):
+            found = sorted(glob.glob(path))
+            if not found:
+                raise LemError(f"{path}: nothing matches")
+            yield from expand(found)
+        elif path != "-" and os.path.isdir(path):
+            files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+            texts = {p for p in files if _is_text(p)}
+            files = [p for p in files if p not in texts] or files
+            if not files:
+                raise LemError(f"{path}: a folder without files")
+            for file in files:
+                yield str(file), file.relative_to(path).as_posix()
+        else:
+            yield path, os.path.basename(path)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return sniff(file.read(16))[1] == "text"
+    except OSError:
+        return False
+
+
+def inputs_named(paths: Iterable[str], files_from: str | None = None) -> list[str]:
+    """The inputs of a command: its arguments, then the lines of `files_from` ('-' is stdin)."""
+    named = list(paths)
+    if files_from:
+        with contextlib.nullcontext(sys.stdin) if files_from == "-" else open(files_from, encoding="utf-8") as file:
+            named += [line.rstrip("\n") for line in file if line.strip()]
+    return named
+
+
+def sample(name: str) -> str:
+    """Path of a memory that comes with the package: a key of SAMPLES."""
+    return str(Path(__file__).parent.parent / "data" / SAMPLES[name])
+
+
+def load(
+    paths: Iterable[str],
+    *,
+    batch: int | None = None,
+    key: str | None = None,
+    max_bytes: int = stream.MAX_BYTES,
+    wanted: Callable[[int, str | None], bool] | None = None,
+    report: Callable[[LemError | OSError], None] | None = None,
+) -> Iterator[Signal]:
+    """Yield the memories or fragments in files, folders, patterns and '-' (stdin) as batches of one shape and kind.
+
+    batch: items a batch; None: about 16 MiB. key: which tensor or array of a foreign file. wanted(index, name): False
+    leaves an item out (shards, existing outputs). report: called with the error of a bad input, then the next one is
+    read; without it the error is raised. Values that are NaN or infinite are an error. A single stream keeps the
+    numbering of its items; otherwise items are numbered in the order read.
+    """
+    files = list(expand(paths))
+    size_of = (lambda item_bytes: batch) if batch else (lambda item_bytes: max(1, min(1024, BATCH_BYTES // max(item_bytes, 1))))
+    yield from _batches(_items(files, key, max_bytes, size_of, wanted or (lambda i, n: True), report), size_of)
+
+
+def _items(files, key, max_bytes, size_of, wanted, report) -> Iterator[Signal]:
+    count = 0
+    for place, (path, name) in enumerate(files):
+        try:
+            for signal in _open(path, name, key, max_bytes, size_of):
+                if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
+                    signal.index = count + np.arange(len(signal), dtype=np.int64)
+                count += len(signal)
+                _check_finite(signal, path)
+                keep = [wanted(int(i), signal.names and signal.names[k]) for k, i in enumerate(signal.index)]
+                last = bool(signal.last) and place == len(files) - 1
+                if not all(keep):
+                    signal = signal.take(np.flatnonzero(keep))
+                signal.last = last or None
+                if len(signal):
+                    yield signal
+        except (LemError, OSError) as error:
+            if report is None:
+                raise
+            report(error)
+
+
+def _open(path: str, name: str, key, max_bytes, size_of) -> Iterator[Signal]:
+    shown = "standard input" if path == "-" else path
+    with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
+        source = stream.Source(file, shown, max_bytes)
+        if not source.peek(1):
+            raise LemError(f"{shown}: empty")
+        yield from _read(source, None if path == "-" else [name], key, size_of)
+
+
+def _read(source: stream.Source, names: list[str] | None, key, size_of) -> Iterator[Signal]:
+    form, family = sniff(source.peek(16))
+    if family == "gzip":
+        source = arrays.unzip(source)
+        form, family = sniff(source.peek(16))
+    if family == "stream":
+        yield from stream.read(source, key)
+    elif family == "image" and form == "PNG":
+        more = True
+        while more:
+            signal = images.read(source, form)
+            more = sniff(source.peek(16))[0] == "PNG"
+            yield replace(signal, names=names, last=not more)
+    elif family in ("npy", "idx"):
+        yield from {"npy": arrays.read_npy, "idx": arrays.read_idx}[family](source, size_of)
+    elif family == "npz":
+        yield from arrays.read_npz(source, key, size_of)
+    else:
+        signal = {"image": images.read, "sound": sounds.read, "text": _text}[family](source, form)
+        yield replace(signal, names=names, last=True)
+
+
+def _text(source: stream.Source, form: str) -> Signal:
+    raw = source.rest()
+    try:
+        if b"\0" in raw[:4096].tobytes():
+            raise ValueError
+        raw.tobytes().decode("utf-8")
+    except ValueError as error:
+        known = ", ".join(dict.fromkeys(m[2] for m in _MAGIC if m[2] != "GZIP"))
+        raise LemError(f"{source.name}: not a known format ({known}, IDX, safetensors, UTF-8 text)") from error
+    return Signal("tokens", raw[None])
+
+
+def _check_finite(signal: Signal, path: str) -> None:
+    data = signal.data
+    if data.dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not np.isfinite(data.sum(dtype=None)) and not np.isfinite(data).all():  # the sum is the quick look
+                bad = int(signal.index[np.flatnonzero(~np.isfinite(data.reshape(len(data), -1)).all(axis=1))[0]])
+                raise LemError(f"{path}: NaN or infinite values (item {bad}); mend or drop that item")
+
+
+def _alike(a: Signal, b: Signal) -> bool:
+    """Whole memories of one shape, which may share a batch."""
+    fields = ("kind", "rate")
+    plain = all(s.mask is None and not s.ops and not s.history and s.cost is None for s in (a, b))
+    same = all(getattr(a, f) == getattr(b, f) for f in fields) and a.data.dtype == b.data.dtype
+    optional = (a.names is None) == (b.names is None) and (a.label is None) == (b.label is None)
+    return plain and same and optional and a.data.shape[1:] == b.data.shape[1:]
+
+
+def _batches(items: Iterator[Signal], size_of) -> Iterator[Signal]:
+    """Put single whole memories of one shape together; everything else goes through as it is."""
+    waiting: list[Signal] = []
+    for signal in items:
+        if waiting and not _alike(waiting[0], signal):
+            yield _join(waiting)
+            waiting = []
+        waiting.append(signal)
+        room = size_of(signal.data.nbytes // max(len(signal), 1))
+        if sum(map(len, waiting)) >= room or signal.last or signal.history:
+            yield _join(waiting)
+            waiting = []
+    if waiting:
+        yield _join(waiting)
+
+
+def _join(signals: list[Signal]) -> Signal:
+    if len(signals) == 1:
+        return signals[0]
+    whole = {k: np.concatenate([getattr(s, k) for s in signals]) for k in ("data", "index")}
+    label = None if signals[0].label is None else np.concatenate([s.label for s in signals])
+    names = None if signals[0].names is None else [n for s in signals for n in s.names]
+    return replace(signals[0], **whole, label=label, names=names, last=signals[-1].last)

@@ -1,0 +1,215 @@
+"""From batches to files: one name, a folder or a pattern; every file appears whole or not at all."""
+
+import contextlib
+import io
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .. import stream
+from ..signal import LemError, Signal
+from . import images, sounds
+
+# format: (kinds it holds, item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
+_ITEM = {
+    "png": (("image",), lambda x, rate: images.encode(x, "PNG")),
+    "jpg": (("image",), lambda x, rate: images.encode(x, "JPEG")),
+    "wav": (("audio",), sounds.wav),
+    "flac": (("audio",), sounds.flac),
+    "txt": (("tokens",), lambda x, rate: _utf8(x)),
+}
+FORMATS = ("safetensors", *_ITEM, "npy")
+_ALIAS = {"jpeg": "jpg", "wave": "wav", "text": "txt"}
+_OWN = {"image": "png", "audio": "wav", "tokens": "txt"}  # the medium of a single recalled item
+
+
+def _utf8(tokens: np.ndarray) -> bytes:
+    if tokens.min(initial=0) < 0 or tokens.max(initial=0) > 255:
+        raise LemError("tokens beyond 255 are no bytes of text; write safetensors or npy")
+    return tokens.astype(np.uint8).tobytes()
+
+
+class Target:
+    """Where a command's output goes, checked before any work is done.
+
+    out: None or '-' (stdout), a file, 'DIR/' or an existing folder, or a pattern with %d ('out-%05d.png').
+    to: a format, else told by the extension, else `own`: True puts single items into their own medium (a recalled image
+    becomes a PNG), False everything into safetensors.
+    Raises LemError for an unknown format, a folder that is missing, or a terminal.
+    """
+
+    def __init__(self, out: str | None = None, to: str | None = None, own: bool = False):
+        self.out, self.own = out, own
+        self.stdout = out in (None, "-")
+        self.folder = not self.stdout and (out.endswith("/") or os.path.isdir(out))
+        self.pattern = not self.stdout and not self.folder and bool(re.search(r"%0?\d*d", out))
+        extension = "" if self.stdout or self.folder else Path(out).suffix[1:].lower()
+        self.form = to or _ALIAS.get(extension, extension) or None
+        if self.form and self.form not in FORMATS:
+            raise LemError(f"{out}: no format {self.form!r}; there are {', '.join(FORMATS)} (say which with --to)")
+        if self.stdout:
+            if out is None and sys.stdout.isatty():
+                raise LemError("binary output would go to the terminal; pipe it on, name a file with -o, or force it with -o -")
+        elif not self.folder:
+            parent = os.path.dirname(out) or "."
+            if not os.path.isdir(parent):
+                raise LemError(f"{out}: no folder {parent}")
+
+    def refuse(self, inputs: Iterable[str]) -> None:
+        """Raise LemError where one of the inputs would be overwritten by the output."""
+        if self.folder or self.pattern:
+            return
+        mine = _status(1 if self.stdout else self.out)
+        if mine is None or not stat.S_ISREG(mine.st_mode):
+            return
+        for path in inputs:
+            other = _status(0 if path == "-" else path)
+            if other is not None and os.path.samestat(mine, other):
+                raise LemError(f"{path}: is input and output at once; write to another file")
+
+    def item_path(self, index: int, name: str | None, kind: str) -> str:
+        """File of one item in a folder or pattern."""
+        if self.pattern:
+            return self.out % index
+        form = self.form or (_OWN.get(kind, "safetensors") if self.own else "safetensors")
+        stem = os.path.splitext(name)[0] if name else f"{index:05d}"
+        if name and (name.startswith("/") or ".." in Path(name).parts):
+            raise LemError(f"the item's name {name!r} leads out of the folder {self.out}")
+        return os.path.join(self.out, f"{stem}.{form}")
+
+
+def _status(path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[io.RawIOBase]:
+    """An unbuffered binary file that gets its name only when it is complete.
+
+    Pipes and devices are opened as they stand; of a symlink, the file behind it is replaced, not the link.
+    """
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb", buffering=0) as file:
+            yield file
+        return
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with open(descriptor, "wb", buffering=0) as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def save(signals: Iterable[Signal], target: Target) -> int:
+    """Write every batch to `target`; returns the number of items. Nothing at all is written for no batch."""
+    signals = iter(signals)
+    first = next(signals, None)
+    if first is None:
+        return 0
+    signals = stream._chain(first, signals)
+    if target.folder or target.pattern:
+        return _save_items(signals, target)
+    if target.stdout:
+        with open(1, "wb", buffering=0, closefd=False) as file:
+            return _save_stdout(signals, target, file)
+    form = target.form or "safetensors"
+    with whole_file(target.out) as file:
+        seen = _Counter(signals)
+        if form == "safetensors":
+            special = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            folder = None if special else os.path.dirname(os.path.realpath(target.out))
+            stream.write_one(seen, file, folder)
+        else:
+            stream.write_all(file, [_single(seen, form, target.out)])
+        return seen.count
+
+
+class _Counter:
+    def __init__(self, signals):
+        self.signals, self.count = signals, 0
+
+    def __iter__(self):
+        for signal in self.signals:
+            self.count += len(signal)
+            yield signal
+
+
+def _save_items(signals: Iterable[Signal], target: Target) -> int:
+    count = 0
+    for signal in signals:
+        for i in range(len(signal)):
+            path = target.item_path(int(signal.index[i]), signal.names and signal.names[i], signal.kind)
+            form = target.form or path.rsplit(".", 1)[1]
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            item = signal.take([i])
+            item.last = True
+            body = stream.document(item) if form == "safetensors" else [_encode(item, form, path)]
+            with whole_file(path) as file:
+                stream.write_all(file, body)
+            count += 1
+    return count
+
+
+def _save_stdout(signals: Iterable[Signal], target: Target, file) -> int:
+    signals = iter(signals)
+    first = next(signals)
+    form, rest = target.form, signals
+    if form is None and target.own and len(first) == 1 and first.kind in _OWN:
+        # one item speaks its own medium; whether it is the only one is known by its mark, else by waiting for the next
+        second = None if first.last else next(signals, None)
+        if second is None:
+            form = _OWN[first.kind]
+            first.last = True
+        else:
+            rest = stream._chain(second, signals)
+    seen = _Counter(stream._chain(first, rest))
+    if form in (None, "safetensors"):
+        stream.write(seen, file)
+    else:
+        stream.write_all(file, [_single(seen, form, "standard output")])
+    return seen.count
+
+
+def _single(signals: Iterable[Signal], form: str, where: str) -> bytes:
+    """One file's bytes: every item of a npy, or the only item of any other format."""
+    batches = []
+    for signal in signals:
+        batches.append(signal)
+        if form != "npy" and sum(map(len, batches)) > 1:
+            raise LemError(f"{where}: more than one item does not fit a {form}; write to a folder (-o DIR/) or safetensors")
+    if form == "npy":
+        if len({b.data.shape[1:] for b in batches}) > 1:
+            raise LemError(f"{where}: items of different shapes do not fit one npy; write to a folder (-o DIR/)")
+        out = io.BytesIO()
+        np.save(out, np.concatenate([b.data for b in batches]), allow_pickle=False)
+        return out.getvalue()
+    return _encode(batches[0], form, where)
+
+
+def _encode(item: Signal, form: str, where: str) -> bytes:
+    if form == "npy":
+        out = io.BytesIO()
+        np.save(out, item.data[0], allow_pickle=False)
+        return out.getvalue()
+    kinds, encode = _ITEM[form]
+    if item.kind not in kinds:
+        raise LemError(f"{where}: {item.kind} does not fit a {form}; write safetensors or npy")
+    try:
+        return encode(item.data[0], item.rate)
+    except LemError as error:
+        raise LemError(f"{where}: {error}") from error

@@ -1,0 +1,338 @@
+"""The one thing that travels between the tools: a batch of memories or of fragments, and its form as named tensors."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from . import codes as _codes
+
+KINDS = {
+    # kind: (dimensions of `data`, spatial axes as negative numbers: where masks, crops and spans act)
+    "image": ((4,), (-2, -1)),
+    "audio": ((3,), (-1,)),
+    "spectrum": ((4,), (-2, -1)),
+    "embedding": ((2, 3), None),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
+    "tokens": ((2,), (-1,)),
+}
+
+# Tensor names of the wire; everything that grows with the number of items is one of these or `ops.<i>.<key>`.
+DTYPES = {
+    "BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
+    "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}
+
+
+class LemError(ValueError):
+    """What a user can mend: the message is one line that says what is wrong, where, and the way out."""
+
+
+@dataclass
+class Signal:
+    """One batch of N items of one shape.
+
+    kind   'image', 'audio', 'spectrum', 'embedding' or 'tokens'.
+    data   image [N, C, H, W] uint8, or float32 with 1 as full scale; audio [N, C, T] float32, full scale 1;
+           spectrum [N, C, F, T] float32; embedding [N, D] or [N, L, D] float; tokens [N, L] integer.
+           In a fragment: the decoded value (middle of the bin or centroid), 0 where it is lost.
+    mask   None, or bool [N, ...] that broadcasts to `data`: True observed, False lost.
+    codes  None, or integers shaped like `data`: its quantised form, described by the last `bits` operation.
+    ops    what was taken away, in order: dicts with `op` and all its parameters; empty for a whole memory. A value that
+           is an array [N, ...] belongs to the items one by one.
+    index  int64 [N]: place of each item in its whole stream; the random generators depend on it.
+    cost   None, or float64 [N]: bits per element of the whole memory that the fragment this was recalled from took.
+    last   True: the stream ends here; None: not known.
+    """
+
+    kind: str
+    data: np.ndarray
+    mask: np.ndarray | None = None
+    codes: np.ndarray | None = None
+    label: np.ndarray | None = None
+    names: list[str] | None = None
+    ops: list[dict] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)
+    rate: float | None = None
+    index: np.ndarray | None = None
+    cost: np.ndarray | None = None
+    last: bool | None = None
+
+    def __post_init__(self):
+        dims, _ = KINDS.get(self.kind) or _fail(f"unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
+        if self.data.ndim not in dims:
+            raise LemError(f"{self.kind} data has {' or '.join(map(str, dims))} dimensions, not {self.data.ndim}")
+        if 0 in self.data.shape[1:]:
+            raise LemError(f"{self.kind} items of shape {list(self.data.shape[1:])} hold nothing")
+        if self.index is None:
+            self.index = np.arange(len(self.data), dtype=np.int64)
+        if self.mask is not None:
+            fits = self.mask.ndim == self.data.ndim and all(
+                m == d or (i > 0 and m == 1) for i, (m, d) in enumerate(zip(self.mask.shape, self.data.shape))
+            )
+            if not fits:
+                raise LemError(f"mask {list(self.mask.shape)} does not fit data {list(self.data.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """Negative axes of `data` along which an item extends in space, time or dimension."""
+        return KINDS[self.kind][1] or tuple(range(1 - self.data.ndim, 0))
+
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """Shape of one item before anything was taken away."""
+        return next((tuple(op["shape"]) for op in self.ops if "shape" in op), self.data.shape[1:])
+
+    @property
+    def whole_dtype(self) -> np.dtype:
+        """Type of the values before anything was taken away."""
+        return np.dtype(next((op["dtype"] for op in self.ops if "dtype" in op), self.data.dtype))
+
+    @property
+    def code_op(self) -> dict | None:
+        """The operation that `codes` belong to."""
+        if self.codes is None:
+            return None
+        return next(op for op in reversed(self.ops) if op["op"] == "bits")
+
+    def observed(self) -> np.ndarray:
+        """The mask at full shape, bool like `data`."""
+        mask = np.True_ if self.mask is None else self.mask
+        return np.broadcast_to(mask, self.data.shape)
+
+    def take(self, items) -> "Signal":
+        """The items selected by a slice or an integer array, with all that belongs to them."""
+        items = np.atleast_1d(np.arange(len(self))[items])
+
+        def pick(value):
+            return value[items] if isinstance(value, np.ndarray) else value
+
+        return replace(
+            self,
+            **{k: pick(getattr(self, k)) for k in ("data", "mask", "codes", "label", "index", "cost")},
+            names=None if self.names is None else [self.names[i] for i in items],
+            ops=[{k: pick(v) for k, v in op.items()} for op in self.ops],
+            last=None,
+        )
+
+
+def _fail(message: str):
+    raise LemError(message)
+
+
+def type_fits(kind: str, dtype: np.dtype) -> bool:
+    """Tokens are integers; all else is real, and images may be uint8."""
+    return dtype.kind in "iu" if kind == "tokens" else dtype.kind == "f" or (kind == "image" and dtype == np.uint8)
+
+
+def bits_per_element(signal: Signal) -> np.ndarray:
+    """float64 [N]: bits each item takes on the wire, over the number of elements of the whole memory.
+
+    Codes or values, mask and every other per-item parameter (norms, codebooks, places of a crop) count; labels, names
+    and the JSON header, which do not help to decode, do not. A recalled signal answers with its fragment's cost.
+    """
+    if signal.cost is not None:
+        return signal.cost
+    tensors, _ = to_tensors(replace(signal, label=None, names=None, index=None))
+    sizes = np.zeros(len(signal))
+    for name, (_, array) in tensors.items():
+        if name in ("codes", "values"):
+            continue
+        if name != "index":
+            sizes += array.nbytes * 8 / max(len(signal), 1)
+    if "codes" in tensors:
+        counts, bits = _counts(signal.mask, signal.data.shape), _bits(signal.code_op, len(signal))
+        sizes += [8 * _codes.packed_size(n, b) for n, b in zip(counts, bits)]
+    elif "values" in tensors:
+        sizes += _counts(signal.mask, signal.data.shape) * signal.data.dtype.itemsize * 8
+    return sizes / math.prod(signal.whole_shape)
+
+
+def _bits(op: dict, count: int) -> np.ndarray:
+    return np.broadcast_to(np.asarray(op["bits"], np.int64), (count,))
+
+
+def _counts(mask: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """How many elements of each item are observed, int64 [N]."""
+    per_item = math.prod(shape[1:])
+    if mask is None:
+        return np.full(shape[0], per_item, np.int64)
+    flat = mask.reshape(len(mask), -1)
+    return np.count_nonzero(flat, axis=1).astype(np.int64) * (per_item // max(flat.shape[1], 1))
+
+
+def narrow(array: np.ndarray) -> np.ndarray:
+    """Per-item parameters travel as float16 where that is exact."""
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            small = array.astype(np.float16)
+        return small if np.array_equal(small.astype(array.dtype), array) else array.astype(np.float32)
+    return array
+
+
+def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]:
+    """The wire form of a batch: {name: (safetensors dtype, contiguous array)} and the JSON object of the key `lem`.
+
+    Compact: codes are packed at their own depth, item by item (each begins on a byte); values lost are left out.
+    """
+    n, tensors = len(signal), {}
+    mask = signal.mask
+    if signal.codes is not None:
+        observed = signal.observed()
+        parts = []
+        for i, bits in enumerate(_bits(signal.code_op, n)):
+            kept = signal.codes[i].reshape(-1) if mask is None else signal.codes[i][observed[i]]
+            parts.append(_codes.pack(kept, int(bits)))
+        tensors["codes"] = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+    elif mask is not None:
+        tensors["values"] = signal.data[signal.observed()]
+    else:
+        tensors["data"] = signal.data
+    if mask is not None:
+        tensors["mask"] = np.packbits(mask.reshape(n, -1), axis=1)
+    ops = []
+    for i, op in enumerate(signal.ops):
+        ops.append({k: v for k, v in op.items() if not isinstance(v, np.ndarray) and v is not None})
+        tensors |= {f"ops.{i}.{k}": narrow(v) for k, v in op.items() if isinstance(v, np.ndarray)}
+    for name in ("label", "cost"):
+        if getattr(signal, name) is not None:
+            tensors[name] = getattr(signal, name)
+    if signal.names is not None:
+        encoded = [name.encode("utf-8", "surrogateescape") for name in signal.names]
+        tensors["names.utf8"] = np.frombuffer(b"".join(encoded), np.uint8)
+        tensors["names.offsets"] = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
+    meta = {"v": 1, "kind": signal.kind, "n": n}
+    index = signal.index if signal.index is not None else np.arange(n)
+    steps = np.diff(index)
+    if n and (steps == (steps[0] if n > 1 else 1)).all():
+        meta |= {"first": int(index[0])} | ({"step": int(steps[0])} if n > 1 and steps[0] != 1 else {})
+    elif n:
+        tensors["index"] = np.asarray(index, np.int64)
+    if signal.rate is not None:
+        meta["rate"] = signal.rate
+    if signal.codes is not None or mask is not None:
+        meta |= {"shape": list(signal.data.shape[1:]), "dtype": _wire_dtype(signal.data)}
+    if mask is not None:
+        meta["mask"] = list(mask.shape[1:])
+    meta |= {"ops": ops, "history": signal.history}
+    if signal.last:
+        meta["last"] = True
+    return {k: (_wire_dtype(v), np.ascontiguousarray(v)) for k, v in tensors.items()}, meta
+
+
+def _wire_dtype(array: np.ndarray) -> str:
+    short = array.dtype.newbyteorder("<").str.replace("|", "<").lstrip("<") if array.dtype != bool else "?"
+    for name, code in DTYPES.items():
+        if code.lstrip("<") == short:
+            return name
+    raise LemError(f"values of type {array.dtype} cannot travel; use float32")
+
+
+def from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
+    """Inverse of `to_tensors`. Raises LemError where tensors and JSON do not agree; trusts nothing it is told."""
+    try:
+        return _from_tensors(dict(tensors), meta)
+    except LemError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, StopIteration) as error:
+        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise LemError(f"damaged document ({detail})") from error
+
+
+def _from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
+    if not isinstance(meta, dict) or meta.get("v") != 1:
+        raise LemError(f"unknown version {meta.get('v') if isinstance(meta, dict) else meta!r} of the stream format")
+    kind, n = meta["kind"], meta["n"]
+    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        raise LemError("damaged document (n)")
+    ops = [dict(op) for op in meta.get("ops", [])]
+    for name in [name for name in tensors if name.startswith("ops.")]:
+        _, i, key = name.split(".", 2)
+        array = tensors.pop(name)
+        ops[int(i)][key] = array.astype(np.float32) if array.dtype.kind == "f" else array
+    for op in ops:
+        if not isinstance(op.get("op"), str):
+            raise LemError("damaged document (an operation without a name)")
+        if any(isinstance(v, np.ndarray) and (v.ndim == 0 or len(v) != n) for v in op.values()):
+            raise LemError(f"damaged document (parameters of {op['op']} do not match {n} items)")
+    mask = codes = None
+    if "data" in tensors:
+        data = tensors.pop("data")
+    else:
+        shape = tuple(int(s) for s in meta["shape"])
+        dtype = np.dtype(DTYPES[meta["dtype"]])
+        # What is announced is backed by what arrived: a whole item is never larger than its mask's bits say.
+        if min(shape, default=0) < 1 or math.prod(shape) > 2**40:
+            raise LemError("damaged document (shape)")
+        if "mask" in meta:
+            mask_shape = tuple(int(s) for s in meta["mask"])
+            size, packed = math.prod(mask_shape), tensors.pop("mask")
+            if min(mask_shape, default=0) < 1 or packed.shape != (n, (size + 7) // 8):
+                raise LemError("damaged document (mask)")
+            mask = np.unpackbits(packed, axis=1, count=size).astype(bool).reshape(n, *mask_shape)
+            if len(mask_shape) != len(shape) or any(m not in (1, s) for m, s in zip(mask_shape, shape)):
+                raise LemError(f"mask {list(mask.shape)} does not fit data {[n, *shape]}")
+            if math.prod(shape) > 65536 * max(size, 1):
+                raise LemError("damaged document (mask)")
+        counts = _counts(mask, (n, *shape))
+        if "codes" in tensors:
+            codes, data = _unpack(tensors.pop("codes"), ops, counts, mask, (n, *shape))
+            data = data if data.dtype == dtype else data.astype(dtype)
+        else:
+            values = tensors.pop("values")
+            if values.dtype != dtype or values.shape != (counts.sum(),):
+                raise LemError(f"damaged document ({values.size} values where the mask keeps {counts.sum()})")
+            data = np.zeros((n, *shape), dtype)
+            data[np.broadcast_to(mask, data.shape)] = values
+    if data.ndim == 0 or len(data) != n:
+        raise LemError(f"damaged document (data of shape {list(data.shape)} for {n} items)")
+    if n and not type_fits(kind, data.dtype):
+        raise LemError(f"{kind} data of type {data.dtype}")
+    names = None
+    if "names.offsets" in tensors:
+        offsets, text = tensors.pop("names.offsets"), tensors.pop("names.utf8").tobytes()
+        if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
+            raise LemError("damaged document (names)")
+        names = [text[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
+    index = tensors.pop("index", None)
+    if index is None:
+        index = int(meta.get("first", 0)) + int(meta.get("step", 1)) * np.arange(n, dtype=np.int64)
+    label, cost = tensors.pop("label", None), tensors.pop("cost", None)
+    for name, array in (("index", index), ("label", label), ("cost", cost)):
+        if array is not None and array.shape != (n,):
+            raise LemError(f"damaged document ({name} of shape {list(array.shape)} for {n} items)")
+    rate, history = meta.get("rate"), meta.get("history", [])
+    if not isinstance(history, list) or not (rate is None or (isinstance(rate, (int, float)) and rate > 0)):
+        raise LemError("damaged document (rate or history)")
+    return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, meta.get("last"))
+
+
+def _unpack(packed: np.ndarray, ops, counts, mask, shape) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and decoded values, both of `shape`, of the packed tensor; lost elements are 0 in both."""
+    op = next(op for op in reversed(ops) if op["op"] == "bits")
+    if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or op["quantizer"] not in ("uniform", "lloyd-max"):
+        raise LemError(f"unknown quantiser {op['quantizer']} on {op['domain']}; a newer lemtools wrote this")
+    bits = _bits(op, shape[0])
+    if shape[0] and not 1 <= bits.min() <= bits.max() <= _codes.MAX_BITS:
+        raise LemError("damaged document (bits)")
+    levels = op.get("levels")
+    if levels is not None and (levels.ndim != 2 or levels.shape[1] < 2 ** int(bits.max(initial=1))):
+        raise LemError("damaged document (levels)")
+    sizes = [_codes.packed_size(c, b) for c, b in zip(counts, bits)]
+    if packed.dtype != np.uint8 or packed.shape != (sum(sizes),):
+        raise LemError(f"damaged document ({packed.size} bytes of codes, {sum(sizes)} expected)")
+    codes = np.zeros(shape, _codes.code_dtype(op) if shape[0] else np.uint8)
+    start = 0
+    for i, (count, depth, size) in enumerate(zip(counts, bits, sizes)):
+        kept = _codes.unpack(packed[start : start + size], int(count), int(depth))
+        if mask is None:
+            codes[i] = kept.reshape(shape[1:])
+        else:
+            codes[i][np.broadcast_to(mask[i], shape[1:])] = kept
+        start += size
+    data = _codes.decode(codes, op)
+    if mask is not None:
+        data *= mask
+    return codes, data

@@ -1,0 +1,345 @@
+"""Streams of signals through pipes: complete safetensors documents back to back, one a batch.
+
+Source: the safetensors format description (8 bytes of header length, little-endian; a JSON header; the tensors, packed
+without holes). Written here because a pipe cannot be mapped, and because a header is not to be trusted.
+"""
+
+import fcntl
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from .signal import DTYPES, LemError, Signal, from_tensors, narrow, to_tensors
+
+MAX_HEADER = 1 << 20
+MAX_BYTES = 1 << 34  # of one document's body, or of one media file
+_STEP = 1 << 26  # how far memory is taken ahead of what has arrived
+_F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
+
+
+class Source:
+    """Bytes of a file or pipe, to be peeked at, read exactly, or skipped; `name` is what errors call it."""
+
+    def __init__(self, file, name: str, max_bytes: int = MAX_BYTES):
+        self.file, self.name, self.max_bytes = file, name, max_bytes
+        self.ahead = b""
+        self.place = 0
+        widen_pipe(file)
+
+    def peek(self, n: int) -> bytes:
+        """The next n bytes, fewer at the end, without taking them."""
+        while len(self.ahead) < n:
+            more = self.file.read(n - len(self.ahead))
+            if not more:
+                break
+            self.ahead += more
+        return self.ahead[:n]
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view` (bytes) as far as the input goes; returns how far."""
+        done = min(len(view), len(self.ahead))
+        view[:done] = self.ahead[:done]
+        self.ahead = self.ahead[done:]
+        while done < len(view):
+            got = self.file.readinto(view[done:])
+            if not got:
+                break
+            done += got
+        self.place += done
+        return done
+
+    def read(self, n: int) -> np.ndarray:
+        """n bytes as uint8 [n], or as many as there are. Memory is taken as the bytes come, not as they are announced."""
+        out = np.empty(min(n, _STEP), np.uint8)
+        have = self.readinto(memoryview(out))
+        while have == len(out) < n:
+            grown = np.empty(min(n, 2 * len(out)), np.uint8)
+            grown[:have] = out
+            out = grown
+            have += self.readinto(memoryview(out)[have:])
+        return out[:have]
+
+    def rest(self) -> np.ndarray:
+        """Everything that is left; a LemError beyond `max_bytes`."""
+        out = self.read(self.max_bytes + 1)
+        if len(out) > self.max_bytes:
+            raise LemError(f"{self.name}: larger than {self.max_bytes} bytes; raise --max-bytes to read it")
+        return out
+
+    def skip(self, n: int) -> int:
+        """Pass over n bytes, by seeking where that is possible; returns how many there were."""
+        here = min(n, len(self.ahead))
+        self.ahead, n = self.ahead[here:], n - here
+        try:
+            at, end = self.file.tell(), os.fstat(self.file.fileno()).st_size
+            gone = max(min(n, end - at), 0)
+            self.file.seek(at + gone)
+        except (OSError, ValueError, AttributeError):
+            gone, scratch = 0, memoryview(bytearray(1 << 20))
+            while gone < n:
+                got = self.file.readinto(scratch[: n - gone])
+                if not got:
+                    break
+                gone += got
+        self.place += here + gone
+        return here + gone
+
+
+def widen_pipe(file) -> None:
+    try:
+        fcntl.fcntl(file.fileno(), _F_SETPIPE_SZ, 1 << 20)
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """True for the first 9 bytes of a safetensors document: a small length, then a brace."""
+    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 56
+
+
+class Header:
+    """A checked safetensors header: `tensors` {name: (dtype, shape, begin, end)} in file order, `meta`, `lem`, `size`."""
+
+    def __init__(self, text: bytes, name: str):
+        try:
+            raw = json.loads(text.decode("utf-8"), object_pairs_hook=_no_twins)
+        except (UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise LemError(f"{name}: damaged header ({str(error)[:80]})") from error
+        if not isinstance(raw, dict):
+            raise LemError(f"{name}: damaged header (not a JSON object)")
+        meta = raw.pop("__metadata__", {})
+        if not isinstance(meta, dict) or not all(isinstance(v, str) for v in meta.values()):
+            raise LemError(f"{name}: damaged header (__metadata__ must map text to text)")
+        self.meta, self.tensors, end = meta, {}, 0
+        try:
+            entries = sorted(raw.items(), key=lambda item: (item[1]["data_offsets"], item[0]))
+            for key, entry in entries:
+                dtype, shape, (begin, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+                numbers = [begin, stop, *shape]
+                if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in numbers):
+                    raise ValueError(f"tensor {key}: not a size")
+                if begin != end:
+                    raise ValueError(f"tensor {key}: {'overlaps' if begin < end else 'leaves a hole'}")
+                if dtype not in DTYPES and dtype != "BF16":
+                    raise ValueError(f"tensor {key}: unknown type {str(dtype)[:20]}")
+                width = 2 if dtype == "BF16" else np.dtype(DTYPES[dtype]).itemsize
+                if math.prod(shape) * width != stop - begin:
+                    raise ValueError(f"tensor {key}: {stop - begin} bytes for {dtype} {shape}")
+                self.tensors[key], end = (dtype, tuple(shape), begin, stop), stop
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:120]
+            raise LemError(f"{name}: damaged header ({reason})") from error
+        self.size = end
+        self.lem = None
+        if "lem" in meta:
+            try:
+                self.lem = json.loads(meta["lem"])
+            except (ValueError, RecursionError) as error:
+                raise LemError(f"{name}: damaged header (lem: {str(error)[:80]})") from error
+            if not isinstance(self.lem, dict):
+                raise LemError(f"{name}: damaged header (lem is not an object)")
+
+
+def _no_twins(pairs):
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a key stands twice")
+    return out
+
+
+def read_header(source: Source) -> Header | None:
+    """The next document's header, or None at the end of the input. Raises LemError where it is cut or damaged."""
+    head = source.peek(9)
+    if not head:
+        return None
+    if len(head) < 8:
+        raise LemError(f"{source.name}: cut short in a header (byte {source.place + len(head)})")
+    length = int.from_bytes(head[:8], "little")
+    if length > MAX_HEADER:
+        raise LemError(f"{source.name}: header of {length} bytes, {MAX_HEADER} at most; not safetensors, or damaged")
+    text = source.read(8 + length)
+    if len(text) < 8 + length:
+        raise LemError(f"{source.name}: cut short in a header (byte {source.place})")
+    header = Header(text[8:].tobytes(), source.name)
+    if header.size > source.max_bytes:
+        raise LemError(f"{source.name}: a document of {header.size} bytes; raise --max-bytes to read it")
+    return header
+
+
+def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
+    """The tensors of the document whose header was just read; they share one buffer. BF16 becomes float32."""
+    body = source.read(header.size)
+    if len(body) < header.size:
+        raise LemError(f"{source.name}: cut short, {len(body)} of {header.size} bytes of a document (byte {source.place})")
+    out = {}
+    for name, (dtype, shape, begin, stop) in header.tensors.items():
+        raw = body[begin:stop]
+        if dtype == "BF16":
+            out[name] = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        elif begin % np.dtype(DTYPES[dtype]).itemsize:
+            out[name] = np.frombuffer(raw.tobytes(), DTYPES[dtype]).reshape(shape)
+        else:
+            out[name] = raw.view(DTYPES[dtype]).reshape(shape)
+    return out
+
+
+def read(source: Source, key: str | None = None) -> Iterator[Signal]:
+    """Yield the batches of a stream as they arrive.
+
+    A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; with several, `key` picks.
+    Raises LemError on a cut or damaged stream, also when it ends at a document boundary before its last document.
+    """
+    ours = ended = False
+    while (header := read_header(source)) is not None:
+        if ended:
+            raise LemError(f"{source.name}: goes on after its last document")
+        tensors = read_tensors(source, header)
+        if header.lem is None:
+            yield _foreign(tensors, header, source.name, key)
+            continue
+        ours, ended = True, header.lem.get("last") is True
+        if header.lem.get("n") == 0:
+            continue
+        try:
+            signal = from_tensors(tensors, header.lem)
+        except LemError as error:
+            raise LemError(f"{source.name}: {error}") from error
+        yield signal
+    if ours and not ended:
+        raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
+
+
+def _foreign(tensors: dict[str, np.ndarray], header: Header, name: str, key: str | None) -> Signal:
+    floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= 3]
+    if key is None and len(floats) > 1:
+        listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
+        raise LemError(f"{name}: several float tensors ({listed}); pick one with --key")
+    if not floats:
+        raise LemError(f"{name}: no float tensor of 1 to 3 dimensions to read as an embedding")
+    if key is not None and key not in floats:
+        raise LemError(f"{name}: no float tensor {key!r} of 1 to 3 dimensions; there is {', '.join(floats[:8])}")
+    data = tensors[key or floats[0]]
+    return Signal("embedding", np.atleast_2d(data))
+
+
+def document(signal: Signal) -> list:
+    """The bytes of one document, as a list of buffers (no copy of the data is made)."""
+    return _assemble(*to_tensors(signal))
+
+
+def _assemble(tensors: dict[str, tuple[str, np.ndarray]], meta: dict) -> list:
+    # widest types first: every tensor then begins at a multiple of its own width
+    order = sorted(tensors.items(), key=lambda item: (-item[1][1].dtype.itemsize, item[0]))
+    shapes = [(name, dtype, array.shape, array.nbytes) for name, (dtype, array) in order]
+    return [_header(shapes, meta), *(memoryview(a.reshape(-1).view(np.uint8)) for _, (_, a) in order if a.size)]
+
+
+def _header(shapes: list[tuple], meta: dict) -> bytes:
+    text = json.dumps(meta, separators=(",", ":"))
+    header, begin = {"__metadata__": {"lem": text}}, 0
+    for name, dtype, shape, size in shapes:
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, begin + size]}
+        begin += size
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    if len(raw) > MAX_HEADER:
+        raise LemError(f"a header of {len(raw)} bytes, {MAX_HEADER} at most: too many operations")
+    return len(raw).to_bytes(8, "little") + raw
+
+
+def write_all(file, buffers: Iterable) -> None:
+    """Write every buffer whole: a pipe or terminal may take less than it is given."""
+    for buffer in buffers:
+        view = memoryview(buffer)
+        while len(view):
+            view = view[file.write(view) :]
+
+
+def write(signals: Iterable[Signal], file) -> None:
+    """Write a stream to an unbuffered binary file, every batch at once as it comes.
+
+    A zero-item document closes it unless the last batch says that it is the last. Nothing is written for no batch.
+    """
+    widen_pipe(file)
+    signal = None
+    for signal in signals:
+        write_all(file, document(signal))
+    if signal is not None and not signal.last:
+        end = {"v": 1, "kind": signal.kind, "n": 0, "last": True}
+        write_all(file, [_header([], end)])
+
+
+_BIG = ("data", "codes", "values", "mask")
+
+
+def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> None:
+    """Write all batches as one plain safetensors document; raises LemError where they do not fit together.
+
+    The large tensors wait in unnamed temporary files in `folder` until their sizes are known, so memory stays bounded.
+    """
+    signals = iter(signals)
+    first = next(signals, None)
+    if first is None:
+        return
+    if first.last:
+        write_all(file, document(first))
+        return
+    common, spools, small = None, {}, {}
+    try:
+        for signal in _chain(first, signals):
+            tensors, meta = to_tensors(signal)
+            n = meta.pop("n")
+            for key in ("first", "step", "last"):
+                meta.pop(key, None)
+            tensors["index"] = ("I64", signal.index)
+            kind = (meta, {k: (d, a.shape[1:]) for k, (d, a) in tensors.items() if k in _BIG}, set(tensors))
+            if common is None:
+                common = kind
+            elif kind != common:
+                raise LemError("items of different shapes or kinds do not fit one file; write to a folder (-o DIR/) or stdout")
+            for key, (dtype, array) in tensors.items():
+                if key in _BIG:
+                    spool = spools.setdefault(key, [dtype, array.shape[1:], 0, tempfile.TemporaryFile(dir=folder)])
+                    spool[2] += len(array)
+                    write_all(spool[3], [memoryview(array.reshape(-1).view(np.uint8))] if array.size else [])
+                elif key == "names.offsets":
+                    shift = small[key][-1][-1] if key in small else 0
+                    small.setdefault(key, [np.zeros(1, np.int64)]).append(array[1:] + shift)
+                else:
+                    small.setdefault(key, []).append(array)
+        together = {k: np.concatenate(v) for k, v in small.items()}
+        n = len(together["index"])
+        template = Signal("tokens", np.zeros((n, 1), np.uint8), index=together.pop("index"), last=True)
+        placed, position = to_tensors(template)
+        meta = common[0] | {k: position[k] for k in ("n", "first", "step", "last") if k in position}
+        tensors = {k: _named(narrow(v) if k.startswith("ops.") else v) for k, v in together.items()}
+        tensors |= {k: v for k, v in placed.items() if k == "index"}
+        entries = [(k, d, a.shape, a.nbytes, a) for k, (d, a) in tensors.items()]
+        for key, (dtype, shape, rows, spool) in spools.items():
+            spool.flush()
+            entries.append((key, dtype, (rows, *shape), spool.tell(), spool))
+        entries.sort(key=lambda e: (-np.dtype(DTYPES[e[1]]).itemsize, e[0]))
+        write_all(file, [_header([e[:4] for e in entries], meta)])
+        for *_, body in entries:
+            if isinstance(body, np.ndarray):
+                write_all(file, [memoryview(np.ascontiguousarray(body).reshape(-1).view(np.uint8))] if body.size else [])
+            else:
+                body.seek(0)
+                while block := body.read(1 << 22):
+                    write_all(file, [block])
+    finally:
+        for *_, spool in spools.values():
+            spool.close()
+
+
+def _named(array: np.ndarray) -> tuple[str, np.ndarray]:
+    return next(k for k, v in DTYPES.items() if np.dtype(v) == array.dtype), array
+
+
+def _chain(first, rest):
+    yield first
+    yield from rest
