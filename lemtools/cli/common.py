@@ -58,6 +58,7 @@ def _guarded(name: str, function):
 
     @functools.wraps(function)
     def body(**options):
+        options.pop("debug")  # read where the error is caught: parsing may fail before
         run = Run(name, options.pop("quiet"), options.pop("verbose"))
         try:
             status = function(run=run, **options)
@@ -78,6 +79,10 @@ class Run:
         """A line on standard error, unless --quiet."""
         if not self.quiet:
             _say(f"{self.name}: {text}")
+
+    def say(self, text: str) -> None:
+        """A line on standard error, whatever the options."""
+        _say(f"{self.name}: {text}")
 
     def detail(self, text: str) -> None:
         """A line on standard error with --verbose."""
@@ -210,6 +215,11 @@ output = _chain(
                  help="Output format.  [default: by the name's extension]"),
     click.option("--skip-existing", is_flag=True, help="Leave out items whose output file is there already."),
 )
+
+
+def one_thread() -> None:
+    """Keep numpy's BLAS to one thread, where starting its pool would cost more than the command itself."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def reading(run: Run, files, files_from, sample, sample_name, key, batch, max_bytes, *, shard=None, target=None,

@@ -49,6 +49,7 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
     """
     operations = ordered(click.get_current_context().meta["order"], options)
     reading = {k: options[k] for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
+    common.one_thread()
     from ..fragment import fragment
     from ..media import Target, save
     from ..signal import bits_per_element

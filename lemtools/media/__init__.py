@@ -1,6 +1,6 @@
 """Files and pipes of images, sounds, arrays and text, to and from signals. The kind is told by magic bytes, not by name."""
 
-from .load import inputs_named, load
+from .load import inputs_named, load, sample, store
 from .save import Target, save
 
-__all__ = ["Target", "inputs_named", "load", "save"]
+__all__ = ["Target", "inputs_named", "load", "sample", "save", "store"]

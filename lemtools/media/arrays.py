@@ -134,7 +134,7 @@ def as_signal(array: np.ndarray, name: str) -> Signal:
         if array.ndim == 3:
             array = array[:, None]
         elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
-            array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+            array = array.transpose(0, 3, 1, 2)
         if array.ndim == 4 and array.shape[1] in (1, 3):
             if array.dtype.kind == "f":
                 if not (array.min() >= 0 and array.max() <= 1):

@@ -215,3 +215,44 @@ def _join(signals: list[Signal]) -> Signal:
     label = None if signals[0].label is None else np.concatenate([s.label for s in signals])
     names = None if signals[0].names is None else [n for s in signals for n in s.names]
     return replace(signals[0], **whole, label=label, names=names, last=signals[-1].last)
+
+
+def store(paths: list[str], key: str | None = None, max_bytes: int = stream.MAX_BYTES) -> np.ndarray:
+    """All memories of the inputs as one array [N, ...item], uint8 or float, for those who look up.
+
+    A lone .npy or one-document safetensors file is mapped, not read: a store of a million memories then needs no memory
+    of its own. Raises LemError for memories of several shapes or kinds, and for a fragment.
+    """
+    mapped = _mapped(paths[0], key) if len(paths) == 1 and os.path.isfile(paths[0]) else None
+    if mapped is not None:
+        return mapped
+    batches, kinds = [], set()
+    for signal in load(paths, key=key, max_bytes=max_bytes):
+        if signal.ops:
+            raise LemError(f"{paths[0]}: fragments; a store holds whole memories")
+        batches.append(signal.data)
+        kinds.add((signal.kind, signal.data.dtype.kind, *signal.data.shape[1:]))
+        if len(kinds) > 1:
+            raise LemError(f"{', '.join(paths)}: memories of several shapes or kinds; a store holds one")
+    if not batches:
+        raise LemError(f"{', '.join(paths)}: no memories")
+    return np.concatenate(batches) if len(batches) > 1 else batches[0]
+
+
+def _mapped(path: str, key: str | None) -> np.ndarray | None:
+    with open(path, "rb", buffering=0) as file:
+        source = stream.Source(file, path)
+        form, family = sniff(source.peek(16))
+        if family == "npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return arrays.as_signal(array, path).data if array.ndim > 1 and array.size else None
+        if family != "stream":
+            return None
+        header = stream.read_header(source)
+        names = ["data"] if header.lem is not None else [k for k in header.tensors if key in (None, k)]
+        if source.place + header.size != os.path.getsize(path) or len(names) != 1 or names[0] not in header.tensors:
+            return None
+        dtype, shape, begin, stop = header.tensors[names[0]]
+        if dtype not in stream.DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
+            return None
+        return np.memmap(path, stream.DTYPES[dtype], "r", source.place + begin, shape)

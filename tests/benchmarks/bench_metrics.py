@@ -1,14 +1,15 @@
 """Time the metrics beside named peers, in one run: python tests/benchmarks/bench_metrics.py
 
-Two tables. In one process: this library and skimage, torchmetrics or faiss on the same arrays, seconds of CPU time (all
-threads; neighbours on the machine disturb it less than wall time) and their ratio. From the shell: a whole Python that
-reads two PNGs and prints, beside ImageMagick's `compare -metric PSNR`, wall time. The best of several runs each, taken
-alternately. Peers that are not installed are left out.
+Two tables. In one process: this library and skimage, torchmetrics or faiss on the same arrays, CPU time (which
+neighbours on the machine disturb less than wall time). From the shell: a whole Python that reads two PNGs and prints,
+beside ImageMagick's `compare -metric PSNR`, wall time. The best of several runs each, taken in turns; one thread each
+(OPENBLAS_NUM_THREADS=1, which also halves the time numpy takes to start). Peers that are not installed are left out.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is loaded
+
+import numpy as np  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -90,6 +93,7 @@ def in_process(photo: np.ndarray, recalled: np.ndarray) -> None:
         import torch
         import torchmetrics.functional.image as tm
 
+        torch.set_num_threads(1)
         p, q = torch.from_numpy(a).float(), torch.from_numpy(b).float()
         psnr["torchmetrics float32"] = lambda: tm.peak_signal_noise_ratio(q, p, data_range=255.0)
         gauss["torchmetrics float32"] = lambda: tm.structural_similarity_index_measure(q, p, data_range=255.0)

@@ -1,0 +1,131 @@
+"""lem-compare: measure what came back."""
+
+import click
+
+from . import common
+
+EXAMPLES = """
+lem-compare photo.png recalled.png
+lem-compare --metric psnr --min psnr=30 photos/ recalled/
+lem-fragment --bits 3 photos/ | lem-reconstruct | lem-compare --metric all --json photos/ -
+lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
+"""
+
+
+class Threshold(click.ParamType):
+    """NAME=VALUE."""
+
+    name = "threshold"
+
+    def convert(self, value, param, ctx):
+        name, _, number = value.partition("=")
+        try:
+            return name, float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not NAME=VALUE, as in psnr=30", param, ctx)
+
+
+@common.command("lem-compare", EXAMPLES)
+@click.argument("original", metavar="ORIGINAL", type=click.Path())
+@click.argument("recalled", metavar="RECALLED", type=click.Path())
+@click.option("--metric", multiple=True, metavar="NAME",
+              help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
+                   "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: the quick ones]")
+@click.option("--min", "minimum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is lower.")
+@click.option("--max", "maximum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is higher.")
+@click.option("--pair", type=click.Choice(["auto", "order", "name"]), default="auto", show_default=True,
+              help="Match items by order or by name; auto is by order and checks the names.")
+@click.option("--peak", type=click.FloatRange(0, min_open=True), metavar="P", help="Range of values whose kind has none.")
+@click.option("--items", is_flag=True, help="Print every item's value before the means.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@click.option("--plot", metavar="FILE", help="Draw a contact sheet (PNG): original, fragment, recalled, difference.")
+@click.option("--rows", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="Rows of the --plot.")
+@click.option("--fragment", metavar="FILE", help="The fragments, for a column of the --plot.")
+@click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign safetensors or npz file.")
+@click.option("--batch", type=click.IntRange(1), envvar="LEM_BATCH", metavar="N", help="Items a batch.  [default: about 16 MiB]")
+def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as_json, plot, rows, fragment, key, batch):
+    """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
+
+    Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, parted by tabs.
+    """
+    if [original, recalled, fragment].count("-") > 1:
+        raise click.UsageError("only one input can be standard input")
+    if fragment and not plot:
+        raise click.UsageError("--fragment is for the --plot")
+    if not any("@" in m or m.startswith(("mutual", "recall")) for m in metric):  # those are large matrix products
+        common.one_thread()
+    from ..compare import Comparison
+    from ..compare.pairs import pair as paired
+    from ..media import load
+    from ..media.save import Target, whole_file
+
+    thresholds = [(name, value, 1) for name, value in minimum] + [(name, value, -1) for name, value in maximum]
+    asked = list(dict.fromkeys([*metric, *(name for name, _, _ in thresholds)])) or None
+    comparison, sheet = Comparison(asked, peak), None
+    if plot:
+        from ..compare.plot import Plot
+
+        Target(plot, "png").refuse([original, recalled, *([fragment] if fragment else [])])
+        sheet = Plot(rows, load([fragment]) if fragment else None)
+    sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
+    for batch_of_pairs in run.progress(paired(*sides, by=pair)):
+        comparison.add(batch_of_pairs)
+        if sheet:
+            sheet.add(batch_of_pairs)
+    results = comparison.results()
+    if plot:
+        with whole_file(plot) as file:
+            first = results[0]
+            notes = {"recalled": [f"{first.name} {v:.4g}" for v in first.values[: len(sheet.names)]]}
+            sheet.draw(file, notes)
+    show(run, results, comparison.names, items, as_json)
+    means = {result.metric: result.mean for result in results}
+    missed = [(n, v, s) for n, v, s in thresholds if not s * (means[n] - v) >= 0]
+    for name, value, sign in missed:
+        run.note(f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}")
+    return 1 if missed else 0
+
+
+def show(run, results, names, items, as_json):
+    """Print results: JSON Lines, tab-separated lines, or a table at a terminal."""
+    import sys
+
+    if as_json:
+        import json
+
+        unsaid = False
+        for result in results:
+            lines = [{"item": n, "value": float(v)} for n, v in zip(names, result.values)] if items else []
+            lines.append({"mean": result.mean, "low": result.low, "high": result.high, "n": len(result.values)})
+            for line in lines:
+                whole = {"metric": result.metric, "name": result.name, "unit": result.unit, **line}
+                unsaid = unsaid or any(isinstance(v, float) and abs(v) in (float("inf"),) or v != v for v in whole.values())
+                click.echo(json.dumps({k: _finite(v) for k, v in whole.items()}))
+        if unsaid:
+            run.note("infinite or undefined values are null in JSON")
+        return
+    rows = []
+    for result in results:
+        if items:
+            rows += [(result.name, f"{v:.7g}", "", "", n) for n, v in zip(names, result.values)]
+        ends = ("-", "-") if result.low is None else (f"{result.low:.7g}", f"{result.high:.7g}")
+        rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.values))))
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("metric", "mean", "95 % low", "high", "items")
+        for row in rows:
+            table.add_row(*(cell.replace("[", "\\[") for cell in row))
+        Console().print(table)
+    else:
+        for row in rows:
+            click.echo("\t".join(row))
+
+
+def _finite(value):
+    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
+
+
+def main():
+    common.main(cli)

@@ -1,0 +1,206 @@
+"""Measure what came back. numpy only: one value an item, its mean, and a 95 % interval over the items.
+
+A metric is one function in one of this folder's files and one line in `METRICS`.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..signal import LemError
+from .pairs import Pair, pair
+from .summary import mean_interval
+
+__all__ = ["METRICS", "Comparison", "Result", "pair"]
+
+ALL = ("image", "audio", "spectrum", "embedding", "tokens")
+REAL = ("image", "audio", "spectrum", "embedding")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called, for whom it is, and whether more is better.
+
+    name: as printed; the variant stands in brackets. family: the function in this room: 'module.function'. options: its
+    keyword arguments. of_set: it needs all items at once. peak: it needs the range of the data. quick: shown by default.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    unit: str
+    better: str
+    family: str
+    options: tuple[tuple[str, object], ...] = ()
+    of_set: bool = False
+    peak: bool = False
+    quick: bool = False
+
+
+METRICS = {
+    "mse": Metric("mse", REAL, "", "lower", "distortion.mse", quick=True),
+    "mae": Metric("mae", REAL, "", "lower", "distortion.mae"),
+    "max-abs": Metric("max_abs", REAL, "", "lower", "distortion.max_abs"),
+    "psnr": Metric("psnr", REAL, "dB", "higher", "distortion.psnr", peak=True, quick=True),
+    "ssim": Metric("ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.gauss11", peak=True, quick=True),
+    "ssim-uniform7": Metric("ssim[uniform7,{colour}]", ("image",), "", "higher", "ssim.uniform7", peak=True),
+    "ms-ssim": Metric("ms_ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.ms", peak=True),
+    "gmsd": Metric("gmsd", ("image",), "", "lower", "perceptual.gmsd", peak=True),
+    "snr": Metric("snr", ("audio", "spectrum", "embedding"), "dB", "higher", "sound.snr", quick=True),
+    "si-sdr": Metric("si_sdr", ("audio",), "dB", "higher", "sound.si_sdr", quick=True),
+    "lsd": Metric("lsd[hann1024,hop256]", ("audio",), "dB", "lower", "sound.log_spectral_distance", quick=True),
+    "nmse": Metric("nmse", REAL, "", "lower", "distortion.nmse", quick=True),
+    "cosine": Metric("cosine", REAL, "", "higher", "distortion.cosine", quick=True),
+    "mutual-knn@10": Metric("mutual_knn[k{k}]", REAL, "", "higher", "geometry.mutual_knn", of_set=True),
+    "recall@1": Metric("recall@{k}", REAL, "", "higher", "geometry.recall_at_k", of_set=True),
+    "accuracy": Metric("accuracy", ("tokens",), "", "higher", "accuracy", quick=True),
+    "bits": Metric("bits_per_element", ALL, "bit", "lower", "bits"),
+}
+_QUICK = {"image": ("mse", "psnr", "ssim"), "audio": ("snr", "si-sdr", "lsd"), "tokens": ("accuracy",)}
+
+
+def named(text: str) -> tuple[str, int | None]:
+    """(key of METRICS, k) of a metric as a user writes it: 'psnr', 'recall@5'. LemError for an unknown one."""
+    base, at, k = text.partition("@")
+    for key in METRICS:
+        stem, has_k, default = key.partition("@")
+        if base == stem and (not at or has_k) and re.fullmatch(r"\d*", k):
+            k = int(k or default or 0)
+            if has_k and k < 1:
+                break
+            return key, k or None
+    raise LemError(f"no metric {text!r}; there are {', '.join(METRICS)}")
+
+
+@dataclass
+class Result:
+    """One metric over all items. `values` [N]; `low`, `high`: ends of the 95 % interval of `mean`, None where there is none."""
+
+    metric: str
+    name: str
+    unit: str
+    values: np.ndarray
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class Comparison:
+    """Collect pairs batch by batch, then ask for `results()`.
+
+    metrics: as a user names them; None: the quick ones of the kind, 'all' among them: all that suit it. peak: range of the
+    values, where the kind does not tell (images: 255 or 1). Bits per element are added where they are known.
+    """
+
+    def __init__(self, metrics: Iterable[str] | None = None, peak: float | None = None):
+        self.asked = [m for m in metrics] if metrics else None
+        for m in self.asked or ():
+            if m != "all":
+                named(m)
+        self.peak, self.kind, self.colour = peak, None, "rgb"
+        self.values: dict[str, list[np.ndarray]] = {}
+        self.sets: list[tuple[np.ndarray, np.ndarray]] = []
+        self.names: list[str] = []
+
+    def _wanted(self, pair: Pair) -> dict[str, tuple[Metric, int | None]]:
+        """{as written: (metric, k)} for this kind of memory."""
+        kind = pair.kind
+        if self.asked is None:
+            keys = [k for k in _QUICK.get(kind) or ("nmse", "cosine") if METRICS[k].quick]
+        elif "all" in self.asked:
+            keys = [k for k, m in METRICS.items() if kind in m.kinds and not m.of_set and k != "bits"]
+            if self.peak is None and kind not in ("image", "audio"):
+                keys.remove("psnr") if "psnr" in keys else None
+            keys += [m for m in self.asked if m != "all" and m not in keys]
+        else:
+            keys = list(self.asked)
+        if pair.bits is not None and "bits" not in keys:
+            keys.append("bits")
+        out = {}
+        for key in keys:
+            base, k = named(key)
+            if kind not in METRICS[base].kinds:
+                raise LemError(f"--metric {key} is for {', '.join(METRICS[base].kinds)}, not {kind}")
+            out[key] = METRICS[base], k
+        return out
+
+    def add(self, pair: Pair) -> None:
+        """Measure one batch. LemError where a metric does not suit it."""
+        if self.kind not in (None, pair.kind):
+            raise LemError(f"{pair.names[0]}: {pair.kind} among {self.kind}; compare one kind at a time")
+        self.kind = pair.kind
+        if pair.kind == "image" and pair.a.shape[1] == 1:
+            self.colour = "grey"
+        self.names += pair.names
+        wanted = self._wanted(pair)
+        if any(metric.of_set for metric, _ in wanted.values()):
+            self.sets.append(tuple(x.reshape(len(x), -1).astype(np.float32) for x in (pair.a, pair.b)))
+        try:
+            for key, values in _measure(pair, wanted, self.peak).items():
+                self.values.setdefault(key, []).append(values)
+        except LemError:
+            raise
+        except ValueError as error:
+            raise LemError(f"{pair.names[0]}: {error}") from error
+        self.wanted = wanted
+
+    def results(self) -> list[Result]:
+        """Every metric in the order asked for; nothing before a first `add`."""
+        out = []
+        for key, (metric, k) in self.wanted.items():
+            if metric.of_set:
+                a, b = (np.concatenate(side) for side in zip(*self.sets))
+                try:
+                    values = _function(metric)(a, b, k=k)
+                except ValueError as error:
+                    raise LemError(f"--metric {key}: {error}") from error
+            else:
+                values = np.concatenate(self.values[key])
+            shown = metric.name.format(colour=self.colour, k=k)
+            out.append(Result(key, shown, metric.unit, values, *mean_interval(values)))
+        return out
+
+
+def _function(metric: Metric):
+    from importlib import import_module
+
+    module, name = metric.family.split(".")
+    return getattr(import_module(f".{module}", __package__), name)
+
+
+def _measure(pair: Pair, wanted: dict[str, tuple[Metric, int | None]], peak: float | None) -> dict[str, np.ndarray]:
+    """{as written: [N]} of all metrics that need one item at a time; the SSIM family is computed together."""
+    out, family = {}, {}
+    for key, (metric, _) in wanted.items():
+        if metric.of_set:
+            continue
+        arguments = {}
+        if metric.peak:
+            arguments["peak"] = _peak(pair, peak, key)
+        if metric.family == "bits":
+            if pair.bits is None:
+                raise LemError("--metric bits: what was recalled does not say what its fragment cost; compare the stream")
+            out[key] = np.asarray(pair.bits, np.float64)
+        elif metric.family == "accuracy":
+            out[key] = (pair.a == pair.b).reshape(len(pair), -1).mean(axis=1)
+        elif metric.family.startswith("ssim."):
+            family[key] = metric.family.removeprefix("ssim.")
+        else:
+            out[key] = _function(metric)(pair.a, pair.b, **arguments)
+    if family:
+        from .perceptual import ssim_family
+
+        values = ssim_family(pair.a, pair.b, peak=_peak(pair, peak, "ssim"), members=family.values())
+        out |= {key: values[member] for key, member in family.items()}
+    return out
+
+
+def _peak(pair: Pair, peak: float | None, key: str) -> float:
+    if peak is not None:
+        return peak
+    if pair.kind == "image":
+        return 255.0 if pair.a.dtype == np.uint8 else 1.0
+    if pair.kind == "audio":
+        return 1.0
+    raise LemError(f"--metric {key} needs the range of the values, which a {pair.kind} does not have: give --peak, or use nmse")

@@ -1,0 +1,113 @@
+"""Which original belongs to which recalled item."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..signal import LemError, Signal, bits_per_element
+
+
+@dataclass
+class Pair:
+    """A batch of originals `a` and recalled items `b` of one shape, names, and the cost of `b` in bits per element."""
+
+    kind: str
+    a: np.ndarray
+    b: np.ndarray
+    rate: float | None
+    names: list[str]
+    bits: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+def pair(originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "auto") -> Iterator[Pair]:
+    """Yield batches of pairs, matched by 'order' or by 'name' (without extension); 'auto' is order, with names checked.
+
+    Raises LemError where one side has more items, a name has no partner, or two items are of different kind or shape.
+    """
+    if by == "name":
+        recalled = _by_name(originals := list(originals), recalled)
+    left, right = _Cursor(originals, "originals"), _Cursor(recalled, "recalled items")
+    count = 0
+    while (a := left.current()) is not None and (b := right.current()) is not None:
+        n = min(a[1], b[1])
+        one, other = left.take(n), right.take(n)
+        done = _match(one, other, count)
+        checked = by == "auto" and one.names and other.names and not (left.alone() and right.alone() and n == 1)
+        for x, y in zip(one.names, other.names) if checked else ():
+            if _stem(x) != _stem(y):
+                raise LemError(f"{x} stands beside {y}: pair them with --pair name, or insist with --pair order")
+        count += n
+        yield done
+    for cursor, more in ((left, "originals"), (right, "recalled items")):
+        if cursor.current() is not None:
+            raise LemError(f"{count} pairs, but there are more {more}")
+    if not count:
+        raise LemError("nothing to compare")
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+class _Cursor:
+    """A place in a sequence of batches."""
+
+    def __init__(self, batches: Iterable[Signal], what: str):
+        self.batches, self.batch, self.at, self.seen = iter(batches), None, 0, 0
+
+    def current(self) -> tuple[Signal, int] | None:
+        while self.batch is None or self.at >= len(self.batch):
+            self.batch = next(self.batches, None)
+            self.at = 0
+            if self.batch is None:
+                return None
+        return self.batch, len(self.batch) - self.at
+
+    def take(self, n: int) -> Signal:
+        whole = self.at == 0 and n == len(self.batch)
+        part = self.batch if whole else self.batch.take(slice(self.at, self.at + n))
+        self.at += n
+        self.seen += n
+        return part
+
+    def alone(self) -> bool:
+        return self.seen == 1
+
+
+def _by_name(originals: list[Signal], recalled: Iterable[Signal]) -> Iterator[Signal]:
+    found = {}
+    for batch in recalled:
+        for i, name in enumerate(batch.names or ()):
+            found[_stem(name)] = (batch, i)
+    for batch in originals:
+        for name in batch.names or _fail("the originals have no names to pair by"):
+            if _stem(name) not in found:
+                raise LemError(f"{name}: no recalled item of that name")
+            where, i = found[_stem(name)]
+            yield where.take([i])
+
+
+def _fail(text: str):
+    raise LemError(text)
+
+
+def _match(a: Signal, b: Signal, at: int) -> Pair:
+    name = (a.names or b.names or [f"item {at}"])[0]
+    if a.kind != b.kind:
+        raise LemError(f"{name}: {a.kind} beside {b.kind}")
+    if a.data.shape[1:] != b.data.shape[1:]:
+        hint = "; recall it first with lem-reconstruct" if b.ops else ""
+        raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")
+    if a.rate != b.rate and None not in (a.rate, b.rate):
+        raise LemError(f"{name}: original at {a.rate:g} Hz, recalled at {b.rate:g} Hz")
+    x, y = a.data, b.data
+    if a.kind == "image" and x.dtype != y.dtype:  # both have a known full scale
+        x, y = (v.astype(np.float32) / np.float32(255) if v.dtype == np.uint8 else v for v in (x, y))
+    names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
+    bits = bits_per_element(b) if b.ops or b.cost is not None else None
+    return Pair(a.kind, x, y, a.rate, names, bits)

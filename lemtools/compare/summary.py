@@ -1,0 +1,52 @@
+"""What is printed for a set: the mean over items and how sure it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def student_t(level: float, df: int) -> float:
+    """The t with P(|T| <= t) = level for Student's distribution with df = 1, 2, ... degrees of freedom.
+
+    Bisection on theta = atan(t / sqrt(df)) of the finite series of Abramowitz and Stegun 26.7.3-4. Above df = 100,000
+    the value there is returned (t moves by less than 2e-5 of itself from there to infinity).
+    """
+    if not 0 < level < 1 or df < 1:
+        raise ValueError(f"need 0 < level < 1 and df >= 1, got level {level}, df {df}")
+    df = min(int(df), 100_000)
+    odd = df % 2
+    j = np.arange(1, (df - odd) // 2 if df > 1 else 1)
+    coefficients = np.cumprod(np.append(1.0, 2 * j / (2 * j + 1) if odd else (2 * j - 1) / (2 * j)))
+    powers = 2 * np.arange(len(coefficients)) + odd
+
+    def inside(theta: float) -> float:
+        series = math.sin(theta) * float(np.sum(coefficients * math.cos(theta) ** powers)) if df > 1 else 0.0
+        return 2 / math.pi * (theta + series) if odd else series
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < level else (low, middle)
+    return math.tan(low) * math.sqrt(df)
+
+
+def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float | None, float | None]:
+    """Mean of one value an item, and the two ends of its Student-t confidence interval: (mean, low, high).
+
+    Values in dB are averaged in dB (the mean PSNR of a set is the mean of its items' PSNR, as in the literature, not
+    the PSNR of the mean error). The interval is that of the mean, for items drawn independently; it is (None, None)
+    where there is none: fewer than two items, or an item that is inf or nan. One inf makes the mean inf, one nan, or no
+    item at all, makes it nan.
+    """
+    values = np.asarray(values, np.float64).ravel()
+    n = len(values)
+    if n == 0:
+        return math.nan, None, None
+    with np.errstate(invalid="ignore"):
+        mean = float(values.mean())
+    if n == 1 or not math.isfinite(mean):
+        return mean, None, None
+    half = student_t(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+    return mean, mean - half, mean + half

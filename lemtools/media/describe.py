@@ -1,0 +1,77 @@
+"""What a stream or a checkpoint holds, told by its headers alone."""
+
+import json
+import math
+
+from .. import stream
+from ..signal import LemError
+from .load import sniff
+
+_PAYLOAD = ("data", "codes", "values", "mask")
+
+
+def describe(path: str, max_bytes: int = stream.MAX_BYTES) -> dict:
+    """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
+
+    Keys: file, documents, items, bytes, kind, shape (of one whole memory; a list of them where they differ), rate, ops,
+    history, bits_per_element, names (the first three), tensors and card of a foreign file or checkpoint, complete, and
+    problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is something else.
+    """
+    shown = "standard input" if path == "-" else path
+    facts = dict.fromkeys(("kind", "shape", "rate", "ops", "history", "bits_per_element", "tensors", "card", "problem"))
+    facts = {"file": shown, "documents": 0, "items": 0, "bytes": 0, **facts, "complete": False}
+    with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
+        source = stream.Source(file, shown, max_bytes)
+        head = source.peek(16)
+        if head and not stream.looks_like_safetensors(head) and len(head) >= 9:
+            raise LemError(f"{shown}: not a safetensors stream but {sniff(head)[0]}; lem-info reads streams and checkpoints")
+        try:
+            _walk(source, facts)
+        except LemError as error:
+            facts["problem"] = str(error)
+        facts["bytes"] = source.place
+    return facts
+
+
+def _walk(source: stream.Source, facts: dict) -> None:
+    shapes, bits, elements, ours = [], 0, 0, False
+    while (header := stream.read_header(source)) is not None:
+        facts["documents"] += 1
+        gone = source.skip(header.size)
+        if gone < header.size:
+            raise LemError(f"{source.name}: cut short, {gone} of {header.size} bytes of document {facts['documents']}")
+        if header.lem is None:
+            facts["tensors"] = [f"{name} {dtype} {list(shape)}" for name, (dtype, shape, _, _) in header.tensors.items()]
+            facts["card"] = {k: _parsed(v) for k, v in header.meta.items()} or None
+            facts["complete"] = True
+            continue
+        ours, lem = True, header.lem
+        facts["complete"] = lem.get("last") is True
+        n = lem.get("n")
+        if not n:
+            continue
+        try:
+            shape = lem.get("shape") or list(header.tensors["data"][1][1:])
+            whole = next((op["shape"] for op in lem.get("ops", []) if "shape" in op), shape)
+            facts["items"] += n
+            elements += n * math.prod(whole)
+            bits += 8 * sum(stop - begin for name, (_, _, begin, stop) in header.tensors.items()
+                            if name in _PAYLOAD or name.startswith("ops."))
+        except (KeyError, TypeError) as error:
+            raise LemError(f"{source.name}: damaged document ({error})") from error
+        shapes += [whole] if whole not in shapes else []
+        for key in ("kind", "rate", "ops", "history"):
+            facts[key] = lem.get(key) if facts[key] in (None, []) else facts[key]
+    if facts["documents"] == 0:
+        raise LemError(f"{source.name}: empty")
+    facts["shape"] = shapes[0] if len(shapes) == 1 else shapes or None
+    facts["bits_per_element"] = bits / elements if elements else None
+    if ours and not facts["complete"]:
+        raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
+
+
+def _parsed(text: str):
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,106 @@
+"""Recall from a store of whole memories: associative (softmax over what is stored) or Gaussian (its mean and covariance)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from .. import codes as _codes
+from ..rng import generator
+from ..signal import LemError, Signal
+from .restore import frame
+
+
+class Recaller:
+    """The memory, prepared once; called with fragments, it answers with what they recall.
+
+    memory: [N, ...item], uint8 or float (a np.memmap is read in tiles). method: 'recall' or 'gaussian'. sigma: noise on
+    the observed values in units of full scale (embeddings: the values' own); None: from the fragment's operations.
+    centred: compare by correlation (recall). unaware: lost values count as zeros (recall; the literature's control).
+    shrink: ridge of the covariance relative to its mean eigenvalue, or 'oas' or 'ledoit-wolf' (gaussian). samples: 0 for
+    the posterior mean, else draws an item. seed: of the draws. device: 'auto', 'cpu', 'cuda', 'mps'.
+    """
+
+    def __init__(self, memory, method: str, *, sigma: float | None = None, centred: bool = False, unaware: bool = False,
+                 shrink: float | str = 1e-4, samples: int = 0, seed: int = 0, device: str = "auto"):
+        from ..denoise.device import pick
+
+        self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
+        self.shrink, self.samples, self.seed = shrink, samples, seed
+        try:
+            if method == "recall":
+                from ..denoise.memory import Memory
+
+                self.core = Memory(memory, device=pick(device))
+            else:
+                from ..denoise.gaussian import Gaussian
+
+                self.core = Gaussian.fit(memory, shrink, device=pick(device))
+        except ValueError as error:
+            raise LemError(f"memory: {error}") from error
+
+    def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
+        """(recalled, steps). With samples = M every item comes back M times in a row, named NAME#0 ... NAME#M-1."""
+        position, names = len(signal.ops), [op["op"] for op in signal.ops]
+        if "downsample" in names:
+            raise LemError(f"--method {self.method} compares with memories at full resolution; use auto for --downsample")
+        if signal.kind == "tokens":
+            raise LemError(f"--method {self.method} does not suit tokens: an index has no distance")
+        variance = self._variance(signal)
+        framed, observed = frame(signal)
+        if framed.data.shape[1:] != self.memory.shape[1:]:
+            raise LemError(f"memories of shape {list(self.memory.shape[1:])} cannot recall items of {list(framed.data.shape[1:])}")
+        draws = [generator(self.seed, int(i), position, self.method) for i in signal.index] if self.samples else None
+        query, dtype = framed.data, signal.whole_dtype
+        if self.method == "recall":
+            sigma = None if variance is None else np.sqrt(np.maximum(variance, 1e-12))
+            found = self.core.recall(query, observed, sigma, centred=self.centred, unaware=self.unaware,
+                                     samples=self.samples, generators=draws)
+            if self.samples:
+                rows = self.core.store.rows(found.sampled.reshape(-1)).numpy()
+                values = rows.reshape(-1, *query.shape[1:])
+            else:
+                values = found.mean
+            ways = [w for w, on in (("centred", self.centred), ("unaware of the mask", self.unaware)) if on]
+            step = f"recall: softmax over {len(self.memory)} memories" + (f", {', '.join(ways)}" if ways else "")
+        else:
+            noise = 0.0 if variance is None else variance
+            if self.samples:
+                values = self.core.sample(query, observed, noise, samples=self.samples, generators=draws)
+                values = values.reshape(-1, *query.shape[1:])
+            else:
+                values = self.core.conditional(query, observed, noise)
+            step = f"gaussian: conditional {'samples' if self.samples else 'mean'}, {len(self.memory)} memories, shrink {self.shrink}"
+        values = np.asarray(values, np.float32)
+        if dtype == np.uint8:
+            values = np.rint(np.clip(values * 255, 0, 255)).astype(np.uint8)
+        out = framed if not self.samples else framed.take(np.arange(len(signal)).repeat(self.samples))
+        if self.samples:
+            counted = np.tile(np.arange(self.samples), len(signal))
+            named = None if out.names is None else [f"{n}#{m}" for n, m in zip(out.names, counted)]
+            out = replace(out, names=named, index=out.index * self.samples + counted)
+        return replace(out, data=values, mask=None, codes=None, ops=[]), [step]
+
+    def _variance(self, signal: Signal) -> np.ndarray | None:
+        """Variance of the observed values about the truth: [N, 1, ...] of noise and bins, or None where they are exact."""
+        shape = (len(signal), *[1] * (signal.data.ndim - 1))
+        if self.sigma is not None:
+            return np.full(shape, self.sigma**2) if self.sigma > 0 else None
+        total, known = np.zeros(shape), False
+        for op in signal.ops:
+            if op["op"] == "noise":
+                sigma = op["std"] if "std" in op else np.broadcast_to(np.asarray(op["sigma"]), (len(signal),))
+                total, known = total + np.asarray(sigma, np.float64).reshape(shape) ** 2, True
+            elif op["op"] == "bits":
+                total, known = total + _bin_variance(op, len(signal)).reshape(shape), True
+        return total if known else None
+
+
+def _bin_variance(op: dict, count: int) -> np.ndarray:
+    """[N] mean squared error of a uniform density inside bins of the quantiser's typical width: width^2 / 12."""
+    bits = np.broadcast_to(np.asarray(op["bits"], np.float64), (count,))
+    scale = 1.0 if op.get("scale") is None else np.asarray(op["scale"], np.float64)
+    if op["domain"] == "gaussian":
+        width = np.array([_codes.UNIFORM_STEP[int(b)] for b in bits])
+    else:
+        width = {"uint8": 1.0, "unit": 1.0, "signed": 2.0}[op["domain"]] * 2.0**-bits
+    return (width * scale) ** 2 / 12

@@ -1,0 +1,209 @@
+"""Undo what was taken away, operation by operation from the last to the first, by one of several means a step."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .. import codes as _codes
+from ..signal import Signal
+from . import baseline
+
+
+@dataclass(frozen=True)
+class Steps:
+    """By what means a method undoes each kind of loss; where a kind of memory has no such means, the plain one is used.
+
+    values: 'middle', 'low', 'replicate', or 'smooth' (shrinkage inside the bins: images and sound).
+    lost: 'plain' (the mean of what an image shows; zero elsewhere), 'linear' (sound), 'inpaint' (images and sound).
+    noise: 'keep' or 'shrink' (images). resolution: 'nearest' or 'interpolate' (images).
+    """
+
+    values: str
+    lost: str
+    noise: str
+    resolution: str
+
+
+@dataclass
+class _State:
+    """A batch on its way back: values in units of full scale, and what is known of them."""
+
+    data: np.ndarray
+    mask: np.ndarray | None
+    codes: np.ndarray | None
+    op: dict | None
+    rate: float | None
+
+    @classmethod
+    def of(cls, signal: Signal) -> "_State":
+        data = signal.data
+        if signal.kind != "tokens":
+            data = data.astype(np.float32) / np.float32(255 if data.dtype == np.uint8 else 1)
+        return cls(data, signal.mask, signal.codes, signal.code_op, signal.rate)
+
+
+def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
+    """(whole memory, what was done step by step). Observed exact values stay as they are, quantised ones in their bins."""
+    done: list[str] = []
+    state = _State.of(signal)
+    for op in reversed(signal.ops):
+        if op["op"] in ("crop", "keep-dims"):
+            _place(state, op, signal)
+        elif op["op"] in ("noise", "downsample"):
+            _settle(state, signal.kind, steps, done)
+            {"noise": _denoise, "downsample": _upsample}[op["op"]](state, op, signal.kind, steps, done)
+    _settle(state, signal.kind, steps, done)
+    data, dtype = state.data, signal.whole_dtype
+    if signal.kind == "tokens":
+        data = data.astype(dtype, copy=False)
+    elif dtype == np.uint8:
+        data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)
+    out = replace(signal, data=data, mask=None, codes=None, ops=[], rate=state.rate)
+    return out, list(dict.fromkeys(done))
+
+
+def frame(signal: Signal) -> tuple[Signal, np.ndarray | None]:
+    """(the signal at its full extent, what of it is observed): windows put back, values in units of full scale, lost 0."""
+    state = _State.of(signal)
+    for op in reversed(signal.ops):
+        if op["op"] in ("crop", "keep-dims"):
+            _place(state, op, signal)
+    return replace(signal, data=state.data, mask=None, codes=None, ops=[]), state.mask
+
+
+def _place(state: _State, op: dict, signal: Signal) -> None:
+    """Put a window back into its frame; all round it is lost."""
+    frame = tuple(op["shape"])
+    lead = len(frame) - (1 if op["op"] == "keep-dims" else len(signal.spatial_axes))
+    corners = op.get("place")
+    seen = np.broadcast_to(np.True_ if state.mask is None else state.mask, state.data.shape)
+
+    def put(array, fill):
+        whole = np.full((len(array), *frame), fill, array.dtype)
+        for i, item in enumerate(array):
+            corner = [0] * (len(frame) - lead) if corners is None else corners[i]
+            window = [slice(int(c), int(c) + n) for c, n in zip(corner, item.shape[lead:])]
+            whole[(i, *[slice(None)] * lead, *window)] = item
+        return whole
+
+    state.data, state.mask = put(state.data, 0), put(seen, False)
+    if state.codes is not None:
+        state.codes = put(state.codes, 0)
+
+
+def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:
+    """Give every element a value: decode codes, fill what is lost."""
+    lost = state.mask is not None and not state.mask.all()
+    if state.codes is None and not lost:
+        state.mask = None
+        return
+    unit = np.float32(1)
+    if state.codes is not None:
+        unit = np.float32(255 if state.op["domain"] == "uint8" else 1)
+        plain = {"low": baseline.low, "replicate": baseline.replicate}.get(steps.values, baseline.middle)
+        state.data = plain(state.codes, state.op) / unit
+    smooth = state.codes is not None and steps.values == "smooth" and kind in ("image", "audio")
+    if state.codes is not None and not smooth:
+        done.append(f"bits: {steps.values if steps.values in ('low', 'replicate') else 'middle of the bin or centroid'}")
+    observed = None
+    if lost:
+        observed = np.broadcast_to(state.mask, state.data.shape)
+        state.data = np.where(observed, state.data, 0).astype(state.data.dtype)
+        fill = _filler(kind, steps.lost)
+        done.append(f"lost: {fill.__doc__.split('.')[0]}")
+        for i in range(len(state.data)):
+            state.data[i] = fill(state.data[i], observed[i], state.rate)
+    if smooth:
+        lows, highs = (end / unit for end in _codes.bounds(state.codes, state.op))
+        done.append("bits: shrinkage inside the bins")
+        for i in range(len(state.data)):
+            state.data[i] = _dequantize(kind, lows[i], highs[i], state.data[i], observed, i, state.rate)
+    state.mask = state.codes = None
+
+
+def _dequantize(kind, low, high, start, observed, i, rate) -> np.ndarray:
+    """One item [C, ...] inside its bins; what is lost is filled again from the better values round it."""
+    seen = None if observed is None else observed[i]
+    if kind == "image":
+        from .smooth import dequantize
+
+        if seen is None:
+            return dequantize(low, high)
+        # the filled pixels take part in the smoothing, held where the filling put them
+        x = dequantize(np.where(seen, low, start), np.where(seen, high, start), start)
+        return _filler(kind, "inpaint")(np.where(seen, x, 0), seen, rate)
+    from .dequantize_sound import dequantize as dequantize_sound
+
+    if seen is None:
+        return dequantize_sound(low, high, rate)
+    x = dequantize_sound(np.where(seen, low, start), np.where(seen, high, start), rate)
+    return _filler(kind, "inpaint")(np.where(seen, x, 0), seen, rate)
+
+
+def _filler(kind: str, means: str):
+    """The function (values [C, ...], observed of the same shape, rate) -> values that fills lost elements."""
+
+    def mean(x, seen, rate):
+        """mean of what is observed"""
+        return np.where(seen, x, x[seen].mean() if seen.any() else 0.5)
+
+    def zero(x, seen, rate):
+        """zero"""
+        return x
+
+    def inpaint_image(x, seen, rate):
+        """inpainting from the pixels round it"""
+        from .inpaint import inpaint
+
+        return inpaint(x, seen)
+
+    def fill_sound(x, seen, rate):
+        """autoregressive interpolation (Janssen)"""
+        from .gaps import fill_gaps
+
+        return fill_gaps(x, seen, rate)
+
+    def linear_sound(x, seen, rate):
+        """linear interpolation"""
+        from .gaps import linear
+
+        return linear(x, seen)
+
+    table = {
+        ("image", "plain"): mean, ("image", "inpaint"): inpaint_image,
+        ("audio", "inpaint"): fill_sound, ("audio", "linear"): linear_sound,
+    }
+    return table.get((kind, means)) or (mean if kind == "image" else zero)
+
+
+def _denoise(state: _State, op: dict, kind: str, steps: Steps, done: list[str]) -> None:
+    if steps.noise == "keep" or kind != "image":
+        done.append("noise: kept")
+        return
+    from .smooth import denoise
+
+    done.append("noise: shrinkage")
+    sigma = np.broadcast_to(np.asarray(op["sigma"], np.float32), (len(state.data),))
+    for i, s in enumerate(sigma):
+        if s > 0:
+            state.data[i] = denoise(state.data[i], float(s))
+
+
+def _upsample(state: _State, op: dict, kind: str, steps: Steps, done: list[str]) -> None:
+    factor, shape = op["factor"], tuple(op["shape"])
+    if kind == "audio":  # the cut was sharp in frequency: so is the way back
+        n, t = state.data.shape[-1], shape[-1]
+        spectrum = np.fft.rfft(state.data.astype(np.float64), axis=-1)
+        if n % 2 == 0 and t > n:
+            spectrum[..., -1] *= 0.5  # the old Nyquist bin stands for two
+        state.data = np.fft.irfft(spectrum, t, axis=-1).astype(np.float32) * np.float32(t / n)
+        state.rate = op["rate"]
+        done.append("resolution: band-limited interpolation")
+    elif steps.resolution == "nearest":
+        state.data = state.data.repeat(factor, -2).repeat(factor, -1)[..., : shape[-2], : shape[-1]].copy()
+        done.append("resolution: nearest")
+    else:
+        from .inpaint import upsample
+
+        state.data = np.stack([upsample(x, factor, shape) for x in state.data])
+        done.append("resolution: interpolation that keeps the cells' means")
