@@ -117,27 +117,24 @@ def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:
         lows, highs = (end / unit for end in _codes.bounds(state.codes, state.op))
         done.append("bits: shrinkage inside the bins")
         for i in range(len(state.data)):
-            state.data[i] = _dequantize(kind, lows[i], highs[i], state.data[i], observed, i, state.rate)
+            seen = None if observed is None else observed[i]
+            state.data[i] = _dequantize(kind, lows[i], highs[i], state.data[i], seen, state.rate, step=unit > 1)
     state.mask = state.codes = None
 
 
-def _dequantize(kind, low, high, start, observed, i, rate) -> np.ndarray:
-    """One item [C, ...] inside its bins; what is lost is filled again from the better values round it."""
-    seen = None if observed is None else observed[i]
+def _dequantize(kind, low, high, start, seen, rate, step: bool) -> np.ndarray:
+    """One item [C, ...] inside its bins, of 8-bit values where `step`; what is lost is filled anew from the better values."""
+    if seen is not None:  # filled values take part in the smoothing, held where the filling put them
+        low, high = np.where(seen, low, start), np.where(seen, high, start)
     if kind == "image":
-        from .smooth import dequantize
+        from .smooth import LEVEL, dequantize
 
-        if seen is None:
-            return dequantize(low, high)
-        # the filled pixels take part in the smoothing, held where the filling put them
-        x = dequantize(np.where(seen, low, start), np.where(seen, high, start), start)
-        return _filler(kind, "inpaint")(np.where(seen, x, 0), seen, rate)
-    from .dequantize_sound import dequantize as dequantize_sound
+        x = dequantize(low, high, start, LEVEL if step else 0.0)
+    else:
+        from .dequantize_sound import dequantize as dequantize_sound
 
-    if seen is None:
-        return dequantize_sound(low, high, rate)
-    x = dequantize_sound(np.where(seen, low, start), np.where(seen, high, start), rate)
-    return _filler(kind, "inpaint")(np.where(seen, x, 0), seen, rate)
+        x = dequantize_sound(low, high, rate)
+    return x if seen is None else _filler(kind, "inpaint")(np.where(seen, x, 0), seen, rate)
 
 
 def _filler(kind: str, means: str):
@@ -205,5 +202,5 @@ def _upsample(state: _State, op: dict, kind: str, steps: Steps, done: list[str])
     else:
         from .inpaint import upsample
 
-        state.data = np.stack([upsample(x, factor, shape) for x in state.data])
+        state.data = np.stack([upsample(x, factor, shape[-2:]) for x in state.data])
         done.append("resolution: interpolation that keeps the cells' means")

@@ -1,0 +1,74 @@
+"""Stored patterns of any size, read in tiles: a million images on disk need one tile of memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from .contract import Array, Scale, wide
+
+TILE_ELEMENTS = 1 << 22  # 16 MiB in float32: large enough for the matrix products, small beside any model
+
+
+class Store:
+    """N memories in a denoiser's coordinates.
+
+    array: [N, ...item], numpy, ``np.memmap`` or torch; uint8 (v / 255) or float. Anything with ``shape``, ``dtype``
+    and indexing by slices and by integer arrays will do. scale: coordinates of the rows. tile: rows read at a time.
+    Raises ValueError for an empty store.
+    """
+
+    def __init__(self, array: Array, scale: Scale | None = None, tile: int | None = None,
+                 device: str | torch.device = "cpu"):
+        if len(array.shape) < 2 or 0 in array.shape:
+            raise ValueError(f"a store needs memories [N, ...] with N >= 1, not shape {tuple(array.shape)}")
+        self.array, self.scale, self.device = array, scale or Scale(), torch.device(device)
+        self.item = tuple(self.rows([0]).shape[1:]) if self.scale.basis is not None else tuple(array.shape[1:])
+        self.dim = int(np.prod(self.item))
+        self.tile = tile or max(1, TILE_ELEMENTS // self.dim)
+
+    def __len__(self) -> int:
+        return int(self.array.shape[0])
+
+    def _encode(self, raw: Array, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        t = torch.from_numpy(np.array(raw)) if isinstance(raw, np.ndarray) else torch.as_tensor(raw)
+        byte = t.dtype == torch.uint8
+        t = t.to(device).to(dtype)
+        return self.scale.encode(t.div_(255) if byte else t)
+
+    def rows(self, index: Array | list[int]) -> torch.Tensor:
+        """Memories by number: [K, ...item] float64 on the CPU."""
+        index = np.asarray(index)
+        index = torch.from_numpy(index) if isinstance(self.array, torch.Tensor) else index
+        rows = self._encode(self.array[index], torch.float64, torch.device("cpu"))
+        _release(self.array)
+        return rows
+
+    def tiles(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[int, torch.Tensor]]:
+        """(number of the first row, [T, D] of ``dtype`` on the device) over the whole store, in order."""
+        for start in range(0, len(self), self.tile):
+            t = self._encode(self.array[start:start + self.tile], dtype, self.device)
+            yield start, t.reshape(t.shape[0], self.dim)
+            _release(self.array)
+
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """Mean memory, [D] float64 on the CPU (summed in float64, tile by tile)."""
+        total = torch.zeros(self.dim, dtype=torch.float64)
+        for _, t in self.tiles():
+            total += t.sum(0, dtype=wide(self.device)).cpu()
+        return total / len(self)
+
+
+def _release(array: Array) -> None:
+    """Unmap what was read of a memory-mapped file; else resident memory grows to the size of the file.
+
+    The pages stay in the page cache. Not for mode "c": its private changes would be lost.
+    """
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and getattr(array, "mode", "c") in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
