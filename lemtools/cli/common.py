@@ -30,7 +30,10 @@ class Command(click.Command):
         for param in written:
             order.append((param.name, seen.get(param.name, 0)))
             seen[param.name] = seen.get(param.name, 0) + 1
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:  # of --help
+            raise Killed(signal.SIGPIPE) from None
 
     def format_epilog(self, ctx, formatter):
         if self.epilog:
@@ -124,16 +127,25 @@ class Run:
 
 def one_line(problem) -> str:
     """An exception as one line a user understands."""
+    text = str(problem)
     if isinstance(problem, OSError) and problem.strerror:
-        return f"{problem.filename}: {problem.strerror}" if problem.filename is not None else problem.strerror
-    if isinstance(problem, MemoryError):
-        return "out of memory; try a smaller --batch"
-    return " ".join(str(problem).split()) or type(problem).__name__
+        text = problem.strerror if problem.filename is None else f"{os.fsdecode(problem.filename)}: {problem.strerror}"
+    elif isinstance(problem, MemoryError):
+        text = "out of memory; try a smaller --batch"
+    return printable(" ".join(text.split(" "))) or type(problem).__name__
+
+
+def printable(text: str) -> str:
+    """Control characters, line ends and undecodable bytes, as of a file's name, as \\n, \\x1b and \\udcff."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _say(line: str) -> None:
+    if sys.stderr is None:
+        return
     try:
-        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+        encoding = sys.stderr.encoding or "utf-8"
+        print(printable(line).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
     except OSError:
         pass
 
@@ -143,10 +155,15 @@ def main(cli: click.Command) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _raise_killed)
+    for descriptor, way in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: else the next file opened would be taken for it; so it can only fail
+            os.open(os.devnull, way)
     status = 2
     try:
         status = cli.main(prog_name=cli.name, standalone_mode=False)
-        sys.stdout.flush()
+        sys.stdout and sys.stdout.flush()
     except Killed as killed:
         die(killed.number)
     except BrokenPipeError:
@@ -155,15 +172,16 @@ def main(cli: click.Command) -> None:
         _say(f"{cli.name}: error: {one_line(error.format_message())} ({cli.name} --help shows the options)")
     except Exception as error:  # noqa: BLE001  every other problem is one line too
         if "--debug" in sys.argv:
-            raise
-        known = isinstance(error, (ValueError, OSError, MemoryError, click.ClickException))
-        if known and type(error).__name__ != "LemError" and not isinstance(error, (OSError, MemoryError)):
-            known = isinstance(error, click.ClickException)
+            import traceback
+
+            traceback.print_exc()
+        # LemError by its name: its module loads numpy
+        known = isinstance(error, (OSError, MemoryError, click.ClickException)) or type(error).__name__ == "LemError"
         tail = "" if known else f" ({type(error).__name__}; a defect of {cli.name}: --debug shows where)"
         _say(f"{cli.name}: error: {one_line(error)}{tail}")
     # a closed standard output must not raise again when the interpreter ends
     try:
-        sys.stdout.flush()
+        sys.stdout and sys.stdout.flush()
     except OSError as error:
         if status == 0:
             _say(f"{cli.name}: error: standard output: {one_line(error)}")
@@ -230,8 +248,7 @@ def reading(run: Run, files, files_from, sample, sample_name, key, batch, max_by
 
     wanted = _wanted(paths, shard, target if skip_existing else None)
     options = {"batch": batch, "key": key, "wanted": wanted} | ({"max_bytes": max_bytes} if max_bytes else {})
-    lone = len(paths) == 1 and not os.path.isdir(paths[0])
-    return paths, media.load(paths, report=None if lone else run.error, **options)
+    return paths, media.load(paths, report=run.error, **options)
 
 
 def named_inputs(run: Run, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
@@ -243,7 +260,7 @@ def named_inputs(run: Run, files, files_from, sample, sample_name, default_sampl
     if sample or sample_name:
         paths.append(sample_path(sample_name or "kodim23"))
     if not paths:
-        if not sys.stdin.isatty():
+        if not os.isatty(0):
             return ["-"]
         if not default_sample:
             context = click.get_current_context()
@@ -265,11 +282,7 @@ def _wanted(paths, shard: str | None, existing):
             return False
         if existing is None or not (existing.folder or existing.pattern):
             return True
-        import glob
-
-        stem = os.path.splitext(existing.item_path(index, name, ""))[0]
-        path = existing.item_path(index, name, "")
-        return not (os.path.exists(path) or (existing.form is None and glob.glob(glob.escape(stem) + ".*")))
+        return not existing.is_there(index, name)
 
     return wanted
 
@@ -279,14 +292,15 @@ def _shard(text: str | None, paths) -> tuple[int, int]:
         return 0, 1
     if "-" in paths:
         raise click.UsageError("--shard needs files: standard input is not shared between shards")
-    if text == "auto":
+    if auto := text == "auto":
         variables = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
         if not all(v in os.environ for v in variables):
             raise click.UsageError(f"--shard auto needs {' and '.join(variables)}, which SLURM sets in an array job")
-        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
-        text = f"{int(os.environ[variables[0]]) - first}/{os.environ[variables[1]]}"
+        text = "/".join(os.environ[v] for v in variables)
     try:
         k, n = (int(part) for part in text.split("/"))
+        if auto:
+            k -= int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0))
         if 0 <= k < n:
             return k, n
     except ValueError:
@@ -317,6 +331,8 @@ class Amount(click.ParamType):
         kind = int if self.whole else float
         try:
             low, high = kind(match[1]), kind(match[2] or match[1])
+            if high > 1e30:
+                raise ValueError
         except (TypeError, ValueError):
             self.fail(f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item", param, ctx)
         if low > high:

@@ -20,9 +20,11 @@ class Threshold(click.ParamType):
     def convert(self, value, param, ctx):
         name, _, number = value.partition("=")
         try:
-            return name, float(number)
+            if (number := float(number)) == number:  # nothing is above or below NaN
+                return name, number
         except ValueError:
-            self.fail(f"{value!r} is not NAME=VALUE, as in psnr=30", param, ctx)
+            pass
+        self.fail(f"{value!r} is not NAME=VALUE, as in psnr=30", param, ctx)
 
 
 @common.command("lem-compare", EXAMPLES)
@@ -50,6 +52,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as
     """
     if [original, recalled, fragment].count("-") > 1:
         raise click.UsageError("only one input can be standard input")
+    if plot == "-":
+        raise click.UsageError("--plot needs a file: standard output holds the numbers")
     if fragment and not plot:
         raise click.UsageError("--fragment is for the --plot")
     if not any("@" in m or m.startswith(("mutual", "recall")) for m in metric):  # those are large matrix products
@@ -65,7 +69,10 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as
     if plot:
         from ..compare.plot import Plot
 
-        Target(plot, "png").refuse([original, recalled, *([fragment] if fragment else [])])
+        target = Target(plot, "png")
+        if target.stdout or target.folder or target.pattern:
+            raise click.UsageError(f"--plot {plot}: name one file")
+        target.refuse([original, recalled, *([fragment] if fragment else [])])
         sheet = Plot(rows, load([fragment]) if fragment else None)
     sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
     for batch_of_pairs in run.progress(paired(*sides, by=pair)):
@@ -88,7 +95,7 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as
 
 def show(run, results, names, items, as_json):
     """Print results: JSON Lines, tab-separated lines, or a table at a terminal."""
-    import sys
+    import os
 
     if as_json:
         import json
@@ -110,7 +117,7 @@ def show(run, results, names, items, as_json):
             rows += [(result.name, f"{v:.7g}", "", "", n) for n, v in zip(names, result.values)]
         ends = ("-", "-") if result.low is None else (f"{result.low:.7g}", f"{result.high:.7g}")
         rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.values))))
-    if sys.stdout.isatty():
+    if os.isatty(1):
         from rich.console import Console
         from rich.table import Table
 

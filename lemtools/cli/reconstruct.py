@@ -53,7 +53,7 @@ def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key,
     if common.skip_whole(run, target, skip_existing):
         return
     paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing)
-    target.refuse(paths)
+    target.refuse([*paths, *memory])
     options = {}
     memories = None
     if memory and (method == "auto" or method in FROM_MEMORY):

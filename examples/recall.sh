@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# The tables of the README: fragments of real images and sounds, recalled without training, beside their controls.
+#
+#     examples/recall.sh DATA [kodak|pixels|stored|unseen|sound|gaps|golden|speed ...]
+#
+# DATA holds kodak, set5, cifar10, mnist, esc10 and fsdd. All tables take about an hour and a half on two cores, `pixels` and
+# `stored` most of it. Needs the package with its test extra: pip install '.[test]'.
+set -euo pipefail
+data=$(cd "${1:?usage: recall.sh DATA [table ...]}" && pwd)
+shift
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+mean() { awk -F'\t' -v name="$1" '$1 ~ "^" name { printf "%.2f", $2; exit }'; }
+
+score() { # fragments, method, originals -> mean PSNR
+    lem-reconstruct -q --method "$2" "$1" | lem-compare --metric psnr --pair order "$3" - | mean psnr
+}
+
+kodak() { # de-quantisation: v >> (8 - bits), recalled, rounded to 8 bits
+    mkdir -p "$work/six"
+    for n in 01 03 07 15 19 23; do ln -sf "$data/kodak/kodim$n.png" "$work/six/"; done
+    for images in "$data/kodak" "$work/six"; do
+        printf 'Kodak, %d images, PSNR in dB\t3 bits\t4 bits\t6 bits\n' "$(ls "$images"/*.png | wc -l)"
+        for method in zero replicate decode smooth; do
+            printf '%s' "$method"
+            for bits in 3 4 6; do
+                lem-fragment -q --bits "$bits" "$images" > "$work/fragments"
+                printf '\t%s' "$(score "$work/fragments" "$method" "$images")"
+            done
+            printf '\n'
+        done
+    done
+}
+
+pixels() { python "$here/pixels.py" "$data"; }
+
+stored() { python "$here/stored.py" "$data"; }
+
+unseen() { # PSNR on the missing pixels: what is observed is exact, so it is the image's PSNR less that of the share lost
+    python "$here/data.py" cifar "$data" "$work"
+    printf 'CIFAR-10, 200 test images, 10,000 stored, PSNR in dB on the missing pixels\t50 %%\t75 %%\t90 %%\n'
+    for method in "decode" "inpaint" "recall" "gaussian"; do
+        printf '%s' "$method"
+        for lost in .5 .75 .9; do
+            memory=()
+            case $method in recall | gaussian) memory=(--memory "$work/cifar-10k.npy") ;; esac
+            lem-fragment -q --mask "$lost" "$work/cifar-test200.npy" -o "$work/fragments.safetensors"
+            lem-reconstruct -q --method "$method" "${memory[@]}" "$work/fragments.safetensors" -o "$work/recalled.safetensors"
+            python "$here/missing.py" "$work/cifar-test200.npy" "$work/fragments.safetensors" "$work/recalled.safetensors"
+        done
+        printf '\n'
+    done
+}
+
+sound() { # 6 bits of the clip's own peak, mid-riser
+    printf 'ESC-10 fold 5, 6 bits of the peak, mean SNR in dB\tmid-bin\trecalled\tgain\n'
+    for class in "$data"/esc10/0*/; do
+        lem-fragment -q --bits 6 --scale peak "$class/5-*.ogg" > "$work/fragments"
+        plain=$(lem-reconstruct -q --method decode "$work/fragments" | lem-compare --metric snr "$class/5-*.ogg" - | mean snr)
+        better=$(lem-reconstruct -q "$work/fragments" | lem-compare --metric snr "$class/5-*.ogg" - | mean snr)
+        awk -v c="$(basename "$class")" -v a="$plain" -v b="$better" 'BEGIN { printf "%s\t%.2f\t%.2f\t%+.2f\n", c, a, b, b - a }'
+    done
+}
+
+gaps() { python "$here/gaps.py" "$data"; }
+
+golden() { # the metrics on one pair of images that everybody has
+    python "$here/data.py" astronaut "$data" "$work"
+    lem-compare --metric all "$work/a.png" "$work/b.png"
+}
+
+speed() {
+    python "$here/../tests/benchmarks/bench_startup.py"
+    python "$here/../tests/benchmarks/bench_stream.py"
+}
+
+for table in "${@:-kodak pixels stored unseen sound gaps golden speed}"; do
+    for name in $table; do
+        printf '\n'
+        "$name"
+    done
+done

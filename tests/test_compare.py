@@ -1,0 +1,149 @@
+"""Pairing items, choosing metrics, and the numbers that lem-compare prints."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from conftest import lem
+from PIL import Image
+
+from lemtools.compare import METRICS, Comparison, named, pair
+from lemtools.fragment import fragment
+from lemtools.signal import LemError, Signal
+
+rng = np.random.default_rng(0)
+
+
+def photos(n=4, size=(3, 24, 20), names=None):
+    return Signal("image", rng.integers(0, 256, (n, *size), dtype=np.uint8), names=names)
+
+
+def measured(a, b, metrics=None, by="auto", **options):
+    comparison = Comparison(metrics, **options)
+    for batch in pair(a, b, by):
+        comparison.add(batch)
+    return {r.metric: r for r in comparison.results()}
+
+
+def test_batches_of_any_size_pair_item_by_item():
+    a = photos(7)
+    (b,) = fragment([a], [{"op": "bits", "bits": 4}])
+    whole = measured([a], [b])
+    cut = measured([a.take(slice(0, 3)), a.take(slice(3, 7))], [b.take(slice(0, 5)), b.take(slice(5, 7))])
+    assert (whole["psnr"].values == cut["psnr"].values).all() and len(whole["psnr"].values) == 7
+    error = ((a.data.astype(float) - b.data) ** 2).mean((1, 2, 3))
+    assert np.allclose(whole["psnr"].values, 10 * np.log10(255**2 / error))
+    assert whole["psnr"].mean == pytest.approx(np.mean(10 * np.log10(255**2 / error)))
+    assert (whole["bits"].values == 4).all()
+
+
+def test_interval_is_students():
+    from scipy import stats
+
+    a = photos(6)
+    (b,) = fragment([a], [{"op": "noise", "sigma": 0.1}])
+    r = measured([a], [b])["psnr"]
+    low, high = stats.t.interval(0.95, 5, loc=r.values.mean(), scale=stats.sem(r.values))
+    assert (r.low, r.high) == pytest.approx((low, high))
+
+
+def test_names_are_checked_or_used():
+    a = photos(3, names=["a.png", "b.png", "c.png"])
+    b = Signal("image", a.data[::-1].copy(), names=["c.jpg", "b.jpg", "a.jpg"])
+    with pytest.raises(LemError, match="--pair name"):
+        measured([a], [b])
+    assert measured([a], [b], by="name")["mse"].mean == 0
+    assert measured([a], [b], by="order")["mse"].mean > 0
+    with pytest.raises(LemError, match="no recalled item"):
+        measured([a], [b.take([0, 1])], by="name")
+
+
+def test_what_cannot_be_compared_is_refused():
+    a = photos(2)
+    embeddings = Signal("embedding", rng.standard_normal((2, 5)).astype(np.float32))
+    cases = [
+        (a, photos(3), None, "more recalled"), (photos(3), a, None, "more originals"),
+        (a, photos(2, (3, 9, 9)), None, "original .* recalled"), (a, embeddings, None, "beside"),
+        (a, a, ["snr"], "is for audio"), (a, a, ["beauty"], "no metric"), (a, a, ["recall@0"], "no metric"),
+        (embeddings, embeddings, ["psnr"], "--peak"), (embeddings, embeddings, ["recall@5"], "recall@5"),
+        (a, a, ["bits"], "cost"),
+    ]
+    for x, y, metrics, words in cases:
+        with pytest.raises(LemError, match=words):
+            measured([x], [y], metrics)
+    (small,) = fragment([a], [{"op": "downsample", "factor": 2}])
+    with pytest.raises(LemError, match="lem-reconstruct"):
+        measured([a], [small])
+    assert measured([embeddings], [embeddings], ["psnr"], peak=2.0)["psnr"].mean == np.inf
+
+
+def test_images_of_8_bits_and_of_floats_share_their_full_scale():
+    a = photos(2)
+    b = Signal("image", np.clip(a.data / np.float32(255) + 0.1, 0, 1).astype(np.float32))
+    expected = 10 * np.log10(1 / ((a.data / 255 - b.data) ** 2).mean((1, 2, 3)))
+    assert np.allclose(measured([a], [b])["psnr"].values, expected, atol=1e-4)
+
+
+def test_every_metric_runs_on_every_kind_it_names():
+    whole = {
+        "image": photos(3, (3, 180, 176)), "embedding": Signal("embedding", rng.standard_normal((30, 8)).astype(np.float32)),
+        "audio": Signal("audio", rng.standard_normal((3, 2, 4000)).astype(np.float32) / 4, rate=8000.0),
+        "spectrum": Signal("spectrum", rng.standard_normal((12, 2, 9, 5)).astype(np.float32)),
+        "tokens": Signal("tokens", rng.integers(0, 9, (3, 7))),
+    }
+    for kind, a in whole.items():
+        (b,) = fragment([a], [{"op": "mask", "mask": 0.25}] if kind == "tokens" else [{"op": "bits", "bits": 6}])
+        b.history = [{}]
+        keys = [k for k, m in METRICS.items() if kind in m.kinds and (not m.of_set or len(a) > 10)]
+        found = measured([a], [b], keys, peak=1.0 if kind in ("embedding", "spectrum") else None)
+        assert set(found) == set(keys) and len(keys) > 1
+        for key, result in found.items():
+            assert len(result.values) == len(a) and np.isfinite(result.values).all(), (kind, key)
+        same = measured([a], [a], [k for k in keys if k != "bits"], peak=1.0 if kind in ("embedding", "spectrum") else None)
+        for key, result in same.items():
+            best = {"higher": max, "lower": min}[METRICS[key].better]
+            assert best(result.mean, found[key].mean) == pytest.approx(result.mean), key
+
+
+def test_metric_names_a_user_may_write():
+    assert named("psnr") == ("psnr", None) and named("recall@5") == ("recall@1", 5)
+    assert named("recall") == ("recall@1", 1) and named("mutual-knn") == ("mutual-knn@10", 10)
+    a = Signal("embedding", rng.standard_normal((20, 4)).astype(np.float32))
+    assert set(measured([a], [a], ["recall@1", "recall@3"])) == {"recall@1", "recall@3"}
+    names = {r.name for r in measured([photos(1, (1, 20, 20))], [photos(1, (1, 20, 20))], ["ssim"]).values()}
+    assert names == {"ssim[gauss11,grey]"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    a = rng.integers(0, 200, (32, 40, 3), dtype=np.uint8)
+    Image.fromarray(a).save(tmp_path / "a.png")
+    Image.fromarray(a + 7).save(tmp_path / "b.png")
+    return tmp_path
+
+
+def test_lines_json_and_exit_status(folder):
+    done = lem("compare", "a.png", "b.png", "--metric", "mse", "--metric", "psnr", cwd=folder)
+    rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
+    assert rows[0] == ["mse", "49", "-", "-", "1"]
+    assert rows[1][0] == "psnr" and float(rows[1][1]) == pytest.approx(10 * np.log10(255**2 / 49), abs=1e-5)
+    done = lem("compare", "--json", "a.png", "a.png", "--metric", "psnr", cwd=folder)
+    line = json.loads(done.stdout)
+    assert list(line) == ["metric", "name", "unit", "mean", "low", "high", "n"]
+    assert line["mean"] is None and line["n"] == 1 and b"null" in done.stderr
+    for option, status in (("psnr=31", 0), ("psnr=32", 1), ("mse=1", 0), ("mse=50", 1)):
+        assert lem("compare", "a.png", "b.png", "--min", option, cwd=folder, ok=None).returncode == status
+    assert lem("compare", "a.png", "b.png", "--max", "mse=49", cwd=folder).returncode == 0
+    assert lem("compare", "a.png", "b.png", "--max", "mse=48", cwd=folder, ok=None).returncode == 1
+
+
+def test_items_and_sheet(folder):
+    fragments = lem("fragment", "--bits", "2", "a.png", cwd=folder).stdout
+    (folder / "f.safetensors").write_bytes(fragments)
+    done = lem("compare", "a.png", "b.png", "--items", "--plot", "sheet.png", "--fragment", "f.safetensors", cwd=folder)
+    assert done.stdout.decode().splitlines()[0].endswith("\ta.png")
+    sheet = np.asarray(Image.open(io.BytesIO((folder / "sheet.png").read_bytes())))
+    without = lem("compare", "a.png", "b.png", "--plot", "-", cwd=folder, ok=None)
+    assert without.returncode == 2 and not (folder / "-").exists()
+    assert sheet.ndim == 3 and sheet.shape[1] > 4 * 40 and sheet.std() > 20

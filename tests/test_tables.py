@@ -1,0 +1,29 @@
+"""What the commands offer is what the rooms hold: options that list names list exactly the names of the tables."""
+
+import re
+
+from lemtools.cli import compare, fragment, reconstruct
+from lemtools.compare import METRICS
+from lemtools.fragment import OPERATIONS, masks
+from lemtools.media.load import SAMPLES
+from lemtools.media.save import FORMATS
+from lemtools.reconstruct import FROM_MEMORY, METHODS
+
+
+def option(command, name):
+    return next(p for p in command.params if p.name == name)
+
+
+def test_choices_are_the_tables():
+    assert set(option(reconstruct.cli, "method").type.choices) == {"auto", *METHODS, *FROM_MEMORY}
+    assert set(option(fragment.cli, "sample_name").type.choices) == set(SAMPLES)
+    for command in (fragment.cli, reconstruct.cli):
+        assert tuple(option(command, "to").type.choices) == FORMATS
+    assert {fragment.BINDS[name][0] for name in fragment.STARTS} == set(OPERATIONS)
+
+
+def test_help_texts_list_the_tables():
+    shapes = option(fragment.cli, "mask_shape").help.split(":", 1)[1].split(".")[0]
+    assert {re.match(r"[a-z]+", word)[0] for word in shapes.split()} == set(masks.SHAPES)
+    metrics = option(compare.cli, "metric").help.split(":", 1)[1].split(", or all")[0]
+    assert {word.strip().partition("@")[0] for word in metrics.split(",")} == {k.partition("@")[0] for k in METRICS}
