@@ -32,12 +32,12 @@ class Threshold(click.ParamType):
 @click.argument("recalled", metavar="RECALLED", type=click.Path())
 @click.option("--metric", multiple=True, metavar="NAME",
               help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
-                   "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: the quick ones]")
+                   "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]")
 @click.option("--min", "minimum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is lower.")
 @click.option("--max", "maximum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is higher.")
 @click.option("--pair", type=click.Choice(["auto", "order", "name"]), default="auto", show_default=True,
               help="Match items by order or by name; auto is by order and checks the names.")
-@click.option("--peak", type=click.FloatRange(0, min_open=True), metavar="P", help="Range of values whose kind has none.")
+@click.option("--peak", type=click.FloatRange(0, min_open=True), metavar="P", help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]")
 @click.option("--items", is_flag=True, help="Print every item's value before the means.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.option("--plot", metavar="FILE", help="Draw a contact sheet (PNG): original, fragment, recalled, difference.")
@@ -114,7 +114,7 @@ def show(run, results, names, items, as_json):
     rows = []
     for result in results:
         if items:
-            rows += [(result.name, f"{v:.7g}", "", "", n) for n, v in zip(names, result.values)]
+            rows += [(result.name, f"{v:.7g}", "", "", common.printable(n)) for n, v in zip(names, result.values)]
         ends = ("-", "-") if result.low is None else (f"{result.low:.7g}", f"{result.high:.7g}")
         rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.values))))
     if os.isatty(1):

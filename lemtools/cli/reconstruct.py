@@ -24,7 +24,8 @@ METHODS = ["auto", "decode", "zero", "replicate", "linear", "inpaint", "smooth",
 @click.option("--samples", type=click.IntRange(0), default=0, metavar="M",
               help="Draw M plausible memories an item instead of the mean (recall, gaussian).")
 @click.option("--sigma", type=click.FloatRange(0), metavar="S",
-              help="Noise of the observed values, for recall and gaussian.  [default: by the fragment's operations]")
+              help="Standard deviation of the observed values about the truth, in full scales or an embedding's own units; "
+                   "0 is exact (recall, gaussian).  [default: by the fragment's operations]")
 @click.option("--centred", is_flag=True, help="Compare by correlation: offset and contrast do not count (recall).")
 @click.option("--unaware", is_flag=True, help="Compare lost values as zeros: the literature's control (recall).")
 @click.option("--shrink", default="1e-4", show_default=True, metavar="R",
@@ -39,7 +40,8 @@ def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key,
     """Recall whole memories from fragments.
 
     Reads fragments from lem-fragment; writes a single recalled item in its own medium (PNG, WAV, text), several as
-    safetensors, or files into a folder. What is observed stays as it is; every stage is on record in the history.
+    safetensors, or files into a folder. Observed values stay as they are, quantised ones inside their bins, except with recall,
+    which answers with what is stored. Every stage is on record in the history.
     """
     if samples and not memory:
         raise click.UsageError("--samples needs --memory: without one the methods give one answer")

@@ -23,8 +23,8 @@ REAL = ("image", "audio", "spectrum", "embedding")
 class Metric:
     """How a metric is called, for whom it is, and whether more is better.
 
-    name: as printed; the variant stands in brackets. family: the function in this room: 'module.function'. options: its
-    keyword arguments. of_set: it needs all items at once. peak: it needs the range of the data. quick: shown by default.
+    name: as printed; the variant stands in brackets. family: the function in this room, 'module.function'. of_set: it needs
+    all items at once. peak: it needs the range of the data. side: the least side of an image it can take.
     """
 
     name: str
@@ -32,32 +32,32 @@ class Metric:
     unit: str
     better: str
     family: str
-    options: tuple[tuple[str, object], ...] = ()
     of_set: bool = False
     peak: bool = False
-    quick: bool = False
+    side: int = 1
 
 
 METRICS = {
-    "mse": Metric("mse", REAL, "", "lower", "distortion.mse", quick=True),
+    "mse": Metric("mse", REAL, "", "lower", "distortion.mse"),
     "mae": Metric("mae", REAL, "", "lower", "distortion.mae"),
     "max-abs": Metric("max_abs", REAL, "", "lower", "distortion.max_abs"),
-    "psnr": Metric("psnr", REAL, "dB", "higher", "distortion.psnr", peak=True, quick=True),
-    "ssim": Metric("ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.gauss11", peak=True, quick=True),
-    "ssim-uniform7": Metric("ssim[uniform7,{colour}]", ("image",), "", "higher", "ssim.uniform7", peak=True),
-    "ms-ssim": Metric("ms_ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.ms", peak=True),
-    "gmsd": Metric("gmsd", ("image",), "", "lower", "perceptual.gmsd", peak=True),
-    "snr": Metric("snr", ("audio",), "dB", "higher", "sound.snr", quick=True),
-    "si-sdr": Metric("si_sdr", ("audio",), "dB", "higher", "sound.si_sdr", quick=True),
-    "lsd": Metric("lsd[hann1024,hop256]", ("audio",), "dB", "lower", "sound.log_spectral_distance", quick=True),
-    "nmse": Metric("nmse", REAL, "", "lower", "distortion.nmse", quick=True),
-    "cosine": Metric("cosine", REAL, "", "higher", "distortion.cosine", quick=True),
+    "psnr": Metric("psnr", REAL, "dB", "higher", "distortion.psnr", peak=True),
+    "ssim": Metric("ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.gauss11", peak=True, side=11),
+    "ssim-uniform7": Metric("ssim[uniform7,{colour}]", ("image",), "", "higher", "ssim.uniform7", peak=True, side=7),
+    "ms-ssim": Metric("ms_ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.ms", peak=True, side=176),
+    "gmsd": Metric("gmsd", ("image",), "", "lower", "perceptual.gmsd", peak=True, side=4),
+    "snr": Metric("snr", ("audio",), "dB", "higher", "sound.snr"),
+    "si-sdr": Metric("si_sdr", ("audio",), "dB", "higher", "sound.si_sdr"),
+    "lsd": Metric("lsd[hann1024,hop256]", ("audio",), "dB", "lower", "sound.log_spectral_distance"),
+    "nmse": Metric("nmse", REAL, "", "lower", "distortion.nmse"),
+    "cosine": Metric("cosine", REAL, "", "higher", "distortion.cosine"),
     "mutual-knn@10": Metric("mutual_knn[k{k}]", REAL, "", "higher", "geometry.mutual_knn", of_set=True),
     "recall@1": Metric("recall@{k}", REAL, "", "higher", "geometry.recall_at_k", of_set=True),
-    "accuracy": Metric("accuracy", ("tokens",), "", "higher", "accuracy", quick=True),
+    "accuracy": Metric("accuracy", ("tokens",), "", "higher", "accuracy"),
     "bits": Metric("bits_per_element", ALL, "bit", "lower", "bits"),
 }
-_QUICK = {"image": ("mse", "psnr", "ssim"), "audio": ("snr", "si-sdr", "lsd"), "tokens": ("accuracy",)}
+# what is measured where nothing is asked for
+QUICK = {"image": ("mse", "psnr", "ssim"), "audio": ("snr", "si-sdr", "lsd"), "tokens": ("accuracy",)}
 
 
 def named(text: str) -> tuple[str, int | None]:
@@ -107,14 +107,16 @@ class Comparison:
         """{as written: (metric, k)} for this kind of memory."""
         kind = pair.kind
         if self.asked is None:
-            keys = [k for k in _QUICK.get(kind) or ("nmse", "cosine") if METRICS[k].quick]
+            keys = list(QUICK.get(kind, ("nmse", "cosine")))
         elif "all" in self.asked:
             keys = [k for k, m in METRICS.items() if kind in m.kinds and not m.of_set and k != "bits"]
             if self.peak is None and kind not in ("image", "audio"):
-                keys.remove("psnr") if "psnr" in keys else None
+                keys = [k for k in keys if not METRICS[k].peak]
             keys += [m for m in self.asked if m != "all" and m not in keys]
         else:
             keys = list(self.asked)
+        if kind == "image" and (self.asked is None or "all" in self.asked):
+            keys = [k for k in keys if k in (self.asked or ()) or METRICS[named(k)[0]].side <= min(pair.a.shape[2:])]
         if pair.bits is not None and "bits" not in keys:
             keys.append("bits")
         out = {}
