@@ -57,3 +57,14 @@ def box_sums(x: np.ndarray, size: int) -> np.ndarray:
     """Sums over all size x size boxes inside [H, W], float64 [H - size + 1, W - size + 1]."""
     s = np.pad(x.cumsum(0, np.float64).cumsum(1), ((1, 0), (1, 0)))
     return s[size:, size:] - s[:-size, size:] - s[size:, :-size] + s[:-size, :-size]
+
+
+def averaging(n: int, factor: int) -> np.ndarray:
+    """Float32 [ceil(n / factor), n]: the means of consecutive cells."""
+    cell = np.arange(n) // factor == np.arange(-(-n // factor))[:, None]
+    return (cell / cell.sum(1, keepdims=True)).astype(np.float32)
+
+
+def spread(y: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
+    """Repeat every value of [C, h, w] over its cell: [C, H, W]."""
+    return y.repeat(factor, 1).repeat(factor, 2)[:, :shape[0], :shape[1]]

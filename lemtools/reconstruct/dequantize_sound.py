@@ -5,7 +5,7 @@ approximate message passing: Rangan, Schniter, Fletcher 2019, algorithm 2):
 
 1. each sample ~ N(0, s) in its bin, s the local power, found by EM: its posterior mean m and variance v;
 2. what the bin says beyond the prior, as a sample in white noise: noise 1/(1/v - 1/s), value m/v times that.  Loud
-   passages get mid-bin and width^2 / 12; quiet ones that only flip between the two central bins get much smaller values;
+   passages get mid-bin and width^2 / 12; quiet ones that only flip between the two central bins get far smaller values;
 3. Wiener filtering of those in STFTs of three window lengths, weighted sample by sample by their own predicted error;
 4. what the filter says beyond step 2 is the new prior of each sample; the answer is its posterior mean in the bin.
 
@@ -19,7 +19,7 @@ import numpy as np
 from lemtools.reconstruct.gaps import fill_gaps
 
 WINDOWS = (.0116, .0464, .186)  # seconds; 512, 2048 and 8192 samples at 44.1 kHz
-SHRINK = 2.5                    # noise powers taken from the smoothed spectrum: above 1, as the spectrum is itself noisy
+SHRINK = 2.5                    # noise powers taken from the smoothed spectrum; above 1, as that is itself noisy
 QUIET = .003                    # power, in squared bin widths, of a passage that never leaves the two central bins
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 

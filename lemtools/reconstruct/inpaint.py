@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .blocks import box_sums, dct_matrix, gather, grid, scatter
+from .blocks import averaging, box_sums, dct_matrix, gather, grid, scatter, spread
 
 # Lengths in pixels; thresholds and variances in units of the standard deviation of what was observed.
 TILE, PASSES, THRESHOLDS = 16, 8, (1.5, 0.1)     # passes where every pixel is observed, see _project
@@ -85,18 +85,18 @@ def upsample(y: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
         raise ValueError(f"averages {y.shape} over {factor} x {factor} pixels are not those of an image {tuple(shape)}")
     if not np.isfinite(y).all():
         raise ValueError("an average is not finite")
-    down, across = (_averaging(n, factor) for n in shape)
+    down, across = (averaging(n, factor) for n in shape)
     mean, scale = np.float32(y.mean(dtype=np.float64)), np.float32(y.std(dtype=np.float64))
     if factor == 1 or scale < 1e-6:
-        return _spread(y, factor, shape)
+        return spread(y, factor, shape)
     small = (y - mean) / scale
-    free = lambda v: v - _spread(down @ v @ across.T, factor, v.shape[1:])
+    free = lambda v: v - spread(down @ v @ across.T, factor, v.shape[1:])
     x = _kriging(down) @ small @ _kriging(across).T
     guide = small.mean(0)
     if min(*guide.shape, *shape) >= 2 * BLOCK:
         with ThreadPoolExecutor(THREADS) as pool:
             mapped = _mapper(pool, x)
-            floor = UPSAMPLE_FLOOR * _roughness(small)
+            floor = max(UPSAMPLE_FLOOR * _roughness(small), 1e-6)
             bands = list(_bands(guide.shape))
             precision, log_det = _learn(guide, bands, _orientations(guide, bands), floor, mapped)
             for r in range(ROUNDS):
@@ -108,18 +108,7 @@ def upsample(y: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
                 x = _solve(x, view, free, 1.0, precision, system, mapped)
     x = x * scale + mean
     # What rounding has left.
-    return x + _spread(y - down @ x @ across.T, factor, shape)
-
-
-def _averaging(n: int, factor: int) -> np.ndarray:
-    """Float32 [ceil(n / factor), n]: the means of consecutive cells."""
-    cell = np.arange(n) // factor == np.arange(-(-n // factor))[:, None]
-    return (cell / cell.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _spread(y: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
-    """Repeat every value of [C, h, w] over its cell: [C, H, W]."""
-    return y.repeat(factor, 1).repeat(factor, 2)[:, :shape[0], :shape[1]]
+    return x + spread(y - down @ x @ across.T, factor, shape)
 
 
 def _kriging(average: np.ndarray) -> np.ndarray:
@@ -201,7 +190,7 @@ def _threshold(x: np.ndarray, dct: np.ndarray, shift: tuple[int, int], threshold
 def _refine(x: np.ndarray, observed: np.ndarray, mapped: _Map) -> np.ndarray:
     """Step 3 of the module's description, on [C, H, W]. The channels share the model, which their mean teaches."""
     # The fewer pixels were observed, the less the estimate that teaches the model is worth.
-    floor = FLOOR * _roughness(x) / observed.mean()
+    floor = max(FLOOR * _roughness(x) / observed.mean(), 1e-6)
     h, w = x.shape[1:]
     # A rim of lost pixels, so that every pixel lies in blocks of every round, and the smallest image holds a block.
     rim = [(STRIDE, max(STRIDE, BLOCK - n)) for n in (h, w)]

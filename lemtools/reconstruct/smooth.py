@@ -26,6 +26,7 @@ LEVEL = 1 / 255  # distance of neighbouring 8-bit values
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(np.array([[3], [2], [6]], np.float32))
 ROWS = 16  # rows of blocks worked on at a time: the buffers stay in the cache
 T_STEPS, S_STEPS, T_MAX, S_MIN = 1025, 65, 2.5, 0.02  # table of `bin_mean`, in bin widths
+GATE, GATE_RADIUS = 0.1, 16  # mean squared step between neighbours, in bin widths, up to which bands are bridged
 BLOCKS = {4: 1, 8: 2, 16: 4}  # block side: step between blocks
 
 
@@ -205,7 +206,7 @@ def _vote(blocks: list[_Blocks], z: np.ndarray, thresholds: list[float], pilot: 
 @lru_cache(maxsize=1)
 def _bin_table() -> np.ndarray:
     """Mean of N(t, s^2) cut off at [-1/2, 1/2], for s (rows, 0 .. 1) and t (columns, -T_MAX .. T_MAX)."""
-    u = (np.arange(256, dtype=np.float32) + 0.5) / 256 - 0.5
+    u = (np.arange(64, dtype=np.float32) + 0.5) / 64 - 0.5
     t = np.linspace(-T_MAX, T_MAX, T_STEPS, dtype=np.float32)
     out = np.empty((S_STEPS, T_STEPS), np.float32)
     for i, s in enumerate(np.maximum(np.linspace(0, 1, S_STEPS), S_MIN)):
@@ -237,6 +238,28 @@ def bin_mean(mean: np.ndarray, sd: np.ndarray, lo: np.ndarray, hi: np.ndarray) -
     return out
 
 
+def _box(x: np.ndarray, radius: int) -> np.ndarray:
+    """Mean over (2 radius + 1)^2 pixels of x [C,H,W], mirrored at the borders."""
+    for axis in (1, 2):
+        ends = [(radius + 1, radius) if a == axis else (0, 0) for a in range(3)]
+        total = np.moveaxis(np.pad(x, ends, mode="symmetric").cumsum(axis, dtype=np.float64), axis, 0)
+        side = 2 * radius + 1
+        x = np.moveaxis((total[side:] - total[:-side]) / side, 0, axis).astype(np.float32)
+    return x
+
+
+def _first(low: np.ndarray, high: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Middle of the bins; where steps between neighbours are small and rare, hence bands of a shading wider than
+    any block, a wide mean projected onto the bins, coarse to fine."""
+    centre = (low + high) * np.float32(0.5)
+    x = centre
+    for radius in (16, 8, 4):
+        x = np.clip(_box(x, radius), low, high)
+    steps = np.diff(centre, axis=1, prepend=centre[:, :1]) ** 2 + np.diff(centre, axis=2, prepend=centre[:, :, :1]) ** 2
+    share = np.clip(2 - _box(steps / width**2, GATE_RADIUS) / np.float32(GATE), 0, 1)
+    return centre + share * (x - centre)
+
+
 def dequantize(lo: np.ndarray, hi: np.ndarray, start: np.ndarray | None = None, step: float = LEVEL) -> np.ndarray:
     """Estimate an image from the bins its values lie in.
 
@@ -259,7 +282,7 @@ def dequantize(lo: np.ndarray, hi: np.ndarray, start: np.ndarray | None = None, 
     high = hi + np.float32(step / 2) + np.where(hi >= 1, 2 * reach, 0)
     matrix = OPPONENT if len(lo) == 3 else None
     blocks: dict[int, _Blocks] = {}
-    x = (low + high) * np.float32(0.5) if start is None else np.clip(np.asarray(start, np.float32), low, high)
+    x = _first(low, high, width) if start is None else np.clip(np.asarray(start, np.float32), low, high)
     for p in _passes(float(1 / precision.mean())):
         for side in p.sides:
             if side not in blocks:
