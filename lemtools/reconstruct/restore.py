@@ -123,18 +123,19 @@ def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:
 
 
 def _dequantize(kind, low, high, start, seen, rate, step: bool) -> np.ndarray:
-    """One item [C, ...] inside its bins, of 8-bit values where `step`; what is lost is filled anew from the better values."""
-    if seen is not None:  # filled values take part in the smoothing, held where the filling put them
-        low, high = np.where(seen, low, start), np.where(seen, high, start)
-    if kind == "image":
-        from .smooth import LEVEL, dequantize
-
-        x = dequantize(low, high, start, LEVEL if step else 0.0)
-    else:
+    """One item [C, ...] inside its bins, of 8-bit values where `step`; `start` holds what fills the lost elements."""
+    if kind == "audio":
         from .dequantize_sound import dequantize as dequantize_sound
 
-        x = dequantize_sound(low, high, rate)
-    return x if seen is None else _filler(kind, "inpaint")(np.where(seen, x, 0), seen, rate)
+        return dequantize_sound(low, high, rate, seen)
+    from .smooth import LEVEL, dequantize
+
+    if seen is not None and seen.any():
+        # What was filled may move too, within two widths of the bins round it: held fast it would keep the
+        # shrinkage from the observed (BSDS400 crops, 3 bits: 2.5 dB at 30 % lost, 1 dB at 80 %).
+        width = np.median((high - low)[seen])
+        low, high = np.where(seen, low, np.clip(start - width, 0, 1)), np.where(seen, high, np.clip(start + width, 0, 1))
+    return dequantize(low, high, None if seen is None else start, LEVEL if step else 0.0)
 
 
 def _filler(kind: str, means: str):

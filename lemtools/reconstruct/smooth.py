@@ -1,4 +1,4 @@
-"""De-quantisation and denoising of images without training: overlapping-block DCT shrinkage inside the quantisation bins.
+"""De-quantisation and denoising of images without training: DCT shrinkage of overlapping blocks inside the bins.
 
 One pass estimates every pixel from its neighbourhood and then asks its bin:
 
@@ -6,13 +6,15 @@ One pass estimates every pixel from its neighbourhood and then asks its bin:
    g = e^(3/2) / (e^(3/2) + t^3), where e is c^2 averaged 1-2-1 over the neighbouring blocks and t a multiple of the bin
    width, and the blocks are averaged with weights 1 / sum g^2 (Guleryuz 2007, weighted overcomplete denoising).
    Blocks of several sizes vote together with the same weights.
-2. *Bin.* The estimate contains the pixel's own, quantised value; what its neighbours alone say is further from it, hence the
-   step is extended by a factor (`gain`). The pixel becomes the mean of a Gaussian around that point cut off at its bin.
+2. *Bin.* The estimate contains the pixel's own, quantised value; what its neighbours alone say is further from it,
+   hence the step is extended by a factor (`gain`). The pixel becomes the mean of a Gaussian around that point cut off
+   at its bin.
 
-The next pass starts from there with a lower threshold. Values saturate at 0 and 1 in photographs (half of what lies in the
-lowest and highest bin is exactly 0 or 1), so these two bins are taken to be open: the Gaussian reaches beyond and the
-result is clipped. The numbers in `_passes` were set on BSDS400, never on Kodak.
-Colour is taken to luminance and two colour differences (orthonormal), where the differences are smoothed more.
+The next pass starts from there with a lower threshold. Values saturate at 0 and 1 in photographs (on BSDS400, 55 % of
+what lies in the first of 64 bins is exactly 0, and 85 % in the last exactly 1), so these two bins are taken to be open:
+the Gaussian reaches beyond and the result is clipped. Where bands of a shading are wider than a block, the first pass
+starts from a wide mean projected onto the bins. The numbers here were set on BSDS400. Colour is taken to luminance
+and two colour differences (orthonormal), where the differences are smoothed more (in coarse bins).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ BLOCKS = {4: 1, 8: 2, 16: 4}  # block side: step between blocks
 
 
 class Pass(NamedTuple):
-    """One pass; threshold and the two parts of the estimate's error in units of the bin width (or of sigma)."""
+    """One pass; threshold and the two parts of the estimate's error in units of the bin width."""
 
     sides: tuple[int, ...]  # block sides that vote
     threshold: float
@@ -91,8 +93,8 @@ def _neighbours(e: np.ndarray, tmp: np.ndarray) -> None:
 class _Blocks:
     """All blocks of one side over planes [C,H,W] that share one map of noise scales.
 
-    The padded image is kept as cells [C, step, step, rows, columns] of step x step pixels, so that pixel (y, x) of all blocks
-    is one contiguous window of it.
+    The padded image is kept as cells [C, step, step, rows, columns] of step x step pixels, so that pixel (y, x) of all
+    blocks is one window of it.
     """
 
     def __init__(self, shape: tuple[int, int, int], side: int, precision: np.ndarray):
@@ -132,7 +134,7 @@ class _Blocks:
         return out
 
     def windows(self, first: int, rows: int):
-        """For each pixel of a block, row-major: the index of that pixel of blocks first .. first + rows in the cells."""
+        """For each pixel of a block, row-major: where the cells keep it, for blocks in rows first .. first + rows."""
         s = self.step
         for y in range(self.side):
             for x in range(self.side):
@@ -264,14 +266,15 @@ def dequantize(lo: np.ndarray, hi: np.ndarray, start: np.ndarray | None = None, 
     """Estimate an image from the bins its values lie in.
 
     lo, hi: [C,H,W] float32 in [0,1], the least and the greatest value each pixel can have; widths may differ by pixel.
-    start: optional first estimate [C,H,W] (for lost pixels, lo = 0 and hi = 1); the middle of the bins otherwise.
+    start: optional first estimate [C,H,W] (for lost pixels, lo = 0 and hi = 1); made from the bins otherwise.
     step: distance of neighbouring possible values (1/255 for 8-bit originals, 0 for continuous ones).
     Returns [C,H,W] float32 with lo <= x <= hi: an approximate posterior mean, not rounded.
     Raises ValueError for shapes that differ or are not [C,H,W], and for lo > hi.
     """
     lo, hi = np.asarray(lo, np.float32), np.asarray(hi, np.float32)
     if lo.ndim != 3 or lo.size == 0 or lo.shape != hi.shape or (start is not None and np.shape(start) != lo.shape):
-        raise ValueError(f"lo, hi and start must share one shape [C,H,W], got {lo.shape}, {hi.shape}, {np.shape(start)}")
+        shapes = f"{lo.shape}, {hi.shape}, {None if start is None else np.shape(start)}"
+        raise ValueError(f"lo, hi and start must share one shape [C,H,W] that is not empty, got {shapes}")
     if not (lo <= hi).all():
         raise ValueError("lo must not exceed hi (nor be NaN)")
     width = np.maximum(hi - lo + np.float32(step), np.float32(1e-4))

@@ -8,7 +8,6 @@ since it knows no masks. With CUDA the GPU's time stands beside, taken with even
 store over the bandwidth of a copy to the device measured in the same run.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,11 @@ def make(path: Path, count: int) -> None:
     store.flush()
 
 
+def peak_mb() -> float:
+    """Peak resident memory; not ru_maxrss, which a process inherits from the one that started it."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+
 def one(path: str) -> None:
     from lemtools.denoise.device import pick
     from lemtools.denoise.memory import Memory
@@ -37,11 +41,11 @@ def one(path: str) -> None:
     rng = np.random.default_rng(1)
     asked = rng.choice(len(store), QUERIES, replace=False)
     query, mask = store[asked] / np.float32(255), rng.random((QUERIES, DIM)) < 0.5
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    base = peak_mb()
     memory = Memory(store)
     begun = time.perf_counter()
     right = (memory.recall(query, mask).index[:, 0] == asked).mean()
-    took, peak = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    took, peak = time.perf_counter() - begun, peak_mb()
     print(len(store), f"{took:.2f}", f"{right:.3f}", f"{base:.0f}", f"{peak:.0f}", _peer(store, query, asked), _gpu(store, query, mask, asked, pick),
           sep="\t", flush=True)
 
