@@ -8,6 +8,8 @@ A quantiser is described by the `bits` operation of a fragment, a dict with
                'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
     scale      None, or an array [N]: the item's peak or rms
     levels     only lloyd-max outside 'gaussian': array [N, 2**bits], the codebook fitted to the item
+    slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
+               (they were quantised once already, on bins that do not nest in these)
 
 Every quantiser comes down to three tables over its codes: the level a code decodes to and the two ends of its bin.
 """
@@ -79,7 +81,7 @@ def fit_levels(values: np.ndarray, bits: int, domain: str) -> np.ndarray:
     [2**bits], ascending; whole numbers for 'uint8', float16-exact otherwise, since the codebook travels.
     """
     low, high, bins = {"uint8": (-0.5, 255.5, 256), "unit": (0.0, 1.0, 4096), "signed": (-1.0, 1.0, 4096)}[domain]
-    counts, edges = np.histogram(values, bins=bins, range=(low, high))
+    counts, edges = np.histogram(np.clip(values, low, high), bins=bins, range=(low, high))
     centres = (edges[1:] + edges[:-1]) / 2
     mass = np.concatenate([[0], np.cumsum(counts)]).astype(np.float64)
     moment = np.concatenate([[0], np.cumsum(counts * centres)])
@@ -142,11 +144,11 @@ def _groups(op: dict, count: int):
 
 def _scaled(op: dict, rows, ndim: int):
     scale = op.get("scale")
-    return None if scale is None else np.asarray(scale, np.float32)[rows].reshape(-1, *[1] * (ndim - 1))
+    return None if scale is None else np.asarray(scale, np.float64)[rows].reshape(-1, *[1] * (ndim - 1))
 
 
 def code_dtype(op: dict):
-    return np.uint8 if np.max(op["bits"]) <= 8 else np.uint16
+    return np.uint8 if np.max(op["bits"], initial=1) <= 8 else np.uint16
 
 
 def encode(values: np.ndarray, op: dict) -> np.ndarray:
@@ -163,19 +165,20 @@ def encode(values: np.ndarray, op: dict) -> np.ndarray:
                 codes[rows] = np.searchsorted(middle, np.arange(256), side="left").astype(codes.dtype)[x]
             continue
         scale = _scaled(op, rows, values.ndim)
-        if scale is not None:
-            x = np.divide(x, scale, out=np.zeros(x.shape, np.float32), where=scale > 0, casting="unsafe")
+        if scale is not None:  # in float64, so that rounding puts no value into its neighbour's bin
+            x = np.divide(x, scale, out=np.zeros(x.shape), where=scale > 0)
         if levels is not None or (domain == "gaussian" and quantizer == "lloyd-max"):
-            levels = lloyd_max_gaussian(bits) if levels is None else levels
+            levels = lloyd_max_gaussian(bits) if levels is None else levels.astype(np.float64)
             codes[rows] = np.searchsorted((levels[1:] + levels[:-1]) / 2, x, side="left")
             continue
-        # One uniform rule: position on the grid of 2**bits steps, floored, the ends taking what lies beyond.
+        # One uniform rule: position on the grid of 2**bits steps, floored (then shifted: -1e-30 + 1 would round to 1),
+        # the ends taking what lies beyond.
         slope, offset = {
             "unit": (2.0**bits, 0.0),
             "signed": (2.0 ** (bits - 1), 2.0 ** (bits - 1)),
             "gaussian": (1 / UNIFORM_STEP[bits], 2.0 ** (bits - 1)),
         }[domain]
-        codes[rows] = np.clip(np.floor(x * np.float64(slope) + offset), 0, 2**bits - 1)
+        codes[rows] = np.clip(np.floor(x * slope) + offset, 0, 2**bits - 1)
     return codes
 
 
@@ -188,20 +191,20 @@ def _look_up(codes: np.ndarray, op: dict, which: tuple[int, ...]) -> list[np.nda
             tables = _fitted_table(levels, op["domain"])
         scale = _scaled(op, rows, codes.ndim)
         for array, k in zip(out, which):
-            table = tables[k].astype(np.float32)
-            # a damaged file may hold codes beyond a fitted table or a uint8 table of 256: take the last level
-            array[rows] = table.take(codes[rows], mode="clip")
-            if scale is not None:
-                with np.errstate(invalid="ignore"):
-                    array[rows] *= scale
+            # lost elements of a fragment have code 0, and a damaged one may hold codes beyond a table of 256
+            if scale is None:
+                array[rows] = tables[k].astype(np.float32).take(codes[rows], mode="clip")
+            else:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    array[rows] = tables[k].take(codes[rows], mode="clip") * scale
     return out
 
 
 def decode(codes: np.ndarray, op: dict) -> np.ndarray:
-    """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform) or its level; uint8 in 'uint8', else float32."""
+    """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform) or its level; uint8 or float32."""
     if op["domain"] == "uint8" and op.get("levels") is None and np.ndim(op["bits"]) == 0:
         shift = max(8 - int(op["bits"]), 0)
-        return (codes << shift) + np.uint8(1 << shift >> 1)
+        return ((codes << shift) + (1 << shift >> 1)).astype(np.uint8, copy=False)
     (values,) = _look_up(codes, op, (0,))
     return values.astype(np.uint8) if op["domain"] == "uint8" else values
 
@@ -209,14 +212,31 @@ def decode(codes: np.ndarray, op: dict) -> np.ndarray:
 def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
     """Ends (low, high), float32 [N, ...], of the bins that the original values are known to lie in.
 
-    In 'uint8' both ends are whole numbers that the value can take; elsewhere the bin is low <= value <= high.
-    Bins at the ends of the 'gaussian' domain are infinite. An item whose scale is 0 has bins [0, 0].
+    In 'uint8' both ends are whole numbers that the value can take; elsewhere the bin is low <= value <= high, for
+    values within the domain (what lies beyond full scale was clipped to it). Bins at the ends of the 'gaussian' domain
+    are infinite. An item whose scale is 0 has bins [0, 0].
     """
     low, high = _look_up(codes, op, (1, 2))
-    if op["domain"] == "gaussian":
-        np.nan_to_num(low, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
-        np.nan_to_num(high, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    rows = (-1, *[1] * (codes.ndim - 1))
+    scale, slack = op.get("scale"), op.get("slack")
+    if scale is not None:
+        # the product with the scale was rounded: one step outwards, so that the original is inside for certain
+        low, high = _outwards(low, high)
+        none = np.broadcast_to(np.reshape(scale, rows) == 0, low.shape)
+        low[none] = high[none] = 0
+    if slack is not None:
+        slack = np.asarray(slack, np.float32).reshape(rows)
+        low, high = low - slack, high + slack
+        if op["domain"] != "uint8":
+            low, high = _outwards(low, high)
+        if scale is None:
+            least, most = {"uint8": (0, 255), "unit": (0, 1), "signed": (-1, 1)}[op["domain"]]
+            low, high = np.maximum(low, np.float32(least)), np.minimum(high, np.float32(most))
     return low, high
+
+
+def _outwards(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))
 
 
 def packed_size(count: int, bits: int) -> int:
@@ -224,25 +244,32 @@ def packed_size(count: int, bits: int) -> int:
     return (int(count) * int(bits) + 7) // 8
 
 
+_BLOCK = 1 << 16  # codes packed at a time: a bit takes a byte on the way
+
+
 def pack(codes: np.ndarray, bits: int) -> np.ndarray:
     """Pack 1-D codes < 2**bits into bytes, most significant bit first; the last byte is padded with zeros."""
-    if bits == 8:
-        return codes.astype(np.uint8)
-    if bits == 16:
-        return codes.astype(">u2").view(np.uint8)
-    if bits < 8:
-        return np.packbits(np.unpackbits(codes.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :])
-    return np.packbits(np.unpackbits(codes.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :])
+    wide = np.dtype(np.uint8 if bits <= 8 else ">u2")
+    if bits in (8, 16):
+        return codes.astype(wide).view(np.uint8)
+    out = np.empty(packed_size(len(codes), bits), np.uint8)
+    for i in range(0, len(codes), _BLOCK):  # a block ends on a whole byte
+        block = codes[i : i + _BLOCK].astype(wide).view(np.uint8).reshape(-1, wide.itemsize)
+        packed = np.packbits(np.unpackbits(block, axis=1)[:, 8 * wide.itemsize - bits :])
+        out[i * bits // 8 : i * bits // 8 + len(packed)] = packed
+    return out
 
 
 def unpack(data: np.ndarray, count: int, bits: int) -> np.ndarray:
     """Inverse of `pack`: `count` codes from bytes uint8 [packed_size(count, bits)]; uint8 up to 8 bits, else uint16."""
-    if bits == 8:
-        return data[:count]
-    if bits == 16:
-        return data[: 2 * count].view(">u2").astype(np.uint16)
-    wide = 8 if bits < 8 else 16
-    padded = np.zeros((count, wide), np.uint8)
-    padded[:, wide - bits :] = np.unpackbits(data, count=count * bits).reshape(count, bits)
-    packed = np.packbits(padded)
-    return packed if wide == 8 else packed.view(">u2").astype(np.uint16)
+    wide = np.dtype(np.uint8 if bits <= 8 else ">u2")
+    if bits in (8, 16):
+        return data[: count * wide.itemsize].view(wide).astype(wide.newbyteorder("="))
+    out = np.empty(count, wide.newbyteorder("="))
+    for i in range(0, count, _BLOCK):
+        n = min(_BLOCK, count - i)
+        padded = np.zeros((n, 8 * wide.itemsize), np.uint8)
+        block = data[i * bits // 8 :][: packed_size(n, bits)]
+        padded[:, 8 * wide.itemsize - bits :] = np.unpackbits(block, count=n * bits).reshape(n, bits)
+        out[i : i + n] = np.packbits(padded).view(wide)
+    return out

@@ -23,6 +23,10 @@ DTYPES = {
 }
 
 
+_TYPES = {np.dtype(code).name for code in DTYPES.values()}
+_SHARED = 1024  # channels that may share one bit of a mask
+
+
 class LemError(ValueError):
     """What a user can mend: the message is one line that says what is wrong, where, and the way out."""
 
@@ -138,9 +142,7 @@ def bits_per_element(signal: Signal) -> np.ndarray:
     tensors, _ = to_tensors(replace(signal, label=None, names=None, index=None))
     sizes = np.zeros(len(signal))
     for name, (_, array) in tensors.items():
-        if name in ("codes", "values"):
-            continue
-        if name != "index":
+        if name not in ("codes", "values"):
             sizes += array.nbytes * 8 / max(len(signal), 1)
     if "codes" in tensors:
         counts, bits = _counts(signal.mask, signal.data.shape), _bits(signal.code_op, len(signal))
@@ -154,13 +156,18 @@ def _bits(op: dict, count: int) -> np.ndarray:
     return np.broadcast_to(np.asarray(op["bits"], np.int64), (count,))
 
 
+def _seamless(bits: np.ndarray, mask: np.ndarray | None, shape: tuple[int, ...]) -> bool:
+    """Whether items packed one by one are the same bytes as the batch packed at once, which is faster."""
+    return mask is None and len(bits) > 0 and (bits == bits[0]).all() and math.prod(shape[1:]) * int(bits[0]) % 8 == 0
+
+
 def _counts(mask: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
     """How many elements of each item are observed, int64 [N]."""
     per_item = math.prod(shape[1:])
     if mask is None:
         return np.full(shape[0], per_item, np.int64)
-    flat = mask.reshape(len(mask), -1)
-    return np.count_nonzero(flat, axis=1).astype(np.int64) * (per_item // max(flat.shape[1], 1))
+    kept = np.count_nonzero(mask, axis=tuple(range(1, mask.ndim))).astype(np.int64)
+    return kept * (per_item // math.prod(mask.shape[1:]))
 
 
 def narrow(array: np.ndarray) -> np.ndarray:
@@ -180,18 +187,19 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
     n, tensors = len(signal), {}
     mask = signal.mask
     if signal.codes is not None:
-        observed = signal.observed()
-        parts = []
-        for i, bits in enumerate(_bits(signal.code_op, n)):
-            kept = signal.codes[i].reshape(-1) if mask is None else signal.codes[i][observed[i]]
-            parts.append(_codes.pack(kept, int(bits)))
+        observed, bits = signal.observed(), _bits(signal.code_op, n)
+        if _seamless(bits, mask, signal.data.shape):
+            parts = [_codes.pack(signal.codes.reshape(-1), int(bits[0]))]
+        else:
+            kept = (c.reshape(-1) if mask is None else c[o] for c, o in zip(signal.codes, observed))
+            parts = [_codes.pack(k, int(b)) for k, b in zip(kept, bits)]
         tensors["codes"] = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
     elif mask is not None:
         tensors["values"] = signal.data[signal.observed()]
     else:
         tensors["data"] = signal.data
     if mask is not None:
-        tensors["mask"] = np.packbits(mask.reshape(n, -1), axis=1)
+        tensors["mask"] = np.packbits(mask.reshape(n, math.prod(mask.shape[1:])), axis=1)
     ops = []
     for i, op in enumerate(signal.ops):
         ops.append({k: v for k, v in op.items() if not isinstance(v, np.ndarray) and v is not None})
@@ -204,8 +212,7 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
         tensors["names.utf8"] = np.frombuffer(b"".join(encoded), np.uint8)
         tensors["names.offsets"] = np.cumsum([0] + [len(e) for e in encoded], dtype=np.int64)
     meta = {"v": 1, "kind": signal.kind, "n": n}
-    index = signal.index if signal.index is not None else np.arange(n)
-    steps = np.diff(index)
+    index, steps = signal.index, np.diff(signal.index)
     if n and (steps == (steps[0] if n > 1 else 1)).all():
         meta |= {"first": int(index[0])} | ({"step": int(steps[0])} if n > 1 and steps[0] != 1 else {})
     elif n:
@@ -219,7 +226,8 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
     meta |= {"ops": ops, "history": signal.history}
     if signal.last:
         meta["last"] = True
-    return {k: (_wire_dtype(v), np.ascontiguousarray(v)) for k, v in tensors.items()}, meta
+    named = {k: (_wire_dtype(v), v) for k, v in tensors.items()}
+    return {k: (name, np.ascontiguousarray(v, DTYPES[name])) for k, (name, v) in named.items()}, meta
 
 
 def _wire_dtype(array: np.ndarray) -> str:
@@ -230,10 +238,13 @@ def _wire_dtype(array: np.ndarray) -> str:
     raise LemError(f"values of type {array.dtype} cannot travel; use float32")
 
 
-def from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
-    """Inverse of `to_tensors`. Raises LemError where tensors and JSON do not agree; trusts nothing it is told."""
+def from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int = 1 << 34) -> Signal:
+    """Inverse of `to_tensors`; `max_bytes`: of the decoded data.
+
+    Raises LemError where tensors and JSON do not agree; trusts nothing it is told.
+    """
     try:
-        return _from_tensors(dict(tensors), meta)
+        return _from_tensors(dict(tensors), meta, max_bytes)
     except LemError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, StopIteration) as error:
@@ -241,7 +252,7 @@ def from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
         raise LemError(f"damaged document ({detail})") from error
 
 
-def _from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
+def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) -> Signal:
     if not isinstance(meta, dict) or meta.get("v") != 1:
         raise LemError(f"unknown version {meta.get('v') if isinstance(meta, dict) else meta!r} of the stream format")
     kind, n = meta["kind"], meta["n"]
@@ -255,37 +266,40 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
     for op in ops:
         if not isinstance(op.get("op"), str):
             raise LemError("damaged document (an operation without a name)")
+        if op.get("dtype", "uint8") not in _TYPES or not _sizes(op.get("shape", [1])):
+            raise LemError(f"damaged document (shape or dtype of {op['op']})")
         if any(isinstance(v, np.ndarray) and (v.ndim == 0 or len(v) != n) for v in op.values()):
             raise LemError(f"damaged document (parameters of {op['op']} do not match {n} items)")
     mask = codes = None
     if "data" in tensors:
         data = tensors.pop("data")
     else:
-        shape = tuple(int(s) for s in meta["shape"])
-        dtype = np.dtype(DTYPES[meta["dtype"]])
-        # What is announced is backed by what arrived: a whole item is never larger than its mask's bits say.
-        if min(shape, default=0) < 1 or math.prod(shape) > 2**40:
+        shape, dtype = tuple(meta["shape"]), np.dtype(DTYPES[meta["dtype"]])
+        if not _sizes(meta["shape"]):
             raise LemError("damaged document (shape)")
+        if (size := n * math.prod(shape) * dtype.itemsize) > max_bytes:
+            raise LemError(f"a document of {size} bytes once unpacked; raise --max-bytes to read it")
+        # Memory is taken only for what arrived: a bit of the mask speaks for some channels, a code or value for itself.
+        here = tensors["mask"].size * _SHARED if "mask" in meta else tensors.get("codes", tensors.get("values")).size
+        if n * math.prod(shape) > 8 * here:
+            raise LemError(f"damaged document ({n} items of {list(shape)} are not all there)")
         if "mask" in meta:
-            mask_shape = tuple(int(s) for s in meta["mask"])
-            size, packed = math.prod(mask_shape), tensors.pop("mask")
-            if min(mask_shape, default=0) < 1 or packed.shape != (n, (size + 7) // 8):
+            mask_shape, packed = tuple(meta["mask"]), tensors.pop("mask")
+            size = math.prod(mask_shape)
+            if not _sizes(meta["mask"]) or packed.shape != (n, (size + 7) // 8):
                 raise LemError("damaged document (mask)")
             mask = np.unpackbits(packed, axis=1, count=size).astype(bool).reshape(n, *mask_shape)
             if len(mask_shape) != len(shape) or any(m not in (1, s) for m, s in zip(mask_shape, shape)):
                 raise LemError(f"mask {list(mask.shape)} does not fit data {[n, *shape]}")
-            if math.prod(shape) > 65536 * max(size, 1):
-                raise LemError("damaged document (mask)")
         counts = _counts(mask, (n, *shape))
         if "codes" in tensors:
-            codes, data = _unpack(tensors.pop("codes"), ops, counts, mask, (n, *shape))
-            data = data if data.dtype == dtype else data.astype(dtype)
+            codes, data = _unpack(tensors.pop("codes"), ops, counts, mask, (n, *shape), dtype)
         else:
             values = tensors.pop("values")
             if values.dtype != dtype or values.shape != (counts.sum(),):
                 raise LemError(f"damaged document ({values.size} values where the mask keeps {counts.sum()})")
             data = np.zeros((n, *shape), dtype)
-            data[np.broadcast_to(mask, data.shape)] = values
+            data[np.broadcast_to(True if mask is None else mask, data.shape)] = values
     if data.ndim == 0 or len(data) != n:
         raise LemError(f"damaged document (data of shape {list(data.shape)} for {n} items)")
     if n and not type_fits(kind, data.dtype):
@@ -293,7 +307,8 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
     names = None
     if "names.offsets" in tensors:
         offsets, text = tensors.pop("names.offsets"), tensors.pop("names.utf8").tobytes()
-        if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
+        offsets = offsets.astype(np.int64, casting="safe")
+        if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
             raise LemError("damaged document (names)")
         names = [text[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
     index = tensors.pop("index", None)
@@ -303,35 +318,54 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict) -> Signal:
     for name, array in (("index", index), ("label", label), ("cost", cost)):
         if array is not None and array.shape != (n,):
             raise LemError(f"damaged document ({name} of shape {list(array.shape)} for {n} items)")
+    if index.dtype != np.int64 or index.min(initial=0) < 0:
+        raise LemError("damaged document (index)")
     rate, history = meta.get("rate"), meta.get("history", [])
-    if not isinstance(history, list) or not (rate is None or (isinstance(rate, (int, float)) and rate > 0)):
-        raise LemError("damaged document (rate or history)")
-    return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, meta.get("last"))
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise LemError("damaged document (history)")
+    if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
+        raise LemError("damaged document (rate)")
+    last = meta.get("last") is True or None
+    return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, last)
 
 
-def _unpack(packed: np.ndarray, ops, counts, mask, shape) -> tuple[np.ndarray, np.ndarray]:
+def _sizes(shape) -> bool:
+    return isinstance(shape, list) and len(shape) > 0 and all(type(s) is int and 0 < s < 2**40 for s in shape)
+
+
+def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Codes and decoded values, both of `shape`, of the packed tensor; lost elements are 0 in both."""
     op = next(op for op in reversed(ops) if op["op"] == "bits")
     if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or op["quantizer"] not in ("uniform", "lloyd-max"):
         raise LemError(f"unknown quantiser {op['quantizer']} on {op['domain']}; a newer lemtools wrote this")
-    bits = _bits(op, shape[0])
-    if shape[0] and not 1 <= bits.min() <= bits.max() <= _codes.MAX_BITS:
+    if dtype != (np.uint8 if op["domain"] == "uint8" else np.float32):
+        raise LemError(f"damaged document ({dtype} in the domain {op['domain']})")
+    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else _codes.MAX_BITS
+    if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:
         raise LemError("damaged document (bits)")
-    levels = op.get("levels")
-    if levels is not None and (levels.ndim != 2 or levels.shape[1] < 2 ** int(bits.max(initial=1))):
+    levels, fitted = op.get("levels"), op["quantizer"] == "lloyd-max" and op["domain"] != "gaussian"
+    if (levels is not None) != fitted or fitted and not (
+        levels.ndim == 2 and levels.shape[1] >= 2 ** int(bits.max(initial=1)) and np.abs(levels).max(initial=0) <= 255
+    ):
         raise LemError("damaged document (levels)")
+    if op["domain"] == "gaussian" and op.get("scale") is None:
+        raise LemError("damaged document (no scale)")
+    for name in ("scale", "slack"):
+        value = op.get(name, np.zeros(shape[0], np.float32))
+        if value.shape != shape[:1] or value.dtype != np.float32 or not value.min(initial=0) >= 0:
+            raise LemError(f"damaged document ({name})")
     sizes = [_codes.packed_size(c, b) for c, b in zip(counts, bits)]
     if packed.dtype != np.uint8 or packed.shape != (sum(sizes),):
         raise LemError(f"damaged document ({packed.size} bytes of codes, {sum(sizes)} expected)")
-    codes = np.zeros(shape, _codes.code_dtype(op) if shape[0] else np.uint8)
-    start = 0
-    for i, (count, depth, size) in enumerate(zip(counts, bits, sizes)):
-        kept = _codes.unpack(packed[start : start + size], int(count), int(depth))
-        if mask is None:
-            codes[i] = kept.reshape(shape[1:])
-        else:
-            codes[i][np.broadcast_to(mask[i], shape[1:])] = kept
-        start += size
+    if _seamless(bits, mask, shape):
+        codes = _codes.unpack(packed, math.prod(shape), int(bits[0])).reshape(shape)
+    else:
+        codes, start = np.zeros(shape, _codes.code_dtype(op)), 0
+        for i, (count, depth, size) in enumerate(zip(counts, bits, sizes)):
+            kept = _codes.unpack(packed[start : start + size], int(count), int(depth))
+            where = np.broadcast_to(True if mask is None else mask[i], shape[1:])
+            codes[i][where] = kept
+            start += size
     data = _codes.decode(codes, op)
     if mask is not None:
         data *= mask

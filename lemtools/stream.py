@@ -9,6 +9,7 @@ import json
 import math
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from .signal import DTYPES, LemError, Signal, from_tensors, narrow, to_tensors
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 34  # of one document's body, or of one media file
 _STEP = 1 << 26  # how far memory is taken ahead of what has arrived
+_LARGE = 1 << 22  # smaller memory the allocator itself hands out again
 _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
 
 
@@ -28,6 +30,7 @@ class Source:
         self.file, self.name, self.max_bytes = file, name, max_bytes
         self.ahead = b""
         self.place = 0
+        self.bodies: list[tuple[np.ndarray, weakref.ref]] = []  # memory of the last bodies, and who looks at it
         widen_pipe(file)
 
     def peek(self, n: int) -> bytes:
@@ -52,16 +55,33 @@ class Source:
         self.place += done
         return done
 
-    def read(self, n: int) -> np.ndarray:
-        """n bytes as uint8 [n], or as many as there are. Memory is taken as the bytes come, not as they are announced."""
-        out = np.empty(min(n, _STEP), np.uint8)
+    def read(self, n: int, into: np.ndarray | None = None) -> np.ndarray:
+        """n bytes as uint8 [n], or as many as there are, put `into` memory of at least n bytes where that is given.
+
+        Else memory is taken as the bytes come, not as they are announced.
+        """
+        out = _room(min(n, _STEP)) if into is None else into[:n]
         have = self.readinto(memoryview(out))
         while have == len(out) < n:
-            grown = np.empty(min(n, 2 * len(out)), np.uint8)
+            grown = _room(min(n, 2 * len(out)))
             grown[:have] = out
             out = grown
             have += self.readinto(memoryview(out)[have:])
         return out[:have]
+
+    def body(self, n: int) -> np.ndarray:
+        """As `read`; large bodies take the place of earlier ones that nobody looks at now: fresh pages cost time."""
+        if n < _LARGE:
+            return self.read(n)
+        free = next((memory for memory, user in self.bodies if user() is None and len(memory) >= n), None)
+        out = self.read(n, free)
+        memory = out if free is None else free
+        if len(out) < n:
+            return out
+        # an array on a memoryview: every view of it keeps the array itself alive, so a weak reference tells of them all
+        user = np.frombuffer(memoryview(out), np.uint8)
+        self.bodies = [(m, u) for m, u in self.bodies if m is not memory][-1:] + [(memory, weakref.ref(user))]
+        return user
 
     def rest(self) -> np.ndarray:
         """Everything that is left; a LemError beyond `max_bytes`."""
@@ -89,6 +109,12 @@ class Source:
         return here + gone
 
 
+def _room(n: int) -> np.ndarray:
+    """n bytes that begin at a multiple of 64: the kernel copies from a pipe to any other place 3 times slower."""
+    room = np.empty(n + 63, np.uint8)
+    return room[-room.ctypes.data % 64 :][:n]
+
+
 def widen_pipe(file) -> None:
     try:
         fcntl.fcntl(file.fileno(), _F_SETPIPE_SZ, 1 << 20)
@@ -102,7 +128,7 @@ def looks_like_safetensors(head: bytes) -> bool:
 
 
 class Header:
-    """A checked safetensors header: `tensors` {name: (dtype, shape, begin, end)} in file order, `meta`, `lem`, `size`."""
+    """A checked safetensors header: `tensors` {name: (dtype, shape, begin, end)} in order, `meta`, `lem`, `size`."""
 
     def __init__(self, text: bytes, name: str):
         try:
@@ -172,58 +198,69 @@ def read_header(source: Source) -> Header | None:
 
 def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
     """The tensors of the document whose header was just read; they share one buffer. BF16 becomes float32."""
-    body = source.read(header.size)
+    body = source.body(header.size)
     if len(body) < header.size:
-        raise LemError(f"{source.name}: cut short, {len(body)} of {header.size} bytes of a document (byte {source.place})")
+        have = f"{len(body)} of {header.size} bytes of a document (byte {source.place})"
+        raise LemError(f"{source.name}: cut short, {have}")
     out = {}
     for name, (dtype, shape, begin, stop) in header.tensors.items():
         raw = body[begin:stop]
         if dtype == "BF16":
-            out[name] = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+            array = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
         elif begin % np.dtype(DTYPES[dtype]).itemsize:
-            out[name] = np.frombuffer(raw.tobytes(), DTYPES[dtype]).reshape(shape)
+            array = np.frombuffer(raw.tobytes(), DTYPES[dtype])
         else:
-            out[name] = raw.view(DTYPES[dtype]).reshape(shape)
+            array = raw.view(DTYPES[dtype])
+        try:
+            out[name] = array.reshape(shape)
+        except ValueError as error:  # beyond what numpy holds: many dimensions, or huge ones beside a zero
+            raise LemError(f"{source.name}: damaged header (tensor {name}: shape)") from error
     return out
 
 
 def read(source: Source, key: str | None = None) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
-    A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; with several, `key` picks.
-    Raises LemError on a cut or damaged stream, also when it ends at a document boundary before its last document.
+    A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
+    Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
-    while (header := read_header(source)) is not None:
+    if not source.peek(1):
+        raise LemError(f"{source.name}: empty")
+    while source.peek(1):
         if ended:
             raise LemError(f"{source.name}: goes on after its last document")
-        tensors = read_tensors(source, header)
-        if header.lem is None:
-            yield _foreign(tensors, header, source.name, key)
-            continue
-        ours, ended = True, header.lem.get("last") is True
-        if header.lem.get("n") == 0:
-            continue
-        try:
-            signal = from_tensors(tensors, header.lem)
-        except LemError as error:
-            raise LemError(f"{source.name}: {error}") from error
-        yield signal
+        header = read_header(source)
+        if header.lem is not None:
+            ours, ended = True, header.lem.get("last") is True
+        signal = _signal(source, header, key)
+        if signal is not None:
+            yield signal
+        del signal  # its memory is free for the next
     if ours and not ended:
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
 
 
-def _foreign(tensors: dict[str, np.ndarray], header: Header, name: str, key: str | None) -> Signal:
+def _signal(source: Source, header: Header, key: str | None) -> Signal | None:
+    tensors = read_tensors(source, header)
+    if header.lem is not None and header.lem.get("n") == 0:
+        return None
+    try:
+        return _foreign(tensors, key) if header.lem is None else from_tensors(tensors, header.lem, source.max_bytes)
+    except LemError as error:
+        raise LemError(f"{source.name}: {error}") from error
+
+
+def _foreign(tensors: dict[str, np.ndarray], key: str | None) -> Signal:
     floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= 3]
-    if key is None and len(floats) > 1:
-        listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
-        raise LemError(f"{name}: several float tensors ({listed}); pick one with --key")
+    listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
     if not floats:
-        raise LemError(f"{name}: no float tensor of 1 to 3 dimensions to read as an embedding")
+        raise LemError("no float tensor of 1 to 3 dimensions to read as an embedding")
+    if key is None and len(floats) > 1:
+        raise LemError(f"several float tensors ({listed}); pick one with --key")
     if key is not None and key not in floats:
-        raise LemError(f"{name}: no float tensor {key!r} of 1 to 3 dimensions; there is {', '.join(floats[:8])}")
-    data = tensors[key or floats[0]]
-    return Signal("embedding", np.atleast_2d(data))
+        raise LemError(f"no float tensor {key!r} of 1 to 3 dimensions; there is {listed}")
+    return Signal("embedding", np.atleast_2d(tensors[key or floats[0]]))
 
 
 def document(signal: Signal) -> list:
@@ -245,7 +282,7 @@ def _header(shapes: list[tuple], meta: dict) -> bytes:
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, begin + size]}
         begin += size
     raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
+    raw += b" " * (-(8 + len(raw)) % 64)  # the tensors then begin at a multiple of 64
     if len(raw) > MAX_HEADER:
         raise LemError(f"a header of {len(raw)} bytes, {MAX_HEADER} at most: too many operations")
     return len(raw).to_bytes(8, "little") + raw
@@ -269,8 +306,12 @@ def write(signals: Iterable[Signal], file) -> None:
     for signal in signals:
         write_all(file, document(signal))
     if signal is not None and not signal.last:
-        end = {"v": 1, "kind": signal.kind, "n": 0, "last": True}
-        write_all(file, [_header([], end)])
+        write_all(file, _end(signal))
+
+
+def _end(signal: Signal) -> list[bytes]:
+    """The zero-item document that closes a stream."""
+    return [_header([], {"v": 1, "kind": signal.kind, "n": 0, "last": True})]
 
 
 _BIG = ("data", "codes", "values", "mask")
@@ -291,6 +332,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
     common, spools, small = None, {}, {}
     try:
         for signal in _chain(first, signals):
+            if not len(signal):
+                continue
             tensors, meta = to_tensors(signal)
             n = meta.pop("n")
             for key in ("first", "step", "last"):
@@ -300,10 +343,14 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
             if common is None:
                 common = kind
             elif kind != common:
-                raise LemError("items of different shapes or kinds do not fit one file; write to a folder (-o DIR/) or stdout")
+                raise LemError(
+                    "items of different shapes or kinds do not fit one file; write to a folder (-o DIR/) or stdout"
+                )
             for key, (dtype, array) in tensors.items():
                 if key in _BIG:
-                    spool = spools.setdefault(key, [dtype, array.shape[1:], 0, tempfile.TemporaryFile(dir=folder)])
+                    if key not in spools:
+                        spools[key] = [dtype, array.shape[1:], 0, tempfile.TemporaryFile(dir=folder)]
+                    spool = spools[key]
                     spool[2] += len(array)
                     write_all(spool[3], [memoryview(array.reshape(-1).view(np.uint8))] if array.size else [])
                 elif key == "names.offsets":
@@ -311,6 +358,9 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
                     small.setdefault(key, [np.zeros(1, np.int64)]).append(array[1:] + shift)
                 else:
                     small.setdefault(key, []).append(array)
+        if common is None:
+            write_all(file, _end(first))
+            return
         together = {k: np.concatenate(v) for k, v in small.items()}
         n = len(together["index"])
         template = Signal("tokens", np.zeros((n, 1), np.uint8), index=together.pop("index"), last=True)
@@ -326,7 +376,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         write_all(file, [_header([e[:4] for e in entries], meta)])
         for *_, body in entries:
             if isinstance(body, np.ndarray):
-                write_all(file, [memoryview(np.ascontiguousarray(body).reshape(-1).view(np.uint8))] if body.size else [])
+                body = np.ascontiguousarray(body).reshape(-1)
+                write_all(file, [memoryview(body.view(np.uint8))] if body.size else [])
             else:
                 body.seek(0)
                 while block := body.read(1 << 22):

@@ -1,8 +1,13 @@
 """Shared by the tests: where the data sets lie, and running commands as a user does."""
 
+import importlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,3 +35,50 @@ def lem(tool: str, *args, stdin: bytes | None = b"", cwd=None, env=None, ok: boo
     if ok is not None:
         assert (done.returncode == 0) == ok, (args, done.returncode, done.stderr.decode())
     return done
+
+
+@dataclass
+class Done:
+    """How a command ended; returncode as subprocess gives it: negative for a signal."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=None, seconds: int = 30) -> Done:
+    """Run `lem-<tool>` in a fork of this process: as true as a process of its own, without the start of an interpreter.
+
+    prepare() is called in the child before the command. It is killed after `seconds`.
+    """
+    main = importlib.import_module(f"lemtools.cli.{tool}").main
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        child = os.fork()
+        if child == 0:
+            status = 70
+            try:
+                for descriptor, file in enumerate((given, out, err)):
+                    os.dup2(file.fileno(), descriptor)
+                sys.stdin, sys.stdout, sys.stderr = (open(i, mode, closefd=False) for i, mode in enumerate("rww"))
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.alarm(seconds)
+                os.environ.update(env or {})
+                if cwd:
+                    os.chdir(cwd)
+                if prepare:
+                    prepare()
+                sys.argv = [f"lem-{tool}", *map(str, args)]
+                main()
+            except SystemExit as end:
+                status = end.code or 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        for file in (out, err):
+            file.seek(0)
+        return Done(os.waitstatus_to_exitcode(status), out.read(), err.read())

@@ -316,6 +316,16 @@ def skip_whole(run: Run, target, skip_existing: bool) -> bool:
     return False
 
 
+class Finite(click.FloatRange):
+    """A number in a range, neither NaN nor infinite."""
+
+    def convert(self, value, param, ctx):
+        value = super().convert(value, param, ctx)
+        if value is not None and not abs(value) < float("inf"):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return value
+
+
 class Amount(click.ParamType):
     """A number, or A-B for a draw per item."""
 

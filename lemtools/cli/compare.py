@@ -37,7 +37,7 @@ class Threshold(click.ParamType):
 @click.option("--max", "maximum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is higher.")
 @click.option("--pair", type=click.Choice(["auto", "order", "name"]), default="auto", show_default=True,
               help="Match items by order or by name; auto is by order and checks the names.")
-@click.option("--peak", type=click.FloatRange(0, min_open=True), metavar="P", help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]")
+@click.option("--peak", type=common.Finite(0, min_open=True), metavar="P", help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]")
 @click.option("--items", is_flag=True, help="Print every item's value before the means.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.option("--plot", metavar="FILE", help="Draw a contact sheet (PNG): original, fragment, recalled, difference.")

@@ -23,7 +23,7 @@ METHODS = ["auto", "decode", "zero", "replicate", "linear", "inpaint", "smooth",
 @click.option("--memory-key", metavar="NAME", help="Tensor or array to read from the STORE.")
 @click.option("--samples", type=click.IntRange(0), default=0, metavar="M",
               help="Draw M plausible memories an item instead of the mean (recall, gaussian).")
-@click.option("--sigma", type=click.FloatRange(0), metavar="S",
+@click.option("--sigma", type=common.Finite(0), metavar="S",
               help="Standard deviation of the observed values about the truth, in full scales or an embedding's own units; "
                    "0 is exact (recall, gaussian).  [default: by the fragment's operations]")
 @click.option("--centred", is_flag=True, help="Compare by correlation: offset and contrast do not count (recall).")
@@ -79,7 +79,7 @@ def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key,
 
 def _number(text: str) -> float:
     try:
-        if (value := float(text)) >= 0:
+        if 0 <= (value := float(text)) < float("inf"):
             return value
     except ValueError:
         pass

@@ -8,9 +8,9 @@ values and side information included, is appended to `signal.ops`.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..rng import generator
 from ..signal import LemError, Signal
 from . import drops, masks, quantise
+from .draws import Draws
 
 OPERATIONS = {
     "bits": quantise.bits,
@@ -41,8 +41,7 @@ def fragment(signals: Iterable[Signal], operations: list[dict], seed: int = 0) -
 def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
     """One operation on one batch."""
     name, position = spec["op"], len(signal.ops)
-    draws = [generator(seed, int(i), position, name) for i in signal.index]
-    out, done = OPERATIONS[name](signal, spec, draws)
+    out, done = OPERATIONS[name](signal, spec, Draws(seed, signal.index, position, name))
     # what the whole memory was, where this operation is the one that changes it
     if out.data.shape[1:] != signal.data.shape[1:]:
         done["shape"] = list(signal.data.shape[1:])

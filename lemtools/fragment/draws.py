@@ -1,9 +1,39 @@
-"""Parameters that a fragment draws item by item."""
+"""What a fragment draws item by item."""
+
+from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
+from ..rng import generator
 
-def draw(value, draws: list[np.random.Generator], integer: bool = False):
+
+class Draws:
+    """The generators of one operation, one an item, made when they are first asked for: many operations draw none."""
+
+    def __init__(self, seed: int, index: np.ndarray, position: int, name: str):
+        self.of = seed, index, position, name
+
+    @cached_property
+    def generators(self) -> list[np.random.Generator]:
+        seed, index, position, name = self.of
+        return [generator(seed, int(i), position, name) for i in index]
+
+    def __iter__(self) -> Iterator[np.random.Generator]:
+        return iter(self.generators)
+
+
+def ends(value) -> tuple:
+    """(low, high) of a parameter that is a number or a pair."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def shown(value) -> str:
+    """The parameter as the user wrote it."""
+    return "-".join(f"{v:g}" for v in dict.fromkeys(ends(value)))
+
+
+def draw(value, draws: Draws, integer: bool = False):
     """A parameter as it applies to the items: the number itself, or an array [N] drawn from the pair (low, high)."""
     if not isinstance(value, (tuple, list)):
         return value

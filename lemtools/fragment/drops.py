@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import LemError, Signal
-from .draws import draw
-from .masks import length
+from .draws import draw, ends, shown
+from .masks import length, seconds
 
 
 def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
@@ -34,7 +34,7 @@ def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
 
 
 def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
-    """Keep one window: 'WxH' or 'N' (a square) of an image, 'N', '20ms' or '1.5s' of a sound, 'N' of tokens or dimensions.
+    """Keep one window: 'WxH' or 'N' (a square) of an image, 'N', '20ms' or '1.5s' of a sound, 'N' tokens or dimensions.
 
     '+X+Y' ('+X') places its corner; without, every item draws its place. The place is known to who recalls: `place`.
     """
@@ -45,7 +45,7 @@ def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         corners = corners.reshape(len(signal), len(extent))
     else:
         corners = np.broadcast_to(np.array(place, np.int32), (len(signal), len(extent))).copy()
-    items = []
+    items = [_window(signal.take(slice(0)), tuple(map(slice, size)), len(extent))]  # for a batch of no items
     for i, corner in enumerate(corners):
         window = tuple(slice(int(c), int(c) + s) for c, s in zip(corner, size))
         items.append(_window(signal.take([i]), window, len(extent)))
@@ -61,7 +61,7 @@ def _geometry(text: str, signal: Signal, extent) -> tuple[list[int], list[int] |
     if not match:
         raise LemError(f"--crop {text!r}: not a window; as in 64x48, 64x48+10+20 or, for sound, 1.5s")
     first, second, at = match.groups()
-    size = [length(first, signal.rate, f"--crop {text}")]
+    size = [length(first, seconds(signal), f"--crop {text}")]
     place = [int(p) for p in at.split("+")[1:]]
     if second is not None or len(extent) == 2:
         size.append(length(second, None, f"--crop {text}") if second is not None else size[0])
@@ -95,7 +95,7 @@ def downsample(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         return replace(signal, data=data, codes=None, rate=signal.rate * n / t), {"factor": factor, "rate": signal.rate}
     weight = np.broadcast_to(np.float64(1) if signal.mask is None else signal.mask, signal.data.shape)
     total, count = _cells(signal.data * weight, factor), _cells(weight.astype(np.float64), factor)
-    mask = None if signal.mask is None else count[:, :1] > 0
+    mask = None if signal.mask is None else count[:, : signal.mask.shape[1]] > 0
     data = total / np.maximum(count, 1)
     data = np.rint(data).astype(np.uint8) if signal.data.dtype == np.uint8 else data.astype(np.float32)
     return replace(signal, data=data, codes=None, mask=mask), {"factor": factor}
@@ -116,23 +116,24 @@ def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """
     if signal.kind == "tokens":
         raise LemError("--noise does not suit tokens: an index has no nearby values; use --mask")
+    low, high = ends(spec["sigma"])
+    if not 0 <= low <= high < np.inf:
+        raise LemError(f"--noise {shown(spec['sigma'])}: a standard deviation is a number >= 0")
+    if spec.get("clamp") and signal.kind not in ("image", "audio"):
+        raise LemError(f"--clamp is for images and sound: {signal.kind} values have no range")
     sigma = draw(spec["sigma"], draws)
-    if np.min(sigma, initial=0) < 0:
-        raise LemError(f"--noise {sigma}: a standard deviation is not negative")
     x = signal.data.astype(np.float32)
     if signal.data.dtype == np.uint8:
         x /= 255
     unit = np.ones(len(x), np.float32)
     if signal.kind in ("embedding", "spectrum"):
-        observed = signal.observed().reshape(len(x), -1)
-        power = (x.reshape(len(x), -1).astype(np.float64) ** 2).sum(axis=1)
-        unit = np.sqrt(power / np.maximum(observed.sum(axis=1), 1)).astype(np.float32)
+        axes = tuple(range(1, x.ndim))
+        power = np.square(x, dtype=np.float64).sum(axis=axes)
+        unit = np.sqrt(power / np.maximum(signal.observed().sum(axis=axes), 1)).astype(np.float32)
     each = np.broadcast_to(np.asarray(sigma, np.float32), (len(x),)) * unit
     for i, g in enumerate(draws):
         x[i] += each[i] * g.standard_normal(x[i].shape, dtype=np.float32)
     if spec.get("clamp"):
-        if signal.kind not in ("image", "audio"):
-            raise LemError(f"--clamp is for images and sound: {signal.kind} values have no range")
         np.clip(x, 0 if signal.kind == "image" else -1, 1, out=x)
     if signal.mask is not None:
         x *= signal.mask

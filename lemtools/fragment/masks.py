@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import LemError, Signal
-from .draws import draw
+from .draws import draw, ends, shown
 
 
 def pixel(extent, fraction, rng, size):
@@ -50,16 +50,16 @@ def half(extent, fraction, rng, size):
 
 
 def span(extent, fraction, rng, size):
-    """Runs of `size` along time (the last axis), apart from each other; without a size, one run."""
+    """Runs of `size` along time (the last axis) that stay apart, as many as hold the fraction; without a size, one."""
     n = extent[-1]
     lost = round(fraction * n)
     length = min(size or lost, n)
-    count = round(lost / length) if length else 0
+    count = -(-lost // length) if length else 0
     # free samples left over are dealt out between the runs, one at least between neighbours
     free = n - count * length
-    if count and free < count - 1:
-        count = (n + 1) // (length + 1)
-        free = n - count * length
+    if free < count - 1:
+        most = (n + 1) // (length + 1) * length / n
+        raise LemError(f"--mask {fraction:g}: runs of {length} that stay apart lose at most {most:.4g} of {n}")
     kept = np.ones(n, bool)
     slots = np.sort(rng.integers(0, free - max(count - 1, 0) + 1, count)) + np.arange(count)
     for i, slot in enumerate(slots):
@@ -83,18 +83,20 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
 
     SIZE counts elements; in sound also '20ms' or '.5s'. What an earlier mask lost stays lost.
     """
+    low, high = ends(spec["mask"])
+    if not 0 <= low <= high <= 1:
+        raise LemError(f"--mask is the fraction lost, 0 to 1, not {shown(spec['mask'])}")
     fraction = draw(spec["mask"], draws)
-    if not 0 <= np.min(fraction, initial=1) <= np.max(fraction, initial=0) <= 1:
-        raise LemError(f"--mask is the fraction lost, 0 to 1, not {fraction}")
     text = spec.get("shape") or "pixel"
     name, _, size_text = text.partition(":")
     if name not in SHAPES:
         raise LemError(f"no mask shape {name!r}; there are {', '.join(SHAPES)}")
     if signal.kind not in SUITS.get(name, (signal.kind,)):
         raise LemError(f"--mask-shape {name} is for {' and '.join(SUITS[name])}, not {signal.kind}")
-    size = length(size_text, signal.rate, f"--mask-shape {text}") if size_text else None
+    size = length(size_text, seconds(signal), f"--mask-shape {text}") if size_text else None
     if size and name not in SIZED or not size and SIZED.get(name):
-        raise LemError(f"--mask-shape {text}: {'patch needs a size, as in patch:8' if name == 'patch' else 'takes no size'}")
+        problem = "patch needs a size, as in patch:8" if name == "patch" else "takes no size"
+        raise LemError(f"--mask-shape {text}: {problem}")
     extent = tuple(signal.data.shape[a] for a in signal.spatial_axes)
     each = np.broadcast_to(fraction, (len(signal),))
     lead = [1] * (signal.data.ndim - 1 - len(extent))
@@ -108,16 +110,20 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     return replace(signal, data=data, codes=codes, mask=observed), {"mask": fraction, "mask_shape": text}
 
 
+def seconds(signal: Signal) -> float | None:
+    """Elements a second, where a length may be given in seconds: in sound (a spectrum's rate is not its frames')."""
+    return signal.rate if signal.kind == "audio" else None
+
+
 def length(text: str, rate: float | None, where: str) -> int:
-    """A number of elements: '512', or, for sound, '20ms' or '1.5s'."""
+    """A number of elements: '512', or, for sound (where a rate is given), '20ms' or '1.5s'; at least 1."""
+    unit = next((u for u in ("ms", "s") if text.endswith(u)), "")
+    if unit and rate is None:
+        raise LemError(f"{where}: seconds are for sound")
     try:
-        if text.endswith("s"):
-            if rate is None:
-                raise LemError(f"{where}: seconds are for sound")
-            return max(round(float(text.removesuffix("ms")) * rate / 1000 if text.endswith("ms") else
-                             float(text.removesuffix("s")) * rate), 1)
-        if int(text) > 0:
-            return int(text)
+        number = float(text.removesuffix(unit)) * {"ms": 0.001, "s": 1}[unit] * rate if unit else int(text)
+        if number > 0:
+            return max(round(number), 1)
     except (ValueError, OverflowError):
         pass
     raise LemError(f"{where}: {text!r} is not a length, as in 16{' or 20ms' if rate else ''}")

@@ -1,4 +1,4 @@
-"""Fewer bits: `bits` keeps the top bits of images, quantises sound and embeddings, and keeps the codes to travel packed."""
+"""Fewer bits: `bits` keeps the top bits of images, quantises sound and embeddings; the codes travel packed."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import codes as _codes
 from ..signal import LemError, Signal
-from .draws import draw
+from .draws import draw, ends, shown
 
 # kind: (domain of one value, the scale that is natural to it)
 NATURAL = {
@@ -17,81 +17,111 @@ NATURAL = {
 }
 
 
+_LARGEST = 1e36  # rms or peak: levels and bins, some multiples of it, must remain float32
+
+
 def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Quantise to `bits` (1-16, or a pair).
 
-    quantizer 'uniform': equal bins; 8-bit images keep their top bits, v >> (8 - bits). 'lloyd-max': least squared error,
+    quantizer 'uniform': equal bins; 8-bit images keep their top bits, v >> (8 - bits). 'lloyd-max': least squares,
     fitted to each image or sound (its codebook travels and counts), fixed for the Gaussian of embeddings and spectra.
     scale 'full': bins span full scale. 'peak': they span +-the item's largest magnitude. 'rms': the item is divided by
     its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Lost elements are left out.
-    Where an item already has as few bits, nothing more is taken away.
+    An item that already has as few bits stays as it is. Bits of 8-bit images beyond 8 are none.
     """
     if signal.kind not in NATURAL:
         raise LemError(f"--bits does not suit {signal.kind}: an index has no nearby values; use --mask")
-    depth, quantizer = draw(spec["bits"], draws, integer=True), spec.get("quantizer") or "uniform"
-    low, high = np.min(depth, initial=16), np.max(depth, initial=1)
+    quantizer, (low, high) = spec.get("quantizer") or "uniform", ends(spec["bits"])
     if not 1 <= low <= high <= _codes.MAX_BITS:
-        raise LemError(f"--bits must lie in 1-{_codes.MAX_BITS}, not {depth}")
+        raise LemError(f"--bits must lie in 1-{_codes.MAX_BITS}, not {shown(spec['bits'])}")
+    depth = draw(spec["bits"], draws, integer=True)
     domain, natural = NATURAL[signal.kind]
     scale_by = spec.get("scale") or natural
     if signal.kind == "image" and scale_by != "full":
         raise LemError("--scale is for sound, spectra and embeddings; images are quantised on their full scale")
     if scale_by == "full" and natural == "rms":
         raise LemError(f"a {signal.kind} has no full scale; use --scale rms or --scale peak")
-    if signal.code_op is not None:
-        had = np.asarray(signal.code_op["bits"])
-        if (depth >= had).all():  # its values already lie on a coarser grid; finer bins would claim too much
-            return signal, dict(signal.code_op, op="bits", kept=True)
-        depth = np.minimum(depth, had).astype(np.uint8)
+    old = signal.code_op
     if signal.data.dtype == np.uint8:
-        domain = "uint8"
+        depth, domain = np.minimum(depth, 8), "uint8"
     elif scale_by != "full":
         domain = "gaussian" if scale_by == "rms" else "signed"
-    op = {"bits": depth, "quantizer": quantizer, "domain": domain, "scale": None, "levels": None}
-    values = signal.data if signal.data.dtype == np.uint8 else signal.data.astype(np.float32, copy=False)
+    if old is not None:
+        if np.ndim(depth) == np.ndim(old["bits"]) == 0 and depth >= old["bits"]:
+            return signal, dict(old)  # its values already lie on a coarser grid; finer bins would claim too much
+        depth = np.minimum(depth, old["bits"])
+    depth = depth.astype(np.uint8) if np.ndim(depth) else int(depth)
+    op = {"bits": depth, "quantizer": quantizer, "domain": domain, "scale": None, "levels": None, "slack": None}
+    alike = old is not None and (old["quantizer"], old["domain"], old.get("scale") is None) == (
+        quantizer, domain, scale_by == "full")
+    values = signal.data
+    if domain != "uint8":
+        values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     observed = None if signal.mask is None else signal.observed()
     if scale_by != "full":
-        op["scale"] = _scale(values, observed, scale_by)
+        op["scale"] = old["scale"] if alike else _scale(values, observed, scale_by)
     if quantizer == "lloyd-max" and domain != "gaussian":
-        if np.max(depth) > _codes.MAX_FITTED_BITS:
+        if (most := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
             raise LemError(f"--quantizer lloyd-max fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
-        op["levels"] = _fit(values, observed, op, spec)
+        op["levels"] = _fit(values, observed, op, most)
     codes = _codes.encode(values, op)
     data = _codes.decode(codes, op)
     if observed is not None:
         codes, data = codes * observed, data * observed
-    old = signal.code_op
-    if old is not None and (old["quantizer"], old["domain"]) == (quantizer, domain):
-        rows = np.flatnonzero(np.broadcast_to(depth == old["bits"], (len(values),)))  # unchanged: already as coarse
-        codes[rows], data[rows] = signal.codes[rows], signal.data[rows]
-        for name in ("scale", "levels"):
-            if op[name] is not None:
-                op[name][rows, ..., : old[name][0].size] = old[name][rows]
+    if old is not None:
+        _keep(signal, old, op, codes, data, alike, observed)
     return replace(signal, data=data, codes=codes), op
 
 
+def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarray, alike: bool, observed) -> None:
+    """Of values quantised before: leave items as they were that lose nothing more; note how far the others may be off.
+
+    Bins of uniform codes over one range nest; elsewhere the new bin holds the old level, not always the original value.
+    """
+    same = np.broadcast_to(np.equal(op["bits"], old["bits"]) & alike, (len(data),))
+    rows = np.flatnonzero(same)
+    codes[rows], data[rows] = signal.codes[rows], signal.data[rows]
+    if op["levels"] is not None and alike:
+        width = min(op["levels"].shape[1], old["levels"].shape[1])
+        op["levels"][rows, :width] = old["levels"][rows, :width]
+    if alike and op["quantizer"] == "uniform" and op["domain"] != "gaussian":
+        op["slack"] = old.get("slack")
+        return
+    low, high = _codes.bounds(signal.codes, old)
+    gap = np.maximum(high - signal.data, signal.data - low)
+    slack = gap.max(axis=tuple(range(1, gap.ndim)), initial=0, where=True if observed is None else observed)
+    before = np.zeros(len(data), np.float32) if old.get("slack") is None else old["slack"]
+    if op["domain"] != "uint8":
+        slack = np.nextafter(slack, np.float32(np.inf))  # the difference was rounded
+    op["slack"] = np.where(same, before, slack).astype(np.float32)
+
+
 def _scale(values: np.ndarray, observed: np.ndarray | None, by: str) -> np.ndarray:
-    """float32 [N]: rms or peak magnitude of what is observed, rounded to float16 where that is a normal number there."""
+    """float32 [N]: rms or peak magnitude of what is observed, as a float16 where it is a normal number there."""
     axes = tuple(range(1, values.ndim))
     x = values.astype(np.float64)
     if by == "peak":
         size = np.abs(x).max(axis=axes, initial=0.0, where=True if observed is None else observed)
     else:
         count = np.prod(values.shape[1:]) if observed is None else np.maximum(observed.sum(axis=axes), 1)
-        size = np.sqrt((x * x).sum(axis=axes, where=True if observed is None else observed) / count)
-    size = size.astype(np.float32)
+        with np.errstate(over="ignore"):
+            size = np.sqrt((x * x).sum(axis=axes, where=True if observed is None else observed) / count)
+    if np.max(size, initial=0) > _LARGEST:
+        raise LemError(f"values of size {np.max(size):.3g} are too large to quantise; rescale to {_LARGEST:g} at most")
+    size = np.maximum(size, np.where(size > 0, np.float64(2**-149), 0))  # the least float32
     with np.errstate(over="ignore"):
-        small = size.astype(np.float16)
+        small, single = size.astype(np.float16), size.astype(np.float32)
     if by == "peak":  # rounding down would clip the peak itself
-        small = np.where(small.astype(np.float32) < size, np.nextafter(small, np.float16(np.inf)), small)
+        small = np.where(small.astype(np.float64) < size, np.nextafter(small, np.float16(np.inf)), small)
+        single = np.where(single < size, np.nextafter(single, np.float32(np.inf)), single)
     fits = np.isfinite(small) & (small >= np.float16(2**-14))
-    return np.where(fits, small.astype(np.float32), size)
+    return np.where(fits, small.astype(np.float32), single)
 
 
-def _fit(values, observed, op, spec) -> np.ndarray:
+def _fit(values: np.ndarray, observed: np.ndarray | None, op: dict, most: int) -> np.ndarray:
+    """A codebook for each item: float32 [N, 2**most], of which an item of fewer bits fills the beginning."""
     depth = np.broadcast_to(np.asarray(op["bits"]), (len(values),))
-    most = spec["bits"][1] if isinstance(spec["bits"], (tuple, list)) else spec["bits"]
-    levels = np.zeros((len(values), 2 ** int(most)), np.float32)
+    levels = np.zeros((len(values), 2**most), np.float32)
     for i, b in enumerate(depth):
         item = values[i] if observed is None else values[i][observed[i]]
         if op["scale"] is not None:

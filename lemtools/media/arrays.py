@@ -3,6 +3,8 @@
 import gzip
 import io
 import math
+import warnings
+import zipfile
 import zlib
 
 import numpy as np
@@ -13,18 +15,17 @@ from ..stream import Source
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
-class _Unzipped:
-    """A gzip source read as a file, so that a Source can be made of it."""
+class _Unpacked:
+    """A file inside a compressed one, so that a Source can be made of it; `name` and `form` are for its errors."""
 
-    def __init__(self, source: Source):
-        self.file = gzip.GzipFile(fileobj=_Readable(source))
-        self.name = source.name
+    def __init__(self, file, name: str, form: str):
+        self.file, self.name, self.form = file, name, form
 
     def read(self, n):
         try:
             return self.file.read(n)
-        except (OSError, EOFError, zlib.error) as error:
-            raise LemError(f"{self.name}: damaged gzip ({str(error)[:80]})") from error
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise LemError(f"{self.name}: damaged {self.form} ({str(error)[:80]})") from error
 
     def readinto(self, view):
         data = self.read(len(view))
@@ -45,7 +46,9 @@ class _Readable(io.RawIOBase):
 
 def unzip(source: Source) -> Source:
     """The decompressed bytes of a gzip source."""
-    return Source(_Unzipped(source), source.name, source.max_bytes)
+    return Source(
+        _Unpacked(gzip.GzipFile(fileobj=_Readable(source)), source.name, "gzip"), source.name, source.max_bytes
+    )
 
 
 def read_idx(source: Source, batch) -> "iter":
@@ -63,30 +66,51 @@ def read_idx(source: Source, batch) -> "iter":
 
 def read_npy(source: Source, batch) -> "iter":
     """Batches of a npy file, see `as_signal`."""
-    magic = source.read(8).tobytes()
-    wide = 2 if magic[6] == 1 else 4
-    size = int.from_bytes(source.read(wide).tobytes(), "little")
-    text = source.read(min(size, 1 << 16)).tobytes()
-    try:
-        head = io.BytesIO(magic + size.to_bytes(wide, "little") + text)
-        version = np.lib.format.read_magic(head)
-        reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-        shape, fortran, dtype = reader(head)
-    except Exception as error:  # numpy raises ValueError, SyntaxError, TokenError and more on a damaged header
-        raise LemError(f"{source.name}: damaged npy header") from error
-    if dtype.kind not in "fiu" or fortran and len(shape) > 1:
-        what = "in Fortran order" if fortran else f"of {dtype}"
-        raise LemError(f"{source.name}: an array {what}; save it as numbers in C order")
+    shape, fortran, dtype = npy_header(source)
+    if dtype.kind not in "fiu":
+        raise LemError(f"{source.name}: an array of {dtype}; save it as numbers")
     if len(shape) == 1:
         shape = (1, *shape)
+    elif fortran and min(shape, default=0) > 0:
+        size = math.prod(shape) * dtype.itemsize
+        if size > source.max_bytes:
+            raise LemError(f"{source.name}: {size} bytes in Fortran order; raise --max-bytes, or save it in C order")
+        raw = source.read(size)
+        if len(raw) < size:
+            raise LemError(f"{source.name}: cut short, {len(raw)} of {size} bytes")
+        body = np.ascontiguousarray(raw.view(dtype).reshape(shape, order="F")).reshape(-1).view(np.uint8)
+        _check_end(source)
+        source = Source(io.BytesIO(body), source.name, source.max_bytes)
     yield from _rows(source, shape, dtype, batch)
+
+
+def npy_header(source: Source) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, in Fortran order, type) that a npy file announces; its numbers come next."""
+    magic = source.read(8).tobytes()
+    try:
+        wide = 2 if magic[6] == 1 else 4
+        size = int.from_bytes(source.read(wide).tobytes(), "little")
+        head = io.BytesIO(magic + size.to_bytes(wide, "little") + source.read(min(size, 1 << 16)).tobytes())
+        version = np.lib.format.read_magic(head)
+        reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return reader(head)
+    except Exception as error:  # numpy raises ValueError, SyntaxError, TokenError and more on a damaged header
+        raise LemError(f"{source.name}: damaged npy header") from error
+
+
+def _check_end(source: Source) -> None:
+    """An array ends its file: what follows would be lost without a word."""
+    if source.peek(1):
+        raise LemError(f"{source.name}: goes on after its array; save several as npz and name one with --key")
 
 
 def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch) -> "iter":
     """Read [N, ...] as batches; 2-D bytes are one grey image."""
     if len(shape) == 2 and dtype == np.uint8:
         shape = (1, *shape)
-    if not shape or 0 in shape:
+    if min(shape, default=0) < 1:
         raise LemError(f"{source.name}: an array of shape {list(shape)} holds nothing")
     row = math.prod(shape[1:]) * dtype.itemsize
     if row > source.max_bytes:
@@ -101,6 +125,8 @@ def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch) -> "it
         done += count
         signal = as_signal(array.astype(dtype.newbyteorder("="), copy=False), source.name)
         signal.last = done == shape[0]
+        if signal.last:
+            _check_end(source)
         yield signal
 
 
@@ -108,20 +134,26 @@ def read_npz(source: Source, key: str | None, batch) -> "iter":
     """Batches of one array of a npz file; with several usable ones `key` picks."""
     raw = source.rest()
     try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-            names = archive.files
-            usable = [n for n in names if key in (None, n)]
-            arrays = {n: archive[n] for n in usable} if key or len(names) < 9 else {}
-    except Exception as error:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy") and key in (None, n[:-4])]
+            shapes = {n: npy_header(_member(archive, n, source))[0] for n in names}
+            usable = [n for n, shape in shapes.items() if len(shape) > 1 and math.prod(shape) or n == key]
+            if len(usable) != 1:
+                what = (
+                    "several arrays" if usable else f"no array {key!r}" if key else "no array of 2 dimensions or more"
+                )
+                have = ", ".join((usable or [n.removesuffix(".npy") for n in archive.namelist()])[:8])
+                raise LemError(f"{source.name}: {what} ({have}); pick one with --key")
+            yield from read_npy(_member(archive, usable[0], source), batch)
+    except LemError:
+        raise
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
         raise LemError(f"{source.name}: not a readable npz ({str(error)[:80]})") from error
-    arrays = {n: a for n, a in arrays.items() if a.ndim > 1 and a.size}
-    if len(arrays) != 1:
-        listed = ", ".join(list(arrays or names)[:8])
-        raise LemError(f"{source.name}: {'several arrays' if arrays else 'no such array'} ({listed}); pick one with --key")
-    (array,) = arrays.values()
-    body = np.ascontiguousarray(array)
-    inner = Source(io.BytesIO(body.reshape(-1).view(np.uint8)), source.name, source.max_bytes)
-    yield from _rows(inner, body.shape, body.dtype, batch)
+
+
+def _member(archive: zipfile.ZipFile, name: str, source: Source) -> Source:
+    """An array's bytes, unpacked as they are asked for: a small zip may announce an array of any size."""
+    return Source(_Unpacked(archive.open(name + ".npy"), source.name, "npz"), source.name, source.max_bytes)
 
 
 def as_signal(array: np.ndarray, name: str) -> Signal:
@@ -139,7 +171,7 @@ def as_signal(array: np.ndarray, name: str) -> Signal:
             if array.dtype.kind == "f":
                 if not (array.min() >= 0 and array.max() <= 1):
                     raise LemError(f"{name}: float images must lie in [0, 1]; divide by their full scale")
-                array = array.astype(np.float32)
+                array = array.astype(np.float32, copy=False)
             return Signal("image", array)
     elif array.dtype.kind == "f" and array.ndim in (2, 3):
         return Signal("embedding", array)

@@ -14,7 +14,7 @@ def describe(path: str, max_bytes: int = stream.MAX_BYTES) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory; a list of them where they differ), rate, ops,
-    history, bits_per_element, names (the first three), tensors and card of a foreign file or checkpoint, complete, and
+    history, bits_per_element, tensors and card of a foreign file or checkpoint, complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is something else.
     """
     shown = "standard input" if path == "-" else path
@@ -24,7 +24,9 @@ def describe(path: str, max_bytes: int = stream.MAX_BYTES) -> dict:
         source = stream.Source(file, shown, max_bytes)
         head = source.peek(16)
         if head and not stream.looks_like_safetensors(head) and len(head) >= 9:
-            raise LemError(f"{shown}: not a safetensors stream but {sniff(head)[0]}; lem-info reads streams and checkpoints")
+            raise LemError(
+                f"{shown}: not a safetensors stream but {sniff(head)[0]}; lem-info reads streams and checkpoints"
+            )
         try:
             _walk(source, facts)
         except LemError as error:
@@ -41,24 +43,31 @@ def _walk(source: stream.Source, facts: dict) -> None:
         if gone < header.size:
             raise LemError(f"{source.name}: cut short, {gone} of {header.size} bytes of document {facts['documents']}")
         if header.lem is None:
-            facts["tensors"] = [f"{name} {dtype} {list(shape)}" for name, (dtype, shape, _, _) in header.tensors.items()]
+            facts["tensors"] = [
+                f"{name} {dtype} {list(shape)}" for name, (dtype, shape, _, _) in header.tensors.items()
+            ]
             facts["card"] = {k: _parsed(v) for k, v in header.meta.items()} or None
             facts["complete"] = True
             continue
         ours, lem = True, header.lem
         facts["complete"] = lem.get("last") is True
         n = lem.get("n")
-        if not n:
+        if n == 0:
             continue
         try:
             shape = lem.get("shape") or list(header.tensors["data"][1][1:])
             whole = next((op["shape"] for op in lem.get("ops", []) if "shape" in op), shape)
+            if not all(type(v) is int and 0 < v < 1 << 40 for v in [n, *whole]):
+                raise ValueError(f"{n} items of {whole}")
             facts["items"] += n
             elements += n * math.prod(whole)
-            bits += 8 * sum(stop - begin for name, (_, _, begin, stop) in header.tensors.items()
-                            if name in _PAYLOAD or name.startswith("ops."))
-        except (KeyError, TypeError) as error:
-            raise LemError(f"{source.name}: damaged document ({error})") from error
+            bits += 8 * sum(
+                stop - begin
+                for name, (_, _, begin, stop) in header.tensors.items()
+                if name in _PAYLOAD or name.startswith("ops.")
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise LemError(f"{source.name}: damaged document ({str(error)[:80]})") from error
         shapes += [whole] if whole not in shapes else []
         for key in ("kind", "rate", "ops", "history"):
             facts[key] = lem.get(key) if facts[key] in (None, []) else facts[key]

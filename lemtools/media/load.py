@@ -1,9 +1,9 @@
 """From paths to batches: finding files, telling their kind, numbering items, sharding, batching."""
 
-import contextlib
 import glob
+import math
 import os
-import sys
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,49 +17,69 @@ from . import arrays, images, sounds
 BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
 SAMPLES = {"kodim23": "kodim23-384x256.png", "rooster": "rooster.flac"}
 
-# (magic, where it stands, format, reader family); the first that fits
+# (how its first 16 bytes look, format, reader family); the first that fits
 _MAGIC = [
-    (b"\x89PNG\r\n\x1a\n", 0, "PNG", "image"), (b"\xff\xd8\xff", 0, "JPEG", "image"), (b"WEBP", 8, "WEBP", "image"),
-    (b"P5", 0, "PPM", "image"), (b"P6", 0, "PPM", "image"), (b"II*\0", 0, "TIFF", "image"),
-    (b"MM\0*", 0, "TIFF", "image"), (b"WAVE", 8, "WAV", "sound"), (b"fLaC", 0, "FLAC", "sound"),
-    (b"OggS", 0, "OGG", "sound"), (b"\x93NUMPY", 0, "NPY", "npy"), (b"PK\x03\x04", 0, "NPZ", "npz"),
-    (b"\x1f\x8b", 0, "GZIP", "gzip"),
+    (re.compile(look, re.DOTALL), form, family)
+    for look, form, family in (
+        (rb"\x89PNG\r\n\x1a\n", "PNG", "image"),
+        (rb"\xff\xd8\xff", "JPEG", "image"),
+        (rb"RIFF....WEBP", "WEBP", "image"),
+        (rb"P[56]\s+[\d#]", "PPM", "image"),
+        (rb"II\*\0|MM\0\*", "TIFF", "image"),
+        (rb"(RIF[FX]|RF64)....WAVE", "WAV", "sound"),
+        (rb"fLaC", "FLAC", "sound"),
+        (rb"OggS", "OGG", "sound"),
+        (rb"\x93NUMPY", "NPY", "npy"),
+        (rb"PK\x03\x04", "NPZ", "npz"),
+        (rb"\x1f\x8b", "GZIP", "gzip"),
+        (rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]", "IDX", "idx"),
+    )
 ]
+# a file of such a name is never passed over, whatever it holds: an empty or a wrong one is told
+_MEDIA = frozenset("png jpg jpeg webp ppm pgm tif tiff wav flac ogg npy npz gz safetensors".split())
 
 
 def sniff(head: bytes) -> tuple[str, str]:
     """(format, family) of an input by its first 16 bytes. Family 'text' is what nothing else fits and UTF-8 allows."""
-    for magic, at, form, family in _MAGIC:
-        if head[at : at + len(magic)] == magic:
-            return form, family
     if stream.looks_like_safetensors(head):
         return "safetensors", "stream"
-    if len(head) >= 4 and head[:2] == b"\0\0" and head[2] in arrays._IDX_TYPES and 1 <= head[3] <= 4:
-        return "IDX", "idx"
-    return "TXT", "text"
+    return next(((form, family) for look, form, family in _MAGIC if look.match(head)), ("TXT", "text"))
 
 
-def expand(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+def expand(paths: Iterable[str], report: Callable[[LemError], None] | None = None) -> Iterator[tuple[str, str]]:
     """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
 
     In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt by the images).
+    report: called with the error of a pattern or folder that holds nothing, else it is raised.
     """
     for path in paths:
-        if path != "-" and not os.path.exists(path) and glob.has_magic(path):
-            found = sorted(glob.glob(path))
-            if not found:
-                raise LemError(f"{path}: nothing matches")
-            yield from expand(found)
-        elif path != "-" and os.path.isdir(path):
-            files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
-            texts = {p for p in files if _is_text(p)}
-            files = [p for p in files if p not in texts] or files
-            if not files:
-                raise LemError(f"{path}: a folder without files")
-            for file in files:
-                yield str(file), file.relative_to(path).as_posix()
-        else:
-            yield path, os.path.basename(path)
+        try:
+            files = list(_files(path))
+        except LemError as error:
+            if report is None:
+                raise
+            report(error)
+            continue
+        yield from files
+
+
+def _files(path: str) -> Iterator[tuple[str, str]]:
+    if path != "-" and not os.path.lexists(path) and glob.has_magic(path):
+        found = sorted(glob.glob(path))
+        if not found:
+            raise LemError(f"{path}: nothing matches")
+        for each in found:
+            yield from _files(each)
+    elif path != "-" and os.path.isdir(path):
+        files = sorted(p for p in Path(path).rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+        texts = {p for p in files if _is_text(p)}
+        files = [p for p in files if p not in texts] or files
+        if not files:
+            raise LemError(f"{path}: a folder without files")
+        for file in files:
+            yield str(file), file.relative_to(path).as_posix()
+    else:
+        yield path, os.path.basename(path)
 
 
 def _hidden(path: Path) -> bool:
@@ -69,17 +89,21 @@ def _hidden(path: Path) -> bool:
 def _is_text(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
-            return sniff(file.read(16))[1] == "text"
+            head = file.read(16)
     except OSError:
         return False
+    return path.suffix[1:].lower() not in _MEDIA and b"\0" not in head and sniff(head)[1] == "text"
 
 
 def inputs_named(paths: Iterable[str], files_from: str | None = None) -> list[str]:
     """The inputs of a command: its arguments, then the lines of `files_from` ('-' is stdin)."""
     named = list(paths)
     if files_from:
-        with contextlib.nullcontext(sys.stdin) if files_from == "-" else open(files_from, encoding="utf-8") as file:
-            named += [line.rstrip("\n") for line in file if line.strip()]
+        with open(0 if files_from == "-" else files_from, "rb", closefd=files_from != "-") as file:
+            lines = [os.fsdecode(line.rstrip(b"\n")) for line in file if line.strip()]
+        if not lines:
+            raise LemError(f"{'standard input' if files_from == '-' else files_from}: names no input")
+        named += lines
     return named
 
 
@@ -100,12 +124,20 @@ def load(
     """Yield the memories or fragments in files, folders, patterns and '-' (stdin) as batches of one shape and kind.
 
     batch: items a batch; None: about 16 MiB. key: which tensor or array of a foreign file. wanted(index, name): False
-    leaves an item out (shards, existing outputs). report: called with the error of a bad input, then the next one is
-    read; without it the error is raised. Values that are NaN or infinite are an error. A single stream keeps the
-    numbering of its items; otherwise items are numbered in the order read.
+    leaves an item out (shards, existing outputs). report: where there are several inputs, called with the error of a bad
+    one, then the next one is read; the error of a lone input is raised. Values that are NaN or infinite are an error, and
+    so is an input without items. A single stream keeps the numbering of its items; otherwise items are numbered in the
+    order read.
     """
-    files = list(expand(paths))
-    size_of = (lambda item_bytes: batch) if batch else (lambda item_bytes: max(1, min(1024, BATCH_BYTES // max(item_bytes, 1))))
+    paths = list(paths)
+    files = list(expand(paths, report if len(paths) > 1 else None))
+    if len(paths) == len(files) == 1:
+        report = None
+    size_of = (
+        (lambda item_bytes: batch)
+        if batch
+        else (lambda item_bytes: max(1, min(1024, BATCH_BYTES // max(item_bytes, 1))))
+    )
     yield from _batches(_items(files, key, max_bytes, size_of, wanted or (lambda i, n: True), report), size_of)
 
 
@@ -113,11 +145,12 @@ def _items(files, key, max_bytes, size_of, wanted, report) -> Iterator[Signal]:
     count = 0
     for place, (path, name) in enumerate(files):
         try:
+            before = count
             for signal in _open(path, name, key, max_bytes, size_of):
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
+                _check_finite(signal.data, _shown(path), count - before)
                 count += len(signal)
-                _check_finite(signal, path)
                 keep = [wanted(int(i), signal.names and signal.names[k]) for k, i in enumerate(signal.index)]
                 last = bool(signal.last) and place == len(files) - 1
                 if not all(keep):
@@ -125,19 +158,35 @@ def _items(files, key, max_bytes, size_of, wanted, report) -> Iterator[Signal]:
                 signal.last = last or None
                 if len(signal):
                     yield signal
+            if count == before:
+                raise LemError(f"{_shown(path)}: holds no items")
         except (LemError, OSError) as error:
             if report is None:
                 raise
             report(error)
 
 
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
 def _open(path: str, name: str, key, max_bytes, size_of) -> Iterator[Signal]:
-    shown = "standard input" if path == "-" else path
-    with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
-        source = stream.Source(file, shown, max_bytes)
-        if not source.peek(1):
-            raise LemError(f"{shown}: empty")
-        yield from _read(source, None if path == "-" else [name], key, size_of)
+    shown = _shown(path)
+    try:
+        with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
+            source = stream.Source(file, shown, max_bytes)
+            if not source.peek(1):
+                raise LemError(f"{shown}: empty")
+            yield from _read(source, None if path == "-" else [name], key, size_of)
+    except LemError as error:
+        if shown in str(error):
+            raise
+        raise LemError(f"{shown}: {error}") from error
+    except OSError as error:
+        error.filename = shown
+        raise
+    except MemoryError as error:
+        raise LemError(f"{shown}: too large for the memory that there is") from error
 
 
 def _read(source: stream.Source, names: list[str] | None, key, size_of) -> Iterator[Signal]:
@@ -145,13 +194,19 @@ def _read(source: stream.Source, names: list[str] | None, key, size_of) -> Itera
     if family == "gzip":
         source = arrays.unzip(source)
         form, family = sniff(source.peek(16))
+        if family == "gzip" or not source.peek(1):
+            raise LemError(
+                f"{source.name}: a gzip {'in a gzip' if family == 'gzip' else 'of nothing'}; unpack it first"
+            )
     if family == "stream":
         yield from stream.read(source, key)
     elif family == "image" and form == "PNG":
         more = True
         while more:
             signal = images.read(source, form)
-            more = sniff(source.peek(16))[0] == "PNG"
+            more = bool(source.peek(1))
+            if more and sniff(source.peek(16))[0] != "PNG":
+                raise LemError(f"{source.name}: goes on after a PNG with what is no PNG")
             yield replace(signal, names=names, last=not more)
     elif family in ("npy", "idx"):
         yield from {"npy": arrays.read_npy, "idx": arrays.read_idx}[family](source, size_of)
@@ -169,17 +224,16 @@ def _text(source: stream.Source, form: str) -> Signal:
             raise ValueError
         raw.tobytes().decode("utf-8")
     except ValueError as error:
-        known = ", ".join(dict.fromkeys(m[2] for m in _MAGIC if m[2] != "GZIP"))
-        raise LemError(f"{source.name}: not a known format ({known}, IDX, safetensors, UTF-8 text)") from error
+        known = ", ".join(form for _, form, _ in _MAGIC if form != "GZIP")
+        raise LemError(f"{source.name}: not a known format ({known}, safetensors, UTF-8 text)") from error
     return Signal("tokens", raw[None])
 
 
-def _check_finite(signal: Signal, path: str) -> None:
-    data = signal.data
+def _check_finite(data: np.ndarray, path: str, first: int) -> None:
     if data.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isfinite(data.sum(dtype=None)) and not np.isfinite(data).all():  # the sum is the quick look
-                bad = int(signal.index[np.flatnonzero(~np.isfinite(data.reshape(len(data), -1)).all(axis=1))[0]])
+                bad = first + int(np.flatnonzero(~np.isfinite(data.reshape(len(data), -1)).all(axis=1))[0])
                 raise LemError(f"{path}: NaN or infinite values (item {bad}); mend or drop that item")
 
 
@@ -196,11 +250,11 @@ def _batches(items: Iterator[Signal], size_of) -> Iterator[Signal]:
     """Put single whole memories of one shape together; everything else goes through as it is."""
     waiting: list[Signal] = []
     for signal in items:
-        if waiting and not _alike(waiting[0], signal):
+        room = size_of(signal.data.nbytes // max(len(signal), 1))
+        if waiting and not (_alike(waiting[0], signal) and sum(map(len, waiting)) + len(signal) <= room):
             yield _join(waiting)
             waiting = []
         waiting.append(signal)
-        room = size_of(signal.data.nbytes // max(len(signal), 1))
         if sum(map(len, waiting)) >= room or signal.last or signal.history:
             yield _join(waiting)
             waiting = []
@@ -225,6 +279,9 @@ def store(paths: list[str], key: str | None = None, max_bytes: int = stream.MAX_
     """
     mapped = _mapped(paths[0], key) if len(paths) == 1 and os.path.isfile(paths[0]) else None
     if mapped is not None:
+        rows = max(1, BATCH_BYTES // max(mapped[:1].nbytes, 1))
+        for start in range(0, len(mapped), rows):
+            _check_finite(mapped[start : start + rows], paths[0], start)
         return mapped
     batches, kinds = [], set()
     for signal in load(paths, key=key, max_bytes=max_bytes):
@@ -244,8 +301,11 @@ def _mapped(path: str, key: str | None) -> np.ndarray | None:
         source = stream.Source(file, path)
         form, family = sniff(source.peek(16))
         if family == "npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            return arrays.as_signal(array, path).data if array.ndim > 1 and array.size else None
+            shape, fortran, dtype = arrays.npy_header(source)
+            begin, whole = source.place, len(shape) > 1 and not fortran and dtype.kind in "fiu" and min(shape) > 0
+            if not whole or begin + math.prod(shape) * dtype.itemsize != os.path.getsize(path):
+                return None  # an ordinary reading tells what is wrong
+            return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path).data
         if family != "stream":
             return None
         header = stream.read_header(source)

@@ -1,12 +1,12 @@
 """From batches to files: one name, a folder or a pattern; every file appears whole or not at all."""
 
 import contextlib
+import functools
 import io
 import os
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from .. import stream
 from ..signal import LemError, Signal
 from . import images, sounds
+from .load import expand
 
 # format: (kinds it holds, item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
 _ITEM = {
@@ -24,6 +25,7 @@ _ITEM = {
     "flac": (("audio",), sounds.flac),
     "txt": (("tokens",), lambda x, rate: _utf8(x)),
 }
+_NUMBER = re.compile(r"%(0?\d{0,2})d")
 FORMATS = ("safetensors", *_ITEM, "npy")
 _ALIAS = {"jpeg": "jpg", "wave": "wav", "text": "txt"}
 _OWN = {"image": "png", "audio": "wav", "tokens": "txt"}  # the medium of a single recalled item
@@ -45,43 +47,71 @@ class Target:
     """
 
     def __init__(self, out: str | None = None, to: str | None = None, own: bool = False):
-        self.out, self.own = out, own
+        self.out, self.own, self.inputs, self._claimed = out, own, [], set()
         self.stdout = out in (None, "-")
         self.folder = not self.stdout and (out.endswith("/") or os.path.isdir(out))
-        self.pattern = not self.stdout and not self.folder and bool(re.search(r"%0?\d*d", out))
+        self.pattern = not self.stdout and not self.folder and bool(_NUMBER.search(out))
+        if out == "":
+            raise LemError("the output has no name; name a file, a folder (DIR/), a pattern, or - for standard output")
         extension = "" if self.stdout or self.folder else Path(out).suffix[1:].lower()
         self.form = to or _ALIAS.get(extension, extension) or None
         if self.form and self.form not in FORMATS:
             raise LemError(f"{out}: no format {self.form!r}; there are {', '.join(FORMATS)} (say which with --to)")
         if self.stdout:
-            if out is None and sys.stdout.isatty():
-                raise LemError("binary output would go to the terminal; pipe it on, name a file with -o, or force it with -o -")
+            if out is None and os.isatty(1):
+                raise LemError(
+                    "binary output would go to the terminal; pipe it on, name a file with -o, or force it with -o -"
+                )
         elif not self.folder:
             parent = os.path.dirname(out) or "."
             if not os.path.isdir(parent):
                 raise LemError(f"{out}: no folder {parent}")
 
     def refuse(self, inputs: Iterable[str]) -> None:
-        """Raise LemError where one of the inputs would be overwritten by the output."""
-        if self.folder or self.pattern:
-            return
-        mine = _status(1 if self.stdout else self.out)
+        """Raise LemError where one of the inputs would be overwritten by the output; for a folder `claim` does."""
+        self.inputs = list(inputs)
+        mine = None if self.folder or self.pattern else _status(1 if self.stdout else self.out)
         if mine is None or not stat.S_ISREG(mine.st_mode):
             return
-        for path in inputs:
+        for path, _ in expand(self.inputs, report=lambda error: None):
             other = _status(0 if path == "-" else path)
             if other is not None and os.path.samestat(mine, other):
                 raise LemError(f"{path}: is input and output at once; write to another file")
 
     def item_path(self, index: int, name: str | None, kind: str) -> str:
         """File of one item in a folder or pattern."""
-        if self.pattern:
-            return self.out % index
         form = self.form or (_OWN.get(kind, "safetensors") if self.own else "safetensors")
-        stem = os.path.splitext(name)[0] if name else f"{index:05d}"
-        if name and (name.startswith("/") or ".." in Path(name).parts):
-            raise LemError(f"the item's name {name!r} leads out of the folder {self.out}")
+        if self.pattern:
+            path = _NUMBER.sub(lambda match: format(index, f"{match[1]}d"), self.out)
+            return path if self.form else f"{path}.{form}"
+        if name and (name.startswith("/") or "\0" in name or ".." in Path(name).parts or not Path(name).parts):
+            raise LemError(
+                f"{name!r}: an item's name that leads out of the folder {self.out}; use a pattern, as in -o out-%05d.png"
+            )
+        # the number of a draw stays: photo.png#2 becomes photo#2.png
+        stem = re.sub(r"(?<=[^/])\.[^./#]*(?=(#\d+)?$)", "", name, count=1) if name else f"{index:05d}"
         return os.path.join(self.out, f"{stem}.{form}")
+
+    def is_there(self, index: int, name: str | None) -> bool:
+        """True where an item's file, of whatever format it would get, exists before this run."""
+        forms = [self.form] if self.form else [*(_OWN.values() if self.own else ()), "safetensors"]
+        stem = os.path.splitext(self.item_path(index, name, ""))[0]
+        return any(path not in self._claimed and os.path.exists(path) for path in (f"{stem}.{form}" for form in forms))
+
+    def claim(self, path: str) -> None:
+        """Raise LemError where an item's file is an input, or was written for another item before."""
+        if path in self._claimed:
+            raise LemError(f"{path}: two items would go into this file; use a pattern, as in -o out-%05d.png")
+        self._claimed.add(path)
+        there = _status(path)
+        if there is not None and (there.st_dev, there.st_ino) in self._read:
+            raise LemError(f"{path}: is input and output at once; write to another folder")
+
+    @functools.cached_property
+    def _read(self) -> set[tuple[int, int]]:
+        """Device and inode of every input."""
+        found = (_status(path) for path, _ in expand(self.inputs, report=lambda error: None) if path != "-")
+        return {(status.st_dev, status.st_ino) for status in found if status is not None}
 
 
 def _status(path) -> os.stat_result | None:
@@ -97,21 +127,33 @@ def whole_file(path: str) -> Iterator[io.RawIOBase]:
 
     Pipes and devices are opened as they stand; of a symlink, the file behind it is replaced, not the link.
     """
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb", buffering=0) as file:
+    there = _status(path)  # before realpath: that of /dev/stdout or /dev/fd/63 is no path when it is a pipe
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        with _blamed(path), open(path, "wb", buffering=0) as file:
             yield file
         return
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    folder, name = os.path.split(os.path.realpath(path))
+    temporary = os.path.join(folder, f".{name[:40]}.{secrets.token_hex(4)}.part")
+    with _blamed(path, temporary):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with open(descriptor, "wb", buffering=0) as file:
+                yield file
+            os.replace(temporary, os.path.join(folder, name))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _blamed(path: str, temporary: str | None = None) -> Iterator[None]:
+    """Errors of writing name the file that the user knows."""
     try:
-        with open(descriptor, "wb", buffering=0) as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        yield
+    except OSError as error:
+        if error.filename in (None, temporary):
+            error.filename, error.filename2 = path, None
         raise
 
 
@@ -125,7 +167,7 @@ def save(signals: Iterable[Signal], target: Target) -> int:
     if target.folder or target.pattern:
         return _save_items(signals, target)
     if target.stdout:
-        with open(1, "wb", buffering=0, closefd=False) as file:
+        with _blamed("standard output"), open(1, "wb", buffering=0, closefd=False) as file:
             return _save_stdout(signals, target, file)
     form = target.form or "safetensors"
     with whole_file(target.out) as file:
@@ -134,6 +176,8 @@ def save(signals: Iterable[Signal], target: Target) -> int:
             special = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             folder = None if special else os.path.dirname(os.path.realpath(target.out))
             stream.write_one(seen, file, folder)
+            for _ in signals:  # after the last document it stops; whoever reads must see the end of the input
+                pass
         else:
             stream.write_all(file, [_single(seen, form, target.out)])
         return seen.count
@@ -155,6 +199,7 @@ def _save_items(signals: Iterable[Signal], target: Target) -> int:
         for i in range(len(signal)):
             path = target.item_path(int(signal.index[i]), signal.names and signal.names[i], signal.kind)
             form = target.form or path.rsplit(".", 1)[1]
+            target.claim(path)
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
             item = signal.take([i])
             item.last = True
@@ -191,7 +236,9 @@ def _single(signals: Iterable[Signal], form: str, where: str) -> bytes:
     for signal in signals:
         batches.append(signal)
         if form != "npy" and sum(map(len, batches)) > 1:
-            raise LemError(f"{where}: more than one item does not fit a {form}; write to a folder (-o DIR/) or safetensors")
+            raise LemError(
+                f"{where}: more than one item does not fit a {form}; write to a folder (-o DIR/) or safetensors"
+            )
     if form == "npy":
         if len({b.data.shape[1:] for b in batches}) > 1:
             raise LemError(f"{where}: items of different shapes do not fit one npy; write to a folder (-o DIR/)")

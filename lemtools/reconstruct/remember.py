@@ -85,13 +85,15 @@ class Recaller:
         shape = (len(signal), *[1] * (signal.data.ndim - 1))
         if self.sigma is not None:
             return np.full(shape, self.sigma**2) if self.sigma > 0 else None
-        total, known = np.zeros(shape), False
-        for op in signal.ops:
+        total, bins, known = np.zeros(shape), np.zeros(shape), False
+        for op in signal.ops:  # of quantisers in a row the last one counts, those before noise by themselves
             if op["op"] == "noise":
                 sigma = op["std"] if "std" in op else np.broadcast_to(np.asarray(op["sigma"]), (len(signal),))
-                total, known = total + np.asarray(sigma, np.float64).reshape(shape) ** 2, True
+                total, bins = total + bins + np.asarray(sigma, np.float64).reshape(shape) ** 2, np.zeros(shape)
+                known = True
             elif op["op"] == "bits":
-                total, known = total + _bin_variance(op, len(signal)).reshape(shape), True
+                bins, known = _bin_variance(op, len(signal)).reshape(shape), True
+        total = total + bins
         return total if known else None
 
 

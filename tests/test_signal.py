@@ -1,0 +1,165 @@
+"""What a Signal holds, its wire form and what that costs."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+
+from lemtools.fragment import apply, fragment
+from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, narrow, to_tensors
+from lemtools.stream import Source, document, read, write
+
+RNG = np.random.default_rng(5)
+WHOLE = {
+    "image8": lambda n: Signal("image", RNG.integers(0, 256, (n, 3, 8, 16), dtype=np.uint8)),
+    "image": lambda n: Signal("image", RNG.random((n, 3, 8, 16), dtype=np.float32)),
+    "audio": lambda n: Signal("audio", RNG.uniform(-1, 1, (n, 2, 96)).astype(np.float32), rate=8000.0),
+    "spectrum": lambda n: Signal("spectrum", RNG.standard_normal((n, 2, 8, 16)).astype(np.float32), rate=100.5),
+    "embedding": lambda n: Signal("embedding", RNG.standard_normal((n, 128)).astype(np.float32)),
+    "embedding16": lambda n: Signal("embedding", RNG.standard_normal((n, 32)).astype(np.float16)),
+    "embedding64": lambda n: Signal("embedding", RNG.standard_normal((n, 32))),
+    "sequence": lambda n: Signal("embedding", RNG.standard_normal((n, 6, 8)).astype(np.float32)),
+    "tokens": lambda n: Signal("tokens", RNG.integers(0, 9, (n, 40))),
+    "tokens8": lambda n: Signal("tokens", RNG.integers(0, 255, (n, 40), dtype=np.uint8)),
+}
+
+
+def through(signal: Signal) -> list[Signal]:
+    out = io.BytesIO()
+    write([signal], out)
+    return list(read(Source(io.BytesIO(out.getvalue()), "x")))
+
+
+def same(a: Signal, b: Signal) -> None:
+    """Every field of two signals is equal, types included."""
+    for name in ("data", "mask", "codes", "label", "index", "cost"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert (x is None) == (y is None), name
+        if x is not None:
+            assert x.dtype == y.dtype and x.shape == y.shape and np.array_equal(x, y), name
+    assert (a.kind, a.names, a.history, a.rate) == (b.kind, b.names, b.history, b.rate)
+    assert len(a.ops) == len(b.ops)
+    for p, q in zip(a.ops, b.ops):
+        p, q = ({k: v for k, v in op.items() if v is not None} for op in (p, q))
+        assert p.keys() == q.keys()
+        for k in p:
+            assert np.array_equal(p[k], q[k]) and isinstance(p[k], np.ndarray) == isinstance(q[k], np.ndarray), k
+
+
+OPS = [
+    [], [{"op": "mask", "mask": 0.5}], [{"op": "bits", "bits": 3}], [{"op": "bits", "bits": (1, 6)}],
+    [{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": (0.1, 0.9)}], [{"op": "bits", "bits": 11}],
+    [{"op": "bits", "bits": 3, "quantizer": "lloyd-max"}, {"op": "mask", "mask": 1.0}],
+    [{"op": "noise", "sigma": (0.1, 0.2)}, {"op": "bits", "bits": 5}], [{"op": "crop", "crop": "4"}],
+]
+
+
+@pytest.mark.parametrize("ops", OPS, ids=lambda ops: "+".join(op["op"] for op in ops))
+@pytest.mark.parametrize("kind", WHOLE)
+def test_round_trip(kind, ops):
+    if kind.startswith("tokens"):
+        ops = [op for op in ops if op["op"] in ("mask", "crop")]
+    whole = WHOLE[kind](3)
+    whole.names, whole.label = ["a/ä.png", "", "b\udcff"], np.array([3, -1, 2**40])
+    whole.index, whole.history = np.array([4, 9, 2]), [{"tool": "x", "seed": 7, "args": ["--ä"]}]
+    (broken,) = fragment([whole], ops, seed=3)
+    (back,) = through(broken)
+    same(broken, back)
+    assert back.whole_shape == whole.data.shape[1:] and back.whole_dtype == whole.data.dtype
+    broken.cost = bits_per_element(broken)
+    assert np.array_equal(bits_per_element(back), broken.cost)
+    same(broken, through(broken)[0])
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_batch_of_no_items(kind):
+    for ops in OPS:
+        if kind.startswith("tokens"):
+            ops = [op for op in ops if op["op"] in ("mask", "crop")]
+        (broken,) = fragment([WHOLE[kind](0)], ops)
+        assert len(broken) == 0 and len(bits_per_element(broken)) == 0
+        assert through(broken) == []
+        tensors, meta = to_tensors(broken)
+        same(broken, from_tensors({k: v for k, (_, v) in tensors.items()}, meta))
+
+
+def test_values_are_right_whatever_the_memory_layout():
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 5, 4, 3) / 200
+    for array in (x.transpose(0, 3, 2, 1), x[:, ::-1], np.asfortranarray(x), x.astype(">f4"), x[::2], x[:, :, ::2, 1:]):
+        (back,) = through(Signal("image", array))
+        assert np.array_equal(back.data, array) and back.data.dtype == np.float32
+
+
+def test_lost_values_are_not_on_the_wire():
+    for kind in ("image8", "embedding64", "audio", "tokens"):
+        whole = WHOLE[kind](4)
+        broken = apply(whole, {"op": "mask", "mask": 0.75})
+        tensors, _ = to_tensors(broken)
+        assert set(tensors) == {"values", "mask"}
+        assert tensors["values"][1].size == broken.observed().sum() == whole.data.size // 4
+        assert not broken.data[~broken.observed()].any()
+
+
+@pytest.mark.parametrize("ops", OPS, ids=lambda ops: "+".join(op["op"] for op in ops))
+@pytest.mark.parametrize("kind", ["image8", "embedding", "audio"])
+def test_the_cost_is_what_the_document_holds(kind, ops):
+    broken = list(fragment([WHOLE[kind](5)], ops))[0]
+    raw = b"".join(document(broken))
+    body = len(raw) - 8 - int.from_bytes(raw[:8], "little")
+    assert bits_per_element(broken).sum() * math.prod(broken.whole_shape) == pytest.approx(8 * body, rel=1e-12)
+
+
+def cost(kind, *ops, n=2):
+    return bits_per_element(list(fragment([WHOLE[kind](n)], list(ops)))[0])
+
+
+def test_cost_in_closed_form():
+    bits3, half = {"op": "bits", "bits": 3}, {"op": "mask", "mask": 0.5}
+    assert (cost("image8") == 8).all() and (cost("image") == 32).all() and (cost("embedding64") == 64).all()
+    assert (cost("image8", bits3) == 3).all()
+    assert (cost("image8", bits3, half) == 1.5 + 1 / 3).all()  # one bit of the mask for three channels
+    assert (cost("embedding", bits3) == 3 + 16 / 128).all()  # the norm as float16
+    assert (cost("embedding", {"op": "keep-dims", "keep": 32}) == 8).all()  # of the whole, 32 / 4
+    assert (cost("image8", {"op": "crop", "crop": "4x4+0+0"}) == (8 * 48 + 2 * 32) / 384).all()
+    fitted = cost("image8", {"op": "bits", "bits": 3, "quantizer": "lloyd-max"})
+    assert (fitted == 3 + 8 * 16 / 384).all()  # eight levels as float16
+    drawn = list(fragment([WHOLE["image8"](9)], [{"op": "bits", "bits": (1, 6)}], seed=1))[0]
+    assert np.allclose(bits_per_element(drawn), drawn.ops[0]["bits"] + 8 / 384)
+
+
+def test_take_brings_all_that_belongs_to_an_item():
+    whole = WHOLE["embedding"](6)
+    whole.names, whole.label = list("abcdef"), np.arange(6) * 10
+    (broken,) = fragment([whole], [{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": (0.1, 0.9)}], seed=2)
+    for items in ([4, 1], slice(1, None, 2), [3]):
+        part = broken.take(items)
+        order = np.arange(6)[items]
+        assert part.names == [whole.names[i] for i in order] and np.array_equal(part.label, order * 10)
+        assert np.array_equal(part.index, order)
+        for key in ("bits", "scale"):
+            assert np.array_equal(part.ops[0][key], broken.ops[0][key][order])
+        same(part, through(part)[0])
+        assert np.array_equal(part.data, broken.data[order])
+
+
+def test_narrow_is_exact_or_float32():
+    half = np.array([1.5, -0.25, 65504, np.inf], np.float32)
+    assert narrow(half).dtype == np.float16 and np.array_equal(narrow(half), half)
+    for value in (1 / 3, 70000.0, 1e-9):
+        out = narrow(np.array([1.0, value], np.float32))
+        assert out.dtype == np.float32 and out[1] == np.float32(value)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: Signal("smell", np.zeros((1, 2))), "unknown kind"),
+    (lambda: Signal("image", np.zeros((1, 2))), "4 dimensions, not 2"),
+    (lambda: Signal("image", np.zeros((1, 3, 0, 4))), "hold nothing"),
+    (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((2, 3), bool)), "does not fit"),
+    (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((1, 4), bool)), "does not fit"),
+    (lambda: to_tensors(Signal("embedding", np.zeros((2, 4), complex))), "cannot travel"),
+])
+def test_refused(make, message):
+    with pytest.raises(LemError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
