@@ -159,7 +159,7 @@ def good() -> dict[str, bytes]:
 
 @dataclass
 class Case:
-    """words: in the one line. lines: of standard error. left: what may stand in the folder afterwards that did not before."""
+    """words: in the one line. lines: of standard error. left: what may stand in the folder afterwards besides."""
 
     name: str
     tool: str
@@ -1145,7 +1145,7 @@ def test_fifo_is_opened_and_stays(place, form):
     fifo = place / f"out.{form}"
     os.mkfifo(fifo)
     got = []
-    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
+    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()), daemon=True)
     reader.start()
     assert lem_fork("fragment", "a.png", "--bits", "3", "-o", fifo, cwd=place).returncode == 0
     reader.join(10)

@@ -27,10 +27,10 @@ COMMON = "--debug --help --quiet --verbose --version -h -q -v"
 INPUT = "--batch --files-from --key --max-bytes --sample --sample-name"
 OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
-    "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise --quantizer "
-    "--scale --seed --shard",
-    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --samples --seed --shard --shrink "
-    "--sigma --unaware",
+    "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
+    "--quantizer --scale --seed --shard",
+    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --samples --seed --shard "
+    "--shrink --sigma --unaware",
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows",
     "info": f"{COMMON} --json",
 }
@@ -138,7 +138,8 @@ def test_help_and_version(tool):
 def run_and_tell(tool: str, *args, modules: str, cwd=None) -> tuple[set[str], float]:
     """(which of `modules` a command loads, seconds of CPU it takes from the interpreter's start)."""
     code = (
-        f"import sys, time, os\nsys.argv = ['lem-{tool}', *{[str(a) for a in args]!r}]\nfrom lemtools.cli.{tool} import main\n"
+        f"import sys, time, os\nsys.argv = ['lem-{tool}', *{[str(a) for a in args]!r}]\n"
+        f"from lemtools.cli.{tool} import main\n"
         f"try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print('told', time.process_time(), *[m for m in {modules.split()!r} if m in sys.modules], file=sys.stderr)"
     )

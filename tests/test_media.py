@@ -588,7 +588,8 @@ def test_a_real_pipe(tmp_path):
         stdout=subprocess.PIPE,
     )
     done = subprocess.run([sys.executable, "-c", code, "--mask", "0"], stdin=writer.stdout, capture_output=True)
-    writer.wait()
+    writer.stdout.close()
+    writer.wait(20)
     got = list(stream.read(stream.Source(io.BytesIO(done.stdout), "x")))
     assert np.array_equal(np.concatenate([s.data for s in got]), np.load(tmp_path / "x.npy"))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lemtools.reconstruct import gaps
-from lemtools.reconstruct.dequantize_sound import truncated_normal
-from lemtools.reconstruct.sound import dequantize, fill_gaps, linear
+from lemtools.reconstruct.dequantize_sound import dequantize, truncated_normal
+from lemtools.reconstruct.gaps import fill_gaps, linear
 
 
 def toeplitz(t):
@@ -59,7 +59,7 @@ def test_levinson_solves_the_normal_equations():
 def test_toeplitz_solver_is_the_dense_one(n):
     t = .95 ** np.arange(n) * np.cos(.3 * np.arange(n)) + 1e-3 * (np.arange(n) == 0)
     b = np.random.default_rng(n).standard_normal(n)
-    np.testing.assert_allclose(gaps.solve_toeplitz(t, b), np.linalg.solve(toeplitz(t), b), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(gaps.toeplitz_solver(t)(b), np.linalg.solve(toeplitz(t), b), rtol=1e-7, atol=1e-7)
 
 
 def test_toeplitz_inverse_is_the_precision_matrix():
@@ -74,6 +74,36 @@ def test_conditional_mean_is_the_gaussian_one(lost):
     covariance, rest = toeplitz(c), np.setdiff1d(np.arange(100), lost)
     expected = covariance[np.ix_(lost, rest)] @ np.linalg.solve(covariance[np.ix_(rest, rest)], x[rest])
     np.testing.assert_allclose(gaps.conditional_mean(x, lost, a), expected, atol=1e-8)
+
+
+def test_weighted_least_squares_against_the_stacked_system():
+    x, _, _ = ar2(120)
+    lost, p, n = np.array([50, 51, 52, 70]), 3, 117
+    variance = np.random.default_rng(1).uniform(.5, 2, (2, n))
+    root = np.sqrt(variance.ravel())[:, None]
+    a, filled = gaps.weighted_least_squares(x, lost, p, variance)
+    rows = np.lib.stride_tricks.sliding_window_view(x, p + 1)
+    both = np.concatenate([rows[:, ::-1], rows]) * np.sqrt(np.tile(np.hanning(n + 2)[1:-1], 2))[:, None] / root
+    np.testing.assert_allclose(a[1:], np.linalg.lstsq(both[:, 1:], -both[:, 0], rcond=None)[0], atol=1e-7)
+    filters = np.zeros((2, n, 120))  # the prediction errors are filters @ x
+    for i in range(n):
+        filters[0, i, i:i + p + 1], filters[1, i, i:i + p + 1] = a[::-1], a
+    stacked = (filters / np.sqrt(variance)[:, :, None]).reshape(2 * n, 120)  # variance is now the local one
+    known = np.delete(np.arange(120), lost)
+    expected = np.linalg.lstsq(stacked[:, lost], -stacked[:, known] @ x[known], rcond=None)[0]
+    np.testing.assert_allclose(filled, expected, atol=1e-8)
+    assert variance.mean() == pytest.approx(1) and variance.min() > 0
+
+
+def test_gaps_at_a_low_rate_follow_bursts_of_excitation():
+    burst = np.random.default_rng(0).standard_normal(8000) * np.where(np.arange(8000) % 70 < 3, 1, .01)
+    x = np.zeros(8000)
+    for i in range(2, 8000):
+        x[i] = burst[i] + 1.8 * x[i - 1] - .95 * x[i - 2]
+    observed = np.ones(8000, bool)
+    for at in range(500, 7500, 350):  # after a burst
+        observed[at + 5:at + 45] = False
+    assert snr(x[~observed], fill_gaps(np.where(observed, x, 0)[None], observed, 8000)[0, ~observed]) > 15
 
 
 def test_long_runs_take_the_fast_path_to_the_same_answer():

@@ -82,8 +82,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as
     results = comparison.results()
     if plot:
         with whole_file(plot) as file:
-            first = results[0]
-            notes = {"recalled": [f"{first.name} {v:.4g}" for v in first.values[: len(sheet.names)]]}
+            told = next((r for r in results if r.unit == "dB"), results[0])  # under the pictures, decibels before raw errors
+            notes = {"recalled": [f"{told.name} {v:.4g} {told.unit}" for v in told.values[: len(sheet.names)]]}
             sheet.draw(file, notes)
     show(run, results, comparison.names, items, as_json)
     means = {result.metric: result.mean for result in results}

@@ -1,4 +1,4 @@
-"""Files and pipes of images, sounds, arrays and text, to and from signals. The kind is told by magic bytes, not by name."""
+"""Files and pipes of images, sounds, arrays and text, to and from signals; their kind is told by magic bytes."""
 
 from .load import inputs_named, load, sample, store
 from .save import Target, save

@@ -15,7 +15,7 @@ def describe(path: str, max_bytes: int = stream.MAX_BYTES) -> dict:
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory; a list of them where they differ), rate, ops,
     history, bits_per_element, tensors and card of a foreign file or checkpoint, complete, and
-    problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is something else.
+    problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
     facts = dict.fromkeys(("kind", "shape", "rate", "ops", "history", "bits_per_element", "tensors", "card", "problem"))

@@ -49,7 +49,7 @@ def sniff(head: bytes) -> tuple[str, str]:
 def expand(paths: Iterable[str], report: Callable[[LemError], None] | None = None) -> Iterator[tuple[str, str]]:
     """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
 
-    In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt by the images).
+    In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt).
     report: called with the error of a pattern or folder that holds nothing, else it is raised.
     """
     for path in paths:
@@ -124,10 +124,10 @@ def load(
     """Yield the memories or fragments in files, folders, patterns and '-' (stdin) as batches of one shape and kind.
 
     batch: items a batch; None: about 16 MiB. key: which tensor or array of a foreign file. wanted(index, name): False
-    leaves an item out (shards, existing outputs). report: where there are several inputs, called with the error of a bad
-    one, then the next one is read; the error of a lone input is raised. Values that are NaN or infinite are an error, and
-    so is an input without items. A single stream keeps the numbering of its items; otherwise items are numbered in the
-    order read.
+    leaves an item out (shards, existing outputs). report: where there are several inputs, called with the error of a
+    bad one, then the next one is read; the error of a lone input is raised. Values that are NaN or infinite are an
+    error, and so is an input without items. A single stream keeps the numbering of its items; otherwise items are
+    numbered in the order read.
     """
     paths = list(paths)
     files = list(expand(paths, report if len(paths) > 1 else None))

@@ -2,7 +2,8 @@
 
 A. J. E. M. Janssen, R. N. J. Veldhuis and L. B. Vries, "Adaptive interpolation of discrete-time signals that can be
 modeled as autoregressive processes", IEEE Trans. ASSP 34(2), 1986: fit an AR model to the signal as it stands, put the
-conditional mean of the lost samples under that model in their place, repeat.
+conditional mean of the lost samples under that model in their place, repeat.  At low rates the innovations also
+have a variance that changes with time, estimated from the prediction error as in iteratively reweighted least squares.
 
 Symbols: a [p + 1] are prediction-error coefficients, a[0] = 1, of sum_k a_k x_(n-k) = e_n with white e.
 """
@@ -14,7 +15,11 @@ from collections.abc import Callable
 import numpy as np
 
 TOGETHER = 128  # lost samples of short runs that are solved for in one dense system; a longer run is Toeplitz
-SCALES = .5, .75, 1  # of the order, one model each
+SCALES = 1, .75, .5  # of the order, one model each
+SCATTERED = 16  # samples: where the longest run is shorter, averaging models gains < .1 dB: the first one alone
+WEIGHTED = 128, 512     # the order and the lost samples up to which weighted least squares, O(n p^2 + n m^2), is cheap
+LOCAL = np.hanning(35)[1:-1] / np.hanning(35).sum()  # the window of the local prediction error
+FLOOR = .2      # of the mean prediction error, added to the local one
 WHITE = 1e-9    # of r[0], added to it: keeps Levinson's recursion well defined on sounds that have an empty band
 
 
@@ -35,8 +40,9 @@ def fill_gaps(y: np.ndarray, observed: np.ndarray, rate: float = 44100, order: i
     """Interpolate every lost sample of a sound by Janssen's method; observed samples are returned as they are.
 
     y [C, T] in [-1, 1]; observed bool, broadcastable to it; rate in Hz sets the default order, 16 ms of samples (706 at
-    44.1 kHz, 128 at 8 kHz).  Models of SCALES times that order, each fitted under a Hann window that reaches 4 of its
-    orders to each side of the gap, are averaged, weighted by the inverse cube of their prediction error beside it.
+    44.1 kHz, 128 at 8 kHz); passes are those of the first model.  Models of SCALES times that order, each fitted under
+    a Hann window that reaches 4 of its orders to each side of the gap, are averaged, weighted by the inverse cube of
+    their prediction error beside it.  Up to the sizes WEIGHTED a model also follows the local level of the excitation.
     What a lost sample of y holds does not matter; a channel with nothing observed is zero.
     Returns [C, T] in y's dtype.
     """
@@ -46,10 +52,13 @@ def fill_gaps(y: np.ndarray, observed: np.ndarray, rate: float = 44100, order: i
         if not seen.any():
             channel[:] = 0
         elif not seen.all():
-            start = linear(channel[None].astype(np.float64), seen[None])[0]
-            models, errors = zip(*(_janssen(start, ~seen, order, scale, passes) for scale in SCALES))
-            error = np.array(errors) + 1e-30
-            trust = (error / error.min(0)) ** -3.0
+            model = linear(channel[None].astype(np.float64), seen[None])[0]
+            models, errors = [], []
+            for scale in SCALES:  # each starts from the one before it, so one pass is enough after the first
+                model, error = _janssen(model, ~seen, order, scale, 1 if models else passes)
+                models.append(model)
+                errors.append(error + 1e-30)
+            trust = (np.array(errors) / np.min(errors, 0)) ** -3.0
             channel[~seen] = (np.sum(trust * models, 0) / np.sum(trust, 0))[~seen]
     return x
 
@@ -97,18 +106,40 @@ def extrapolate(past: np.ndarray, count: int, a: np.ndarray) -> np.ndarray:
     return x[len(past):]
 
 
-def solve_toeplitz(t: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """x with toeplitz(t) x = b, t [n] the first column of a symmetric positive definite Toeplitz matrix.
+def toeplitz_solver(t: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The function b -> x with toeplitz(t) x = b, t [n] the first column of a symmetric positive definite matrix.
 
-    One Levinson recursion, O(n^2), then the Gohberg-Semencul inverse by FFT with one step of iterative refinement.
+    One Levinson recursion, O(n^2); then for each b the Gohberg-Semencul inverse by FFT and one iterative refinement.
     """
     n = len(t)
     a, error = levinson(t)
-    inverse = toeplitz_inverse(a, n)
+    inverse = toeplitz_inverse(a / np.sqrt(error), n)
     spectrum = np.fft.rfft(np.concatenate([t, t[:0:-1]]))
-    x = inverse(b) / error
-    residual = b - np.fft.irfft(spectrum * np.fft.rfft(x, 2 * n - 1), 2 * n - 1)[:n]
-    return x + inverse(residual) / error
+
+    def solve(b: np.ndarray) -> np.ndarray:
+        x = inverse(b)
+        return x + inverse(b - np.fft.irfft(spectrum * np.fft.rfft(x, 2 * n - 1), 2 * n - 1)[:n])
+
+    return solve
+
+
+def solve_banded_toeplitz(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """x with toeplitz(q) x = b, q [n] the autocorrelation of a [p + 1], p < n: O(p^2 + n log n), not O(n^2).
+
+    The matrix is the corner of a circulant C of size n + p.  x solves it if C (x, 0) = (b, y) for some y [p], that is
+    if y makes the last p of C^-1 (b, y) zero: a Toeplitz system in the first column of C^-1.
+    """
+    n, size = len(b), len(b) + len(a) - 1
+    power = np.abs(np.fft.rfft(a, size)) ** 2
+    corner = toeplitz_solver(np.fft.irfft(1 / power, size)[:size - n])
+
+    def solve(b: np.ndarray) -> np.ndarray:
+        x = np.fft.irfft(np.fft.rfft(b, size) / power, size)
+        y = np.concatenate([np.zeros(n), -corner(x[n:])])
+        return (x + np.fft.irfft(np.fft.rfft(y) / power, size))[:n]
+
+    x = solve(b)
+    return x + solve(b - np.fft.irfft(power * np.fft.rfft(x, size), size)[:n])
 
 
 def toeplitz_inverse(a: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -143,13 +174,49 @@ def conditional_mean(w: np.ndarray, lost: np.ndarray, a: np.ndarray) -> np.ndarr
     if lost[0] >= p and lost[-1] < n - p:
         q = _autocorrelation(a, max(p, span))
         if span == len(lost) > TOGETHER:
-            return solve_toeplitz(q[:span], target)
+            return solve_banded_toeplitz(a, target) if 0 < p < span else toeplitz_solver(q[:span])(target)
         matrix = q[np.abs(np.subtract.outer(lost, lost))]
     else:
         units = np.zeros((len(lost), n))
         units[np.arange(len(lost)), lost] = 1
         matrix = precision(units)[:, lost]
     return np.linalg.solve(matrix, target)
+
+
+def weighted_least_squares(w: np.ndarray, lost: np.ndarray, order: int,
+                           variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AR coefficients a [order + 1] of w [n], and w[lost] under them, by weighted least squares on prediction errors.
+
+    Both minimise the sum of error^2 / variance [2, n - order] over forward and backward errors, the fit under a Hann
+    window too.  variance is then set to the local mean of error^2: the excitation of speech comes in pulses.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view
+    rows = windows(w, order + 1)
+    n = len(rows)
+    normal = np.zeros((order + 1, order + 1))
+    for side, v in zip((rows[:, ::-1], rows), variance):
+        normal += (side * (np.hanning(n + 2)[1:-1] / v)[:, None]).T @ side
+    normal[np.diag_indices(order + 1)] += WHITE * normal[0, 0]
+    a = np.ones(order + 1)
+    a[1:] = np.linalg.solve(normal[1:, 1:], -normal[1:, 0])
+
+    touched = np.arange(max(0, lost[0] - order), min(n, lost[-1] + 1))  # rows that hold lost samples
+    rest = w.copy()
+    rest[lost] = 0
+    rest = windows(rest, order + 1)[touched]
+    tap = lost - touched[:, None]
+    tap = np.where((tap >= 0) & (tap <= order), tap, order + 1)
+    precision, target = np.zeros((len(lost), len(lost))), np.zeros(len(lost))
+    for taps, v in zip((a[::-1], a), variance):
+        local = np.convolve(np.pad((rows @ taps) ** 2, len(LOCAL) // 2, "edge"), LOCAL, "valid")
+        v[:] = local + FLOOR * local.mean() + WHITE * np.mean(w * w)
+    variance /= variance.mean()
+    for taps, v in zip((a[::-1], a), variance):
+        errors = np.append(taps, 0)[tap]
+        weighted = errors / v[touched, None]
+        precision += weighted.T @ errors
+        target -= weighted.T @ (rest @ taps)
+    return a, np.linalg.solve(precision, target)
 
 
 def _autocorrelation(x: np.ndarray, order: int) -> np.ndarray:
@@ -182,7 +249,7 @@ def _janssen(start: np.ndarray, gap: np.ndarray, order: int, scale: float,
     residual in those before it: both look through the gap, so they judge the model and what it put there.
     """
     x, error = start.copy(), np.ones(len(start))
-    clusters = _clusters(gap, order)
+    clusters = [c for c in _clusters(gap, order) if scale == SCALES[0] or c[1] >= SCATTERED]
     for _ in range(passes):
         for lost, longest in clusters:
             # Scattered losses need no long memory: with half of the samples lost, order 64 does as well as 256.
@@ -200,17 +267,26 @@ def _janssen(start: np.ndarray, gap: np.ndarray, order: int, scale: float,
             w = x[lo:hi]
             p = min(p, (len(w) - len(lost)) // 2)
             r = _autocorrelation(w * np.hanning(len(w) + 2)[1:-1], p)
-            if r[0] > 0:
+            if r[0] <= 0:
+                continue
+            small = order <= WEIGHTED[0] and len(lost) <= WEIGHTED[1]
+            if small and longest >= SCATTERED and 4 * p <= len(w) - len(lost):
+                variance = np.ones((2, len(w) - p))
+                for _ in range(2):  # the first with the variance all alike
+                    a, w[lost - lo] = weighted_least_squares(w, lost - lo, p, variance)
+            else:
                 r[0] *= 1 + WHITE
                 a = levinson(r)[0]
                 w[lost - lo] = conditional_mean(w, lost - lo, a)
-                near = min(order, before), min(order, after)
-                seen = np.concatenate([_residual(w[before - near[0]:][::-1], a)[len(w) - before:],
-                                       _residual(w[:len(w) - after + near[1]], a)[len(w) - after:]])
-                error[lost] = np.mean(seen ** 2) if len(seen) else 1.0
+            ahead = w[:lost[-1] + 1 - lo + min(order, after)]
+            behind = w[max(0, before - order):][::-1]
+            seen = np.concatenate([_residual(ahead, a, min(order, after)), _residual(behind, a, min(order, before))])
+            error[lost] = np.mean(seen ** 2) if len(seen) else 1.0
     return x, error
 
 
-def _residual(x: np.ndarray, a: np.ndarray) -> np.ndarray:
+def _residual(x: np.ndarray, a: np.ndarray, count: int) -> np.ndarray:
+    """The last count samples of x's prediction error, zeros before x."""
+    x = x[-(count + len(a)):]
     size = 1 << int(len(x) + len(a)).bit_length()
-    return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(a, size), size)[:len(x)]
+    return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(a, size), size)[len(x) - count:len(x)]
