@@ -133,7 +133,7 @@ def _fitted_table(levels: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarr
 def _groups(op: dict, count: int):
     """Yield (rows, bits, levels or None) over sets of items that share one table."""
     bits = np.broadcast_to(np.asarray(op["bits"]), (count,))
-    for b in np.unique(bits):
+    for b in sorted(set(bits.tolist())):
         rows = np.flatnonzero(bits == b)
         if op.get("levels") is None:
             yield slice(None) if len(rows) == count else rows, int(b), None

@@ -376,7 +376,7 @@ REFUSED = [
     ("image8", {"op": "bits", "bits": (1, 30)}, "not 1-30"),
     ("image8", {"op": "bits", "bits": (6, 1)}, "not 6-1"),
     ("image8", {"op": "bits", "bits": 3, "scale": "peak"}, "images are quantised on their full scale"),
-    ("embedding", {"op": "bits", "bits": 3, "scale": "full"}, "has no full scale"),
+    ("embedding", {"op": "bits", "bits": 3, "scale": "full"}, "have no full scale"),
     ("image", {"op": "bits", "bits": 9, "quantizer": "lloyd-max"}, "at most 8 bits"),
     ("image", {"op": "bits", "bits": (1, 9), "quantizer": "lloyd-max"}, "at most 8 bits"),
     ("image8", {"op": "mask", "mask": 1.5}, "0 to 1, not 1.5"),

@@ -326,6 +326,28 @@ class Finite(click.FloatRange):
         return value
 
 
+def each(run: Run, paths, signals, work):
+    """Yield work(batch) for every batch; of several inputs, one that it does not suit is reported and left out."""
+    from ..signal import LemError
+
+    for batch in run.progress(signals):
+        try:
+            done = work(batch)
+        except LemError as problem:
+            more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
+            error = LemError(f"{batch.names[0] if batch.names else f'item {batch.index[0]}'}{more}: {problem}")
+            if _lone(paths):
+                raise error from problem
+            run.error(error)
+            continue
+        yield done
+
+
+def _lone(paths) -> bool:
+    """One file or pipe, whose failure is the command's."""
+    return len(paths) == 1 and not os.path.isdir(paths[0])
+
+
 class Amount(click.ParamType):
     """A number, or A-B for a draw per item."""
 

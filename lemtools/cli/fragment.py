@@ -1,7 +1,5 @@
 """lem-fragment: break memories."""
 
-import os
-
 import click
 
 from . import common
@@ -54,7 +52,7 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
     common.one_thread()
     from ..fragment import fragment
     from ..media import Target, save
-    from ..signal import LemError, bits_per_element
+    from ..signal import bits_per_element
 
     target = Target(output, to)
     if common.skip_whole(run, target, skip_existing):
@@ -63,27 +61,17 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
                                     default_sample=True)
     target.refuse(paths)
     entry = run.history(seed=seed)
-    lone = len(paths) == 1 and not os.path.isdir(paths[0])
 
-    def done():
-        for whole in run.progress(signals):
-            try:
-                (batch,) = fragment([whole], operations, seed)
-            except LemError as problem:
-                more = f" and {len(whole) - 1} more" if len(whole) > 1 else ""
-                error = LemError(f"{whole.names[0] if whole.names else f'item {whole.index[0]}'}{more}: {problem}")
-                if lone:
-                    raise error from problem
-                run.error(error)
-                continue
-            batch.history = [*batch.history, entry]
-            if run.verbose:
-                for i, cost in enumerate(bits_per_element(batch)):
-                    name = batch.names[i] if batch.names else f"item {batch.index[i]}"
-                    run.detail(f"{name}: {cost:.4g} bits per element")
-            yield batch
+    def work(whole):
+        (batch,) = fragment([whole], operations, seed)
+        batch.history = [*batch.history, entry]
+        if run.verbose:
+            for i, cost in enumerate(bits_per_element(batch)):
+                name = batch.names[i] if batch.names else f"item {batch.index[i]}"
+                run.detail(f"{name}: {cost:.4g} bits per element")
+        return batch
 
-    save(done(), target)
+    save(common.each(run, paths, signals, work), target)
 
 
 def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:

@@ -48,8 +48,10 @@ def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key,
     for flag, on in (("--centred", centred), ("--unaware", unaware)):
         if on and (not memory or method == "gaussian"):
             raise click.UsageError(f"{flag} is for --method recall with a --memory")
+    if not memory:  # what does not ask a memory works in small pieces; a pool of BLAS threads only gets in its way
+        common.one_thread()
     from ..media import Target, save, store
-    from ..reconstruct import FROM_MEMORY, reconstruct
+    from ..reconstruct import FROM_MEMORY, Reconstructor
 
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
@@ -66,15 +68,15 @@ def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key,
                    "device": device}
     elif memory:
         raise click.UsageError(f"--method {method} does not use a --memory; recall and gaussian do")
-    recalled = reconstruct(signals, method, memory=memories, history=run.history(seed=seed), seed=seed, **options)
+    recall = Reconstructor(method, memory=memories, history=run.history(seed=seed), seed=seed, **options)
 
-    def done():
-        for batch in run.progress(recalled):
-            entry = batch.history[-1]
-            run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
-            yield batch
+    def work(batch):
+        back = recall(batch)
+        entry = back.history[-1]
+        run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
+        return back
 
-    save(done(), target)
+    save(common.each(run, paths, signals, work), target)
 
 
 def _number(text: str) -> float:

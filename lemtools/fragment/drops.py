@@ -122,6 +122,8 @@ def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if spec.get("clamp") and signal.kind not in ("image", "audio"):
         raise LemError(f"--clamp is for images and sound: {signal.kind} values have no range")
     sigma = draw(spec["sigma"], draws)
+    if signal.data.dtype == np.float64 and np.abs(signal.data).max(initial=0) > 1e36:
+        raise LemError("values beyond 1e36 are too large for --noise; divide them first")
     x = signal.data.astype(np.float32)
     if signal.data.dtype == np.uint8:
         x /= 255

@@ -40,7 +40,7 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.kind == "image" and scale_by != "full":
         raise LemError("--scale is for sound, spectra and embeddings; images are quantised on their full scale")
     if scale_by == "full" and natural == "rms":
-        raise LemError(f"a {signal.kind} has no full scale; use --scale rms or --scale peak")
+        raise LemError(f"{signal.kind} values have no full scale; use --scale rms or --scale peak")
     old = signal.code_op
     if signal.data.dtype == np.uint8:
         depth, domain = np.minimum(depth, 8), "uint8"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ..signal import LemError, Signal, bits_per_element
-from .restore import Steps, restore
+from .restore import Steps, check_geometry, restore
 
 METHODS = {
     # what people do today, as controls
@@ -33,39 +33,49 @@ def choose(signal: Signal, memory: bool = False) -> str:
     return "smooth" if lossy & {"bits", "noise"} else "inpaint" if lossy else "decode"
 
 
-def reconstruct(
-    signals: Iterable[Signal], method: str = "auto", *, memory=None, history: dict | None = None, seed: int = 0, **options
-) -> Iterator[Signal]:
-    """Yield every fragment recalled, whole again: `ops` empty, `cost` what its fragment cost in bits per element.
+class Reconstructor:
+    """A method made ready, to be called with one batch of fragments after the other.
 
     method: 'auto', a key of METHODS, or, with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that
     may be a np.memmap), 'recall' or 'gaussian'. options go to `remember.Recaller`. history: the stage's entry; what the
-    method truly did is added to it as `method`, `steps` and `ops`. Raises LemError where the method does not suit.
+    method truly did is added to it as `method`, `steps` and `ops`.
     """
-    if method not in ("auto", *METHODS, *FROM_MEMORY):
-        raise LemError(f"no method {method!r}; there are auto, {', '.join([*METHODS, *FROM_MEMORY])}")
-    if memory is None and method in FROM_MEMORY:
-        raise LemError(f"--method {method} needs a store of memories: --memory STORE")
-    if memory is not None and method in METHODS:
-        raise LemError(f"--method {method} does not use a --memory; recall and gaussian do")
-    recaller = None
-    for signal in signals:
-        name = choose(signal, memory is not None) if method == "auto" else method
-        cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
-        if name in METHODS:
-            out, steps = restore(signal, METHODS[name])
-        else:
-            if recaller is None:
-                from .remember import Recaller
 
-                recaller = Recaller(memory, name, seed=seed, **options)
-            out, steps = recaller(signal)
-        repeat = len(out) // max(len(signal), 1)
-        entry = {**(history or {}), "method": name, "steps": steps, "ops": _plain(signal.ops)}
-        yield replace(
+    def __init__(self, method: str = "auto", *, memory=None, history: dict | None = None, seed: int = 0, **options):
+        if method not in ("auto", *METHODS, *FROM_MEMORY):
+            raise LemError(f"no method {method!r}; there are auto, {', '.join([*METHODS, *FROM_MEMORY])}")
+        if memory is None and method in FROM_MEMORY:
+            raise LemError(f"--method {method} needs a store of memories: --memory STORE")
+        if memory is not None and method in METHODS:
+            raise LemError(f"--method {method} does not use a --memory; recall and gaussian do")
+        self.method, self.memory, self.history = method, memory, history or {}
+        self.recaller = None
+        if memory is not None:
+            from .remember import Recaller
+
+            self.recaller = Recaller(memory, "recall" if method == "auto" else method, seed=seed, **options)
+
+    def __call__(self, signal: Signal) -> Signal:
+        """The batch recalled, whole again: `ops` empty, `cost` what its fragment cost in bits per element.
+
+        Raises LemError where the method does not suit, or the fragment's record does not fit its data.
+        """
+        name = choose(signal, self.memory is not None) if self.method == "auto" else self.method
+        check_geometry(signal)
+        cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
+        out, steps = restore(signal, METHODS[name]) if name in METHODS else self.recaller(signal)
+        entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
+        return replace(
             out, ops=[], history=[*signal.history, entry], last=signal.last,
-            cost=None if cost is None else cost.repeat(repeat),
+            cost=None if cost is None else cost.repeat(len(out) // max(len(signal), 1)),
         )
+
+
+def reconstruct(signals: Iterable[Signal], method: str = "auto", **options) -> Iterator[Signal]:
+    """Yield every fragment recalled; method and options as in `Reconstructor`."""
+    recall = Reconstructor(method, **options)
+    for signal in signals:
+        yield recall(signal)
 
 
 def _plain(ops: list[dict]) -> list[dict]:

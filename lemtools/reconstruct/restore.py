@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import codes as _codes
-from ..signal import Signal
+from ..signal import LemError, Signal
 from . import baseline
 
 
@@ -40,6 +40,32 @@ class _State:
         if signal.kind != "tokens":
             data = data.astype(np.float32) / np.float32(255 if data.dtype == np.uint8 else 1)
         return cls(data, signal.mask, signal.codes, signal.code_op, signal.rate)
+
+
+def check_geometry(signal: Signal) -> None:
+    """Raise LemError where the record of what was taken away does not fit the data: it may come from anywhere."""
+    shape, count = signal.data.shape[1:], len(signal)
+    for op in reversed(signal.ops):
+        name = op["op"]
+        before = tuple(op.get("shape", shape))
+        good = len(before) == len(shape) and all(isinstance(n, int) and n >= m for n, m in zip(before, shape))
+        if good and name == "crop":
+            place = np.asarray(op.get("place", np.full((count, 1), -1)))
+            room = np.subtract(before, shape)[list(signal.spatial_axes)]
+            good = place.shape == (count, len(room)) and bool(((place >= 0) & (place <= room)).all())
+        elif good and name == "downsample":
+            factor, axes = op.get("factor"), [len(shape) + axis for axis in signal.spatial_axes]
+            good = isinstance(factor, int) and factor > 1 and signal.kind in ("image", "audio")
+            good = good and all(-(-n // factor if i in axes else -n) == m for i, (n, m) in enumerate(zip(before, shape)))
+            good = good and (signal.kind == "image" or isinstance(op.get("rate"), (int, float)) and op["rate"] > 0)
+        elif good and name == "noise":
+            sigma = np.asarray(op.get("std", op.get("sigma")))
+            good = sigma.dtype.kind in "fiu" and sigma.shape in ((), (count,)) and bool((sigma >= 0).all())
+        elif name not in ("keep-dims",):
+            good = good and before == shape and name in ("bits", "mask")
+        if not good:
+            raise LemError(f"damaged fragment: its record of {name} does not fit data of shape {list(shape)}")
+        shape = before
 
 
 def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
