@@ -866,7 +866,7 @@ for args, words in (
     ("i.npy --bits 3", "--bits does not suit tokens"),
     ("e.npy --keep-dims 9", "the embedding has 8 dimensions"),
     ("e.npy --downsample 2", "not embedding"),
-    ("e.npy --bits 3 --scale full", "embedding has no full scale"),
+    ("e.npy --bits 3 --scale full", "embedding values have no full scale"),
     ("e.npy --noise .1 --clamp", "--clamp is for images and sound"),
     ("a.wav --crop 10s", "--crop 10s"),
     ("a.wav --crop 5x5", "--crop 5x5"),
