@@ -27,17 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from lemtools.compare import distortion, geometry, perceptual  # noqa: E402
 
-READ = """
-import sys, numpy as np
-from PIL import Image
-from lemtools.compare import distortion
-a, b = (np.asarray(Image.open(f)).transpose(2, 0, 1)[None] for f in sys.argv[1:3])
-print(distortion.psnr(a, b, peak=255)[0])
-"""
-ALL = """
-from lemtools.compare import perceptual
-print(distortion.mse(a, b), perceptual.ssim_family(a, b, peak=255), perceptual.gmsd(a, b, peak=255))
-"""
+COMPARE = "from lemtools.cli.compare import main; main()"
 
 
 def best(calls: dict[str, Callable], clock: Callable[[], float], runs: int) -> dict[str, float]:
@@ -125,23 +115,38 @@ def from_shell(photo: np.ndarray, recalled: np.ndarray) -> None:
 
     magick = shutil.which("compare")
     with tempfile.TemporaryDirectory() as folder:
-        files = [str(Path(folder, name)) for name in ("a.png", "b.png")]
-        for file, picture in zip(files, (photo, recalled)):
-            Image.fromarray(picture).save(file)
+        sides = [Path(folder, name) for name in ("a", "b")]
+        for side, picture in zip(sides, (photo, recalled)):
+            side.mkdir()
+            for i in range(24):
+                Image.fromarray(picture).save(side / f"{i:02d}.png")
+        one = [str(side / "00.png") for side in sides]
 
-        def python(code: str) -> Callable:
+        def ours(*args: str) -> Callable:
             return lambda: subprocess.run(
-                [sys.executable, "-c", code, *files], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+                [sys.executable, "-c", COMPARE, *args], cwd=folder, check=True, stdout=subprocess.DEVNULL
             )
 
+        def peer(count: int) -> Callable:
+            def run() -> None:
+                for i in range(count):  # exit status 1 says only that the pictures differ
+                    files = [str(side / f"{i:02d}.png") for side in sides]
+                    subprocess.run([magick, "-metric", "PSNR", *files, "null:"], stderr=subprocess.DEVNULL)
+
+            return run
+
         print(f"\n{'wall time, whole processes':<34}{'peer':<34}{'peer ms':>10}{'ours ms':>10}{'ratio':>9}")
-        for title, code in ("psnr of two PNGs", READ), ("all image metrics of two PNGs", READ + ALL):
-            calls = {"lemtools": python(code)}
-            if magick:  # exit status 1 says only that the pictures differ
-                calls["ImageMagick compare -metric PSNR"] = lambda: subprocess.run(
-                    [magick, "-metric", "PSNR", *files, "null:"], stderr=subprocess.DEVNULL
-                )
-            calls["python, numpy, Pillow started"] = python("import numpy; from PIL import Image")
+        for title, args, count in (
+            ("--metric psnr, two PNGs", [*one, "--metric", "psnr"], 1),
+            ("--metric all, two PNGs", [*one, "--metric", "all"], 1),
+            ("--metric psnr, two folders of 24", [*map(str, sides), "--metric", "psnr"], 24),
+        ):
+            calls = {"lemtools": ours(*args)}
+            if magick:
+                calls[f"ImageMagick compare, {count} call{'s' * (count > 1)}"] = peer(count)
+            calls["python, numpy, Pillow started"] = lambda: subprocess.run(
+                [sys.executable, "-c", "import numpy; from PIL import Image"], cwd=folder, check=True
+            )
             report(title, calls, time.perf_counter, 7)
 
 
