@@ -8,7 +8,6 @@ import fcntl
 import json
 import math
 import os
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 
@@ -329,6 +328,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
     if first.last:
         write_all(file, document(first))
         return
+    import tempfile
+
     common, spools, small = None, {}, {}
     try:
         for signal in _chain(first, signals):

@@ -1,11 +1,8 @@
 """Arrays: npy, npz and idx files, read batch by batch, as images, embeddings or tokens."""
 
-import gzip
 import io
 import math
 import warnings
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -16,15 +13,15 @@ _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 class _Unpacked:
-    """A file inside a compressed one, so that a Source can be made of it; `name` and `form` are for its errors."""
+    """A file inside a compressed one, so that a Source can be made of it; the rest is for its errors."""
 
-    def __init__(self, file, name: str, form: str):
-        self.file, self.name, self.form = file, name, form
+    def __init__(self, file, name: str, form: str, errors: tuple[type[Exception], ...]):
+        self.file, self.name, self.form, self.errors = file, name, form, errors
 
     def read(self, n):
         try:
             return self.file.read(n)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, *self.errors) as error:
             raise LemError(f"{self.name}: damaged {self.form} ({str(error)[:80]})") from error
 
     def readinto(self, view):
@@ -46,9 +43,11 @@ class _Readable(io.RawIOBase):
 
 def unzip(source: Source) -> Source:
     """The decompressed bytes of a gzip source."""
-    return Source(
-        _Unpacked(gzip.GzipFile(fileobj=_Readable(source)), source.name, "gzip"), source.name, source.max_bytes
-    )
+    import gzip
+    import zlib
+
+    file = _Unpacked(gzip.GzipFile(fileobj=_Readable(source)), source.name, "gzip", (zlib.error,))
+    return Source(file, source.name, source.max_bytes)
 
 
 def read_idx(source: Source, batch) -> "iter":
@@ -132,6 +131,8 @@ def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch) -> "it
 
 def read_npz(source: Source, key: str | None, batch) -> "iter":
     """Batches of one array of a npz file; with several usable ones `key` picks."""
+    import zipfile
+
     raw = source.rest()
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
@@ -151,9 +152,13 @@ def read_npz(source: Source, key: str | None, batch) -> "iter":
         raise LemError(f"{source.name}: not a readable npz ({str(error)[:80]})") from error
 
 
-def _member(archive: zipfile.ZipFile, name: str, source: Source) -> Source:
+def _member(archive, name: str, source: Source) -> Source:
     """An array's bytes, unpacked as they are asked for: a small zip may announce an array of any size."""
-    return Source(_Unpacked(archive.open(name + ".npy"), source.name, "npz"), source.name, source.max_bytes)
+    import zipfile
+    import zlib
+
+    file = _Unpacked(archive.open(name + ".npy"), source.name, "npz", (zlib.error, zipfile.BadZipFile))
+    return Source(file, source.name, source.max_bytes)
 
 
 def as_signal(array: np.ndarray, name: str) -> Signal:

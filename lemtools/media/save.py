@@ -5,7 +5,6 @@ import functools
 import io
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -133,7 +132,7 @@ def whole_file(path: str) -> Iterator[io.RawIOBase]:
             yield file
         return
     folder, name = os.path.split(os.path.realpath(path))
-    temporary = os.path.join(folder, f".{name[:40]}.{secrets.token_hex(4)}.part")
+    temporary = os.path.join(folder, f".{name[:40]}.{os.urandom(4).hex()}.part")
     with _blamed(path, temporary):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
