@@ -14,7 +14,10 @@ from PIL import Image
 
 def cifar(data: Path, out: Path) -> None:
     def images(split, count):
-        sheets = [np.asarray(Image.open(data / f"cifar10/{split}_{i:03d}.webp").convert("RGB")) for i in range(-(-count // 500))]
+        sheets = [
+            np.asarray(Image.open(data / f"cifar10/{split}_{i:03d}.webp").convert("RGB"))
+            for i in range(-(-count // 500))
+        ]
         return np.concatenate([s.reshape(-1, 32, 32, 3) for s in sheets])[:count]
 
     np.save(out / "cifar-10k.npy", images("train", 10_000))

@@ -50,7 +50,9 @@ def main() -> None:
                 mask = np.ones((1, 1, x.shape[-1]), bool)
                 for at in gaps:
                     mask[..., at : at + length] = False
-                broken = Signal("audio", clip.data * mask, mask, rate=clip.rate, ops=[{"op": "mask", "mask_shape": "given"}])
+                broken = Signal(
+                    "audio", clip.data * mask, mask, rate=clip.rate, ops=[{"op": "mask", "mask_shape": "given"}]
+                )
                 for method, found in scores.items():
                     begun = time.perf_counter()
                     (back,) = reconstruct([broken], method)
@@ -59,8 +61,17 @@ def main() -> None:
                         true, here = (v[:, at : at + length].astype(np.float64) for v in (x, back.data[0]))
                         found.append(10 * np.log10((true**2).sum() / max(((true - here) ** 2).sum(), 1e-30)))
             line, better = np.mean(scores["linear"]), np.mean(scores["auto"])
-            print(name, ms, len(scores["auto"]), f"{line:.2f}", f"{better:.2f}", f"{better - line:+.2f}", f"{slowest:.2f}",
-                  sep="\t", flush=True)
+            print(
+                name,
+                ms,
+                len(scores["auto"]),
+                f"{line:.2f}",
+                f"{better:.2f}",
+                f"{better - line:+.2f}",
+                f"{slowest:.2f}",
+                sep="\t",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

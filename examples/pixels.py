@@ -35,11 +35,15 @@ def centre(image: np.ndarray, side: int = 256) -> np.ndarray:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         luma(Path(sys.argv[1]), Path(folder))
-        grey = {name: [x[None] for s in load([f"{folder}/{name}"], batch=1) for x in s.data] for name in ("set5", "kodak")}
+        grey = {
+            name: [x[None] for s in load([f"{folder}/{name}"], batch=1) for x in s.data] for name in ("set5", "kodak")
+        }
     if "--quick" in sys.argv:
         grey = {f"{name}, centres": [centre(x) for x in images] for name, images in grey.items()}
-    print("PSNR in dB (whole image; missing pixels)\tlost\tbiharmonic\trecalled\tgain\tmissing: biharmonic\trecalled"
-          "\tseconds: biharmonic\trecalled")
+    print(
+        "PSNR in dB (whole image; missing pixels)\tlost\tbiharmonic\trecalled\tgain\tmissing: biharmonic\trecalled"
+        "\tseconds: biharmonic\trecalled"
+    )
     for name, images in grey.items():
         for lost in (0.5, 0.8, 0.9):
             rows = []
@@ -53,10 +57,27 @@ def main() -> None:
                 (back,) = reconstruct([broken])
                 times.append(time.perf_counter())
                 both = np.rint(np.clip(peer, 0, 1) * 255), back.data[0, 0]
-                rows.append([*(psnr(image[0, 0], x) for x in both), *(psnr(image[0, 0], x, gone) for x in both), *np.diff(times)])
+                rows.append(
+                    [
+                        *(psnr(image[0, 0], x) for x in both),
+                        *(psnr(image[0, 0], x, gone) for x in both),
+                        *np.diff(times),
+                    ]
+                )
             a, b, c, d, s, t = np.mean(rows, 0)
-            print(name, f"{lost:.0%}", f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}", f"{c:.2f}", f"{d:.2f}", f"{s:.2f}", f"{t:.2f}",
-                  sep="\t", flush=True)
+            print(
+                name,
+                f"{lost:.0%}",
+                f"{a:.2f}",
+                f"{b:.2f}",
+                f"{b - a:+.2f}",
+                f"{c:.2f}",
+                f"{d:.2f}",
+                f"{s:.2f}",
+                f"{t:.2f}",
+                sep="\t",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -85,11 +85,18 @@ def main() -> None:
             for seed in range(subsets):
                 store = images[np.sort(np.random.default_rng(seed).choice(len(images), 50, replace=False))]
                 mask, all_of_them = observed(kind, f, 50, side, 100 + seed), np.arange(50)
-                values.append([recalled(store, mask, all_of_them, unaware=True), recalled(store, mask, all_of_them),
-                               ceiling(store, mask, all_of_them)])
+                values.append(
+                    [
+                        recalled(store, mask, all_of_them, unaware=True),
+                        recalled(store, mask, all_of_them),
+                        ceiling(store, mask, all_of_them),
+                    ]
+                )
             cells = [f"{m:.3f} +- {s:.3f}" for m, s in zip(np.mean(values, 0), np.std(values, 0, ddof=1))]
             print(name, 50, f"{kind} {f:g}", *cells, sep="\t", flush=True)
-        for kind, f in [("rows", f) for f in ((0.5, 0.9) if quick else ROWS)] + [("random", f) for f in ((0.9,) if quick else RANDOM)]:
+        for kind, f in [("rows", f) for f in ((0.5, 0.9) if quick else ROWS)] + [
+            ("random", f) for f in ((0.9,) if quick else RANDOM)
+        ]:
             asked = np.arange(0, len(images), 100 if quick else 1 if (kind, f) == ("rows", 0.9) else 10)
             mask = observed(kind, f, len(asked), side, 7)
             few = slice(None, None, max(1, len(asked) // 100))

@@ -10,6 +10,9 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+# as the commands do: a pool of BLAS threads costs more than these small products
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 
 HERE = Path(__file__).parent

@@ -40,7 +40,6 @@ from lemtools import stream
 from lemtools.media import load
 from lemtools.signal import LemError, Signal
 
-
 # --- how inputs are made
 
 

@@ -63,10 +63,15 @@ def test_what_cannot_be_compared_is_refused():
     a = photos(2)
     embeddings = Signal("embedding", rng.standard_normal((2, 5)).astype(np.float32))
     cases = [
-        (a, photos(3), None, "more recalled"), (photos(3), a, None, "more originals"),
-        (a, photos(2, (3, 9, 9)), None, "original .* recalled"), (a, embeddings, None, "beside"),
-        (a, a, ["snr"], "is for audio"), (a, a, ["beauty"], "no metric"), (a, a, ["recall@0"], "no metric"),
-        (embeddings, embeddings, ["psnr"], "--peak"), (embeddings, embeddings, ["recall@5"], "recall@5"),
+        (a, photos(3), None, "more recalled"),
+        (photos(3), a, None, "more originals"),
+        (a, photos(2, (3, 9, 9)), None, "original .* recalled"),
+        (a, embeddings, None, "beside"),
+        (a, a, ["snr"], "is for audio"),
+        (a, a, ["beauty"], "no metric"),
+        (a, a, ["recall@0"], "no metric"),
+        (embeddings, embeddings, ["psnr"], "--peak"),
+        (embeddings, embeddings, ["recall@5"], "recall@5"),
         (a, a, ["bits"], "cost"),
     ]
     for x, y, metrics, words in cases:
@@ -87,7 +92,8 @@ def test_images_of_8_bits_and_of_floats_share_their_full_scale():
 
 def test_every_metric_runs_on_every_kind_it_names():
     whole = {
-        "image": photos(3, (3, 180, 176)), "embedding": Signal("embedding", rng.standard_normal((30, 8)).astype(np.float32)),
+        "image": photos(3, (3, 180, 176)),
+        "embedding": Signal("embedding", rng.standard_normal((30, 8)).astype(np.float32)),
         "audio": Signal("audio", rng.standard_normal((3, 2, 4000)).astype(np.float32) / 4, rate=8000.0),
         "spectrum": Signal("spectrum", rng.standard_normal((12, 2, 9, 5)).astype(np.float32)),
         "tokens": Signal("tokens", rng.integers(0, 9, (3, 7))),
@@ -100,7 +106,9 @@ def test_every_metric_runs_on_every_kind_it_names():
         assert set(found) == set(keys) and len(keys) > 1
         for key, result in found.items():
             assert len(result.values) == len(a) and np.isfinite(result.values).all(), (kind, key)
-        same = measured([a], [a], [k for k in keys if k != "bits"], peak=1.0 if kind in ("embedding", "spectrum") else None)
+        same = measured(
+            [a], [a], [k for k in keys if k != "bits"], peak=1.0 if kind in ("embedding", "spectrum") else None
+        )
         for key, result in same.items():
             best = {"higher": max, "lower": min}[METRICS[key].better]
             assert best(result.mean, found[key].mean) == pytest.approx(result.mean), key

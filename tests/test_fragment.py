@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_signal import WHOLE, same
 
 from lemtools import codes
 from lemtools.fragment import OPERATIONS, apply, fragment
@@ -15,7 +16,6 @@ from lemtools.fragment.masks import SHAPES
 from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.stream import Source, read, write
-from test_signal import WHOLE, same
 
 SPECS = {
     "bits3": {"op": "bits", "bits": 3}, "bits5": {"op": "bits", "bits": 5}, "bits1-6": {"op": "bits", "bits": (1, 6)},

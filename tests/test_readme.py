@@ -15,8 +15,14 @@ NUMBER = re.compile(r"-?\d+\.\d+")
 
 def shell(command: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env={**os.environ, "PATH": path},
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
 
@@ -37,8 +43,10 @@ def shown() -> list[tuple[str, list[str]]]:
 
 def test_the_two_commands_stand_alone():
     commands = re.findall(r"^    (pip install .*)$", README, re.M)
-    assert commands == ["pip install . && lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png",
-                        "pip install '.[test]' && pytest"]
+    assert commands == [
+        "pip install . && lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png",
+        "pip install '.[test]' && pytest",
+    ]
 
 
 def test_printed_output_is_true(tmp_path):

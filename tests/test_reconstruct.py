@@ -11,7 +11,7 @@ from lemtools.signal import LemError, Signal
 def images(n=3, shape=(3, 40, 56), seed=0):
     """Smooth colour fields with an edge: something a training-free method can recall."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:1:shape[1] * 1j, 0:1:shape[2] * 1j]
+    y, x = np.mgrid[0 : 1 : shape[1] * 1j, 0 : 1 : shape[2] * 1j]
     out = []
     for _ in range(n):
         a, b, c = rng.uniform(1, 4, (3, shape[0], 1, 1))
@@ -67,12 +67,18 @@ def test_observed_values_stay_exactly(kind):
         assert (out.data[~seen] != 0).mean() > 0.5 or method in ("decode", "linear")
 
 
-@pytest.mark.parametrize("operations, gain", [
-    ([{"op": "bits", "bits": 3}], 3),
-    ([{"op": "bits", "bits": 2, "quantizer": "lloyd-max"}], 0.5),  # levels at the fields' own values leave little to win
-    ([{"op": "bits", "bits": 4}, {"op": "mask", "mask": 0.5}], 8),
-    ([{"op": "mask", "mask": 0.4, "shape": "patch:4"}, {"op": "bits", "bits": (2, 5)}], 4),
-])
+@pytest.mark.parametrize(
+    "operations, gain",
+    [
+        ([{"op": "bits", "bits": 3}], 3),
+        (
+            [{"op": "bits", "bits": 2, "quantizer": "lloyd-max"}],
+            0.5,
+        ),  # levels at the fields' own values leave little to win
+        ([{"op": "bits", "bits": 4}, {"op": "mask", "mask": 0.5}], 8),
+        ([{"op": "mask", "mask": 0.4, "shape": "patch:4"}, {"op": "bits", "bits": (2, 5)}], 4),
+    ],
+)
 def test_smooth_stays_inside_the_bins_and_beats_the_middle(operations, gain):
     from lemtools.codes import bounds
 
@@ -112,15 +118,18 @@ def test_gap_in_a_tone_is_heard_again():
     assert np.square(out.data - whole.data).sum() < np.square(line.data - whole.data).sum() / 100
 
 
-@pytest.mark.parametrize("operations", [
-    [{"op": "crop", "crop": "20x16"}],
-    [{"op": "crop", "crop": "20x16+3+4"}, {"op": "bits", "bits": 4}],
-    [{"op": "downsample", "factor": 2}],
-    [{"op": "downsample", "factor": 3}, {"op": "crop", "crop": "9x8"}, {"op": "mask", "mask": 0.2}],
-    [{"op": "noise", "sigma": 0.1}],
-    [{"op": "noise", "sigma": 0.05}, {"op": "bits", "bits": 5}, {"op": "crop", "crop": "30"}],
-    [{"op": "crop", "crop": "30"}, {"op": "downsample", "factor": 2}, {"op": "noise", "sigma": (0.01, 0.1)}],
-])
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "crop", "crop": "20x16"}],
+        [{"op": "crop", "crop": "20x16+3+4"}, {"op": "bits", "bits": 4}],
+        [{"op": "downsample", "factor": 2}],
+        [{"op": "downsample", "factor": 3}, {"op": "crop", "crop": "9x8"}, {"op": "mask", "mask": 0.2}],
+        [{"op": "noise", "sigma": 0.1}],
+        [{"op": "noise", "sigma": 0.05}, {"op": "bits", "bits": 5}, {"op": "crop", "crop": "30"}],
+        [{"op": "crop", "crop": "30"}, {"op": "downsample", "factor": 2}, {"op": "noise", "sigma": (0.01, 0.1)}],
+    ],
+)
 @pytest.mark.parametrize("method", ["decode", "auto"])
 def test_every_order_of_operations_comes_back_whole(operations, method):
     whole = images()
@@ -155,10 +164,16 @@ def test_sound_below_the_new_nyquist_survives_downsampling():
 
 
 def test_auto_says_what_it_chose():
-    chosen = [choose(s) for s in (
-        *fragment([images(1)], [{"op": "bits", "bits": 3}]), *fragment([images(1)], [{"op": "mask", "mask": 0.5}]),
-        images(1), *fragment([vectors()], [{"op": "bits", "bits": 3}]), *fragment([tones(1)], [{"op": "noise", "sigma": 0.1}]),
-    )]
+    chosen = [
+        choose(s)
+        for s in (
+            *fragment([images(1)], [{"op": "bits", "bits": 3}]),
+            *fragment([images(1)], [{"op": "mask", "mask": 0.5}]),
+            images(1),
+            *fragment([vectors()], [{"op": "bits", "bits": 3}]),
+            *fragment([tones(1)], [{"op": "noise", "sigma": 0.1}]),
+        )
+    ]
     assert chosen == ["smooth", "inpaint", "decode", "decode", "smooth"]
     assert choose(vectors(), memory=True) == "recall"
 
@@ -208,7 +223,13 @@ def test_errors_say_what_does_not_suit():
         (whole, [{"op": "mask", "mask": 0.5}], "recall", {"memory": whole.data[:, :, 1:]}, "cannot recall"),
         (whole, [{"op": "downsample", "factor": 2}], "gaussian", {"memory": np.repeat(whole.data, 3, 0)}, "resolution"),
         (vectors(), [{"op": "bits", "bits": 3}], "zero", {}, "uniform bins"),
-        (Signal("tokens", np.arange(4)[None]), [{"op": "mask", "mask": 0.5}], "recall", {"memory": np.ones((3, 4))}, "tokens"),
+        (
+            Signal("tokens", np.arange(4)[None]),
+            [{"op": "mask", "mask": 0.5}],
+            "recall",
+            {"memory": np.ones((3, 4))},
+            "tokens",
+        ),
         (whole, [{"op": "mask", "mask": 0.5}], "gaussian", {"memory": whole.data, "device": "cpu"}, "at least 2"),
         (whole, [{"op": "mask", "mask": 0.5}], "recall", {"memory": whole.data, "device": "abacus"}, "device"),
     ]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import data_dir
 
-from lemtools.reconstruct.smooth import BLOCKS, _both_axes, bin_mean, dct_matrix, denoise, dequantize
+from lemtools.reconstruct.blocks import dct_matrix
+from lemtools.reconstruct.smooth import BLOCKS, _both_axes, bin_mean, denoise, dequantize
 
 
 def bins(image: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,12 +14,12 @@ import safetensors
 import safetensors.numpy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_signal import OPS, WHOLE, same
 
 from lemtools import stream
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal
 from lemtools.stream import Source, document, read, write, write_one
-from test_signal import OPS, WHOLE, same
 
 
 def images(n, first=0, side=4, seed=0):

@@ -48,7 +48,9 @@ def command(name: str, examples: str):
     def decorate(function):
         function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
         function = click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")(function)
-        function = click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on standard error.")(function)
+        function = click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on standard error.")(
+            function
+        )
         function = click.version_option(__version__, "--version", prog_name=name)(function)
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         return click.command(name, cls=Command, epilog=examples, context_settings=settings)(_guarded(name, function))
@@ -213,24 +215,52 @@ def inputs(nargs: int = -1):
     """FILE... and how it is read."""
     return _chain(
         click.argument("files", metavar="[FILE]...", nargs=nargs, type=click.Path()),
-        click.option("--files-from", metavar="FILE", help="Read further input names from FILE, one a line; - is stdin."),
+        click.option(
+            "--files-from", metavar="FILE", help="Read further input names from FILE, one a line; - is stdin."
+        ),
         click.option("--sample", is_flag=True, help="Take the bundled photo as input."),
-        click.option("--sample-name", type=click.Choice(["kodim23", "rooster"]), help="Take this bundled memory as input."),
+        click.option(
+            "--sample-name", type=click.Choice(["kodim23", "rooster"]), help="Take this bundled memory as input."
+        ),
         click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign safetensors or npz file."),
-        click.option("--batch", type=click.IntRange(1), envvar="LEM_BATCH", metavar="N",
-                     help="Items a batch.  [default: about 16 MiB]"),
-        click.option("--max-bytes", type=click.IntRange(1), envvar="LEM_MAX_BYTES", metavar="N",
-                     help="Refuse a document or file larger than this.  [default: 16 GiB]"),
+        click.option(
+            "--batch",
+            type=click.IntRange(1),
+            envvar="LEM_BATCH",
+            metavar="N",
+            help="Items a batch.  [default: about 16 MiB]",
+        ),
+        click.option(
+            "--max-bytes",
+            type=click.IntRange(1),
+            envvar="LEM_MAX_BYTES",
+            metavar="N",
+            help="Refuse a document or file larger than this.  [default: 16 GiB]",
+        ),
     )
 
 
-shard = click.option("--shard", metavar="K/N", help="Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array.")
-seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, envvar="LEM_SEED", metavar="N",
-                    help="Seed of all random draws.")
+shard = click.option(
+    "--shard", metavar="K/N", help="Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array."
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    envvar="LEM_SEED",
+    metavar="N",
+    help="Seed of all random draws.",
+)
 output = _chain(
-    click.option("-o", "--output", metavar="OUT", help="A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout."),
-    click.option("--to", type=click.Choice(["safetensors", "png", "jpg", "wav", "flac", "txt", "npy"]),
-                 help="Output format.  [default: by the name's extension]"),
+    click.option(
+        "-o", "--output", metavar="OUT", help="A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout."
+    ),
+    click.option(
+        "--to",
+        type=click.Choice(["safetensors", "png", "jpg", "wav", "flac", "txt", "npy"]),
+        help="Output format.  [default: by the name's extension]",
+    ),
     click.option("--skip-existing", is_flag=True, help="Leave out items whose output file is there already."),
 )
 
@@ -240,8 +270,21 @@ def one_thread() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def reading(run: Run, files, files_from, sample, sample_name, key, batch, max_bytes, *, shard=None, target=None,
-            skip_existing=False, default_sample=False):
+def reading(
+    run: Run,
+    files,
+    files_from,
+    sample,
+    sample_name,
+    key,
+    batch,
+    max_bytes,
+    *,
+    shard=None,
+    target=None,
+    skip_existing=False,
+    default_sample=False,
+):
     """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample or the short help."""
     paths = named_inputs(run, files, files_from, sample, sample_name, default_sample)
     from .. import media
@@ -366,7 +409,9 @@ class Amount(click.ParamType):
             if high > 1e30:
                 raise ValueError
         except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item", param, ctx)
+            self.fail(
+                f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item", param, ctx
+            )
         if low > high:
             self.fail(f"{value!r}: the lower end comes first", param, ctx)
         return low if match[2] is None else (low, high)

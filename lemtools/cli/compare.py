@@ -30,22 +30,44 @@ class Threshold(click.ParamType):
 @common.command("lem-compare", EXAMPLES)
 @click.argument("original", metavar="ORIGINAL", type=click.Path())
 @click.argument("recalled", metavar="RECALLED", type=click.Path())
-@click.option("--metric", multiple=True, metavar="NAME",
-              help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
-                   "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]")
-@click.option("--min", "minimum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is lower.")
-@click.option("--max", "maximum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is higher.")
-@click.option("--pair", type=click.Choice(["auto", "order", "name"]), default="auto", show_default=True,
-              help="Match items by order or by name; auto is by order and checks the names.")
-@click.option("--peak", type=common.Finite(0, min_open=True), metavar="P", help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]")
+@click.option(
+    "--metric",
+    multiple=True,
+    metavar="NAME",
+    help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
+    "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
+)
+@click.option(
+    "--min", "minimum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is lower."
+)
+@click.option(
+    "--max", "maximum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is higher."
+)
+@click.option(
+    "--pair",
+    type=click.Choice(["auto", "order", "name"]),
+    default="auto",
+    show_default=True,
+    help="Match items by order or by name; auto is by order and checks the names.",
+)
+@click.option(
+    "--peak",
+    type=common.Finite(0, min_open=True),
+    metavar="P",
+    help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]",
+)
 @click.option("--items", is_flag=True, help="Print every item's value before the means.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.option("--plot", metavar="FILE", help="Draw a contact sheet (PNG): original, fragment, recalled, difference.")
 @click.option("--rows", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="Rows of the --plot.")
 @click.option("--fragment", metavar="FILE", help="The fragments, for a column of the --plot.")
 @click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign safetensors or npz file.")
-@click.option("--batch", type=click.IntRange(1), envvar="LEM_BATCH", metavar="N", help="Items a batch.  [default: about 16 MiB]")
-def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as_json, plot, rows, fragment, key, batch):
+@click.option(
+    "--batch", type=click.IntRange(1), envvar="LEM_BATCH", metavar="N", help="Items a batch.  [default: about 16 MiB]"
+)
+def cli(
+    run, original, recalled, metric, minimum, maximum, pair, peak, items, as_json, plot, rows, fragment, key, batch
+):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, parted by tabs.
@@ -82,7 +104,9 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, items, as
     results = comparison.results()
     if plot:
         with whole_file(plot) as file:
-            told = next((r for r in results if r.unit == "dB"), results[0])  # under the pictures, decibels before raw errors
+            told = next(
+                (r for r in results if r.unit == "dB"), results[0]
+            )  # under the pictures, decibels before raw errors
             notes = {"recalled": [f"{told.name} {v:.4g} {told.unit}" for v in told.values[: len(sheet.names)]]}
             sheet.draw(file, notes)
     show(run, results, comparison.names, items, as_json)
@@ -106,7 +130,9 @@ def show(run, results, names, items, as_json):
             lines.append({"mean": result.mean, "low": result.low, "high": result.high, "n": len(result.values)})
             for line in lines:
                 whole = {"metric": result.metric, "name": result.name, "unit": result.unit, **line}
-                unsaid = unsaid or any(isinstance(v, float) and abs(v) in (float("inf"),) or v != v for v in whole.values())
+                unsaid = unsaid or any(
+                    isinstance(v, float) and abs(v) in (float("inf"),) or v != v for v in whole.values()
+                )
                 click.echo(json.dumps({k: _finite(v) for k, v in whole.items()}))
         if unsaid:
             run.note("infinite or undefined values are null in JSON")

@@ -13,30 +13,60 @@ lem-fragment --mask .05 --mask-shape span:20ms -v rooster.flac | lem-reconstruct
 
 # option: (operation it starts, or the one it binds to; the name of the parameter)
 BINDS = {
-    "bits": ("bits", "bits"), "quantizer": ("bits", "quantizer"), "scale": ("bits", "scale"),
-    "mask": ("mask", "mask"), "mask_shape": ("mask", "shape"),
-    "keep_dims": ("keep-dims", "keep"), "downsample": ("downsample", "factor"), "crop": ("crop", "crop"),
-    "noise": ("noise", "sigma"), "clamp": ("noise", "clamp"),
+    "bits": ("bits", "bits"),
+    "quantizer": ("bits", "quantizer"),
+    "scale": ("bits", "scale"),
+    "mask": ("mask", "mask"),
+    "mask_shape": ("mask", "shape"),
+    "keep_dims": ("keep-dims", "keep"),
+    "downsample": ("downsample", "factor"),
+    "crop": ("crop", "crop"),
+    "noise": ("noise", "sigma"),
+    "clamp": ("noise", "clamp"),
 }
 STARTS = ("bits", "mask", "keep_dims", "downsample", "crop", "noise")
 
 
 @common.command("lem-fragment", EXAMPLES)
 @common.inputs()
-@click.option("--bits", type=common.Amount("B", whole=True), multiple=True, metavar="B",
-              help="Keep B bits a value, 1-16: the top bits of images and sound; embeddings are quantised by their rms.")
-@click.option("--quantizer", type=click.Choice(["uniform", "lloyd-max"]), multiple=True,
-              help="How the --bits before it places its levels.  [default: uniform]")
-@click.option("--scale", type=click.Choice(["full", "peak", "rms"]), multiple=True,
-              help="What the --bits before it spans: full scale, the item's peak, or its rms as a Gaussian.")
-@click.option("--mask", type=common.Amount("P"), multiple=True, metavar="P", help="Lose the fraction P of the elements.")
-@click.option("--mask-shape", multiple=True, metavar="SHAPE",
-              help="How the --mask before it loses: pixel, patch:S, block, rows, half, span[:S], dims.  [default: pixel]")
+@click.option(
+    "--bits",
+    type=common.Amount("B", whole=True),
+    multiple=True,
+    metavar="B",
+    help="Keep B bits a value, 1-16: the top bits of images and sound; embeddings are quantised by their rms.",
+)
+@click.option(
+    "--quantizer",
+    type=click.Choice(["uniform", "lloyd-max"]),
+    multiple=True,
+    help="How the --bits before it places its levels.  [default: uniform]",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["full", "peak", "rms"]),
+    multiple=True,
+    help="What the --bits before it spans: full scale, the item's peak, or its rms as a Gaussian.",
+)
+@click.option(
+    "--mask", type=common.Amount("P"), multiple=True, metavar="P", help="Lose the fraction P of the elements."
+)
+@click.option(
+    "--mask-shape",
+    multiple=True,
+    metavar="SHAPE",
+    help="How the --mask before it loses: pixel, patch:S, block, rows, half, span[:S], dims.  [default: pixel]",
+)
 @click.option("--keep-dims", type=click.IntRange(1), multiple=True, metavar="K", help="Keep the first K dimensions.")
 @click.option("--downsample", type=click.IntRange(2), multiple=True, metavar="F", help="Divide the resolution by F.")
 @click.option("--crop", multiple=True, metavar="WxH[+X+Y]", help="Keep a window; for sound a length, as in 1.5s.")
-@click.option("--noise", type=common.Amount("SIGMA"), multiple=True, metavar="SIGMA",
-              help="Add Gaussian noise: in full scales (images, sound) or rms of the item.")
+@click.option(
+    "--noise",
+    type=common.Amount("SIGMA"),
+    multiple=True,
+    metavar="SIGMA",
+    help="Add Gaussian noise: in full scales (images, sound) or rms of the item.",
+)
 @click.option("--clamp", is_flag=True, help="Clip the --noise before it to the range of images or sound.")
 @common.seed
 @common.shard
@@ -57,8 +87,9 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
     target = Target(output, to)
     if common.skip_whole(run, target, skip_existing):
         return
-    paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing,
-                                    default_sample=True)
+    paths, signals = common.reading(
+        run, **reading, shard=shard, target=target, skip_existing=skip_existing, default_sample=True
+    )
     target.refuse(paths)
     entry = run.history(seed=seed)
 
@@ -89,7 +120,9 @@ def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:
         else:
             operations[-1][parameter] = value
     if not operations:
-        raise click.UsageError("nothing to take away: give --bits, --mask, --keep-dims, --downsample, --crop or --noise")
+        raise click.UsageError(
+            "nothing to take away: give --bits, --mask, --keep-dims, --downsample, --crop or --noise"
+        )
     return operations
 
 

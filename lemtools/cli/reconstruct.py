@@ -16,27 +16,72 @@ METHODS = ["auto", "decode", "zero", "replicate", "linear", "inpaint", "smooth",
 
 @common.command("lem-reconstruct", EXAMPLES)
 @common.inputs()
-@click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True,
-              help="How to recall; auto chooses by what was taken away.")
-@click.option("--memory", multiple=True, metavar="STORE",
-              help="Whole memories to recall from: files or folders; a lone safetensors or npy file is mapped, not read.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="auto",
+    show_default=True,
+    help="How to recall; auto chooses by what was taken away.",
+)
+@click.option(
+    "--memory",
+    multiple=True,
+    metavar="STORE",
+    help="Whole memories to recall from: files or folders; a lone safetensors or npy file is mapped, not read.",
+)
 @click.option("--memory-key", metavar="NAME", help="Tensor or array to read from the STORE.")
-@click.option("--samples", type=click.IntRange(0), default=0, metavar="M",
-              help="Draw M plausible memories an item instead of the mean (recall, gaussian).")
-@click.option("--sigma", type=common.Finite(0), metavar="S",
-              help="Standard deviation of the observed values about the truth, in full scales or an embedding's own units; "
-                   "0 is exact (recall, gaussian).  [default: by the fragment's operations]")
+@click.option(
+    "--samples",
+    type=click.IntRange(0),
+    default=0,
+    metavar="M",
+    help="Draw M plausible memories an item instead of the mean (recall, gaussian).",
+)
+@click.option(
+    "--sigma",
+    type=common.Finite(0),
+    metavar="S",
+    help="Standard deviation of the observed values about the truth, in full scales or an embedding's own units; "
+    "0 is exact (recall, gaussian).  [default: by the fragment's operations]",
+)
 @click.option("--centred", is_flag=True, help="Compare by correlation: offset and contrast do not count (recall).")
 @click.option("--unaware", is_flag=True, help="Compare lost values as zeros: the literature's control (recall).")
-@click.option("--shrink", default="1e-4", show_default=True, metavar="R",
-              help="Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf (gaussian).")
-@click.option("--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
-              help="auto, cpu, cuda or mps (recall, gaussian).")
+@click.option(
+    "--shrink",
+    default="1e-4",
+    show_default=True,
+    metavar="R",
+    help="Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf (gaussian).",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="LEM_DEVICE",
+    metavar="NAME",
+    help="auto, cpu, cuda or mps (recall, gaussian).",
+)
 @common.seed
 @common.shard
 @common.output
-def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key, samples, sigma, centred, unaware, shrink,
-        device, **reading):
+def cli(
+    run,
+    output,
+    to,
+    skip_existing,
+    seed,
+    shard,
+    method,
+    memory,
+    memory_key,
+    samples,
+    sigma,
+    centred,
+    unaware,
+    shrink,
+    device,
+    **reading,
+):
     """Recall whole memories from fragments.
 
     Reads fragments from lem-fragment; writes a single recalled item in its own medium (PNG, WAV, text), several as
@@ -64,8 +109,14 @@ def cli(run, output, to, skip_existing, seed, shard, method, memory, memory_key,
         memories = store(list(memory), memory_key)
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
         shrink = shrink if shrink in ("oas", "ledoit-wolf") else _number(shrink)
-        options = {"samples": samples, "sigma": sigma, "centred": centred, "unaware": unaware, "shrink": shrink,
-                   "device": device}
+        options = {
+            "samples": samples,
+            "sigma": sigma,
+            "centred": centred,
+            "unaware": unaware,
+            "shrink": shrink,
+            "device": device,
+        }
     elif memory:
         raise click.UsageError(f"--method {method} does not use a --memory; recall and gaussian do")
     recall = Reconstructor(method, memory=memories, history=run.history(seed=seed), seed=seed, **options)

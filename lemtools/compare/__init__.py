@@ -182,7 +182,9 @@ def _measure(pair: Pair, wanted: dict[str, tuple[Metric, int | None]], peak: flo
             arguments["peak"] = _peak(pair, peak, key)
         if metric.family == "bits":
             if pair.bits is None:
-                raise LemError("--metric bits: what was recalled does not say what its fragment cost; compare the stream")
+                raise LemError(
+                    "--metric bits: what was recalled does not say what its fragment cost; compare the stream"
+                )
             out[key] = np.asarray(pair.bits, np.float64)
         elif metric.family == "accuracy":
             out[key] = (pair.a == pair.b).reshape(len(pair), -1).mean(axis=1)
@@ -205,4 +207,6 @@ def _peak(pair: Pair, peak: float | None, key: str) -> float:
         return 255.0 if pair.a.dtype == np.uint8 else 1.0
     if pair.kind == "audio":
         return 1.0
-    raise LemError(f"--metric {key} needs the range of the values, which a {pair.kind} does not have: give --peak, or use nmse")
+    raise LemError(
+        f"--metric {key} needs the range of the values, which a {pair.kind} does not have: give --peak, or use nmse"
+    )

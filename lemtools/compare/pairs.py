@@ -101,7 +101,9 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     if a.kind != b.kind:
         raise LemError(f"{name}: {a.kind} beside {b.kind}")
     if a.ops:
-        raise LemError(f"{name}: the original is a fragment itself; what it lost cannot be missed. Give the whole memory")
+        raise LemError(
+            f"{name}: the original is a fragment itself; what it lost cannot be missed. Give the whole memory"
+        )
     if a.data.shape[1:] != b.data.shape[1:]:
         hint = "; recall it first with lem-reconstruct" if b.ops else ""
         raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")

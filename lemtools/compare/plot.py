@@ -6,7 +6,6 @@ from ..signal import Signal
 from .pairs import Pair
 from .sheet import difference, sheet, sound_picture, vectors_picture
 
-
 _GAIN = 8
 
 
@@ -32,7 +31,11 @@ class Plot:
     """Collect up to `rows` items, then draw. fragments: None, or an iterable of signals paired by order."""
 
     def __init__(self, rows: int, fragments=None):
-        self.rows, self.names, self.columns = rows, [], {"original": [], "fragment": [], "recalled": [], "difference": []}
+        self.rows, self.names, self.columns = (
+            rows,
+            [],
+            {"original": [], "fragment": [], "recalled": [], "difference": []},
+        )
         self.fragments = fragments
         if fragments is None:
             del self.columns["fragment"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .distortion import nmse, paired, sums
+from .distortion import nmse, paired
 
 
 def _sounds(a: np.ndarray, b: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

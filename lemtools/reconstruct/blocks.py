@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 
+@lru_cache
 def dct_matrix(size: int) -> np.ndarray:
     """Orthonormal DCT-II as a float32 [size, size] matrix: `C @ v` transforms, `C.T @ c` inverts (Ahmed 1974)."""
     k, n = np.arange(size)[:, None], np.arange(size)[None, :]

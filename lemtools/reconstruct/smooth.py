@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .blocks import dct_matrix
+
 LEVEL = 1 / 255  # distance of neighbouring 8-bit values
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(np.array([[3], [2], [6]], np.float32))
 ROWS = 16  # rows of blocks worked on at a time: the buffers stay in the cache
@@ -49,15 +51,6 @@ def _passes(width: float) -> list[Pass]:
         return [Pass((8, 4, 16), 0.4 * 0.9**i, 1, 0.05, 0.25, 1.6) for i in range(2)]
     colour = 1.25 + 30 * width**2
     return [Pass((8, 4, 16) if i == 3 else (8,), 0.4 * 0.78**i, colour, 0.1, 0.25, 1.9) for i in range(4)]
-
-
-@lru_cache(maxsize=8)
-def dct_matrix(n: int) -> np.ndarray:
-    """Orthonormal DCT-II [n, n] float32; rows are basis vectors, row 0 is constant."""
-    k, x = np.arange(n)[:, None], np.arange(n)[None]
-    d = np.cos(np.pi * (2 * x + 1) * k / (2 * n)) * np.sqrt(2 / n)
-    d[0] /= np.sqrt(2)
-    return d.astype(np.float32)
 
 
 def _both_axes(matrix: np.ndarray, x: np.ndarray, tmp: np.ndarray, out: np.ndarray) -> None:
