@@ -77,6 +77,8 @@ golden() { # the metrics on one pair of images that everybody has
 speed() {
     python "$here/../tests/benchmarks/bench_startup.py"
     python "$here/../tests/benchmarks/bench_stream.py"
+    python "$here/../tests/benchmarks/bench_metrics.py"
+    python "$here/../tests/benchmarks/bench_recall.py" 20000 1000000
 }
 
 for table in "${@:-kodak pixels stored unseen sound gaps golden speed}"; do

@@ -16,7 +16,7 @@ KINDS = {
     "tokens": ((2,), (-1,)),
 }
 
-# Tensor names of the wire; everything that grows with the number of items is one of these or `ops.<i>.<key>`.
+# Types of the wire: safetensors' names and numpy's.
 DTYPES = {
     "BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",

@@ -57,6 +57,36 @@ def test_names_are_checked_or_used():
     assert measured([a], [b], by="order")["mse"].mean > 0
     with pytest.raises(LemError, match="no recalled item"):
         measured([a], [b.take([0, 1])], by="name")
+    with pytest.raises(LemError, match="without an original"):
+        measured([a.take([0, 1])], [b], by="name")
+    with pytest.raises(LemError, match="two recalled items"):
+        measured([a], [b, Signal("image", a.data[:1], names=["a.webp"])], by="name")
+    draws = Signal("image", a.data, names=["a.png#0", "a.png#1", "b.png#0"])
+    with pytest.raises(LemError, match="no recalled item"):
+        measured([a], [draws], by="name")
+    one_by_one = [[s.take([i]) for i in range(2)] for s in (a, Signal("image", a.data, names=["q.png", "b.png", "c.png"]))]
+    with pytest.raises(LemError, match="--pair name"):
+        measured(*one_by_one)
+    assert measured([a.take([0])], [Signal("image", a.data[:1], names=["other.png"])])["mse"].mean == 0
+
+
+def test_a_metric_that_cannot_take_an_item_says_which_it_took():
+    sizes = [(3, 8, 8), (3, 30, 30), (1, 30, 30)]
+    a = [Signal("image", photos(1, size).data, names=[f"{i}.png"]) for i, size in enumerate(sizes)]
+    b = [next(fragment([s], [{"op": "bits", "bits": 4}])) for s in a]
+    for order in ([0, 1, 2], [1, 2, 0]):
+        found = measured([a[i] for i in order], [b[i] for i in order])
+        assert found["ssim"].items == [f"{i}.png" for i in order if i] and len(found["ssim"].values) == 2
+        assert found["ssim"].name == "ssim[gauss11,mixed]" and len(found["psnr"].values) == 3
+    with pytest.raises(LemError, match="one shape"):
+        measured(a, b, ["recall@1"])
+    assert Comparison().results() == []
+
+
+def test_neighbours_are_judged_in_the_values_own_precision():
+    a = 1000 + 1e-6 * rng.standard_normal((30, 8))
+    b = a + 1e-8 * rng.standard_normal(a.shape)
+    assert measured([Signal("embedding", a)], [Signal("embedding", b)], ["recall@1"])["recall@1"].mean == 1
 
 
 def test_what_cannot_be_compared_is_refused():

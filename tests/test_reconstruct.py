@@ -141,6 +141,45 @@ def test_every_order_of_operations_comes_back_whole(operations, method):
     assert psnr(whole.data, out.data) > 11
 
 
+def test_the_cost_is_that_of_the_last_fragment():
+    whole = images(1)
+    once = there_and_back(whole, [{"op": "bits", "bits": 1}], "decode")
+    (again,) = fragment([once], [{"op": "bits", "bits": 6}])
+    assert once.cost == 1 and there_and_back(once, [{"op": "bits", "bits": 6}], "decode").cost == 6 and again.cost is None
+
+
+def test_windows_that_take_nothing_come_back():
+    assert (there_and_back(images(2), [{"op": "crop", "crop": "56x40"}]).data == images(2).data).all()
+    whole = vectors()
+    assert (there_and_back(whole, [{"op": "keep-dims", "keep": 20}, {"op": "keep-dims", "keep": 20}]).data == whole.data).all()
+
+
+def test_sound_on_its_rms_has_no_end_bins_to_stay_inside_of():
+    for bits in (1, 3, 6):
+        out = there_and_back(tones(1), [{"op": "bits", "bits": bits, "scale": "rms"}])
+        assert np.isfinite(out.data).all() and "centroid" in out.history[-1]["steps"][0]
+
+
+def test_values_of_64_bits_stay_what_they_are():
+    whole = Signal("embedding", 1e3 * np.random.default_rng(0).standard_normal((4, 9)))
+    (broken,) = fragment([whole], [{"op": "mask", "mask": 0.5}])
+    (out,) = reconstruct([broken])
+    assert out.data.dtype == np.float64 and (out.data[broken.observed()] == whole.data[broken.observed()]).all()
+
+
+def test_lost_characters_are_shown_and_keep_their_places(tmp_path):
+    from lemtools.media import Target, load, save
+
+    text = "naïve façade, 12 €".encode()
+    whole = Signal("tokens", np.frombuffer(text, np.uint8)[None].copy())
+    out = there_and_back(whole, [{"op": "mask", "mask": 0.4}])
+    save([out], Target(str(tmp_path / "t.txt")))
+    (back,) = load([str(tmp_path / "t.txt")])
+    assert back.data.shape == whole.data.shape
+    same = (back.data == whole.data)[0]
+    assert set(back.data[0][~same]) == {ord("?")} and 0.2 < same.mean() < 0.9
+
+
 def test_a_crop_is_put_back_in_its_place():
     whole = images()
     (broken,) = fragment([whole], [{"op": "crop", "crop": "20x16"}], 5)

@@ -353,6 +353,8 @@ def _shard(text: str | None, paths) -> tuple[int, int]:
 
 def skip_whole(run: Run, target, skip_existing: bool) -> bool:
     """True where the one output file is there already and --skip-existing asks to leave it."""
+    if skip_existing and target.stdout:
+        raise click.UsageError("--skip-existing needs files: name them with -o")
     if skip_existing and not (target.stdout or target.folder or target.pattern) and os.path.exists(target.out):
         run.note(f"{target.out} is there already; skipped")
         return True

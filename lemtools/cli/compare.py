@@ -74,8 +74,13 @@ def cli(
     """
     if [original, recalled, fragment].count("-") > 1:
         raise click.UsageError("only one input can be standard input")
+    if fragment and pair == "name":
+        raise click.UsageError("--fragment pairs by order: leave out --pair name")
     if plot == "-":
         raise click.UsageError("--plot needs a file: standard output holds the numbers")
+    source = click.get_current_context().get_parameter_source("rows")
+    if not plot and source == click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--rows is for the --plot")
     if fragment and not plot:
         raise click.UsageError("--fragment is for the --plot")
     if not any("@" in m or m.startswith(("mutual", "recall")) for m in metric):  # those are large matrix products
@@ -107,9 +112,14 @@ def cli(
             told = next(
                 (r for r in results if r.unit == "dB"), results[0]
             )  # under the pictures, decibels before raw errors
-            notes = {"recalled": [f"{told.name} {v:.4g} {told.unit}" for v in told.values[: len(sheet.names)]]}
+            values = dict(zip(told.items, told.values))
+            notes = {"recalled": [f"{told.name} {values[n]:.4g} {told.unit}" if n in values else "" for n in sheet.names]}
             sheet.draw(file, notes)
-    show(run, results, comparison.names, items, as_json)
+    most = max(len(result.values) for result in results)
+    for result in results:
+        if len(result.values) < most:
+            run.note(f"{result.name}: {len(result.values)} of {most} items; it cannot take the others (too small)")
+    show(run, results, items, as_json)
     means = {result.metric: result.mean for result in results}
     missed = [(n, v, s) for n, v, s in thresholds if not s * (means[n] - v) >= 0]
     for name, value, sign in missed:
@@ -117,7 +127,7 @@ def cli(
     return 1 if missed else 0
 
 
-def show(run, results, names, items, as_json):
+def show(run, results, items, as_json):
     """Print results: JSON Lines, tab-separated lines, or a table at a terminal."""
     import os
 
@@ -126,7 +136,7 @@ def show(run, results, names, items, as_json):
 
         unsaid = False
         for result in results:
-            lines = [{"item": n, "value": float(v)} for n, v in zip(names, result.values)] if items else []
+            lines = [{"item": n, "value": float(v)} for n, v in zip(result.items, result.values)] if items else []
             lines.append({"mean": result.mean, "low": result.low, "high": result.high, "n": len(result.values)})
             for line in lines:
                 whole = {"metric": result.metric, "name": result.name, "unit": result.unit, **line}
@@ -140,7 +150,7 @@ def show(run, results, names, items, as_json):
     rows = []
     for result in results:
         if items:
-            rows += [(result.name, f"{v:.7g}", "", "", common.printable(n)) for n, v in zip(names, result.values)]
+            rows += [(result.name, f"{v:.7g}", "", "", common.printable(n)) for n, v in zip(result.items, result.values)]
         ends = ("-", "-") if result.low is None else (f"{result.low:.7g}", f"{result.high:.7g}")
         rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.values))))
     if os.isatty(1):

@@ -85,14 +85,20 @@ def cli(
     """Recall whole memories from fragments.
 
     Reads fragments from lem-fragment; writes a single recalled item in its own medium (PNG, WAV, text), several as
-    safetensors, or files into a folder. Observed values stay as they are, quantised ones inside their bins, except with recall,
-    which answers with what is stored. Every stage is on record in the history.
+    safetensors, or files into a folder. Observed values stay as they are, quantised ones inside their bins; but recall
+    answers with what is stored, and gaussian takes quantised values for noisy ones. The history tells what was done.
     """
     if samples and not memory:
         raise click.UsageError("--samples needs --memory: without one the methods give one answer")
     for flag, on in (("--centred", centred), ("--unaware", unaware)):
         if on and (not memory or method == "gaussian"):
             raise click.UsageError(f"{flag} is for --method recall with a --memory")
+    context = click.get_current_context()
+    for name in ("memory_key", "sigma", "shrink", "device"):
+        if not memory and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for recall and gaussian: it needs --memory")
+    if samples and skip_existing:
+        raise click.UsageError("--skip-existing does not know the files of --samples; leave one of them out")
     if not memory:  # what does not ask a memory works in small pieces; a pool of BLAS threads only gets in its way
         common.one_thread()
     from ..media import Target, save, store

@@ -75,11 +75,15 @@ def named(text: str) -> tuple[str, int | None]:
 
 @dataclass
 class Result:
-    """One metric over all items. `values` [N]; `low`, `high`: ends of the 95 % interval of `mean`, None where there is none."""
+    """One metric over the items it can take, `items`: their names; `values` [N].
+
+    `low`, `high`: ends of the 95 % interval of `mean`, None where there is none.
+    """
 
     metric: str
     name: str
     unit: str
+    items: list[str]
     values: np.ndarray
     mean: float
     low: float | None
@@ -98,10 +102,12 @@ class Comparison:
         for m in self.asked or ():
             if m != "all":
                 named(m)
-        self.peak, self.kind, self.colour = peak, None, "rgb"
+        self.peak, self.kind = peak, None
+        self.colours: set[str] = set()
+        self.wanted: dict[str, tuple[Metric, int | None]] = {}
         self.values: dict[str, list[np.ndarray]] = {}
+        self.items: dict[str, list[str]] = {}
         self.sets: list[tuple[np.ndarray, np.ndarray]] = []
-        self.names: list[str] = []
 
     def _wanted(self, pair: Pair) -> dict[str, tuple[Metric, int | None]]:
         """{as written: (metric, k)} for this kind of memory."""
@@ -132,12 +138,14 @@ class Comparison:
         if self.kind not in (None, pair.kind):
             raise LemError(f"{pair.names[0]}: {pair.kind} among {self.kind}; compare one kind at a time")
         self.kind = pair.kind
-        if pair.kind == "image" and pair.a.shape[1] == 1:
-            self.colour = "grey"
-        self.names += pair.names
+        if pair.kind == "image":
+            self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")
         wanted = self._wanted(pair)
+        self.wanted |= wanted
         if any(metric.of_set for metric, _ in wanted.values()):
-            self.sets.append(tuple(x.reshape(len(x), -1).astype(np.float32) for x in (pair.a, pair.b)))
+            self.sets.append(tuple(x.reshape(len(x), -1) for x in (pair.a, pair.b)))
+        for key in wanted:
+            self.items.setdefault(key, []).extend(pair.names)
         try:
             for key, values in _measure(pair, wanted, self.peak).items():
                 self.values.setdefault(key, []).append(values)
@@ -145,22 +153,23 @@ class Comparison:
             raise
         except ValueError as error:
             raise LemError(f"{pair.names[0]}: {error}") from error
-        self.wanted = wanted
 
     def results(self) -> list[Result]:
         """Every metric in the order asked for; nothing before a first `add`."""
-        out = []
+        out, colour = [], self.colours.pop() if len(self.colours) == 1 else "mixed"
         for key, (metric, k) in self.wanted.items():
             if metric.of_set:
-                a, b = (np.concatenate(side) for side in zip(*self.sets))
+                if len({a.shape[1] for a, _ in self.sets}) > 1:
+                    raise LemError(f"--metric {key} looks for neighbours among items of one shape; these differ")
                 try:
+                    a, b = (np.concatenate(side) for side in zip(*self.sets))
                     values = _function(metric)(a, b, k=k)
                 except ValueError as error:
                     raise LemError(f"--metric {key}: {error}") from error
             else:
                 values = np.concatenate(self.values[key])
-            shown = metric.name.format(colour=self.colour, k=k)
-            out.append(Result(key, shown, metric.unit, values, *mean_interval(values)))
+            shown = metric.name.format(colour=colour, k=k)
+            out.append(Result(key, shown, metric.unit, self.items[key], values, *mean_interval(values)))
         return out
 
 

@@ -31,17 +31,18 @@ def pair(originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "aut
     """
     if by == "name":
         recalled = _by_name(originals := list(originals), recalled)
-    left, right = _Cursor(originals, "originals"), _Cursor(recalled, "recalled items")
-    count = 0
+    left, right = _Cursor(originals), _Cursor(recalled)
+    count, doubt = 0, None
     while (a := left.current()) is not None and (b := right.current()) is not None:
         n = min(a[1], b[1])
         one, other = left.take(n), right.take(n)
         done = _match(one, other, count)
-        checked = by == "auto" and one.names and other.names and not (left.alone() and right.alone() and n == 1)
-        for x, y in zip(one.names, other.names) if checked else ():
-            if _stem(x) != _stem(y):
-                raise LemError(f"{x} stands beside {y}: pair them with --pair name, or insist with --pair order")
+        for x, y in zip(one.names or (), other.names or ()):
+            if by == "auto" and _stem(x) != _stem(y) and doubt is None:
+                doubt = f"{x} stands beside {y}: pair them with --pair name, or insist with --pair order"
         count += n
+        if doubt and count > 1:  # a lone pair may have two names
+            raise LemError(doubt)
         yield done
     for cursor, more in ((left, "originals"), (right, "recalled items")):
         if cursor.current() is not None:
@@ -51,14 +52,16 @@ def pair(originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "aut
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
+    """A name without its extension; the number of a sample stays: 'a.png#1' is 'a#1'."""
+    base, mark, sample = name.partition("#")
+    return os.path.splitext(base)[0] + mark + sample
 
 
 class _Cursor:
     """A place in a sequence of batches."""
 
-    def __init__(self, batches: Iterable[Signal], what: str):
-        self.batches, self.batch, self.at, self.seen = iter(batches), None, 0, 0
+    def __init__(self, batches: Iterable[Signal]):
+        self.batches, self.batch, self.at = iter(batches), None, 0
 
     def current(self) -> tuple[Signal, int] | None:
         while self.batch is None or self.at >= len(self.batch):
@@ -72,28 +75,27 @@ class _Cursor:
         whole = self.at == 0 and n == len(self.batch)
         part = self.batch if whole else self.batch.take(slice(self.at, self.at + n))
         self.at += n
-        self.seen += n
         return part
-
-    def alone(self) -> bool:
-        return self.seen == 1
 
 
 def _by_name(originals: list[Signal], recalled: Iterable[Signal]) -> Iterator[Signal]:
-    found = {}
+    found, partners = {}, []
     for batch in recalled:
         for i, name in enumerate(batch.names or ()):
+            if _stem(name) in found:
+                raise LemError(f"{name}: two recalled items of that name")
             found[_stem(name)] = (batch, i)
     for batch in originals:
-        for name in batch.names or _fail("the originals have no names to pair by"):
+        if batch.names is None:
+            raise LemError("the originals have no names to pair by")
+        for name in batch.names:
             if _stem(name) not in found:
-                raise LemError(f"{name}: no recalled item of that name")
-            where, i = found[_stem(name)]
-            yield where.take([i])
-
-
-def _fail(text: str):
-    raise LemError(text)
+                raise LemError(f"{name}: no recalled item of that name, or two originals of it")
+            partners.append(found.pop(_stem(name)))
+    if found:
+        raise LemError(f"{next(iter(found))}: a recalled item without an original of that name")
+    for where, i in partners:
+        yield where.take([i])
 
 
 def _match(a: Signal, b: Signal, at: int) -> Pair:

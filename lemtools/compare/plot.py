@@ -24,7 +24,8 @@ def _difference(pair: Pair, a: np.ndarray, b: np.ndarray, scale: float | None) -
     """The magnitude of the error as a picture, enlarged so that small errors show."""
     if pair.kind == "image":
         return difference(picture("image", a, None), picture("image", b, None), gain=_GAIN)
-    return picture(pair.kind, _GAIN * (b.astype(np.float32) - a.astype(np.float32)), pair.rate, scale)
+    error = _GAIN * (b.astype(np.float32) - a.astype(np.float32))
+    return picture(pair.kind, error if pair.kind == "audio" else np.abs(error), pair.rate, scale)
 
 
 class Plot:

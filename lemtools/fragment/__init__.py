@@ -47,4 +47,4 @@ def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
         done["shape"] = list(signal.data.shape[1:])
     if out.data.dtype != signal.data.dtype:
         done["dtype"] = signal.data.dtype.name
-    return replace(out, ops=[*signal.ops, {"op": name, **done}], last=signal.last)
+    return replace(out, cost=None, ops=[*signal.ops, {"op": name, **done}], last=signal.last)

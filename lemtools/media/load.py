@@ -302,7 +302,7 @@ def _mapped(path: str, key: str | None) -> np.ndarray | None:
         form, family = sniff(source.peek(16))
         if family == "npy":
             shape, fortran, dtype = arrays.npy_header(source)
-            begin, whole = source.place, len(shape) > 1 and not fortran and dtype.kind in "fiu" and min(shape) > 0
+            begin, whole = source.place, len(shape) > 1 and not fortran and dtype.kind in "fiu" and dtype.isnative and min(shape) > 0
             if not whole or begin + math.prod(shape) * dtype.itemsize != os.path.getsize(path):
                 return None  # an ordinary reading tells what is wrong
             return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path).data

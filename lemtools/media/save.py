@@ -1,5 +1,6 @@
 """From batches to files: one name, a folder or a pattern; every file appears whole or not at all."""
 
+import codecs
 import contextlib
 import functools
 import io
@@ -30,10 +31,15 @@ _ALIAS = {"jpeg": "jpg", "wave": "wav", "text": "txt"}
 _OWN = {"image": "png", "audio": "wav", "tokens": "txt"}  # the medium of a single recalled item
 
 
+# what a loss left of a longer character: one '?' a byte, so that places stay
+codecs.register_error("lem-question", lambda error: ("?" * (error.end - error.start), error.end))
+
+
 def _utf8(tokens: np.ndarray) -> bytes:
     if tokens.min(initial=0) < 0 or tokens.max(initial=0) > 255:
         raise LemError("tokens beyond 255 are no bytes of text; write safetensors or npy")
-    return tokens.astype(np.uint8).tobytes()
+    raw = tokens.astype(np.uint8).tobytes().replace(b"\0", b"?")  # a lost byte; text itself holds no NUL
+    return raw.decode("utf-8", "lem-question").encode()
 
 
 class Target:

@@ -14,7 +14,10 @@ def middle(codes: np.ndarray, op: dict) -> np.ndarray:
 def low(codes: np.ndarray, op: dict) -> np.ndarray:
     """Zero padding, v = code << (8 - bits): the low end of the bin."""
     _bounded(op, "zero")
-    return _codes.bounds(codes, op)[0]
+    low = _codes.bounds(codes, op)[0]
+    if not np.isfinite(low).all():
+        raise LemError("--method zero: an earlier quantiser left bins without a low end; use decode")
+    return low
 
 
 def replicate(codes: np.ndarray, op: dict) -> np.ndarray:

@@ -26,6 +26,8 @@ class Recaller:
 
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed
+        if memory.dtype != np.uint8 and memory.dtype.kind != "f":
+            raise LemError(f"memory: {memory.dtype} values are tokens, which have no distance; give images or embeddings")
         try:
             if method == "recall":
                 from ..denoise.memory import Memory
@@ -61,7 +63,8 @@ class Recaller:
             else:
                 values = found.mean
             ways = [w for w, on in (("centred", self.centred), ("unaware of the mask", self.unaware)) if on]
-            step = f"recall: softmax over {len(self.memory)} memories" + (f", {', '.join(ways)}" if ways else "")
+            what = "draws from the" if self.samples else "mean under the"
+            step = f"recall: {what} softmax over {len(self.memory)} memories" + (f", {', '.join(ways)}" if ways else "")
         else:
             noise = 0.0 if variance is None else variance
             if self.samples:

@@ -37,8 +37,8 @@ class _State:
     @classmethod
     def of(cls, signal: Signal) -> "_State":
         data = signal.data
-        if signal.kind != "tokens":
-            data = data.astype(np.float32) / np.float32(255 if data.dtype == np.uint8 else 1)
+        if data.dtype == np.uint8 and signal.kind == "image":
+            data = data / np.float32(255)
         return cls(data, signal.mask, signal.codes, signal.code_op, signal.rate)
 
 
@@ -82,6 +82,8 @@ def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
     data, dtype = state.data, signal.whole_dtype
     if signal.kind == "tokens":
         data = data.astype(dtype, copy=False)
+    elif dtype.kind == "f":
+        data = data.astype(dtype, copy=False)
     elif dtype == np.uint8:
         data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)
     out = replace(signal, data=data, mask=None, codes=None, ops=[], rate=state.rate)
@@ -99,7 +101,7 @@ def frame(signal: Signal) -> tuple[Signal, np.ndarray | None]:
 
 def _place(state: _State, op: dict, signal: Signal) -> None:
     """Put a window back into its frame; all round it is lost."""
-    frame = tuple(op["shape"])
+    frame = tuple(op.get("shape", state.data.shape[1:]))
     lead = len(frame) - (1 if op["op"] == "keep-dims" else len(signal.spatial_axes))
     corners = op.get("place")
     seen = np.broadcast_to(np.True_ if state.mask is None else state.mask, state.data.shape)
@@ -128,7 +130,9 @@ def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:
         unit = np.float32(255 if state.op["domain"] == "uint8" else 1)
         plain = {"low": baseline.low, "replicate": baseline.replicate}.get(steps.values, baseline.middle)
         state.data = plain(state.codes, state.op) / unit
+    # (a Gaussian's outer bins have no end to stay inside of: its centroid is the answer)
     smooth = state.codes is not None and steps.values == "smooth" and kind in ("image", "audio")
+    smooth = smooth and state.op["domain"] != "gaussian"
     if state.codes is not None and not smooth:
         done.append(f"bits: {steps.values if steps.values in ('low', 'replicate') else 'middle of the bin or centroid'}")
     observed = None
