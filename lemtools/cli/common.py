@@ -1,20 +1,15 @@
-"""What every command shares: its options, its inputs, how it ends."""
+"""What every command shares: its options and its inputs."""
 
 import functools
 import os
 import signal
-import sys
 
 import click
 
 from .. import __version__
+from .run import Killed, Run, main, printable
 
-
-class Killed(BaseException):
-    """A signal that ends the process once its temporary files are gone."""
-
-    def __init__(self, number: int):
-        self.number = number
+__all__ = ["main", "printable"]
 
 
 class Command(click.Command):
@@ -39,21 +34,34 @@ class Command(click.Command):
         if self.epilog:
             with formatter.section("Examples"):
                 for line in self.epilog.strip().splitlines():
-                    formatter.write(" " * formatter.current_indent + line.strip() + "\n")
+                    formatter.write(
+                        " " * formatter.current_indent + line.strip() + "\n"
+                    )
 
 
 def command(name: str, examples: str):
     """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests."""
 
     def decorate(function):
-        function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
-        function = click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")(function)
-        function = click.option("-q", "--quiet", is_flag=True, help="No notes and no progress on standard error.")(
+        function = click.option(
+            "--debug", is_flag=True, help="Show the traceback of an error."
+        )(function)
+        function = click.option(
+            "-v", "--verbose", is_flag=True, help="Say more on standard error."
+        )(function)
+        function = click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            help="No notes and no progress on standard error.",
+        )(function)
+        function = click.version_option(__version__, "--version", prog_name=name)(
             function
         )
-        function = click.version_option(__version__, "--version", prog_name=name)(function)
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        return click.command(name, cls=Command, epilog=examples, context_settings=settings)(_guarded(name, function))
+        return click.command(
+            name, cls=Command, epilog=examples, context_settings=settings
+        )(_guarded(name, function))
 
     return decorate
 
@@ -74,134 +82,6 @@ def _guarded(name: str, function):
     return body
 
 
-class Run:
-    """One run of a command: where its notes and errors go, and whether an input failed."""
-
-    def __init__(self, name: str, quiet: bool, verbose: bool):
-        self.name, self.quiet, self.verbose, self.failed = name, quiet, verbose, False
-
-    def note(self, text: str) -> None:
-        """A line on standard error, unless --quiet."""
-        if not self.quiet:
-            _say(f"{self.name}: {text}")
-
-    def say(self, text: str) -> None:
-        """A line on standard error, whatever the options."""
-        _say(f"{self.name}: {text}")
-
-    def detail(self, text: str) -> None:
-        """A line on standard error with --verbose."""
-        if self.verbose:
-            _say(f"{self.name}: {text}")
-
-    def error(self, problem) -> None:
-        """One line about a bad input; the command goes on with the others and exits with 2."""
-        self.failed = True
-        _say(f"{self.name}: error: {one_line(problem)}")
-
-    def history(self, **more) -> dict:
-        """This stage's entry in a signal's history."""
-        return {"tool": self.name, "version": __version__, "args": sys.argv[1:], **more}
-
-    def progress(self, signals):
-        """Pass batches on; where standard error is a terminal and it takes over a second, count items there."""
-        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-            yield from signals
-            return
-        import time
-
-        begun, count, live = time.monotonic(), 0, None
-        try:
-            for batch in signals:
-                yield batch
-                count += len(batch)
-                if live is None and time.monotonic() - begun > 1:
-                    from rich.console import Console
-
-                    live = Console(stderr=True).status("")
-                    live.start()
-                if live is not None:
-                    live.update(f"{self.name}: {count} items, {count / (time.monotonic() - begun):.3g} a second")
-        finally:
-            if live is not None:
-                live.stop()
-
-
-def one_line(problem) -> str:
-    """An exception as one line a user understands."""
-    text = str(problem)
-    if isinstance(problem, OSError) and problem.strerror:
-        text = problem.strerror if problem.filename is None else f"{os.fsdecode(problem.filename)}: {problem.strerror}"
-    elif isinstance(problem, MemoryError):
-        text = "out of memory; try a smaller --batch"
-    return printable(" ".join(text.split(" "))) or type(problem).__name__
-
-
-def printable(text: str) -> str:
-    """Control characters, line ends and undecodable bytes, as of a file's name, as \\n, \\x1b and \\udcff."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _say(line: str) -> None:
-    if sys.stderr is None:
-        return
-    try:
-        encoding = sys.stderr.encoding or "utf-8"
-        print(printable(line).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
-    except OSError:
-        pass
-
-
-def main(cli: click.Command) -> None:
-    """Entry point of a console script: parse, run, and end as DESIGN says (0, 1, 2, or by the signal)."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _raise_killed)
-    for descriptor, way in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # closed: else the next file opened would be taken for it; so it can only fail
-            os.open(os.devnull, way)
-    status = 2
-    try:
-        status = cli.main(prog_name=cli.name, standalone_mode=False)
-        sys.stdout and sys.stdout.flush()
-    except Killed as killed:
-        die(killed.number)
-    except BrokenPipeError:
-        die(signal.SIGPIPE)
-    except click.UsageError as error:
-        _say(f"{cli.name}: error: {one_line(error.format_message())} ({cli.name} --help shows the options)")
-    except Exception as error:  # noqa: BLE001  every other problem is one line too
-        if "--debug" in sys.argv:
-            import traceback
-
-            traceback.print_exc()
-        # LemError by its name: its module loads numpy
-        known = isinstance(error, (OSError, MemoryError, click.ClickException)) or type(error).__name__ == "LemError"
-        tail = "" if known else f" ({type(error).__name__}; a defect of {cli.name}: --debug shows where)"
-        _say(f"{cli.name}: error: {one_line(error)}{tail}")
-    # a closed standard output must not raise again when the interpreter ends
-    try:
-        sys.stdout and sys.stdout.flush()
-    except OSError as error:
-        if status == 0:
-            _say(f"{cli.name}: error: standard output: {one_line(error)}")
-        os._exit(2)
-    sys.exit(status)
-
-
-def _raise_killed(number, frame):
-    raise Killed(number)
-
-
-def die(number: int) -> None:
-    """End by the signal itself, so that the shell sees 128 + number."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    os._exit(128 + number)
-
-
 def _chain(*options):
     def decorate(function):
         for option in reversed(options):
@@ -216,13 +96,21 @@ def inputs(nargs: int = -1):
     return _chain(
         click.argument("files", metavar="[FILE]...", nargs=nargs, type=click.Path()),
         click.option(
-            "--files-from", metavar="FILE", help="Read further input names from FILE, one a line; - is stdin."
+            "--files-from",
+            metavar="FILE",
+            help="Read further input names from FILE, one a line; - is stdin.",
         ),
         click.option("--sample", is_flag=True, help="Take the bundled photo as input."),
         click.option(
-            "--sample-name", type=click.Choice(["kodim23", "rooster"]), help="Take this bundled memory as input."
+            "--sample-name",
+            type=click.Choice(["kodim23", "rooster"]),
+            help="Take this bundled memory as input.",
         ),
-        click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign safetensors or npz file."),
+        click.option(
+            "--key",
+            metavar="NAME",
+            help="Tensor or array to read from a foreign safetensors or npz file.",
+        ),
         click.option(
             "--batch",
             type=click.IntRange(1),
@@ -241,7 +129,9 @@ def inputs(nargs: int = -1):
 
 
 shard = click.option(
-    "--shard", metavar="K/N", help="Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array."
+    "--shard",
+    metavar="K/N",
+    help="Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array.",
 )
 seed = click.option(
     "--seed",
@@ -254,14 +144,21 @@ seed = click.option(
 )
 output = _chain(
     click.option(
-        "-o", "--output", metavar="OUT", help="A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout."
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout.",
     ),
     click.option(
         "--to",
         type=click.Choice(["safetensors", "png", "jpg", "wav", "flac", "txt", "npy"]),
         help="Output format.  [default: by the name's extension]",
     ),
-    click.option("--skip-existing", is_flag=True, help="Leave out items whose output file is there already."),
+    click.option(
+        "--skip-existing",
+        is_flag=True,
+        help="Leave out items whose output file is there already.",
+    ),
 )
 
 
@@ -290,11 +187,15 @@ def reading(
     from .. import media
 
     wanted = _wanted(paths, shard, target if skip_existing else None)
-    options = {"batch": batch, "key": key, "wanted": wanted} | ({"max_bytes": max_bytes} if max_bytes else {})
+    options = {"batch": batch, "key": key, "wanted": wanted} | (
+        {"max_bytes": max_bytes} if max_bytes else {}
+    )
     return paths, media.load(paths, report=run.error, **options)
 
 
-def named_inputs(run: Run, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
+def named_inputs(
+    run: Run, files, files_from, sample, sample_name, default_sample=False
+) -> list[str]:
     """The input paths of a command."""
     from ..media import inputs_named
     from ..media.load import sample as sample_path
@@ -307,7 +208,11 @@ def named_inputs(run: Run, files, files_from, sample, sample_name, default_sampl
             return ["-"]
         if not default_sample:
             context = click.get_current_context()
-            click.echo(context.get_usage() + f"\nTry '{run.name} --help', or --sample for a bundled memory.", err=True)
+            click.echo(
+                context.get_usage()
+                + f"\nTry '{run.name} --help', or --sample for a bundled memory.",
+                err=True,
+            )
             context.exit(2)
         run.note("no input; taking the bundled photo (kodim23)")
         paths = [sample_path("kodim23")]
@@ -334,11 +239,15 @@ def _shard(text: str | None, paths) -> tuple[int, int]:
     if text is None:
         return 0, 1
     if "-" in paths:
-        raise click.UsageError("--shard needs files: standard input is not shared between shards")
+        raise click.UsageError(
+            "--shard needs files: standard input is not shared between shards"
+        )
     if auto := text == "auto":
         variables = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
         if not all(v in os.environ for v in variables):
-            raise click.UsageError(f"--shard auto needs {' and '.join(variables)}, which SLURM sets in an array job")
+            raise click.UsageError(
+                f"--shard auto needs {' and '.join(variables)}, which SLURM sets in an array job"
+            )
         text = "/".join(os.environ[v] for v in variables)
     try:
         k, n = (int(part) for part in text.split("/"))
@@ -355,7 +264,11 @@ def skip_whole(run: Run, target, skip_existing: bool) -> bool:
     """True where the one output file is there already and --skip-existing asks to leave it."""
     if skip_existing and target.stdout:
         raise click.UsageError("--skip-existing needs files: name them with -o")
-    if skip_existing and not (target.stdout or target.folder or target.pattern) and os.path.exists(target.out):
+    if (
+        skip_existing
+        and not (target.stdout or target.folder or target.pattern)
+        and os.path.exists(target.out)
+    ):
         run.note(f"{target.out} is there already; skipped")
         return True
     return False
@@ -380,7 +293,9 @@ def each(run: Run, paths, signals, work):
             done = work(batch)
         except LemError as problem:
             more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
-            error = LemError(f"{batch.names[0] if batch.names else f'item {batch.index[0]}'}{more}: {problem}")
+            error = LemError(
+                f"{batch.names[0] if batch.names else f'item {batch.index[0]}'}{more}: {problem}"
+            )
             if _lone(paths):
                 raise error from problem
             run.error(error)
@@ -404,7 +319,9 @@ class Amount(click.ParamType):
             return value
         import re
 
-        match = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower())
+        match = re.fullmatch(
+            r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower()
+        )
         kind = int if self.whole else float
         try:
             low, high = kind(match[1]), kind(match[2] or match[1])
@@ -412,7 +329,9 @@ class Amount(click.ParamType):
                 raise ValueError
         except (TypeError, ValueError):
             self.fail(
-                f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item", param, ctx
+                f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item",
+                param,
+                ctx,
             )
         if low > high:
             self.fail(f"{value!r}: the lower end comes first", param, ctx)

@@ -38,10 +38,20 @@ class Threshold(click.ParamType):
     "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
 @click.option(
-    "--min", "minimum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is lower."
+    "--min",
+    "minimum",
+    type=Threshold(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Exit with 1 if the mean is lower.",
 )
 @click.option(
-    "--max", "maximum", type=Threshold(), multiple=True, metavar="NAME=VALUE", help="Exit with 1 if the mean is higher."
+    "--max",
+    "maximum",
+    type=Threshold(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Exit with 1 if the mean is higher.",
 )
 @click.option(
     "--pair",
@@ -56,17 +66,54 @@ class Threshold(click.ParamType):
     metavar="P",
     help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]",
 )
-@click.option("--items", is_flag=True, help="Print every item's value before the means.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
-@click.option("--plot", metavar="FILE", help="Draw a contact sheet (PNG): original, fragment, recalled, difference.")
-@click.option("--rows", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="Rows of the --plot.")
-@click.option("--fragment", metavar="FILE", help="The fragments, for a column of the --plot.")
-@click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign safetensors or npz file.")
 @click.option(
-    "--batch", type=click.IntRange(1), envvar="LEM_BATCH", metavar="N", help="Items a batch.  [default: about 16 MiB]"
+    "--items", is_flag=True, help="Print every item's value before the means."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    help="Draw a contact sheet (PNG): original, fragment, recalled, difference.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Rows of the --plot.",
+)
+@click.option(
+    "--fragment", metavar="FILE", help="The fragments, for a column of the --plot."
+)
+@click.option(
+    "--key",
+    metavar="NAME",
+    help="Tensor or array to read from a foreign safetensors or npz file.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    envvar="LEM_BATCH",
+    metavar="N",
+    help="Items a batch.  [default: about 16 MiB]",
 )
 def cli(
-    run, original, recalled, metric, minimum, maximum, pair, peak, items, as_json, plot, rows, fragment, key, batch
+    run,
+    original,
+    recalled,
+    metric,
+    minimum,
+    maximum,
+    pair,
+    peak,
+    items,
+    as_json,
+    plot,
+    rows,
+    fragment,
+    key,
+    batch,
 ):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
@@ -83,14 +130,18 @@ def cli(
         raise click.UsageError("--rows is for the --plot")
     if fragment and not plot:
         raise click.UsageError("--fragment is for the --plot")
-    if not any("@" in m or m.startswith(("mutual", "recall")) for m in metric):  # those are large matrix products
+    if not any(
+        "@" in m or m.startswith(("mutual", "recall")) for m in metric
+    ):  # those are large matrix products
         common.one_thread()
     from ..compare import Comparison
     from ..compare.pairs import pair as paired
     from ..media import load
     from ..media.save import Target, whole_file
 
-    thresholds = [(name, value, 1) for name, value in minimum] + [(name, value, -1) for name, value in maximum]
+    thresholds = [(name, value, 1) for name, value in minimum] + [
+        (name, value, -1) for name, value in maximum
+    ]
     asked = list(dict.fromkeys([*metric, *(name for name, _, _ in thresholds)])) or None
     comparison, sheet = Comparison(asked, peak), None
     if plot:
@@ -113,17 +164,26 @@ def cli(
                 (r for r in results if r.unit == "dB"), results[0]
             )  # under the pictures, decibels before raw errors
             values = dict(zip(told.items, told.values))
-            notes = {"recalled": [f"{told.name} {values[n]:.4g} {told.unit}" if n in values else "" for n in sheet.names]}
+            notes = {
+                "recalled": [
+                    f"{told.name} {values[n]:.4g} {told.unit}" if n in values else ""
+                    for n in sheet.names
+                ]
+            }
             sheet.draw(file, notes)
     most = max(len(result.values) for result in results)
     for result in results:
         if len(result.values) < most:
-            run.note(f"{result.name}: {len(result.values)} of {most} items; it cannot take the others (too small)")
+            run.note(
+                f"{result.name}: {len(result.values)} of {most} items; it cannot take the others (too small)"
+            )
     show(run, results, items, as_json)
     means = {result.metric: result.mean for result in results}
     missed = [(n, v, s) for n, v, s in thresholds if not s * (means[n] - v) >= 0]
     for name, value, sign in missed:
-        run.note(f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}")
+        run.note(
+            f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}"
+        )
     return 1 if missed else 0
 
 
@@ -136,12 +196,32 @@ def show(run, results, items, as_json):
 
         unsaid = False
         for result in results:
-            lines = [{"item": n, "value": float(v)} for n, v in zip(result.items, result.values)] if items else []
-            lines.append({"mean": result.mean, "low": result.low, "high": result.high, "n": len(result.values)})
+            lines = (
+                [
+                    {"item": n, "value": float(v)}
+                    for n, v in zip(result.items, result.values)
+                ]
+                if items
+                else []
+            )
+            lines.append(
+                {
+                    "mean": result.mean,
+                    "low": result.low,
+                    "high": result.high,
+                    "n": len(result.values),
+                }
+            )
             for line in lines:
-                whole = {"metric": result.metric, "name": result.name, "unit": result.unit, **line}
+                whole = {
+                    "metric": result.metric,
+                    "name": result.name,
+                    "unit": result.unit,
+                    **line,
+                }
                 unsaid = unsaid or any(
-                    isinstance(v, float) and abs(v) in (float("inf"),) or v != v for v in whole.values()
+                    isinstance(v, float) and abs(v) in (float("inf"),) or v != v
+                    for v in whole.values()
                 )
                 click.echo(json.dumps({k: _finite(v) for k, v in whole.items()}))
         if unsaid:
@@ -150,8 +230,15 @@ def show(run, results, items, as_json):
     rows = []
     for result in results:
         if items:
-            rows += [(result.name, f"{v:.7g}", "", "", common.printable(n)) for n, v in zip(result.items, result.values)]
-        ends = ("-", "-") if result.low is None else (f"{result.low:.7g}", f"{result.high:.7g}")
+            rows += [
+                (result.name, f"{v:.7g}", "", "", common.printable(n))
+                for n, v in zip(result.items, result.values)
+            ]
+        ends = (
+            ("-", "-")
+            if result.low is None
+            else (f"{result.low:.7g}", f"{result.high:.7g}")
+        )
         rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.values))))
     if os.isatty(1):
         from rich.console import Console
@@ -167,7 +254,11 @@ def show(run, results, items, as_json):
 
 
 def _finite(value):
-    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
+    return (
+        None
+        if isinstance(value, float) and (value != value or abs(value) == float("inf"))
+        else value
+    )
 
 
 def main():

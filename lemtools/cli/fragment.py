@@ -49,7 +49,11 @@ STARTS = ("bits", "mask", "keep_dims", "downsample", "crop", "noise")
     help="What the --bits before it spans: full scale, the item's peak, or its rms as a Gaussian.",
 )
 @click.option(
-    "--mask", type=common.Amount("P"), multiple=True, metavar="P", help="Lose the fraction P of the elements."
+    "--mask",
+    type=common.Amount("P"),
+    multiple=True,
+    metavar="P",
+    help="Lose the fraction P of the elements.",
 )
 @click.option(
     "--mask-shape",
@@ -57,9 +61,26 @@ STARTS = ("bits", "mask", "keep_dims", "downsample", "crop", "noise")
     metavar="SHAPE",
     help="How the --mask before it loses: pixel, patch:S, block, rows, half, span[:S], dims.  [default: pixel]",
 )
-@click.option("--keep-dims", type=click.IntRange(1), multiple=True, metavar="K", help="Keep the first K dimensions.")
-@click.option("--downsample", type=click.IntRange(2), multiple=True, metavar="F", help="Divide the resolution by F.")
-@click.option("--crop", multiple=True, metavar="WxH[+X+Y]", help="Keep a window; for sound a length, as in 1.5s.")
+@click.option(
+    "--keep-dims",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="K",
+    help="Keep the first K dimensions.",
+)
+@click.option(
+    "--downsample",
+    type=click.IntRange(2),
+    multiple=True,
+    metavar="F",
+    help="Divide the resolution by F.",
+)
+@click.option(
+    "--crop",
+    multiple=True,
+    metavar="WxH[+X+Y]",
+    help="Keep a window; for sound a length, as in 1.5s.",
+)
 @click.option(
     "--noise",
     type=common.Amount("SIGMA"),
@@ -67,7 +88,11 @@ STARTS = ("bits", "mask", "keep_dims", "downsample", "crop", "noise")
     metavar="SIGMA",
     help="Add Gaussian noise: in full scales (images, sound) or rms of the item.",
 )
-@click.option("--clamp", is_flag=True, help="Clip the --noise before it to the range of images or sound.")
+@click.option(
+    "--clamp",
+    is_flag=True,
+    help="Clip the --noise before it to the range of images or sound.",
+)
 @common.seed
 @common.shard
 @common.output
@@ -78,7 +103,18 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
     writes fragments as safetensors, with all that was lost on record, or shows them as PNG or WAV.
     """
     operations = ordered(click.get_current_context().meta["order"], options)
-    reading = {k: options[k] for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
+    reading = {
+        k: options[k]
+        for k in (
+            "files",
+            "files_from",
+            "sample",
+            "sample_name",
+            "key",
+            "batch",
+            "max_bytes",
+        )
+    }
     common.one_thread()
     from ..fragment import fragment
     from ..media import Target, save
@@ -88,7 +124,12 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
     if common.skip_whole(run, target, skip_existing):
         return
     paths, signals = common.reading(
-        run, **reading, shard=shard, target=target, skip_existing=skip_existing, default_sample=True
+        run,
+        **reading,
+        shard=shard,
+        target=target,
+        skip_existing=skip_existing,
+        default_sample=True,
     )
     target.refuse(paths)
     entry = run.history(seed=seed)
@@ -116,7 +157,9 @@ def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:
         if name in STARTS:
             operations.append({"op": operation, parameter: value})
         elif not operations or operations[-1]["op"] != operation:
-            raise click.UsageError(f"--{name.replace('_', '-')} belongs right after a --{operation}")
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} belongs right after a --{operation}"
+            )
         else:
             operations[-1][parameter] = value
     if not operations:

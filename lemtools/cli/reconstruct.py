@@ -11,7 +11,17 @@ lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o r
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
 """
 
-METHODS = ["auto", "decode", "zero", "replicate", "linear", "inpaint", "smooth", "recall", "gaussian"]
+METHODS = [
+    "auto",
+    "decode",
+    "zero",
+    "replicate",
+    "linear",
+    "inpaint",
+    "smooth",
+    "recall",
+    "gaussian",
+]
 
 
 @common.command("lem-reconstruct", EXAMPLES)
@@ -29,7 +39,9 @@ METHODS = ["auto", "decode", "zero", "replicate", "linear", "inpaint", "smooth",
     metavar="STORE",
     help="Whole memories to recall from: files or folders; a lone safetensors or npy file is mapped, not read.",
 )
-@click.option("--memory-key", metavar="NAME", help="Tensor or array to read from the STORE.")
+@click.option(
+    "--memory-key", metavar="NAME", help="Tensor or array to read from the STORE."
+)
 @click.option(
     "--samples",
     type=click.IntRange(0),
@@ -44,8 +56,16 @@ METHODS = ["auto", "decode", "zero", "replicate", "linear", "inpaint", "smooth",
     help="Standard deviation of the observed values about the truth, in full scales or an embedding's own units; "
     "0 is exact (recall, gaussian).  [default: by the fragment's operations]",
 )
-@click.option("--centred", is_flag=True, help="Compare by correlation: offset and contrast do not count (recall).")
-@click.option("--unaware", is_flag=True, help="Compare lost values as zeros: the literature's control (recall).")
+@click.option(
+    "--centred",
+    is_flag=True,
+    help="Compare by correlation: offset and contrast do not count (recall).",
+)
+@click.option(
+    "--unaware",
+    is_flag=True,
+    help="Compare lost values as zeros: the literature's control (recall).",
+)
 @click.option(
     "--shrink",
     default="1e-4",
@@ -89,16 +109,26 @@ def cli(
     answers with what is stored, and gaussian takes quantised values for noisy ones. The history tells what was done.
     """
     if samples and not memory:
-        raise click.UsageError("--samples needs --memory: without one the methods give one answer")
+        raise click.UsageError(
+            "--samples needs --memory: without one the methods give one answer"
+        )
     for flag, on in (("--centred", centred), ("--unaware", unaware)):
         if on and (not memory or method == "gaussian"):
             raise click.UsageError(f"{flag} is for --method recall with a --memory")
     context = click.get_current_context()
     for name in ("memory_key", "sigma", "shrink", "device"):
-        if not memory and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} is for recall and gaussian: it needs --memory")
+        if (
+            not memory
+            and context.get_parameter_source(name)
+            == click.core.ParameterSource.COMMANDLINE
+        ):
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for recall and gaussian: it needs --memory"
+            )
     if samples and skip_existing:
-        raise click.UsageError("--skip-existing does not know the files of --samples; leave one of them out")
+        raise click.UsageError(
+            "--skip-existing does not know the files of --samples; leave one of them out"
+        )
     if not memory:  # what does not ask a memory works in small pieces; a pool of BLAS threads only gets in its way
         common.one_thread()
     from ..media import Target, save, store
@@ -107,7 +137,9 @@ def cli(
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
         return
-    paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing)
+    paths, signals = common.reading(
+        run, **reading, shard=shard, target=target, skip_existing=skip_existing
+    )
     target.refuse([*paths, *memory])
     options = {}
     memories = None
@@ -124,13 +156,19 @@ def cli(
             "device": device,
         }
     elif memory:
-        raise click.UsageError(f"--method {method} does not use a --memory; recall and gaussian do")
-    recall = Reconstructor(method, memory=memories, history=run.history(seed=seed), seed=seed, **options)
+        raise click.UsageError(
+            f"--method {method} does not use a --memory; recall and gaussian do"
+        )
+    recall = Reconstructor(
+        method, memory=memories, history=run.history(seed=seed), seed=seed, **options
+    )
 
     def work(batch):
         back = recall(batch)
         entry = back.history[-1]
-        run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
+        run.detail(
+            f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})"
+        )
         return back
 
     save(common.each(run, paths, signals, work), target)
