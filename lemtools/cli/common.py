@@ -7,9 +7,9 @@ import signal
 import click
 
 from .. import __version__
-from .run import Killed, Run, main, printable
+from .run import Killed, Run, finite, main, printable
 
-__all__ = ["main", "printable"]
+__all__ = ["finite", "main", "printable"]
 
 
 class Command(click.Command):

@@ -160,9 +160,8 @@ def cli(
     results = comparison.results()
     if plot:
         with whole_file(plot) as file:
-            told = next(
-                (r for r in results if r.unit == "dB"), results[0]
-            )  # under the pictures, decibels before raw errors
+            # under the pictures, decibels before raw errors
+            told = next((r for r in results if r.unit == "dB"), results[0])
             values = dict(zip(told.items, told.values))
             notes = {
                 "recalled": [
@@ -223,7 +222,7 @@ def show(run, results, items, as_json):
                     isinstance(v, float) and abs(v) in (float("inf"),) or v != v
                     for v in whole.values()
                 )
-                click.echo(json.dumps({k: _finite(v) for k, v in whole.items()}))
+                click.echo(json.dumps(common.finite(whole)))
         if unsaid:
             run.note("infinite or undefined values are null in JSON")
         return
@@ -251,14 +250,6 @@ def show(run, results, items, as_json):
     else:
         for row in rows:
             click.echo("\t".join(row))
-
-
-def _finite(value):
-    return (
-        None
-        if isinstance(value, float) and (value != value or abs(value) == float("inf"))
-        else value
-    )
 
 
 def main():

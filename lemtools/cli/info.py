@@ -35,7 +35,7 @@ def cli(run, files, as_json):
             cut = True
             run.say(facts["problem"])
         if as_json:
-            click.echo(json.dumps(_finite(facts)))
+            click.echo(json.dumps(common.finite(facts)))
             continue
         for name, value in facts.items():
             if name == "problem" or value in (None, [], {}):
@@ -46,15 +46,6 @@ def cli(run, files, as_json):
                     f"{name}\t{line if isinstance(line, str) else json.dumps(line)}"
                 )
     return 1 if cut else 0
-
-
-def _finite(value):
-    """JSON has no infinity and no NaN: null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
 def main():

@@ -108,6 +108,15 @@ def _say(line: str) -> None:
         pass
 
 
+def finite(value):
+    """JSON has no infinity and no NaN: null."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
 def main(cli: click.Command) -> None:
     """Entry point of a console script: parse, run, and end as DESIGN says (0, 1, 2, or by the signal)."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
