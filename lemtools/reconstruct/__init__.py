@@ -7,8 +7,9 @@ A training-free method is a row of `METHODS`: what becomes of quantised values, 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from ..denoise.evidence import check_geometry
 from ..signal import LemError, Signal, bits_per_element
-from .restore import Steps, check_geometry, restore
+from .restore import Steps, restore
 
 METHODS = {
     # what people do today, as controls

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import codes as _codes
+from ..denoise.evidence import bin_std, evidence
 from ..rng import generator
 from ..signal import LemError, Signal
-from .restore import frame
 
 
 class Recaller:
@@ -48,7 +47,8 @@ class Recaller:
         if signal.kind == "tokens":
             raise LemError(f"--method {self.method} does not suit tokens: an index has no distance")
         variance = self._variance(signal)
-        framed, observed = frame(signal)
+        seen = evidence(signal)
+        framed, observed = replace(signal, data=seen.value, mask=None, codes=None, ops=[]), seen.observed
         if framed.data.shape[1:] != self.memory.shape[1:]:
             raise LemError(f"memories of shape {list(self.memory.shape[1:])} cannot recall items of {list(framed.data.shape[1:])}")
         draws = [generator(self.seed, int(i), position, self.method) for i in signal.index] if self.samples else None
@@ -95,17 +95,6 @@ class Recaller:
                 total, bins = total + bins + np.asarray(sigma, np.float64).reshape(shape) ** 2, np.zeros(shape)
                 known = True
             elif op["op"] == "bits":
-                bins, known = _bin_variance(op, len(signal)).reshape(shape), True
+                bins, known = (bin_std(op, len(signal)).astype(np.float64) ** 2).reshape(shape), True
         total = total + bins
         return total if known else None
-
-
-def _bin_variance(op: dict, count: int) -> np.ndarray:
-    """[N] mean squared error of a uniform density inside bins of the quantiser's typical width: width^2 / 12."""
-    bits = np.broadcast_to(np.asarray(op["bits"], np.float64), (count,))
-    scale = 1.0 if op.get("scale") is None else np.asarray(op["scale"], np.float64)
-    if op["domain"] == "gaussian":
-        width = np.array([_codes.UNIFORM_STEP[int(b)] for b in bits])
-    else:
-        width = {"uint8": 1.0, "unit": 1.0, "signed": 2.0}[op["domain"]] * 2.0**-bits
-    return (width * scale) ** 2 / 12

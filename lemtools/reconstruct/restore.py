@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import codes as _codes
-from ..signal import LemError, Signal
+from ..denoise.evidence import place
+from ..signal import Signal
 from . import baseline
 
 
@@ -42,32 +43,6 @@ class _State:
         return cls(data, signal.mask, signal.codes, signal.code_op, signal.rate)
 
 
-def check_geometry(signal: Signal) -> None:
-    """Raise LemError where the record of what was taken away does not fit the data: it may come from anywhere."""
-    shape, count = signal.data.shape[1:], len(signal)
-    for op in reversed(signal.ops):
-        name = op["op"]
-        before = tuple(op.get("shape", shape))
-        good = len(before) == len(shape) and all(isinstance(n, int) and n >= m for n, m in zip(before, shape))
-        if good and name == "crop":
-            place = np.asarray(op.get("place", np.full((count, 1), -1)))
-            room = np.subtract(before, shape)[list(signal.spatial_axes)]
-            good = place.shape == (count, len(room)) and bool(((place >= 0) & (place <= room)).all())
-        elif good and name == "downsample":
-            factor, axes = op.get("factor"), [len(shape) + axis for axis in signal.spatial_axes]
-            good = isinstance(factor, int) and factor > 1 and signal.kind in ("image", "audio")
-            good = good and all(-(-n // factor if i in axes else -n) == m for i, (n, m) in enumerate(zip(before, shape)))
-            good = good and (signal.kind == "image" or isinstance(op.get("rate"), (int, float)) and op["rate"] > 0)
-        elif good and name == "noise":
-            sigma = np.asarray(op.get("std", op.get("sigma")))
-            good = sigma.dtype.kind in "fiu" and sigma.shape in ((), (count,)) and bool((sigma >= 0).all())
-        elif name not in ("keep-dims",):
-            good = good and before == shape and name in ("bits", "mask")
-        if not good:
-            raise LemError(f"damaged fragment: its record of {name} does not fit data of shape {list(shape)}")
-        shape = before
-
-
 def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
     """(whole memory, what was done step by step). Observed exact values stay as they are, quantised ones in their bins."""
     done: list[str] = []
@@ -90,33 +65,13 @@ def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
     return out, list(dict.fromkeys(done))
 
 
-def frame(signal: Signal) -> tuple[Signal, np.ndarray | None]:
-    """(the signal at its full extent, what of it is observed): windows put back, values in units of full scale, lost 0."""
-    state = _State.of(signal)
-    for op in reversed(signal.ops):
-        if op["op"] in ("crop", "keep-dims"):
-            _place(state, op, signal)
-    return replace(signal, data=state.data, mask=None, codes=None, ops=[]), state.mask
-
-
 def _place(state: _State, op: dict, signal: Signal) -> None:
     """Put a window back into its frame; all round it is lost."""
-    frame = tuple(op.get("shape", state.data.shape[1:]))
-    lead = len(frame) - (1 if op["op"] == "keep-dims" else len(signal.spatial_axes))
-    corners = op.get("place")
     seen = np.broadcast_to(np.True_ if state.mask is None else state.mask, state.data.shape)
-
-    def put(array, fill):
-        whole = np.full((len(array), *frame), fill, array.dtype)
-        for i, item in enumerate(array):
-            corner = [0] * (len(frame) - lead) if corners is None else corners[i]
-            window = [slice(int(c), int(c) + n) for c, n in zip(corner, item.shape[lead:])]
-            whole[(i, *[slice(None)] * lead, *window)] = item
-        return whole
-
-    state.data, state.mask = put(state.data, 0), put(seen, False)
+    state.data = place(state.data, 0, op, signal.spatial_axes)
+    state.mask = place(seen, False, op, signal.spatial_axes)
     if state.codes is not None:
-        state.codes = put(state.codes, 0)
+        state.codes = place(state.codes, 0, op, signal.spatial_axes)
 
 
 def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:

@@ -1,0 +1,82 @@
+"""A fragment as a network sees it.
+
+N items; item: [C, H, W] of images and spectra, [D] or [L, D] of embeddings. Coordinates: those of a ``Scale``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from ..denoise.contract import Scale
+from ..denoise.evidence import Evidence
+
+FULL_RANGE = {"image": 2.0}  # full range of a value in coordinates; other kinds: two standard deviations either way
+RANGE = 4.0
+DEEPEST = 8.0                # bits from which on a value counts as known
+
+
+@dataclass
+class Condition:
+    """What is known of N items, in a network's coordinates.
+
+    value [N, ...item]: the decoded value, 0 where it is lost. known [N, ...item] in [0, 1]: how many of 8 bits of a value are
+    known, log2(range / width of its bin) / 8; 1 for an exact value, 0 for a lost one. low, high [N, ...item]: ends of the
+    interval the value lies in (equal for an exact one, infinite for a lost one). sigma [N]: standard deviation of noise on what
+    is observed. All float32, on one device.
+    """
+
+    value: torch.Tensor
+    known: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    sigma: torch.Tensor
+
+    @classmethod
+    def of(cls, evidence: Evidence, scale: Scale, kind: str, device: str | torch.device = "cpu") -> Condition:
+        """The evidence of a batch in the coordinates of `scale` (of number or per-element offset and gain; no basis)."""
+        gain = _array(scale.gain)
+        encoded = [scale.encode(x) for x in (evidence.value, evidence.low, evidence.high)]
+        width = evidence.width * np.abs(gain)
+        with np.errstate(divide="ignore"):
+            bits = -np.log2(width / FULL_RANGE.get(kind, RANGE))
+        known = np.clip(bits / DEEPEST, 0, 1) * evidence.observed
+        value = encoded[0] * evidence.observed
+        # noise has no one size where elements have different gains: its mean stands for it
+        sigma = evidence.sigma * np.float32(np.abs(gain).mean())
+        arrays = (value, known, encoded[1], encoded[2], sigma)
+        return cls(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(device) for a in arrays))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def observed(self) -> torch.Tensor:
+        """bool, shaped like value: quantised values and exact ones."""
+        return (self.low > -torch.inf) | (self.high < torch.inf)
+
+    def each(self, function) -> Condition:
+        """The same with function(tensor) applied to every field: indexing, moving, repeating."""
+        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+    def planes(self) -> torch.Tensor:
+        """[N, C + 3, H, W] for convolutions: the values, then observed, known (means over channels) and sigma."""
+        observed = self.observed.to(self.value).mean(1, keepdim=True)
+        sigma = self.sigma[:, None, None, None].expand_as(observed)
+        return torch.cat([self.value, observed, self.known.mean(1, keepdim=True), sigma], 1)
+
+    def vector(self) -> torch.Tensor:
+        """[N, 3 D + 1] for products: the values, observed, known, sigma, each flattened."""
+        parts = (self.value, self.observed.to(self.value), self.known, self.sigma[:, None])
+        return torch.cat([p.reshape(len(self), -1) for p in parts], 1)
+
+    def hold(self, x: torch.Tensor) -> torch.Tensor:
+        """x with every element put into its interval; items seen through noise stay as they are."""
+        free = (self.sigma > 0).reshape(-1, *[1] * (x.ndim - 1))
+        return torch.where(free, x, torch.maximum(torch.minimum(x, self.high), self.low))
+
+
+def _array(value) -> np.ndarray:
+    return np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value, np.float32)

@@ -1,0 +1,104 @@
+"""A trained network on disk: one safetensors file, weights and all that is needed to use them.
+
+The JSON object under the metadata key `lem` holds
+
+    v, tool, version    1, 'lem-train', the version that wrote it
+    recipe, net         the recipe; the network's record for ``nets.build``
+    kind, item          'image', 'spectrum' or 'embedding'; the shape of one item, 0 for a side that may have any length
+    target              {'kind': …, 'item': […]} of what it recalls
+    fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
+    classes             number of classes that it can be asked for, or 0
+    step, seconds       how long it was trained
+    card                free text by key: data, licence, seeds, command, numbers
+
+Offsets and gains of the two scales are the tensors `scale.offset`, `scale.gain`, `target_scale.offset`, `target_scale.gain`.
+Nothing is unpickled. train.checkpoint writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..denoise.contract import Scale
+from ..signal import LemError
+from . import NETS, build
+
+SCALES = ("scale", "target_scale")
+
+
+@dataclass
+class Model:
+    """A network with its record. scale, target_scale: coordinates of what it is given and of what it answers."""
+
+    net: nn.Module
+    meta: dict
+    scale: Scale = field(default_factory=Scale.image)
+    target_scale: Scale = field(default_factory=Scale.image)
+
+    @property
+    def family(self) -> str:
+        """'estimate', 'denoise' or 'sequence'."""
+        return self.net.family
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.net.parameters())
+
+    def fits(self, kind: str, item: tuple[int, ...]) -> bool:
+        """Whether it was made for items of this kind and shape."""
+        mine = self.meta["item"]
+        return kind == self.meta["kind"] and len(mine) == len(item) and all(m in (0, n) for m, n in zip(mine, item))
+
+    def tensors(self, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+        """All that the file holds; dtype: of the weights, else as they are."""
+        state = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in self.net.state_dict().items()}
+        for name in SCALES:
+            scale = getattr(self, name)
+            for part in ("offset", "gain"):
+                state[f"{name}.{part}"] = torch.as_tensor(np.asarray(getattr(scale, part), np.float32))
+        return state
+
+
+def load(path: str, device: str | torch.device = "cpu") -> Model:
+    """Read a model, in float32 and ready for use (eval mode). LemError for a file that is not one, or not whole."""
+    from safetensors import SafetensorError, safe_open
+
+    shown = os.fsdecode(path)
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads((file.metadata() or {}).get("lem", "null"))
+            if not isinstance(meta, dict) or "net" not in meta:
+                raise LemError(f"{shown}: not a model of lem-train (no record of a network in it)")
+            if meta.get("v") != 1 or meta["net"].get("net") not in NETS:
+                raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError as error:
+        raise LemError(f"{shown}: no such file") from error
+    except SafetensorError as error:
+        raise LemError(f"{shown}: not a whole safetensors file ({error}); train again or take another copy") from error
+    except OSError as error:
+        raise LemError(f"{shown}: {error.strerror or error}") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        if isinstance(error, LemError):
+            raise
+        raise LemError(f"{shown}: damaged record of a network ({error})") from error
+    try:
+        scales = [Scale(*(_plain(tensors.pop(f"{name}.{part}")) for part in ("offset", "gain"))) for name in SCALES]
+        net = build(meta["net"])
+        net.load_state_dict(tensors)
+        for key, kind in (("item", list), ("target", dict), ("kind", str), ("fragment", list)):
+            if not isinstance(meta[key], kind):
+                raise ValueError(key)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise LemError(f"{shown}: its weights do not fit its record ({str(error).splitlines()[0]})") from error
+    return Model(net.float().to(device).eval(), meta, *scales)
+
+
+def _plain(tensor: torch.Tensor) -> float | np.ndarray:
+    return float(tensor) if tensor.ndim == 0 else tensor.numpy()
