@@ -21,7 +21,7 @@ NETS = {
     "transformer": "transformer.Transformer",  # sequence
     "resnet": "diffusion.ResNet",            # denoise
     "unet": "diffusion.UNet",                # denoise
-    "mlp-denoiser": "mlp.Denoiser",          # denoise: vectors
+    "mlp-denoiser": "diffusion.Vector",      # denoise: vectors
 }
 
 
