@@ -9,7 +9,7 @@ import click
 from .. import __version__
 from .run import Killed, Run, finite, main, printable
 
-__all__ = ["finite", "main", "printable"]
+__all__ = ["Killed", "finite", "main", "printable"]
 
 
 class Command(click.Command):
@@ -82,7 +82,9 @@ def _guarded(name: str, function):
     return body
 
 
-def _chain(*options):
+def chain(*options):
+    """Several options as one decorator."""
+
     def decorate(function):
         for option in reversed(options):
             function = option(function)
@@ -93,7 +95,7 @@ def _chain(*options):
 
 def inputs(nargs: int = -1):
     """FILE... and how it is read."""
-    return _chain(
+    return chain(
         click.argument("files", metavar="[FILE]...", nargs=nargs, type=click.Path()),
         click.option(
             "--files-from",
@@ -142,7 +144,7 @@ seed = click.option(
     metavar="N",
     help="Seed of all random draws.",
 )
-output = _chain(
+output = chain(
     click.option(
         "-o",
         "--output",

@@ -9,6 +9,7 @@ lem-compare photo.png recalled.png
 lem-compare --metric psnr --min psnr=30 photos/ recalled/
 lem-fragment --bits 3 photos/ | lem-reconstruct | lem-compare --metric all --json photos/ -
 lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
+lem-compare --metric nearest --metric memorised --metric mosaic --train store.safetensors faces/ faces/
 """
 
 
@@ -35,7 +36,8 @@ class Threshold(click.ParamType):
     multiple=True,
     metavar="NAME",
     help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
-    "mutual-knn@K, recall@K, accuracy, bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
+    "mutual-knn@K, recall@K, frechet-pca@K, frechet-patch@K, nearest, nearest-patch@K, memorised, mosaic@K, accuracy, bits, "
+    "or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
 @click.option(
     "--min",
@@ -67,6 +69,20 @@ class Threshold(click.ParamType):
     help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]",
 )
 @click.option(
+    "--train",
+    multiple=True,
+    metavar="STORE",
+    help="What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy file "
+    "is mapped, not read.",
+)
+@click.option(
+    "--where",
+    type=click.Choice(["all", "missing"]),
+    default="all",
+    show_default=True,
+    help="Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr).",
+)
+@click.option(
     "--items", is_flag=True, help="Print every item's value before the means."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
@@ -84,7 +100,9 @@ class Threshold(click.ParamType):
     help="Rows of the --plot.",
 )
 @click.option(
-    "--fragment", metavar="FILE", help="The fragments, for a column of the --plot."
+    "--fragment",
+    metavar="FILE",
+    help="The fragments, for a column of the --plot and for --where missing.",
 )
 @click.option(
     "--key",
@@ -107,6 +125,8 @@ def cli(
     maximum,
     pair,
     peak,
+    train,
+    where,
     items,
     as_json,
     plot,
@@ -128,22 +148,29 @@ def cli(
     source = click.get_current_context().get_parameter_source("rows")
     if not plot and source == click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--rows is for the --plot")
-    if fragment and not plot:
-        raise click.UsageError("--fragment is for the --plot")
-    if not any(
-        "@" in m or m.startswith(("mutual", "recall")) for m in metric
-    ):  # those are large matrix products
+    missing = where == "missing"
+    if missing and not fragment:
+        raise click.UsageError("--where missing needs the fragments: --fragment FILE")
+    if fragment and not (plot or missing):
+        raise click.UsageError("--fragment is for the --plot and for --where missing")
+    if fragment == "-" and plot and missing:
+        raise click.UsageError(
+            "--fragment - is read once: for the --plot or for --where missing"
+        )
+    sets = ("mutual", "recall", "frechet", "nearest", "memorised", "mosaic")
+    if not any(m.startswith(sets) for m in metric):  # those are large matrix products
         common.one_thread()
     from ..compare import Comparison
     from ..compare.pairs import pair as paired
-    from ..media import load
+    from ..media import load, store
     from ..media.save import Target, whole_file
 
     thresholds = [(name, value, 1) for name, value in minimum] + [
         (name, value, -1) for name, value in maximum
     ]
     asked = list(dict.fromkeys([*metric, *(name for name, _, _ in thresholds)])) or None
-    comparison, sheet = Comparison(asked, peak), None
+    memories = store(list(train)) if train else None
+    comparison, sheet = Comparison(asked, peak, memories), None
     if plot:
         from ..compare.plot import Plot
 
@@ -153,7 +180,8 @@ def cli(
         target.refuse([original, recalled, *([fragment] if fragment else [])])
         sheet = Plot(rows, load([fragment]) if fragment else None)
     sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
-    for batch_of_pairs in run.progress(paired(*sides, by=pair)):
+    broken = load([fragment]) if missing else None
+    for batch_of_pairs in run.progress(paired(*sides, by=pair, fragments=broken)):
         comparison.add(batch_of_pairs)
         if sheet:
             sheet.add(batch_of_pairs)
@@ -161,7 +189,8 @@ def cli(
     if plot:
         with whole_file(plot) as file:
             # under the pictures, decibels before raw errors
-            told = next((r for r in results if r.unit == "dB"), results[0])
+            each = [r for r in results if len(r.values)]
+            told = next((r for r in each if r.unit == "dB"), results[0])
             values = dict(zip(told.items, told.values))
             notes = {
                 "recalled": [
@@ -170,11 +199,11 @@ def cli(
                 ]
             }
             sheet.draw(file, notes)
-    most = max(len(result.values) for result in results)
+    most = max(len(result.items) for result in results)
     for result in results:
-        if len(result.values) < most:
+        if len(result.items) < most:
             run.note(
-                f"{result.name}: {len(result.values)} of {most} items; it cannot take the others (too small)"
+                f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
             )
     show(run, results, items, as_json)
     means = {result.metric: result.mean for result in results}
@@ -208,7 +237,7 @@ def show(run, results, items, as_json):
                     "mean": result.mean,
                     "low": result.low,
                     "high": result.high,
-                    "n": len(result.values),
+                    "n": len(result.items),
                 }
             )
             for line in lines:
@@ -238,7 +267,7 @@ def show(run, results, items, as_json):
             if result.low is None
             else (f"{result.low:.7g}", f"{result.high:.7g}")
         )
-        rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.values))))
+        rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.items))))
     if os.isatty(1):
         from rich.console import Console
         from rich.table import Table

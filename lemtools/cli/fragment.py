@@ -27,72 +27,78 @@ BINDS = {
 STARTS = ("bits", "mask", "keep_dims", "downsample", "crop", "noise")
 
 
+# what is taken away, in the order written
+losses = common.chain(
+    click.option(
+        "--bits",
+        type=common.Amount("B", whole=True),
+        multiple=True,
+        metavar="B",
+        help="Keep B bits a value, 1-16: the top bits of images and sound; embeddings are quantised by their rms.",
+    ),
+    click.option(
+        "--quantizer",
+        type=click.Choice(["uniform", "lloyd-max"]),
+        multiple=True,
+        help="How the --bits before it places its levels.  [default: uniform]",
+    ),
+    click.option(
+        "--scale",
+        type=click.Choice(["full", "peak", "rms"]),
+        multiple=True,
+        help="What the --bits before it spans: full scale, the item's peak, or its rms as a Gaussian.",
+    ),
+    click.option(
+        "--mask",
+        type=common.Amount("P"),
+        multiple=True,
+        metavar="P",
+        help="Lose the fraction P of the elements.",
+    ),
+    click.option(
+        "--mask-shape",
+        multiple=True,
+        metavar="SHAPE",
+        help="How the --mask before it loses: pixel, patch:S, block, rows, half, span[:S], dims.  [default: pixel]",
+    ),
+    click.option(
+        "--keep-dims",
+        type=click.IntRange(1),
+        multiple=True,
+        metavar="K",
+        help="Keep the first K dimensions.",
+    ),
+    click.option(
+        "--downsample",
+        type=click.IntRange(2),
+        multiple=True,
+        metavar="F",
+        help="Divide the resolution by F.",
+    ),
+    click.option(
+        "--crop",
+        multiple=True,
+        metavar="WxH[+X+Y]",
+        help="Keep a window; for sound a length, as in 1.5s.",
+    ),
+    click.option(
+        "--noise",
+        type=common.Amount("SIGMA"),
+        multiple=True,
+        metavar="SIGMA",
+        help="Add Gaussian noise: in full scales (images, sound) or rms of the item.",
+    ),
+    click.option(
+        "--clamp",
+        is_flag=True,
+        help="Clip the --noise before it to the range of images or sound.",
+    ),
+)
+
+
 @common.command("lem-fragment", EXAMPLES)
 @common.inputs()
-@click.option(
-    "--bits",
-    type=common.Amount("B", whole=True),
-    multiple=True,
-    metavar="B",
-    help="Keep B bits a value, 1-16: the top bits of images and sound; embeddings are quantised by their rms.",
-)
-@click.option(
-    "--quantizer",
-    type=click.Choice(["uniform", "lloyd-max"]),
-    multiple=True,
-    help="How the --bits before it places its levels.  [default: uniform]",
-)
-@click.option(
-    "--scale",
-    type=click.Choice(["full", "peak", "rms"]),
-    multiple=True,
-    help="What the --bits before it spans: full scale, the item's peak, or its rms as a Gaussian.",
-)
-@click.option(
-    "--mask",
-    type=common.Amount("P"),
-    multiple=True,
-    metavar="P",
-    help="Lose the fraction P of the elements.",
-)
-@click.option(
-    "--mask-shape",
-    multiple=True,
-    metavar="SHAPE",
-    help="How the --mask before it loses: pixel, patch:S, block, rows, half, span[:S], dims.  [default: pixel]",
-)
-@click.option(
-    "--keep-dims",
-    type=click.IntRange(1),
-    multiple=True,
-    metavar="K",
-    help="Keep the first K dimensions.",
-)
-@click.option(
-    "--downsample",
-    type=click.IntRange(2),
-    multiple=True,
-    metavar="F",
-    help="Divide the resolution by F.",
-)
-@click.option(
-    "--crop",
-    multiple=True,
-    metavar="WxH[+X+Y]",
-    help="Keep a window; for sound a length, as in 1.5s.",
-)
-@click.option(
-    "--noise",
-    type=common.Amount("SIGMA"),
-    multiple=True,
-    metavar="SIGMA",
-    help="Add Gaussian noise: in full scales (images, sound) or rms of the item.",
-)
-@click.option(
-    "--clamp",
-    is_flag=True,
-    help="Clip the --noise before it to the range of images or sound.",
-)
+@losses
 @common.seed
 @common.shard
 @common.output
@@ -167,6 +173,12 @@ def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:
             "nothing to take away: give --bits, --mask, --keep-dims, --downsample, --crop or --noise"
         )
     return operations
+
+
+@click.command("lem-fragment", cls=common.Command, add_help_option=False)
+@losses
+def fragment_options(**options):
+    """The options alone, for who writes down a loss as lem-fragment would be told it."""
 
 
 def main():

@@ -9,6 +9,7 @@ lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
 lem-reconstruct --method decode fragments.safetensors -o decoded/
 lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o recalled.safetensors
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
+lem-fragment --mask .5 store.safetensors | lem-reconstruct --method dream --memory store.safetensors -o dreams.safetensors
 """
 
 METHODS = [
@@ -21,7 +22,33 @@ METHODS = [
     "smooth",
     "recall",
     "gaussian",
+    "net",
+    "dream",
 ]
+
+USES = {
+    # option: (ways of recalling that use it, what it is for)
+    "memory_key": ("recall gaussian dream", "is for a store of memories: it needs --memory"),
+    "samples": ("recall gaussian dream model", "needs --memory or --model: without one the methods give one answer"),
+    "sigma": ("recall gaussian", "is for recall and gaussian: it needs --memory"),
+    "centred": ("recall", "is for --method recall with a --memory"),
+    "unaware": ("recall", "is for --method recall with a --memory"),
+    "shrink": ("gaussian dream", "is for --method gaussian, and for --method dream --prior gaussian: it needs --memory"),
+    "prior": ("dream", "is for --method dream with a --memory"),
+    "steps": ("dream model", "is for --method dream, and for --model of a recurrent or diffusion network"),
+    "temperature": ("dream model", "is for --method dream, and for --model of an autoregressive or diffusion network"),
+    "tile": ("model auto", "is for networks: it needs --method net or --model"),
+    "device": ("recall gaussian dream model auto", "is for what asks a --memory or a --model"),
+}
+OPTIONS = {
+    # way of recalling: what is passed on to it
+    "recall": "samples sigma centred unaware shrink device",
+    "gaussian": "samples sigma centred unaware shrink device",
+    "dream": "samples prior shrink steps temperature device",
+    "model": "samples steps temperature tile device",
+    "auto": "tile device",
+    "plain": "",
+}
 
 
 @common.command("lem-reconstruct", EXAMPLES)
@@ -43,11 +70,35 @@ METHODS = [
     "--memory-key", metavar="NAME", help="Tensor or array to read from the STORE."
 )
 @click.option(
+    "--model",
+    metavar="FILE",
+    help="Network to recall with, from lem-train.  [default, for images with lost bits or pixels: the bundled one]",
+)
+@click.option(
     "--samples",
     type=click.IntRange(0),
     default=0,
     metavar="M",
-    help="Draw M plausible memories an item instead of the mean (recall, gaussian).",
+    help="Draw M plausible memories an item instead of the mean (recall, gaussian, dream, and networks that draw).",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Iterations of a recurrent network; noise levels of a diffusion model or of dream.",
+)
+@click.option(
+    "--temperature",
+    type=common.Finite(0),
+    metavar="T",
+    help="Spread of draws: below 1 likelier ones (dream, autoregressive and diffusion models).  [default: 1]",
+)
+@click.option(
+    "--prior",
+    type=click.Choice(["recall", "gaussian"]),
+    default="recall",
+    show_default=True,
+    help="What dream takes the STORE for: its memories themselves, or their mean and covariance.",
 )
 @click.option(
     "--sigma",
@@ -71,7 +122,13 @@ METHODS = [
     default="1e-4",
     show_default=True,
     metavar="R",
-    help="Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf (gaussian).",
+    help="Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf (gaussian; dream of one).",
+)
+@click.option(
+    "--tile",
+    type=click.IntRange(1),
+    metavar="PX",
+    help="Side of the tiles that large images go through a network in.  [default: by memory]",
 )
 @click.option(
     "--device",
@@ -79,7 +136,7 @@ METHODS = [
     show_default=True,
     envvar="LEM_DEVICE",
     metavar="NAME",
-    help="auto, cpu, cuda or mps (recall, gaussian).",
+    help="auto, cpu, cuda or mps (recall, gaussian, net, dream).",
 )
 @common.seed
 @common.shard
@@ -94,13 +151,8 @@ def cli(
     method,
     memory,
     memory_key,
-    samples,
-    sigma,
-    centred,
-    unaware,
-    shrink,
-    device,
-    **reading,
+    model,
+    **options,
 ):
     """Recall whole memories from fragments.
 
@@ -108,31 +160,21 @@ def cli(
     safetensors, or files into a folder. Observed values stay as they are, quantised ones inside their bins; but recall
     answers with what is stored, and gaussian takes quantised values for noisy ones. The history tells what was done.
     """
-    if samples and not memory:
-        raise click.UsageError(
-            "--samples needs --memory: without one the methods give one answer"
-        )
-    for flag, on in (("--centred", centred), ("--unaware", unaware)):
-        if on and (not memory or method == "gaussian"):
-            raise click.UsageError(f"{flag} is for --method recall with a --memory")
+    way = _way(method, memory, model)
     context = click.get_current_context()
-    for name in ("memory_key", "sigma", "shrink", "device"):
-        if (
-            not memory
-            and context.get_parameter_source(name)
-            == click.core.ParameterSource.COMMANDLINE
-        ):
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} is for recall and gaussian: it needs --memory"
-            )
-    if samples and skip_existing:
+    reading = {name: options.pop(name) for name in list(options) if name not in USES}
+    for name, (ways, purpose) in USES.items():
+        given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if given and way not in ways.split():
+            raise click.UsageError(f"--{name.replace('_', '-')} {purpose}")
+    if options["samples"] and skip_existing:
         raise click.UsageError(
             "--skip-existing does not know the files of --samples; leave one of them out"
         )
-    if not memory:  # what does not ask a memory works in small pieces; a pool of BLAS threads only gets in its way
+    if way in ("plain", "auto"):  # what asks no memory works in small pieces; a pool of BLAS threads gets in its way
         common.one_thread()
     from ..media import Target, save, store
-    from ..reconstruct import FROM_MEMORY, Reconstructor
+    from ..reconstruct import Reconstructor
 
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
@@ -140,27 +182,16 @@ def cli(
     paths, signals = common.reading(
         run, **reading, shard=shard, target=target, skip_existing=skip_existing
     )
-    target.refuse([*paths, *memory])
-    options = {}
+    target.refuse([*paths, *memory, *([model] if model else [])])
+    options = {name: options[name] for name in OPTIONS[way].split()}
+    if "shrink" in options:
+        options["shrink"] = _ridge(options["shrink"])
     memories = None
-    if memory and (method == "auto" or method in FROM_MEMORY):
+    if memory:
         memories = store(list(memory), memory_key)
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
-        shrink = shrink if shrink in ("oas", "ledoit-wolf") else _number(shrink)
-        options = {
-            "samples": samples,
-            "sigma": sigma,
-            "centred": centred,
-            "unaware": unaware,
-            "shrink": shrink,
-            "device": device,
-        }
-    elif memory:
-        raise click.UsageError(
-            f"--method {method} does not use a --memory; recall and gaussian do"
-        )
     recall = Reconstructor(
-        method, memory=memories, history=run.history(seed=seed), seed=seed, **options
+        method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **options
     )
 
     def work(batch):
@@ -174,7 +205,25 @@ def cli(
     save(common.each(run, paths, signals, work), target)
 
 
-def _number(text: str) -> float:
+def _way(method: str, memory: tuple[str, ...], model: str | None) -> str:
+    """What answers: a store by 'recall', 'gaussian' or 'dream', a 'model', what 'auto' chooses, or a 'plain' method."""
+    if memory and model:
+        raise click.UsageError("--memory and --model: give one of them")
+    for name, given, users in (("memory", memory, "recall gaussian dream"), ("model", model, "net dream")):
+        if given and method not in ("auto", *users.split()):
+            raise click.UsageError(f"--method {method} does not use a --{name}; {_listed(users.split())} do")
+    if memory:
+        return "recall" if method == "auto" else method
+    return "model" if model or method == "net" else "auto" if method == "auto" else "plain"
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _ridge(text: str) -> float | str:
+    if text in ("oas", "ledoit-wolf"):
+        return text
     try:
         if 0 <= (value := float(text)) < float("inf"):
             return value

@@ -277,12 +277,8 @@ def store(paths: list[str], key: str | None = None, max_bytes: int = stream.MAX_
     A lone .npy or one-document safetensors file is mapped, not read: a store of a million memories then needs no memory
     of its own. Raises LemError for memories of several shapes or kinds, and for a fragment.
     """
-    mapped = _mapped(paths[0], key) if len(paths) == 1 and os.path.isfile(paths[0]) else None
-    if mapped is not None:
-        rows = max(1, BATCH_BYTES // max(mapped[:1].nbytes, 1))
-        for start in range(0, len(mapped), rows):
-            _check_finite(mapped[start : start + rows], paths[0], start)
-        return mapped
+    if len(paths) == 1 and (signal := mapped(paths[0], key)) is not None:
+        return signal.data
     batches, kinds = [], set()
     for signal in load(paths, key=key, max_bytes=max_bytes):
         if signal.ops:
@@ -296,7 +292,20 @@ def store(paths: list[str], key: str | None = None, max_bytes: int = stream.MAX_
     return np.concatenate(batches) if len(batches) > 1 else batches[0]
 
 
-def _mapped(path: str, key: str | None) -> np.ndarray | None:
+def mapped(path: str, key: str | None = None) -> Signal | None:
+    """The whole memories of a lone .npy or one-document safetensors file, `data` mapped; None for any other file.
+
+    Raises LemError for values that are NaN or infinite.
+    """
+    signal = _mapped(path, key) if os.path.isfile(path) else None
+    if signal is not None:
+        rows = max(1, BATCH_BYTES // max(signal.data[:1].nbytes, 1))
+        for start in range(0, len(signal), rows):
+            _check_finite(signal.data[start : start + rows], path, start)
+    return signal
+
+
+def _mapped(path: str, key: str | None) -> Signal | None:
     with open(path, "rb", buffering=0) as file:
         source = stream.Source(file, path)
         form, family = sniff(source.peek(16))
@@ -305,14 +314,20 @@ def _mapped(path: str, key: str | None) -> np.ndarray | None:
             begin, whole = source.place, len(shape) > 1 and not fortran and dtype.kind in "fiu" and dtype.isnative and min(shape) > 0
             if not whole or begin + math.prod(shape) * dtype.itemsize != os.path.getsize(path):
                 return None  # an ordinary reading tells what is wrong
-            return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path).data
+            return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path)
         if family != "stream":
             return None
         header = stream.read_header(source)
         names = ["data"] if header.lem is not None else [k for k in header.tensors if key in (None, k)]
         if source.place + header.size != os.path.getsize(path) or len(names) != 1 or names[0] not in header.tensors:
             return None
+
+        def array(name):
+            dtype, shape, begin, stop = header.tensors[name]
+            return np.memmap(path, stream.DTYPES[dtype], "r", source.place + begin, shape)
+
         dtype, shape, begin, stop = header.tensors[names[0]]
         if dtype not in stream.DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
             return None
-        return np.memmap(path, stream.DTYPES[dtype], "r", source.place + begin, shape)
+        label = np.array(array("label")) if header.lem is not None and "label" in header.tensors else None
+        return Signal((header.lem or {}).get("kind", "embedding"), array(names[0]), label=label)

@@ -1,0 +1,286 @@
+"""lem-train: train small networks to recall."""
+
+import click
+
+from . import common
+from .fragment import fragment_options, ordered
+
+EXAMPLES = """
+lem-train feedforward --data photos/ --crop 128 --fragment '--bits 1-6 --mask 0-.9' -o model.safetensors
+lem-train diffusion --data faces.npy --steps 20000 --pictures pictures/ -o dreams.safetensors
+lem-train recurrent --data digits.idx.gz --fragment '--mask .75' --dry-run -o model.safetensors
+torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml -o model.safetensors
+"""
+
+RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
+
+
+@common.command("lem-train", EXAMPLES)
+@click.argument("recipe", metavar="RECIPE", type=click.Choice(RECIPES))
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="PATH",
+    help="Memories to learn from: files, folders; a lone npy or safetensors file is mapped, not read. Fragments are "
+    "learnt from by what they hold.",
+)
+@click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign file.")
+@click.option(
+    "--fragment",
+    multiple=True,
+    metavar="OPTIONS",
+    help="What is lost, written as for lem-fragment: '--bits 1-6 --mask 0-.9'. Of several, every item draws one.",
+)
+@click.option(
+    "--target",
+    multiple=True,
+    metavar="PATH",
+    help="What is to be recalled, item by item.  [default: the data themselves]",
+)
+@click.option("--labels", metavar="FILE", help="Classes of the data, an array of whole numbers (diffusion).")
+@click.option("--validate", multiple=True, metavar="PATH", help="Memories to validate on.")
+@click.option(
+    "--holdout",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Items of the data kept back to validate on.  [default: 1 in 50, at most 256]",
+)
+@click.option(
+    "--crop", type=click.IntRange(8), metavar="PX", help="Learn from random windows of images."
+)
+@click.option(
+    "--augment",
+    multiple=True,
+    metavar="NAME[:A-B]",
+    help="flip, dihedral, grey[:SHARE] or zoom[:A-B]: show images otherwise, too.",
+)
+@click.option("--arch", metavar="NET", help="The network.  [default: by recipe and kind]")
+@click.option("--width", type=click.IntRange(1), metavar="N", help="Features a layer.")
+@click.option("--depth", type=click.IntRange(1), metavar="N", help="Layers or blocks.")
+@click.option(
+    "--padding", type=click.Choice(["zeros", "circular"]), help="What lies beyond the border (diffusion)."
+)
+@click.option(
+    "--predict", type=click.Choice(["eps", "x0", "v"]), help="What a denoising network answers.  [default: eps]"
+)
+@click.option(
+    "--order", type=click.Choice(["any", "raster"]), help="In which order values are recalled (autoregressive).  [default: any]"
+)
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Any other property of the network.")
+@click.option(
+    "--weighting",
+    type=click.Choice(["level", "plain"]),
+    default="level",
+    show_default=True,
+    help="Weigh an item's squared error by one over the variance that its fragment leaves, or not.",
+)
+@click.option("--steps", type=click.IntRange(1), default=10_000, show_default=True, metavar="N", help="Updates.")
+@click.option(
+    "--flops", type=common.Finite(1), metavar="F", help="As many updates as F floating-point operations allow."
+)
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Items an update, of all processes together.")
+@click.option("--lr", type=common.Finite(0, min_open=True), metavar="R", help="Highest learning rate.  [default: by recipe]")
+@click.option(
+    "--decay",
+    default="cosine",
+    show_default=True,
+    metavar="HOW",
+    help="Of the learning rate: cosine, constant or exponential:R, R a step.",
+)
+@click.option("--warmup", type=click.IntRange(0), metavar="N", help="Updates of linear warm-up.  [default: 5 %, at most 500]")
+@click.option("--weight-decay", type=common.Finite(0), default=0.0, show_default=True, metavar="W", help="Of AdamW.")
+@click.option("--beta2", type=common.Finite(0, 0.99999), default=0.99, show_default=True, metavar="B", help="Of AdamW.")
+@click.option(
+    "--ema", type=common.Finite(0, 0.999999), default=0.999, show_default=True, metavar="D",
+    help="Decay of the average of the weights, which is what is kept.",
+)
+@click.option("--clip", type=common.Finite(0), default=1.0, show_default=True, metavar="G", help="Greatest norm of a gradient; 0: any.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of products and convolutions; auto is bfloat16 on CUDA.",
+)
+@click.option("--compile", is_flag=True, help="Compile the network (torch.compile).")
+@click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes that make batches.  [default: by the machine]")
+@click.option("--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu, cuda or mps.")
+@click.option(
+    "--save-every", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="Updates between checkpoints."
+)
+@click.option("--log-file", "log", metavar="FILE", help="Write a record every 50 updates, JSON Lines.")
+@click.option("--pictures", metavar="DIR", help="At every checkpoint, a PNG of what is recalled of items kept back.")
+@click.option("--card", multiple=True, metavar="NAME=TEXT", help="A line of the model card, kept with the model.")
+@click.option("--config", metavar="FILE", help="Options from a TOML file; those on the command line come first.")
+@click.option("--dry-run", is_flag=True, help="Print parameters, operations, memory and time, and train nothing.")
+@click.option("-o", "--output", metavar="MODEL", help="Where the model goes, a .safetensors file.")
+@common.seed
+def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **settings):
+    """Train a small network to recall the whole from the fragment.
+
+    Recipes: feedforward (one step), recurrent (one block, iterated), autoregressive (element by element), diffusion (from
+    noise). Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does after
+    kill -9. SIGTERM and SIGUSR1 write a checkpoint and end it. lem-reconstruct --model uses what it learnt.
+    """
+    context = click.get_current_context()
+    given = _given(context)
+    if config is not None:
+        values = dict(settings, padding=padding, predict=predict, order=order, options=options, card=card)
+        values = _configured(context, config, values, given)
+        padding, predict, order, options, card = (
+            values.pop(k) for k in ("padding", "predict", "order", "options", "card")
+        )
+        settings = values
+    if not settings["data"]:
+        raise click.UsageError("nothing to learn from: give --data")
+    if settings["output"] is None:
+        raise click.UsageError("where does the model go? Give -o MODEL.safetensors")
+    if not settings["output"].endswith(".safetensors"):
+        raise click.UsageError(f"-o {settings['output']}: a model is a .safetensors file")
+    if settings["flops"] is not None and "steps" in given:
+        raise click.UsageError("--steps and --flops both say how long: give one of them")
+    decay, _, rate = settings["decay"].partition(":")
+    if decay not in ("cosine", "constant", "exponential") or (decay == "exponential") != _is_rate(rate):
+        raise click.UsageError(f"--decay {settings['decay']}: cosine, constant, or exponential:R with R of 0 to 1")
+    from ..train.loop import Stopped, train
+    from ..train.recipes import option
+    from ..train.settings import Settings
+
+    chosen = dict(option(text) for text in options)
+    for name, value in (("padding", padding), ("predicts", predict), ("order", order)):
+        if value is not None:
+            chosen[name] = value
+    settings["crop"] = settings["crop"] or 0
+    settings |= {k: list(settings[k]) for k in ("data", "fragment", "target", "validate", "augment")}
+    asked = Settings(
+        recipe=recipe,
+        **settings,
+        operations=[operations(text) for text in settings["fragment"]],
+        options=chosen,
+        card=dict(_pair(text) for text in card) | {"command": _command()},
+    )
+    if dry_run:
+        from ..train.loop import dry_run as estimate
+
+        for name, value in estimate(asked).items():
+            click.echo(f"{name}\t{value:.6g}" if isinstance(value, float) else f"{name}\t{value}")
+        return None
+    show = Progress(run)
+    try:
+        train(asked, run.note, show)
+    except Stopped as stopped:
+        show.close()
+        run.say(f"stopped at step {stopped.step}; {asked.output} and its state are written, the same command goes on")
+        raise common.Killed(stopped.number) from None
+    finally:
+        show.close()
+    return None
+
+
+class Progress:
+    """The last record, on one line of a terminal; with --verbose every record."""
+
+    def __init__(self, run):
+        import os
+        import sys
+
+        self.run, self.live = run, None
+        dumb = os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
+        self.shown = not run.quiet and not dumb
+
+    def __call__(self, step: int, steps: int, record: dict) -> None:
+        left = (steps - step) * (record.get("seconds_per_step") or 0)
+        known = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k not in ("step", "seconds_per_step"))
+        line = f"{step} of {steps}, {left:.0f} s left: {known}"
+        self.run.detail(line)
+        if self.shown and not self.run.verbose:
+            if self.live is None:
+                from rich.console import Console
+
+                self.live = Console(stderr=True).status("")
+                self.live.start()
+            self.live.update(line)
+
+    def close(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+
+def operations(text: str) -> list[dict]:
+    """lem-fragment's options, as text, to its operations."""
+    import shlex
+
+    try:
+        words = shlex.split(text)
+        context = fragment_options.make_context("lem-fragment", words, resilient_parsing=False)
+        return ordered(context.meta["order"], context.params)
+    except ValueError as error:
+        raise click.UsageError(f"--fragment {text!r}: {error}") from error
+    except click.UsageError as error:
+        raise click.UsageError(f"--fragment {text!r}: {error.format_message()}") from error
+
+
+def _given(context) -> set[str]:
+    """Options that stand on the command line or in the environment."""
+    default = (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+    return {name for name in context.params if context.get_parameter_source(name) not in default}
+
+
+def _configured(context, path: str, values: dict, given: set[str]) -> dict:
+    """The options, those that were not given taken from a TOML file where it has them."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: not TOML ({error})") from error
+    params = {max(p.opts, key=len).lstrip("-"): p for p in context.command.params if isinstance(p, click.Option)}
+    for name, value in table.items():
+        param = params.get(name)
+        if param is None or param.name not in values:
+            raise click.UsageError(f"{path}: no option {name!r}; names are those of the command line, as in save-every")
+        if param.name in given:
+            continue
+        if name == "set" and isinstance(value, dict):
+            import json
+
+            value = [f"{k}={json.dumps(v)}" for k, v in value.items()]
+        if name == "card" and isinstance(value, dict):
+            value = [f"{k}={v}" for k, v in value.items()]
+        if param.multiple and not isinstance(value, list):
+            value = [value]
+        value = [str(v) for v in value] if param.multiple else value if isinstance(value, bool) else str(value)
+        try:
+            values[param.name] = param.type_cast_value(context, value)
+        except click.BadParameter as error:
+            raise click.UsageError(f"{path}: {name}: {error.format_message()}") from error
+        given.add(param.name)
+    return values
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sep, value = text.partition("=")
+    if not sep or not name:
+        raise click.UsageError(f"--card {text}: NAME=TEXT, as in licence='CC BY 4.0'")
+    return name, value
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) <= 1
+    except ValueError:
+        return False
+
+
+def _command() -> str:
+    import os
+    import shlex
+    import sys
+
+    return shlex.join(["lem-train", *sys.argv[1:]]) if os.path.basename(sys.argv[0]) != "pytest" else "lem-train"
+
+
+def main():
+    common.main(cli)

@@ -1,0 +1,87 @@
+"""What a run leaves on disk: the model, and the state from which the same run goes on.
+
+MODEL.safetensors is what others use: weights averaged over the run (EMA) and the record of nets.model. Beside it
+MODEL.state.safetensors holds the weights, the average and the optimiser's moments of one step, and MODEL.previous.safetensors
+the state before that one. Every file gets its name only when it is whole and on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as as_bytes
+
+from .. import stream
+from ..media.save import whole_file
+from ..nets.model import Model
+from ..signal import LemError
+
+
+def state_path(path: str) -> str:
+    """Where the state of the run that writes the model `path` lies."""
+    return str(Path(path).with_suffix(".state.safetensors"))
+
+
+def previous_path(path: str) -> str:
+    return str(Path(path).with_suffix(".previous.safetensors"))
+
+
+def save_model(model: Model, path: str, dtype: torch.dtype | None = None, weights: dict | None = None) -> None:
+    """Write a model. dtype: of its weights on disk, else as they are. weights: in place of the network's own."""
+    tensors = model.tensors()
+    tensors |= {k: v.detach().cpu() for k, v in (weights or {}).items()}
+    scales = ("scale.", "target_scale.")
+    if dtype is not None:
+        tensors = {k: v if k.startswith(scales) else v.to(dtype) for k, v in tensors.items()}
+    write_tensors(path, tensors, model.meta)
+
+
+def write_tensors(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
+    """Tensors and a JSON record as one safetensors file, whole or not at all."""
+    raw = as_bytes({k: v.contiguous() for k, v in tensors.items()}, {"lem": json.dumps(record)})
+    with whole_file(path) as file:
+        stream.write_all(file, [raw])
+        os.fsync(file.fileno())
+
+
+def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
+    """Write the state of a run; the one that is there becomes the previous one."""
+    state, previous = state_path(path), previous_path(path)
+    if os.path.exists(state):
+        # a second name for the old state: at every moment one of the names holds a whole state
+        staged = f"{previous}.part"
+        if os.path.lexists(staged):
+            os.unlink(staged)
+        try:
+            os.link(state, staged)
+            os.replace(staged, previous)
+        except OSError:  # no hard links here
+            os.replace(state, previous)
+    write_tensors(state, tensors, record)
+
+
+def load_state(path: str) -> tuple[dict[str, torch.Tensor], dict, str | None] | None:
+    """(tensors, record, a note where the last state was not whole and the previous one was taken), or None without one.
+
+    Raises LemError where neither is whole.
+    """
+    trouble = None
+    for name in (state_path(path), previous_path(path)):
+        if not os.path.exists(name):
+            continue
+        try:
+            with safe_open(name, "pt") as file:
+                record = json.loads(file.metadata()["lem"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            record["step"], record["settings"]
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            trouble = f"{name}: not a whole state ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            continue
+        return tensors, record, None if trouble is None else f"{trouble}; going on from {name}, step {record['step']}"
+    if trouble is not None:
+        raise LemError(f"{trouble}, and there is no earlier one; move it away to begin again")
+    return None

@@ -1,0 +1,229 @@
+"""What a network learns from: memories, and batches of them that are a pure function of (seed, step).
+
+Nothing depends on the number of workers, on the ranks that share a batch, or on where a run was taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from .. import media
+from ..denoise.evidence import evidence
+from ..fragment import fragment
+from ..rng import generator
+from ..signal import LemError, Signal
+from .augment import augment
+
+
+LEARNT = ("image", "spectrum", "embedding")
+
+
+@dataclass
+class Items:
+    """Memories to learn from.
+
+    kind: 'image', 'spectrum' or 'embedding'. data: [N, ...item], maybe a np.memmap, or a list of images [C, H, W] of several
+    sizes. label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else None: only
+    what it marks is ever learnt from.
+    """
+
+    kind: str
+    data: np.ndarray | list[np.ndarray]
+    label: np.ndarray | None = None
+    seen: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """Shape of one item; 0 for sides that differ."""
+        if isinstance(self.data, np.ndarray):
+            return self.data.shape[1:]
+        shapes = np.array([x.shape for x in self.data])
+        return tuple(int(s[0]) if (s == s[0]).all() else 0 for s in shapes.T)
+
+    def take(self, rows: np.ndarray) -> Items:
+        """Some of the items; of a mapped array they are read."""
+        data = self.data[rows] if isinstance(self.data, np.ndarray) else [self.data[i] for i in rows]
+        pick = (lambda a: None if a is None else a[rows])
+        return replace(self, data=data, label=pick(self.label), seen=pick(self.seen))
+
+
+def read(paths: Sequence[str], key: str | None = None) -> Items:
+    """The memories in files and folders. A lone .npy or safetensors file of whole memories is mapped, not read.
+
+    Images of several sizes make a list. Fragments are taken as what they are: decoded values, and what of them is seen.
+    Raises LemError for sound (its spectra can be learnt), tokens, several kinds or channel counts.
+    """
+    if len(paths) == 1 and (signal := media.mapped(paths[0], key)) is not None:
+        if signal.kind in LEARNT:
+            return Items(signal.kind, signal.data, signal.label)
+    first, batches, fragments = None, [], False
+    for signal in media.load(paths, key=key):
+        first = first or signal
+        fragments = fragments or bool(signal.ops)
+        if signal.kind not in LEARNT:
+            way = "encode it to spectra or embeddings first" if signal.kind == "audio" else "lem-train learns values"
+            raise LemError(f"{_name(signal, paths)}: {signal.kind} cannot be learnt from: {way}")
+        if signal.kind != first.kind or signal.data.shape[1] != first.data.shape[1] or signal.data.ndim != first.data.ndim:
+            raise LemError(
+                f"{_name(signal, paths)}: {signal.kind} of shape {list(signal.data.shape[1:])} among {first.kind} of "
+                f"{list(first.data.shape[1:])}; train on memories of one kind and number of channels"
+            )
+        batches.append(signal)
+    label = None if any(s.label is None for s in batches) else np.concatenate([s.label for s in batches]).astype(np.int64)
+    if fragments:
+        return _fragments(batches, label, paths)
+    if len({s.data.shape[1:] for s in batches}) == 1:
+        return Items(first.kind, np.concatenate([s.data for s in batches]), label)
+    if first.kind != "image":
+        raise LemError(f"{', '.join(paths)}: {first.kind} of several shapes; they must all have one")
+    return Items("image", [x for s in batches for x in s.data], label)
+
+
+def _fragments(batches: list[Signal], label, paths) -> Items:
+    if len({s.whole_shape for s in batches}) > 1:
+        raise LemError(f"{', '.join(paths)}: fragments of memories of several shapes; they must all have one")
+    known = [evidence(s) for s in batches]
+    value, seen = (np.concatenate([getattr(e, name) for e in known]) for name in ("value", "observed"))
+    if batches[0].kind == "image" and batches[0].whole_dtype == np.uint8:
+        value = np.rint(value * 255).astype(np.uint8)
+    return Items(batches[0].kind, value, label, seen)
+
+
+def _name(signal: Signal, paths) -> str:
+    return signal.names[0] if signal.names else ", ".join(paths)
+
+
+@dataclass
+class Spec:
+    """How batches are made. Everything in it is fixed before the first step.
+
+    operations: the losses, one list of lem-fragment's operations drawn for each item; empty: nothing is taken away.
+    crop: side of a random crop of images, or 0. augment: (name, amount) of augment.AUGMENT, in order. extras(rng, item shape):
+    what an objective draws for an item. pairs: what is to be recalled, item by item, where that is not the item itself.
+    """
+
+    items: Items
+    batch: int
+    seed: int
+    operations: list[list[dict]]
+    crop: int = 0
+    augment: tuple[tuple[str, tuple[float, float]], ...] = ()
+    extras: Callable[[np.random.Generator, tuple[int, ...]], dict] | None = None
+    pairs: np.ndarray | None = None
+
+
+class Batches(torch.utils.data.Dataset):
+    """Batch `step`, as a dict of tensors: the share of one rank of `world`.
+
+    target [n, ...item] (uint8 or float32); low, high [n, ...item]: the interval of every value, uint8 where the target is
+    (low > high: lost), else float32 with value, width and sigma beside them; label [n]; seen; what the objective draws.
+    """
+
+    def __init__(self, spec: Spec, rank: int = 0, world: int = 1):
+        if spec.batch % world:
+            raise LemError(f"--batch {spec.batch} does not divide among {world} processes; give a multiple of {world}")
+        self.spec, self.rank, self.share = spec, rank, spec.batch // world
+        self.orders: dict[int, np.ndarray] = {}
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self.orders:
+            self.orders = {k: v for k, v in self.orders.items() if k == epoch - 1}
+            self.orders[epoch] = generator(self.spec.seed, epoch, 0, "epoch").permutation(len(self.spec.items))
+        return self.orders[epoch]
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        spec, items = self.spec, self.spec.items
+        place = step * spec.batch + self.rank * self.share + np.arange(self.share)
+        rows = np.array([self._order(int(p // len(items)))[p % len(items)] for p in place])
+        draws = [generator(spec.seed, int(p), 0, "item") for p in place]
+        whole = [items.data[r] for r in rows]
+        seen = None if items.seen is None else items.seen[rows]
+        if spec.crop or spec.augment:
+            whole = [augment(x, spec.crop, spec.augment, rng) for x, rng in zip(whole, draws)]
+        data = np.stack(whole)
+        out = {"target": data} | self._broken(data, place, draws, seen)
+        if spec.pairs is not None:
+            out["target"] = np.ascontiguousarray(spec.pairs[rows])
+        if seen is not None:
+            out["seen"] = seen
+        if items.label is not None:
+            out["label"] = items.label[rows]
+        if spec.extras is not None:
+            drawn = [spec.extras(rng, out["target"].shape[1:]) for rng in draws]
+            out |= {name: np.stack([d[name] for d in drawn]) for name in drawn[0]}
+        return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in out.items()}
+
+    def _broken(self, data: np.ndarray, place: np.ndarray, draws, seen) -> dict[str, np.ndarray]:
+        """What is left of the items. An item's loss is drawn among the specifications."""
+        spec = self.spec
+        if not spec.operations:
+            return {}
+        which = np.array([rng.integers(len(spec.operations)) for rng in draws])
+        out: dict[str, np.ndarray] = {}
+        for k in np.unique(which):
+            rows = np.flatnonzero(which == k)
+            mask = None if seen is None else seen[rows]
+            shown = data[rows] if mask is None else data[rows] * mask
+            signal = Signal(spec.items.kind, shown, mask=mask, index=place[rows].astype(np.int64))
+            (broken,) = fragment([signal], spec.operations[k], spec.seed)
+            for name, part in pack(broken).items():
+                out.setdefault(name, np.empty((len(data), *part.shape[1:]), part.dtype))[rows] = part
+        return out
+
+    def steps(self, first: int, last: int, workers: int, pin: bool) -> Iterator[dict[str, torch.Tensor]]:
+        """Batches of the steps from `first` to `last`, made ahead by `workers` processes (0: here)."""
+        return iter(torch.utils.data.DataLoader(
+            self, batch_size=None, sampler=range(first, last), num_workers=workers, pin_memory=pin,
+            worker_init_fn=_quiet if workers else None, prefetch_factor=4 if workers else None,
+        ))
+
+
+def _quiet(worker: int) -> None:
+    """Ctrl-C and a scheduler's signals are the main process's matter; and a worker needs one thread."""
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def pack(signal: Signal) -> dict[str, np.ndarray]:
+    """Evidence as it travels to the device: two bytes an element for 8-bit images without noise, else all of it."""
+    eight = signal.kind == "image" and signal.whole_dtype == np.uint8
+    if eight and all(op["op"] in ("bits", "mask") for op in signal.ops) and _truncated(signal):
+        return dict(zip(("low", "high"), _bytes(signal)))
+    known = evidence(signal)
+    if eight and not known.sigma.any():
+        low, high = (np.rint(np.clip(end, 0, 1) * 255).astype(np.uint8) for end in (known.low, known.high))
+        low[~known.observed], high[~known.observed] = 255, 0
+        return {"low": low, "high": high}
+    return {name: getattr(known, name) for name in ("value", "low", "high", "width", "sigma", "observed")}
+
+
+def _truncated(signal: Signal) -> bool:
+    """Exact, or of fewer bits by truncation: then the bin follows from the code in whole numbers, many times faster."""
+    op = signal.code_op
+    return op is None or op["quantizer"] == "uniform" and op.get("slack") is None
+
+
+def _bytes(signal: Signal) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the intervals, uint8; 255 and 0 where the value is lost."""
+    if signal.codes is None:
+        low = signal.data
+        high = low.copy()
+    else:
+        bits = np.broadcast_to(np.asarray(signal.code_op["bits"], np.uint8), (len(signal),))
+        rest = np.maximum(8 - bits.astype(np.int64), 0).astype(np.uint8).reshape(-1, *[1] * (signal.data.ndim - 1))
+        low = np.left_shift(signal.codes.astype(np.uint8, copy=False), rest)
+        high = low | (np.left_shift(np.uint16(1), rest.astype(np.uint16)) - 1).astype(np.uint8)
+    if signal.mask is not None:
+        seen = np.broadcast_to(signal.mask, low.shape)
+        low, high = np.where(seen, low, np.uint8(255)), np.where(seen, high, np.uint8(0))
+    return low, high

@@ -1,0 +1,293 @@
+"""The loop: AdamW, warm-up and decay, an average of the weights, clipping, checkpoints. One for all recipes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from ..denoise.device import pick
+from ..media.save import whole_file
+from ..signal import LemError
+from ..stream import write_all
+from . import checkpoint
+from .data import Batches
+from .parallel import Ranks, join, leave
+from .prepare import Prepared, prepare
+from .settings import Settings, differences
+
+LOG_EVERY = 50    # steps between records, at most; the loss is only then brought from the device
+AGREE_EVERY = 10  # steps between questions whether any process was told to stop
+
+
+class Stopped(Exception):
+    """A scheduler's signal came; the state is on disk. number: the signal."""
+
+    def __init__(self, number: int, step: int):
+        self.number, self.step = number, step
+
+
+def rate(settings: Settings, steps: int, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then the decay."""
+    warmup = min(500, steps // 20) if settings.warmup is None else settings.warmup
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.decay == "cosine":
+        return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    if settings.decay == "constant":
+        return settings.lr
+    return settings.lr * float(settings.decay.partition(":")[2]) ** step
+
+
+class Trainer:
+    """A run of `prepared` on this process's device; `advance()` makes one step, `save()` writes a checkpoint."""
+
+    def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
+        self.prepared, self.ranks, self.device = prepared, ranks, device
+        self.settings, self.steps, self.step = prepared.settings, prepared.steps, 0
+        self.cuda = device.startswith("cuda")
+        settings = self.settings
+        net = prepared.model.net.to(device)
+        if self.cuda:
+            net.to(memory_format=torch.channels_last)
+        self.bf16 = settings.dtype == "bfloat16" or settings.dtype == "auto" and self.cuda
+        if self.cuda and not self.bf16:  # TF32 is not float32
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self.objective = prepared.objective.to(device)
+        self.weights = dict(net.named_parameters())
+        self.average = {k: p.detach().clone() for k, p in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=settings.lr, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay,
+            **({"fused": True} if self.cuda else {"foreach": True}),
+        )
+        self.bad = torch.full((), torch.inf, device=device)
+        self.call: nn.Module = self.objective
+        if settings.compile:
+            self.call = torch.compile(self.call)
+        if ranks.world > 1:
+            self.call = nn.parallel.DistributedDataParallel(
+                self.call, device_ids=[ranks.local] if self.cuda else None, gradient_as_bucket_view=True
+            )
+
+    def autocast(self):
+        kind = "cuda" if self.cuda else "cpu"
+        return torch.autocast(kind, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+
+    def advance(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update. Returns (loss, norm of the gradient), on the device."""
+        with self.autocast():
+            loss = self.call(self.to_device(batch)).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip or torch.inf, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.settings, self.steps, self.step)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.weights.values()], 1 - keep)
+        worst = loss.detach() + norm.detach()
+        self.bad = torch.where(torch.isfinite(worst), self.bad, self.bad.clamp(max=self.step))
+        return loss.detach(), norm.detach()
+
+    def check(self) -> None:
+        """Raise LemError where a loss or a gradient was not finite: nothing of it goes to disk."""
+        bad = float(self.ranks.mean(self.bad)) if self.ranks.world == 1 else float(self.bad)
+        if self.ranks.any(math.isfinite(bad), self.device):
+            where = f"step {int(bad)}" if math.isfinite(bad) else "another process"
+            there = os.path.exists(checkpoint.state_path(self.settings.output))
+            kept = f"the last good checkpoint stands in {self.settings.output}" if there else "no checkpoint was written yet"
+            raise LemError(f"the loss is not finite since {where}; {kept}. Try --lr {self.settings.lr / 3:.2g}")
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network with the average of its weights."""
+        def swap():
+            for p, e in zip(self.weights.values(), self.average.values()):
+                p.data, e.data = e.data, p.data
+
+        swap()
+        try:
+            yield
+        finally:
+            swap()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Means over the items kept back, with the averaged weights: the loss, and what the objective measures besides."""
+        spec = self.prepared.held
+        if spec is None:
+            return {}
+        batches, sums, count = Batches(spec), {}, 0
+        with self.averaged(), self.autocast():
+            for step in range(math.ceil(len(spec.items) / spec.batch)):
+                batch = self.to_device(batches[step])
+                fresh = min(spec.batch, len(spec.items) - step * spec.batch)
+                for name, values in self.objective.measure(batch).items():
+                    sums[name] = sums.get(name, 0.0) + float(values[:fresh].double().sum())
+                count += fresh
+        return {f"held_out_{name}": total / count for name, total in sums.items()}
+
+    def save(self) -> None:
+        """The model and the state, by the first process."""
+        if not self.ranks.first:
+            return
+        prepared = self.prepared
+        state = {f"weight.{k}": p.detach() for k, p in self.weights.items()}
+        state |= {f"average.{k}": e for k, e in self.average.items()}
+        for name, p in self.weights.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                state[f"moment.{key}.{name}"] = torch.as_tensor(value)
+        record = {"step": self.step, "settings": prepared.frozen}
+        checkpoint.save_state(self.settings.output, {k: v.cpu() for k, v in state.items()}, record)
+        prepared.model.meta |= {"step": self.step}
+        checkpoint.save_model(prepared.model, self.settings.output, weights=self.average)
+
+    def resume(self, state: dict[str, torch.Tensor], step: int) -> None:
+        """Go on from a state that `save` wrote."""
+        with torch.no_grad():
+            for name, p in self.weights.items():
+                p.copy_(state[f"weight.{name}"])
+                self.average[name].copy_(state[f"average.{name}"])
+                keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"moment.{k}.{name}" in state]
+                moved = {k: state[f"moment.{k}.{name}"].clone() for k in keys}
+                # (a fused AdamW counts its steps on the device)
+                self.optimizer.state[p] = {k: v.to(p.device) if k != "step" or self.cuda else v for k, v in moved.items()}
+        self.step = step
+
+
+def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
+          progress: Callable[[int, int, dict], None] = lambda step, steps, record: None) -> Prepared:
+    """Train by `settings`; returns what was trained. The same call again takes the run up where it stopped.
+
+    tell: notes for a person. progress: called with (step, steps, record) for every record of the log. Raises LemError for
+    settings or data that do not go together, a loss that is not finite, and memory that does not suffice; Stopped on
+    SIGTERM and SIGUSR1, with the state on disk.
+    """
+    kind = pick(settings.device)
+    ranks = join("cuda" if kind.startswith("cuda") else "cpu")
+    try:
+        return _train(settings, ranks, ranks.device(kind), tell if ranks.first else lambda line: None,
+                      progress if ranks.first else lambda step, steps, record: None)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in text:
+            raise
+        batch = settings.batch or 2
+        raise LemError(f"out of memory at --batch {batch}; try --batch {max(batch // 2, 1)}, or a smaller --crop") from None
+    finally:
+        leave(ranks)
+
+
+def dry_run(settings: Settings) -> dict[str, float]:
+    """What the run would take on this device: parameters, operations, memory, time; nothing is written."""
+    from .prepare import cost
+
+    device = pick(settings.device)
+    prepared = prepare(settings)
+    return cost(prepared, Trainer(prepared, Ranks(), device))
+
+
+def _train(settings: Settings, ranks: Ranks, device: str, tell, progress) -> Prepared:
+    prepared = prepare(settings)
+    found = checkpoint.load_state(settings.output)
+    trainer = Trainer(prepared, ranks, device)
+    tell(prepared.summary(device, ranks.world))
+    if found is not None:
+        state, record, note = found
+        if changed := differences(record["settings"], prepared.frozen):
+            raise LemError(
+                f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o"
+            )
+        trainer.resume(state, record["step"])
+        tell(note or f"going on from step {record['step']} of {prepared.steps}")
+    elif os.path.exists(settings.output):
+        raise LemError(f"{settings.output}: a model without the state of its run; move it away, or give another -o")
+    log = Log(settings.log, trainer.step) if ranks.first else None
+    with _signals() as caught:
+        _steps(trainer, log, caught, progress)
+    return prepared
+
+
+def _steps(trainer: Trainer, log: Log | None, caught: list[int], progress) -> None:
+    settings, ranks, first = trainer.settings, trainer.ranks, trainer.step
+    batches = Batches(trainer.prepared.spec, ranks.rank, ranks.world)
+    workers = settings.workers
+    if workers is None:
+        workers = min(12, max((os.cpu_count() or 1) // ranks.world - 2, 0)) if trainer.cuda else 0
+    losses, begun, since = [], time.perf_counter(), first
+    if first == trainer.steps:
+        trainer.save()
+        return
+    for batch in batches.steps(first, trainer.steps, workers, trainer.cuda):
+        loss, norm = trainer.advance(batch)
+        losses.append(loss)
+        step, last = trainer.step, trainer.step == trainer.steps
+        stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and ranks.any(bool(caught), trainer.device)
+        due = last or stop or step % settings.save_every == 0
+        if due or step % LOG_EVERY == 0:
+            mean = ranks.mean(torch.stack(losses).mean())
+            trainer.check()
+            seconds = time.perf_counter() - begun
+            record = {"step": step, "loss": float(mean), "lr": rate(settings, trainer.steps, step - 1),
+                      "gradient": float(norm), "items_per_second": (step - since) * settings.batch / seconds,
+                      "seconds_per_step": seconds / (step - since)}
+            if due:
+                trainer.save()
+                if ranks.first and not stop:
+                    record |= trainer.validate()
+                    trainer.prepared.picture(trainer)
+            if log is not None:
+                log.write(record)
+            progress(step, trainer.steps, record)
+            losses, begun, since = [], time.perf_counter(), step
+        if stop and not last:
+            raise Stopped(caught[0] if caught else signal.SIGTERM, step)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Note SIGTERM and SIGUSR1 instead of dying of them: a scheduler gives a while to write a checkpoint."""
+    caught: list[int] = []
+    numbers = [n for n in (signal.SIGTERM, getattr(signal, "SIGUSR1", None)) if n is not None]
+    try:
+        before = {n: signal.signal(n, lambda number, frame: caught.append(number)) for n in numbers}
+    except ValueError:  # not the main thread: the signals are somebody else's
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Log:
+    """A JSON Lines file, one record a line; what a killed run wrote after its last checkpoint is dropped."""
+
+    def __init__(self, path: str | None, step: int):
+        self.path = path
+        if path is None or not os.path.exists(path):
+            return
+        with open(path, encoding="utf-8") as file:
+            lines = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
+        with whole_file(path) as file:
+            write_all(file, [line.encode() for line in lines])
+
+    def write(self, record: dict) -> None:
+        if self.path is None:
+            return
+        finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")

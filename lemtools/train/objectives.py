@@ -1,0 +1,183 @@
+"""What a network is asked while it learns. An objective is a module: batch -> loss of every item, [N].
+
+It takes the batch apart on the device (see data.Batches), so that little travels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..denoise.contract import Scale
+from ..nets.condition import DEEPEST, FULL_RANGE, RANGE, Condition
+from ..nets.denoiser import noisy, to_x0
+from ..nets.denoiser import target as denoising_target
+from ..nets.model import Model
+from ..rng import generator
+
+LOST_VARIANCE = 0.04  # of a lost value given its neighbours, in a network's coordinates: what one typically comes to
+
+
+class Objective(nn.Module):
+    """Common ground: the model, and a batch in its coordinates."""
+
+    def __init__(self, model: Model, weighting: str = "level"):
+        super().__init__()
+        self.net, self.model, self.weighting = model.net, model, weighting
+
+    @staticmethod
+    def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """What is drawn for an item on the CPU."""
+        return {}
+
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What validation tells of every item, each [N]: the loss, and more where there is a plain number."""
+        return {"loss": self(batch)}
+
+    def unpack(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Condition | None, torch.Tensor | None]:
+        """(target in coordinates, condition or None, what of the target is seen or None)."""
+        model = self.model
+        target = scaled(model.target_scale, batch["target"])
+        seen = batch.get("seen")
+        if "low" not in batch:
+            return target, None, seen
+        low, high = batch["low"], batch["high"]
+        if low.dtype == torch.uint8:
+            observed = low <= high
+            width = torch.where(high > low, high.float() - low + 1, 0.0) / 255
+            step = torch.div(high.float() - low + 1, 2, rounding_mode="floor")
+            value = torch.where(observed, low + step, 0.0) / 255
+            low = torch.where(observed, low / 255, -torch.inf)
+            high = torch.where(observed, high / 255, torch.inf)
+            sigma = torch.zeros(len(low), device=low.device)
+        else:
+            value, observed, width, sigma = (batch[k] for k in ("value", "observed", "width", "sigma"))
+        gain = model.scale.gain
+        size = float(np.abs(np.asarray(gain)).mean())
+        width = width * abs(scale_part(gain, width))
+        bits = -torch.log2(width / FULL_RANGE.get(model.meta["kind"], RANGE))
+        return target, Condition(
+            scaled(model.scale, value) * observed, (bits / DEEPEST).clamp(0, 1) * observed, scaled(model.scale, low),
+            scaled(model.scale, high), sigma * size,
+        ), seen
+
+    def weights(self, condition: Condition | None, seen: torch.Tensor | None, shape: torch.Size) -> torch.Tensor:
+        """[N, …] weights of squared errors. 'level': one over the mean variance that a fragment leaves, so that faint
+        losses count as much as heavy ones (errors in dB, not in squares). 'plain': 1."""
+        one = torch.ones((shape[0], *[1] * (len(shape) - 1)), device=self.device)
+        if condition is not None and self.weighting == "level":
+            width = FULL_RANGE.get(self.model.meta["kind"], RANGE) * torch.exp2(-DEEPEST * condition.known)
+            variance = torch.where(condition.observed, width**2 / 12, LOST_VARIANCE)
+            one = one / variance.flatten(1).mean(1).reshape(one.shape)
+        return one if seen is None else one * seen
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+
+def scale_part(value, like: torch.Tensor):
+    return value if isinstance(value, (int, float)) else torch.as_tensor(value, device=like.device)
+
+
+def scaled(scale: Scale, x: torch.Tensor) -> torch.Tensor:
+    """float32 coordinates of values (uint8 stands for v / 255)."""
+    x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    return (x - scale_part(scale.offset, x)) * scale_part(scale.gain, x)
+
+
+class Estimate(Objective):
+    """Squared error of the estimate; of a recurrent network, its mean over the depths, the later ones weighing more."""
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        target, condition, seen = self.unpack(batch)
+        weights = self.weights(condition, seen, target.shape)
+        if hasattr(self.net, "trajectory"):
+            errors = [self._error(x, target, weights) for x in self.net.trajectory(condition)]
+            share = torch.arange(1, len(errors) + 1, device=target.device, dtype=torch.float32)
+            return (torch.stack(errors, 1) * (share / share.sum())).sum(1)
+        return self._error(self.net(condition), target, weights)
+
+    def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The estimate, held to the fragment, in coordinates."""
+        target, condition, _ = self.unpack(batch)
+        x = self.net(condition).float()
+        return condition.hold(x) if x.shape == condition.value.shape else x
+
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The loss; of images the PSNR in dB over all elements, once what is observed holds."""
+        out = {"loss": self(batch)}
+        if self.model.meta["target"]["kind"] == "image":
+            target, _, seen = self.unpack(batch)
+            error = ((self.recalled(batch).clamp(-1, 1) - target) ** 2 * (1 if seen is None else seen)).flatten(1).mean(1)
+            out["psnr"] = 10 * torch.log10(4 / error.clamp(min=1e-10))
+        return out
+
+    @staticmethod
+    def _error(x: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return ((x.float() - target) ** 2 * weights).flatten(1).mean(1)
+
+
+class Denoise(Objective):
+    """Squared error of what the network predicts (eps, x0 or v) at a noise level drawn for the item (Ho et al. 2020).
+
+    alpha_bar follows the schedule of Kamb & Ganguli at a time drawn uniformly; the noise is drawn on the CPU. Labels are
+    dropped one time in ten, so that one network also knows the memories of no class in particular.
+    """
+
+    @staticmethod
+    def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
+        return {
+            "time": np.float64(rng.random()),
+            "unlabelled": np.bool_(rng.random() < 0.1),
+            "noise": rng.standard_normal(item, dtype=np.float32),
+        }
+
+    def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """x0 as it is seen at alpha_bar = 1/2, held to the fragment where there is one."""
+        target, condition, _ = self.unpack(batch)
+        given = condition if self.net.conditioned else None
+        alpha_bar = torch.full((len(target),), 0.5, dtype=torch.float64, device=target.device)
+        x_t = noisy(target, batch["noise"], alpha_bar)
+        label = batch["label"] if self.net.classes else None
+        x0 = to_x0(self.net.predicts, self.net(x_t, alpha_bar, given, label).float(), x_t, alpha_bar)
+        return x0 if condition is None else condition.hold(x0)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        target, condition, seen = self.unpack(batch)
+        alpha_bar = torch.cos(batch["time"].double() / 1.008 * (math.pi / 2)) ** 2
+        noise, label = batch["noise"], None
+        if self.net.classes:
+            label = torch.where(batch["unlabelled"], -1, batch["label"])
+        x_t = noisy(target if seen is None else target * seen, noise, alpha_bar)
+        asked = denoising_target(self.net.predicts, target, noise, alpha_bar)
+        given = condition if self.net.conditioned else None
+        answer = self.net(x_t, alpha_bar, given, label).float()
+        error = (answer - asked) ** 2
+        return (error if seen is None else error * seen).flatten(1).mean(1)
+
+
+class Sequence(Objective):
+    """Negative log-probability of what the fragment leaves unknown, in bits per unknown element."""
+
+    @staticmethod
+    def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
+        return {"order": rng.random(math.prod(item[1:] if len(item) == 3 else item), dtype=np.float32)}
+
+    def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """One sample of each item."""
+        _, condition, _ = self.unpack(batch)
+        order = torch.argsort(batch["order"], 1) if self.net.order == "any" else None
+        return self.net.sample(condition, order, [generator(0, i, 0, "sample") for i in range(len(condition))])
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        target, condition, _ = self.unpack(batch)
+        order = torch.argsort(batch["order"], 1) if self.net.order == "any" else None
+        unknown = self.net.unknown(condition).clamp(min=1)
+        return -self.net.log_prob(target, condition, order) / unknown / math.log(2)
+
+
+OBJECTIVES = {"estimate": Estimate, "denoise": Denoise, "sequence": Sequence}

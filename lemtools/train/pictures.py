@@ -1,0 +1,34 @@
+"""What a network recalls of some memories, as one PNG: the wholes above, their fragments, and what came back below."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..media.images import encode
+from ..media.save import whole_file
+from ..stream import write_all
+from .data import Batches, Spec
+
+COLUMNS = 8
+
+
+def write(prepared, trainer, path: str) -> None:
+    """Recall the first items kept back with the network as it is. A denoising network answers at half the noise."""
+    spec = prepared.held
+    few = Spec(**{**vars(spec), "batch": min(COLUMNS, len(spec.items))})
+    batch = trainer.to_device(Batches(few)[0])
+    target, condition, _ = prepared.objective.unpack(batch)
+    rows = [target]
+    if condition is not None and condition.value.shape == target.shape:
+        rows.append(condition.value)
+    rows.append(prepared.objective.recalled(batch))
+    images = [prepared.model.target_scale.decode(row.float().cpu()).clamp(0, 1).numpy() for row in rows]
+    grid = np.stack(images)  # [rows, columns, C, H, W]
+    if grid.shape[2] not in (1, 3):
+        return
+    grid = np.pad(grid, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)), constant_values=1.0)
+    r, n, c, h, w = grid.shape
+    sheet = grid.transpose(2, 0, 3, 1, 4).reshape(c, r * h, n * w)
+    with whole_file(path) as file:
+        write_all(file, [encode(np.rint(sheet * 255).astype(np.uint8), "PNG")])

@@ -1,0 +1,231 @@
+"""From settings to all that a run needs: data, split, network, objective; and what it will cost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..denoise.contract import Scale
+from ..fragment import OPERATIONS
+from ..media import store
+from ..nets import build
+from ..nets.model import Model
+from ..rng import generator
+from ..signal import LemError
+from . import augment, pictures
+from .data import Batches, Items, Spec, read
+from .objectives import OBJECTIVES, Objective
+from .recipes import RECIPES, config, moments
+from .settings import Settings
+
+
+@dataclass
+class Prepared:
+    """A run before its first step. held: how items kept back are asked for, or None."""
+
+    settings: Settings
+    model: Model
+    objective: Objective
+    spec: Spec
+    held: Spec | None
+    frozen: dict
+
+    @cached_property
+    def flops(self) -> float:
+        """Floating-point operations of one item's forward and backward pass (the backward pass counts twice)."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        count = min(4, self.spec.batch)
+        small = Spec(**{**vars(self.spec), "batch": count})
+        device = next(self.model.net.parameters()).device
+        batch = {k: v.to(device) for k, v in Batches(small)[0].items()}
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.objective(batch)
+        return 3 * counter.get_total_flops() / count
+
+    @cached_property
+    def steps(self) -> int:
+        """Updates of the run: as asked for, or as a budget of operations allows."""
+        if self.settings.flops is None:
+            return self.settings.steps
+        return max(1, round(self.settings.flops / (self.flops * self.settings.batch)))
+
+    def summary(self, device: str, world: int) -> str:
+        """One line: what is trained, on what, how long."""
+        among = f" ({world} processes)" if world > 1 else ""
+        return (
+            f"{self.settings.recipe}: {self.model.meta['net']['net']} of {self.model.parameters:,} parameters, "
+            f"{len(self.spec.items):,} items, {self.steps:,} steps of {self.settings.batch} on {device}{among}"
+        )
+
+    def picture(self, trainer) -> None:
+        """What is recalled of some items, beside them and their fragments, as a PNG in the folder asked for."""
+        if self.settings.pictures and self.held is not None and self.spec.items.kind == "image":
+            os.makedirs(self.settings.pictures, exist_ok=True)
+            with trainer.averaged(), torch.no_grad():
+                pictures.write(self, trainer, os.path.join(self.settings.pictures, f"step-{trainer.step:07d}.png"))
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Read, split, build. Raises LemError for what does not go together."""
+    recipe = RECIPES.get(settings.recipe)
+    if recipe is None:
+        raise LemError(f"no recipe {settings.recipe!r}; there are {', '.join(RECIPES)}")
+    for specification in settings.operations:
+        for operation in specification:
+            if operation["op"] not in OPERATIONS or operation["op"] == "downsample":
+                raise LemError("--fragment: --downsample leaves no element of the memory; lem-train learns the other losses")
+    settings.batch, settings.lr = settings.batch or recipe.batch, settings.lr or recipe.lr
+    items = read(settings.data, settings.key)
+    if settings.labels:
+        items.label = labels(settings.labels, len(items))
+    frozen = settings.frozen(items)
+    pairs = store(settings.target) if settings.target else None
+    if pairs is not None and len(pairs) != len(items):
+        raise LemError(f"--target has {len(pairs)} items for {len(items)} of --data; they belong together one by one")
+    steps = augment.parse(settings.augment)
+    if (settings.crop or steps) and (items.kind != "image" or pairs is not None or items.seen is not None):
+        raise LemError("--crop and --augment are for whole images that are their own target")
+    item = items.item
+    if settings.crop:
+        item = (item[0], settings.crop, settings.crop)
+    elif any(n == 0 for n in item):
+        raise LemError(f"{', '.join(settings.data)}: images of several sizes; give --crop, as in --crop 128")
+    elif any(name == "zoom" for name, _ in steps):
+        raise LemError("--augment zoom needs a --crop")
+    elif any(name == "dihedral" for name, _ in steps) and item[1] != item[2]:
+        raise LemError("--augment dihedral turns images by 90 degrees: they must be square; give --crop")
+    chosen, held, held_pairs, rows = _split(settings, items, pairs)
+    model = _model(settings, recipe.family, items, pairs, item, bool(settings.crop))
+    objective = OBJECTIVES[recipe.family](model, settings.weighting)
+    common = dict(seed=settings.seed, operations=settings.operations, crop=settings.crop, extras=objective.extras)
+    spec = Spec(chosen, settings.batch, augment=steps, pairs=None if pairs is None else pairs[rows], **common)
+    held_spec = None
+    if held is not None:
+        common["seed"] = settings.seed + 1
+        held_spec = Spec(held, min(settings.batch, len(held), 64), pairs=held_pairs, **common)
+    return Prepared(settings, model, objective, spec, held_spec, frozen)
+
+
+def labels(path: str, count: int) -> np.ndarray:
+    """Classes of the items, int64 [count], from an array file (.npy, idx) of whole numbers >= 0."""
+    from ..media import load
+
+    values = np.concatenate([s.data.reshape(-1) for s in load([path])])
+    if len(values) != count:
+        raise LemError(f"{path}: {len(values)} labels for {count} items")
+    whole = np.rint(values).astype(np.int64)
+    if (whole != values).any() or whole.min() < 0:
+        raise LemError(f"{path}: labels are whole numbers from 0")
+    return whole
+
+
+def _split(settings: Settings, items: Items, pairs):
+    """(items to learn from, items kept back or None, their pairs, rows to learn from). The split depends on the seed alone."""
+    everything = np.arange(len(items))
+    if settings.validate:
+        held = read(settings.validate, settings.key)
+        if held.kind != items.kind or pairs is not None:
+            raise LemError("--validate: memories of the kind of --data, which are their own target; else use --holdout")
+        if held.item != items.item and not settings.crop:
+            raise LemError(f"--validate: items of {list(held.item)} beside {list(items.item)}")
+        if items.label is not None and held.label is None:
+            held.label = np.zeros(len(held), np.int64)
+        return items, held, None, everything
+    count = min(256, len(items) // 50) if settings.holdout is None else settings.holdout
+    if not count:
+        return items, None, None, everything
+    if count >= len(items):
+        raise LemError(f"--holdout {count} leaves nothing of {len(items)} items to learn from")
+    order = generator(settings.seed, 0, 0, "holdout").permutation(len(items))
+    back, rows = np.sort(order[:count]), np.sort(order[count:])
+    return _View.of(items, rows), items.take(back), None if pairs is None else pairs[back], rows
+
+
+class _View:
+    """Some rows of an array, read when they are asked for: a mapped store stays on disk."""
+
+    def __init__(self, array, rows):
+        self.array, self.rows = array, rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.array[self.rows[i]]
+
+    @classmethod
+    def of(cls, items: Items, rows: np.ndarray) -> Items:
+        pick = (lambda a: None if a is None else a[rows])
+        return Items(items.kind, cls(items.data, rows), pick(items.label), pick(items.seen))
+
+
+def _model(settings: Settings, family: str, items: Items, pairs, item, any_size: bool) -> Model:
+    target = (items.kind, tuple(item))
+    if pairs is not None:
+        target = ("image" if pairs.ndim == 4 else "embedding", pairs.shape[1:])
+    classes = 0 if items.label is None else int(items.label.max()) + 1
+    conditioned = bool(settings.operations) or items.seen is not None
+    if family != "denoise" and not settings.operations:
+        raise LemError(f"{settings.recipe} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'")
+    options = dict(settings.options)
+    record = config(
+        settings.recipe, items.kind, tuple(item), target, net=settings.arch, width=settings.width, depth=settings.depth,
+        options=options, classes=classes, conditioned=conditioned and bool(settings.operations),
+    )
+    torch.manual_seed(settings.seed)
+    try:
+        net = build(record)
+    except (TypeError, ValueError) as error:
+        raise LemError(f"--arch {record['net']}: {error}") from error
+    scale = Scale(*moments(items.data, items.kind, items.seen))
+    target_scale = scale if pairs is None else Scale(*moments(pairs, target[0]))
+    free = any_size and "item" not in record
+    meta = {
+        "v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "net": record, "kind": items.kind,
+        "item": [item[0], 0, 0] if free else list(item),
+        "target": {"kind": target[0], "item": [target[1][0], 0, 0] if free else list(target[1])},
+        "fragment": settings.fragment, "classes": classes if family == "denoise" else 0, "step": 0, "seed": settings.seed,
+        "card": dict(settings.card),
+    }
+    return Model(net, meta, scale, target_scale)
+
+
+def cost(prepared: Prepared, trainer) -> dict[str, float]:
+    """What the run will take, from a few steps on this device: parameters, operations, memory, time."""
+    settings, cuda = prepared.settings, trainer.cuda
+    batches, saved = Batches(prepared.spec, trainer.ranks.rank, trainer.ranks.world), {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    hooks = contextlib.nullcontext() if cuda else torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    with hooks:
+        trainer.advance(batches[0])
+    weights = 16 * prepared.model.parameters
+    memory = torch.cuda.max_memory_allocated() if cuda else weights + sum(saved.values())
+    begun, made = time.perf_counter(), 0.0
+    for step in range(1, 4):
+        at = time.perf_counter()
+        batch = batches[step]
+        made += time.perf_counter() - at
+        trainer.advance(batch)
+    if cuda:
+        torch.cuda.synchronize()
+    each = (time.perf_counter() - begun - (made if cuda else 0)) / 3
+    return {
+        "parameters": prepared.model.parameters, "steps": prepared.steps, "batch": settings.batch,
+        "flops_per_item": prepared.flops, "flops": prepared.flops * settings.batch * prepared.steps,
+        "memory_bytes": float(memory), "seconds_per_step": each, "seconds": each * prepared.steps,
+        "loader_seconds_per_step": made / 3, "epochs": prepared.steps * settings.batch / max(len(prepared.spec.items), 1),
+    }

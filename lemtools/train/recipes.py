@@ -1,0 +1,110 @@
+"""The recipes: what is asked of a network, the network each kind of memory gets, and the settings of the loop."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+
+from ..nets import NETS
+from ..signal import LemError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """family: of the network, which fixes the objective. nets: the network of each kind. lr: AdamW's highest rate."""
+
+    family: str
+    nets: dict[str, str]
+    lr: float
+    batch: int
+
+
+RECIPES = {
+    "feedforward": Recipe("estimate", {"image": "conv", "spectrum": "flat", "embedding": "mlp"}, 1e-3, 64),
+    "recurrent": Recipe("estimate", {"image": "gru", "spectrum": "gru", "embedding": "gru"}, 1e-3, 64),
+    "autoregressive": Recipe("sequence", {"image": "transformer", "embedding": "transformer"}, 1e-3, 64),
+    "diffusion": Recipe("denoise", {"image": "resnet", "spectrum": "resnet", "embedding": "mlp-denoiser"}, 3e-4, 128),
+}
+DEPTH = ("depth", "blocks")  # what networks call their number of layers
+
+
+def choices(recipe: str) -> list[str]:
+    """The networks of nets.NETS that a recipe can train."""
+    return [name for name in NETS if net_class(name).family == RECIPES[recipe].family]
+
+
+def net_class(name: str):
+    module, cls = NETS[name].split(".")
+    return getattr(import_module(f"..nets.{module}", __package__), cls)
+
+
+def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tuple[int, ...]], *, net: str | None = None,
+           classes: int = 0, conditioned: bool = True, width: int | None = None, depth: int | None = None,
+           options: dict | None = None) -> dict:
+    """The record of a network for these memories: what the data fix, and what the user chose.
+
+    Raises LemError for a network of another recipe, an option that it does not take, or a shape that it cannot have.
+    """
+    if recipe not in RECIPES:
+        raise LemError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
+    name = net or RECIPES[recipe].nets.get(kind)
+    if name is None:
+        raise LemError(f"{recipe} does not learn from a {kind}; it takes {', '.join(RECIPES[recipe].nets)}")
+    if net is not None and (net not in NETS or net_class(net).family != RECIPES[recipe].family):
+        raise LemError(f"--arch {net} is not for {recipe}; there are {', '.join(choices(recipe))}")
+    takes = inspect.signature(net_class(name).__init__).parameters
+    facts = {"item": list(item), "channels": item[0], "kind": kind, "classes": classes, "conditioned": conditioned}
+    if tuple(target[1]) != tuple(item):
+        if "target" in takes:
+            facts["target"] = list(target[1])
+        elif "target_channels" in takes and target[1][1:] == item[1:]:
+            facts["target_channels"] = target[1][0]
+        else:
+            raise LemError(f"--arch {name} answers in the shape it is given; for another --target take mlp")
+    if any(n == 0 for n in item) and "item" in takes and ("channels" not in takes):
+        raise LemError(f"--arch {name} needs memories of one size: give --crop, or take --arch conv or flat")
+    chosen = dict(options or {})
+    for key, value in (("width", width), ("depth", depth)):
+        if value is not None:
+            names = DEPTH if key == "depth" else (key,)
+            chosen[next((n for n in names if n in takes), key)] = value
+    for key in chosen:
+        if key not in takes or key in facts and key not in ("target", "target_channels"):
+            known = [k for k in takes if k not in ("self", *facts)]
+            raise LemError(f"--arch {name} has no {key!r}; it has {', '.join(known)}")
+    if not conditioned and "conditioned" not in takes:
+        raise LemError(f"{recipe} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'")
+    if classes and "classes" not in takes:
+        classes = 0
+    plain = {k: v for k, v in facts.items() if k in takes}
+    return {"net": name, **plain, **chosen}
+
+
+def option(text: str) -> tuple[str, object]:
+    """'widths=[64,96]' or 'padding=circular' as (name, value)."""
+    name, sep, value = text.partition("=")
+    if not sep:
+        raise LemError(f"--set {text}: NAME=VALUE, as in widths=[64,96]")
+    try:
+        return name.replace("-", "_"), json.loads(value)
+    except ValueError:
+        return name.replace("-", "_"), value
+
+
+def moments(data, kind: str, seen=None) -> tuple:
+    """(offset, gain) of the coordinates of such memories: images 2v - 1; embeddings less their mean, in units of their rms
+    about it; spectra in units of their rms."""
+    if kind == "image":
+        return 0.5, 2.0
+    rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)
+    x = np.asarray(data[rows], np.float64)
+    if kind == "spectrum":
+        return 0.0, float(1 / max(np.sqrt((x**2).mean()), 1e-12))
+    mask = np.ones_like(x) if seen is None else seen[rows]
+    mean = (x * mask).sum(0) / np.maximum(mask.sum(0), 1)
+    rms = np.sqrt((((x - mean) * mask) ** 2).sum() / max(mask.sum(), 1))
+    return mean.astype(np.float32), float(1 / max(rms, 1e-12))

@@ -1,0 +1,92 @@
+"""All that a run is told, and the part of it that fixes its result."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from .data import Items
+
+# what may differ when a run is taken up again: where it runs and what it tells, not what comes out
+FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile")
+
+
+@dataclass
+class Settings:
+    """A run. recipe: of recipes.RECIPES. data, target, validate: files and folders. fragment: lem-fragment's options as text,
+    operations: the same, parsed; one of them is drawn for each item.
+
+    crop: side of random crops of images; 0: whole ones. augment: as augment.parse takes it. arch, width, depth, options: the
+    network (recipes.config). predicts: what a denoising network answers. classes: learn the labels too. weighting: 'level' or
+    'plain' (objectives). holdout: items kept back for validation where no `validate` names others; None: 1 in 50, at
+    most 256. steps: updates; flops: in their place, a budget of floating-point operations, forward and backward. batch: items an
+    update, of all processes together. lr: highest rate of AdamW. decay: 'cosine', 'constant', 'exponential:R' (R a step).
+    warmup: steps. ema: decay of the average of the weights. clip: norm of the gradient; 0: none. dtype: 'auto', 'float32',
+    'bfloat16'. save_every: steps between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled.
+    """
+
+    recipe: str
+    data: list[str]
+    output: str
+    fragment: list[str] = field(default_factory=list)
+    operations: list[list[dict]] = field(default_factory=list)
+    target: list[str] = field(default_factory=list)
+    validate: list[str] = field(default_factory=list)
+    key: str | None = None
+    labels: str | None = None
+    crop: int = 0
+    augment: list[str] = field(default_factory=list)
+    arch: str | None = None
+    width: int | None = None
+    depth: int | None = None
+    options: dict = field(default_factory=dict)
+    weighting: str = "level"
+    holdout: int | None = None
+    steps: int = 10_000
+    flops: float | None = None
+    batch: int | None = None
+    lr: float | None = None
+    decay: str = "cosine"
+    warmup: int | None = None
+    weight_decay: float = 0.0
+    beta2: float = 0.99
+    ema: float = 0.999
+    clip: float = 1.0
+    dtype: str = "auto"
+    compile: bool = False
+    seed: int = 0
+    save_every: int = 1000
+    workers: int | None = None
+    device: str = "auto"
+    log: str | None = None
+    pictures: str | None = None
+    card: dict = field(default_factory=dict)
+
+    def frozen(self, items: Items) -> dict:
+        """What must be the same for the run to go on: settings, and the data by count, shape and a checksum of some items."""
+        plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
+        return plain | {"items": len(items), "item": list(items.item), "checksum": checksum(items)}
+
+
+def checksum(items: Items) -> int:
+    """CRC-32 over up to 64 items spread over the set."""
+    value = 0
+    for i in np.linspace(0, len(items) - 1, min(len(items), 64)).astype(int):
+        value = zlib.crc32(np.ascontiguousarray(items.data[i]).tobytes(), value)
+    return value
+
+
+def differences(then: dict, now: dict) -> list[str]:
+    """Settings that are not what they were, as '--lr 0.001, not 0.0005'."""
+    names = {"options": "set", "items": "number of items", "item": "shape of an item", "checksum": "data (their contents)"}
+
+    def shown(key, value):
+        return "" if key == "checksum" else f" {value}"
+
+    def flag(key):
+        return names[key] if key in ("items", "item", "checksum") else f"--{names.get(key, key).replace('_', '-')}"
+
+    keys = [k for k in {**then, **now} if then.get(k) != now.get(k)]
+    return [f"{flag(k)}{shown(k, then.get(k))}" + (f", not{shown(k, now.get(k))}" if k != "checksum" else "") for k in keys]
