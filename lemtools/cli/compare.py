@@ -160,7 +160,7 @@ def cli(
     sets = ("mutual", "recall", "frechet", "nearest", "memorised", "mosaic")
     if not any(m.startswith(sets) for m in metric):  # those are large matrix products
         common.one_thread()
-    from ..compare import Comparison
+    from ..compare import METRICS, Comparison, named
     from ..compare.pairs import pair as paired
     from ..media import load, store
     from ..media.save import Target, whole_file
@@ -169,6 +169,9 @@ def cli(
         (name, value, -1) for name, value in maximum
     ]
     asked = list(dict.fromkeys([*metric, *(name for name, _, _ in thresholds)])) or None
+    if train and not any(METRICS[named(m)[0]].train for m in asked or () if m != "all"):
+        able = ", ".join(name for name, known in METRICS.items() if known.train)
+        raise click.UsageError(f"--train is for --metric {able}")
     memories = store(list(train)) if train else None
     comparison, sheet = Comparison(asked, peak, memories), None
     if plot:

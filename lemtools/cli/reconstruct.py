@@ -9,7 +9,6 @@ lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
 lem-reconstruct --method decode fragments.safetensors -o decoded/
 lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o recalled.safetensors
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
-lem-fragment --mask .5 store.safetensors | lem-reconstruct --method dream --memory store.safetensors -o dreams.safetensors
 """
 
 METHODS = [

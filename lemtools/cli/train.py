@@ -69,7 +69,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Any other property of the network.")
 @click.option(
     "--weighting",
-    type=click.Choice(["level", "plain"]),
+    type=click.Choice(["level", "log", "plain"]),
     default="level",
     show_default=True,
     help="Weigh an item's squared error by one over the variance that its fragment leaves, or not.",
@@ -79,7 +79,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     "--flops", type=common.Finite(1), metavar="F", help="As many updates as F floating-point operations allow."
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Items an update, of all processes together.")
-@click.option("--lr", type=common.Finite(0, min_open=True), metavar="R", help="Highest learning rate.  [default: by recipe]")
+@click.option("--lr", type=common.Finite(0, 1e30, min_open=True), metavar="R", help="Highest learning rate.  [default: by recipe]")
 @click.option(
     "--decay",
     default="cosine",
@@ -101,6 +101,13 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     default="auto",
     show_default=True,
     help="Of products and convolutions; auto is bfloat16 on CUDA.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Type of the weights in the model's file.",
 )
 @click.option("--compile", is_flag=True, help="Compile the network (torch.compile).")
 @click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes that make batches.  [default: by the machine]")
@@ -140,9 +147,11 @@ def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **
     if settings["flops"] is not None and "steps" in given:
         raise click.UsageError("--steps and --flops both say how long: give one of them")
     decay, _, rate = settings["decay"].partition(":")
-    if decay not in ("cosine", "constant", "exponential") or (decay == "exponential") != _is_rate(rate):
+    plain = settings["decay"] in ("cosine", "constant")
+    if not plain and not (decay == "exponential" and _is_rate(rate)):
         raise click.UsageError(f"--decay {settings['decay']}: cosine, constant, or exponential:R with R of 0 to 1")
     from ..train.loop import Stopped, train
+    from ..train.parallel import Echo
     from ..train.recipes import option
     from ..train.settings import Settings
 
@@ -168,9 +177,12 @@ def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **
     show = Progress(run)
     try:
         train(asked, run.note, show)
+    except Echo:
+        return 2
     except Stopped as stopped:
         show.close()
-        run.say(f"stopped at step {stopped.step}; {asked.output} and its state are written, the same command goes on")
+        if stopped.first:
+            run.say(f"stopped at step {stopped.step}; {asked.output} and its state are written, the same command goes on")
         raise common.Killed(stopped.number) from None
     finally:
         show.close()
@@ -236,12 +248,13 @@ def _configured(context, path: str, values: dict, given: set[str]) -> dict:
             table = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: not TOML ({error})") from error
+    spoken = set(given)
     params = {max(p.opts, key=len).lstrip("-"): p for p in context.command.params if isinstance(p, click.Option)}
     for name, value in table.items():
         param = params.get(name)
         if param is None or param.name not in values:
             raise click.UsageError(f"{path}: no option {name!r}; names are those of the command line, as in save-every")
-        if param.name in given:
+        if param.name in given or {"steps": "flops", "flops": "steps"}.get(param.name) in spoken:
             continue
         if name == "set" and isinstance(value, dict):
             import json
@@ -251,7 +264,7 @@ def _configured(context, path: str, values: dict, given: set[str]) -> dict:
             value = [f"{k}={v}" for k, v in value.items()]
         if param.multiple and not isinstance(value, list):
             value = [value]
-        value = [str(v) for v in value] if param.multiple else value if isinstance(value, bool) else str(value)
+        value = [str(v) for v in value] if param.multiple else value if param.is_flag else str(value)
         try:
             values[param.name] = param.type_cast_value(context, value)
         except click.BadParameter as error:

@@ -66,28 +66,44 @@ def _energy(x: np.ndarray, _: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", x, x)
 
 
-def mse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean squared error of each item [N], in the square of the data's unit; 0 when equal. `mse`."""
-    a, b = paired(a, b)
-    return sums(a, b, _error)[0] / math.prod(a.shape[1:])
+def _within(
+    a: np.ndarray, b: np.ndarray, where: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, int | np.ndarray]:
+    """(a, b, how many elements count): outside of `where` (bool, a's shape) b is made equal to a and adds nothing."""
+    if where is None:
+        return a, b, math.prod(a.shape[1:])
+    if where.shape != a.shape:
+        raise ValueError(f"shapes differ: items {a.shape}, elements to measure {where.shape}")
+    return a, np.where(where, b, a), np.count_nonzero(where.reshape(len(a), -1), axis=1)
 
 
-def mae(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def mse(a: np.ndarray, b: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
+    """Mean squared error of each item [N], in the square of the data's unit; 0 when equal. `mse`.
+
+    where: bool, a's shape: the elements to measure (None: all); an item without any gets nan. Likewise below.
+    """
+    a, b, count = _within(*paired(a, b), where)
+    with np.errstate(invalid="ignore"):
+        return sums(a, b, _error)[0] / count
+
+
+def mae(a: np.ndarray, b: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
     """Mean absolute error of each item [N], in the data's unit; 0 when equal. `mae`."""
-    a, b = paired(a, b)
-    return sums(a, b, lambda x, y: np.abs(x - y).sum(1))[0] / math.prod(a.shape[1:])
+    a, b, count = _within(*paired(a, b), where)
+    with np.errstate(invalid="ignore"):
+        return sums(a, b, lambda x, y: np.abs(x - y).sum(1))[0] / count
 
 
-def max_abs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def max_abs(a: np.ndarray, b: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
     """Largest absolute error of each item [N], in the data's unit; 0 when equal. `max_abs`."""
-    a, b = paired(a, b)
+    a, b, count = _within(*paired(a, b), where)
     worst = np.zeros(len(a))
     for rows, x, y in _tiles(a, b):
         worst[rows] = np.maximum(worst[rows], np.abs(x - y).max(1))
-    return worst
+    return np.where(count, worst, np.nan)
 
 
-def psnr(a: np.ndarray, b: np.ndarray, *, peak: float) -> np.ndarray:
+def psnr(a: np.ndarray, b: np.ndarray, *, peak: float, where: np.ndarray | None = None) -> np.ndarray:
     """Peak signal-to-noise ratio of each item [N] in dB, 10 log10(peak^2 / mse); inf when equal. `psnr`.
 
     `peak` is the range of the data (255, or 1.0 for floats in [0,1]). The error is averaged over all channels of an
@@ -95,7 +111,7 @@ def psnr(a: np.ndarray, b: np.ndarray, *, peak: float) -> np.ndarray:
     """
     a, b = paired(a, b, peak)
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(float(peak) ** 2 / mse(a, b))
+        return 10 * np.log10(float(peak) ** 2 / mse(a, b, where=where))
 
 
 def nmse(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..denoise.evidence import evidence
 from ..signal import LemError, Signal, bits_per_element
 
 
 @dataclass
 class Pair:
-    """A batch of originals `a` and recalled items `b` of one shape, names, and the cost of `b` in bits per element."""
+    """A batch of originals `a` and recalled items `b` of one shape, names, and the cost of `b` in bits per element.
+
+    missing: bool, a's shape: the elements that the fragment did not hold exactly, the only ones to measure; None: all.
+    """
 
     kind: str
     a: np.ndarray
@@ -19,24 +23,32 @@ class Pair:
     rate: float | None
     names: list[str]
     bits: np.ndarray | None
+    missing: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.a)
 
 
-def pair(originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "auto") -> Iterator[Pair]:
+def pair(
+    originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "auto", fragments: Iterable[Signal] | None = None
+) -> Iterator[Pair]:
     """Yield batches of pairs, matched by 'order' or by 'name' (without extension); 'auto' is order, with names checked.
 
+    fragments: by order, the fragments of the originals; then only what they did not hold exactly is to be measured.
     Raises LemError where one side has more items, a name has no partner, or two items are of different kind or shape.
     """
     if by == "name":
         recalled = _by_name(originals := list(originals), recalled)
-    left, right = _Cursor(originals), _Cursor(recalled)
+    cursors = {"originals": _Cursor(originals), "recalled items": _Cursor(recalled)}
+    if fragments is not None:
+        cursors["fragments"] = _Cursor(fragments)
     count, doubt = 0, None
-    while (a := left.current()) is not None and (b := right.current()) is not None:
-        n = min(a[1], b[1])
-        one, other = left.take(n), right.take(n)
+    while all(here := [cursor.current() for cursor in cursors.values()]):
+        n = min(left for _, left in here)
+        one, other, *broken = (cursor.take(n) for cursor in cursors.values())
         done = _match(one, other, count)
+        if broken:
+            done.missing = _missing(broken[0], done)
         for x, y in zip(one.names or (), other.names or ()):
             if by == "auto" and _stem(x) != _stem(y) and doubt is None:
                 doubt = f"{x} stands beside {y}: pair them with --pair name, or insist with --pair order"
@@ -44,9 +56,9 @@ def pair(originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "aut
         if doubt and count > 1:  # a lone pair may have two names
             raise LemError(doubt)
         yield done
-    for cursor, more in ((left, "originals"), (right, "recalled items")):
+    for more, cursor in cursors.items():
         if cursor.current() is not None:
-            raise LemError(f"{count} pairs, but there are more {more}")
+            raise LemError(f"{count} {'pairs' if fragments is None else 'of each'}, but there are more {more}")
     if not count:
         raise LemError("nothing to compare")
 
@@ -117,3 +129,13 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
     return Pair(a.kind, x, y, a.rate, names, bits)
+
+
+def _missing(fragment: Signal, pair: Pair) -> np.ndarray:
+    """Where a fragment did not hold the exact value: lost, quantised, or seen through noise."""
+    known = evidence(fragment)
+    if known.value.shape != pair.a.shape:
+        shapes = f"original {list(pair.a.shape[1:])}, its fragment {list(known.value.shape[1:])}"
+        raise LemError(f"{pair.names[0]}: {shapes}")
+    noisy = (known.sigma > 0).reshape(-1, *[1] * (pair.a.ndim - 1))
+    return ~known.observed | (known.width > 0) | noisy

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Whole(NamedTuple):
+    """One number for a whole set: `value`, its `floor` (what the originals themselves get), the `k` truly used."""
+
+    value: float
+    floor: float
+    k: int
 
 
 def student_t(level: float, df: int) -> float:

@@ -61,7 +61,7 @@ class Model:
         for name in SCALES:
             scale = getattr(self, name)
             for part in ("offset", "gain"):
-                state[f"{name}.{part}"] = torch.as_tensor(np.asarray(getattr(scale, part), np.float32))
+                state[f"{name}.{part}"] = torch.tensor(np.asarray(getattr(scale, part), np.float32))
         return state
 
 

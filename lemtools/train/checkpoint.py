@@ -51,7 +51,7 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], record: dict) -> 
 def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
     """Write the state of a run; the one that is there becomes the previous one."""
     state, previous = state_path(path), previous_path(path)
-    if os.path.exists(state):
+    if _whole(state):  # else the previous one is all there is: it stays
         # a second name for the old state: at every moment one of the names holds a whole state
         staged = f"{previous}.part"
         if os.path.lexists(staged):
@@ -62,6 +62,23 @@ def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> Non
         except OSError:  # no hard links here
             os.replace(state, previous)
     write_tensors(state, tensors, record)
+
+
+def _whole(path: str) -> bool:
+    try:
+        with safe_open(path, "pt"):  # compares the header with the size of the file
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def saved_step(path: str) -> int | None:
+    """The step of the model in a file, or None where there is no whole model."""
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["lem"])["step"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_state(path: str) -> tuple[dict[str, torch.Tensor], dict, str | None] | None:

@@ -79,6 +79,9 @@ def read(paths: Sequence[str], key: str | None = None) -> Items:
     label = None if any(s.label is None for s in batches) else np.concatenate([s.label for s in batches]).astype(np.int64)
     if fragments:
         return _fragments(batches, label, paths)
+    if len({s.data.dtype for s in batches}) > 1:  # images of 8 and of more bits, say: full scale is 1 then
+        for s in batches:
+            s.data = s.data / np.float32(255) if s.data.dtype == np.uint8 and s.kind == "image" else s.data
     if len({s.data.shape[1:] for s in batches}) == 1:
         return Items(first.kind, np.concatenate([s.data for s in batches]), label)
     if first.kind != "image":
@@ -91,7 +94,7 @@ def _fragments(batches: list[Signal], label, paths) -> Items:
         raise LemError(f"{', '.join(paths)}: fragments of memories of several shapes; they must all have one")
     known = [evidence(s) for s in batches]
     value, seen = (np.concatenate([getattr(e, name) for e in known]) for name in ("value", "observed"))
-    if batches[0].kind == "image" and batches[0].whole_dtype == np.uint8:
+    if batches[0].kind == "image" and all(s.whole_dtype == np.uint8 for s in batches):
         value = np.rint(value * 255).astype(np.uint8)
     return Items(batches[0].kind, value, label, seen)
 
@@ -150,8 +153,8 @@ class Batches(torch.utils.data.Dataset):
         data = np.stack(whole)
         out = {"target": data} | self._broken(data, place, draws, seen)
         if spec.pairs is not None:
-            out["target"] = np.ascontiguousarray(spec.pairs[rows])
-        if seen is not None:
+            out["target"] = spec.pairs[rows]
+        elif seen is not None:
             out["seen"] = seen
         if items.label is not None:
             out["label"] = items.label[rows]
@@ -166,6 +169,7 @@ class Batches(torch.utils.data.Dataset):
         if not spec.operations:
             return {}
         which = np.array([rng.integers(len(spec.operations)) for rng in draws])
+        small = data.dtype == np.uint8 and all(map(fits_bytes, spec.operations))
         out: dict[str, np.ndarray] = {}
         for k in np.unique(which):
             rows = np.flatnonzero(which == k)
@@ -173,7 +177,7 @@ class Batches(torch.utils.data.Dataset):
             shown = data[rows] if mask is None else data[rows] * mask
             signal = Signal(spec.items.kind, shown, mask=mask, index=place[rows].astype(np.int64))
             (broken,) = fragment([signal], spec.operations[k], spec.seed)
-            for name, part in pack(broken).items():
+            for name, part in pack(broken, small).items():
                 out.setdefault(name, np.empty((len(data), *part.shape[1:]), part.dtype))[rows] = part
         return out
 
@@ -194,23 +198,22 @@ def _quiet(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def pack(signal: Signal) -> dict[str, np.ndarray]:
-    """Evidence as it travels to the device: two bytes an element for 8-bit images without noise, else all of it."""
-    eight = signal.kind == "image" and signal.whole_dtype == np.uint8
-    if eight and all(op["op"] in ("bits", "mask") for op in signal.ops) and _truncated(signal):
-        return dict(zip(("low", "high"), _bytes(signal)))
+def fits_bytes(operations: list[dict]) -> bool:
+    """Whether all they leave of 8-bit images is exact values, lost ones, and bins of 2^k levels, the value in the middle."""
+    quantizers = [op.get("quantizer") or "uniform" for op in operations if op["op"] == "bits"]
+    return quantizers in ([], ["uniform"]) and all(op["op"] != "noise" for op in operations)
+
+
+def pack(signal: Signal, small: bool) -> dict[str, np.ndarray]:
+    """Evidence as it travels to the device: all of it, or, if small (see `fits_bytes`), two bytes an element."""
+    if small and all(op["op"] in ("bits", "mask") for op in signal.ops):
+        return dict(zip(("low", "high"), _bytes(signal)))  # in whole numbers, many times faster
     known = evidence(signal)
-    if eight and not known.sigma.any():
+    if small:
         low, high = (np.rint(np.clip(end, 0, 1) * 255).astype(np.uint8) for end in (known.low, known.high))
         low[~known.observed], high[~known.observed] = 255, 0
         return {"low": low, "high": high}
     return {name: getattr(known, name) for name in ("value", "low", "high", "width", "sigma", "observed")}
-
-
-def _truncated(signal: Signal) -> bool:
-    """Exact, or of fewer bits by truncation: then the bin follows from the code in whole numbers, many times faster."""
-    op = signal.code_op
-    return op is None or op["quantizer"] == "uniform" and op.get("slack") is None
 
 
 def _bytes(signal: Signal) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from ..signal import LemError
 from ..stream import write_all
 from . import checkpoint
 from .data import Batches
-from .parallel import Ranks, join, leave
+from .parallel import Echo, Ranks, join, leave
 from .prepare import Prepared, prepare
 from .settings import Settings, differences
 
@@ -28,10 +28,10 @@ AGREE_EVERY = 10  # steps between questions whether any process was told to stop
 
 
 class Stopped(Exception):
-    """A scheduler's signal came; the state is on disk. number: the signal."""
+    """A scheduler's signal came; the state is on disk. number: the signal. first: whether this process tells of it."""
 
-    def __init__(self, number: int, step: int):
-        self.number, self.step = number, step
+    def __init__(self, number: int, step: int, first: bool):
+        self.number, self.step, self.first = number, step, first
 
 
 def rate(settings: Settings, steps: int, step: int) -> float:
@@ -69,6 +69,7 @@ class Trainer:
             **({"fused": True} if self.cuda else {"foreach": True}),
         )
         self.bad = torch.full((), torch.inf, device=device)
+        self.losses: list[torch.Tensor] = []  # since the last record
         self.call: nn.Module = self.objective
         if settings.compile:
             self.call = torch.compile(self.call)
@@ -99,16 +100,20 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.weights.values()], 1 - keep)
         worst = loss.detach() + norm.detach()
         self.bad = torch.where(torch.isfinite(worst), self.bad, self.bad.clamp(max=self.step))
+        self.losses.append(loss.detach())
         return loss.detach(), norm.detach()
 
     def check(self) -> None:
-        """Raise LemError where a loss or a gradient was not finite: nothing of it goes to disk."""
-        bad = float(self.ranks.mean(self.bad)) if self.ranks.world == 1 else float(self.bad)
-        if self.ranks.any(math.isfinite(bad), self.device):
-            where = f"step {int(bad)}" if math.isfinite(bad) else "another process"
+        """Raise LemError where a loss, a gradient or a weight is not finite: nothing of it goes to disk."""
+        largest = torch.stack(torch._foreach_norm([p.detach() for p in self.weights.values()], torch.inf))
+        bad = float(self.bad) if bool(torch.isfinite(largest).all()) else min(float(self.bad), self.step)
+        bad = -self.ranks.most(-bad, self.device)
+        if math.isfinite(bad):
+            if not self.ranks.first:
+                raise Echo()
             there = os.path.exists(checkpoint.state_path(self.settings.output))
             kept = f"the last good checkpoint stands in {self.settings.output}" if there else "no checkpoint was written yet"
-            raise LemError(f"the loss is not finite since {where}; {kept}. Try --lr {self.settings.lr / 3:.2g}")
+            raise LemError(f"the loss is not finite since step {int(bad)}; {kept}. Try --lr {self.settings.lr / 3:.2g}")
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -140,19 +145,26 @@ class Trainer:
         return {f"held_out_{name}": total / count for name, total in sums.items()}
 
     def save(self) -> None:
-        """The model and the state, by the first process."""
+        """The model and the state, by the first process; all must call it together."""
+        losses = self.ranks.mean(torch.stack(self.losses)) if self.losses else None
         if not self.ranks.first:
             return
-        prepared = self.prepared
         state = {f"weight.{k}": p.detach() for k, p in self.weights.items()}
         state |= {f"average.{k}": e for k, e in self.average.items()}
         for name, p in self.weights.items():
             for key, value in self.optimizer.state.get(p, {}).items():
                 state[f"moment.{key}.{name}"] = torch.as_tensor(value)
-        record = {"step": self.step, "settings": prepared.frozen}
+        if losses is not None:
+            state["losses"] = losses
+        record = {"step": self.step, "settings": self.prepared.frozen}
         checkpoint.save_state(self.settings.output, {k: v.cpu() for k, v in state.items()}, record)
-        prepared.model.meta |= {"step": self.step}
-        checkpoint.save_model(prepared.model, self.settings.output, weights=self.average)
+        self.save_model()
+
+    def save_model(self) -> None:
+        """The model alone: the average of the weights."""
+        self.prepared.model.meta |= {"step": self.step}
+        dtype = getattr(torch, self.settings.weights)
+        checkpoint.save_model(self.prepared.model, self.settings.output, dtype, self.average)
 
     def resume(self, state: dict[str, torch.Tensor], step: int) -> None:
         """Go on from a state that `save` wrote."""
@@ -164,7 +176,7 @@ class Trainer:
                 moved = {k: state[f"moment.{k}.{name}"].clone() for k in keys}
                 # (a fused AdamW counts its steps on the device)
                 self.optimizer.state[p] = {k: v.to(p.device) if k != "step" or self.cuda else v for k, v in moved.items()}
-        self.step = step
+        self.step, self.losses = step, list(state.get("losses", torch.zeros(0)).to(self.device))
 
 
 def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
@@ -175,85 +187,123 @@ def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
     settings or data that do not go together, a loss that is not finite, and memory that does not suffice; Stopped on
     SIGTERM and SIGUSR1, with the state on disk.
     """
-    kind = pick(settings.device)
+    kind = _device(settings)
     ranks = join("cuda" if kind.startswith("cuda") else "cpu")
     try:
-        return _train(settings, ranks, ranks.device(kind), tell if ranks.first else lambda line: None,
-                      progress if ranks.first else lambda step, steps, record: None)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error)
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in text:
-            raise
-        batch = settings.batch or 2
-        raise LemError(f"out of memory at --batch {batch}; try --batch {max(batch // 2, 1)}, or a smaller --crop") from None
+        with _memory(settings, ranks.world):
+            return _train(settings, ranks, ranks.device(kind), tell if ranks.first else lambda line: None,
+                          progress if ranks.first else lambda step, steps, record: None)
     finally:
         leave(ranks)
+
+
+def _device(settings: Settings) -> str:
+    try:
+        return pick(settings.device)
+    except ValueError as error:
+        raise LemError(f"--device {settings.device}: {error}") from error
+
+
+@contextlib.contextmanager
+def _memory(settings: Settings, world: int) -> Iterator[None]:
+    """Say what to try where memory does not suffice."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
+            raise
+        batch = settings.batch or world
+        fewer = f"--batch {batch // 2 // world * world}, or " if batch >= 2 * world else ""
+        raise LemError(f"out of memory at --batch {batch}; try {fewer}a smaller --crop or --width") from None
 
 
 def dry_run(settings: Settings) -> dict[str, float]:
     """What the run would take on this device: parameters, operations, memory, time; nothing is written."""
     from .prepare import cost
 
-    device = pick(settings.device)
-    prepared = prepare(settings)
-    return cost(prepared, Trainer(prepared, Ranks(), device))
+    device = _device(settings)
+    with _memory(settings, 1):
+        prepared = prepare(settings)
+        return cost(prepared, Trainer(prepared, Ranks(), device))
 
 
 def _train(settings: Settings, ranks: Ranks, device: str, tell, progress) -> Prepared:
-    prepared = prepare(settings)
-    found = checkpoint.load_state(settings.output)
+    prepared, batches, found, log = ranks.together(lambda: _begin(settings, ranks), device)
     trainer = Trainer(prepared, ranks, device)
     tell(prepared.summary(device, ranks.world))
     if found is not None:
         state, record, note = found
-        if changed := differences(record["settings"], prepared.frozen):
-            raise LemError(
-                f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o"
-            )
         trainer.resume(state, record["step"])
-        tell(note or f"going on from step {record['step']} of {prepared.steps}")
-    elif os.path.exists(settings.output):
-        raise LemError(f"{settings.output}: a model without the state of its run; move it away, or give another -o")
-    log = Log(settings.log, trainer.step) if ranks.first else None
-    with _signals() as caught:
-        _steps(trainer, log, caught, progress)
+        done = record["step"] == prepared.steps
+        tell(note or (f"done already, {prepared.steps} steps" if done else f"going on from step {record['step']}"))
+    if trainer.step < trainer.steps:
+        with _signals() as caught:
+            _steps(trainer, batches, log, caught, progress)
+    elif ranks.first and checkpoint.saved_step(settings.output) != trainer.step:
+        trainer.save_model()  # the end came between the state and the model
     return prepared
 
 
-def _steps(trainer: Trainer, log: Log | None, caught: list[int], progress) -> None:
+def _begin(settings: Settings, ranks: Ranks) -> tuple[Prepared, Batches, tuple | None, Log]:
+    """All that can be found wrong before the first step."""
+    for path in (settings.output, settings.log):
+        if path is not None:
+            _check_place(path)
+    prepared = prepare(settings)
+    batches = Batches(prepared.spec, ranks.rank, ranks.world)
+    found = checkpoint.load_state(settings.output)
+    if found is None and os.path.exists(settings.output):
+        raise LemError(f"{settings.output}: a model without the state of its run; move it away, or give another -o")
+    if found is not None and (changed := differences(found[1]["settings"], prepared.frozen)):
+        raise LemError(f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o")
+    if settings.pictures:
+        os.makedirs(settings.pictures, exist_ok=True)
+    log = Log(settings.log if ranks.first else None, 0 if found is None else found[1]["step"])
+    return prepared, batches, found, log
+
+
+def _check_place(path: str) -> None:
+    """Raise LemError where no file could be written."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise LemError(f"{path}: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise LemError(f"{path}: a folder; name a file")
+    if not os.access(folder, os.W_OK):
+        raise LemError(f"{path}: the folder {folder} cannot be written to")
+
+
+def _steps(trainer: Trainer, batches: Batches, log: Log, caught: list[int], progress) -> None:
     settings, ranks, first = trainer.settings, trainer.ranks, trainer.step
-    batches = Batches(trainer.prepared.spec, ranks.rank, ranks.world)
     workers = settings.workers
     if workers is None:
         workers = min(12, max((os.cpu_count() or 1) // ranks.world - 2, 0)) if trainer.cuda else 0
-    losses, begun, since = [], time.perf_counter(), first
-    if first == trainer.steps:
-        trainer.save()
-        return
+    begun, since = time.perf_counter(), first
     for batch in batches.steps(first, trainer.steps, workers, trainer.cuda):
-        loss, norm = trainer.advance(batch)
-        losses.append(loss)
+        _, norm = trainer.advance(batch)
         step, last = trainer.step, trainer.step == trainer.steps
-        stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and ranks.any(bool(caught), trainer.device)
-        due = last or stop or step % settings.save_every == 0
-        if due or step % LOG_EVERY == 0:
-            mean = ranks.mean(torch.stack(losses).mean())
+        stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), trainer.device))
+        due = last or step % settings.save_every == 0
+        told = due or step % LOG_EVERY == 0
+        if told or stop:
             trainer.check()
+        if told:
+            mean = ranks.mean(torch.stack(trainer.losses).mean())
             seconds = time.perf_counter() - begun
             record = {"step": step, "loss": float(mean), "lr": rate(settings, trainer.steps, step - 1),
                       "gradient": float(norm), "items_per_second": (step - since) * settings.batch / seconds,
                       "seconds_per_step": seconds / (step - since)}
-            if due:
-                trainer.save()
-                if ranks.first and not stop:
-                    record |= trainer.validate()
-                    trainer.prepared.picture(trainer)
-            if log is not None:
-                log.write(record)
+            if due and ranks.first:
+                record |= trainer.validate()
+            log.write(record)  # before the state: to take a run up drops what the log has beyond it, but adds nothing
             progress(step, trainer.steps, record)
-            losses, begun, since = [], time.perf_counter(), step
+            trainer.losses, begun, since = [], time.perf_counter(), step
+        if due or stop:
+            trainer.save()
+        if due and ranks.first:
+            trainer.prepared.picture(trainer)
         if stop and not last:
-            raise Stopped(caught[0] if caught else signal.SIGTERM, step)
+            raise Stopped(caught[0] if caught else signal.SIGTERM, step, ranks.first)
 
 
 @contextlib.contextmanager
@@ -278,10 +328,14 @@ class Log:
 
     def __init__(self, path: str | None, step: int):
         self.path = path
-        if path is None or not os.path.exists(path):
+        if path is None or os.path.exists(path) and not os.path.isfile(path):
             return
-        with open(path, encoding="utf-8") as file:
-            lines = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
+        try:
+            with open(path, "a+", encoding="utf-8") as file:
+                file.seek(0)
+                lines = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
+        except (ValueError, KeyError, TypeError):
+            raise LemError(f"{path}: not a log of lem-train; name another --log-file") from None
         with whole_file(path) as file:
             write_all(file, [line.encode() for line in lines])
 

@@ -6,6 +6,7 @@ It takes the batch apart on the device (see data.Batches), so that little travel
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ..nets.denoiser import target as denoising_target
 from ..nets.model import Model
 from ..rng import generator
 
+FAINT = 0.02          # share of the variance that a fragment leaves below which an error counts no more than by its square
 LOST_VARIANCE = 0.04  # of a lost value given its neighbours, in a network's coordinates: what one typically comes to
 
 
@@ -66,11 +68,13 @@ class Objective(nn.Module):
 
     def weights(self, condition: Condition | None, seen: torch.Tensor | None, shape: torch.Size) -> torch.Tensor:
         """[N, …] weights of squared errors. 'level': one over the mean variance that a fragment leaves, so that faint
-        losses count as much as heavy ones (errors in dB, not in squares). 'plain': 1."""
+        losses count as much as heavy ones. 'log': the same, and of that the logarithm, so that items count alike whose errors
+        differ: the mean is one of errors in dB. 'plain': 1."""
         one = torch.ones((shape[0], *[1] * (len(shape) - 1)), device=self.device)
-        if condition is not None and self.weighting == "level":
+        if condition is not None and self.weighting in ("level", "log"):
             width = FULL_RANGE.get(self.model.meta["kind"], RANGE) * torch.exp2(-DEEPEST * condition.known)
-            variance = torch.where(condition.observed, width**2 / 12, LOST_VARIANCE)
+            noise = condition.sigma.reshape(-1, *[1] * (width.ndim - 1)) ** 2
+            variance = torch.where(condition.observed, width**2 / 12 + noise.clamp(max=LOST_VARIANCE), LOST_VARIANCE)
             one = one / variance.flatten(1).mean(1).reshape(one.shape)
         return one if seen is None else one * seen
 
@@ -116,9 +120,9 @@ class Estimate(Objective):
             out["psnr"] = 10 * torch.log10(4 / error.clamp(min=1e-10))
         return out
 
-    @staticmethod
-    def _error(x: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        return ((x.float() - target) ** 2 * weights).flatten(1).mean(1)
+    def _error(self, x: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        error = ((x.float() - target) ** 2 * weights).flatten(1).mean(1)
+        return torch.log(error + FAINT) if self.weighting == "log" else error
 
 
 class Denoise(Objective):
@@ -144,7 +148,7 @@ class Denoise(Objective):
         x_t = noisy(target, batch["noise"], alpha_bar)
         label = batch["label"] if self.net.classes else None
         x0 = to_x0(self.net.predicts, self.net(x_t, alpha_bar, given, label).float(), x_t, alpha_bar)
-        return x0 if condition is None else condition.hold(x0)
+        return condition.hold(x0) if condition is not None and condition.value.shape == x0.shape else x0
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         target, condition, seen = self.unpack(batch)
@@ -161,7 +165,10 @@ class Denoise(Objective):
 
 
 class Sequence(Objective):
-    """Negative log-probability of what the fragment leaves unknown, in bits per unknown element."""
+    """Negative log-probability of what the fragment leaves unknown, in bits per unknown element.
+
+    Of memories that are fragments themselves, what was never seen comes last in the order and does not count.
+    """
 
     @staticmethod
     def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -174,10 +181,17 @@ class Sequence(Objective):
         return self.net.sample(condition, order, [generator(0, i, 0, "sample") for i in range(len(condition))])
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        target, condition, _ = self.unpack(batch)
-        order = torch.argsort(batch["order"], 1) if self.net.order == "any" else None
-        unknown = self.net.unknown(condition).clamp(min=1)
-        return -self.net.log_prob(target, condition, order) / unknown / math.log(2)
+        target, condition, seen = self.unpack(batch)
+        if seen is None:
+            order = torch.argsort(batch["order"], 1) if self.net.order == "any" else None
+            logs, asked = self.net.log_prob(target, condition, order), condition
+        else:
+            here = seen.reshape(len(seen), -1, self.net.places).all(1)
+            logs = self.net.log_probs(target, condition, torch.argsort(batch["order"] + ~here, 1))
+            logs = torch.where(here, logs, 0).sum(1)
+            ends = {end: torch.where(seen, getattr(condition, end), 0) for end in ("low", "high")}
+            asked = replace(condition, **ends)  # as if what was never seen were known: it is not counted
+        return -logs / self.net.unknown(asked).clamp(min=1) / math.log(2)
 
 
 OBJECTIVES = {"estimate": Estimate, "denoise": Denoise, "sequence": Sequence}

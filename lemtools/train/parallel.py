@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+from ..signal import LemError
+
+T = TypeVar("T")
+
+
+class Echo(LemError):
+    """What went wrong is told by another process."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,25 @@ class Ranks:
         """Each process of a host takes a GPU of its own."""
         return f"cuda:{self.local}" if name == "cuda" and self.world > 1 else name
 
-    def any(self, flag: bool, device: str) -> bool:
-        """Whether the flag is up in any process; all must ask together."""
+    def most(self, value: float, device: str) -> float:
+        """The greatest value of any process; all must ask together."""
         if self.world == 1:
-            return flag
-        value = torch.tensor(float(flag), device=device)
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value)
+            return value
+        most = torch.tensor(float(value), device=device)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return float(most)
+
+    def together(self, work: Callable[[], T], device: str) -> T:
+        """work(); where it fails in some process it ends in all: one of them raises what went wrong, the others Echo."""
+        result = problem = None
+        try:
+            result = work()
+        except (LemError, OSError) as error:
+            problem = error
+        teller = self.most(0 if problem is None else self.world - self.rank, device)
+        if teller:
+            raise problem if problem is not None and teller == self.world - self.rank else Echo()
+        return result
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes; all must ask together."""

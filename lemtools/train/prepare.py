@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,9 @@ from .data import Batches, Items, Spec, read
 from .objectives import OBJECTIVES, Objective
 from .recipes import RECIPES, config, moments
 from .settings import Settings
+
+
+MOST_CLASSES = 1 << 20
 
 
 @dataclass
@@ -46,7 +50,8 @@ class Prepared:
         small = Spec(**{**vars(self.spec), "batch": count})
         device = next(self.model.net.parameters()).device
         batch = {k: v.to(device) for k, v in Batches(small)[0].items()}
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
             self.objective(batch)
         return 3 * counter.get_total_flops() / count
 
@@ -67,10 +72,15 @@ class Prepared:
 
     def picture(self, trainer) -> None:
         """What is recalled of some items, beside them and their fragments, as a PNG in the folder asked for."""
-        if self.settings.pictures and self.held is not None and self.spec.items.kind == "image":
-            os.makedirs(self.settings.pictures, exist_ok=True)
+        if self.settings.pictures:
             with trainer.averaged(), torch.no_grad():
                 pictures.write(self, trainer, os.path.join(self.settings.pictures, f"step-{trainer.step:07d}.png"))
+
+
+def _attention(query, key, value, *rest, out_shape=None, **options) -> int:
+    """Operations of attention on a CPU, unknown to torch's counter: two products, counted as those on CUDA are."""
+    items, heads, length, features = query
+    return 2 * items * heads * length * key[2] * (features + value[3])
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -86,8 +96,8 @@ def prepare(settings: Settings) -> Prepared:
     items = read(settings.data, settings.key)
     if settings.labels:
         items.label = labels(settings.labels, len(items))
-    frozen = settings.frozen(items)
     pairs = store(settings.target) if settings.target else None
+    frozen = settings.frozen(items, pairs)
     if pairs is not None and len(pairs) != len(items):
         raise LemError(f"--target has {len(pairs)} items for {len(items)} of --data; they belong together one by one")
     steps = augment.parse(settings.augment)
@@ -95,6 +105,7 @@ def prepare(settings: Settings) -> Prepared:
         raise LemError("--crop and --augment are for whole images that are their own target")
     item = items.item
     if settings.crop:
+        _check_crop(items, settings.crop)
         item = (item[0], settings.crop, settings.crop)
     elif any(n == 0 for n in item):
         raise LemError(f"{', '.join(settings.data)}: images of several sizes; give --crop, as in --crop 128")
@@ -111,20 +122,56 @@ def prepare(settings: Settings) -> Prepared:
     if held is not None:
         common["seed"] = settings.seed + 1
         held_spec = Spec(held, min(settings.batch, len(held), 64), pairs=held_pairs, **common)
+    if settings.pictures and (held is None or model.meta["target"]["kind"] != "image"):
+        raise LemError("--pictures shows images that are kept back: give --holdout N or --validate PATH")
+    if items.seen is not None and getattr(model.net, "order", None) == "raster":
+        raise LemError("--order raster asks for every value in turn; to learn from fragments take --order any")
+    for one in settings.operations or [None]:  # what does not go together is found here, not on the way
+        batch = Batches(Spec(**{**vars(spec), "batch": 1, "operations": [one] if one else []}))[0]
+        with torch.no_grad(), _blamed(model.meta["net"]["net"]):
+            objective(batch)
     return Prepared(settings, model, objective, spec, held_spec, frozen)
 
 
 def labels(path: str, count: int) -> np.ndarray:
     """Classes of the items, int64 [count], from an array file (.npy, idx) of whole numbers >= 0."""
+    import gzip
+
     from ..media import load
 
-    values = np.concatenate([s.data.reshape(-1) for s in load([path])])
+    with open(path, "rb") as file:
+        raw = file.read()
+    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    if raw[:4] == b"\0\0\x08\1":  # idx of bytes in one dimension, as MNIST's: labels, which `load` takes for no memories
+        values = np.frombuffer(raw, np.uint8, offset=8)
+    else:
+        values = np.concatenate([s.data.reshape(-1) for s in load([path])])
     if len(values) != count:
         raise LemError(f"{path}: {len(values)} labels for {count} items")
     whole = np.rint(values).astype(np.int64)
-    if (whole != values).any() or whole.min() < 0:
-        raise LemError(f"{path}: labels are whole numbers from 0")
+    if (whole != values).any() or whole.min() < 0 or whole.max() >= MOST_CLASSES:
+        raise LemError(f"{path}: labels are whole numbers from 0 to {MOST_CLASSES - 1}")
     return whole
+
+
+@contextlib.contextmanager
+def _blamed(net: str) -> Iterator[None]:
+    """A property that a network cannot have is the user's, by --set, --width or --depth."""
+    try:
+        yield
+    except LemError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, IndexError, RuntimeError) as error:
+        if "memory" in str(error):
+            raise
+        raise LemError(f"--arch {net}: {str(error).splitlines()[0][:120]}") from error
+
+
+def _check_crop(items: Items, crop: int) -> None:
+    shapes = [items.data.shape[1:]] if isinstance(items.data, np.ndarray) else [x.shape for x in items.data]
+    _, height, width = min(shapes, key=lambda shape: min(shape[1:]))
+    if min(height, width) < crop:
+        raise LemError(f"an image of {width} x {height} is smaller than --crop {crop}")
 
 
 def _split(settings: Settings, items: Items, pairs):
@@ -134,10 +181,14 @@ def _split(settings: Settings, items: Items, pairs):
         held = read(settings.validate, settings.key)
         if held.kind != items.kind or pairs is not None:
             raise LemError("--validate: memories of the kind of --data, which are their own target; else use --holdout")
-        if held.item != items.item and not settings.crop:
+        if settings.crop and held.item[0] == items.item[0]:
+            _check_crop(held, settings.crop)
+        elif held.item != items.item:
             raise LemError(f"--validate: items of {list(held.item)} beside {list(items.item)}")
-        if items.label is not None and held.label is None:
-            held.label = np.zeros(len(held), np.int64)
+        if items.label is not None:
+            held.label = np.full(len(held), -1) if held.label is None else held.label  # no class in particular
+            if held.label.max() > items.label.max():
+                raise LemError(f"--validate: an item of class {held.label.max()}; the data have up to {items.label.max()}")
         return items, held, None, everything
     count = min(256, len(items) // 50) if settings.holdout is None else settings.holdout
     if not count:
@@ -169,22 +220,19 @@ class _View:
 
 def _model(settings: Settings, family: str, items: Items, pairs, item, any_size: bool) -> Model:
     target = (items.kind, tuple(item))
-    if pairs is not None:
-        target = ("image" if pairs.ndim == 4 else "embedding", pairs.shape[1:])
+    if pairs is not None:  # (the data are one array: images of several sizes have no --target)
+        plain = "image" if pairs.ndim == 4 else "embedding"
+        target = (items.kind if pairs.ndim == items.data.ndim else plain, pairs.shape[1:])
     classes = 0 if items.label is None else int(items.label.max()) + 1
-    conditioned = bool(settings.operations) or items.seen is not None
     if family != "denoise" and not settings.operations:
         raise LemError(f"{settings.recipe} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'")
-    options = dict(settings.options)
     record = config(
         settings.recipe, items.kind, tuple(item), target, net=settings.arch, width=settings.width, depth=settings.depth,
-        options=options, classes=classes, conditioned=conditioned and bool(settings.operations),
+        options=settings.options, classes=classes, conditioned=bool(settings.operations),
     )
     torch.manual_seed(settings.seed)
-    try:
+    with _blamed(record["net"]):
         net = build(record)
-    except (TypeError, ValueError) as error:
-        raise LemError(f"--arch {record['net']}: {error}") from error
     scale = Scale(*moments(items.data, items.kind, items.seen))
     target_scale = scale if pairs is None else Scale(*moments(pairs, target[0]))
     free = any_size and "item" not in record

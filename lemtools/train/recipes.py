@@ -30,6 +30,7 @@ RECIPES = {
     "diffusion": Recipe("denoise", {"image": "resnet", "spectrum": "resnet", "embedding": "mlp-denoiser"}, 3e-4, 128),
 }
 DEPTH = ("depth", "blocks")  # what networks call their number of layers
+FIXED = ("item", "source", "target", "channels", "target_channels", "kind", "classes", "conditioned")  # by the data
 
 
 def choices(recipe: str) -> list[str]:
@@ -57,10 +58,14 @@ def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tup
     if net is not None and (net not in NETS or net_class(net).family != RECIPES[recipe].family):
         raise LemError(f"--arch {net} is not for {recipe}; there are {', '.join(choices(recipe))}")
     takes = inspect.signature(net_class(name).__init__).parameters
+    if len(item) != 3 and "channels" in takes:
+        raise LemError(f"--arch {name} is for images and spectra, not for an {kind} of shape {list(item)}")
     facts = {"item": list(item), "channels": item[0], "kind": kind, "classes": classes, "conditioned": conditioned}
     if tuple(target[1]) != tuple(item):
         if "target" in takes:
             facts["target"] = list(target[1])
+        elif "source" in takes:
+            facts |= {"source": list(item), "item": list(target[1])}
         elif "target_channels" in takes and target[1][1:] == item[1:]:
             facts["target_channels"] = target[1][0]
         else:
@@ -70,18 +75,24 @@ def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tup
     chosen = dict(options or {})
     for key, value in (("width", width), ("depth", depth)):
         if value is not None:
-            names = DEPTH if key == "depth" else (key,)
-            chosen[next((n for n in names if n in takes), key)] = value
+            name_there = next((n for n in (DEPTH if key == "depth" else (key,)) if n in takes), key)
+            if name_there in chosen:
+                raise LemError(f"--{key} and --set {name_there} say the same: give one of them")
+            chosen[name_there] = value
     for key in chosen:
-        if key not in takes or key in facts and key not in ("target", "target_channels"):
-            known = [k for k in takes if k not in ("self", *facts)]
+        if key not in takes or key in FIXED:
+            known = [k for k in takes if k not in ("self", *FIXED)]
             raise LemError(f"--arch {name} has no {key!r}; it has {', '.join(known)}")
     if not conditioned and "conditioned" not in takes:
         raise LemError(f"{recipe} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'")
-    if classes and "classes" not in takes:
-        classes = 0
     plain = {k: v for k, v in facts.items() if k in takes}
-    return {"net": name, **plain, **chosen}
+    # (defaults are written down too: they may be others tomorrow, and the file must be read as it was made)
+    usual = {k: _plain(p.default) for k, p in takes.items() if p.default is not inspect.Parameter.empty}
+    return {"net": name, **usual, **plain, **chosen}
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
 def option(text: str) -> tuple[str, object]:
@@ -102,9 +113,9 @@ def moments(data, kind: str, seen=None) -> tuple:
         return 0.5, 2.0
     rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)
     x = np.asarray(data[rows], np.float64)
-    if kind == "spectrum":
-        return 0.0, float(1 / max(np.sqrt((x**2).mean()), 1e-12))
     mask = np.ones_like(x) if seen is None else seen[rows]
+    if kind == "spectrum":
+        return 0.0, float(1 / max(np.sqrt((x**2 * mask).sum() / max(mask.sum(), 1)), 1e-12))
     mean = (x * mask).sum(0) / np.maximum(mask.sum(0), 1)
     rms = np.sqrt((((x - mean) * mask) ** 2).sum() / max(mask.sum(), 1))
     return mean.astype(np.float32), float(1 / max(rms, 1e-12))

@@ -24,7 +24,7 @@ class Settings:
     most 256. steps: updates; flops: in their place, a budget of floating-point operations, forward and backward. batch: items an
     update, of all processes together. lr: highest rate of AdamW. decay: 'cosine', 'constant', 'exponential:R' (R a step).
     warmup: steps. ema: decay of the average of the weights. clip: norm of the gradient; 0: none. dtype: 'auto', 'float32',
-    'bfloat16'. save_every: steps between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled.
+    'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled.
     """
 
     recipe: str
@@ -55,6 +55,7 @@ class Settings:
     ema: float = 0.999
     clip: float = 1.0
     dtype: str = "auto"
+    weights: str = "float32"
     compile: bool = False
     seed: int = 0
     save_every: int = 1000
@@ -64,23 +65,25 @@ class Settings:
     pictures: str | None = None
     card: dict = field(default_factory=dict)
 
-    def frozen(self, items: Items) -> dict:
+    def frozen(self, items: Items, pairs: np.ndarray | None = None) -> dict:
         """What must be the same for the run to go on: settings, and the data by count, shape and a checksum of some items."""
         plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
-        return plain | {"items": len(items), "item": list(items.item), "checksum": checksum(items)}
+        return plain | {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, pairs, items.label)}
 
 
-def checksum(items: Items) -> int:
-    """CRC-32 over up to 64 items spread over the set."""
+def checksum(*arrays) -> int:
+    """CRC-32 over up to 64 items, spread over the set, of each array that is there."""
     value = 0
-    for i in np.linspace(0, len(items) - 1, min(len(items), 64)).astype(int):
-        value = zlib.crc32(np.ascontiguousarray(items.data[i]).tobytes(), value)
+    for array in arrays:
+        count = 0 if array is None else len(array)
+        for i in np.linspace(0, count - 1, min(count, 64)).astype(int):
+            value = zlib.crc32(np.ascontiguousarray(array[i]).tobytes(), value)
     return value
 
 
 def differences(then: dict, now: dict) -> list[str]:
     """Settings that are not what they were, as '--lr 0.001, not 0.0005'."""
-    names = {"options": "set", "items": "number of items", "item": "shape of an item", "checksum": "data (their contents)"}
+    names = {"options": "set", "items": "number of items", "item": "shape of an item", "checksum": "other contents of the data"}
 
     def shown(key, value):
         return "" if key == "checksum" else f" {value}"

@@ -1,0 +1,200 @@
+"""Convolutional estimators of what a fragment's memory was, and the first guess that every estimator improves.
+
+An estimate is guess + size * residual, element by element. The guess is the decoded value, and an average of what is
+observed nearby for lost ones (`fill`); the size is how far the truth may be from it (`sizes`): half a bin, the noise,
+a constant for lost values, nothing for exact ones. So one bit and seven bits are equally hard numerically, and exact
+values come back exactly. No normalisation layers; the last layer starts at zero, so that training starts at the
+guess.
+
+Both take images and spectra of any size: [N, C, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .condition import Condition
+
+FINEST = 1 / 255  # smallest size that detail is measured in: half a level of an 8-bit image in [-1, 1]
+
+
+def fill(value: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+    """Lost values as averages of the observed ones nearby (push-pull; Gortler et al. 1996).
+
+    value [N, C, H, W]; observed, bool or 0/1, the same shape. On grid k a cell is the mean of the observed values
+    among its 2^k x 2^k; from the coarsest grid (one cell) to the finest, a cell with none takes the bilinear
+    interpolation of the grid above it. Returns the shape of value: value itself where observed; 0 everywhere where
+    nothing is observed.
+    """
+    weight = observed.to(value)
+    sums, grids = value * weight, []
+    while True:
+        grids.append((sums / weight.clamp(min=1), weight > 0))
+        height, width = sums.shape[-2:]
+        if height == width == 1:
+            break
+        margin = (0, width % 2, 0, height % 2)
+        sums, weight = (4 * F.avg_pool2d(F.pad(x, margin), 2) for x in (sums, weight))
+    out = grids.pop()[0]
+    for mean, seen in reversed(grids):
+        up = F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
+        out = torch.where(seen, mean, up[..., : mean.shape[-2], : mean.shape[-1]])
+    return torch.where(observed.bool(), value, out)
+
+
+def guess(condition: Condition) -> torch.Tensor:
+    """[N, ...item]: the decoded values; lost ones filled in images and spectra, 0 (the mean) in vectors."""
+    return fill(condition.value, condition.observed) if condition.value.ndim == 4 else condition.value
+
+
+def sizes(condition: Condition, lost: float) -> torch.Tensor:
+    """[N, ...item] >= 0: how far the truth may be from the guess; `lost` where lost, 0 for exact values."""
+    half = (condition.high - condition.low) / 2
+    # a bin without an outer end: as far as its one end
+    near = torch.minimum(condition.high - condition.value, condition.value - condition.low)
+    half = torch.where(half.isfinite(), half, near)
+    sigma = condition.sigma.reshape(-1, *[1] * (half.ndim - 1))
+    return torch.where(condition.observed, torch.sqrt(half.square() + sigma.square()), lost)
+
+
+def inputs(condition: Condition, first: torch.Tensor, size: torch.Tensor, details: Sequence[int] = (5,)) -> torch.Tensor:
+    """[N, C + C len(details) + 3, H, W]: the guess, its details, and the planes of observed, known and sigma.
+
+    A detail is what the guess differs by from its mean over a square of that side, in units of its size, squashed into
+    (-1, 1). In units of full scale the small differences that matter at many bits would be too faint to learn from.
+    """
+    planes, unit = [first], size.clamp(min=FINEST)
+    for side in details:
+        smooth = first
+        for window in ((1, side), (side, 1)):
+            smooth = F.avg_pool2d(smooth, window, 1, tuple(n // 2 for n in window), count_include_pad=False)
+        planes.append(F.softsign((first - smooth) / unit))
+    return torch.cat([*planes, condition.planes()[:, first.shape[1]:]], 1)
+
+
+def pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """x [N, C, H, W] with H and W extended to multiples: mirrored at the lower right, or repeated if too small."""
+    for axis, margin in ((-1, (0, 1, 0, 0)), (-2, (0, 0, 0, 1))):
+        more = -x.shape[axis] % multiple
+        if more:
+            mode = "reflect" if more < x.shape[axis] else "replicate"
+            x = F.pad(x, [side * more for side in margin], mode=mode)
+    return x
+
+
+class Block(nn.Module):
+    """x + conv(relu(conv(x))), 3x3; gain: of the second one's initial weights."""
+
+    def __init__(self, width: int, gain: float, dilation: int = 1):
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
+        self.second = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
+        kaiming(self.first)
+        kaiming(self.second, gain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(F.relu(self.first(x), inplace=True))
+
+
+def kaiming(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> None:
+    """He et al. 2015: keeps the variance through a ReLU; times gain."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+
+
+def zero(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """The same layer, all zeros: the last one, so that training starts at the guess."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Restorer(nn.Module):
+    """A U-Net of plain residual blocks: the estimate of images of any size.
+
+    channels: of the image. shuffle: the finest grid has cells of shuffle x shuffle pixels, whose values become
+    channels. widths: channels on every grid, each twice as coarse as the one before. blocks: their number on every
+    grid on the way down, at the bottom, and on the way up: 2 len(widths) - 1 numbers. lost: size of the residual of a
+    lost value. details: see `inputs`.
+    """
+
+    family = "estimate"
+
+    def __init__(self, channels: int = 3, widths: Sequence[int] = (80, 112, 128),
+                 blocks: Sequence[int] = (4, 1, 1, 1, 4), shuffle: int = 2, lost: float = 0.25,
+                 details: Sequence[int] = (3, 9, 27)):
+        super().__init__()
+        if len(blocks) != 2 * len(widths) - 1:
+            raise ValueError(f"{len(widths)} widths go with {2 * len(widths) - 1} numbers of blocks, not {len(blocks)}")
+        self.shuffle, self.lost, self.blocks, self.details = shuffle, lost, tuple(blocks), tuple(details)
+        self.stride = shuffle * 2 ** (len(widths) - 1)
+        gain = sum(blocks) ** -0.5
+        pairs = list(zip(widths, widths[1:]))
+
+        def stack(width: int, count: int) -> nn.Sequential:
+            return nn.Sequential(*(Block(width, gain) for _ in range(count)))
+
+        self.enter = nn.Conv2d(((1 + len(details)) * channels + 3) * shuffle**2, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(stack(w, n) for w, n in zip(widths, blocks))  # the last one is the bottom
+        self.coarser = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
+        self.finer = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in reversed(pairs))
+        self.up = nn.ModuleList(stack(w, n) for w, n in zip(reversed(widths[:-1]), blocks[len(widths):]))
+        self.leave = zero(nn.Conv2d(widths[0], channels * shuffle**2, 3, padding=1))
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond this distance do not matter, but through the fill of large holes: an overlap for tiles."""
+        levels = len(self.coarser)
+        grids = [self.shuffle * 2 ** min(i, 2 * levels - i) for i in range(2 * levels + 1)]
+        return 2 * self.shuffle + sum(2 * n * g for n, g in zip(self.blocks, grids)) + self.stride + max(self.details) // 2
+
+    def forward(self, condition: Condition, steps: int | None = None) -> torch.Tensor:
+        """[N, C, H, W] in coordinates; steps is of no use to it."""
+        first, size = guess(condition), sizes(condition, self.lost)
+        return first + size * self.residual(inputs(condition, first, size, self.details)).to(first)
+
+    def residual(self, planes: torch.Tensor) -> torch.Tensor:
+        """What `inputs` gives to [N, C, H, W], in units of the size."""
+        height, width = planes.shape[-2:]
+        x = self.enter(F.pixel_unshuffle(pad(planes, self.stride), self.shuffle))
+        kept = []
+        for blocks, coarser in zip(self.down, self.coarser):
+            x = blocks(x)
+            kept.append(x)
+            x = coarser(x)
+        x = self.down[-1](x)
+        for blocks, finer in zip(self.up, self.finer):
+            x = blocks(F.pixel_shuffle(finer(x), 2) + kept.pop())
+        return F.pixel_shuffle(self.leave(x), self.shuffle)[..., :height, :width]
+
+
+class Flat(nn.Module):
+    """Residual blocks at full resolution: the estimate of small images and of spectra.
+
+    channels: of the item; target_channels: of what it recalls, if that is not the item itself; height and width stay.
+    dilations: of the blocks, over and over; every block sees 2 * dilation pixels further. lost: as for `Restorer`.
+    """
+
+    family = "estimate"
+
+    def __init__(self, channels: int, width: int = 64, blocks: int = 6, target_channels: int | None = None,
+                 dilations: Sequence[int] = (1, 2, 4), lost: float = 0.5):
+        super().__init__()
+        self.lost, self.improves = lost, target_channels in (None, channels)
+        self.enter = nn.Conv2d(2 * channels + 3, width, 3, padding=1)
+        steps = [dilations[i % len(dilations)] for i in range(blocks)]
+        self.blocks = nn.Sequential(*(Block(width, blocks**-0.5, dilation) for dilation in steps))
+        self.leave = zero(nn.Conv2d(width, target_channels or channels, 3, padding=1))
+        self.reach = 4 + 2 * sum(steps)
+
+    def forward(self, condition: Condition, steps: int | None = None) -> torch.Tensor:
+        """[N, C, H, W], or [N, target_channels, H, W], in coordinates; steps is of no use to it."""
+        first, size = guess(condition), sizes(condition, self.lost)
+        out = self.leave(self.blocks(self.enter(inputs(condition, first, size)))).to(first)
+        return first + size * out if self.improves else out

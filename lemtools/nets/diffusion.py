@@ -1,0 +1,196 @@
+"""Denoising networks: convolution only, after Kamb & Ganguli (arXiv 2412.20292), and a residual MLP for vectors.
+
+    net(x_t, alpha_bar, condition=None, label=None) -> [N, ...item]: 'eps', 'x0' or 'v', as ``net.predicts`` says
+
+x_t: [N, ...item]. alpha_bar: float64 [N]. condition: a ``Condition`` of N items if ``net.conditioned``. label: int64
+[N] below ``net.classes``, negative for no class (learned where training drops labels); None: no class for any item.
+There are no normalisation layers: a convolution sees a neighbourhood, and nothing else of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..signal import LemError
+from .condition import Condition
+
+PREDICTS = ("eps", "x0", "v")
+PADDING = ("zeros", "circular")
+FREQUENCIES = 32     # sinusoids of the noise level, periods from 100 down to 0.8 in units of log-SNR
+LOG_SNR = 20.0       # beyond it, either way, noise levels look alike
+EMBEDDING = 256      # largest width of the embedding of noise level and class
+
+
+class Embedding(nn.Module):
+    """Noise level and class as one vector [N, width], through a small MLP."""
+
+    def __init__(self, width: int, classes: int):
+        super().__init__()
+        self.classes = classes
+        self.register_buffer("frequency", 2.0 ** torch.linspace(-4, 3, FREQUENCIES), persistent=False)
+        self.level = nn.Linear(2 * FREQUENCIES, width)
+        self.kind = nn.Embedding(classes + 1, width) if classes else None
+        self.out = nn.Linear(width, width)
+
+    def forward(self, alpha_bar: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+        # log a^2/b^2 in float64: float32 has no 1 - alpha_bar; clamped, it is finite at both ends
+        log_snr = torch.logit(alpha_bar.double()).clamp(-LOG_SNR, LOG_SNR)
+        angle = log_snr[:, None].to(self.frequency) * self.frequency
+        hidden = self.level(torch.cat([angle.sin(), angle.cos()], 1))
+        if self.kind is not None:
+            if label is None:
+                label = torch.full(alpha_bar.shape, -1, device=hidden.device)
+            label = label.to(hidden.device)
+            hidden = hidden + self.kind(torch.where(label < 0, self.classes, label))
+        return F.silu(self.out(F.silu(hidden)))
+
+
+class Denoiser(nn.Module):
+    """What the networks here share: attributes, embedding, checks of a call."""
+
+    family = "denoise"
+
+    def __init__(self, width: int, classes: int, predicts: str, conditioned: bool):
+        super().__init__()
+        if predicts not in PREDICTS:
+            raise LemError(f"a denoiser predicts one of {', '.join(PREDICTS)}, not {predicts!r}")
+        self.classes, self.predicts, self.conditioned = classes, predicts, conditioned
+        self.embedding = Embedding(min(width, EMBEDDING), classes)
+        self.embedded = min(width, EMBEDDING)
+
+    def check(self, condition: Condition | None, label: torch.Tensor | None) -> None:
+        """Raise ValueError where a condition or a label is missing, or given to a network that takes none."""
+        if self.conditioned != (condition is not None):
+            raise ValueError(f"this network takes {'a' if self.conditioned else 'no'} condition")
+        if label is not None and not self.classes:
+            raise ValueError("this network knows no classes: no label can be asked for")
+
+
+class Convolutional(Denoiser):
+    """Images and spectra [N, channels, H, W]; with a condition, its channels + 3 planes stand beside x_t's."""
+
+    def __init__(self, channels: int, width: int, padding: str, classes: int, predicts: str, conditioned: bool):
+        if padding not in PADDING:
+            raise LemError(f"padding is one of {', '.join(PADDING)}, not {padding!r}")
+        super().__init__(width, classes, predicts, conditioned)
+        self.channels, self.padding = channels, padding
+        self.planes = 2 * channels + 3 if conditioned else channels
+
+    def conv(self, inputs: int, outputs: int) -> nn.Conv2d:
+        """3 x 3 at the padding of this network."""
+        return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=self.padding)
+
+    def given(self, x_t: torch.Tensor, condition: Condition | None, label: torch.Tensor | None) -> torch.Tensor:
+        """All input planes [N, planes, H, W]."""
+        self.check(condition, label)
+        if x_t.ndim != 4 or x_t.shape[1] != self.channels:
+            raise ValueError(f"x_t has shape {list(x_t.shape)}: expected [N, {self.channels}, H, W]")
+        return x_t if condition is None else torch.cat([x_t, condition.planes().to(x_t)], 1)
+
+
+class ResNet(Convolutional):
+    """3 x 3 in, `blocks` residual blocks of one 3 x 3 convolution each, 3 x 3 out (the paper's: 6 blocks of 256).
+
+    A block adds the embedding to its input: x + relu(conv(x + e)). Any H, W. ``receptive_field`` is the side of the
+    window an output pixel depends on: 1 + 2 (blocks + 2), 17 in the paper's shape.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 256, blocks: int = 6, padding: str = "zeros", classes: int = 0,
+                 predicts: str = "eps", conditioned: bool = False):
+        super().__init__(channels, width, padding, classes, predicts, conditioned)
+        self.receptive_field = 1 + 2 * (blocks + 2)
+        self.first = self.conv(self.planes, width)
+        self.shifts = nn.ModuleList(nn.Linear(self.embedded, width) for _ in range(blocks))
+        self.convs = nn.ModuleList(self.conv(width, width) for _ in range(blocks))
+        self.last = self.conv(width, channels)
+
+    def forward(self, x_t: torch.Tensor, alpha_bar: torch.Tensor, condition: Condition | None = None,
+                label: torch.Tensor | None = None) -> torch.Tensor:
+        x = self.first(self.given(x_t, condition, label))
+        embedding = self.embedding(alpha_bar, label)
+        for shift, conv in zip(self.shifts, self.convs):
+            x = x + F.relu(conv(x + shift(embedding)[:, :, None, None]))
+        return self.last(x)
+
+
+class Pair(nn.Module):
+    """Two 3 x 3 convolutions, one level of a UNet, with the embedding: h = relu(conv x + e), then h + relu(conv h)."""
+
+    def __init__(self, enter: nn.Conv2d, conv: nn.Conv2d, embedded: int):
+        super().__init__()
+        self.enter, self.conv, self.shift = enter, conv, nn.Linear(embedded, enter.out_channels)
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.enter(x) + self.shift(embedding)[:, :, None, None])
+        return x + F.relu(self.conv(x))
+
+
+class UNet(Convolutional):
+    """Levels of `widths` channels, each at half the resolution of the one before (the paper's: 64, 128, 256).
+
+    Down by 2 x 2 means, up by transposed 2 x 2 convolutions, skips concatenated, 3 x 3 out. ``multiple`` is the
+    coarsest stride: other sizes are padded with zeros and cropped, or with circular padding raise LemError.
+    """
+
+    def __init__(self, channels: int = 3, widths: Sequence[int] = (64, 128, 256), padding: str = "zeros",
+                 classes: int = 0, predicts: str = "eps", conditioned: bool = False):
+        super().__init__(channels, max(widths), padding, classes, predicts, conditioned)
+        self.multiple = 2 ** (len(widths) - 1)
+        self.down = nn.ModuleList(self.pair(i, o) for i, o in zip((self.planes, *widths), widths))
+        fine_to_coarse = list(zip(widths, widths[1:]))
+        self.rise = nn.ModuleList(nn.ConvTranspose2d(c, f, 2, stride=2) for f, c in fine_to_coarse[::-1])
+        self.up = nn.ModuleList(self.pair(2 * f, f) for f, _ in fine_to_coarse[::-1])
+        self.last = self.conv(widths[0], channels)
+
+    def pair(self, inputs: int, outputs: int) -> Pair:
+        return Pair(self.conv(inputs, outputs), self.conv(outputs, outputs), self.embedded)
+
+    def forward(self, x_t: torch.Tensor, alpha_bar: torch.Tensor, condition: Condition | None = None,
+                label: torch.Tensor | None = None) -> torch.Tensor:
+        height, width = x_t.shape[-2:]
+        more = (0, -width % self.multiple, 0, -height % self.multiple)
+        if any(more) and self.padding == "circular":
+            raise LemError(f"{width} x {height} px: this network's circular padding needs multiples of {self.multiple}")
+        x = F.pad(self.given(x_t, condition, label), more)
+        embedding, skips = self.embedding(alpha_bar, label), []
+        for level, pair in enumerate(self.down):
+            x = pair(x if level == 0 else F.avg_pool2d(x, 2), embedding)
+            skips.append(x)
+        for skip, rise, pair in zip(skips[-2::-1], self.rise, self.up):
+            x = pair(torch.cat([skip, rise(x)], 1), embedding)
+        return self.last(x)[..., :height, :width]
+
+
+class Vector(Denoiser):
+    """Residual MLP for embeddings ([D] or [L, D], flattened) and small images: `depth` blocks h + out(silu(in(h) + e)).
+
+    item: shape of x_t's items; source: the fragment's where it is another (an image recalled from an embedding).
+    The answer has a part proportional to x_t, by a gain of the noise level for each element: with fewer hidden units
+    than elements, the noise could not pass otherwise.
+    """
+
+    def __init__(self, item: Sequence[int], width: int = 512, depth: int = 4, classes: int = 0, predicts: str = "eps",
+                 conditioned: bool = False, source: Sequence[int] | None = None):
+        super().__init__(width, classes, predicts, conditioned)
+        self.item, size = tuple(item), prod(item)
+        self.first = nn.Linear(size + (3 * prod(source or item) + 1 if conditioned else 0), width)
+        self.enter = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.shifts = nn.ModuleList(nn.Linear(self.embedded, width, bias=False) for _ in range(depth))
+        self.leave = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.last, self.gain = nn.Linear(width, size), nn.Linear(self.embedded, size)
+
+    def forward(self, x_t: torch.Tensor, alpha_bar: torch.Tensor, condition: Condition | None = None,
+                label: torch.Tensor | None = None) -> torch.Tensor:
+        self.check(condition, label)
+        if tuple(x_t.shape[1:]) != self.item:
+            raise ValueError(f"x_t has shape {list(x_t.shape)}: expected [N, {', '.join(map(str, self.item))}]")
+        x, embedding = x_t.flatten(1), self.embedding(alpha_bar, label)
+        h = self.first(x if condition is None else torch.cat([x, condition.vector().to(x)], 1))
+        for enter, shift, leave in zip(self.enter, self.shifts, self.leave):
+            h = h + leave(F.silu(enter(h) + shift(embedding)))
+        return (self.last(F.silu(h)) + self.gain(embedding) * x).reshape(x_t.shape)

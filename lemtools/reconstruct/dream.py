@@ -1,0 +1,165 @@
+"""Draws of what a memory may have been: their bookkeeping for any model, and dreams under a store of memories.
+
+A dream is a sample of the posterior by a denoiser that knows nothing of fragments: any denoiser will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..denoise.contract import Denoiser, Scale
+from ..denoise.device import pick
+from ..denoise.evidence import Evidence, evidence
+from ..denoise.posterior import ALGORITHM, posterior
+from ..denoise.posterior import STEPS as CALLS
+from ..nets.condition import Condition
+from ..rng import generator
+from ..signal import LemError, Signal
+from . import tiles
+
+MEAN_OF = 16                  # draws that a mean is made of
+LIVE = 6                      # outputs as large as the largest that a network holds at once, and its layers borrow
+BUDGET = 704 << 20            # bytes for activations on a CPU: 24 megapixels then take less than 2 GB in all
+MOST_ROWS = 1024
+
+
+def rows_of(seen: Evidence, items: np.ndarray) -> Evidence:
+    """The evidence of the items selected by an integer array."""
+    return Evidence(*(getattr(seen, f.name)[items] for f in fields(seen)))
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that a network's activations may take: half of what is free on a GPU."""
+    return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else BUDGET
+
+
+def footprint(net: nn.Module, call: Callable[[], object], keeps: bool = False) -> float:
+    """Bytes of activations of call(), estimated from what the layers give out; keeps: all of it stays (sequences)."""
+    sizes = [0]
+
+    def note(module, given, out):
+        if isinstance(out, torch.Tensor):
+            sizes.append(out.numel() * out.element_size())
+
+    hooks = [layer.register_forward_hook(note) for layer in net.modules() if not any(layer.children())]
+    try:
+        with torch.inference_mode():
+            call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return float(sum(sizes) if keeps else LIVE * max(sizes))
+
+
+def drawn(signal: Signal, one: Callable[[np.ndarray, list[np.random.Generator]], np.ndarray], *, samples: int,
+          seed: int, name: str, rows: int) -> np.ndarray:
+    """float32 [N * samples, ...], the draws of every item one after the other; samples = 0: [N, ...], means of MEAN_OF.
+
+    one(items, generators) -> [R, ...] draws for the items of these numbers, at most `rows` of them at a time. Every draw
+    has its generator, so that neither the batch nor the number of draws changes it.
+    """
+    many, position, out = samples or MEAN_OF, len(signal.ops), None
+    for start in range(0, len(signal) * many, rows):
+        row = np.arange(start, min(start + rows, len(signal) * many))
+        items, numbers = row // many, row % many
+        own = [generator(seed, int(signal.index[i]), position, f"{name}#{m}") for i, m in zip(items, numbers)]
+        values = one(items, own)
+        if out is None:
+            out = np.zeros((len(signal) * (samples or 1), *values.shape[1:]), np.float32)
+        if samples:
+            out[row] = values
+        else:
+            np.add.at(out, items, values / np.float32(many))
+    return out
+
+
+def told(samples: int) -> str:
+    """What `drawn` gives, in words."""
+    return f"{samples} draws" if samples else f"mean of {MEAN_OF} draws"
+
+
+def dream(denoiser: Denoiser, condition: Condition, generators: list[np.random.Generator], steps: int | None,
+          temperature: float) -> tuple[torch.Tensor, str]:
+    """One posterior draw [N, ...item], in coordinates, for every item of the condition; and how it was made."""
+    steps = CALLS if steps is None else steps
+    x = posterior(denoiser, condition.low, condition.high, sigma=condition.sigma, steps=steps, generators=generators,
+                  temperature=temperature)
+    return x[:, 0], f"{ALGORITHM}, {steps} calls each, temperature {temperature:g}"
+
+
+class Dreamer:
+    """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `Learned` does.
+
+    memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves, or 'gaussian', their mean and
+    covariance with the ridge `shrink`. samples: 0 for the mean of 16 draws, else draws an item. steps: calls of the
+    denoiser a draw.
+    Raises LemError for a store or a fragment that does not suit.
+    """
+
+    def __init__(self, memory, *, prior: str = "recall", shrink: float | str = 1e-4, samples: int = 0,
+                 steps: int | None = None, temperature: float | None = None, seed: int = 0, device: str = "auto"):
+        if prior not in ("recall", "gaussian"):
+            raise LemError(f"no prior {prior!r}; there are recall and gaussian")
+        if memory.dtype != np.uint8 and memory.dtype.kind != "f":
+            raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
+        self.memory, self.prior, self.shrink, self.samples, self.steps = memory, prior, shrink, samples, steps
+        self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
+        self.kind = self.denoiser = None
+        try:
+            self.device = pick(device)
+        except (ValueError, RuntimeError) as error:
+            raise LemError(str(error)) from error
+
+    def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
+        """(recalled, steps): the mean of draws, or the draws, of every item."""
+        whole = tiles.framed(signal)
+        seen, item = evidence(whole), tuple(self.memory.shape[1:])
+        if whole.data.shape[1:] != item:
+            raise LemError(f"memories of shape {list(item)} cannot recall items of {list(whole.data.shape[1:])}")
+        if signal.kind != self.kind:
+            self.kind, self.denoiser = signal.kind, self._prepare(signal.kind)
+        out, how = tiles.repeated(whole, self.samples) if self.samples else whole, [""]
+
+        def one(items: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
+            condition = Condition.of(rows_of(seen, items), self.denoiser.scale, signal.kind)
+            x, how[0] = dream(self.denoiser, condition, generators, self.steps, self.temperature)
+            return self.denoiser.scale.decode(x).numpy()
+
+        if len(signal):
+            rows = max(1, min(MOST_ROWS, BUDGET // (64 * self.memory[0].size)))
+            values = drawn(signal, one, samples=self.samples, seed=self.seed, name="dream", rows=rows)
+            items = np.arange(len(whole)).repeat(self.samples or 1)
+            out = replace(out, data=tiles.settle(values, whole.take(items), rows_of(seen, items), signal.whole_dtype))
+        ridge = f", shrink {self.shrink}" if self.prior == "gaussian" else ""
+        step = f"dream: {told(self.samples)} under {len(self.memory)} memories ({self.prior}{ridge}), {how[0]}"
+        return replace(out, mask=None, codes=None, ops=[]), [step]
+
+    def _prepare(self, kind: str) -> Denoiser:
+        """The store as a denoiser, in coordinates whose spread is about 1."""
+        scale = Scale.image() if kind == "image" else _centred(self.memory)
+        try:
+            if self.prior == "recall":
+                from ..denoise.memory import Memory
+
+                return Memory(self.memory, scale, self.device)
+            from ..denoise.gaussian import Gaussian
+
+            return Gaussian.fit(self.memory, self.shrink, scale, self.device)
+        except ValueError as error:
+            raise LemError(f"memory: {error}") from error
+
+
+def _centred(memory) -> Scale:
+    """Coordinates less the mean memory and over the standard deviation about it (one number), read piece by piece."""
+    rows, total, square = max(1, (1 << 22) // memory[0].size), 0.0, 0.0
+    for start in range(0, len(memory), rows):
+        part = np.asarray(memory[start : start + rows], np.float64)
+        total, square = total + part.sum(0), square + np.square(part).sum(0)
+    mean = total / len(memory)
+    std = float(np.sqrt(np.maximum(square / len(memory) - mean**2, 0).mean()))
+    return Scale.centred(mean.astype(np.float32), std or 1.0)

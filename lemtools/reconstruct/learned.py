@@ -1,0 +1,247 @@
+"""Recall by a trained network: one call of an estimator, or draws from a sequence model or a denoiser, and their mean.
+
+Whatever the network answers, what the fragment told stays: exact values to the last bit, quantised ones in their bins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from math import prod
+
+import numpy as np
+import torch
+
+from ..denoise.device import pick
+from ..denoise.evidence import Evidence, evidence
+from ..denoise.samplers import ancestral, noise
+from ..denoise.schedule import grid
+from ..nets.condition import Condition
+from ..nets.model import Model, load
+from ..signal import LemError, Signal
+from . import tiles
+from .dream import MOST_ROWS, budget, dream, drawn, footprint, rows_of, told
+
+PROBE = 64             # px: side of the piece on which a network's need of memory is measured
+LEVELS = 50            # noise levels of a conditioned denoiser
+PLAIN = 200            # bytes an element takes besides: evidence, condition, answer, and what makes them
+
+
+class Learned:
+    """A trained network made ready; called with a batch of fragments, it answers (recalled, steps).
+
+    model: a ``Model``, or the path of one. samples: 0 for the mean (of networks that draw: of 16 draws), else draws an
+    item, named NAME#0 ... NAME#M-1. steps: iterations of a recurrent network, or noise levels of a denoiser; None: as
+    it was trained, or the sampler's own number. temperature: of draws, 1 being the posterior. seed: of the draws.
+    device: 'auto', 'cpu', 'cuda', 'mps'. dtype: 'float32', 'bfloat16' (autocast) or 'auto', bfloat16 for one call on
+    images on CUDA, else float32. tile: side in pixels of the pieces that images go through in, for networks that take
+    any size; None: by memory.
+
+    Attributes: method, 'net', or 'dream' for a denoiser trained without fragments; identity: the file's name and the
+    first digits of its SHA-256. Raises LemError for a file that is no model and for options that do not suit its network.
+    """
+
+    def __init__(self, model: Model | str, *, samples: int = 0, steps: int | None = None,
+                 temperature: float | None = None, seed: int = 0, device: str = "auto", dtype: str = "auto",
+                 tile: int | None = None):
+        try:
+            self.device = torch.device(pick(device))
+        except (ValueError, RuntimeError) as error:
+            raise LemError(str(error)) from error
+        self.name = self.identity = "the model"
+        if not isinstance(model, Model):
+            self.name = os.path.basename(os.fsdecode(model))
+            model, digest = load(model), _digest(model)
+            self.identity = f"{self.name} sha256:{digest[:12]}"
+        self.net, self.meta = model.net.to(self.device).eval(), model.meta
+        self.model, self.family, self.target = model, model.family, model.meta["target"]
+        self.samples, self.steps, self.seed, self.tile = samples, steps, seed, tile
+        self.temperature = 1.0 if temperature is None else temperature
+        self.conditioned = self.family != "denoise" or self.net.conditioned
+        self.method = "net" if self.conditioned else "dream"
+        self.same = self.target == {"kind": self.meta["kind"], "item": list(self.meta["item"])}
+        self.convolutional = len(self.meta["item"]) == 3 and 0 in self.meta["item"]
+        one_call = self.family == "estimate"
+        half = dtype == "bfloat16" or (
+            dtype == "auto" and self.device.type == "cuda" and one_call and self.meta["kind"] == "image")
+        self.dtype = torch.bfloat16 if half else torch.float32
+        self._check_options(one_call, temperature)
+
+    def _check_options(self, one_call: bool, temperature: float | None) -> None:
+        if one_call and self.samples:
+            raise LemError(f"{self.name} gives one answer: --samples is for autoregressive and diffusion models")
+        if one_call and temperature is not None:
+            raise LemError(f"{self.name} gives one answer: --temperature is for autoregressive and diffusion models")
+        if self.steps is not None and not (self.family == "denoise" or getattr(self.net, "steps", None)):
+            raise LemError(f"{self.name} has no number of steps: --steps is for recurrent and diffusion models")
+        whole = not one_call or not self.convolutional or getattr(self.net, "reach", None) is None
+        if self.tile is not None and whole:
+            raise LemError(f"{self.name} does not go in tiles: --tile is for convolutional models of one call")
+
+    def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
+        """(recalled, steps). LemError where the model was made for other memories, or its answer is not finite."""
+        whole = tiles.framed(signal)
+        self._check(signal, whole)
+        dtype = np.dtype(np.uint8 if self.target["kind"] == "image" else np.float32)
+        dtype = signal.whole_dtype if self.same else dtype
+        if not len(signal):
+            data, steps = np.zeros((0, *(whole.data.shape[1:] if self.same else self.target["item"])), dtype), []
+        elif self.family == "estimate":
+            data, steps = self._estimate(whole, dtype)
+        else:
+            data, steps = self._draw(signal, whole, dtype)
+        out = tiles.repeated(whole, self.samples) if self.samples else whole
+        kept = {} if self.same else {"kind": self.target["kind"], "rate": None}
+        return replace(out, data=data, mask=None, codes=None, ops=[], **kept), [*steps, *self._notes(signal)]
+
+    # --- what fits
+
+    def _check(self, signal: Signal, whole: Signal) -> None:
+        item = whole.data.shape[1:]
+        if not self.model.fits(signal.kind, item) and not self._grey(signal.kind, item):
+            raise LemError(f"{self.name} recalls {_those(self.meta['kind'], self.meta['item'])}, not "
+                           f"{_those(signal.kind, item)}; train one for it with lem-train")
+        if any(op["op"] == "downsample" for op in signal.ops):
+            raise LemError(f"{self.name} takes fragments at their memory's resolution, not of --downsample; "
+                           "recall them without --model")
+
+    def _grey(self, kind: str, item: tuple[int, ...]) -> bool:
+        """Grey images go through a model of colours as three equal channels."""
+        return kind == "image" and self.same and item[0] == 1 and self.model.fits(kind, (3, *item[1:]))
+
+    def _notes(self, signal: Signal) -> list[str]:
+        """A step for every loss that the model never saw; a crop is a loss of pixels like others."""
+        known = " ".join(map(str, self.meta["fragment"]))
+        seen = set(re.findall(r"--([a-z-]+)", known))
+        if not seen:
+            return []
+        seen |= {"crop", "keep-dims"} if "mask" in seen else set()
+        losses = {op["op"] for op in signal.ops}
+        usual = ["uniform", *known.split()]
+        losses |= {op["quantizer"] for op in signal.ops if op.get("quantizer", "uniform") not in usual}
+        return [f"{name}: not among what {self.name} was trained on" for name in sorted(losses - seen)]
+
+    # --- what the network says
+
+    def _condition(self, seen: Evidence, width: int) -> Condition:
+        """The evidence in the network's coordinates; one channel stands for `width`."""
+        if self.meta["kind"] == "image" and seen.value.shape[1] < width:
+            wide = {f.name: getattr(seen, f.name).repeat(width, 1) for f in fields(seen) if f.name != "sigma"}
+            seen = replace(seen, **wide)
+        return Condition.of(seen, self.model.scale, self.meta["kind"], self.device)
+
+    def _values(self, x: torch.Tensor, fragment: Signal) -> np.ndarray:
+        """The network's answer in units of full scale, float32 on the CPU; for grey images, its channels' mean."""
+        values = self.model.target_scale.decode(x.detach().float().cpu()).numpy()
+        if not np.isfinite(values).all():
+            raise LemError(f"{self.name}: its answer is not finite (NaN); its training may have diverged: take another "
+                           "checkpoint")
+        return values if not self.same or values.shape[1] == fragment.data.shape[1] else values.mean(1, keepdims=True)
+
+    def _autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == torch.bfloat16 else nullcontext()
+
+    def _asked(self, condition: Condition) -> torch.Tensor:
+        """One call of an estimator; steps only where they were asked for."""
+        more = {} if self.steps is None else {"steps": self.steps}
+        with torch.inference_mode(), self._autocast():
+            return self.net(condition, **more)
+
+    def _estimate(self, whole: Signal, dtype: np.dtype) -> tuple[np.ndarray, list[str]]:
+        channels = self.meta["item"][0]
+
+        def recall(window: Signal) -> np.ndarray:
+            seen = evidence(window)
+            return self._settled(self._asked(self._condition(seen, channels)), window, seen, dtype)
+
+        probe = tiles.corner(whole.take([0]), PROBE) if self.convolutional else whole.take([0])
+        need = footprint(self.net, lambda: self._asked(self._condition(evidence(probe), channels)))
+        need += PLAIN * max(prod(probe.data.shape[1:]), 1)
+        plan = tiles.Plan(max(1, min(int(budget(self.device) / need), MOST_ROWS)))
+        if self.convolutional:
+            plan = tiles.plan(whole, need / prod(probe.data.shape[-2:]), budget(self.device),
+                              getattr(self.net, "reach", None), self.tile)
+        parts = [f"net: one call of {self.name}", *([f"{self.steps} steps"] if self.steps is not None else []),
+                 *([str(plan)] if plan.side else []), *(["bfloat16"] if self.dtype == torch.bfloat16 else [])]
+        return tiles.apply(recall, whole, plan, dtype), [", ".join(parts)]
+
+    def _settled(self, x: torch.Tensor, fragment: Signal, seen: Evidence, dtype: np.dtype) -> np.ndarray:
+        """An estimate in the memory's own type, with what was observed in its place."""
+        return self._put(self._values(x, fragment), fragment, seen, dtype)
+
+    def _put(self, values: np.ndarray, fragment: Signal, seen: Evidence, dtype: np.dtype) -> np.ndarray:
+        if self.same:
+            return tiles.settle(values, fragment, seen, dtype)
+        return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8) if dtype == np.uint8 else values.astype(dtype)
+
+    def _draw(self, signal: Signal, whole: Signal, dtype: np.dtype) -> tuple[np.ndarray, list[str]]:
+        """Draws, or their mean, of a sequence model or a denoiser."""
+        seen, channels, how = evidence(whole), self.meta["item"][0], []
+        ask = self._sequence if self.family == "sequence" else self._denoise
+
+        def one(items: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
+            x, step = ask(self._condition(rows_of(seen, items), channels), generators)
+            how[:] = [step]
+            return self._values(x, whole)
+
+        probe = self._condition(rows_of(seen, np.zeros(1, int)), channels)
+        need = self._need(probe) + PLAIN * prod(whole.data.shape[1:])
+        rows = max(1, min(int(budget(self.device) / need), MOST_ROWS))
+        values = drawn(signal, one, samples=self.samples, seed=self.seed, name=self.method, rows=rows)
+        items = np.arange(len(whole)).repeat(self.samples or 1)
+        data = self._put(values, whole.take(items), rows_of(seen, items), dtype)
+        return data, [f"{self.method}: {told(self.samples)} of {self.name}, {how[0]}"]
+
+    def _need(self, condition: Condition) -> float:
+        """Bytes of activations of one item."""
+        if self.family == "sequence":
+            order = self.net.orders([np.random.default_rng(0)]).to(self.device)
+            return footprint(self.net, lambda: self.net.log_prob(condition.value, condition, order), keeps=True)
+        level = torch.full((1,), 0.5, dtype=torch.float64)
+        x = torch.zeros((1, *self._target_item(condition)), device=self.device)
+        given = condition if self.conditioned else None
+        return footprint(self.net, lambda: self.net(x, level, given))
+
+    def _target_item(self, condition: Condition) -> tuple[int, ...]:
+        return tuple(condition.value.shape[1:]) if self.same else tuple(self.target["item"])
+
+    def _sequence(self, condition: Condition, generators: list[np.random.Generator]) -> tuple[torch.Tensor, str]:
+        """One draw for every item of the condition; of a model of any order, each in an order of its own."""
+        order = self.net.orders(generators).to(self.device)
+        with torch.inference_mode(), self._autocast():
+            x = self.net.sample(condition, order, generators, self.temperature)
+        how = "in an order drawn for each" if self.net.order == "any" else f"in {self.net.order} order"
+        return x, f"{how}, temperature {self.temperature:g}"
+
+
+    def _denoise(self, condition: Condition, generators: list[np.random.Generator]) -> tuple[torch.Tensor, str]:
+        """One draw for every item: of a denoiser that sees the fragment from noise, of one that does not by `dream`."""
+        from ..nets.denoiser import Trained
+
+        half = torch.bfloat16 if self.dtype == torch.bfloat16 else None
+        if not self.conditioned:
+            return dream(Trained(self.model, dtype=half), condition, generators, self.steps, self.temperature)
+        steps = self.steps or LEVELS
+        x = self.temperature * noise(generators, self._target_item(condition), device=self.device)
+        x = ancestral(Trained(self.model, condition, dtype=half), x, grid(steps), generators=generators,
+                      temperature=self.temperature, project=condition.hold if self.same else None)
+        held = ", what was observed held at each" if self.same else ""
+        return x, f"ancestral sampling, {steps} calls each{held}, temperature {self.temperature:g}"
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _those(kind: str, item: Sequence[int]) -> str:
+    """A kind and shape in words: images of 3 channels, images of 1x28x28, embeddings of 128."""
+    kind = {"audio": "sounds", "spectrum": "spectra", "tokens": "tokens"}.get(kind, f"{kind}s")
+    if 0 in item:
+        return f"{kind} of {item[0]} channel{'s' * (item[0] != 1)}"
+    return f"{kind} of {'x'.join(map(str, item))}"

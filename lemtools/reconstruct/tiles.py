@@ -1,0 +1,151 @@
+"""Frames and tiles: fragments put back at their place, cut into windows that fit into memory, and joined. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..denoise.evidence import Evidence, place
+from ..signal import Signal
+
+GRID = 32       # corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image
+LARGEST = 128   # px: holes up to this size are filled in a tile as in the whole image
+
+
+def framed(signal: Signal) -> Signal:
+    """The batch with what --crop and --keep-dims left put back in its place, all round it lost; other ops as they were."""
+    data, mask, codes = signal.data, signal.mask, signal.codes
+    for op in reversed(signal.ops):
+        if op["op"] in ("crop", "keep-dims"):
+            seen = np.broadcast_to(np.True_ if mask is None else mask, data.shape)
+            data, mask = place(data, 0, op, signal.spatial_axes), place(seen, False, op, signal.spatial_axes)
+            codes = None if codes is None else place(codes, 0, op, signal.spatial_axes)
+    ops = [op for op in signal.ops if op["op"] not in ("crop", "keep-dims")]
+    return replace(signal, data=data, mask=mask, codes=codes, ops=ops)
+
+
+def repeated(signal: Signal, samples: int) -> Signal:
+    """Every item `samples` times in a row, named NAME#0, NAME#1 ... and numbered so that no two share a number."""
+    counted = np.tile(np.arange(samples), len(signal))
+    out = signal.take(np.arange(len(signal)).repeat(samples))
+    names = None if out.names is None else [f"{name}#{m}" for name, m in zip(out.names, counted)]
+    return replace(out, names=names, index=out.index * samples + counted)
+
+
+def settle(values: np.ndarray, fragment: Signal, seen: Evidence, dtype: np.dtype) -> np.ndarray:
+    """Recalled values [N, ...item], in units of full scale, with what was observed put back, in the memory's own type.
+
+    fragment: framed, with `seen` its evidence. Quantised values end inside their bins, after rounding to 8 bits too;
+    exact ones are those of the fragment to the last bit. Items seen through noise keep what was recalled.
+    """
+    free = (seen.sigma > 0).reshape(-1, *[1] * (values.ndim - 1))
+    if fragment.kind == "image":
+        values = np.clip(values, 0, 1)
+    values = seen.hold(values)
+    if dtype == np.uint8:
+        low, high = (np.where(free, end, bound) for end, bound in ((0, seen.low), (1, seen.high)))
+        levels = np.clip(np.rint(values * 255), np.ceil(low * 255 - 1e-3), np.floor(high * 255 + 1e-3))
+        return np.clip(levels, 0, 255).astype(np.uint8)
+    values = values.astype(dtype, copy=False)
+    if fragment.codes is None:
+        values = np.where(fragment.observed() & ~free, fragment.data, values).astype(dtype, copy=False)
+    return values
+
+
+def hole(signal: Signal) -> int:
+    """Size in pixels, a power of 2, of the grid whose cells all hold something observed; 1 where nothing is lost.
+
+    It is how far the first guess of a network (nets.conv.fill) looks for what was observed.
+    """
+    seen, size = signal.observed().all(1), 1
+    while not seen.all() and max(seen.shape[1:]) > 1:
+        seen = np.pad(seen, ((0, 0), *((0, n % 2) for n in seen.shape[1:])))
+        seen = seen[:, ::2, ::2] | seen[:, 1::2, ::2] | seen[:, ::2, 1::2] | seen[:, 1::2, 1::2]
+        size *= 2
+    return size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a batch of images goes through a network: `items` at a time where side is 0, else in tiles of `side` pixels
+    with `halo` more on every side."""
+
+    items: int
+    side: int = 0
+    halo: int = 0
+
+    def __str__(self) -> str:
+        return f"tiles of {self.side} px, {self.halo} px overlap" if self.side else ""
+
+
+def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, side: int | None = None) -> Plan:
+    """Whole images where one fits, else the largest tiles that do; signal: framed.
+
+    per_pixel: bytes that the network needs; budget: bytes there are; reach: pixels beyond which nothing matters, None
+    for a network that must see the whole; side: of the tiles, if it is given (rounded up to the grid). The overlap
+    covers the reach and the filling of holes up to LARGEST: a tile then is what it is in the whole image, but for
+    rounding.
+    """
+    height, width = signal.data.shape[-2:]
+    items = int(budget / (height * width * per_pixel))
+    whole = Plan(max(1, min(items, 1024)))
+    if reach is None or (side is None and items) or (side is not None and side >= max(height, width)):
+        return whole
+    cell = min(hole(signal), LARGEST)
+    grid = max(GRID, cell)
+    halo = -(-(reach + 2 * cell) // grid) * grid
+    if side is None:
+        side = max(int((budget / per_pixel) ** 0.5) - 2 * halo, grid) // grid * grid
+    else:
+        side = -(-side // grid) * grid
+    return Plan(1, side, halo) if side < max(height, width) else whole
+
+
+def apply(recall: Callable[[Signal], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype) -> np.ndarray:
+    """recall(window) -> array, over a framed batch as `plan` says: the same as recall(signal), whose shape is signal's.
+
+    Of a tile only the middle is kept: what lies further than the halo from it does not matter.
+    """
+    if not plan.side:
+        parts = [recall(signal.take(slice(i, i + plan.items))) for i in range(0, len(signal), plan.items)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    out = np.empty(signal.data.shape, dtype)
+    for i in range(len(signal)):
+        item = signal.take([i])
+        for middle, window, inner in _tiles(signal.data.shape[-2:], plan):
+            out[(i, slice(None), *middle)] = recall(_window(item, window))[(0, slice(None), *inner)]
+    return out
+
+
+def _tiles(shape: tuple[int, int], plan: Plan) -> Iterator[tuple[tuple[slice, slice], ...]]:
+    """(middle of a tile, its window with the halo, the middle inside the window), each as a pair of slices."""
+    sides = []
+    for extent in shape:
+        starts = range(0, extent, plan.side)
+        ends = [min(start + plan.side, extent) for start in starts]
+        first = [max(0, start - plan.halo) for start in starts]
+        sides.append([
+            (slice(a, b), slice(f, min(b + plan.halo, extent)), slice(a - f, b - f))
+            for a, b, f in zip(starts, ends, first)
+        ])
+    for row in sides[0]:
+        for column in sides[1]:
+            yield tuple(zip(row, column))
+
+
+def corner(signal: Signal, side: int) -> Signal:
+    """The upper left of a framed batch, at most side x side."""
+    return _window(signal, (slice(side), slice(side)))
+
+
+def _window(signal: Signal, window: tuple[slice, slice]) -> Signal:
+    """The part of a framed batch inside a window; a mask of one row or column stands for all."""
+
+    def cut(array):
+        if array is None:
+            return None
+        return array[(..., *(s if n > 1 else slice(None) for s, n in zip(window, array.shape[-2:])))]
+
+    return replace(signal, **{k: cut(getattr(signal, k)) for k in ("data", "mask", "codes")})
