@@ -59,6 +59,11 @@ def measured(whole: Signal, broken: Signal, back: np.ndarray, train: np.ndarray)
     return out
 
 
+def held(broken: Signal, back: np.ndarray) -> np.ndarray:
+    """What was recalled, uint8, with what was observed in its place."""
+    return np.rint(evidence(broken).hold(back / np.float32(255)) * 255).astype(np.uint8)
+
+
 def table(train: np.ndarray, whole: Signal, specs: list[str], seed: int) -> Iterator[list]:
     """Rows of cells, the head first."""
     recall, names = controls(train, seed), None
@@ -73,7 +78,7 @@ def table(train: np.ndarray, whole: Signal, specs: list[str], seed: int) -> Iter
             back = way(broken)
             seconds = (time.perf_counter() - begun) / len(whole)
             if name != "wiener":
-                back = np.rint(known.hold(back / np.float32(255)) * 255).astype(np.uint8)
+                back = held(broken, back)
             found = measured(whole, broken, back, train)
             floor = {n.replace("_floor", ""): v for n, v in found.items() if "_floor" in n}
             if names is None:

@@ -17,8 +17,8 @@ for options in \
     '--bits 1-7 --mask 0-.95' '--bits 1-7 --mask 0-.95' '--bits 1-7 --mask 0-.95 --mask-shape patch:8'; do
     losses+=(--fragment "$options")
 done
-train=(python -m lemtools.cli.train)
-[ "$gpus" -eq 1 ] || train=(torchrun --nproc-per-node "$gpus" -m lemtools.cli.train)
+train=(lem-train)
+[ "$gpus" -eq 1 ] || train=(torchrun --nproc-per-node "$gpus" --no-python lem-train)
 
 "${train[@]}" feedforward --data "$photos" "${losses[@]}" --crop 128 --augment zoom:.5-1 --augment dihedral --augment grey:.2 \
     --batch 256 --steps "${STEPS:-22000}" --weighting log --ema .9995 --holdout 8 --save-every 2000 --weights float16 \

@@ -19,7 +19,7 @@ from PIL import Image
 from lemtools import __version__, stream
 from lemtools.cli.fragment import ordered
 
-TOOLS = ("fragment", "reconstruct", "compare", "info")
+TOOLS = ("fragment", "reconstruct", "compare", "train", "info")
 each_tool = pytest.mark.parametrize("tool", TOOLS)
 
 # What users' scripts rely on. A change here is a change of the public interface: say so in the CHANGELOG.
@@ -29,9 +29,14 @@ OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
     "--quantizer --scale --seed --shard",
-    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --samples --seed --shard "
-    "--shrink --sigma --unaware",
-    "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows",
+    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior --samples "
+    "--seed --shard --shrink --sigma --steps --temperature --tile --unaware",
+    "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows --train "
+    "--where",
+    "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay --depth "
+    "--device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
+    "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
+    "--weighting --weights --width --workers",
     "info": f"{COMMON} --json",
 }
 CHOICES = {
@@ -39,13 +44,23 @@ CHOICES = {
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt npy",
-    ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian",
+    ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
+    ("reconstruct", "prior"): "recall gaussian",
     ("compare", "pair"): "auto order name",
+    ("compare", "where"): "all missing",
+    ("train", "recipe"): "feedforward recurrent autoregressive diffusion",
+    ("train", "padding"): "zeros circular",
+    ("train", "predict"): "eps x0 v",
+    ("train", "order"): "any raster",
+    ("train", "weighting"): "level log plain",
+    ("train", "dtype"): "auto float32 bfloat16",
+    ("train", "weights"): "float32 float16",
 }
 ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_MAX_BYTES LEM_SEED",
     "reconstruct": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "compare": "LEM_BATCH",
+    "train": "LEM_DEVICE LEM_SEED",
     "info": "",
 }
 METRICS = {
@@ -64,6 +79,12 @@ METRICS = {
     "cosine",
     "mutual-knn@10",
     "recall@1",
+    "frechet-pca@64",
+    "frechet-patch@8",
+    "nearest",
+    "nearest-patch@8",
+    "memorised",
+    "mosaic@8",
     "accuracy",
     "bits",
 }
@@ -111,10 +132,15 @@ def test_choices_are_those_of_the_library():
     from lemtools.fragment import OPERATIONS
     from lemtools.media.load import SAMPLES
     from lemtools.media.save import FORMATS
-    from lemtools.reconstruct import FROM_MEMORY
+    from lemtools.nets.diffusion import PADDING, PREDICTS
+    from lemtools.reconstruct import FROM_MEMORY, LEARNED
     from lemtools.reconstruct import METHODS as methods
+    from lemtools.train.recipes import RECIPES
 
-    assert set(CHOICES["reconstruct", "method"].split()) == {"auto", *methods, *FROM_MEMORY}
+    assert set(CHOICES["reconstruct", "method"].split()) == {"auto", *methods, *FROM_MEMORY, *LEARNED}
+    assert CHOICES["train", "recipe"].split() == list(RECIPES)
+    assert set(CHOICES["train", "padding"].split()) == set(PADDING)
+    assert set(CHOICES["train", "predict"].split()) == set(PREDICTS)
     assert set(CHOICES["fragment", "to"].split()) == set(FORMATS)
     assert set(CHOICES["fragment", "sample_name"].split()) == set(SAMPLES)
     assert set(metrics) == METRICS

@@ -1,6 +1,8 @@
 """The manual and the shell completions say what the commands do: options, choices and examples, both ways."""
 
 import importlib
+import json
+import os
 import re
 import shlex
 import shutil
@@ -169,7 +171,62 @@ def test_methods_are_all_defined():
     (method,) = (o for o in manpages.options(COMMANDS["lem-reconstruct"]) if o.name == "method")
     stored = words(section(text, "Methods that recall from a store", "Ss"))
     assert stored == {"recall", "gaussian"}
-    assert words(section(text, "Methods without a store", "Ss")) == set(manpages.choices(method)) - stored
+    learned = words(section(text, "Methods that ask a network", "Ss"))
+    assert learned == {"net"}
+    assert words(section(text, "Dreams", "Ss")) == {"dream"}
+    assert words(section(text, "Methods without a store", "Ss")) == set(manpages.choices(method)) - stored - {"net", "dream"}
+
+
+def test_recipes_networks_and_what_a_run_is_told_are_all_defined():
+    from lemtools.nets import NETS
+    from lemtools.train.augment import AUGMENT
+    from lemtools.train.recipes import RECIPES
+
+    text = source("lem-train")
+    values = {o.name: set(manpages.choices(o)) for o in manpages.options(COMMANDS["lem-train"])}
+    assert words(section(text, "Recipes", "Ss")) == set(RECIPES)
+    assert words(section(text, "Networks", "Ss")) == set(NETS)
+    assert words(section(text, "Objectives and weighting", "Ss")) == values["weighting"] | values["predict"]
+    assert words(section(text, "Data", "Ss")) == {*AUGMENT, "zoom"}
+
+
+def test_usual_settings_of_the_recipes_are_those_told():
+    from lemtools.train.recipes import RECIPES
+
+    entries = re.split(r"^\.It Cm ", section(source("lem-train"), "Recipes", "Ss"), flags=re.M)[1:]
+    for entry in map(plain, entries):
+        recipe = RECIPES[entry.split()[0]]
+        assert (float(re.search(r"rate ([\de.-]+)", entry)[1]), int(re.search(r"batch (\d+)", entry)[1])) == (
+            recipe.lr, recipe.batch)
+        named = re.findall(r"^\.Cm (\S+)\nfor ([a-z, ]+)", entry, re.M)
+        kinds = {"images": "image", "spectra": "spectrum", "embeddings": "embedding"}
+        assert {kinds[k]: net for net, text in named for k in re.findall("images|spectra|embeddings", text)} == recipe.nets
+
+
+def test_properties_of_the_networks_are_those_told():
+    import inspect
+
+    from lemtools.train.recipes import FIXED, net_class
+
+    entries = re.split(r"^\.It Cm ", section(source("lem-train"), "Networks", "Ss"), flags=re.M)[1:]
+    for entry in map(plain, entries):
+        takes = set(inspect.signature(net_class(entry.split()[0]).__init__).parameters) - {"self", *FIXED}
+        told = entry.split("Properties: ")[1].split(".\n.El")[0]
+        assert takes <= set(re.findall(r"\w+", told)), entry
+        for name, value in re.findall(r"(\w+)[^,()]* \(([^;)]+)", re.sub(r", the [^(]*|on [^(]*", " ", told)):
+            usual = inspect.signature(net_class(entry.split()[0]).__init__).parameters[name].default
+            usual = list(usual) if isinstance(usual, tuple) else usual
+            assert (str(usual) if isinstance(usual, str) else json.loads(json.dumps(usual))) == (
+                value if isinstance(usual, str) else json.loads(re.sub(r"^\.", "0.", value))), (name, value)
+
+
+def test_lines_of_a_dry_run_and_keys_of_a_log_are_all_defined(bench):
+    command = "lem-train feedforward --data faces/ --arch mlp --width 4 --fragment '--mask .5' --steps 2 --holdout 1 -o m.safetensors"
+    done = run(bench, f"{command} --log-file log.jsonl && {command} --dry-run")
+    printed = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    assert printed and words(section(source("lem-train"), "Dry run", "Ss")) == printed
+    (record,) = map(json.loads, open(bench / "log.jsonl"))
+    assert words(section(source("lem-train"), "Log", "Ss")) == set(record)
 
 
 def test_metrics_are_all_defined_and_in_help():
@@ -220,7 +277,17 @@ def stages(line: str) -> list[list[str]]:
 @pytest.mark.parametrize("where, line", LINES, ids=[f"{w}: {x}" for w, x in LINES])
 def test_examples_parse(where, line):
     for name, *arguments in stages(line):
+        if name == "torchrun":
+            from torch.distributed.run import parse_args
+
+            launched = parse_args(arguments)
+            assert launched.no_python and launched.nproc_per_node == "2"
+            name, arguments = launched.training_script, launched.training_script_args
         context = COMMANDS[name].make_context(name, arguments)
+        if name == "lem-train":
+            from lemtools.cli.train import operations
+
+            assert all(map(operations, context.params["fragment"]))
         if name == "lem-fragment":
             from lemtools.cli.fragment import ordered
 
@@ -276,17 +343,38 @@ QUICK = [line for where, line in LINES if where in ("lem-fragment.1", "lem-compa
          and line not in ("lem-compare photo.png recalled.png", "lem-info fragments.safetensors")]
 
 
-@pytest.mark.parametrize("line", dict.fromkeys(QUICK))
-def test_examples_run(bench, line):
+def run(bench, line: str):
+    """A line of shell in the bench."""
     if not shutil.which("bash"):
         pytest.skip("bash is not here")
     done = subprocess.run(["bash", "-o", "pipefail", "-c", f"PATH=$PWD/bin:$PATH; {line}"], cwd=bench,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(QUICK))
+def test_examples_run(bench, line):
+    done = run(bench, line)
     written = [w for w in stages(line)[-1][2:] if w.endswith((".png", ".safetensors"))] if "-o" in line else []
     assert all((bench / w).stat().st_size for w in written)
     if stages(line)[-1][0] in ("lem-compare", "lem-info") and ">" not in line:
         assert done.stdout.strip()
+
+
+def test_examples_of_training_run(bench):
+    """One after the other, since one uses what another made; shorter, and on the small memories of the bench."""
+    lines = [line for where, line in LINES if where == "lem-train.1" and not line.startswith("torchrun")]
+    assert len(lines) >= 6
+    for line in lines:
+        short = f"{line} --steps 2 --batch 2 --holdout 1" if line.startswith("lem-train") else line
+        done = run(bench, short.replace(" --crop 128", " --crop 16"))
+        if "--dry-run" in line:
+            assert "parameters\t" in done.stdout
+        elif line.startswith("lem-train"):
+            assert (bench / stages(line)[0][-1]).stat().st_size and "2 steps" in done.stderr
+        elif "-o" in line:
+            assert list((bench / stages(line)[-1][-1]).iterdir())
 
 
 # how it looks
@@ -336,6 +424,9 @@ def test_bash_completes_options_values_and_files():
     assert complete("lem-fragment", "--quantizer", "=", "l") == ["lloyd-max"]
     assert complete("lem-fragment", "--mask-shape", "p") == ["pixel", "patch:"]
     assert complete("lem-compare", "--min", "ps") == ["psnr="]
+    assert complete("lem-train", "re") == ["recurrent"] and complete("lem-train", "--padding", "c") == ["circular"]
+    assert complete("lem-train", "--augment", "d") == ["dihedral"]
+    assert complete("lem-train", "--data", "pypro") == ["pyproject.toml"]
     assert complete("lem-fragment", "--bits", "") == []
     assert complete("lem-fragment", "pypro") == complete("lem-reconstruct", "-o", "pypro") == ["pyproject.toml"]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lemtools.fragment import fragment
-from lemtools.reconstruct import METHODS, choose, reconstruct
+from lemtools import reconstruct as room
+from lemtools.reconstruct import BUNDLED, LEARNED, METHODS, choose, reconstruct
 from lemtools.signal import LemError, Signal
 
 
@@ -137,7 +138,8 @@ def test_every_order_of_operations_comes_back_whole(operations, method):
     assert out.data.shape == whole.data.shape and out.data.dtype == np.uint8
     assert out.ops == [] and out.mask is None and out.codes is None and out.names == whole.names
     assert out.cost.shape == (3,) and (out.cost > 0).all()
-    assert out.history[-1]["steps"] and out.history[-1]["method"] in METHODS
+    assert out.history[-1]["steps"]
+    assert out.history[-1]["method"] in ({*METHODS, *LEARNED} if method == "auto" else {method})
     assert psnr(whole.data, out.data) > 11
 
 
@@ -202,18 +204,20 @@ def test_sound_below_the_new_nyquist_survives_downsampling():
     assert out.rate == whole.rate and np.abs(out.data - whole.data).max() < 2e-3
 
 
-def test_auto_says_what_it_chose():
-    chosen = [
-        choose(s)
-        for s in (
-            *fragment([images(1)], [{"op": "bits", "bits": 3}]),
-            *fragment([images(1)], [{"op": "mask", "mask": 0.5}]),
-            images(1),
-            *fragment([vectors()], [{"op": "bits", "bits": 3}]),
-            *fragment([tones(1)], [{"op": "noise", "sigma": 0.1}]),
-        )
+def test_auto_says_what_it_chose(monkeypatch, tmp_path):
+    broken = [
+        *fragment([images(1)], [{"op": "bits", "bits": 3}]),
+        *fragment([images(1)], [{"op": "mask", "mask": 0.5}]),
+        *fragment([images(1)], [{"op": "bits", "bits": 3, "quantizer": "lloyd-max"}]),
+        *fragment([images(1)], [{"op": "downsample", "factor": 2}]),
+        images(1),
+        *fragment([vectors()], [{"op": "bits", "bits": 3}]),
+        *fragment([tones(1)], [{"op": "noise", "sigma": 0.1}]),
     ]
-    assert chosen == ["smooth", "inpaint", "decode", "decode", "smooth"]
+    beyond = ["smooth", "inpaint", "decode", "decode", "smooth"]  # what the network was not trained on
+    assert BUNDLED.exists() and [choose(s) for s in broken] == ["net", "net", *beyond]
+    monkeypatch.setattr(room, "BUNDLED", tmp_path / "none.safetensors")
+    assert [choose(s) for s in broken] == ["smooth", "inpaint", *beyond]
     assert choose(vectors(), memory=True) == "recall"
 
 
@@ -256,7 +260,8 @@ def test_quantised_fragments_recall_their_memory():
 def test_errors_say_what_does_not_suit():
     whole = images(1)
     cases = [
-        (whole, [{"op": "mask", "mask": 0.5}], "dream", {}, "no method"),
+        (whole, [{"op": "mask", "mask": 0.5}], "reverie", {}, "no method"),
+        (whole, [{"op": "mask", "mask": 0.5}], "dream", {}, "what to dream of"),
         (whole, [{"op": "mask", "mask": 0.5}], "recall", {}, "--memory"),
         (whole, [{"op": "mask", "mask": 0.5}], "smooth", {"memory": whole.data}, "does not use"),
         (whole, [{"op": "mask", "mask": 0.5}], "recall", {"memory": whole.data[:, :, 1:]}, "cannot recall"),

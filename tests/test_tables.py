@@ -2,12 +2,14 @@
 
 import re
 
-from lemtools.cli import compare, fragment, reconstruct
+from lemtools.cli import compare, fragment, reconstruct, train
 from lemtools.compare import METRICS
 from lemtools.fragment import OPERATIONS, masks
 from lemtools.media.load import SAMPLES
 from lemtools.media.save import FORMATS
-from lemtools.reconstruct import FROM_MEMORY, METHODS
+from lemtools.reconstruct import FROM_MEMORY, LEARNED, METHODS
+from lemtools.train.augment import AUGMENT
+from lemtools.train.recipes import RECIPES
 
 
 def option(command, name):
@@ -15,7 +17,8 @@ def option(command, name):
 
 
 def test_choices_are_the_tables():
-    assert set(option(reconstruct.cli, "method").type.choices) == {"auto", *METHODS, *FROM_MEMORY}
+    assert set(option(reconstruct.cli, "method").type.choices) == {"auto", *METHODS, *FROM_MEMORY, *LEARNED}
+    assert tuple(option(train.cli, "recipe").type.choices) == tuple(RECIPES)
     assert set(option(fragment.cli, "sample_name").type.choices) == set(SAMPLES)
     for command in (fragment.cli, reconstruct.cli):
         assert tuple(option(command, "to").type.choices) == FORMATS
@@ -27,3 +30,5 @@ def test_help_texts_list_the_tables():
     assert {re.match(r"[a-z]+", word)[0] for word in shapes.split()} == set(masks.SHAPES)
     metrics = option(compare.cli, "metric").help.split(":", 1)[1].split(", or all")[0]
     assert {word.strip().partition("@")[0] for word in metrics.split(",")} == {k.partition("@")[0] for k in METRICS}
+    shown = re.sub(r"\[.*?\]", "", option(train.cli, "augment").help).split(":")[0]
+    assert set(re.findall(r"\w+", shown)) == {*AUGMENT, "zoom", "or"}

@@ -289,6 +289,16 @@ def test_an_embedding_recalls_an_image(tmp_path, kept):
         assert [p.name for p in (folder / "p").iterdir()] == ["step-0000004.png"]
 
 
+def test_coordinates_have_unit_variance_where_seen():
+    for kind, array in (("embedding", vectors()), ("spectrum", spectra())):
+        seen = np.random.default_rng(0).random(array.shape) < 0.5
+        offset, gain = recipes.moments(np.where(seen, array, 1e3), kind, seen)
+        inside = np.where(seen, (array - offset) * gain, 0)
+        assert abs(np.square(inside).sum() / seen.sum() - 1) < 1e-4
+        assert kind == "spectrum" or np.abs(inside.sum(0) / seen.sum(0)).max() < 1e-4
+    assert recipes.moments(np.full((9, 4), 1.1, np.float32), "embedding")[1] == 1.0
+
+
 def test_labels_of_idx_and_npy(tmp_path):
     import gzip
 
@@ -643,6 +653,18 @@ def test_fragments_teach_what_no_one_saw_whole(tmp_path):
     lost = ~items.seen
     error, mean = (np.square(whole - x)[lost].mean() for x in (recalled, model.scale.offset[None]))
     assert error < 0.4 * mean
+
+
+def test_psnr_is_over_what_was_seen(tmp_path, kept, monkeypatch):
+    items = fragments(images(), "image", "--mask .7", 99)
+    monkeypatch.setattr("lemtools.train.prepare.read", lambda *args: items)
+    prepared = prepare(settings(tmp_path, kept))
+    batch = Batches(prepared.spec)[0]
+    with torch.no_grad():
+        told, out = prepared.objective.measure(batch)["psnr"], prepared.objective.recalled(batch).clamp(-1, 1).numpy()
+    for k, seen in enumerate(batch["seen"].numpy()):
+        error = np.square((out[k] + 1) / 2 - batch["target"][k].numpy() / 255)[seen].mean()
+        assert abs(float(told[k]) + 10 * np.log10(error)) < 1e-3
 
 
 def test_raster_order_needs_wholes(tmp_path, kept, monkeypatch):

@@ -339,6 +339,8 @@ def test_two_processes_learn_what_one_does(tmp_path, kept):
 def test_one_of_two_processes_says_what_is_wrong(tmp_path, kept):
     ends = together(changed("--batch 4", "--batch 5") + " -o m.safetensors", tmp_path)
     assert ends == [(2, "lem-train: error: --batch 5 does not divide among 2 processes; give a multiple of 2\n"), (2, "")]
+    ends = together(changed(DATA, "--data -") + " -o m.safetensors", tmp_path)
+    assert ends[0] == (2, "lem-train: error: standard input cannot be shared by several processes; give files\n")
     ends = together(RUN + " --lr 1e30 --warmup 0 --steps 9 -q -o m.safetensors", tmp_path)
     assert [e[0] for e in ends] == [2, 2] and "not finite since step 2" in ends[0][1] and ends[1][1] == ""
 

@@ -12,13 +12,15 @@ from pathlib import Path
 import click
 from manpages import ROOT, choices, commands, options, renew, sentences
 
-FILES = ("FILE", "OUT", "STORE", "ORIGINAL", "RECALLED")  # metavars that name files
+FILES = ("FILE", "OUT", "STORE", "ORIGINAL", "RECALLED", "PATH", "DIR", "MODEL")  # metavars that name files
 
 
 def words(option: click.Option) -> list[str]:
     """What to offer as the value of an option; a word that ends in : @ = or / wants more behind it."""
     from lemtools.compare import METRICS
     from lemtools.fragment.masks import SHAPES, SIZED
+    from lemtools.nets import NETS
+    from lemtools.train.augment import AUGMENT
 
     metrics = [name.partition("@")[0] + "@" if "@" in name else name for name in METRICS]
     shapes = [(shape, f"{shape}:") if shape in SIZED else (shape,) for shape in SHAPES]
@@ -30,8 +32,16 @@ def words(option: click.Option) -> list[str]:
         "device": ["auto", "cpu", "cuda", "mps"],
         "shrink": ["oas", "ledoit-wolf"],
         "shard": ["auto"],
+        "arch": list(NETS),
+        "augment": [*AUGMENT, "zoom"],
+        "decay": ["cosine", "constant", "exponential:"],
     }
     return choices(option) or known.get(option.name, [])
+
+
+def argument_words(command: click.Command) -> list[str]:
+    """What to offer where no option stands: the choices of a command's argument; none where it takes files."""
+    return [word for p in command.params if isinstance(p, click.Argument) for word in choices(p)]
 
 
 def names_file(option: click.Option) -> bool:
@@ -51,6 +61,7 @@ def bash(command: click.Command) -> str:
         cases += [f"        {'|'.join(spellings)}) {action} ;;"] if spellings else []
     flags = [name for option in options(command) for name in option.opts]
     function = "_" + command.name.replace("-", "_")
+    other = f"words='{' '.join(argument_words(command))}'" if argument_words(command) else "files=1"
     return "\n".join([
         f"# bash completion for {command.name}; made by tools/completions.py",
         f"{function}() {{",
@@ -64,7 +75,7 @@ def bash(command: click.Command) -> str:
         "    fi",
         "    case $prev in",
         *cases,
-        f"        *) if [[ $cur == -* ]]; then words='{' '.join(flags)}'; else files=1; fi ;;",
+        f"        *) if [[ $cur == -* ]]; then words='{' '.join(flags)}'; else {other}; fi ;;",
         "    esac",
         "    if [[ $files ]]; then",
         "        compopt -o filenames",
@@ -102,7 +113,8 @@ def zsh(command: click.Command) -> str:
             others = "*" if option.multiple else f"({' '.join(option.opts)})"
             lines.append(f"    '{others}{name}{joined}[{quote(brief(option))}]{value}' \\")
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
-    places = [f"{i + 1}:{a.name}:_files" for i, a in enumerate(arguments)]
+    offered = f"({' '.join(argument_words(command))})" if argument_words(command) else "_files"
+    places = [f"{i + 1}:{a.name}:{offered}" for i, a in enumerate(arguments)]
     places = ["*:file:_files"] if arguments[0].nargs < 0 else places
     head = f"#compdef {command.name}\n# made by tools/completions.py\n\n_arguments -s -S \\"
     return "\n".join([head, *lines, " \\\n".join(f"    '{place}'" for place in places), ""])
@@ -113,6 +125,8 @@ def fish(command: click.Command) -> str:
         return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
     lines = [f"# fish completion for {command.name}; made by tools/completions.py"]
+    if argument_words(command):
+        lines.append(f"complete -c {command.name} -f -a {quote(' '.join(argument_words(command)))}")
     for option in options(command):
         parts = [f"complete -c {command.name}"]
         parts += [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.opts]

@@ -249,6 +249,8 @@ def _begin(settings: Settings, ranks: Ranks) -> tuple[Prepared, Batches, tuple |
     for path in (settings.output, settings.log):
         if path is not None:
             _check_place(path)
+    if ranks.world > 1 and "-" in (*settings.data, *settings.target, *settings.validate):
+        raise LemError("standard input cannot be shared by several processes; give files")
     prepared = prepare(settings)
     batches = Batches(prepared.spec, ranks.rank, ranks.world)
     found = checkpoint.load_state(settings.output)

@@ -112,11 +112,13 @@ class Estimate(Objective):
         return condition.hold(x) if x.shape == condition.value.shape else x
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The loss; of images the PSNR in dB over all elements, once what is observed holds."""
+        """The loss; of images the PSNR in dB over all elements that were ever seen, once what is observed holds."""
         out = {"loss": self(batch)}
         if self.model.meta["target"]["kind"] == "image":
             target, _, seen = self.unpack(batch)
-            error = ((self.recalled(batch).clamp(-1, 1) - target) ** 2 * (1 if seen is None else seen)).flatten(1).mean(1)
+            counts = torch.ones_like(target) if seen is None else seen.float()
+            error = (self.recalled(batch).clamp(-1, 1) - target) ** 2 * counts
+            error = error.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
             out["psnr"] = 10 * torch.log10(4 / error.clamp(min=1e-10))
         return out
 

@@ -126,10 +126,11 @@ def prepare(settings: Settings) -> Prepared:
         raise LemError("--pictures shows images that are kept back: give --holdout N or --validate PATH")
     if items.seen is not None and getattr(model.net, "order", None) == "raster":
         raise LemError("--order raster asks for every value in turn; to learn from fragments take --order any")
-    for one in settings.operations or [None]:  # what does not go together is found here, not on the way
-        batch = Batches(Spec(**{**vars(spec), "batch": 1, "operations": [one] if one else []}))[0]
-        with torch.no_grad(), _blamed(model.meta["net"]["net"]):
-            objective(batch)
+    # what does not go together is found here, not on the way: every loss on one item, and the network on one
+    losses = [[one] for one in settings.operations] or [[]]
+    batch = [Batches(Spec(**{**vars(spec), "batch": 1, "operations": one}))[0] for one in losses][0]
+    with torch.no_grad(), _blamed(model.meta["net"]["net"]):
+        objective(batch)
     return Prepared(settings, model, objective, spec, held_spec, frozen)
 
 

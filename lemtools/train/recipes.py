@@ -114,8 +114,7 @@ def moments(data, kind: str, seen=None) -> tuple:
     rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)
     x = np.asarray(data[rows], np.float64)
     mask = np.ones_like(x) if seen is None else seen[rows]
-    if kind == "spectrum":
-        return 0.0, float(1 / max(np.sqrt((x**2 * mask).sum() / max(mask.sum(), 1)), 1e-12))
-    mean = (x * mask).sum(0) / np.maximum(mask.sum(0), 1)
+    mean = np.zeros(x.shape[1:]) if kind == "spectrum" else (x * mask).sum(0) / np.maximum(mask.sum(0), 1)
     rms = np.sqrt((((x - mean) * mask) ** 2).sum() / max(mask.sum(), 1))
-    return mean.astype(np.float32), float(1 / max(rms, 1e-12))
+    gain = float(1 / rms) if rms > 1e-7 * np.abs(x).max() else 1.0  # memories that are all alike have no unit
+    return 0.0 if kind == "spectrum" else mean.astype(np.float32), gain

@@ -1,0 +1,416 @@
+"""Recall against dream, the stages of recall-vs-dream.sh: `python recall_vs_dream.py STAGE DATA OUT`.
+
+Arms: networks of equal size (+-5 %) and equal operations of training, the learning rate of each chosen among RATES by the loss
+on training items kept back, at a quarter of the budget. Every network learns all FRAGMENTS at once and is told what is lost.
+
+feedforward   one call, the posterior mean (squared error)
+recurrent     one block, eight times, the posterior mean
+any-order     autoregressive, in an order drawn for each item, what is observed first
+raster        autoregressive, in raster order: it cannot see what lies below. The control
+diffusion     a denoiser that is told the fragment; ancestral sampling in 50 calls
+fragments     feedforward, but trained on fragments only: half of the pixels of each training image, always the same half
+
+and from a fragmented embedding, the first 64 principal components at 1-4 bits: `embedding` recalls the embedding, `image` the image.
+
+Environment: SETS, SEEDS, FLOPS (a run), TRAIN and TEST (items; 0: all, 500), DRAWS (of a mean), PER (processes a GPU).
+"""
+
+import itertools
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SETS = os.environ.get("SETS", "mnist fashion cifar").split()
+SEEDS = [int(s) for s in os.environ.get("SEEDS", "0 1 2").split()]
+FLOPS = float(os.environ.get("FLOPS", 1e15))
+TRAIN, TEST, DRAWS = (int(os.environ.get(k, v)) for k, v in (("TRAIN", 0), ("TEST", 500), ("DRAWS", 16)))
+PER = int(os.environ.get("PER", 3))
+FEW = max(TEST // 5, 1)  # items of which a mean of DRAWS is taken
+RATES = ("3e-4", "1e-3", "3e-3")
+FRAGMENTS = {
+    "2 bits": "--bits 2", "50 %": "--mask .5", "75 %": "--mask .75", "90 %": "--mask .9",
+    "lower half": "--mask .5 --mask-shape half",
+}
+ARMS = {
+    "feedforward": "feedforward --arch conv --set widths=[32,64,96] --set blocks=[2,1,1,1,2] --set shuffle=1 --set lost=1.0",
+    "recurrent": "recurrent --width 84",
+    "any-order": "autoregressive --width 96 --depth 4",
+    "raster": "autoregressive --width 96 --depth 4 --order raster",
+    "diffusion": "diffusion --arch unet --set widths=[32,64,112] --predict v",
+}
+ONLY = "fragments"
+CODES = {"embedding": "feedforward --arch mlp --width 256 --depth 3", "image": "feedforward --arch mlp --width 256 --depth 3"}
+BITS, COMPONENTS = (1, 2, 3, 4), 64
+
+
+# --- data
+
+def data(source: Path, out: Path) -> None:
+    """OUT/SET/: train.npy, test.npy (uint8), half.safetensors (fragments of train), codes-train.npy, codes-test.npy, pca.npz."""
+    from lemtools.media import load
+
+    names = {"mnist": "mnist", "fashion": "fashion-mnist"}
+    for name in SETS:
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "pca.npz").exists():
+            continue
+        for split, file, most in (("train", "train-images-idx3-ubyte.gz", TRAIN), ("test", "t10k-images-idx3-ubyte.gz", TEST)):
+            if name == "cifar":
+                images = sheets(source / "cifar10", split)
+            else:
+                images = np.concatenate([s.data for s in load([str(source / names[name] / file)])])[:, 0]
+            np.save(folder / f"{split}.npy", images[: most or None])
+        half = ["lem-fragment", "-q", "--mask", ".5", "--seed", "77", f"{folder}/train.npy", "-o", f"{folder}/half.safetensors"]
+        subprocess.run(half, check=True, stdin=subprocess.DEVNULL)
+        train, test = (np.load(folder / f"{s}.npy").reshape(-1, math.prod(images.shape[1:])) / np.float32(255) for s in ("train", "test"))
+        mean = train.mean(0)
+        values, vectors = np.linalg.eigh(np.cov(train[:20_000].T))
+        axes = np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
+        np.save(folder / "codes-train.npy", (train - mean) @ axes)
+        np.save(folder / "codes-test.npy", (test - mean) @ axes)
+        np.savez(folder / "pca.npz", mean=mean, axes=axes)
+
+
+def sheets(folder: Path, split: str) -> np.ndarray:
+    from PIL import Image
+
+    files = sorted(folder.glob(f"{split}_*.webp"))
+    return np.concatenate([np.asarray(Image.open(f).convert("RGB")).reshape(-1, 32, 32, 3) for f in files])
+
+
+# --- training
+
+def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
+    """{model: arguments of lem-train} of the search for a rate, or of the runs proper."""
+    made = {}
+    for name in SETS:
+        folder = out / name
+        losses = list(itertools.chain.from_iterable(("--fragment", f) for f in FRAGMENTS.values()))
+        for arm, words in ARMS.items():
+            if search:
+                for lr in RATES:
+                    made[folder / f"search/{arm}-{lr}.safetensors"] = [
+                        *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", lr, "--flops", f"{FLOPS / 4:g}", "--seed", "9"]
+                continue
+            best = chosen(folder, arm)
+            for seed in SEEDS:
+                made[folder / f"{arm}-{seed}.safetensors"] = [
+                    *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", best, "--flops", f"{FLOPS:g}", "--seed", str(seed)]
+        if search:
+            continue
+        for seed in SEEDS:
+            made[folder / f"{ONLY}-{seed}.safetensors"] = [
+                *ARMS["feedforward"].split(), "--data", f"{folder}/half.safetensors", *losses, "--lr", chosen(folder, "feedforward"),
+                "--flops", f"{FLOPS:g}", "--seed", str(seed)]
+            for arm, words in CODES.items():
+                target = ["--target", f"{folder}/train.npy"] if arm == "image" else []
+                made[folder / f"{arm}-{seed}.safetensors"] = [
+                    *words.split(), "--data", f"{folder}/codes-train.npy", *target, "--fragment", "--bits 1-4", "--lr", "1e-3",
+                    "--flops", f"{FLOPS / 50:g}", "--seed", str(seed), "--batch", "512"]
+    return made
+
+
+def chosen(folder: Path, arm: str) -> str:
+    """The rate with the least loss on the items kept back."""
+    losses = {}
+    for lr in RATES:
+        with open(folder / f"search/{arm}-{lr}.jsonl") as file:
+            last = json.loads(file.readlines()[-1]).get("held_out_loss")
+        losses[lr] = math.inf if last is None else last
+    return min(losses, key=losses.get)
+
+
+def train(source: Path, out: Path) -> None:
+    """The search, then the runs; a run that diverges in the search counts as the worst."""
+    for search in (True, False):
+        waiting = []
+        for model, words in jobs(out, search).items():
+            model.parent.mkdir(exist_ok=True)
+            if not finished(model):
+                batch = [] if "--batch" in words else ["--batch", "128"]
+                waiting.append(["lem-train", *words, *batch, "-q", "--save-every", "1000000", "--workers", workers(),
+                                "--log-file", str(model.with_suffix(".jsonl")), "-o", str(model)])
+        side_by_side(waiting, allowed=search)
+
+
+def finished(model: Path) -> bool:
+    """A run is finished when its model is there and its state says so."""
+    log = model.with_suffix(".jsonl")
+    return model.exists() and log.exists() and "held_out_loss" in log.read_text()
+
+
+def devices() -> list[str]:
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())] * PER or [""]
+
+
+def workers() -> str:
+    return str(max((os.cpu_count() or 1) // max(len(devices()), 1) - 1, 0)) if devices() != [""] else "0"
+
+
+def side_by_side(commands: list[list[str]], allowed: bool = False) -> None:
+    """Run all commands, one at a time in every slot; allowed: one may fail."""
+    free, busy, begun = devices(), {}, time.time()
+    todo = list(commands)
+    while todo or busy:
+        while todo and free:
+            slot, words = free.pop(0), todo.pop(0)
+            env = {**os.environ, "CUDA_VISIBLE_DEVICES": slot} if slot else dict(os.environ)
+            busy[subprocess.Popen(words, env=env)] = (slot, words)
+        for process in [p for p in busy if p.poll() is not None]:
+            slot, words = busy.pop(process)
+            free.append(slot)
+            if process.returncode and not allowed:
+                sys.exit(f"failed: {shlex.join(words)}")
+            print(f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{Path(words[-1]).parent.name}/{Path(words[-1]).name}",
+                  file=sys.stderr, flush=True)
+        time.sleep(0.2)
+
+
+# --- recall
+
+def recall(source: Path, out: Path) -> None:
+    """OUT/SET/ARM-SEED.npz of every trained model: what it recalls of the test images' fragments, and what that costs."""
+    models = [m for name in SETS for m in sorted((out / name).glob("*-[0-9].safetensors")) if not m.with_suffix(".npz").exists()]
+    models.sort(key=lambda m: ("order" not in m.name and "raster" not in m.name, m.name))  # the slow ones first
+    side_by_side([[sys.executable, __file__, "recall-one", str(source), str(m)] for m in models])
+
+
+def recall_one(source: Path, path: Path) -> None:
+    import torch
+
+    from lemtools.nets.model import load
+    from lemtools.reconstruct.learned import Learned
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    folder, (arm, seed) = path.parent, path.stem.rsplit("-", 1)
+    kept = {}
+    if arm in CODES:
+        from lemtools.signal import Signal
+
+        codes = Signal("embedding", np.load(folder / "codes-test.npy"))
+        for bits in BITS:
+            (broken,) = broke(codes, f"--bits {bits}")
+            kept[f"{bits} bits|one"] = Learned(load(str(path)))(broken)[0].data
+    else:
+        whole = tests(folder)
+        for name, spec in FRAGMENTS.items():
+            (broken,) = broke(whole, spec)
+            kept |= {f"{name}|{k}": v for k, v in one(path, broken, whole).items()}
+    np.savez(path.with_suffix(".tmp.npz"), **kept)
+    os.replace(path.with_suffix(".tmp.npz"), path.with_suffix(".npz"))
+
+
+def one(path: Path, broken, whole) -> dict:
+    """Of one network and one fragment: one draw of all items, the mean of DRAWS of FEW, bits, seconds, operations."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lemtools.denoise.evidence import evidence
+    from lemtools.nets.condition import Condition
+    from lemtools.nets.model import load
+    from lemtools.reconstruct.learned import Learned
+
+    few = broken.take(np.arange(FEW))
+    model = load(str(path), "cuda" if torch.cuda.is_available() else "cpu")
+    draws = {} if model.family == "estimate" else {"samples": 1}
+    Learned(model, **draws)(few.take(np.arange(1)))  # what is prepared once
+    begun = time.perf_counter()
+    single = Learned(model, **draws)(broken)[0].data
+    seconds = (time.perf_counter() - begun) / len(broken)
+    mean = single[:FEW]
+    if draws:
+        many = Learned(model, samples=DRAWS)(few)[0].data
+        mean = np.rint(many.reshape(FEW, DRAWS, *many.shape[1:]).mean(1)).astype(np.uint8)
+    condition = Condition.of(evidence(few), model.scale, "image", next(model.net.parameters()).device)
+    target = torch.from_numpy(whole.data[:FEW]).to(condition.value) / 127.5 - 1
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        part = condition.each(lambda t: t[:1])
+        if model.family == "estimate":
+            model.net(part)
+        elif model.family == "sequence":
+            model.net.log_prob(target[:1], part, model.net.orders([np.random.default_rng(0)]).to(target.device))
+        else:
+            model.net(target[:1], torch.full((1,), 0.5, dtype=torch.float64), part)
+    flops = counter.get_total_flops() * (50 if model.family == "denoise" else 1)
+    out = {"one": single, "mean": mean, "seconds": seconds, "flops": flops, "parameters": model.parameters}
+    return out | {"bits": surprise(model, target, condition)}
+
+
+def surprise(model, target, condition) -> float:
+    """Bits a missing 8-bit value, given the fragment: exact for a sequence in one order an item, a bound for a denoiser."""
+    import torch
+
+    from lemtools.denoise.bound import bound
+    from lemtools.nets.denoiser import Trained
+    from lemtools.rng import generator
+
+    draws = [generator(0, i, 0, "bits") for i in range(len(target))]
+    if model.family == "sequence":
+        nats = []
+        for k in range(0, len(target), 50):
+            part = condition.each(lambda t: t[k : k + 50])
+            with torch.inference_mode():
+                nats.append(-model.net.log_prob(target[k : k + 50], part, model.net.orders(draws[k : k + 50]).to(target.device)).double())
+        unknown = model.net.unknown(condition).double().sum()
+        return float(torch.cat(nats).sum() / unknown / math.log(2))
+    if model.family == "denoise":
+        with torch.inference_mode():
+            found = bound(Trained(model, condition), target, condition.low, condition.high, generators=draws, step=2 / 255,
+                          extent=(-1.0, 1.0))
+        return float(found.nats.sum() / found.unknown.sum() / math.log(2))
+    return math.nan
+
+
+def broke(whole, spec: str):
+    from lemtools.cli.train import operations
+    from lemtools.fragment import fragment
+
+    return list(fragment([whole], operations(spec), seed=1))
+
+
+def tests(folder: Path):
+    from lemtools.signal import Signal
+
+    images = np.load(folder / "test.npy")
+    return Signal("image", images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+# --- tables
+
+def table(source: Path, out: Path) -> None:
+    """OUT/table.tsv, and printed: every arm, mean and standard deviation over the seeds, beside the controls."""
+    import controls
+    from lemtools.compare import Comparison, pair
+    from lemtools.media import store
+    from lemtools.signal import Signal
+
+    def measured(whole, broken, back, mean, memories) -> dict[str, float]:
+        found = {}
+        for key, what, metrics, fragments in (
+            ("one", back, ["psnr"], broken), ("mean", mean, ["psnr"], broken.take(np.arange(len(mean)))),
+            ("set", back, controls.METRICS, None),
+        ):
+            comparison = Comparison(metrics, train=memories)
+            shown = whole.take(np.arange(len(what)))
+            for batch in pair([shown], [Signal("image", what)], "order", None if fragments is None else [fragments]):
+                comparison.add(batch)
+            for r in comparison.results():
+                found[f"psnr of {key}" if metrics == ["psnr"] else r.name] = r.mean
+        return found
+
+    with open(out / "table.tsv", "w") as file:
+        def put(*cells):
+            line = "\t".join(str(c) for c in cells)
+            print(line, flush=True)
+            file.write(line + "\n")
+
+        head = None
+        for name in SETS:
+            folder = out / name
+            whole, memories = tests(folder), store([str(folder / "train.npy")])
+            ways = controls.controls(memories, 0)
+            for loss, spec in FRAGMENTS.items():
+                (broken,) = broke(whole, spec)
+                rows = {}
+                for control, way in ways.items():
+                    if control == "wiener" and "bits" not in spec:
+                        continue
+                    begun = time.perf_counter()
+                    back = way(broken)
+                    seconds = (time.perf_counter() - begun) / len(whole)
+                    if control != "wiener":
+                        back = controls.held(broken, back)
+                    rows[control] = [measured(whole, broken, back, back[:FEW], memories) | {"s/image": seconds}]
+                for arm in [*ARMS, ONLY]:
+                    rows[arm] = []
+                    for seed in SEEDS:
+                        with np.load(folder / f"{arm}-{seed}.npz") as kept:
+                            got = {k.split("|")[1]: kept[k] for k in kept.files if k.startswith(f"{loss}|")}
+                        rows[arm].append(measured(whole, broken, got["one"], got["mean"], memories) | {
+                            "bits a missing value": float(got["bits"]), "s/image": float(got["seconds"]),
+                            "GFLOP/image": float(got["flops"]) / 1e9, "parameters": float(got["parameters"])})
+                names = list(dict.fromkeys(k for r in rows.values() for row in r for k in row))
+                if names != head:
+                    put("set", "lost", "arm", *names)
+                    head = names
+                for arm, found in rows.items():
+                    put(name, loss, arm, *(spread([row.get(k, math.nan) for row in found]) for k in names))
+        codes(out, put)
+
+
+def spread(values: list[float]) -> str:
+    if all(math.isnan(v) for v in values):
+        return "-"
+    mean, sd = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return f"{mean:.4g}" + (f" +- {sd:.2g}" if len(values) > 1 else "")
+
+
+def codes(out: Path, put) -> None:
+    """From fragmented embeddings: the embedding (NMSE, cosine) and the image (PSNR), beside decoding and linear inversion."""
+    put("set", "fragment", "arm", "NMSE of the embedding", "cosine", "PSNR of the image")
+    for name in SETS:
+        folder = out / name
+        pca, truth, whole = np.load(folder / "pca.npz"), np.load(folder / "codes-test.npy"), tests(folder).data
+        from lemtools.signal import Signal
+
+        def image(code):
+            values = np.rint((code @ pca["axes"].T + pca["mean"]).clip(0, 1) * 255)
+            values = values.reshape(len(code), *np.load(folder / "test.npy", mmap_mode="r").shape[1:])
+            return values[:, None] if values.ndim == 3 else values.transpose(0, 3, 1, 2)
+
+        def psnr(images):
+            return float((10 * np.log10(255**2 / ((images.astype(float) - whole) ** 2).reshape(len(whole), -1).mean(1))).mean())
+
+        def row(code):
+            cosine = (code * truth).sum(1) / np.linalg.norm(code, axis=1) / np.linalg.norm(truth, axis=1)
+            return float(((code - truth) ** 2).sum() / (truth**2).sum()), float(cosine.mean()), psnr(image(code))
+
+        put(name, "whole", "linear inversion", 0, 1, f"{psnr(image(truth)):.2f}")
+        for bits in BITS:
+            (broken,) = broke(Signal("embedding", truth), f"--bits {bits}")
+            put(name, f"{bits} bits", "decode", *(f"{v:.4g}" for v in row(broken.data)))
+            for arm in CODES:
+                found = []
+                for seed in SEEDS:
+                    with np.load(folder / f"{arm}-{seed}.npz") as kept:
+                        got = kept[f"{bits} bits|one"]
+                    found.append(row(got) if arm == "embedding" else (math.nan, math.nan, psnr(got)))
+                put(name, f"{bits} bits", arm, *(spread([f[k] for f in found]) for k in range(3)))
+
+
+def sheet(source: Path, out: Path) -> None:
+    """OUT/sheet.png: of two test images of every set and each fragment, the whole, what is left, and what every arm recalls."""
+    from PIL import Image
+
+    rows = []
+    for name in SETS:
+        whole = tests(out / name)
+        for loss, spec in FRAGMENTS.items():
+            (broken,) = broke(whole, spec)
+            for item in (0, 1):
+                cells = [whole.data[item], broken.data[item]]
+                for arm in [*ARMS, ONLY]:
+                    with np.load(out / name / f"{arm}-{SEEDS[0]}.npz") as kept:
+                        cells.append(kept[f"{loss}|one"][item])
+                        if arm in ("any-order", "diffusion") and item < FEW:
+                            cells.append(kept[f"{loss}|mean"][item])
+                big = [np.broadcast_to(c, (3, *c.shape[1:])).transpose(1, 2, 0) for c in cells]
+                rows.append(np.concatenate([np.pad(c[:28, :28], ((1, 1), (1, 1), (0, 0)), constant_values=255) for c in big], 1))
+    Image.fromarray(np.concatenate(rows)).resize((rows[0].shape[1] * 2, 60 * len(rows)), Image.NEAREST).save(out / "sheet.png")
+
+
+if __name__ == "__main__":
+    stage, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    {"data": data, "train": train, "recall": recall, "recall-one": recall_one, "table": table, "sheet": sheet}[stage](source, out)
