@@ -7,7 +7,7 @@
 # DATA holds mnist, fashion-mnist and cifar10; everything made goes to OUT, and what is there already is not made again. All
 # GPUs are used, PER (3) processes each. The tables of the README took FLOPS=1e15 a run and four H200. Smaller, on a laptop:
 #
-#     SETS=mnist SEEDS=0 FLOPS=2e12 TRAIN=2000 TEST=20 DRAWS=2 examples/recall-vs-dream.sh DATA OUT
+#     SETS=mnist SEEDS=0 FLOPS=2e12 BATCH=16 TRAIN=2000 TEST=20 DRAWS=2 examples/recall-vs-dream.sh DATA OUT
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=${1:?usage: recall-vs-dream.sh DATA OUT [stage ...]} out=${2:?where does it go?}

@@ -23,7 +23,7 @@ kodak() { # de-quantisation: v >> (8 - bits), recalled, rounded to 8 bits
     for n in 01 03 07 15 19 23; do ln -sf "$data/kodak/kodim$n.png" "$work/six/"; done
     for images in "$data/kodak" "$work/six"; do
         printf 'Kodak, %d images, PSNR in dB\t3 bits\t4 bits\t6 bits\n' "$(ls "$images"/*.png | wc -l)"
-        for method in zero replicate decode smooth; do
+        for method in zero replicate decode smooth net; do
             printf '%s' "$method"
             for bits in 3 4 6; do
                 lem-fragment -q --bits "$bits" "$images" > "$work/fragments"

@@ -12,7 +12,7 @@ fragments     feedforward, but trained on fragments only: half of the pixels of 
 
 and from a fragmented embedding, the first 64 principal components at 1-4 bits: `embedding` recalls the embedding, `image` the image.
 
-Environment: SETS, SEEDS, FLOPS (a run), TRAIN and TEST (items; 0: all, 500), DRAWS (of a mean), PER (processes a GPU).
+Environment: SETS, SEEDS, FLOPS (a run), TRAIN and TEST (items; 0: all, 500), DRAWS (of a mean), PER (processes a GPU), BATCH (128).
 """
 
 import itertools
@@ -33,7 +33,7 @@ SETS = os.environ.get("SETS", "mnist fashion cifar").split()
 SEEDS = [int(s) for s in os.environ.get("SEEDS", "0 1 2").split()]
 FLOPS = float(os.environ.get("FLOPS", 1e15))
 TRAIN, TEST, DRAWS = (int(os.environ.get(k, v)) for k, v in (("TRAIN", 0), ("TEST", 500), ("DRAWS", 16)))
-PER = int(os.environ.get("PER", 3))
+PER, BATCH = (int(os.environ.get(k, v)) for k, v in (("PER", 3), ("BATCH", 128)))
 FEW = max(TEST // 5, 1)  # items of which a mean of DRAWS is taken
 RATES = ("3e-4", "1e-3", "3e-3")
 FRAGMENTS = {
@@ -116,7 +116,7 @@ def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
                 target = ["--target", f"{folder}/train.npy"] if arm == "image" else []
                 made[folder / f"{arm}-{seed}.safetensors"] = [
                     *words.split(), "--data", f"{folder}/codes-train.npy", *target, "--fragment", "--bits 1-4", "--lr", "1e-3",
-                    "--flops", f"{FLOPS / 50:g}", "--seed", str(seed), "--batch", "512"]
+                    "--flops", f"{FLOPS / 50:g}", "--seed", str(seed), "--batch", str(4 * BATCH)]
     return made
 
 
@@ -137,7 +137,7 @@ def train(source: Path, out: Path) -> None:
         for model, words in jobs(out, search).items():
             model.parent.mkdir(exist_ok=True)
             if not finished(model):
-                batch = [] if "--batch" in words else ["--batch", "128"]
+                batch = [] if "--batch" in words else ["--batch", str(BATCH)]
                 waiting.append(["lem-train", *words, *batch, "-q", "--save-every", "1000000", "--workers", workers(),
                                 "--log-file", str(model.with_suffix(".jsonl")), "-o", str(model)])
         side_by_side(waiting, allowed=search)

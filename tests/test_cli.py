@@ -29,12 +29,12 @@ OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
     "--quantizer --scale --seed --shard",
-    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior --samples "
-    "--seed --shard --shrink --sigma --steps --temperature --tile --unaware",
-    "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows --train "
-    "--where",
-    "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay --depth "
-    "--device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
+    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
+    "--samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
+    "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
+    "--train --where",
+    "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay "
+    "--depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
     "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers",
     "info": f"{COMMON} --json",
@@ -471,6 +471,23 @@ def test_the_bundled_sound(tmp_path):
     heard, rate = soundfile.read(tmp_path / "x.wav")
     runs = re.findall(r"0+", "".join("0" if v == 0 else "1" for v in heard))
     assert max(map(len, runs)) >= round(0.02 * rate) and soundfile.info(tmp_path / "x.wav").subtype == "FLOAT"
+
+
+def test_a_model_is_told_as_what_it_is():
+    """The bundled network: a plain safetensors file, whose record says what it was made for."""
+    from lemtools.reconstruct import BUNDLED
+
+    done = lem_fork("info", BUNDLED)
+    assert (done.returncode, done.stderr) == (0, b"") and b"complete\ttrue" in done.stdout
+    facts = json.loads(lem_fork("info", "--json", BUNDLED).stdout)
+    assert facts["card"]["lem"]["net"]["net"] == "conv" and facts["card"]["lem"]["card"]["data"].startswith("BSDS400")
+    assert any(line.startswith("enter.weight F16 ") for line in facts["tensors"]) and facts["problem"] is None
+
+
+def test_training_starts_as_a_module_too():
+    """As torchrun -m starts it."""
+    done = subprocess.run([sys.executable, "-m", "lemtools.cli.train", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"lem-train, version {__version__}\n")
 
 
 def test_a_process_of_its_own():

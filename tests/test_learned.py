@@ -231,7 +231,8 @@ def test_tiles_are_the_whole(net, keywords):
     made = model(net, **keywords)
     if net == "conv":
         nn.init.normal_(made.net.leave.weight, std=0.05)
-    for operations in ([BITS], [{"op": "mask", "mask": 0.9}], [{"op": "mask", "mask": 0.5, "shape": "patch:4"}, BITS]):
+    holes = [[{"op": "mask", "mask": 0.5, "shape": shape}, BITS] for shape in ("patch:4", "patch:64", "half", "block")]
+    for operations in ([BITS], [{"op": "mask", "mask": 0.9}], *holes, [{"op": "crop", "crop": "90x40+30+20"}]):
         lossy = broken(whole, *operations)
         at_once, tiled = recalled(lossy, made), recalled(lossy, made, tile=64)
         assert "tiles of 64 px" in tiled.history[-1]["steps"][0] and "tiles" not in at_once.history[-1]["steps"][0]
@@ -256,15 +257,37 @@ def test_the_plan_keeps_to_its_memory():
     assert made(4000, 6000, 1e9, 1.0, 90).side == 32
 
 
-def test_holes_are_measured():
-    from lemtools.reconstruct.tiles import hole
+def test_cells_are_the_means_of_what_is_observed():
+    from lemtools.nets.conv import COARSE
+    from lemtools.reconstruct.tiles import GRID, cells
 
-    seen = np.ones((1, 1, 37, 50), bool)
-    sizes = []
-    for n in (0, 1, 2, 4, 9, 20, 37):
-        seen[:, :, :n, :n] = False
-        sizes.append(hole(Signal("image", np.zeros((1, 3, 37, 50), np.uint8), mask=seen.copy())))
-    assert sizes == [1, 2, 4, 8, 16, 32, 64]
+    assert GRID == 2**COARSE
+    whole = photos(2, (3, 300, 70))
+    lossy = broken(whole, {"op": "mask", "mask": 0.7})
+    means, counts = cells(lossy)
+    assert means.shape == counts.shape == (2, 3, 10, 3)
+    for row, column in ((0, 0), (7, 1), (8, 2), (9, 2)):
+        cell = np.s_[:, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+        seen = lossy.observed()[cell]
+        assert np.array_equal(counts[..., row, column], seen.sum((-2, -1)))
+        direct = (whole.data[cell] / 255 * seen).sum((-2, -1)) / np.maximum(seen.sum((-2, -1)), 1)
+        assert np.abs(means[..., row, column] - direct).max() < 1e-5
+
+
+def test_the_default_is_what_recalls_most(monkeypatch):
+    monkeypatch.setattr(rooms, "BUNDLED", type(rooms.BUNDLED)(__file__))
+    photo = photos(1)
+
+    def chosen(*operations):
+        return choose(broken(photo, *operations))
+
+    exact = {"op": "mask", "mask": 0.5}
+    for bits in (1, 5, (1, 7), (6, 7)):
+        assert chosen({"op": "bits", "bits": bits}) == "net"
+    for bits in (6, 7):
+        assert chosen({"op": "bits", "bits": bits}) == "smooth" and chosen({"op": "bits", "bits": bits}, exact) == "net"
+    assert chosen(exact) == "net" and chosen({"op": "bits", "bits": 3, "quantizer": "lloyd-max"}) == "smooth"
+    assert chosen(exact, {"op": "noise", "sigma": 0.1}) == "smooth" and chosen({"op": "downsample", "factor": 2}) == "inpaint"
 
 
 def test_batches_change_nothing():
@@ -485,7 +508,7 @@ def test_one_line_for_what_is_wrong(tmp_path, line, words):
 def test_the_command_recalls_and_tells(tmp_path):
     good = files(tmp_path)
     done = lem_fork("reconstruct", "f.st", "--model", good, "-o", "out/", "--tile", "32", "-v", cwd=tmp_path)
-    assert done.returncode == 0 and b"net (net: one call of good.safetensors, tiles of 32 px, 32 px overlap)" in done.stderr
+    assert done.returncode == 0 and b"net (net: one call of good.safetensors, tiles of 32 px, 96 px overlap)" in done.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
     done = lem_fork("reconstruct", "f.st", "--model", good, "--method", "net", "--to", "safetensors", cwd=tmp_path)
     entry = json.loads(done.stdout[8 : 8 + int.from_bytes(done.stdout[:8], "little")])["__metadata__"]["lem"]

@@ -15,7 +15,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import lem
+from conftest import lem, lem_fork
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -174,7 +174,8 @@ def test_methods_are_all_defined():
     learned = words(section(text, "Methods that ask a network", "Ss"))
     assert learned == {"net"}
     assert words(section(text, "Dreams", "Ss")) == {"dream"}
-    assert words(section(text, "Methods without a store", "Ss")) == set(manpages.choices(method)) - stored - {"net", "dream"}
+    trained = {"net", "dream"}
+    assert words(section(text, "Methods without a store", "Ss")) == set(manpages.choices(method)) - stored - trained
 
 
 def test_recipes_networks_and_what_a_run_is_told_are_all_defined():
@@ -200,7 +201,8 @@ def test_usual_settings_of_the_recipes_are_those_told():
             recipe.lr, recipe.batch)
         named = re.findall(r"^\.Cm (\S+)\nfor ([a-z, ]+)", entry, re.M)
         kinds = {"images": "image", "spectra": "spectrum", "embeddings": "embedding"}
-        assert {kinds[k]: net for net, text in named for k in re.findall("images|spectra|embeddings", text)} == recipe.nets
+        told = {kinds[k]: net for net, text in named for k in re.findall("images|spectra|embeddings", text)}
+        assert told == recipe.nets
 
 
 def test_properties_of_the_networks_are_those_told():
@@ -221,9 +223,10 @@ def test_properties_of_the_networks_are_those_told():
 
 
 def test_lines_of_a_dry_run_and_keys_of_a_log_are_all_defined(bench):
-    command = "lem-train feedforward --data faces/ --arch mlp --width 4 --fragment '--mask .5' --steps 2 --holdout 1 -o m.safetensors"
-    done = run(bench, f"{command} --log-file log.jsonl && {command} --dry-run")
-    printed = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    options = "--arch mlp --width 4 --fragment '--mask .5' --steps 2 --holdout 1 -o m.safetensors"
+    command = f"lem-train feedforward --data faces/ {options}"
+    forked(bench, f"{command} --log-file log.jsonl --device cpu")
+    printed = {line.split("\t")[0] for line in forked(bench, f"{command} --dry-run").stdout.decode().splitlines()}
     assert printed and words(section(source("lem-train"), "Dry run", "Ss")) == printed
     (record,) = map(json.loads, open(bench / "log.jsonl"))
     assert words(section(source("lem-train"), "Log", "Ss")) == set(record)
@@ -347,9 +350,23 @@ def run(bench, line: str):
     """A line of shell in the bench."""
     if not shutil.which("bash"):
         pytest.skip("bash is not here")
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(["bash", "-o", "pipefail", "-c", f"PATH=$PWD/bin:$PATH; {line}"], cwd=bench,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, env=one)
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def forked(bench, line: str):
+    """A pipeline, its commands one after the other in forks of this process: torch is loaded once."""
+    import torch
+
+    given = b""
+    for name, *arguments in stages(line):
+        done = lem_fork(name[4:], *arguments, stdin=given, cwd=bench, seconds=60,
+                        prepare=lambda: torch.set_num_threads(1))
+        assert done.returncode == 0, (line, done.stderr.decode())
+        given = done.stdout
     return done
 
 
@@ -367,12 +384,12 @@ def test_examples_of_training_run(bench):
     lines = [line for where, line in LINES if where == "lem-train.1" and not line.startswith("torchrun")]
     assert len(lines) >= 6
     for line in lines:
-        short = f"{line} --steps 2 --batch 2 --holdout 1" if line.startswith("lem-train") else line
-        done = run(bench, short.replace(" --crop 128", " --crop 16"))
+        short = f"{line} --steps 2 --batch 2 --holdout 1 --device cpu" if line.startswith("lem-train") else line
+        done = forked(bench, short.replace(" --crop 128", " --crop 16"))
         if "--dry-run" in line:
-            assert "parameters\t" in done.stdout
+            assert b"parameters\t" in done.stdout
         elif line.startswith("lem-train"):
-            assert (bench / stages(line)[0][-1]).stat().st_size and "2 steps" in done.stderr
+            assert (bench / stages(line)[0][-1]).stat().st_size and b"2 steps" in done.stderr
         elif "-o" in line:
             assert list((bench / stages(line)[-1][-1]).iterdir())
 

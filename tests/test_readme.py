@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -71,9 +72,12 @@ def test_pipelines_of_the_readme_parse(tmp_path):
     count = 0
     for line in re.findall(r"^    (lem-.*)$", README, re.M):
         for stage in line.split("#")[0].split("|"):
-            name, *words = re.split(r"\s*>\s*", stage)[0].split()
+            name, *words = shlex.split(re.split(r"\s*>\s*", stage)[0])
             cli = commands[name].cli
-            cli.parse_args(Context(cli, info_name=name), [w.strip("'") for w in words])
+            context = Context(cli, info_name=name)
+            cli.parse_args(context, words)
+            if name == "lem-train":
+                assert all(map(train.operations, context.params["fragment"]))
             count += 1
     assert count >= 10
 

@@ -208,16 +208,19 @@ def test_auto_says_what_it_chose(monkeypatch, tmp_path):
     broken = [
         *fragment([images(1)], [{"op": "bits", "bits": 3}]),
         *fragment([images(1)], [{"op": "mask", "mask": 0.5}]),
+        *fragment([images(2)], [{"op": "bits", "bits": (6, 7)}]),  # drawn: no matter what the others in the batch draw
+        *fragment([images(1)], [{"op": "bits", "bits": 6}]),
         *fragment([images(1)], [{"op": "bits", "bits": 3, "quantizer": "lloyd-max"}]),
         *fragment([images(1)], [{"op": "downsample", "factor": 2}]),
         images(1),
         *fragment([vectors()], [{"op": "bits", "bits": 3}]),
         *fragment([tones(1)], [{"op": "noise", "sigma": 0.1}]),
     ]
-    beyond = ["smooth", "inpaint", "decode", "decode", "smooth"]  # what the network was not trained on
-    assert BUNDLED.exists() and [choose(s) for s in broken] == ["net", "net", *beyond]
+    # what the network was not trained on, or does not do best
+    beyond = ["smooth", "smooth", "inpaint", "decode", "decode", "smooth"]
+    assert BUNDLED.exists() and [choose(s) for s in broken] == ["net", "net", "net", *beyond]
     monkeypatch.setattr(room, "BUNDLED", tmp_path / "none.safetensors")
-    assert [choose(s) for s in broken] == ["smooth", "inpaint", *beyond]
+    assert [choose(s) for s in broken] == ["smooth", "inpaint", "smooth", *beyond]
     assert choose(vectors(), memory=True) == "recall"
 
 

@@ -25,7 +25,8 @@ class Condition:
     value [N, ...item]: the decoded value, 0 where it is lost. known [N, ...item] in [0, 1]: how many of 8 bits of a value are
     known, log2(range / width of its bin) / 8; 1 for an exact value, 0 for a lost one. low, high [N, ...item]: ends of the
     interval the value lies in (equal for an exact one, infinite for a lost one). sigma [N]: standard deviation of noise on what
-    is observed. All float32, on one device.
+    is observed. coarse: of a part of a larger image, the filled grid of cells of the whole (see conv.fill), else None. All
+    float32, on one device.
     """
 
     value: torch.Tensor
@@ -33,6 +34,7 @@ class Condition:
     low: torch.Tensor
     high: torch.Tensor
     sigma: torch.Tensor
+    coarse: torch.Tensor | None = None
 
     @classmethod
     def of(cls, evidence: Evidence, scale: Scale, kind: str, device: str | torch.device = "cpu") -> Condition:
@@ -59,7 +61,8 @@ class Condition:
 
     def each(self, function) -> Condition:
         """The same with function(tensor) applied to every field: indexing, moving, repeating."""
-        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: None if part is None else function(part) for name, part in parts.items()})
 
     def planes(self) -> torch.Tensor:
         """[N, C + 3, H, W] for convolutions: the values, then observed, known (means over channels) and sigma."""

@@ -22,24 +22,30 @@ from .condition import Condition
 FINEST = 1 / 255  # smallest size that detail is measured in: half a level of an 8-bit image in [-1, 1]
 
 
-def fill(value: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+COARSE = 5  # grid of `Condition.coarse`: cells of 32 x 32 pixels
+
+
+def fill(value: torch.Tensor, observed: torch.Tensor, coarse: torch.Tensor | None = None) -> torch.Tensor:
     """Lost values as averages of the observed ones nearby (push-pull; Gortler et al. 1996).
 
     value [N, C, H, W]; observed, bool or 0/1, the same shape. On grid k a cell is the mean of the observed values
     among its 2^k x 2^k; from the coarsest grid (one cell) to the finest, a cell with none takes the bilinear
     interpolation of the grid above it. Returns the shape of value: value itself where observed; 0 everywhere where
-    nothing is observed.
+    nothing is observed. observed may also count observations of which value is the mean. coarse: grid COARSE as it comes
+    out for the whole of which this is a part whose corner lies on it.
     """
     weight = observed.to(value)
     sums, grids = value * weight, []
     while True:
         grids.append((sums / weight.clamp(min=1), weight > 0))
         height, width = sums.shape[-2:]
-        if height == width == 1:
+        if coarse is not None and len(grids) > COARSE or coarse is None and height == width == 1:
             break
         margin = (0, width % 2, 0, height % 2)
         sums, weight = (4 * F.avg_pool2d(F.pad(x, margin), 2) for x in (sums, weight))
-    out = grids.pop()[0]
+    out, seen = grids.pop()
+    if coarse is not None:
+        out = torch.where(seen, out, coarse)
     for mean, seen in reversed(grids):
         up = F.interpolate(out, scale_factor=2, mode="bilinear", align_corners=False)
         out = torch.where(seen, mean, up[..., : mean.shape[-2], : mean.shape[-1]])
@@ -48,7 +54,9 @@ def fill(value: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
 
 def guess(condition: Condition) -> torch.Tensor:
     """[N, ...item]: the decoded values; lost ones filled in images and spectra, 0 (the mean) in vectors."""
-    return fill(condition.value, condition.observed) if condition.value.ndim == 4 else condition.value
+    if condition.value.ndim != 4:
+        return condition.value
+    return fill(condition.value, condition.observed, condition.coarse)
 
 
 def sizes(condition: Condition, lost: float) -> torch.Tensor:

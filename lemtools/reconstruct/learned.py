@@ -21,6 +21,7 @@ from ..denoise.evidence import Evidence, evidence
 from ..denoise.samplers import ancestral, noise
 from ..denoise.schedule import grid
 from ..nets.condition import Condition
+from ..nets.conv import fill
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
 from . import tiles
@@ -154,9 +155,19 @@ class Learned:
     def _estimate(self, whole: Signal, dtype: np.dtype) -> tuple[np.ndarray, list[str]]:
         channels = self.meta["item"][0]
 
-        def recall(window: Signal) -> np.ndarray:
+        grids: dict[int, torch.Tensor] = {}
+
+        def recall(window: Signal, place: tiles.Place | None) -> np.ndarray:
             seen = evidence(window)
-            return self._settled(self._asked(self._condition(seen, channels)), window, seen, dtype)
+            condition = self._condition(seen, channels)
+            if place is not None:
+                item, sides = place
+                if item not in grids:
+                    grids.clear()
+                    grids[item] = self._coarse(whole.take([item]), channels)
+                here = (slice(s.start // tiles.GRID, -(-s.stop // tiles.GRID)) for s in sides)
+                condition = replace(condition, coarse=grids[item][(..., *here)])
+            return self._settled(self._asked(condition), window, seen, dtype)
 
         probe = tiles.corner(whole.take([0]), PROBE) if self.convolutional else whole.take([0])
         need = footprint(self.net, lambda: self._asked(self._condition(evidence(probe), channels)))
@@ -168,6 +179,13 @@ class Learned:
         parts = [f"net: one call of {self.name}", *([f"{self.steps} steps"] if self.steps is not None else []),
                  *([str(plan)] if plan.side else []), *(["bfloat16"] if self.dtype == torch.bfloat16 else [])]
         return tiles.apply(recall, whole, plan, dtype), [", ".join(parts)]
+
+    def _coarse(self, whole: Signal, width: int) -> torch.Tensor:
+        """The first guess for an image on cells of GRID pixels, in coordinates: tiles fill holes larger than that from it."""
+        means, counts = tiles.cells(whole)
+        means, counts = (np.broadcast_to(x, (1, max(width, x.shape[1]), *x.shape[2:])) for x in (means, counts))
+        means = np.ascontiguousarray(self.model.scale.encode(means), np.float32)
+        return fill(*(torch.from_numpy(np.array(x)).to(self.device) for x in (means, counts)))
 
     def _settled(self, x: torch.Tensor, fragment: Signal, seen: Evidence, dtype: np.dtype) -> np.ndarray:
         """An estimate in the memory's own type, with what was observed in its place."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..denoise.evidence import Evidence, place
+from ..denoise.evidence import Evidence, evidence, place
 from ..signal import Signal
 
-GRID = 32       # corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image
-LARGEST = 128   # px: holes up to this size are filled in a tile as in the whole image
+GRID = 32   # px: corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image
+ROWS = 256  # rows of an image that are looked at together, a multiple of GRID
 
 
 def framed(signal: Signal) -> Signal:
@@ -54,17 +54,21 @@ def settle(values: np.ndarray, fragment: Signal, seen: Evidence, dtype: np.dtype
     return values
 
 
-def hole(signal: Signal) -> int:
-    """Size in pixels, a power of 2, of the grid whose cells all hold something observed; 1 where nothing is lost.
+def cells(signal: Signal) -> tuple[np.ndarray, np.ndarray]:
+    """(means, counts), float32 [N, C, h, w], of what is observed in cells of GRID x GRID pixels; signal: framed.
 
-    It is how far the first guess of a network (nets.conv.fill) looks for what was observed.
+    The image is read in strips: its evidence takes many times the memory of its pixels.
     """
-    seen, size = signal.observed().all(1), 1
-    while not seen.all() and max(seen.shape[1:]) > 1:
-        seen = np.pad(seen, ((0, 0), *((0, n % 2) for n in seen.shape[1:])))
-        seen = seen[:, ::2, ::2] | seen[:, 1::2, ::2] | seen[:, ::2, 1::2] | seen[:, 1::2, 1::2]
-        size *= 2
-    return size
+    height, width = signal.data.shape[-2:]
+    corners = np.arange(0, width, GRID)
+    sums, counts = [], []
+    for top in range(0, height, ROWS):
+        seen = evidence(_window(signal, (slice(top, top + ROWS), slice(None))))
+        rows = np.arange(0, seen.value.shape[-2], GRID)
+        for out, part in ((sums, seen.value * seen.observed), (counts, seen.observed)):
+            out.append(np.add.reduceat(np.add.reduceat(part, rows, -2, np.float32), corners, -1, np.float32))
+    total, count = np.concatenate(sums, -2), np.concatenate(counts, -2)
+    return total / np.maximum(count, 1), count
 
 
 @dataclass(frozen=True)
@@ -85,37 +89,40 @@ def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, sid
 
     per_pixel: bytes that the network needs; budget: bytes there are; reach: pixels beyond which nothing matters, None
     for a network that must see the whole; side: of the tiles, if it is given (rounded up to the grid). The overlap
-    covers the reach and the filling of holes up to LARGEST: a tile then is what it is in the whole image, but for
-    rounding.
+    covers the reach and, where something is lost, two cells of the grid for filling it: with what `cells` tells of the whole, a tile
+    then is what it is in the whole image, but for rounding.
     """
     height, width = signal.data.shape[-2:]
     items = int(budget / (height * width * per_pixel))
     whole = Plan(max(1, min(items, 1024)))
     if reach is None or (side is None and items) or (side is not None and side >= max(height, width)):
         return whole
-    cell = min(hole(signal), LARGEST)
-    grid = max(GRID, cell)
-    halo = -(-(reach + 2 * cell) // grid) * grid
+    lost = signal.mask is not None and not signal.mask.all()
+    halo = -(-(reach + 2 * GRID * lost) // GRID) * GRID
     if side is None:
-        side = max(int((budget / per_pixel) ** 0.5) - 2 * halo, grid) // grid * grid
+        side = max(int((budget / per_pixel) ** 0.5) - 2 * halo, GRID) // GRID * GRID
     else:
-        side = -(-side // grid) * grid
+        side = -(-side // GRID) * GRID
     return Plan(1, side, halo) if side < max(height, width) else whole
 
 
-def apply(recall: Callable[[Signal], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype) -> np.ndarray:
-    """recall(window) -> array, over a framed batch as `plan` says: the same as recall(signal), whose shape is signal's.
+Place = tuple[int, tuple[slice, slice]]
+
+
+def apply(recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype) -> np.ndarray:
+    """recall(window, place) -> array, over a framed batch as `plan` says: the same as recall(signal, None), whose shape is
+    signal's. place: the item and the window in it, None for whole images.
 
     Of a tile only the middle is kept: what lies further than the halo from it does not matter.
     """
     if not plan.side:
-        parts = [recall(signal.take(slice(i, i + plan.items))) for i in range(0, len(signal), plan.items)]
+        parts = [recall(signal.take(slice(i, i + plan.items)), None) for i in range(0, len(signal), plan.items)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
     out = np.empty(signal.data.shape, dtype)
     for i in range(len(signal)):
         item = signal.take([i])
         for middle, window, inner in _tiles(signal.data.shape[-2:], plan):
-            out[(i, slice(None), *middle)] = recall(_window(item, window))[(0, slice(None), *inner)]
+            out[(i, slice(None), *middle)] = recall(_window(item, window), (i, window))[(0, slice(None), *inner)]
     return out
 
 
