@@ -167,6 +167,8 @@ class Header:
                 raise LemError(f"{name}: damaged header (lem: {str(error)[:80]})") from error
             if not isinstance(self.lem, dict):
                 raise LemError(f"{name}: damaged header (lem is not an object)")
+            if "n" not in self.lem and ("net" in self.lem or "settings" in self.lem):
+                self.lem = None  # the record of a model, or of a run: to a reader of streams, a foreign file
 
 
 def _no_twins(pairs):

@@ -30,7 +30,7 @@ OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
     "--quantizer --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
-    "--samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
+    "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
     "--train --where",
     "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay "

@@ -306,6 +306,19 @@ def test_batches_change_nothing():
 # --- draws
 
 
+@pytest.mark.parametrize("conditioned", [True, False])
+def test_a_class_is_asked_for(conditioned):
+    made = model("resnet", item=(1, 8, 8), channels=1, width=8, blocks=1, classes=3, conditioned=conditioned, predicts="v")
+    lossy = broken(photos(2, (1, 8, 8)), MASK)
+    draws = [recalled(lossy, made, samples=2, steps=4, label=label).data for label in (None, 0, 2, 2)]
+    assert np.array_equal(draws[2], draws[3])
+    assert not np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[1], draws[2])
+    with pytest.raises(LemError, match="knows classes 0 to 2: --label 3"):
+        recalled(lossy, made, label=3)
+    with pytest.raises(LemError, match="knows no classes"):
+        recalled(broken(photos(1), MASK), model("blur"), label=0)
+
+
 def test_samples_are_named_counted_and_averaged():
     lossy = broken(vectors(), MASK)
     made = model("coin", "embedding", (20,))

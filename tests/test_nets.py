@@ -197,6 +197,17 @@ def test_gradient_is_the_finite_difference(name):
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("side", [3, 9])
+def test_box_means_are_those_of_the_neighbours_there(side):
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 5, 11)))
+    both = conv.box(conv.box(x, side, -1), side, -2)
+    half = side // 2
+    for row in range(5):
+        for column in range(11):
+            near = x[..., max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
+            torch.testing.assert_close(both[..., row, column], near.mean((-2, -1)))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_an_item_alone_equals_itself_in_a_batch(name):
     model, condition = net(name), item_for(name, 3)

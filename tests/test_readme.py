@@ -74,7 +74,7 @@ def test_pipelines_of_the_readme_parse(tmp_path):
         for stage in line.split("#")[0].split("|"):
             name, *words = shlex.split(re.split(r"\s*>\s*", stage)[0])
             cli = commands[name].cli
-            context = Context(cli, info_name=name)
+            context = Context(cli, info_name=name, **cli.context_settings)  # click keeps the help option of the first
             cli.parse_args(context, words)
             if name == "lem-train":
                 assert all(map(train.operations, context.params["fragment"]))

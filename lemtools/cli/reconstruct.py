@@ -36,6 +36,7 @@ USES = {
     "prior": ("dream", "is for --method dream with a --memory"),
     "steps": ("dream model", "is for --method dream, and for --model of a recurrent or diffusion network"),
     "temperature": ("dream model", "is for --method dream, and for --model of an autoregressive or diffusion network"),
+    "label": ("model", "is for --model of a diffusion network that knows classes"),
     "tile": ("model auto", "is for networks: it needs --method net or --model"),
     "device": ("recall gaussian dream model auto", "is for what asks a --memory or a --model"),
 }
@@ -44,7 +45,7 @@ OPTIONS = {
     "recall": "samples sigma centred unaware shrink device",
     "gaussian": "samples sigma centred unaware shrink device",
     "dream": "samples prior shrink steps temperature device",
-    "model": "samples steps temperature tile device",
+    "model": "samples steps temperature label tile device",
     "auto": "tile device",
     "plain": "",
 }
@@ -71,7 +72,7 @@ OPTIONS = {
 @click.option(
     "--model",
     metavar="FILE",
-    help="Network to recall with, from lem-train.  [default, for images with lost bits or pixels: the bundled one]",
+    help="Network to recall with, from lem-train.  [default: the bundled one, for images with lost bits or pixels]",
 )
 @click.option(
     "--samples",
@@ -122,6 +123,12 @@ OPTIONS = {
     show_default=True,
     metavar="R",
     help="Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf (gaussian; dream of one).",
+)
+@click.option(
+    "--label",
+    type=click.IntRange(0),
+    metavar="K",
+    help="The class to recall, for a diffusion network that was trained with --labels.  [default: any]",
 )
 @click.option(
     "--tile",

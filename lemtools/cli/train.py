@@ -37,7 +37,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     metavar="PATH",
     help="What is to be recalled, item by item.  [default: the data themselves]",
 )
-@click.option("--labels", metavar="FILE", help="Classes of the data, an array of whole numbers (diffusion).")
+@click.option("--labels", metavar="FILE", help="Classes of the data, an array of whole numbers; diffusion only.")
 @click.option("--validate", multiple=True, metavar="PATH", help="Memories to validate on.")
 @click.option(
     "--holdout",
@@ -55,10 +55,10 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     help="flip, dihedral, grey[:SHARE] or zoom[:A-B]: show images otherwise, too.",
 )
 @click.option("--arch", metavar="NET", help="The network.  [default: by recipe and kind]")
-@click.option("--width", type=click.IntRange(1), metavar="N", help="Features a layer.")
-@click.option("--depth", type=click.IntRange(1), metavar="N", help="Layers or blocks.")
+@click.option("--width", type=click.IntRange(1), metavar="N", help="Features a layer; of conv and unet: --set widths=[...].")
+@click.option("--depth", type=click.IntRange(1), metavar="N", help="Layers or blocks; of conv: --set blocks=[...].")
 @click.option(
-    "--padding", type=click.Choice(["zeros", "circular"]), help="What lies beyond the border (diffusion)."
+    "--padding", type=click.Choice(["zeros", "circular"]), help="What lies beyond the border (diffusion).  [default: zeros]"
 )
 @click.option(
     "--predict", type=click.Choice(["eps", "x0", "v"]), help="What a denoising network answers.  [default: eps]"
@@ -72,7 +72,8 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     type=click.Choice(["level", "log", "plain"]),
     default="level",
     show_default=True,
-    help="Weigh an item's squared error by one over the variance that its fragment leaves, or not.",
+    help="Divide an item's squared error by the variance that its fragment leaves (level), take the logarithm of that "
+    "(log), or neither (plain); feedforward and recurrent.",
 )
 @click.option("--steps", type=click.IntRange(1), default=10_000, show_default=True, metavar="N", help="Updates.")
 @click.option(
@@ -115,7 +116,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
 @click.option(
     "--save-every", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="Updates between checkpoints."
 )
-@click.option("--log-file", "log", metavar="FILE", help="Write a record every 50 updates, JSON Lines.")
+@click.option("--log-file", "log", metavar="FILE", help="Write a record every 50 updates and at checkpoints, JSON Lines.")
 @click.option("--pictures", metavar="DIR", help="At every checkpoint, a PNG of what is recalled of items kept back.")
 @click.option("--card", multiple=True, metavar="NAME=TEXT", help="A line of the model card, kept with the model.")
 @click.option("--config", metavar="FILE", help="Options from a TOML file; those on the command line come first.")
@@ -140,12 +141,17 @@ def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **
         settings = values
     if not settings["data"]:
         raise click.UsageError("nothing to learn from: give --data")
+    if settings["output"] is None and dry_run:
+        settings["output"] = "model.safetensors"  # of which nothing is written
     if settings["output"] is None:
         raise click.UsageError("where does the model go? Give -o MODEL.safetensors")
     if not settings["output"].endswith(".safetensors"):
         raise click.UsageError(f"-o {settings['output']}: a model is a .safetensors file")
     if settings["flops"] is not None and "steps" in given:
         raise click.UsageError("--steps and --flops both say how long: give one of them")
+    for name, recipes in (("weighting", ("feedforward", "recurrent")), ("labels", ("diffusion",))):
+        if name in given and recipe not in recipes:
+            raise click.UsageError(f"--{name} is for {' and '.join(recipes)}, not {recipe}")
     decay, _, rate = settings["decay"].partition(":")
     plain = settings["decay"] in ("cosine", "constant")
     if not plain and not (decay == "exponential" and _is_rate(rate)):
@@ -297,3 +303,7 @@ def _command() -> str:
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":  # python -m lemtools.cli.train, as torchrun -m has it
+    main()

@@ -8,7 +8,7 @@ The JSON object under the metadata key `lem` holds
     target              {'kind': …, 'item': […]} of what it recalls
     fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
     classes             number of classes that it can be asked for, or 0
-    step, seconds       how long it was trained
+    step, seed          how many updates it was trained for, and the run's seed
     card                free text by key: data, licence, seeds, command, numbers
 
 Offsets and gains of the two scales are the tensors `scale.offset`, `scale.gain`, `target_scale.offset`, `target_scale.gain`.

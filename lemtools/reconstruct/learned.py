@@ -40,7 +40,7 @@ class Learned:
     it was trained, or the sampler's own number. temperature: of draws, 1 being the posterior. seed: of the draws.
     device: 'auto', 'cpu', 'cuda', 'mps'. dtype: 'float32', 'bfloat16' (autocast) or 'auto', bfloat16 for one call on
     images on CUDA, else float32. tile: side in pixels of the pieces that images go through in, for networks that take
-    any size; None: by memory.
+    any size; None: by memory. label: the class to recall, of a denoiser that knows classes; None: any.
 
     Attributes: method, 'net', or 'dream' for a denoiser trained without fragments; identity: the file's name and the
     first digits of its SHA-256. Raises LemError for a file that is no model and for options that do not suit its network.
@@ -48,7 +48,7 @@ class Learned:
 
     def __init__(self, model: Model | str, *, samples: int = 0, steps: int | None = None,
                  temperature: float | None = None, seed: int = 0, device: str = "auto", dtype: str = "auto",
-                 tile: int | None = None):
+                 tile: int | None = None, label: int | None = None):
         try:
             self.device = torch.device(pick(device))
         except (ValueError, RuntimeError) as error:
@@ -60,7 +60,7 @@ class Learned:
             self.identity = f"{self.name} sha256:{digest[:12]}"
         self.net, self.meta = model.net.to(self.device).eval(), model.meta
         self.model, self.family, self.target = model, model.family, model.meta["target"]
-        self.samples, self.steps, self.seed, self.tile = samples, steps, seed, tile
+        self.samples, self.steps, self.seed, self.tile, self.label = samples, steps, seed, tile, label
         self.temperature = 1.0 if temperature is None else temperature
         self.conditioned = self.family != "denoise" or self.net.conditioned
         self.method = "net" if self.conditioned else "dream"
@@ -82,6 +82,11 @@ class Learned:
         whole = not one_call or not self.convolutional or getattr(self.net, "reach", None) is None
         if self.tile is not None and whole:
             raise LemError(f"{self.name} does not go in tiles: --tile is for convolutional models of one call")
+
+        classes = getattr(self.net, "classes", 0)
+        if self.label is not None and not self.label < classes:
+            known = f"knows classes 0 to {classes - 1}" if classes else "knows no classes"
+            raise LemError(f"{self.name} {known}: --label {self.label} is none of them")
 
     def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
         """(recalled, steps). LemError where the model was made for other memories, or its answer is not finite."""
@@ -242,10 +247,10 @@ class Learned:
 
         half = torch.bfloat16 if self.dtype == torch.bfloat16 else None
         if not self.conditioned:
-            return dream(Trained(self.model, dtype=half), condition, generators, self.steps, self.temperature)
+            return dream(Trained(self.model, label=self.label, dtype=half), condition, generators, self.steps, self.temperature)
         steps = self.steps or LEVELS
         x = self.temperature * noise(generators, self._target_item(condition), device=self.device)
-        x = ancestral(Trained(self.model, condition, dtype=half), x, grid(steps), generators=generators,
+        x = ancestral(Trained(self.model, condition, self.label, dtype=half), x, grid(steps), generators=generators,
                       temperature=self.temperature, project=condition.hold if self.same else None)
         held = ", what was observed held at each" if self.same else ""
         return x, f"ancestral sampling, {steps} calls each{held}, temperature {self.temperature:g}"

@@ -51,7 +51,7 @@ class Trainer:
 
     def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
         self.prepared, self.ranks, self.device = prepared, ranks, device
-        self.settings, self.steps, self.step = prepared.settings, prepared.steps, 0
+        self.settings, self.step = prepared.settings, 0
         self.cuda = device.startswith("cuda")
         settings = self.settings
         net = prepared.model.net.to(device)
@@ -62,6 +62,7 @@ class Trainer:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self.objective = prepared.objective.to(device)
+        self.steps = prepared.steps  # (counting operations, where it takes that, is quickest here)
         self.weights = dict(net.named_parameters())
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
         self.optimizer = torch.optim.AdamW(

@@ -43,17 +43,15 @@ class Prepared:
 
     @cached_property
     def flops(self) -> float:
-        """Floating-point operations of one item's forward and backward pass (the backward pass counts twice)."""
-        from torch.utils.flop_counter import FlopCounterMode
+        """Floating-point operations of one item's forward and backward pass (the backward pass counts twice).
 
-        count = min(4, self.spec.batch)
-        small = Spec(**{**vars(self.spec), "batch": count})
+        The mean over the first batch: sequences are as long as the longest of their batch, so a few items would not tell.
+        """
         device = next(self.model.net.parameters()).device
-        batch = {k: v.to(device) for k, v in Batches(small)[0].items()}
-        attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
+        batch = {k: v.to(device) for k, v in Batches(self.spec)[0].items()}
+        with torch.no_grad(), flop_counter() as counter:
             self.objective(batch)
-        return 3 * counter.get_total_flops() / count
+        return 3 * counter.get_total_flops() / self.spec.batch
 
     @cached_property
     def steps(self) -> int:
@@ -75,6 +73,14 @@ class Prepared:
         if self.settings.pictures:
             with trainer.averaged(), torch.no_grad():
                 pictures.write(self, trainer, os.path.join(self.settings.pictures, f"step-{trainer.step:07d}.png"))
+
+
+def flop_counter():
+    """torch's counter of floating-point operations, a context; `get_total_flops()` afterwards. It knows attention on CPUs, too."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+    return FlopCounterMode(display=False, custom_mapping=attention)
 
 
 def _attention(query, key, value, *rest, out_shape=None, **options) -> int:

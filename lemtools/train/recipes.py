@@ -78,6 +78,8 @@ def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tup
             name_there = next((n for n in (DEPTH if key == "depth" else (key,)) if n in takes), key)
             if name_there in chosen:
                 raise LemError(f"--{key} and --set {name_there} say the same: give one of them")
+            if name_there in takes and not isinstance(takes[name_there].default, (int, type(None))):
+                raise LemError(f"--{key} is one number; --arch {name} has several: --set {name_there}=[...]")
             chosen[name_there] = value
     for key in chosen:
         if key not in takes or key in FIXED:
