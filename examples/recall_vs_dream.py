@@ -1,18 +1,27 @@
 """Recall against dream, the stages of recall-vs-dream.sh: `python recall_vs_dream.py STAGE DATA OUT`.
 
-Arms: networks of equal size (+-5 %) and equal operations of training, the learning rate of each chosen among RATES by the loss
-on training items kept back, at a quarter of the budget. Every network learns all FRAGMENTS at once and is told what is lost.
+Arms: networks of equal size (+-5 %) and equal operations of training, the learning rate of each chosen among RATES by
+the loss on training items kept back, at a quarter of the budget. Every network learns all FRAGMENTS at once and is told
+what is lost.
 
 feedforward   one call, the posterior mean (squared error)
 recurrent     one block, eight times, the posterior mean
 any-order     autoregressive, in an order drawn for each item, what is observed first
 raster        autoregressive, in raster order: it cannot see what lies below. The control
 diffusion     a denoiser that is told the fragment; ancestral sampling in 50 calls
-fragments     feedforward, but trained on fragments only: half of the pixels of each training image, always the same half
+fragments     feedforward, but trained on fragments only: half of the pixels of each training image, always the same
+              half; at feedforward's rate
 
-and from a fragmented embedding, the first 64 principal components at 1-4 bits: `embedding` recalls the embedding, `image` the image.
+and from a fragmented embedding, the first 64 principal components at 1-4 bits: `embedding` recalls the embedding,
+`image` the image; both with a fiftieth of the operations, at a rate of 1e-3.
 
-Environment: SETS, SEEDS, FLOPS (a run), TRAIN and TEST (items; 0: all, 500), DRAWS (of a mean), PER (processes a GPU), BATCH (128).
+PSNR is that of the missing elements, lost or quantised; of one answer over all test images, of a mean of DRAWS over the
+first fifth of them (one answer where there is no more than one). Bits a missing value: over that fifth. s/image: of all
+test images as one batch, networks on a GPU that PER processes share (one call in bfloat16, all else in float32),
+controls on the CPU. GFLOP/image: of one answer; of a sequence, all its places at once.
+
+Environment: SETS, SEEDS, FLOPS (a run), TRAIN and TEST (how many items; all, 500), DRAWS (of a mean, 16), PER
+(processes a GPU, 3), BATCH (128).
 """
 
 import itertools
@@ -34,28 +43,29 @@ SEEDS = [int(s) for s in os.environ.get("SEEDS", "0 1 2").split()]
 FLOPS = float(os.environ.get("FLOPS", 1e15))
 TRAIN, TEST, DRAWS = (int(os.environ.get(k, v)) for k, v in (("TRAIN", 0), ("TEST", 500), ("DRAWS", 16)))
 PER, BATCH = (int(os.environ.get(k, v)) for k, v in (("PER", 3), ("BATCH", 128)))
-FEW = max(TEST // 5, 1)  # items of which a mean of DRAWS is taken
+FEW = max((TEST or 10_000) // 5, 1)  # items of which a mean of DRAWS is taken
 RATES = ("3e-4", "1e-3", "3e-3")
 FRAGMENTS = {
     "2 bits": "--bits 2", "50 %": "--mask .5", "75 %": "--mask .75", "90 %": "--mask .9",
     "lower half": "--mask .5 --mask-shape half",
 }
 ARMS = {
-    "feedforward": "feedforward --arch conv --set widths=[32,64,96] --set blocks=[2,1,1,1,2] --set shuffle=1 --set lost=1.0",
+    "feedforward": "feedforward --arch conv --set widths=[32,64,96] --set blocks=[2,1,1,1,2] --set shuffle=1 "
+                   "--set lost=1.0",
     "recurrent": "recurrent --width 84",
     "any-order": "autoregressive --width 96 --depth 4",
     "raster": "autoregressive --width 96 --depth 4 --order raster",
     "diffusion": "diffusion --arch unet --set widths=[32,64,112] --predict v",
 }
 ONLY = "fragments"
-CODES = {"embedding": "feedforward --arch mlp --width 256 --depth 3", "image": "feedforward --arch mlp --width 256 --depth 3"}
+CODES = dict.fromkeys(("embedding", "image"), "feedforward --arch mlp --width 256 --depth 3")
 BITS, COMPONENTS = (1, 2, 3, 4), 64
 
 
 # --- data
 
 def data(source: Path, out: Path) -> None:
-    """OUT/SET/: train.npy, test.npy (uint8), half.safetensors (fragments of train), codes-train.npy, codes-test.npy, pca.npz."""
+    """OUT/SET/: train.npy, test.npy (uint8), half.safetensors (fragments of train), codes-{train,test}.npy, pca.npz."""
     from lemtools.media import load
 
     names = {"mnist": "mnist", "fashion": "fashion-mnist"}
@@ -64,15 +74,19 @@ def data(source: Path, out: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "pca.npz").exists():
             continue
-        for split, file, most in (("train", "train-images-idx3-ubyte.gz", TRAIN), ("test", "t10k-images-idx3-ubyte.gz", TEST)):
+        flat = {}
+        for split, file, most in (("train", "train", TRAIN), ("test", "t10k", TEST)):
             if name == "cifar":
                 images = sheets(source / "cifar10", split)
             else:
-                images = np.concatenate([s.data for s in load([str(source / names[name] / file)])])[:, 0]
-            np.save(folder / f"{split}.npy", images[: most or None])
-        half = ["lem-fragment", "-q", "--mask", ".5", "--seed", "77", f"{folder}/train.npy", "-o", f"{folder}/half.safetensors"]
-        subprocess.run(half, check=True, stdin=subprocess.DEVNULL)
-        train, test = (np.load(folder / f"{s}.npy").reshape(-1, math.prod(images.shape[1:])) / np.float32(255) for s in ("train", "test"))
+                path = source / names[name] / f"{file}-images-idx3-ubyte.gz"
+                images = np.concatenate([s.data for s in load([str(path)])])[:, 0]
+            images = images[: most or None]
+            np.save(folder / f"{split}.npy", images)
+            flat[split] = images.reshape(len(images), -1) / np.float32(255)
+        half = ["--mask", ".5", "--seed", "77", f"{folder}/train.npy", "-o", f"{folder}/half.safetensors"]
+        subprocess.run(["lem-fragment", "-q", *half], check=True, stdin=subprocess.DEVNULL)
+        train, test = flat["train"], flat["test"]
         mean = train.mean(0)
         values, vectors = np.linalg.eigh(np.cov(train[:20_000].T))
         axes = np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
@@ -100,18 +114,20 @@ def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
             if search:
                 for lr in RATES:
                     made[folder / f"search/{arm}-{lr}.safetensors"] = [
-                        *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", lr, "--flops", f"{FLOPS / 4:g}", "--seed", "9"]
+                        *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", lr,
+                        "--flops", f"{FLOPS / 4:g}", "--seed", "9"]
                 continue
             best = chosen(folder, arm)
             for seed in SEEDS:
                 made[folder / f"{arm}-{seed}.safetensors"] = [
-                    *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", best, "--flops", f"{FLOPS:g}", "--seed", str(seed)]
+                    *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", best,
+                    "--flops", f"{FLOPS:g}", "--seed", str(seed)]
         if search:
             continue
         for seed in SEEDS:
             made[folder / f"{ONLY}-{seed}.safetensors"] = [
-                *ARMS["feedforward"].split(), "--data", f"{folder}/half.safetensors", *losses, "--lr", chosen(folder, "feedforward"),
-                "--flops", f"{FLOPS:g}", "--seed", str(seed)]
+                *ARMS["feedforward"].split(), "--data", f"{folder}/half.safetensors", *losses,
+                "--lr", chosen(folder, "feedforward"), "--flops", f"{FLOPS:g}", "--seed", str(seed)]
             for arm, words in CODES.items():
                 target = ["--target", f"{folder}/train.npy"] if arm == "image" else []
                 made[folder / f"{arm}-{seed}.safetensors"] = [
@@ -121,12 +137,15 @@ def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
 
 
 def chosen(folder: Path, arm: str) -> str:
-    """The rate with the least loss on the items kept back."""
+    """The rate with the least loss on the items kept back, among the runs of the search that came to their end."""
     losses = {}
     for lr in RATES:
-        with open(folder / f"search/{arm}-{lr}.jsonl") as file:
-            last = json.loads(file.readlines()[-1]).get("held_out_loss")
-        losses[lr] = math.inf if last is None else last
+        log = folder / f"search/{arm}-{lr}.jsonl"
+        records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        if records and records[-1].get("held_out_loss") is not None:
+            losses[lr] = records[-1]["held_out_loss"]
+    if not losses:
+        sys.exit(f"{folder.name}, {arm}: no run of the search came to its end")
     return min(losses, key=losses.get)
 
 
@@ -172,8 +191,11 @@ def side_by_side(commands: list[list[str]], allowed: bool = False) -> None:
             slot, words = busy.pop(process)
             free.append(slot)
             if process.returncode and not allowed:
+                for other in busy:
+                    other.terminate()
                 sys.exit(f"failed: {shlex.join(words)}")
-            print(f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{Path(words[-1]).parent.name}/{Path(words[-1]).name}",
+            made = Path(words[-1])
+            print(f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{made.parent.name}/{made.name}",
                   file=sys.stderr, flush=True)
         time.sleep(0.2)
 
@@ -182,7 +204,9 @@ def side_by_side(commands: list[list[str]], allowed: bool = False) -> None:
 
 def recall(source: Path, out: Path) -> None:
     """OUT/SET/ARM-SEED.npz of every trained model: what it recalls of the test images' fragments, and what that costs."""
-    models = [m for name in SETS for m in sorted((out / name).glob("*-[0-9].safetensors")) if not m.with_suffix(".npz").exists()]
+    names = [f"{arm}-{seed}" for arm in (*ARMS, ONLY, *CODES) for seed in SEEDS]
+    models = [out / name / f"{run}.safetensors" for name in SETS for run in names]
+    models = [model for model in models if not model.with_suffix(".npz").exists()]
     models.sort(key=lambda m: ("order" not in m.name and "raster" not in m.name, m.name))  # the slow ones first
     side_by_side([[sys.executable, __file__, "recall-one", str(source), str(m)] for m in models])
 
@@ -215,12 +239,12 @@ def recall_one(source: Path, path: Path) -> None:
 def one(path: Path, broken, whole) -> dict:
     """Of one network and one fragment: one draw of all items, the mean of DRAWS of FEW, bits, seconds, operations."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from lemtools.denoise.evidence import evidence
     from lemtools.nets.condition import Condition
     from lemtools.nets.model import load
-    from lemtools.reconstruct.learned import Learned
+    from lemtools.reconstruct.learned import LEVELS, Learned
+    from lemtools.train.prepare import flop_counter
 
     few = broken.take(np.arange(FEW))
     model = load(str(path), "cuda" if torch.cuda.is_available() else "cpu")
@@ -235,7 +259,7 @@ def one(path: Path, broken, whole) -> dict:
         mean = np.rint(many.reshape(FEW, DRAWS, *many.shape[1:]).mean(1)).astype(np.uint8)
     condition = Condition.of(evidence(few), model.scale, "image", next(model.net.parameters()).device)
     target = torch.from_numpy(whole.data[:FEW]).to(condition.value) / 127.5 - 1
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with flop_counter() as counter, torch.inference_mode():
         part = condition.each(lambda t: t[:1])
         if model.family == "estimate":
             model.net(part)
@@ -243,13 +267,13 @@ def one(path: Path, broken, whole) -> dict:
             model.net.log_prob(target[:1], part, model.net.orders([np.random.default_rng(0)]).to(target.device))
         else:
             model.net(target[:1], torch.full((1,), 0.5, dtype=torch.float64), part)
-    flops = counter.get_total_flops() * (50 if model.family == "denoise" else 1)
+    flops = counter.get_total_flops() * (LEVELS if model.family == "denoise" else 1)
     out = {"one": single, "mean": mean, "seconds": seconds, "flops": flops, "parameters": model.parameters}
     return out | {"bits": surprise(model, target, condition)}
 
 
 def surprise(model, target, condition) -> float:
-    """Bits a missing 8-bit value, given the fragment: exact for a sequence in one order an item, a bound for a denoiser."""
+    """Bits a missing 8-bit value, given the fragment: exact for a sequence in one order an item, else a bound."""
     import torch
 
     from lemtools.denoise.bound import bound
@@ -261,8 +285,9 @@ def surprise(model, target, condition) -> float:
         nats = []
         for k in range(0, len(target), 50):
             part = condition.each(lambda t: t[k : k + 50])
+            order = model.net.orders(draws[k : k + 50]).to(target.device)
             with torch.inference_mode():
-                nats.append(-model.net.log_prob(target[k : k + 50], part, model.net.orders(draws[k : k + 50]).to(target.device)).double())
+                nats.append(-model.net.log_prob(target[k : k + 50], part, order).double())
         unknown = model.net.unknown(condition).double().sum()
         return float(torch.cat(nats).sum() / unknown / math.log(2))
     if model.family == "denoise":
@@ -297,17 +322,17 @@ def table(source: Path, out: Path) -> None:
     from lemtools.signal import Signal
 
     def measured(whole, broken, back, mean, memories) -> dict[str, float]:
-        found = {}
+        found, few = {}, broken.take(np.arange(len(mean)))
         for key, what, metrics, fragments in (
-            ("one", back, ["psnr"], broken), ("mean", mean, ["psnr"], broken.take(np.arange(len(mean)))),
-            ("set", back, controls.METRICS, None),
+            ("psnr of one", back, ["psnr"], broken), ("few: psnr of one", back[: len(mean)], ["psnr"], few),
+            ("few: psnr of mean", mean, ["psnr"], few), ("set", back, controls.METRICS, None),
         ):
             comparison = Comparison(metrics, train=memories)
             shown = whole.take(np.arange(len(what)))
             for batch in pair([shown], [Signal("image", what)], "order", None if fragments is None else [fragments]):
                 comparison.add(batch)
             for r in comparison.results():
-                found[f"psnr of {key}" if metrics == ["psnr"] else r.name] = r.mean
+                found[key if metrics == ["psnr"] else r.name] = r.mean
         return found
 
     with open(out / "table.tsv", "w") as file:
@@ -327,12 +352,16 @@ def table(source: Path, out: Path) -> None:
                 for control, way in ways.items():
                     if control == "wiener" and "bits" not in spec:
                         continue
+                    way(broken.take([0]))  # what is prepared once
                     begun = time.perf_counter()
                     back = way(broken)
                     seconds = (time.perf_counter() - begun) / len(whole)
                     if control != "wiener":
                         back = controls.held(broken, back)
-                    rows[control] = [measured(whole, broken, back, back[:FEW], memories) | {"s/image": seconds}]
+                    found = measured(whole, broken, back, back[:FEW], memories) | {"s/image": seconds}
+                    if control == "sample":  # its mean is the row above
+                        found["psnr of mean"] = math.nan
+                    rows[control] = [found]
                 for arm in [*ARMS, ONLY]:
                     rows[arm] = []
                     for seed in SEEDS:
@@ -358,12 +387,16 @@ def spread(values: list[float]) -> str:
 
 
 def codes(out: Path, put) -> None:
-    """From fragmented embeddings: the embedding (NMSE, cosine) and the image (PSNR), beside decoding and linear inversion."""
+    """From fragmented embeddings: the embedding (NMSE, cosine) and the image (PSNR over all of it). Controls: decoding,
+    the Gaussian conditional mean, and linear inversion of the whole embedding."""
+    from lemtools.reconstruct import Reconstructor
+    from lemtools.signal import Signal
+
     put("set", "fragment", "arm", "NMSE of the embedding", "cosine", "PSNR of the image")
     for name in SETS:
         folder = out / name
         pca, truth, whole = np.load(folder / "pca.npz"), np.load(folder / "codes-test.npy"), tests(folder).data
-        from lemtools.signal import Signal
+        gaussian = Reconstructor("gaussian", memory=np.load(folder / "codes-train.npy"), shrink="oas", device="cpu")
 
         def image(code):
             values = np.rint((code @ pca["axes"].T + pca["mean"]).clip(0, 1) * 255)
@@ -371,7 +404,8 @@ def codes(out: Path, put) -> None:
             return values[:, None] if values.ndim == 3 else values.transpose(0, 3, 1, 2)
 
         def psnr(images):
-            return float((10 * np.log10(255**2 / ((images.astype(float) - whole) ** 2).reshape(len(whole), -1).mean(1))).mean())
+            error = ((images.astype(float) - whole) ** 2).reshape(len(whole), -1).mean(1)
+            return float(10 * np.log10(255**2 / error).mean())
 
         def row(code):
             cosine = (code * truth).sum(1) / np.linalg.norm(code, axis=1) / np.linalg.norm(truth, axis=1)
@@ -380,7 +414,8 @@ def codes(out: Path, put) -> None:
         put(name, "whole", "linear inversion", 0, 1, f"{psnr(image(truth)):.2f}")
         for bits in BITS:
             (broken,) = broke(Signal("embedding", truth), f"--bits {bits}")
-            put(name, f"{bits} bits", "decode", *(f"{v:.4g}" for v in row(broken.data)))
+            for control, code in (("decode", broken.data), ("gaussian", gaussian(broken).data)):
+                put(name, f"{bits} bits", control, *(f"{v:.4g}" for v in row(code)))
             for arm in CODES:
                 found = []
                 for seed in SEEDS:
@@ -407,10 +442,13 @@ def sheet(source: Path, out: Path) -> None:
                         if arm in ("any-order", "diffusion") and item < FEW:
                             cells.append(kept[f"{loss}|mean"][item])
                 big = [np.broadcast_to(c, (3, *c.shape[1:])).transpose(1, 2, 0) for c in cells]
-                rows.append(np.concatenate([np.pad(c[:28, :28], ((1, 1), (1, 1), (0, 0)), constant_values=255) for c in big], 1))
-    Image.fromarray(np.concatenate(rows)).resize((rows[0].shape[1] * 2, 60 * len(rows)), Image.NEAREST).save(out / "sheet.png")
+                room = [(34 - n) // 2 for n in whole.data.shape[-2:]]  # of 28 px as of 32
+                margin = ((room[0], room[0]), (room[1], room[1]), (0, 0))
+                rows.append(np.concatenate([np.pad(c, margin, constant_values=255) for c in big], 1))
+    grid = Image.fromarray(np.concatenate(rows))
+    grid.resize((2 * grid.width, 2 * grid.height), Image.NEAREST).save(out / "sheet.png")
 
 
 if __name__ == "__main__":
-    stage, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    {"data": data, "train": train, "recall": recall, "recall-one": recall_one, "table": table, "sheet": sheet}[stage](source, out)
+    stages = {"data": data, "train": train, "recall": recall, "recall-one": recall_one, "table": table, "sheet": sheet}
+    stages[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

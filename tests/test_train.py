@@ -22,7 +22,7 @@ from lemtools.train import augment, checkpoint, data, loop, objectives, recipes
 from lemtools.train.data import Batches, Items, Spec
 from lemtools.train.loop import Trainer, train
 from lemtools.train.parallel import Ranks
-from lemtools.train.prepare import labels, prepare
+from lemtools.train.prepare import COUNTED, labels, prepare
 from lemtools.train.settings import FREE, Settings
 
 
@@ -346,8 +346,25 @@ def test_attention_counts_on_a_cpu(tmp_path, kept):
         if isinstance(layer, torch.nn.Linear):
             layer.register_forward_hook(lambda m, i, o: linear.append(2 * i[0].numel() * m.out_features))
     total = prepared.flops / 3
-    attention = total - sum(linear) / 4
+    attention = total - sum(linear) / COUNTED
     assert attention == 2 * 2 * 16 * 16 * 8
+
+
+def test_operations_of_sequences_are_those_of_whole_batches(tmp_path, kept):
+    """A batch is as long as its longest item: of 16 nearly always 2 x 64 tokens, whatever the first few items lost."""
+    losses = ["--bits 2", "--mask .5", "--mask .75", "--mask .9"]
+    runs = dict(recipe="autoregressive", arch=None, fragment=losses, batch=16)
+    found = [flops(tmp_path, kept, seed=seed, **runs) for seed in range(4)]
+    two_bits = flops(tmp_path, kept, **runs | {"fragment": losses[:1]})
+    assert min(found) > 0.9 * two_bits and max(found) <= two_bits
+
+
+def test_what_is_kept_back_fits_nothing(tmp_path, kept):
+    """The coordinates come from the items that are learnt from alone."""
+    prepared = prepare(settings(tmp_path, kept, kind="embedding", arch="mlp", holdout=20))
+    learnt = np.stack([prepared.spec.items.data[i] for i in range(20)])
+    assert np.allclose(prepared.model.scale.offset, learnt.mean(0), atol=1e-6)
+    assert not np.allclose(prepared.model.scale.offset, np.load(kept["embedding"]).mean(0), atol=1e-3)
 
 
 def test_a_budget_of_operations_gives_the_steps(tmp_path, kept):

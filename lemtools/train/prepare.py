@@ -28,6 +28,7 @@ from .settings import Settings
 
 
 MOST_CLASSES = 1 << 20
+COUNTED = 64  # items, at least, whose operations are counted
 
 
 @dataclass
@@ -45,13 +46,14 @@ class Prepared:
     def flops(self) -> float:
         """Floating-point operations of one item's forward and backward pass (the backward pass counts twice).
 
-        The mean over the first batch: sequences are as long as the longest of their batch, so a few items would not tell.
+        The mean over whole batches: sequences are as long as the longest of their batch, so a few items would not tell.
         """
-        device = next(self.model.net.parameters()).device
-        batch = {k: v.to(device) for k, v in Batches(self.spec)[0].items()}
+        device, batches = next(self.model.net.parameters()).device, Batches(self.spec)
+        count = -(-COUNTED // self.spec.batch)
         with torch.no_grad(), flop_counter() as counter:
-            self.objective(batch)
-        return 3 * counter.get_total_flops() / self.spec.batch
+            for step in range(count):
+                self.objective({k: v.to(device) for k, v in batches[step].items()})
+        return 3 * counter.get_total_flops() / (count * self.spec.batch)
 
     @cached_property
     def steps(self) -> int:
@@ -120,10 +122,10 @@ def prepare(settings: Settings) -> Prepared:
     elif any(name == "dihedral" for name, _ in steps) and item[1] != item[2]:
         raise LemError("--augment dihedral turns images by 90 degrees: they must be square; give --crop")
     chosen, held, held_pairs, rows = _split(settings, items, pairs)
-    model = _model(settings, recipe.family, items, pairs, item, bool(settings.crop))
+    model = _model(settings, recipe.family, items, pairs, item, bool(settings.crop), rows)
     objective = OBJECTIVES[recipe.family](model, settings.weighting)
     common = dict(seed=settings.seed, operations=settings.operations, crop=settings.crop, extras=objective.extras)
-    spec = Spec(chosen, settings.batch, augment=steps, pairs=None if pairs is None else pairs[rows], **common)
+    spec = Spec(chosen, settings.batch, augment=steps, pairs=None if pairs is None else _View(pairs, rows), **common)
     held_spec = None
     if held is not None:
         common["seed"] = settings.seed + 1
@@ -225,7 +227,8 @@ class _View:
         return Items(items.kind, cls(items.data, rows), pick(items.label), pick(items.seen))
 
 
-def _model(settings: Settings, family: str, items: Items, pairs, item, any_size: bool) -> Model:
+def _model(settings: Settings, family: str, items: Items, pairs, item, any_size: bool, rows: np.ndarray) -> Model:
+    """The network, untrained. Its coordinates come from the items `rows` alone: what is kept back fits nothing."""
     target = (items.kind, tuple(item))
     if pairs is not None:  # (the data are one array: images of several sizes have no --target)
         plain = "image" if pairs.ndim == 4 else "embedding"
@@ -240,8 +243,9 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
     torch.manual_seed(settings.seed)
     with _blamed(record["net"]):
         net = build(record)
-    scale = Scale(*moments(items.data, items.kind, items.seen))
-    target_scale = scale if pairs is None else Scale(*moments(pairs, target[0]))
+    seen = None if items.seen is None else items.seen[rows]
+    scale = Scale(*moments(_View(items.data, rows), items.kind, seen))
+    target_scale = scale if pairs is None else Scale(*moments(_View(pairs, rows), target[0]))
     free = any_size and "item" not in record
     meta = {
         "v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "net": record, "kind": items.kind,
