@@ -131,8 +131,8 @@ def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
             for arm, words in CODES.items():
                 target = ["--target", f"{folder}/train.npy"] if arm == "image" else []
                 made[folder / f"{arm}-{seed}.safetensors"] = [
-                    *words.split(), "--data", f"{folder}/codes-train.npy", *target, "--fragment", "--bits 1-4", "--lr", "1e-3",
-                    "--flops", f"{FLOPS / 50:g}", "--seed", str(seed), "--batch", str(4 * BATCH)]
+                    *words.split(), "--data", f"{folder}/codes-train.npy", *target, "--fragment", "--bits 1-4",
+                    "--lr", "1e-3", "--flops", f"{FLOPS / 50:g}", "--seed", str(seed), "--batch", str(4 * BATCH)]
     return made
 
 
@@ -203,7 +203,7 @@ def side_by_side(commands: list[list[str]], allowed: bool = False) -> None:
 # --- recall
 
 def recall(source: Path, out: Path) -> None:
-    """OUT/SET/ARM-SEED.npz of every trained model: what it recalls of the test images' fragments, and what that costs."""
+    """OUT/SET/ARM-SEED.npz of every trained model: what it recalls of the test images' fragments, and at what cost."""
     names = [f"{arm}-{seed}" for arm in (*ARMS, ONLY, *CODES) for seed in SEEDS]
     models = [out / name / f"{run}.safetensors" for name in SETS for run in names]
     models = [model for model in models if not model.with_suffix(".npz").exists()]
@@ -292,8 +292,8 @@ def surprise(model, target, condition) -> float:
         return float(torch.cat(nats).sum() / unknown / math.log(2))
     if model.family == "denoise":
         with torch.inference_mode():
-            found = bound(Trained(model, condition), target, condition.low, condition.high, generators=draws, step=2 / 255,
-                          extent=(-1.0, 1.0))
+            found = bound(Trained(model, condition), target, condition.low, condition.high, generators=draws,
+                          step=2 / 255, extent=(-1.0, 1.0))
         return float(found.nats.sum() / found.unknown.sum() / math.log(2))
     return math.nan
 
@@ -426,7 +426,8 @@ def codes(out: Path, put) -> None:
 
 
 def sheet(source: Path, out: Path) -> None:
-    """OUT/sheet.png: of two test images of every set and each fragment, the whole, what is left, and what every arm recalls."""
+    """OUT/sheet.png, two test images of every set and fragment: the whole, what is left, what every arm recalls (of
+    any-order and diffusion one draw, then the mean)."""
     from PIL import Image
 
     rows = []

@@ -12,6 +12,8 @@ from pathlib import Path
 
 # as the commands do: a pool of BLAS threads costs more than these small products
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# a fork of a process whose OpenMP threads have run would wait for them for ever
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

@@ -82,7 +82,6 @@ class Learned:
         whole = not one_call or not self.convolutional or getattr(self.net, "reach", None) is None
         if self.tile is not None and whole:
             raise LemError(f"{self.name} does not go in tiles: --tile is for convolutional models of one call")
-
         classes = getattr(self.net, "classes", 0)
         if self.label is not None and not self.label < classes:
             known = f"knows classes 0 to {classes - 1}" if classes else "knows no classes"
@@ -159,7 +158,6 @@ class Learned:
 
     def _estimate(self, whole: Signal, dtype: np.dtype) -> tuple[np.ndarray, list[str]]:
         channels = self.meta["item"][0]
-
         grids: dict[int, torch.Tensor] = {}
 
         def recall(window: Signal, place: tiles.Place | None) -> np.ndarray:
@@ -186,7 +184,7 @@ class Learned:
         return tiles.apply(recall, whole, plan, dtype), [", ".join(parts)]
 
     def _coarse(self, whole: Signal, width: int) -> torch.Tensor:
-        """The first guess for an image on cells of GRID pixels, in coordinates: tiles fill holes larger than that from it."""
+        """The first guess for an image on cells of GRID pixels, in coordinates: tiles fill larger holes from it."""
         means, counts = tiles.cells(whole)
         means, counts = (np.broadcast_to(x, (1, max(width, x.shape[1]), *x.shape[2:])) for x in (means, counts))
         means = np.ascontiguousarray(self.model.scale.encode(means), np.float32)
@@ -240,14 +238,14 @@ class Learned:
         how = "in an order drawn for each" if self.net.order == "any" else f"in {self.net.order} order"
         return x, f"{how}, temperature {self.temperature:g}"
 
-
     def _denoise(self, condition: Condition, generators: list[np.random.Generator]) -> tuple[torch.Tensor, str]:
         """One draw for every item: of a denoiser that sees the fragment from noise, of one that does not by `dream`."""
         from ..nets.denoiser import Trained
 
         half = torch.bfloat16 if self.dtype == torch.bfloat16 else None
         if not self.conditioned:
-            return dream(Trained(self.model, label=self.label, dtype=half), condition, generators, self.steps, self.temperature)
+            denoiser = Trained(self.model, label=self.label, dtype=half)
+            return dream(denoiser, condition, generators, self.steps, self.temperature)
         steps = self.steps or LEVELS
         x = self.temperature * noise(generators, self._target_item(condition), device=self.device)
         x = ancestral(Trained(self.model, condition, self.label, dtype=half), x, grid(steps), generators=generators,

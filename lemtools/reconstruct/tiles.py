@@ -89,8 +89,8 @@ def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, sid
 
     per_pixel: bytes that the network needs; budget: bytes there are; reach: pixels beyond which nothing matters, None
     for a network that must see the whole; side: of the tiles, if it is given (rounded up to the grid). The overlap
-    covers the reach and, where something is lost, two cells of the grid for filling it: with what `cells` tells of the whole, a tile
-    then is what it is in the whole image, but for rounding.
+    covers the reach and, where something is lost, two cells of the grid for filling it: with what `cells` tells of the
+    whole, a tile then is what it is in the whole image, but for rounding.
     """
     height, width = signal.data.shape[-2:]
     items = int(budget / (height * width * per_pixel))
@@ -110,8 +110,8 @@ Place = tuple[int, tuple[slice, slice]]
 
 
 def apply(recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype) -> np.ndarray:
-    """recall(window, place) -> array, over a framed batch as `plan` says: the same as recall(signal, None), whose shape is
-    signal's. place: the item and the window in it, None for whole images.
+    """recall(window, place) -> array, over a framed batch as `plan` says: the same as recall(signal, None), whose shape
+    is signal's. place: the item and the window in it, None for whole images.
 
     Of a tile only the middle is kept: what lies further than the halo from it does not matter.
     """

@@ -15,16 +15,19 @@ FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile
 
 @dataclass
 class Settings:
-    """A run. recipe: of recipes.RECIPES. data, target, validate: files and folders. fragment: lem-fragment's options as text,
-    operations: the same, parsed; one of them is drawn for each item.
+    """A run. recipe: of recipes.RECIPES. data, target, validate: files and folders; key: the tensor or array to read of
+    foreign ones. labels: a file of classes to learn, too. fragment: lem-fragment's options as text, operations: the
+    same, parsed; one of them is drawn for each item.
 
-    crop: side of random crops of images; 0: whole ones. augment: as augment.parse takes it. arch, width, depth, options: the
-    network (recipes.config). predicts: what a denoising network answers. classes: learn the labels too. weighting: 'level' or
-    'plain' (objectives). holdout: items kept back for validation where no `validate` names others; None: 1 in 50, at
-    most 256. steps: updates; flops: in their place, a budget of floating-point operations, forward and backward. batch: items an
-    update, of all processes together. lr: highest rate of AdamW. decay: 'cosine', 'constant', 'exponential:R' (R a step).
-    warmup: steps. ema: decay of the average of the weights. clip: norm of the gradient; 0: none. dtype: 'auto', 'float32',
-    'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled.
+    crop: side of random crops of images; 0: whole ones. augment: as augment.parse takes it. arch, width, depth,
+    options: the network (recipes.config). weighting: 'level', 'log' or 'plain' (objectives). holdout: items kept back
+    for validation where no `validate` names others; None: 1 in 50, at most 256. steps: updates; flops: in their place,
+    a budget of floating-point operations, forward and backward, padding included. batch: items an update, of all
+    processes together. lr: highest rate of AdamW; weight_decay, beta2: of the same. decay: 'cosine', 'constant',
+    'exponential:R' (R a step). warmup: steps. ema: decay of the average of the weights. clip: norm of the gradient; 0:
+    none. dtype: 'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'.
+    save_every: steps between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled.
+    card: free text by key, kept with the model.
     """
 
     recipe: str
