@@ -360,7 +360,7 @@ def table(source: Path, out: Path) -> None:
                         back = controls.held(broken, back)
                     found = measured(whole, broken, back, back[:FEW], memories) | {"s/image": seconds}
                     if control == "sample":  # its mean is the row above
-                        found["psnr of mean"] = math.nan
+                        found["few: psnr of mean"] = math.nan
                     rows[control] = [found]
                 for arm in [*ARMS, ONLY]:
                     rows[arm] = []
