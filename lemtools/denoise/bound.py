@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .contract import Array, Denoiser
-from .posterior import _tensor
+from .posterior import on_device
 from .samplers import Generators, noise
 from .schedule import alpha_bar
 
@@ -56,7 +56,7 @@ def bound(denoiser: Denoiser, x: Array, low: Array, high: Array, *, generators: 
     steps; without step .01). Denoiser calls: points (matching + 1), on N rows each. generators: one an item.
     Raises ValueError for shapes that do not fit, a memory outside its intervals, or odd points.
     """
-    x, lower, upper = _tensor(x, denoiser), _tensor(low, denoiser), _tensor(high, denoiser)
+    x, lower, upper = on_device(x, denoiser), on_device(low, denoiser), on_device(high, denoiser)
     if not x.shape == lower.shape == upper.shape or len(generators) != len(x):
         raise ValueError(f"x {tuple(x.shape)}, low {tuple(lower.shape)}, high {tuple(upper.shape)} must be one shape, "
                          f"with one generator an item, not {len(generators)}")

@@ -55,9 +55,9 @@ class Model:
         mine = self.meta["item"]
         return kind == self.meta["kind"] and len(mine) == len(item) and all(m in (0, n) for m, n in zip(mine, item))
 
-    def tensors(self, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
-        """All that the file holds; dtype: of the weights, else as they are."""
-        state = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in self.net.state_dict().items()}
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All that the file holds, on the CPU."""
+        state = {k: v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}
         for name in SCALES:
             scale = getattr(self, name)
             for part in ("offset", "gain"):
