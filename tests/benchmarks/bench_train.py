@@ -1,9 +1,12 @@
-"""Training throughput of every recipe beside a bare PyTorch loop of the same network: `python bench_train.py [--quick]`.
+"""Training throughput of every recipe beside a bare PyTorch loop of the same network.
+
+    python bench_train.py [--quick | --recall]
 
 The peer: forward, backward and AdamW on one batch that lies on the device, without data, average of the weights, clipping or
 log. Items are random 8-bit images in a file that is mapped; `share` is the rate of lem-train's loop, loader and all, over the
 peer's; `synthetic` the same with one batch in place of the loader; `peak` the peer's operations a second over the dense
-bfloat16 peak of an H100 (989 TFLOP/s). Then the time of one call of the bundled network on a 768 x 512 photo.
+bfloat16 peak of an H100 (989 TFLOP/s). Then, or with --recall only, the time of one
+call of the bundled network on a 768 x 512 photo.
 """
 
 import contextlib
@@ -72,6 +75,8 @@ def bare(prepared, trainer, batch) -> "callable":
 def main() -> None:
     quick, cuda = "--quick" in sys.argv, torch.cuda.is_available()
     device, steps = ("cuda", 100) if cuda else ("cpu", 3)
+    if "--recall" in sys.argv:
+        return recall(device, cuda)
     print("recipe\tparameters\tbatch\tms a step: bare\tsynthetic\twith loader\tshare\tTFLOP/s\tpeak", flush=True)
     for name, (recipe, item, settings) in CASES.items():
         if quick or not cuda:
