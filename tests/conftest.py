@@ -1,5 +1,6 @@
 """Shared by the tests: where the data sets lie, and running commands as a user does."""
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -69,6 +70,7 @@ def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=N
                 sys.stdin, sys.stdout, sys.stderr = (open(i, mode, closefd=False) for i, mode in enumerate("rww"))
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 signal.alarm(seconds)
+                faulthandler.dump_traceback_later(seconds - 1, file=2)  # says where it hangs
                 os.environ.update(env or {})
                 if cwd:
                     os.chdir(cwd)

@@ -1,6 +1,5 @@
 """lem-train as a command: its options, what it refuses, signals, several processes, SLURM."""
 
-import contextlib
 import json
 import os
 import re
@@ -21,7 +20,8 @@ from test_train import images, kept, vectors  # noqa: F401  (kept is a fixture)
 from lemtools.nets.model import load
 from lemtools.train import checkpoint
 
-SLURM = Path(__file__).parent.parent / "examples" / "slurm"
+ROOT = str(Path(__file__).parent.parent)
+SLURM = Path(ROOT) / "examples" / "slurm"
 SMALL = "--arch flat --width 4 --depth 1 --batch 4 --holdout 4 --device cpu"
 RUN = "feedforward --data image.npy --fragment '--mask .5' " + SMALL
 
@@ -306,23 +306,19 @@ def free_port() -> int:
 
 
 def together(line: str, folder, world: int = 2) -> list[tuple[int, str]]:
-    """The command in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each."""
-    port, children, ends = free_port(), [], []
+    """The command in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each.
+
+    Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
+    """
+    code = ("import faulthandler; faulthandler.dump_traceback_later(100, exit=True); "
+            "from lemtools.cli.train import main; main()")
+    port, started = free_port(), []
     for rank in range(world):
-        child = os.fork()
-        if child == 0:
-            status = 70
-            with contextlib.suppress(BaseException):
-                env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
-                done = run(line, folder, env={k: str(v) for k, v in env.items()}, seconds=60)
-                (folder / f"rank{rank}.err").write_bytes(done.stderr)
-                status = done.returncode % 256
-            os._exit(status)
-        children.append(child)
-    for rank, child in enumerate(children):
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        ends.append((status, (folder / f"rank{rank}.err").read_text()))
-    return ends
+        env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+        env = {**os.environ, "PYTHONPATH": ROOT, **{k: str(v) for k, v in env.items()}}
+        started.append(subprocess.Popen([sys.executable, "-c", code, *shlex.split(line)], cwd=folder, env=env, text=True,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    return [(child.returncode, told) for child in started for _, told in [child.communicate()]]
 
 
 def test_two_processes_learn_what_one_does(tmp_path, kept):
@@ -345,7 +341,7 @@ def test_one_of_two_processes_says_what_is_wrong(tmp_path, kept):
     ends = together(changed(DATA, "--data -") + " -o m.safetensors", tmp_path)
     assert ends[0] == (2, "lem-train: error: standard input cannot be shared by several processes; give files\n")
     ends = together(RUN + " --lr 1e30 --warmup 0 --steps 9 -q -o m.safetensors", tmp_path)
-    assert [e[0] for e in ends] == [2, 2] and "not finite since step 2" in ends[0][1] and ends[1][1] == ""
+    assert [e[0] for e in ends] == [2, 2] and "not finite since step 2" in ends[0][1] and ends[1][1] == "", ends
 
 
 # SLURM
