@@ -1,0 +1,93 @@
+"""The training images of a machine: loaded once, read in tiles, of one class if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..denoise.contract import Array, Scale
+from ..denoise.store import Store
+from ..signal import LemError
+
+
+class Bank:
+    """N images [N, C, H, W], uint8 (v / 255) or float in [0, 1]: numpy, ``np.memmap`` or torch.
+
+    labels: int [N] or None. names: source name of each image, or None. index: numbers of these images in the whole bank
+    (a class keeps them). Coordinates are 2v - 1. Raises LemError for another shape, no image, or values that are not
+    finite.
+    """
+
+    scale = Scale.image()
+
+    def __init__(self, images: Array, labels: Sequence[int] | None = None, names: Sequence[str] | None = None,
+                 index: np.ndarray | None = None):
+        if images.ndim != 4 or 0 in images.shape:
+            raise LemError(f"a bank holds images [N, C, H, W], not an array of shape {list(images.shape)}")
+        if labels is not None and len(labels) != len(images):
+            raise LemError(f"{len(labels)} labels for the {len(images)} images of the bank")
+        self.images, self.names = images, names
+        self.labels = None if labels is None else np.asarray(labels).astype(np.int64)
+        self.index = np.arange(len(images)) if index is None else index
+        if not np.isfinite(self.mean).all():
+            bad = next(i + int((~torch.isfinite(t).flatten(1).all(1)).nonzero()[0]) for i, t in self.tiles(256)
+                       if not bool(torch.isfinite(t).all()))
+            raise LemError(f"image {bad} of the bank has values that are not finite; leave it out")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def item(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return tuple(self.images.shape[1:])
+
+    def of(self, label: int | None) -> Bank:
+        """The images of one class; None: all. Raises LemError where there are none, or no labels."""
+        if label is None:
+            return self
+        if self.labels is None:
+            raise LemError(f"the bank has no labels, so none of its images is of class {label}; give --labels")
+        found = np.flatnonzero(self.labels == label)
+        if not len(found):
+            known = ", ".join(map(str, np.unique(self.labels)[:12]))
+            raise LemError(f"no image of the bank is of class {label}; its classes are {known}")
+        chosen = torch.from_numpy(found) if isinstance(self.images, torch.Tensor) else found
+        names = None if self.names is None else [self.names[i] for i in found]
+        return Bank(self.images[chosen], self.labels[found], names, self.index[found])
+
+    def to(self, device: str | torch.device) -> Bank:
+        """The same with its images, as they are stored, on a device; on the CPU they stay where they are."""
+        if torch.device(device).type == "cpu":
+            return self
+        moved = Bank.__new__(Bank)
+        moved.__dict__ = dict(self.__dict__)
+        moved.images = torch.as_tensor(np.ascontiguousarray(self.images)).to(device)
+        return moved
+
+    def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
+        """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""
+        raw = self.images[start:stop]
+        raw = raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.array(raw))
+        full = 255.0 if raw.dtype == torch.uint8 else 1.0
+        return raw.to(device).to(dtype).mul_(2 / full).sub_(1)
+
+    def tiles(self, count: int, dtype: torch.dtype = torch.float32,
+              device: str | torch.device = "cpu") -> Iterator[tuple[int, torch.Tensor]]:
+        """(number of the first image, [I, C, H, W]) over all images."""
+        for start in range(0, len(self), count):
+            yield start, self.part(start, start + count, dtype, device)
+
+    @cached_property
+    def store(self) -> Store:
+        """The same images for what takes whole ones."""
+        return Store(self.images, self.scale)
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Mean of each channel in coordinates, float64 [C]."""
+        total = sum(t.double().sum((0, 2, 3)) for _, t in self.tiles(1024))
+        return (total / (len(self) * self.item[1] * self.item[2])).numpy()

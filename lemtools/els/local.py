@@ -1,0 +1,265 @@
+"""The local machines in plain PyTorch, on any device: exact sums over all admissible patches, tile by tile.
+
+    x0_hat(u) = sum_i w_i v_i,    w = softmax_i(-|q(u) - a k_i|^2 / 2 b^2)
+
+q(u): the window around pixel u of x_t; k_i, v_i: window and centre pixel of the training patches that ``plan`` admits.
+Of the squared distance only a q.k / b^2 - a^2 |k|^2 / 2 b^2 differs among patches. It comes from products of *strips*
+of P rows and `columns` columns, in which |k|^2 is one more element, summed over the P / columns strips of a window along
+the diagonals of query and key column: windows in one product for small P (columns = P), and P times fewer operations for
+large P (columns = 1). Where both coordinates of a pixel stand alone, its few distances are box sums of squared
+differences. Nothing of the size of all pairs is ever in memory.
+
+Letters: S seeds, C channels, P patch size, I images of a tile, R rows whose queries share keys (1 for a block, of which
+all rows do), N rows of a block, W columns of strips, K elements of a strip and 1, U pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from .plan import Axis
+from .sums import LOG2E, Sums
+
+TILE = {"cpu": 1 << 18, "cuda": 1 << 26}  # pairs of a tile: what a core's cache holds; what fills a GPU
+GROUP = 16                                # images that are unfolded together
+PASS = 20                                 # a pass over the pairs costs as much as so many operations of a product
+
+
+@dataclass(frozen=True)
+class Level:
+    """Noise level of a call. The logit of a pair is gain q.k + bias |k|^2, in powers of two."""
+
+    a: float
+    variance: float
+
+    @property
+    def gain(self) -> float:
+        return self.a / self.variance * LOG2E
+
+    @property
+    def bias(self) -> float:
+        return -0.5 * self.a**2 / self.variance * LOG2E
+
+
+@dataclass(frozen=True)
+class Job:
+    """Every column of a block against every column; of rows a block, or a run of rows each against itself (`alone`).
+
+    flipped: rows and columns have changed places.
+    """
+
+    rows: Axis
+    cols: Axis
+    alone: range = range(0)
+    flipped: bool = False
+
+
+def runs(places: tuple[int, ...]) -> list[range]:
+    """Neighbouring numbers as ranges."""
+    breaks = [k for k in range(1, len(places)) if places[k] != places[k - 1] + 1]
+    return [range(places[i], places[j - 1] + 1) for i, j in zip([0, *breaks], [*breaks, len(places)]) if i < j]
+
+
+def jobs(rows: Axis, cols: Axis) -> list[Job]:
+    """All pairs of which at least one coordinate belongs to a block."""
+    edges = [Job(r, c, run, flipped) for r, c, flipped in ((rows, cols, False), (cols, rows, True))
+             if len(c.queries) for run in runs(r.alone)]
+    return edges + ([Job(rows, cols)] if len(rows.queries) and len(cols.queries) else [])
+
+
+def columns(job: Job, channels: int) -> int:
+    """Columns that a product takes together: all of a window or one, whichever costs less."""
+    size = job.cols.size
+    whole = 2 * (channels * size * size + 1)
+    passes = size.bit_length() - 1 + size.bit_count() - 1
+    beyond = size - 1 if job.cols.circular or len(job.cols.keys) < job.cols.length else 0
+    spread = (1 + beyond / len(job.cols.queries)) * (1 + beyond / len(job.cols.keys))
+    return size if whole <= spread * (2 * (channels * size + 1) + PASS * passes) else 1
+
+
+def extended(images: torch.Tensor, job: Job, of_keys: bool, first: int) -> torch.Tensor:
+    """The images with what their windows see beyond the border; rows are dimension `first`, columns the next."""
+    for dim, axis in ((first, job.rows), (first + 1, job.cols)):
+        reach, size = axis.reach, images.shape[dim]
+        if axis.circular and reach and (not of_keys or len(axis.keys) == axis.length):
+            images = torch.cat([images.narrow(dim, size - reach, reach), images, images.narrow(dim, 0, reach)], dim)
+    if job.alone:  # the rows that the windows of the run hold, zeros beyond the border
+        low, high = job.alone[0] - job.rows.reach, job.alone[-1] + job.rows.reach + 1
+        size = images.shape[first]
+        images = images.narrow(first, max(low, 0), min(high, size) - max(low, 0))
+        after = images.ndim - first - 1
+        images = F.pad(images, (0, 0) * after + (max(-low, 0), max(high - size, 0)))
+    return images
+
+
+def sliding(x: torch.Tensor, dim: int, size: int) -> torch.Tensor:
+    """Sums over `size` neighbours along a dimension, which gets shorter by size - 1; by doubling."""
+    power, span, total, length = x, 1, None, 0
+    while True:
+        if size & 1:
+            if total is None:
+                total, length = power, span
+            else:
+                count = x.shape[dim] - length - span + 1
+                total, length = total.narrow(dim, 0, count) + power.narrow(dim, length, count), length + span
+        size >>= 1
+        if not size:
+            return total
+        count = power.shape[dim] - span
+        power, span = power.narrow(dim, 0, count) + power.narrow(dim, span, count), 2 * span
+
+
+def diagonals(products: torch.Tensor, terms: int, lane: int) -> torch.Tensor:
+    """Sums over `terms` neighbours along the diagonal of query column (dim 1) and key column (dim 3, `lane` elements
+    each), by doubling: [R, W, Q, W * lane] -> [R, W - terms + 1, Q, (W - terms + 1) * lane]."""
+    power, span, total, length = products, 1, None, 0
+    while True:
+        if terms & 1:
+            if total is None:
+                total, length = power, span
+            else:
+                rows = products.shape[1] - length - span + 1
+                keys = products.shape[3] - (length + span - 1) * lane
+                more = power[:, length : length + rows, :, length * lane : length * lane + keys]
+                total, length = total[:, :rows, :, :keys] + more, length + span
+        terms >>= 1
+        if not terms:
+            return total
+        power = power[:, :-span, :, : -span * lane] + power[:, span:, :, span * lane :]
+        span *= 2
+
+
+class Tiles:
+    """The tiles of a job over all images that it is given; x: [S, C, H, W]."""
+
+    def __init__(self, job: Job, x: torch.Tensor, level: Level, tile: int, track: bool):
+        self.job, self.like, self.track = job, x, track
+        self.seeds, self.channels = x.shape[:2]
+        self.wide = columns(job, self.channels)
+        self.terms = job.cols.size // self.wide
+        view = extended(x.transpose(2, 3) if job.flipped else x, job, False, 2)
+        view = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [S, C, rows, W, P, wide]
+        query = view.permute(2, 3, 0, 1, 4, 5).flatten(3) * level.gain  # [rows, W, S, K - 1]
+        query = torch.cat([query, torch.full_like(query[..., :1], level.bias)], 3)
+        query = query[:, :, None] if job.alone else query.transpose(0, 1)[None]  # [R, W, N, S, K]
+        shared, self.across = query.shape[:2]
+        keys = (len(job.cols.keys) + job.cols.size - self.wide) * (1 if job.alone else len(job.rows.keys))
+        image = shared * self.across * self.seeds * keys  # pairs of an image and one row of queries
+        self.together = max(1, min(GROUP, tile // image))  # images of a product
+        self.queries = [q.flatten(2, 3).flatten(1, 2) for q in query.split(max(1, tile // (image * self.together)), 2)]
+
+    def start(self) -> list[Sums]:
+        outer = self.across - self.terms + 1
+        sizes = [(q.shape[0], q.shape[1] // self.across * outer) for q in self.queries]
+        return [Sums.empty(*size, self.channels, self.like, self.track) for size in sizes]
+
+    def add(self, sums: list[Sums], images: torch.Tensor, first: int, skip: float) -> None:
+        """Take in images [M, C, H, W], of which the first has the number `first`."""
+        whole = len(images) // self.together * self.together
+        for part, begin, together in ((images[:whole], first, self.together),
+                                      (images[whole:], first + whole, len(images) - whole)):
+            if len(part):
+                self.add_groups(sums, part, begin, together, skip)
+
+    def add_groups(self, sums: list[Sums], images: torch.Tensor, first: int, together: int, skip: float) -> None:
+        """The same, `together` images a product."""
+        job, (height, width) = self.job, images.shape[2:]
+        images = images.transpose(2, 3) if job.flipped else images
+        images = images.unflatten(0, (-1, together)).permute(0, 2, 3, 4, 1).contiguous()  # [G, C, rows, columns, I]
+        view = extended(images, job, True, 2)
+        pixels = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [G, C, rows, W, I, P, wide]
+        squares = sliding(sliding(view.square().sum(1), 1, job.rows.size), 2, self.wide)  # [G, rows, W, I]
+        groups, _, rows, across = pixels.shape[:4]
+        lead = (groups, rows) if job.alone else (groups,)
+        lanes = (across, together) if job.alone else (across, rows, together)
+        keys = images.new_empty(*lead, self.queries[0].shape[2], *lanes)  # [G, R, K, W, N, I], of R and N the one
+        parts = pixels.permute(0, 2, 1, 5, 6, 3, 4) if job.alone else pixels.permute(0, 1, 5, 6, 3, 2, 4)
+        inner = keys.narrow(len(lead), 0, keys.shape[len(lead)] - 1)
+        inner.unflatten(len(lead), (self.channels, job.rows.size, self.wide)).copy_(parts)
+        keys.select(len(lead), -1).copy_(squares if job.alone else squares.transpose(1, 2))
+        keys = keys.flatten(len(lead) + 1)
+        keys = keys if job.alone else keys[:, None]  # [G, R, K, W N I]
+        lane = keys.shape[3] // across
+        values = self.centres(images)
+        values = torch.cat([values, torch.ones_like(values[:, :, :1])], 2)
+        places = None
+        if self.track:
+            places = torch.arange(height * width, device=images.device).view(1, 1, height, width, 1)
+            places = self.centres(places.transpose(2, 3) if job.flipped else places)[0, :, 0]  # [R, T of one image]
+        for g in range(groups):
+            numbers = None
+            if self.track:
+                image = torch.arange(first + g * together, first + (g + 1) * together, device=images.device)
+                numbers = (places[..., None] + image * (height * width)).flatten(1)
+            for queries, state in zip(self.queries, sums):
+                logits = torch.bmm(queries, keys[g]).unflatten(1, (self.across, -1))
+                state.add(diagonals(logits, self.terms, lane).flatten(1, 2), values[g], skip, numbers)
+
+    def centres(self, images: torch.Tensor) -> torch.Tensor:
+        """[G, R, C, T] centre pixels of the keys of images [G, C, rows, columns, I], in the order of the keys."""
+        job = self.job
+        rows = job.alone or job.rows.keys
+        pixels = images[:, :, rows[0] : rows[-1] + 1, job.cols.keys[0] : job.cols.keys[-1] + 1]
+        if job.alone:
+            return pixels.permute(0, 2, 1, 3, 4).flatten(3)
+        return pixels.permute(0, 1, 3, 2, 4).flatten(2)[:, None]
+
+    def pixels(self, width: int) -> list[torch.Tensor]:
+        """For every state, [R, Q / S] flat numbers of the pixels it is about (seeds are its last index)."""
+        job, cols = self.job, torch.tensor(list(self.job.cols.queries))
+        rows = torch.tensor(list(job.alone or job.rows.queries))
+        rows = rows[:, None, None] if job.alone else rows[None, None]
+        place = cols[:, None] * width + rows if job.flipped else rows * width + cols[:, None]  # [R, columns, N]
+        begin, out = 0, []
+        for queries in self.queries:
+            count = queries.shape[1] // (self.across * self.seeds)
+            out.append(place[:, :, begin : begin + count].flatten(1))
+            begin += count
+        return out
+
+
+class Alone:
+    """A rectangle of pixels of which both coordinates stand alone: each against the same place of every image."""
+
+    def __init__(self, rows: range, cols: range, size: int, x: torch.Tensor, level: Level, track: bool):
+        self.rows, self.cols, self.reach, self.level, self.track = rows, cols, size // 2, level, track
+        self.crop = tuple(slice(max(r[0] - size // 2, 0), r[-1] + size // 2 + 1) for r in (rows, cols))
+        self.inner = tuple(slice(r[0] - c.start, r[-1] - c.start + 1) for r, c in zip((rows, cols), self.crop))
+        self.x = x[:, :, *self.crop]
+
+    def start(self) -> list[Sums]:
+        seeds, channels = self.x.shape[:2]
+        return [Sums.empty(len(self.rows) * len(self.cols), seeds, channels, self.x, self.track)]
+
+    def add(self, sums: list[Sums], images: torch.Tensor, first: int, skip: float) -> None:
+        """As of ``Tiles``."""
+        height, width = images.shape[2:]
+        part = images[:, :, *self.crop]
+        values = part[:, :, *self.inner].permute(2, 3, 1, 0).flatten(0, 1)  # [U, C, I]
+        values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
+        squared = ((self.x[:, None] - self.level.a * part) ** 2).sum(2)  # [S, I, h, w]
+        for dim, inner in ((2, self.inner[0]), (3, self.inner[1])):
+            squared = box(squared, dim, self.reach)[(slice(None),) * dim + (inner,)]
+        logits = squared.permute(2, 3, 0, 1).flatten(0, 1).mul(-0.5 / self.level.variance * LOG2E)
+        numbers = None
+        if self.track:
+            image = torch.arange(first, first + len(images), device=images.device)
+            numbers = self.pixels(width)[0].to(images.device) + image * (height * width)
+        sums[0].add(logits, values, skip, numbers)
+
+    def pixels(self, width: int) -> list[torch.Tensor]:
+        rows, cols = torch.tensor(list(self.rows)), torch.tensor(list(self.cols))
+        return [(rows[:, None] * width + cols).reshape(-1, 1)]
+
+
+def box(x: torch.Tensor, dim: int, reach: int) -> torch.Tensor:
+    """Sums over 2 reach + 1 neighbours along a dimension, zeros beyond the ends; each of its own terms alone."""
+    length = x.shape[dim]
+    out = x.clone()
+    for shift in range(1, min(reach, length - 1) + 1):
+        out.narrow(dim, 0, length - shift).add_(x.narrow(dim, shift, length - shift))
+        out.narrow(dim, shift, length - shift).add_(x.narrow(dim, 0, length - shift))
+    return out

@@ -1,0 +1,151 @@
+"""The local machines as denoisers: ls, els and bbels of any patch size, over a bank, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..denoise.contract import AlphaBar, Array, split, tensor
+from ..signal import LemError
+from . import local
+from .bank import Bank
+from .local import Alone, Level, Tiles
+from .plan import LOCAL, Axis, axis, check_size
+from .sums import Sums
+
+ROUNDING = 3e-4  # natural logits off by less than this are taken as they are; beyond it products are in float64
+
+
+@dataclass
+class Posterior:
+    """What a machine makes of x_t [S, C, H, W].
+
+    mean: [S, C, H, W], x0_hat. skipped: [S, H, W], a bound on the share of the weights that was left out. best: [S, H, W]
+    numbers (image * H + row) * W + column of the likeliest patches' centres, image counted in the bank, and weight, their
+    posterior weights, where they were tracked.
+    """
+
+    mean: torch.Tensor
+    skipped: torch.Tensor
+    best: torch.Tensor | None
+    weight: torch.Tensor | None
+
+
+class Local:
+    """A local machine as a denoiser: ``(x_t, alpha_bar) -> E[x_0 | patch of x_t]``; see ``plan`` and ``local``.
+
+    machine: 'ls', 'els' or 'bbels'. size: odd patch size in px, or a function alpha_bar -> size. skip: share of a
+    pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer.
+    valid: els knows only patches that do not wrap, as in the paper's released code. ``error`` is the bound on the
+    answer's error through `skip`, of the last call: 2 max|v| skipped / (kept + skipped), maximum over pixels.
+    """
+
+    def __init__(self, bank: Bank, machine: str = "bbels", size: int | Callable[[float], int] = 3, *, skip: float = 1e-6,
+                 memory: int = 1 << 30, device: str | torch.device = "cpu", valid: bool = False):
+        if machine not in LOCAL:
+            raise LemError(f"{machine!r} is no local machine; they are {', '.join(LOCAL)}")
+        self.bank, self.machine, self.device = bank.to(device), machine, torch.device(device)
+        self.size, self.skip, self.memory, self.valid = size, skip, memory, valid
+        self.scale, self.error = bank.scale, 0.0
+        self.tile = local.TILE["cpu" if self.device.type == "cpu" else "cuda"]
+
+    def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
+        """x_t: [S, C, H, W], numpy or torch; alpha_bar: float64, one number or one per item."""
+        given = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
+        given = given if given.is_floating_point() else given.float()
+        level, noise = split(alpha_bar, len(given))
+        out, self.error = given.clone(), 0.0
+        for value in torch.unique(level[noise > 0]).tolist():
+            rows = level == value
+            answer = self.posterior(given[rows], value)
+            out[rows] = answer.mean.to(out)
+            self.error = max(self.error, 2 * float(answer.skipped.max()))
+        return out if isinstance(x_t, torch.Tensor) else out.numpy()
+
+    def posterior(self, x_t: torch.Tensor, alpha_bar: float, track: bool = False) -> Posterior:
+        """At one noise level, 0 <= alpha_bar < 1 (0: every admissible patch weighs the same). track: fill in `best`."""
+        size = self.size(alpha_bar) if callable(self.size) else self.size
+        channels, height, width = self.bank.item
+        check_size(self.machine, size, height, width)
+        if tuple(x_t.shape[1:]) != self.bank.item:
+            raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {[channels, height, width]}")
+        rows, cols = (axis(self.machine, n, size, self.valid) for n in (height, width))
+        a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
+        shift = torch.from_numpy(self.bank.mean)[:, None, None].to(self.device)
+        dtype = self._dtype(x_t, a, variance, size)
+        x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
+        level = Level(a, variance)
+        tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize)))
+        parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)] + _corners(rows, cols, size, x, level, track)
+        states = self._run(parts, shift.to(dtype), dtype, tile)
+        return self._gather(parts, states, x_t, shift, track)
+
+    def _dtype(self, x: torch.Tensor, a: float, variance: float, size: int) -> torch.dtype:
+        """float32 where the rounding of its products moves no logit by more than ROUNDING."""
+        count = self.bank.item[0] * size * size
+        q = float(x.double().square().mean().sqrt())
+        rounding = torch.finfo(torch.float32).eps * a * q * count / variance
+        return torch.float32 if rounding < ROUNDING else torch.float64
+
+    def _run(self, parts, shift: torch.Tensor, dtype: torch.dtype, tile: int) -> list[list[Sums]]:
+        """The sums of all parts over the bank; on a CPU a thread for each core, each with its own share of the images."""
+        _, height, width = self.bank.item
+        count = max(1, min(64, tile // (height * width)))
+        starts = range(0, len(self.bank), count)
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        threads = min(threads, len(starts))
+
+        def work(mine) -> list[list[Sums]]:
+            if threads > 1:
+                torch.set_num_threads(1)
+            states = [part.start() for part in parts]
+            for start in mine:
+                images = self.bank.part(start, start + count, dtype, self.device).sub_(shift)
+                for part, state in zip(parts, states):
+                    part.add(state, images, start, self.skip)
+            return states
+
+        if threads == 1:
+            return work(starts)
+        shares = [starts[len(starts) * k // threads : len(starts) * (k + 1) // threads] for k in range(threads)]
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                merged, *others = pool.map(work, shares)
+        finally:
+            torch.set_num_threads(threads)
+        for other in others:
+            merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
+        return merged
+
+    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool) -> Posterior:
+        channels, height, width = self.bank.item
+        seeds, pixels = len(x_t), height * width
+        mean = torch.empty(seeds, channels, pixels, dtype=torch.float64, device=self.device)
+        skipped, weight = (torch.zeros(seeds, pixels, dtype=torch.float64, device=self.device) for _ in range(2))
+        best = torch.zeros(seeds, pixels, dtype=torch.int64, device=self.device)
+        for part, mine in zip(parts, states):
+            for state, place in zip(mine, part.pixels(width)):
+                place = place.to(self.device)  # [R, U]; the queries are [R, U, S]
+
+                def spread(values):
+                    """[R, U S, ...] -> [S, R, U, ...]"""
+                    return values.unflatten(1, (-1, seeds)).movedim(2, 0)
+
+                total = state.sums[..., -1].double()
+                mean[:, :, place] = spread(state.sums[..., :-1].double() / total[..., None]).movedim(3, 1)
+                skipped[:, place] = spread(state.skipped / (total + state.skipped))
+                if track:
+                    weight[:, place], best[:, place] = spread(state.weight().double()), spread(state.best)
+        shaped = (seeds, height, width)
+        told = (best.view(shaped), weight.view(shaped)) if track else (None, None)
+        return Posterior(mean.view(seeds, channels, height, width) + shift, skipped.view(shaped), *told)
+
+
+def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:
+    """Rectangles of pixels that stand alone on both axes."""
+    return [Alone(r, c, size, x, level, track) for r in local.runs(rows.alone)
+            for c in local.runs(cols.alone)]

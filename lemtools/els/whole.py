@@ -1,0 +1,83 @@
+"""The machines that compare whole images: `is`, the ideal score, and `es`, the same under all translations."""
+
+from __future__ import annotations
+
+import torch
+
+from ..denoise.contract import AlphaBar, Array, split, tensor, wide
+from ..denoise.gaussian import Gaussian
+from ..denoise.memory import Memory
+from .bank import Bank
+from .sums import EMPTY, LOG2E
+
+
+class Translated:
+    """The posterior mean where every circular translation of every image of the bank is as likely: machine `es`.
+
+        x0_hat(u) = sum_(i, s) w_(i, s) y_i(u - s),    w = softmax_(i, s)(-|x - a y_i(. - s)|^2 / 2 b^2)
+
+    All distances of an image are one cross-correlation, and its part of the sum one convolution: two Fourier transforms,
+    in float64 where the device has it. skip, memory: as of ``Local``; so is ``error``.
+    """
+
+    def __init__(self, bank: Bank, *, skip: float = 1e-6, memory: int = 1 << 30, device: str | torch.device = "cpu"):
+        self.bank, self.skip, self.memory, self.device = bank.to(device), skip, memory, torch.device(device)
+        self.scale, self.error = bank.scale, 0.0
+
+    def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
+        """x_t: [S, C, H, W], numpy or torch; alpha_bar: float64, one number or one per item."""
+        given = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
+        given = given if given.is_floating_point() else given.float()
+        level, noise = split(alpha_bar, len(given))
+        out, self.error = given.clone(), 0.0
+        inner = (noise > 0).nonzero()[:, 0]
+        if len(inner):
+            out[inner] = self._mean(given[inner], level[inner], noise[inner]).to(out)
+        return out if isinstance(x_t, torch.Tensor) else out.numpy()
+
+    def _mean(self, x_t: torch.Tensor, level: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        real, (channels, height, width) = wide(self.device), self.bank.item
+        amplitude, noise = (t.to(self.device, real)[:, None] for t in (level.sqrt(), noise))
+        shift = torch.from_numpy(self.bank.mean).to(self.device, real)[:, None, None]
+        x = torch.fft.rfft2(x_t.to(self.device, real) - amplitude[..., None, None] * shift)  # [S, C, H, F]
+        seeds, pixels = len(x), height * width
+        reference = torch.full((seeds, 1), EMPTY, dtype=real, device=self.device)
+        total, skipped = torch.zeros_like(reference), torch.zeros_like(reference)
+        sums = torch.zeros_like(x)
+        images = max(1, min(512, self.memory // (64 * seeds * channels * pixels)))
+        for _, tile in self.bank.tiles(images, real, self.device):
+            y = tile - shift
+            spectrum = torch.fft.rfft2(y)  # [I, C, H, F]
+            cross = torch.fft.irfft2(torch.einsum("schf,ichf->sihf", x, spectrum.conj()), s=(height, width)).flatten(2)
+            square = y.square().sum((1, 2, 3))
+            logits = (amplitude * cross.transpose(0, 1) - 0.5 * amplitude**2 * square[:, None, None]) / noise * LOG2E
+            logits = logits.transpose(0, 1)  # [S, I, translations]
+            top = logits.amax(2)
+            higher = torch.maximum(reference, top.amax(1, keepdim=True))
+            fade = torch.exp2(reference - higher)
+            total, skipped, sums, reference = total * fade, skipped * fade, sums * fade[..., None, None], higher
+            bound = pixels * torch.exp2(top - reference)  # an image's weights are at most that
+            ordered, order = bound.sort(1)
+            left_out = skipped + ordered.cumsum(1) <= self.skip * total  # the least ones first
+            skipped = skipped + (ordered * left_out).sum(1, keepdim=True)
+            matters = ~torch.zeros_like(left_out).scatter(1, order, left_out)
+            for s in range(seeds):
+                mine = matters[s].nonzero()[:, 0]
+                if len(mine):
+                    weights = torch.exp2(logits[s, mine] - reference[s])
+                    total[s] += weights.sum()
+                    of_weights = torch.fft.rfft2(weights.unflatten(1, (height, width)))
+                    sums[s] += torch.einsum("ihf,ichf->chf", of_weights, spectrum[mine])
+        self.error = 2 * float((skipped / (total + skipped)).max())
+        return torch.fft.irfft2(sums, s=(height, width)) / total[..., None, None] + shift
+
+
+def ideal(bank: Bank, device: str | torch.device = "cpu") -> Memory:
+    """Machine `is`: the posterior mean over the images themselves."""
+    return Memory(bank.store, device=str(device))
+
+
+def wiener(bank: Bank, device: str | torch.device = "cpu") -> Gaussian:
+    """The control: the posterior mean of a Gaussian with the bank's mean and covariance."""
+    return Gaussian.fit(bank.store, device=str(device))
+

@@ -1,0 +1,157 @@
+"""The machines against their definitions: brute force in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from lemtools.els import MACHINES, machine
+from lemtools.els.bank import Bank
+from lemtools.els.posterior import Local
+
+
+def window(image: np.ndarray, row: int, col: int, size: int, circular: bool) -> np.ndarray:
+    """The size x size window of [C, H, W] around a pixel, zero-extended or circular."""
+    d = size // 2
+    ext = np.pad(image, ((0, 0), (d, d), (d, d)), mode="wrap" if circular else "constant")
+    return ext[:, row:row + size, col:col + size]
+
+
+def kind(c: int, length: int, size: int):
+    """Class of a coordinate: interior, or its place at an edge; where the patch is as large as the axis, itself."""
+    d = size // 2
+    return c if size >= length or c < d or length - 1 - c < d else "interior"
+
+
+def brute(machine: str, bank: np.ndarray, x: np.ndarray, alpha_bar: float, size: int, valid: bool = False) -> np.ndarray:
+    """x0_hat of one x_t [C, H, W] by the definition; bank [N, C, H, W] in [-1, 1]."""
+    channels, height, width = x.shape
+    places = [(r, c) for r in range(height) for c in range(width)]
+    circular, d, out = machine == "els", size // 2, np.zeros_like(x)
+    for r, c in places:
+        if machine == "ls":
+            seen = [(r, c)]
+        elif machine == "els":
+            seen = [(s, t) for s, t in places if not valid or d <= s < height - d and d <= t < width - d]
+        else:
+            seen = [(s, t) for s, t in places
+                    if kind(s, height, size) == kind(r, height, size) and kind(t, width, size) == kind(c, width, size)]
+        q = window(x, r, c, size, circular)
+        keys = np.stack([window(y, s, t, size, circular) for y in bank for s, t in seen])
+        values = np.stack([y[:, s, t] for y in bank for s, t in seen])
+        logits = -((q - np.sqrt(alpha_bar) * keys) ** 2).sum((1, 2, 3)) / (2 * (1 - alpha_bar))
+        w = np.exp(logits - logits.max())
+        out[:, r, c] = w @ values / w.sum()
+    return out
+
+
+def case(channels, height, width, count=5, seeds=2, seed=0):
+    g = np.random.default_rng(seed)
+    raw = g.integers(0, 256, (count, channels, height, width), dtype=np.uint8)
+    return raw, raw / 127.5 - 1, g.standard_normal((seeds, channels, height, width))
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 7), (3, 6, 9)])
+@pytest.mark.parametrize("name", ["ls", "els", "bbels"])
+def test_machines_are_their_definition(name, shape):
+    raw, bank, x = case(*shape)
+    most = min(shape[1:]) if name == "els" else 2 * max(shape[1:]) - 1
+    for size in range(1, most + 1, 2):
+        for alpha_bar in (0.02, 0.5, 0.98):
+            found = Local(Bank(raw), name, size, skip=0)(x, alpha_bar)
+            for k in range(len(x)):
+                want = brute(name, bank, x[k], alpha_bar, size)
+                assert np.abs(found[k] - want).max() < 1e-4 * np.sqrt((want**2).mean()), (size, alpha_bar)
+
+
+def whole(bank: np.ndarray, x: np.ndarray, alpha_bar: float) -> np.ndarray:
+    """The posterior mean over whole images [N, C, H, W], by the definition."""
+    logits = -((x - np.sqrt(alpha_bar) * bank) ** 2).sum((1, 2, 3)) / (2 * (1 - alpha_bar))
+    w = np.exp(logits - logits.max())
+    return np.tensordot(w / w.sum(), bank, 1)
+
+
+@pytest.mark.parametrize("name", ["is", "es", "wiener"])
+@pytest.mark.parametrize("shape", [(1, 5, 6), (3, 4, 4)])
+def test_machines_of_whole_images_are_their_definition(name, shape):
+    raw, bank, x = case(*shape, count=7)
+    for alpha_bar in (0.02, 0.5, 0.98):
+        found = machine(name, Bank(raw))(x, alpha_bar)
+        for k in range(len(x)):
+            if name == "wiener":
+                flat = bank.reshape(len(bank), -1)
+                cov = np.cov(flat.T, bias=True)
+                cov += 1e-4 * np.trace(cov) / len(cov) * np.eye(len(cov))
+                gain = alpha_bar * cov + (1 - alpha_bar) * np.eye(len(cov))
+                y = x[k].ravel() - np.sqrt(alpha_bar) * flat.mean(0)
+                want = (flat.mean(0) + np.sqrt(alpha_bar) * cov @ np.linalg.solve(gain, y)).reshape(shape)
+            else:
+                moved = [np.roll(bank, (r, c), (2, 3)) for r in range(shape[1]) for c in range(shape[2])]
+                want = whole(np.concatenate(moved) if name == "es" else bank, x[k], alpha_bar)
+            assert np.abs(found[k] - want).max() < 1e-5, (alpha_bar, k)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_machines_keep_the_contract(name):
+    raw, bank, x = case(3, 6, 6, seeds=3)
+    labels = np.array([0, 1, 1, 0, 1])
+    denoise = machine(name, Bank(raw, labels).of(1), 3)
+    same = denoise(x, 1.0)
+    assert np.array_equal(same, x) and denoise(torch.from_numpy(x).float(), 0.5).dtype == torch.float32
+    mean = bank[labels == 1].mean(0)
+    if name in ("els", "es"):
+        mean = np.broadcast_to(mean.mean((1, 2), keepdims=True), mean.shape)
+    if name == "bbels":
+        mean = brute(name, bank[labels == 1], x[0], 1e-12, 3)
+    assert np.abs(denoise(x, 0.0) - mean).max() < 1e-5
+    levels = np.array([0.1, 0.9, 0.5])
+    each = np.concatenate([denoise(x[k:k + 1], levels[k]) for k in range(3)])
+    assert np.abs(denoise(x, levels) - each).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["els", "bbels", "ls", "es"])
+def test_what_is_skipped_stays_within_its_bound(name):
+    g = np.random.default_rng(0)
+    grey = 40 + 8 * np.arange(20)[:, None, None, None]  # the further down the bank, the further from the query
+    raw = (grey + g.integers(0, 9, (20, 1, 8, 8))).astype(np.uint8)
+    x = np.sqrt(0.9) * (raw[:2] / 127.5 - 1) + np.sqrt(0.1) * g.standard_normal((2, 1, 8, 8))
+    exact, skipping = (machine(name, Bank(raw), 3, skip=skip, memory=8192) for skip in (0, 1e-2))
+    exact.tile = skipping.tile = 256
+    alpha_bar = 0.2 if name == "es" else 0.9
+    off = np.abs(exact(x, alpha_bar) - skipping(x, alpha_bar)).max()
+    assert 1e-6 < off <= skipping.error <= 0.02 and exact.error == 0
+
+
+def test_results_do_not_depend_on_tiles_threads_or_batch():
+    raw, _, x = case(3, 9, 8, count=30, seeds=4)
+    machine_ = machine("bbels", Bank(raw), 5)
+    want = machine_(x, 0.6)
+    threads = torch.get_num_threads()
+    for tile, count in ((200, 1), (5000, 2), (10**6, 3)):
+        machine_.tile = tile
+        try:
+            torch.set_num_threads(count)
+            assert np.abs(machine_(x, 0.6) - want).max() < 1e-5
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(threads)
+    assert np.abs(np.concatenate([machine_(x[k:k + 1], 0.6) for k in range(4)]) - want).max() < 1e-5
+
+
+def test_best_patch_and_its_weight():
+    raw, bank, x = case(1, 7, 8, count=4)
+    for name, size in (("bbels", 3), ("els", 5), ("ls", 3), ("bbels", 7)):
+        found = machine(name, Bank(raw), size).posterior(torch.from_numpy(x), 0.7, track=True)
+        image, place = np.divmod(found.best.numpy(), 56)
+        assert ((image >= 0) & (image < 4)).all()
+        r, c = np.divmod(place, 8)
+        d, circular = size // 2, name == "els"
+        for s, u, v in ((0, 0, 0), (1, 3, 4), (0, 6, 2), (1, 2, 7), (0, 0, 5)):
+            q = window(x[s], u, v, size, circular)
+            seen = [(u, v)] if name == "ls" else [(a, b) for a in range(7) for b in range(8) if circular or (
+                kind(a, 7, size) == kind(u, 7, size) and kind(b, 8, size) == kind(v, 8, size))]
+            every = {(i, a, b): -((q - np.sqrt(0.7) * window(bank[i], a, b, size, circular)) ** 2).sum() / 0.6
+                     for i in range(4) for a, b in seen}
+            likeliest = max(every, key=every.get)
+            assert (image[s, u, v], r[s, u, v], c[s, u, v]) == likeliest
+            weight = 1 / sum(np.exp(e - every[likeliest]) for e in every.values())
+            assert abs(float(found.weight[s, u, v]) - weight) < 1e-4 * weight
