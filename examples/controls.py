@@ -64,27 +64,34 @@ def held(broken: Signal, back: np.ndarray) -> np.ndarray:
     return np.rint(evidence(broken).hold(back / np.float32(255)) * 255).astype(np.uint8)
 
 
+def recalled(ways: dict[str, Callable], broken: Signal) -> Iterator[tuple[str, np.ndarray, float]]:
+    """(name, what was recalled, held to what is observed but for wiener's, seconds an image) of each of the controls.
+
+    wiener's row is left out where nothing is quantised: it is gaussian's.
+    """
+    for name, way in ways.items():
+        if name == "wiener" and not evidence(broken).width.any():
+            continue
+        way(broken.take([0]))  # what is prepared once
+        begun = time.perf_counter()
+        back = way(broken)
+        seconds = (time.perf_counter() - begun) / len(broken)
+        yield name, back if name == "wiener" else held(broken, back), seconds
+
+
 def table(train: np.ndarray, whole: Signal, specs: list[str], seed: int) -> Iterator[list]:
     """Rows of cells, the head first."""
-    recall, names = controls(train, seed), None
+    ways, names = controls(train, seed), None
     for spec in specs:
         (broken,) = fragment([whole], operations(spec), seed)
-        known, floor = evidence(broken), {}
-        for name, way in recall.items():
-            if name == "wiener" and not known.width.any():
-                continue
-            way(broken.take([0]))  # what is prepared once
-            begun = time.perf_counter()
-            back = way(broken)
-            seconds = (time.perf_counter() - begun) / len(whole)
-            if name != "wiener":
-                back = held(broken, back)
+        both, floor = not evidence(broken).width.any(), {}
+        for name, back, seconds in recalled(ways, broken):
             found = measured(whole, broken, back, train)
             floor = {n.replace("_floor", ""): v for n, v in found.items() if "_floor" in n}
             if names is None:
                 names = [n for n in found if "_floor" not in n]
                 yield ["fragment", "control", *names, "s/image"]
-            shown = "gaussian = wiener" if name == "gaussian" and not known.width.any() else name
+            shown = "gaussian = wiener" if name == "gaussian" and both else name
             yield [spec, shown, *(f"{found[n]:.4g}" for n in names), f"{seconds:.2g}"]
         yield [spec, "originals", *(f"{floor[n]:.4g}" if n in floor else "" for n in names), ""]
 

@@ -1,6 +1,7 @@
 """Bring the data sets into forms the commands read: `python data.py WHAT DATA OUT`.
 
-cifar      OUT/cifar-10k.npy (first 10,000 training images, [N, H, W, C] uint8), OUT/cifar-test200.npy (first 200 test images)
+cifar      OUT/cifar-10k.npy (first 10,000 training images, [N, H, W, C] uint8), OUT/cifar-test200.npy (first 200 test
+           images)
 luma       OUT/set5/, OUT/kodak/: luma rint(.299 R + .587 G + .114 B) as grey PNG
 chords     OUT/chords/: eight seeded synthetic clips of decaying chords, 3 s at 44.1 kHz (DATA is not read)
 astronaut  OUT/a.png, OUT/b.png: skimage's astronaut, and its top 4 bits with half a step added

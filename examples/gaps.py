@@ -1,8 +1,9 @@
 """Gaps of 5, 20 and 50 ms in sounds: `python gaps.py DATA`.
 
 Up to ten gaps a clip, at seeded places where the sound is active: the rms over the gap lies above -40 dB of the clip's
-loudest stretch of that length. Gaps keep one gap length from each other and from both ends. Printed: the mean over gaps of
-the SNR inside the gap, for linear interpolation and for `lem-reconstruct`'s method; clips too short for a gap are left out.
+loudest stretch of that length. Gaps keep one gap length from each other and from both ends. Printed: the mean over
+gaps of the SNR inside the gap, for linear interpolation and for `lem-reconstruct`'s method; clips too short for a gap
+are left out.
 """
 
 import sys

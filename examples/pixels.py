@@ -1,9 +1,9 @@
-"""Random pixels lost: `python pixels.py DATA [--quick] [--no-peer]`, beside skimage's biharmonic inpainting in the same run.
+"""Random pixels lost: `python pixels.py DATA [--quick] [--no-peer]`, beside skimage's biharmonic inpainting.
 
-Grey images, luma rint(.299 R + .587 G + .114 B), of Set5 and Kodak; exactly 50, 80 or 90 % of the pixels are lost, seeded by
-the image's number; results are rounded to 8 bits. `inpaint` is training-free, `net` the network that comes with the package.
-The biharmonic side of the 24 Kodak images takes some 20 minutes: --no-peer leaves it out; with --quick only the 256 x 256 at
-the centre of each image is used.
+Grey images, luma rint(.299 R + .587 G + .114 B), of Set5 and Kodak; exactly 50, 80 or 90 % of the pixels are lost,
+seeded by the image's number; results are rounded to 8 bits. `inpaint` is training-free, `net` the network that comes
+with the package; all in one run. The biharmonic side of the 24 Kodak images takes some 20 minutes:
+--no-peer leaves it out; with --quick only the 256 x 256 at the centre of each image is used.
 """
 
 import sys
@@ -44,7 +44,8 @@ def main() -> None:
     ways = {"biharmonic": biharmonic, "inpaint": "inpaint", "net": "net"}
     if "--no-peer" in sys.argv:
         del ways["biharmonic"]
-    print("PSNR in dB: images\tlost", *ways, *(f"missing: {w}" for w in ways), *(f"seconds: {w}" for w in ways), sep="\t")
+    columns = [form.format(w) for form in ("{}", "missing: {}", "seconds: {}") for w in ways]
+    print("PSNR in dB: images\tlost", *columns, sep="\t")
     for name, images in grey.items():
         for lost in (0.5, 0.8, 0.9):
             rows = []

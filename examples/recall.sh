@@ -3,8 +3,8 @@
 #
 #     examples/recall.sh DATA [kodak|pixels|stored|unseen|sound|gaps|golden|speed ...]
 #
-# DATA holds kodak, set5, cifar10, mnist, esc10 and fsdd. All tables take about an hour and a half on two cores, `pixels` and
-# `stored` most of it. Needs the package with its test extra: pip install '.[test]'.
+# DATA holds kodak, set5, cifar10, mnist, esc10 and fsdd. All tables take about an hour and a half on two cores, `pixels`
+# and `stored` most of it. Needs the package with its test extra: pip install '.[test]'.
 set -euo pipefail
 data=$(cd "${1:?usage: recall.sh DATA [table ...]}" && pwd)
 shift
@@ -38,7 +38,8 @@ pixels() { python "$here/pixels.py" "$data"; }
 
 stored() { python "$here/stored.py" "$data"; }
 
-unseen() { # PSNR on the missing pixels: what is observed is exact, so it is the image's PSNR less that of the share lost
+unseen() { # PSNR on the missing pixels: what is observed is exact, so it is the image's less that of the share lost
+    local broken="$work/fragments.safetensors" recalled="$work/recalled.safetensors"
     python "$here/data.py" cifar "$data" "$work"
     printf 'CIFAR-10, 200 test images, 10,000 stored, PSNR in dB on the missing pixels\t50 %%\t75 %%\t90 %%\n'
     for method in "decode" "inpaint" "recall" "gaussian"; do
@@ -46,9 +47,9 @@ unseen() { # PSNR on the missing pixels: what is observed is exact, so it is the
         for lost in .5 .75 .9; do
             memory=()
             case $method in recall | gaussian) memory=(--memory "$work/cifar-10k.npy") ;; esac
-            lem-fragment -q --mask "$lost" "$work/cifar-test200.npy" -o "$work/fragments.safetensors"
-            lem-reconstruct -q --method "$method" "${memory[@]}" "$work/fragments.safetensors" -o "$work/recalled.safetensors"
-            python "$here/missing.py" "$work/cifar-test200.npy" "$work/fragments.safetensors" "$work/recalled.safetensors"
+            lem-fragment -q --mask "$lost" "$work/cifar-test200.npy" -o "$broken"
+            lem-reconstruct -q --method "$method" "${memory[@]}" "$broken" -o "$recalled"
+            python "$here/missing.py" "$work/cifar-test200.npy" "$broken" "$recalled"
         done
         printf '\n'
     done
@@ -63,7 +64,8 @@ sound() { # 6 bits of the clip's own peak, mid-riser
         lem-fragment -q --bits 6 --scale peak "$clips" > "$work/fragments"
         plain=$(lem-reconstruct -q --method decode "$work/fragments" | lem-compare --metric snr "$clips" - | mean snr)
         better=$(lem-reconstruct -q "$work/fragments" | lem-compare --metric snr "$clips" - | mean snr)
-        awk -v c="$(basename "$class")" -v a="$plain" -v b="$better" 'BEGIN { printf "%s\t%.2f\t%.2f\t%+.2f\n", c, a, b, b - a }'
+        awk -v c="$(basename "$class")" -v a="$plain" -v b="$better" \
+            'BEGIN { printf "%s\t%.2f\t%.2f\t%+.2f\n", c, a, b, b - a }'
     done
 }
 

@@ -10,10 +10,10 @@ any-order     autoregressive, in an order drawn for each item, what is observed 
 raster        autoregressive, in raster order: it cannot see what lies below. The control
 diffusion     a denoiser that is told the fragment; ancestral sampling in 50 calls
 fragments     feedforward, but trained on fragments only: half of the pixels of each training image, always the same
-              half; at feedforward's rate
+              half
 
 and from a fragmented embedding, the first 64 principal components at 1-4 bits: `embedding` recalls the embedding,
-`image` the image; both with a fiftieth of the operations, at a rate of 1e-3.
+`image` the image; both with a fiftieth of the operations.
 
 PSNR is that of the missing elements, lost or quantised; of one answer over all test images, of a mean of DRAWS over the
 first fifth of them (one answer where there is no more than one). Bits a missing value: over that fifth. s/image: of all
@@ -104,35 +104,32 @@ def sheets(folder: Path, split: str) -> np.ndarray:
 
 # --- training
 
+def arms(folder: Path) -> dict[str, tuple[list[str], float, int]]:
+    """{arm: (network, data and losses as arguments of lem-train, operations, batch)}, of all arms."""
+    losses = list(itertools.chain.from_iterable(("--fragment", f) for f in FRAGMENTS.values()))
+    images = ["--data", f"{folder}/train.npy"]
+    codes = ["--data", f"{folder}/codes-train.npy", "--fragment", "--bits 1-4"]
+    made = {arm: (words.split() + images + losses, FLOPS, BATCH) for arm, words in ARMS.items()}
+    made[ONLY] = (ARMS["feedforward"].split() + ["--data", f"{folder}/half.safetensors"] + losses, FLOPS, BATCH)
+    for arm, words in CODES.items():
+        target = ["--target", f"{folder}/train.npy"] if arm == "image" else []
+        made[arm] = (words.split() + codes + target, FLOPS / 50, 4 * BATCH)
+    return made
+
+
 def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
     """{model: arguments of lem-train} of the search for a rate, or of the runs proper."""
     made = {}
-    for name in SETS:
-        folder = out / name
-        losses = list(itertools.chain.from_iterable(("--fragment", f) for f in FRAGMENTS.values()))
-        for arm, words in ARMS.items():
+    for folder in (out / name for name in SETS):
+        for arm, (words, flops, batch) in arms(folder).items():
             if search:
-                for lr in RATES:
-                    made[folder / f"search/{arm}-{lr}.safetensors"] = [
-                        *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", lr,
-                        "--flops", f"{FLOPS / 4:g}", "--seed", "9"]
-                continue
-            best = chosen(folder, arm)
-            for seed in SEEDS:
-                made[folder / f"{arm}-{seed}.safetensors"] = [
-                    *words.split(), "--data", f"{folder}/train.npy", *losses, "--lr", best,
-                    "--flops", f"{FLOPS:g}", "--seed", str(seed)]
-        if search:
-            continue
-        for seed in SEEDS:
-            made[folder / f"{ONLY}-{seed}.safetensors"] = [
-                *ARMS["feedforward"].split(), "--data", f"{folder}/half.safetensors", *losses,
-                "--lr", chosen(folder, "feedforward"), "--flops", f"{FLOPS:g}", "--seed", str(seed)]
-            for arm, words in CODES.items():
-                target = ["--target", f"{folder}/train.npy"] if arm == "image" else []
-                made[folder / f"{arm}-{seed}.safetensors"] = [
-                    *words.split(), "--data", f"{folder}/codes-train.npy", *target, "--fragment", "--bits 1-4",
-                    "--lr", "1e-3", "--flops", f"{FLOPS / 50:g}", "--seed", str(seed), "--batch", str(4 * BATCH)]
+                runs = [(f"search/{arm}-{lr}", lr, flops / 4, 9) for lr in RATES]
+            else:
+                best = chosen(folder, arm)
+                runs = [(f"{arm}-{seed}", best, flops, seed) for seed in SEEDS]
+            for run, lr, budget, seed in runs:
+                made[folder / f"{run}.safetensors"] = [
+                    *words, "--lr", lr, "--flops", f"{budget:g}", "--seed", str(seed), "--batch", str(batch)]
     return made
 
 
@@ -156,8 +153,7 @@ def train(source: Path, out: Path) -> None:
         for model, words in jobs(out, search).items():
             model.parent.mkdir(exist_ok=True)
             if not finished(model):
-                batch = [] if "--batch" in words else ["--batch", str(BATCH)]
-                waiting.append(["lem-train", *words, *batch, "-q", "--save-every", "1000000", "--workers", workers(),
+                waiting.append(["lem-train", *words, "-q", "--save-every", "1000000", "--workers", workers(),
                                 "--log-file", str(model.with_suffix(".jsonl")), "-o", str(model)])
         side_by_side(waiting, allowed=search)
 
@@ -349,15 +345,7 @@ def table(source: Path, out: Path) -> None:
             for loss, spec in FRAGMENTS.items():
                 (broken,) = broke(whole, spec)
                 rows = {}
-                for control, way in ways.items():
-                    if control == "wiener" and "bits" not in spec:
-                        continue
-                    way(broken.take([0]))  # what is prepared once
-                    begun = time.perf_counter()
-                    back = way(broken)
-                    seconds = (time.perf_counter() - begun) / len(whole)
-                    if control != "wiener":
-                        back = controls.held(broken, back)
+                for control, back, seconds in controls.recalled(ways, broken):
                     found = measured(whole, broken, back, back[:FEW], memories) | {"s/image": seconds}
                     if control == "sample":  # its mean is the row above
                         found["few: psnr of mean"] = math.nan

@@ -20,10 +20,12 @@ done
 train=(lem-train)
 [ "$gpus" -eq 1 ] || train=(torchrun --nproc-per-node "$gpus" --no-python lem-train)
 
-"${train[@]}" feedforward --data "$photos" "${losses[@]}" --crop 128 --augment zoom:.5-1 --augment dihedral --augment grey:.2 \
+"${train[@]}" feedforward --data "$photos" "${losses[@]}" \
+    --crop 128 --augment zoom:.5-1 --augment dihedral --augment grey:.2 \
     --batch 256 --steps "${STEPS:-22000}" --weighting log --ema .9995 --holdout 8 --save-every 2000 --weights float16 \
     --card 'name=recall-image: images from fragments (1-7 bits, lost pixels, patches, rows or a block, or both)' \
-    --card 'data=BSDS400: images/train and images/test of BSDS500 (Arbelaez, Maire, Fowlkes, Malik, TPAMI 2011), 400 photographs' \
+    --card "data=BSDS400: images/train and images/test of BSDS500 (Arbelaez, Maire, Fowlkes, Malik, TPAMI 2011), \
+400 photographs" \
     --card 'data licence=the photographs are for non-commercial research and education, as its authors say' \
     --card 'never trained on=Kodak, Set5' \
     "${@:4}" -o "$model"

@@ -17,13 +17,14 @@ from lemtools.signal import Signal
 
 SMALL = {
     "conv": {"net": "conv", "channels": 3, "widths": [8, 12, 8], "blocks": [1, 1, 0, 1, 1]},
+    "opponent": {"net": "conv", "channels": 3, "widths": [8, 8], "blocks": [1, 1, 1], "opponent": True},
     "flat": {"net": "flat", "channels": 3, "width": 8, "blocks": 3},
     "gru": {"net": "gru", "item": [3, 0, 0], "width": 8, "steps": 3},
     "mlp": {"net": "mlp", "item": [3, 9, 13], "width": 16, "depth": 2},
     "mlp-vector": {"net": "mlp", "item": [2, 5], "width": 16, "depth": 1},
     "gru-vector": {"net": "gru", "item": [10], "width": 16, "steps": 3},
 }
-IMAGES = ["conv", "flat", "gru"]
+IMAGES = ["conv", "opponent", "flat", "gru"]
 
 
 def net(name: str, trained: bool = True):
@@ -125,7 +126,7 @@ def test_any_height_and_width(name, shape):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", ["conv", "flat", "gru"])
 def test_grey_images_and_spectra(name, channels):
     kind = "image" if channels == 1 else "spectrum"
     record = {**SMALL[name], **({"item": [channels, 0, 0]} if name == "gru" else {"channels": channels})}
@@ -153,6 +154,10 @@ def test_images_with_other_channels(record):
 def test_records_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="5 numbers of blocks, not 2"):
         build({"net": "conv", "blocks": [1, 1]})
+    with pytest.raises(ValueError, match="an image of one channel has no opponent colours"):
+        build({**SMALL["opponent"], "channels": 1})
+    with pytest.raises(ValueError, match="opponent is true or false, not 'no'"):
+        build({**SMALL["opponent"], "opponent": "no"})
     with pytest.raises(ValueError, match="images give images"):
         build({"net": "gru", "item": [3, 8, 8], "target": [10]})
     with pytest.raises(ValueError, match="steps is 0"):
@@ -208,6 +213,52 @@ def test_box_means_are_those_of_the_neighbours_there(side):
             torch.testing.assert_close(both[..., row, column], near.mean((-2, -1)))
 
 
+@pytest.mark.parametrize("lost", [0.25, 0.05])
+@pytest.mark.parametrize("operations", [[BITS], [HALF], [HALF, BITS], [{"op": "bits", "bits": 7}], []])
+def test_opponent_colours_by_their_definition(operations, lost):
+    """Of what is observed a channel less the mean over channels, filled as a plane of its own; its mean over a square is
+    over what lies inside the image; the difference is told in units of the mean size and squashed."""
+    condition = broken(images(2, (3, 7, 11)), *operations)
+    first, size = conv.guess(condition), conv.sizes(condition, lost)
+    planes = conv.inputs(condition, first, size, (3, 9), True).double().numpy()
+    plain = conv.inputs(condition, first, size, (3, 9))
+    assert planes.shape == (2, 3 + 6 + 6 + 3, 7, 11)
+    assert torch.equal(plain, conv.inputs(condition, first, size, (3, 9), False))
+    np.testing.assert_array_equal(plain, np.delete(planes, range(9, 15), 1))
+    value, seen = condition.value.double().numpy(), condition.observed.numpy()
+    colours = value - value.mean(1, keepdims=True)
+    unit = np.maximum(size.double().numpy().mean(1), 1 / 255)
+    for item in range(2):
+        for channel in range(3):
+            filled = lone(seen[item, channel], colours[item, channel])
+            for k, half in enumerate((1, 4)):
+                for y in range(7):
+                    for x in range(11):
+                        near = filled[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1].mean()
+                        far = (filled[y, x] - near) / unit[item, y, x]
+                        got = planes[item, 9 + 3 * k + channel, y, x]
+                        assert abs(got - far / (1 + abs(far))) < 2e-5
+
+
+def test_opponent_colours_are_told_beside_all_else():
+    """Without weight on them the network is the one without them, and of a grey image they say nothing."""
+    plain, more = net("conv"), build({**SMALL["conv"], "opponent": True})
+    kept = [p for p in range(24) if not 12 <= p < 21]  # 3 of the guess, 9 of its details, 9 of colours, 3 of the rest
+    rows = [4 * p + k for p in kept for k in range(4)]
+    state = plain.state_dict()
+    wide = torch.zeros_like(more.enter.weight)
+    wide[:, rows] = state["enter.weight"]
+    more.load_state_dict({**state, "enter.weight": wide})
+    condition = item_for("conv")
+    with torch.no_grad():
+        torch.testing.assert_close(more(condition), plain(condition), atol=1e-6, rtol=0)
+        more.enter.weight.copy_(torch.where(wide == 0, 0.3, wide))
+        assert (more(condition) - plain(condition)).abs().max() > 1e-3
+        grey = broken(images(2, (1, 9, 13)).repeat(3, 1), HALF, BITS)
+        torch.testing.assert_close(more(grey), plain(grey), atol=1e-4, rtol=0)  # (means round)
+    assert more.reach == plain.reach
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_an_item_alone_equals_itself_in_a_batch(name):
     model, condition = net(name), item_for(name, 3)
@@ -231,12 +282,13 @@ def test_shifts_with_the_image(name):
                                atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["conv", "flat"])
+@pytest.mark.parametrize("name", ["conv", "opponent", "flat"])
 def test_nothing_beyond_its_reach_matters(name):
     model = net(name)
     whole = broken(images(1, (3, 8, 128)), BITS)
-    planes = conv.inputs(whole, conv.guess(whole), conv.sizes(whole, 0.25), getattr(model, "details", (5,))).requires_grad_()
-    out = model.residual(planes) if name == "conv" else model.leave(model.blocks(model.enter(planes)))
+    shown = (getattr(model, "details", (5,)), getattr(model, "opponent", False))
+    planes = conv.inputs(whole, conv.guess(whole), conv.sizes(whole, 0.25), *shown).requires_grad_()
+    out = model.leave(model.blocks(model.enter(planes))) if name == "flat" else model.residual(planes)
     out[..., 64].square().sum().backward()
     columns = torch.nonzero(planes.grad.abs().amax((0, 1, 2)))
     assert 0 < (columns - 64).abs().max() <= model.reach

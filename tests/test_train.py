@@ -22,7 +22,8 @@ from lemtools.train import augment, checkpoint, data, loop, objectives, recipes
 from lemtools.train.data import Batches, Items, Spec
 from lemtools.train.loop import Trainer, train
 from lemtools.train.parallel import Ranks
-from lemtools.train.prepare import COUNTED, labels, prepare
+from lemtools.train import prepare as prepare_module
+from lemtools.train.prepare import ATTENTION, COUNTED, flop_counter, labels, prepare
 from lemtools.train.settings import FREE, Settings
 
 
@@ -227,6 +228,20 @@ def test_overfits_one_batch_and_every_parameter_learns(recipe, kind, arch, tmp_p
     assert reached == set(trainer.weights)
 
 
+def test_opponent_colours_are_learnt_from(tmp_path):
+    """--set opponent=true: the planes reach the first layer, learn, and come back from the file."""
+    np.save(tmp_path / "colour.npy", images(40, 3))
+    options = dict([recipes.option(text) for text in ("widths=[8]", "blocks=[1]", "shuffle=1", "opponent=true")])
+    asked = settings(tmp_path, {"image": str(tmp_path / "colour.npy")}, arch="conv", options=options, lr=1e-2,
+                     fragment=["--bits 6"])
+    prepared = train(asked)
+    model = load(asked.output)
+    assert model.net.opponent and model.meta["net"]["opponent"] is True and model.net.enter.in_channels == 3 + 9 + 9 + 3
+    first = prepare(settings(tmp_path, {"image": str(tmp_path / "colour.npy")}, arch="conv", options=options)).model.net
+    assert ((first.enter.weight - model.net.enter.weight).abs().amax((0, 2, 3))[12:21] > 1e-4).all()
+    assert torch.equal(prepared.model.net.enter.weight, model.net.enter.weight)
+
+
 def test_recipes_are_those_the_command_offers():
     assert list(recipes.RECIPES) == OFFERED
 
@@ -246,7 +261,50 @@ def test_model_file_holds_the_averaged_weights(recipe, kind, arch, tmp_path, kep
     renamed = {f"net.{k}": v for k, v in average.items()}
     with torch.no_grad():
         wanted = torch.func.functional_call(prepared.objective, renamed, (batch,))
-        assert torch.equal(mine(batch), wanted) and not torch.equal(mine(batch), prepared.objective(batch))
+        assert torch.equal(mine(batch), wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_returned_is_what_the_file_holds(dtype, tmp_path, kept):
+    asked = settings(tmp_path, kept, lr=1e-2, weights=dtype)
+    for prepared in (train(asked), train(settings(tmp_path, kept, lr=1e-2, weights=dtype))):  # made, and found done
+        mine, filed = prepared.model, load(asked.output)
+        assert mine.meta == filed.meta and mine.meta["step"] == 12 and not mine.net.training
+        assert all(torch.equal(v, filed.tensors()[k]) for k, v in mine.tensors().items())
+    raw = checkpoint.load_state(asked.output)[0]["weight.enter.weight"]
+    assert not torch.equal(raw, filed.net.enter.weight)
+
+
+def test_auto_is_the_precision_that_a_run_was_begun_in(tmp_path, kept):
+    """As if it had been begun on CUDA: the same command goes on in bfloat16; another dtype is refused by name."""
+    dying(settings(tmp_path, kept, dtype="bfloat16"), 9)
+    assert checkpoint.load_state(str(tmp_path / "model.safetensors"))[1]["settings"]["dtype"] == "bfloat16"
+    with pytest.raises(LemError, match=r"its run has --dtype bfloat16, not float32\. Give the same"):
+        train(settings(tmp_path, kept, dtype="float32"))
+    asked = settings(tmp_path, kept)
+    train(asked)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    train(settings(whole, kept, dtype="bfloat16"))
+    assert asked.dtype == "bfloat16" and result(tmp_path) == result(whole)
+    fresh = settings(tmp_path, kept, output=str(tmp_path / "fresh.safetensors"), log=None)
+    train(fresh)
+    assert checkpoint.load_state(fresh.output)[1]["settings"]["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_a_state_that_says_auto_is_gone_on_from(dtype, tmp_path, kept, tmp_path_factory):
+    """As all did before the precision itself was written down."""
+    wanted = whole_run(tmp_path_factory, kept)
+    asked = settings(tmp_path, kept, dtype=dtype)
+    dying(asked, 9)
+    tensors, record, _ = checkpoint.load_state(asked.output)
+    record["settings"]["dtype"] = "auto"
+    checkpoint.write_tensors(checkpoint.state_path(asked.output), tensors, record)
+    lines = []
+    train(settings(tmp_path, kept, dtype=dtype), lines.append)
+    assert lines[-1] == "going on from step 8" and result(tmp_path) == wanted
+    assert checkpoint.load_state(asked.output)[1]["settings"]["dtype"] == "float32"
 
 
 def test_average_of_weights_by_its_definition(tmp_path, kept):
@@ -339,7 +397,7 @@ def test_operations_are_those_counted_by_hand(tmp_path, kept):
 
 
 def test_attention_counts_on_a_cpu(tmp_path, kept):
-    """All 8 values are asked for, in 16 tokens: attention is two products of 16 x 16 x 8, counted whole as CUDA's is."""
+    """All 8 values are asked for, in 16 tokens: attention is two products of 8 features for each pair that is seen."""
     prepared = prepare(settings(tmp_path, kept, recipe="autoregressive", kind="embedding", arch=None, fragment=["--mask 1"]))
     linear = []
     for layer in prepared.model.net.modules():
@@ -347,16 +405,33 @@ def test_attention_counts_on_a_cpu(tmp_path, kept):
             layer.register_forward_hook(lambda m, i, o: linear.append(2 * i[0].numel() * m.out_features))
     total = prepared.flops / 3
     attention = total - sum(linear) / COUNTED
-    assert attention == 2 * 2 * 16 * 16 * 8
+    assert attention == 2 * 2 * (16 * 17 // 2) * 8
 
 
-def test_operations_of_sequences_are_those_of_whole_batches(tmp_path, kept):
-    """A batch is as long as its longest item: of 16 nearly always 2 x 64 tokens, whatever the first few items lost."""
+@pytest.mark.parametrize("kernel", ATTENTION)
+def test_every_kernel_of_attention_counts_alike(kernel):
+    """Where each has its is_causal is read from its own signature: by place, by name, or left out."""
+    op = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}")
+    names = [a.name for a in op.default._schema.arguments]
+    shapes, at = [(3, 2, 5, 4)] * 3, names.index("is_causal") - 3
+    whole, half = 3 * 2 * 2 * 2 * 25 * 4, 3 * 2 * 2 * 2 * 15 * 4
+    count = prepare_module._attention(op)
+    assert count(*shapes) == count(*shapes, *[0] * at, False) == whole
+    assert count(*shapes, *[0] * at, True) == count(*shapes, is_causal=True) == half
+
+
+def test_operations_are_the_mean_over_the_losses(tmp_path, kept):
+    """Of sequences, too, in batches of any size: an item is not run at the length of the one beside it."""
     losses = ["--bits 2", "--mask .5", "--mask .75", "--mask .9"]
-    runs = dict(recipe="autoregressive", arch=None, fragment=losses, batch=16)
-    found = [flops(tmp_path, kept, seed=seed, **runs) for seed in range(4)]
-    two_bits = flops(tmp_path, kept, **runs | {"fragment": losses[:1]})
-    assert min(found) > 0.9 * two_bits and max(found) <= two_bits
+    runs = dict(recipe="autoregressive", arch=None)
+    alone = [flops(tmp_path, kept, **runs, fragment=[loss]) for loss in losses]
+    assert alone[0] > 1.9 * alone[1] and alone[1] < alone[2] < alone[3]  # of a lost value more is asked
+    for batch, seed in ((4, 0), (128, 2)):
+        prepared = prepare(settings(tmp_path, kept, **runs, fragment=losses, batch=batch, seed=seed))
+        assert prepared.flops == pytest.approx(np.mean(alone), rel=1e-12)
+    with torch.no_grad(), flop_counter() as counter:
+        prepared.objective(Batches(prepared.spec)[0])
+    assert 3 * counter.get_total_flops() / 128 == pytest.approx(prepared.flops, rel=0.1)
 
 
 def test_what_is_kept_back_fits_nothing(tmp_path, kept):
@@ -744,4 +819,15 @@ def test_zoom_keeps_the_size_and_shows_more(scale):
 def test_augment_refuses(text):
     with pytest.raises(LemError, match=f"--augment {text}: "):
         augment.parse([text])
-    assert augment.parse(["flip", "zoom:.5-1", "grey"]) == (("flip", (0, 0)), ("zoom", (0.5, 1)), ("grey", (0.2, 0.2)))
+    assert augment.parse(["flip", "zoom", "zoom:.7", "grey"]) == (
+        ("flip", ()), ("zoom", (0.5, 1)), ("zoom", (0.7,)), ("grey", (0.2,)))
+
+
+def test_zoom_and_crop_take_one_window_in_turn():
+    """A window of the image as the steps before left it; without zoom the crop comes first."""
+    image = np.arange(12 * 11).reshape(1, 12, 11).astype(np.uint8)
+    for texts in (["zoom:1", "dihedral"], ["dihedral", "zoom:1"], ["dihedral"]):
+        shown = {augment.augment(image, 11, augment.parse(texts), np.random.default_rng(s)).tobytes() for s in range(200)}
+        windows = [image[:, t : t + 11] for t in range(2)]
+        turned = [np.rot90(w, k, (1, 2)) for w in windows for k in range(4)]
+        assert shown == {np.ascontiguousarray(x).tobytes() for t in turned for x in (t, t[..., ::-1])}

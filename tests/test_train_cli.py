@@ -171,6 +171,9 @@ def bad(tmp_path_factory):
     lem("fragment", "--sample-name", "rooster", "--bits", "8", "-o", folder / "sound.safetensors")
     (folder / "there.safetensors").write_bytes(b"precious")
     (folder / "folder.safetensors").mkdir()
+    (folder / "link.npy").symlink_to(folder / "image.npy")
+    (folder / "all" / "deep").mkdir(parents=True)
+    (folder / "all" / "deep" / "image.npy").symlink_to(folder / "image.npy")
     return folder
 
 
@@ -218,8 +221,14 @@ BAD = [
     (changed("feedforward", "diffusion").replace("flat", "resnet") + " --labels labels.npy", "labels.npy: 7 labels for 40 items"),
     (RUN + " --labels labels.npy", "--labels is for diffusion, not feedforward"),
     (changed("feedforward", "diffusion").replace("flat", "resnet") + " --weighting log", "--weighting is for feedforward"),
+    (changed("flat --width 4 --depth 1", "conv") + " --set opponent=true", "one channel has no opponent colours"),
     (changed("flat --width 4", "conv"), "--depth is one number; --arch conv has several: --set blocks=[...]"),
     (RUN + " --validate large.npy", "--validate: items of [1, 16, 16] beside [1, 8, 8]"),
+    (RUN + " --validate ./image.npy", "./image.npy is among --data, too; nothing may be learnt from it then"),
+    (RUN + " --validate large.npy --validate link.npy", "--validate: link.npy is among --data, too"),
+    (RUN + " --validate 'ima*.npy'", "--validate: image.npy is among --data, too"),
+    (RUN + " --validate all", "--validate: all/deep/image.npy is among --data, too"),
+    (changed(DATA, "--data all") + " --validate image.npy", "--validate: image.npy is among --data, too"),
     (RUN + " --validate embedding.npy", "--validate: memories of the kind of --data"),
     (RUN + " --crop 8 --validate colour.npy", "--validate: items of [3, 8, 8] beside [1, 8, 8]"),
     (RUN + " --holdout 40", "--holdout 40 leaves nothing of 40 items"),

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from lemtools.denoise.contract import Scale
 from lemtools.denoise.evidence import evidence
@@ -256,6 +257,31 @@ def test_a_batch_equals_its_items(order, channels):
     assert torch.equal(net.unknown(condition), count)
     observed = condition.observed[:, 0].flatten(1).sum(1)
     assert torch.equal(net.tokens(condition), observed + count // channels if order == "any" else torch.full((6,), 16))
+
+
+def test_no_item_is_run_at_the_length_of_another():
+    """The operations of a batch are those of its items one by one: the short ones are not padded to the long ones."""
+    net, n = tiny((1, 16, 16)), 6
+    x, half = some(n, (1, 16, 16)), torch.arange(256).reshape(1, 1, 16, 16) % 2 == 0
+    exact, coarse = fragment(x, half), fragment(x, half | True, bits=2)
+    long = torch.arange(n)[:, None, None, None] % 3 == 0  # 512 tokens of every third item, 256 of the others
+    fields = ("value", "known", "low", "high")
+    condition = Condition(*(torch.where(long, getattr(coarse, f), getattr(exact, f)) for f in fields), torch.zeros(n))
+    assert net.tokens(condition).tolist() == net.lengths(net.tokens(condition)).tolist() == [512, 256, 256] * 2
+    order, costs = net.orders(generators(n)), []
+    for rows in (torch.arange(n), *torch.arange(n)[:, None]):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            log_p = net.log_prob(x[rows], condition.each(lambda t: t[rows]), order[rows])
+        costs.append(counter.get_total_flops())
+    assert costs[0] == sum(costs[1:]) and costs[1] > 1.9 * costs[2] and torch.isfinite(log_p).all()
+
+
+@pytest.mark.parametrize("places", [5, 64, 784, 1000])
+def test_lengths_are_few_and_none_is_short(places):
+    lengths = tiny((places,), kind="embedding").lengths(torch.arange(places, 2 * places + 1))
+    padding = lengths - torch.arange(places, 2 * places + 1)
+    assert len(lengths.unique()) <= 9 and padding.min() >= 0 and padding.max() < max(32, -(-places // 8))
+    assert padding[-1] == 0 and (places == 5 or padding[0] == 0)
 
 
 def test_exact_fragments_cost_nothing_and_noisy_ones_are_not_taken_for_truth():

@@ -55,16 +55,21 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     help="flip, dihedral, grey[:SHARE] or zoom[:A-B]: show images otherwise, too.",
 )
 @click.option("--arch", metavar="NET", help="The network.  [default: by recipe and kind]")
-@click.option("--width", type=click.IntRange(1), metavar="N", help="Features a layer; of conv and unet: --set widths=[...].")
+@click.option(
+    "--width", type=click.IntRange(1), metavar="N",
+    help="Features a layer; of conv and unet: --set widths=[...].",
+)
 @click.option("--depth", type=click.IntRange(1), metavar="N", help="Layers or blocks; of conv: --set blocks=[...].")
 @click.option(
-    "--padding", type=click.Choice(["zeros", "circular"]), help="What lies beyond the border (diffusion).  [default: zeros]"
+    "--padding", type=click.Choice(["zeros", "circular"]),
+    help="What lies beyond the border (diffusion).  [default: zeros]",
 )
 @click.option(
     "--predict", type=click.Choice(["eps", "x0", "v"]), help="What a denoising network answers.  [default: eps]"
 )
 @click.option(
-    "--order", type=click.Choice(["any", "raster"]), help="In which order values are recalled (autoregressive).  [default: any]"
+    "--order", type=click.Choice(["any", "raster"]),
+    help="In which order values are recalled (autoregressive).  [default: any]",
 )
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Any other property of the network.")
 @click.option(
@@ -80,7 +85,10 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     "--flops", type=common.Finite(1), metavar="F", help="As many updates as F floating-point operations allow."
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Items an update, of all processes together.")
-@click.option("--lr", type=common.Finite(0, 1e30, min_open=True), metavar="R", help="Highest learning rate.  [default: by recipe]")
+@click.option(
+    "--lr", type=common.Finite(0, 1e30, min_open=True), metavar="R",
+    help="Highest learning rate.  [default: by recipe]",
+)
 @click.option(
     "--decay",
     default="cosine",
@@ -88,14 +96,20 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     metavar="HOW",
     help="Of the learning rate: cosine, constant or exponential:R, R a step.",
 )
-@click.option("--warmup", type=click.IntRange(0), metavar="N", help="Updates of linear warm-up.  [default: 5 %, at most 500]")
+@click.option(
+    "--warmup", type=click.IntRange(0), metavar="N",
+    help="Updates of linear warm-up.  [default: 5 %, at most 500]",
+)
 @click.option("--weight-decay", type=common.Finite(0), default=0.0, show_default=True, metavar="W", help="Of AdamW.")
 @click.option("--beta2", type=common.Finite(0, 0.99999), default=0.99, show_default=True, metavar="B", help="Of AdamW.")
 @click.option(
     "--ema", type=common.Finite(0, 0.999999), default=0.999, show_default=True, metavar="D",
     help="Decay of the average of the weights, which is what is kept.",
 )
-@click.option("--clip", type=common.Finite(0), default=1.0, show_default=True, metavar="G", help="Greatest norm of a gradient; 0: any.")
+@click.option(
+    "--clip", type=common.Finite(0), default=1.0, show_default=True, metavar="G",
+    help="Greatest norm of a gradient; 0: any.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -111,12 +125,22 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     help="Type of the weights in the model's file.",
 )
 @click.option("--compile", is_flag=True, help="Compile the network (torch.compile).")
-@click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes that make batches.  [default: by the machine]")
-@click.option("--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu, cuda or mps.")
 @click.option(
-    "--save-every", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="Updates between checkpoints."
+    "--workers", type=click.IntRange(0), metavar="N",
+    help="Processes that make batches.  [default: by the machine]",
 )
-@click.option("--log-file", "log", metavar="FILE", help="Write a record every 50 updates and at checkpoints, JSON Lines.")
+@click.option(
+    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
+    help="auto, cpu, cuda or mps.",
+)
+@click.option(
+    "--save-every", type=click.IntRange(1), default=1000, show_default=True, metavar="N",
+    help="Updates between checkpoints.",
+)
+@click.option(
+    "--log-file", "log", metavar="FILE",
+    help="Write a record every 50 updates and at checkpoints, JSON Lines.",
+)
 @click.option("--pictures", metavar="DIR", help="At every checkpoint, a PNG of what is recalled of items kept back.")
 @click.option("--card", multiple=True, metavar="NAME=TEXT", help="A line of the model card, kept with the model.")
 @click.option("--config", metavar="FILE", help="Options from a TOML file; those on the command line come first.")
@@ -126,9 +150,9 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
 def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **settings):
     """Train a small network to recall the whole from the fragment.
 
-    Recipes: feedforward (one step), recurrent (one block, iterated), autoregressive (element by element), diffusion (from
-    noise). Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does after
-    kill -9. SIGTERM and SIGUSR1 write a checkpoint and end it. lem-reconstruct --model uses what it learnt.
+    Recipes: feedforward (one step), recurrent (one block, iterated), autoregressive (element by element), diffusion
+    (from noise). Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does
+    after kill -9. SIGTERM and SIGUSR1 write a checkpoint and end it. lem-reconstruct --model uses what it learnt.
     """
     context = click.get_current_context()
     given = _given(context)
@@ -188,7 +212,8 @@ def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **
     except Stopped as stopped:
         show.close()
         if stopped.first:
-            run.say(f"stopped at step {stopped.step}; {asked.output} and its state are written, the same command goes on")
+            kept = f"{asked.output} and its state are written, the same command goes on"
+            run.say(f"stopped at step {stopped.step}; {kept}")
         raise common.Killed(stopped.number) from None
     finally:
         show.close()

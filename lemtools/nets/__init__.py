@@ -1,7 +1,7 @@
-"""Networks that recall: estimators, denoisers and sequence models, built from a record and read from one safetensors file.
+"""Networks that recall: estimators, denoisers and sequence models, built from a record, kept in one safetensors file.
 
-A network is an ``nn.Module`` with a class attribute ``family`` and keyword arguments that JSON can hold; one line in `NETS`
-names it. What it may be asked (shapes in condition.py; all in the network's coordinates, see ``Scale``):
+A network is an ``nn.Module`` with a class attribute ``family`` and keyword arguments that JSON can hold; one line in
+`NETS` names it. What it may be asked (shapes in condition.py; all in the network's coordinates, see ``Scale``):
 
     family      call
     estimate    net(condition) -> [N, ...target]: the posterior mean; a recurrent one also takes steps=K

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 
 from ..denoise.contract import Scale
@@ -16,17 +15,18 @@ from ..denoise.evidence import Evidence
 FULL_RANGE = {"image": 2.0}  # full range of a value in coordinates; other kinds: two standard deviations either way
 RANGE = 4.0
 DEEPEST = 8.0                # bits from which on a value counts as known
+TOLD = tuple(part.name for part in fields(Evidence))
 
 
 @dataclass
 class Condition:
     """What is known of N items, in a network's coordinates.
 
-    value [N, ...item]: the decoded value, 0 where it is lost. known [N, ...item] in [0, 1]: how many of 8 bits of a value are
-    known, log2(range / width of its bin) / 8; 1 for an exact value, 0 for a lost one. low, high [N, ...item]: ends of the
-    interval the value lies in (equal for an exact one, infinite for a lost one). sigma [N]: standard deviation of noise on what
-    is observed. coarse: of a part of a larger image, the filled grid of cells of the whole (see conv.fill), else None. All
-    float32, on one device.
+    value [N, ...item]: the decoded value, 0 where it is lost. known [N, ...item] in [0, 1]: how many of 8 bits of a
+    value are known, log2(range / width of its bin) / 8; 1 for an exact value, 0 for a lost one. low, high [N, ...item]:
+    ends of the interval the value lies in (equal for an exact one, infinite for a lost one). sigma [N]: standard
+    deviation of noise on what is observed. coarse: of a part of a larger image, the filled grid of cells of the whole
+    (see conv.fill), else None. All float32, on one device.
     """
 
     value: torch.Tensor
@@ -38,18 +38,20 @@ class Condition:
 
     @classmethod
     def of(cls, evidence: Evidence, scale: Scale, kind: str, device: str | torch.device = "cpu") -> Condition:
-        """The evidence of a batch in the coordinates of `scale` (of number or per-element offset and gain; no basis)."""
-        gain = _array(scale.gain)
-        encoded = [scale.encode(x) for x in (evidence.value, evidence.low, evidence.high)]
-        width = evidence.width * np.abs(gain)
-        with np.errstate(divide="ignore"):
-            bits = -np.log2(width / FULL_RANGE.get(kind, RANGE))
-        known = np.clip(bits / DEEPEST, 0, 1) * evidence.observed
-        value = encoded[0] * evidence.observed
+        """The evidence of a batch in the coordinates of `scale` (number or per-element offset and gain; no basis).
+
+        The evidence may hold tensors in place of arrays.
+        """
+        told = {name: torch.as_tensor(getattr(evidence, name), device=device) for name in TOLD}
+        value, low, high = (scale.encode(told[name]) for name in ("value", "low", "high"))
+        gain, observed = scale.gain, told["observed"]
+        if not isinstance(gain, (int, float)):  # (a number need not go to the device, which would wait for it)
+            gain = torch.as_tensor(gain, dtype=torch.float32, device=device)
+        bits = -torch.log2(told["width"] * abs(gain) / FULL_RANGE.get(kind, RANGE))
+        known = (bits / DEEPEST).clamp(0, 1)
         # noise has no one size where elements have different gains: its mean stands for it
-        sigma = evidence.sigma * np.float32(np.abs(gain).mean())
-        arrays = (value, known, encoded[1], encoded[2], sigma)
-        return cls(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(device) for a in arrays))
+        sigma = told["sigma"] * (abs(gain).mean() if isinstance(gain, torch.Tensor) else abs(gain))
+        return cls(*(t.float() for t in (value * observed, known * observed, low, high, sigma)))
 
     def __len__(self) -> int:
         return len(self.value)
@@ -79,7 +81,3 @@ class Condition:
         """x with every element put into its interval; items seen through noise stay as they are."""
         free = (self.sigma > 0).reshape(-1, *[1] * (x.ndim - 1))
         return torch.where(free, x, torch.maximum(torch.minimum(x, self.high), self.low))
-
-
-def _array(value) -> np.ndarray:
-    return np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value, np.float32)

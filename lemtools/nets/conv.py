@@ -28,11 +28,11 @@ COARSE = 5  # grid of `Condition.coarse`: cells of 32 x 32 pixels
 def fill(value: torch.Tensor, observed: torch.Tensor, coarse: torch.Tensor | None = None) -> torch.Tensor:
     """Lost values as averages of the observed ones nearby (push-pull; Gortler et al. 1996).
 
-    value [N, C, H, W]; observed, bool or 0/1, the same shape. On grid k a cell is the mean of the observed values
-    among its 2^k x 2^k; from the coarsest grid (one cell) to the finest, a cell with none takes the bilinear
-    interpolation of the grid above it. Returns the shape of value: value itself where observed; 0 everywhere where
-    nothing is observed. observed may also count observations of which value is the mean. coarse: grid COARSE as it comes
-    out for the whole of which this is a part whose corner lies on it.
+    value [N, C, H, W]; observed, bool or 0/1, the same shape. On grid k a cell is the mean of the observed values among
+    its 2^k x 2^k; from the coarsest grid (one cell) to the finest, a cell with none takes the bilinear interpolation of
+    the grid above it. Returns the shape of value: value itself where observed; 0 everywhere where nothing is observed.
+    observed may also count observations of which value is the mean. coarse: grid COARSE as it comes out for the whole
+    of which this is a part whose corner lies on it.
     """
     weight = observed.to(value)
     sums, grids = value * weight, []
@@ -85,17 +85,25 @@ def box(x: torch.Tensor, side: int, axis: int) -> torch.Tensor:
     return total / (there if axis == -1 else there[:, None])
 
 
-def inputs(condition: Condition, first: torch.Tensor, size: torch.Tensor, details: Sequence[int] = (5,)) -> torch.Tensor:
+def inputs(condition: Condition, first: torch.Tensor, size: torch.Tensor, details: Sequence[int] = (5,),
+           opponent: bool = False) -> torch.Tensor:
     """[N, C + C len(details) + 3, H, W]: the guess, its details, and the planes of observed, known and sigma.
 
     A detail is what the guess differs by from its mean over a square of that side, in units of its size, squashed into
     (-1, 1). In units of full scale the small differences that matter at many bits would be too faint to learn from.
+    opponent: then come the details of the opponent colours, C len(details) more: of each channel less the mean over
+    channels, of guess and of size alike. They vary less than the channels do, and are not lost among those.
     """
-    planes, unit = [first], size.clamp(min=FINEST)
-    for side in details:
-        smooth = box(box(first, side, -1), side, -2)
-        planes.append(F.softsign((first - smooth) / unit))
+    planes = [first, *contrast(first, size, details)]
+    if opponent:
+        planes += contrast(first - first.mean(1, keepdim=True), size.mean(1, keepdim=True), details)
     return torch.cat([*planes, condition.planes()[:, first.shape[1]:]], 1)
+
+
+def contrast(x: torch.Tensor, size: torch.Tensor, details: Sequence[int]) -> list[torch.Tensor]:
+    """One [N, C, H, W] for each side in `details`: see `inputs`."""
+    unit = size.clamp(min=FINEST)
+    return [F.softsign((x - box(box(x, side, -1), side, -2)) / unit) for side in details]
 
 
 def pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
@@ -143,18 +151,23 @@ class Restorer(nn.Module):
     channels: of the image. shuffle: the finest grid has cells of shuffle x shuffle pixels, whose values become
     channels. widths: channels on every grid, each twice as coarse as the one before. blocks: their number on every
     grid on the way down, at the bottom, and on the way up: 2 len(widths) - 1 numbers. lost: size of the residual of a
-    lost value. details: see `inputs`.
+    lost value. details, opponent: see `inputs`; opponent colours are those of images of several channels.
     """
 
     family = "estimate"
 
     def __init__(self, channels: int = 3, widths: Sequence[int] = (80, 112, 128),
                  blocks: Sequence[int] = (4, 1, 1, 1, 4), shuffle: int = 2, lost: float = 0.25,
-                 details: Sequence[int] = (3, 9, 27)):
+                 details: Sequence[int] = (3, 9, 27), opponent: bool = False):
         super().__init__()
+        if opponent not in (True, False):
+            raise ValueError(f"opponent is true or false, not {opponent!r}")
+        if opponent and channels < 2:
+            raise ValueError("an image of one channel has no opponent colours: leave opponent out")
         if len(blocks) != 2 * len(widths) - 1:
             raise ValueError(f"{len(widths)} widths go with {2 * len(widths) - 1} numbers of blocks, not {len(blocks)}")
-        self.shuffle, self.lost, self.blocks, self.details = shuffle, lost, tuple(blocks), tuple(details)
+        self.shuffle, self.lost, self.blocks = shuffle, lost, tuple(blocks)
+        self.details, self.opponent = tuple(details), opponent
         self.stride = shuffle * 2 ** (len(widths) - 1)
         gain = sum(blocks) ** -0.5
         pairs = list(zip(widths, widths[1:]))
@@ -162,7 +175,8 @@ class Restorer(nn.Module):
         def stack(width: int, count: int) -> nn.Sequential:
             return nn.Sequential(*(Block(width, gain) for _ in range(count)))
 
-        self.enter = nn.Conv2d(((1 + len(details)) * channels + 3) * shuffle**2, widths[0], 3, padding=1)
+        planes = (1 + (1 + opponent) * len(details)) * channels + 3
+        self.enter = nn.Conv2d(planes * shuffle**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(stack(w, n) for w, n in zip(widths, blocks))  # the last one is the bottom
         self.coarser = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.finer = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in reversed(pairs))
@@ -174,12 +188,14 @@ class Restorer(nn.Module):
         """Pixels beyond this distance do not matter, but through the fill of large holes: an overlap for tiles."""
         levels = len(self.coarser)
         grids = [self.shuffle * 2 ** min(i, 2 * levels - i) for i in range(2 * levels + 1)]
-        return 2 * self.shuffle + sum(2 * n * g for n, g in zip(self.blocks, grids)) + self.stride + max(self.details) // 2
+        blocks = sum(2 * n * g for n, g in zip(self.blocks, grids))
+        return 2 * self.shuffle + blocks + self.stride + max(self.details) // 2
 
     def forward(self, condition: Condition, steps: int | None = None) -> torch.Tensor:
         """[N, C, H, W] in coordinates; steps is of no use to it."""
         first, size = guess(condition), sizes(condition, self.lost)
-        return first + size * self.residual(inputs(condition, first, size, self.details)).to(first)
+        planes = inputs(condition, first, size, self.details, self.opponent)
+        return first + size * self.residual(planes).to(first)
 
     def residual(self, planes: torch.Tensor) -> torch.Tensor:
         """What `inputs` gives to [N, C, H, W], in units of the size."""

@@ -11,7 +11,8 @@ The JSON object under the metadata key `lem` holds
     step, seed          how many updates it was trained for, and the run's seed
     card                free text by key: data, licence, seeds, command, numbers
 
-Offsets and gains of the two scales are the tensors `scale.offset`, `scale.gain`, `target_scale.offset`, `target_scale.gain`.
+Offsets and gains of the two scales are the tensors `scale.offset`, `scale.gain`, `target_scale.offset` and
+`target_scale.gain`.
 Nothing is unpickled. train.checkpoint writes it.
 """
 

@@ -29,7 +29,7 @@ from torch import nn
 from .condition import Condition
 from .mixture import Grid, Mixture
 
-ROUND = 32  # lengths of sequences are rounded up to multiples of this: few shapes to compile for
+ROUND = 32  # lengths of sequences are rounded up to multiples of this at least, and of an eighth of the places
 WAVES = 4   # sines and cosines of a value by which it enters, beside itself: wavelengths 4, 2, 4/3, 1 in coordinates
 
 
@@ -177,16 +177,20 @@ class Transformer(nn.Module):
         units = self.grid.snap(self._by_place(target))
         units = torch.maximum(torch.minimum(units, known.high), known.low)
         values = torch.where(known.free, units / self.grid.unit, known.value)
-        longest, most = torch.stack([plan.before + plan.count, plan.count]).amax(1).tolist()
-        tokens = self._rounded(longest, 2 * self.places)
-        index = torch.arange(tokens, device=units.device).expand(len(units), tokens)
-        hidden = self._run(known, plan, values, index)
-        step = torch.arange(self._rounded(most, self.places), device=units.device)
-        places, real = plan.places[:, self.places :][:, step], step < plan.count[:, None]
-        asking = (plan.before[:, None] + step).clamp(max=tokens - 1)
-        mixture = self._mixture(take(hidden, asking))
-        terms = mixture.log_prob(*(take(t, places) for t in (units, known.low, known.high))).sum(-1)
-        return torch.zeros_like(units[..., 0]).scatter_add(1, places, terms.masked_fill(~real, 0))
+        # items of one length run together, so that what an item costs depends on it alone, not on its batch
+        lengths = self.lengths(plan.before + plan.count)
+        out = torch.zeros_like(units[..., 0])
+        for tokens in lengths.unique().tolist():
+            rows = (lengths == tokens).nonzero()[:, 0]
+            here, now = some(known, rows), some(plan, rows)
+            index = torch.arange(tokens, device=rows.device).expand(len(rows), tokens)
+            hidden = self._run(here, now, values[rows], index)
+            item, step = (index[:, : self.places] < now.count[:, None]).nonzero(as_tuple=True)
+            place = now.places[item, self.places + step]
+            mixture = self._mixture(hidden[item, now.before[item] + step])
+            asked = (t[item, place] for t in (units[rows], here.low, here.high))
+            out = out.index_put((rows[item], place), mixture.log_prob(*asked).sum(-1))
+        return out
 
     @torch.no_grad()
     def sample(self, condition: Condition, order: torch.Tensor | None, generators: Sequence[np.random.Generator],
@@ -234,6 +238,11 @@ class Transformer(nn.Module):
         known = self._known(condition)
         return known.prefix.sum(1) + known.steps.sum(1)
 
+    def lengths(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Lengths at which sequences of so many tokens are run, padding included: one of a few (nine, at most)."""
+        unit = max(ROUND, -(-self.places // 8))
+        return (tokens.clamp(min=1).div(unit).ceil().long() * unit).clamp(max=2 * self.places)
+
     # how it is done
 
     def _by_place(self, x: torch.Tensor) -> torch.Tensor:
@@ -242,10 +251,6 @@ class Transformer(nn.Module):
 
     def _by_item(self, x: torch.Tensor) -> torch.Tensor:
         return x.transpose(1, 2).reshape(len(x), *self.item)
-
-    @staticmethod
-    def _rounded(count: int, most: int) -> int:
-        return min(-(-count // ROUND) * ROUND, most)
 
     def _known(self, condition: Condition) -> Known:
         noisy = (condition.sigma > 0)[:, None, None]
@@ -315,6 +320,11 @@ def describe(value: torch.Tensor, known: torch.Tensor, observed: torch.Tensor, s
     angle = (value[..., None] * (math.pi / 2 * torch.arange(1, WAVES + 1, device=value.device))).flatten(-2)
     seen = observed.repeat_interleave(WAVES, -1)
     return torch.cat([value, known, observed, angle.sin() * seen, angle.cos() * seen, sigma], -1)
+
+
+def some(x: Known | Plan, rows: torch.Tensor) -> Known | Plan:
+    """The same of some items."""
+    return type(x)(**{name: part[rows] for name, part in vars(x).items()})
 
 
 def take(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """What a run leaves on disk: the model, and the state from which the same run goes on.
 
 MODEL.safetensors is what others use: weights averaged over the run (EMA) and the record of nets.model. Beside it
-MODEL.state.safetensors holds the weights, the average and the optimiser's moments of one step, and MODEL.previous.safetensors
-the state before that one. Every file gets its name only when it is whole and on disk.
+MODEL.state.safetensors holds the weights, the average and the optimiser's moments of one step, and
+MODEL.previous.safetensors the state before that one. Every file gets its name only when it is whole and on disk.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def load_state(path: str) -> tuple[dict[str, torch.Tensor], dict, str | None] | 
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
             record["step"], record["settings"]
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            trouble = f"{name}: not a whole state ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            trouble = f"{name}: not a whole state ({reason})"
             continue
         return tensors, record, None if trouble is None else f"{trouble}; going on from {name}, step {record['step']}"
     if trouble is not None:

@@ -26,9 +26,9 @@ LEARNT = ("image", "spectrum", "embedding")
 class Items:
     """Memories to learn from.
 
-    kind: 'image', 'spectrum' or 'embedding'. data: [N, ...item], maybe a np.memmap, or a list of images [C, H, W] of several
-    sizes. label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else None: only
-    what it marks is ever learnt from.
+    kind: 'image', 'spectrum' or 'embedding'. data: [N, ...item], maybe a np.memmap, or a list of images [C, H, W] of
+    several sizes. label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else
+    None: only what it marks is ever learnt from.
     """
 
     kind: str
@@ -70,13 +70,16 @@ def read(paths: Sequence[str], key: str | None = None) -> Items:
         if signal.kind not in LEARNT:
             way = "encode it to spectra or embeddings first" if signal.kind == "audio" else "lem-train learns values"
             raise LemError(f"{_name(signal, paths)}: {signal.kind} cannot be learnt from: {way}")
-        if signal.kind != first.kind or signal.data.shape[1] != first.data.shape[1] or signal.data.ndim != first.data.ndim:
+        there, here = first.data, signal.data
+        if signal.kind != first.kind or here.shape[1] != there.shape[1] or here.ndim != there.ndim:
             raise LemError(
-                f"{_name(signal, paths)}: {signal.kind} of shape {list(signal.data.shape[1:])} among {first.kind} of "
-                f"{list(first.data.shape[1:])}; train on memories of one kind and number of channels"
+                f"{_name(signal, paths)}: {signal.kind} of shape {list(here.shape[1:])} among {first.kind} of "
+                f"{list(there.shape[1:])}; train on memories of one kind and number of channels"
             )
         batches.append(signal)
-    label = None if any(s.label is None for s in batches) else np.concatenate([s.label for s in batches]).astype(np.int64)
+    label = None
+    if all(s.label is not None for s in batches):
+        label = np.concatenate([s.label for s in batches]).astype(np.int64)
     if fragments:
         return _fragments(batches, label, paths)
     if len({s.data.dtype for s in batches}) > 1:  # images of 8 and of more bits, say: full scale is 1 then
@@ -108,8 +111,9 @@ class Spec:
     """How batches are made. Everything in it is fixed before the first step.
 
     operations: the losses, one list of lem-fragment's operations drawn for each item; empty: nothing is taken away.
-    crop: side of a random crop of images, or 0. augment: (name, amount) of augment.AUGMENT, in order. extras(rng, item shape):
-    what an objective draws for an item. pairs: what is to be recalled, item by item, where that is not the item itself.
+    crop: side of a random crop of images, or 0. augment: (name, amount) of augment.AUGMENT, in order. extras(rng, item
+    shape): what an objective draws for an item. pairs: what is to be recalled, item by item, where that is not the item
+    itself.
     """
 
     items: Items
@@ -121,12 +125,17 @@ class Spec:
     extras: Callable[[np.random.Generator, tuple[int, ...]], dict] | None = None
     pairs: np.ndarray | None = None
 
+    def each_loss(self) -> list[Spec]:
+        """The same with one loss alone, for each of them."""
+        return [replace(self, operations=[one]) for one in self.operations] or [self]
+
 
 class Batches(torch.utils.data.Dataset):
     """Batch `step`, as a dict of tensors: the share of one rank of `world`.
 
-    target [n, ...item] (uint8 or float32); low, high [n, ...item]: the interval of every value, uint8 where the target is
-    (low > high: lost), else float32 with value, width and sigma beside them; label [n]; seen; what the objective draws.
+    target [n, ...item] (uint8 or float32); low, high [n, ...item]: the interval of every value, uint8 where the target
+    is (low > high: lost), else float32 with value, width and sigma beside them; label [n]; seen; what the objective
+    draws.
     """
 
     def __init__(self, spec: Spec, rank: int = 0, world: int = 1):
@@ -199,7 +208,7 @@ def _quiet(worker: int) -> None:
 
 
 def fits_bytes(operations: list[dict]) -> bool:
-    """Whether all they leave of 8-bit images is exact values, lost ones, and bins of 2^k levels, the value in the middle."""
+    """Whether all they leave of 8-bit images is exact values, lost ones, and bins of 2^k levels around the value."""
     quantizers = [op.get("quantizer") or "uniform" for op in operations if op["op"] == "bits"]
     return quantizers in ([], ["uniform"]) and all(op["op"] != "noise" for op in operations)
 

@@ -57,13 +57,16 @@ class Trainer:
         net = prepared.model.net.to(device)
         if self.cuda:
             net.to(memory_format=torch.channels_last)
-        self.bf16 = settings.dtype == "bfloat16" or settings.dtype == "auto" and self.cuda
+        if settings.dtype == "auto":
+            settings.dtype = "bfloat16" if self.cuda else "float32"
+        self.bf16 = settings.dtype == "bfloat16"
         if self.cuda and not self.bf16:  # TF32 is not float32
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self.objective = prepared.objective.to(device)
         self.steps = prepared.steps  # (counting operations, where it takes that, is quickest here)
         self.weights = dict(net.named_parameters())
+        self.stored = getattr(torch, settings.weights)  # type of the weights in the model's file
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
             self.weights.values(), lr=settings.lr, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay,
@@ -113,7 +116,8 @@ class Trainer:
             if not self.ranks.first:
                 raise Echo()
             there = os.path.exists(checkpoint.state_path(self.settings.output))
-            kept = f"the last good checkpoint stands in {self.settings.output}" if there else "no checkpoint was written yet"
+            good = f"the last good checkpoint stands in {self.settings.output}"
+            kept = good if there else "no checkpoint was written yet"
             raise LemError(f"the loss is not finite since step {int(bad)}; {kept}. Try --lr {self.settings.lr / 3:.2g}")
 
     @contextlib.contextmanager
@@ -131,7 +135,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Means over the items kept back, with the averaged weights: the loss, and what the objective measures besides."""
+        """Means over the items kept back, with the averaged weights: the loss, and what else the objective measures."""
         spec = self.prepared.held
         if spec is None:
             return {}
@@ -157,15 +161,23 @@ class Trainer:
                 state[f"moment.{key}.{name}"] = torch.as_tensor(value)
         if losses is not None:
             state["losses"] = losses
-        record = {"step": self.step, "settings": self.prepared.frozen}
+        record = {"step": self.step, "settings": self.prepared.frozen | {"dtype": self.settings.dtype}}
         checkpoint.save_state(self.settings.output, {k: v.cpu() for k, v in state.items()}, record)
         self.save_model()
 
     def save_model(self) -> None:
         """The model alone: the average of the weights."""
         self.prepared.model.meta |= {"step": self.step}
-        dtype = getattr(torch, self.settings.weights)
-        checkpoint.save_model(self.prepared.model, self.settings.output, dtype, self.average)
+        checkpoint.save_model(self.prepared.model, self.settings.output, self.stored, self.average)
+
+    @torch.no_grad()
+    def finish(self) -> Prepared:
+        """What was trained, with the network as the model's file has it."""
+        for name, p in self.weights.items():
+            p.copy_(self.average[name].to(self.stored))
+        self.prepared.model.net.eval()
+        self.prepared.model.meta |= {"step": self.step}
+        return self.prepared
 
     def resume(self, state: dict[str, torch.Tensor], step: int) -> None:
         """Go on from a state that `save` wrote."""
@@ -175,18 +187,20 @@ class Trainer:
                 self.average[name].copy_(state[f"average.{name}"])
                 keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"moment.{k}.{name}" in state]
                 moved = {k: state[f"moment.{k}.{name}"].clone() for k in keys}
-                # (a fused AdamW counts its steps on the device)
-                self.optimizer.state[p] = {k: v.to(p.device) if k != "step" or self.cuda else v for k, v in moved.items()}
+                here = {k for k in keys if k != "step" or self.cuda}  # (a fused AdamW counts its steps on the device)
+                self.optimizer.state[p] = {k: v.to(p.device) if k in here else v for k, v in moved.items()}
         self.step, self.losses = step, list(state.get("losses", torch.zeros(0)).to(self.device))
 
 
 def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
           progress: Callable[[int, int, dict], None] = lambda step, steps, record: None) -> Prepared:
-    """Train by `settings`; returns what was trained. The same call again takes the run up where it stopped.
+    """Train by `settings`; returns what was trained, its network with the weights that the model's file holds.
 
-    tell: notes for a person. progress: called with (step, steps, record) for every record of the log. Raises LemError for
-    settings or data that do not go together, a loss that is not finite, and memory that does not suffice; Stopped on
-    SIGTERM and SIGUSR1, with the state on disk.
+    The same call again takes the run up where it stopped, with dtype 'auto' in the precision that it was begun in.
+
+    tell: notes for a person. progress: called with (step, steps, record) for every record of the log. Raises LemError
+    for settings or data that do not go together, a loss that is not finite, and memory that does not suffice; Stopped
+    on SIGTERM and SIGUSR1, with the state on disk.
     """
     kind = _device(settings)
     ranks = join("cuda" if kind.startswith("cuda") else "cpu")
@@ -242,7 +256,7 @@ def _train(settings: Settings, ranks: Ranks, device: str, tell, progress) -> Pre
             _steps(trainer, batches, log, caught, progress)
     elif ranks.first and checkpoint.saved_step(settings.output) != trainer.step:
         trainer.save_model()  # the end came between the state and the model
-    return prepared
+    return trainer.finish()
 
 
 def _begin(settings: Settings, ranks: Ranks) -> tuple[Prepared, Batches, tuple | None, Log]:
@@ -257,8 +271,16 @@ def _begin(settings: Settings, ranks: Ranks) -> tuple[Prepared, Batches, tuple |
     found = checkpoint.load_state(settings.output)
     if found is None and os.path.exists(settings.output):
         raise LemError(f"{settings.output}: a model without the state of its run; move it away, or give another -o")
-    if found is not None and (changed := differences(found[1]["settings"], prepared.frozen)):
-        raise LemError(f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o")
+    if found is not None:
+        then = found[1]["settings"]
+        if settings.dtype == "auto":
+            settings.dtype = then["dtype"]
+        # an older state may say 'auto' itself: what that was is not known
+        asked = "auto" if then["dtype"] == "auto" else settings.dtype
+        if changed := differences(then, prepared.frozen | {"dtype": asked}):
+            raise LemError(
+                f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o"
+            )
     if settings.pictures:
         os.makedirs(settings.pictures, exist_ok=True)
     log = Log(settings.log if ranks.first else None, 0 if found is None else found[1]["step"])

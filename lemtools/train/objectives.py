@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..denoise.contract import Scale
-from ..nets.condition import DEEPEST, FULL_RANGE, RANGE, Condition
+from ..denoise.evidence import Evidence
+from ..nets.condition import DEEPEST, FULL_RANGE, RANGE, TOLD, Condition
 from ..nets.denoiser import noisy, to_x0
 from ..nets.denoiser import target as denoising_target
 from ..nets.model import Model
 from ..rng import generator
 
-FAINT = 0.02          # share of the variance that a fragment leaves below which an error counts no more than by its square
+# share of the variance that a fragment leaves, below which an error counts no more than by its square
+FAINT = 0.02
 LOST_VARIANCE = 0.04  # of a lost value given its neighbours, in a network's coordinates: what one typically comes to
 
 
@@ -41,35 +42,21 @@ class Objective(nn.Module):
 
     def unpack(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Condition | None, torch.Tensor | None]:
         """(target in coordinates, condition or None, what of the target is seen or None)."""
-        model = self.model
-        target = scaled(model.target_scale, batch["target"])
+        target, model = batch["target"], self.model
+        target = model.target_scale.encode(target if target.dtype == torch.uint8 else target.float())
         seen = batch.get("seen")
         if "low" not in batch:
             return target, None, seen
-        low, high = batch["low"], batch["high"]
-        if low.dtype == torch.uint8:
-            observed = low <= high
-            width = torch.where(high > low, high.float() - low + 1, 0.0) / 255
-            step = torch.div(high.float() - low + 1, 2, rounding_mode="floor")
-            value = torch.where(observed, low + step, 0.0) / 255
-            low = torch.where(observed, low / 255, -torch.inf)
-            high = torch.where(observed, high / 255, torch.inf)
-            sigma = torch.zeros(len(low), device=low.device)
+        if batch["low"].dtype == torch.uint8:
+            told = unpacked(batch["low"], batch["high"])
         else:
-            value, observed, width, sigma = (batch[k] for k in ("value", "observed", "width", "sigma"))
-        gain = model.scale.gain
-        size = float(np.abs(np.asarray(gain)).mean())
-        width = width * abs(scale_part(gain, width))
-        bits = -torch.log2(width / FULL_RANGE.get(model.meta["kind"], RANGE))
-        return target, Condition(
-            scaled(model.scale, value) * observed, (bits / DEEPEST).clamp(0, 1) * observed, scaled(model.scale, low),
-            scaled(model.scale, high), sigma * size,
-        ), seen
+            told = Evidence(**{name: batch[name] for name in TOLD})
+        return target, Condition.of(told, model.scale, model.meta["kind"], target.device), seen
 
     def weights(self, condition: Condition | None, seen: torch.Tensor | None, shape: torch.Size) -> torch.Tensor:
         """[N, …] weights of squared errors. 'level': one over the mean variance that a fragment leaves, so that faint
-        losses count as much as heavy ones. 'log': the same, and of that the logarithm, so that items count alike whose errors
-        differ: the mean is one of errors in dB. 'plain': 1."""
+        losses count as much as heavy ones. 'log': the same, and of that the logarithm, so that items count alike whose
+        errors differ: the mean is one of errors in dB. 'plain': 1."""
         one = torch.ones((shape[0], *[1] * (len(shape) - 1)), device=self.device)
         if condition is not None and self.weighting in ("level", "log"):
             width = FULL_RANGE.get(self.model.meta["kind"], RANGE) * torch.exp2(-DEEPEST * condition.known)
@@ -83,14 +70,15 @@ class Objective(nn.Module):
         return next(self.net.parameters()).device
 
 
-def scale_part(value, like: torch.Tensor):
-    return value if isinstance(value, (int, float)) else torch.as_tensor(value, device=like.device)
-
-
-def scaled(scale: Scale, x: torch.Tensor) -> torch.Tensor:
-    """float32 coordinates of values (uint8 stands for v / 255)."""
-    x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-    return (x - scale_part(scale.offset, x)) * scale_part(scale.gain, x)
+def unpacked(low: torch.Tensor, high: torch.Tensor) -> Evidence:
+    """What two bytes an element say (data.pack): evidence in tensors, on the device where they are."""
+    observed, levels = low <= high, high.float() - low + 1
+    middle = low + torch.div(levels, 2, rounding_mode="floor")
+    return Evidence(
+        value=torch.where(observed, middle / 255, 0.0), observed=observed,
+        low=torch.where(observed, low / 255, -torch.inf), high=torch.where(observed, high / 255, torch.inf),
+        width=torch.where(levels > 1, levels / 255, 0.0), sigma=torch.zeros(len(low), device=low.device),
+    )
 
 
 class Estimate(Objective):
@@ -130,8 +118,8 @@ class Estimate(Objective):
 class Denoise(Objective):
     """Squared error of what the network predicts (eps, x0 or v) at a noise level drawn for the item (Ho et al. 2020).
 
-    alpha_bar follows the schedule of Kamb & Ganguli at a time drawn uniformly; the noise is drawn on the CPU. Labels are
-    dropped one time in ten, so that one network also knows the memories of no class in particular.
+    alpha_bar follows the schedule of Kamb & Ganguli at a time drawn uniformly; the noise is drawn on the CPU. Labels
+    are dropped one time in ten, so that one network also knows the memories of no class in particular.
     """
 
     @staticmethod

@@ -45,7 +45,7 @@ class Ranks:
         return float(most)
 
     def together(self, work: Callable[[], T], device: str) -> T:
-        """work(); where it fails in some process it ends in all: one of them raises what went wrong, the others Echo."""
+        """work(); where it fails in some process it ends in all: one raises what went wrong, the others Echo."""
         result = problem = None
         try:
             result = work()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from .. import __version__
 from ..denoise.contract import Scale
 from ..fragment import OPERATIONS
 from ..media import store
+from ..media.load import expand
 from ..nets import build
 from ..nets.model import Model
 from ..rng import generator
@@ -23,12 +24,13 @@ from ..signal import LemError
 from . import augment, pictures
 from .data import Batches, Items, Spec, read
 from .objectives import OBJECTIVES, Objective
-from .recipes import RECIPES, config, moments
+from .recipes import FRAGMENTS, RECIPES, config, moments
 from .settings import Settings
 
 
 MOST_CLASSES = 1 << 20
 COUNTED = 64  # items, at least, whose operations are counted
+ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")  # torch's kernels
 
 
 @dataclass
@@ -46,14 +48,17 @@ class Prepared:
     def flops(self) -> float:
         """Floating-point operations of one item's forward and backward pass (the backward pass counts twice).
 
-        The mean over whole batches: sequences are as long as the longest of their batch, so a few items would not tell.
+        The mean over the losses, of each as many items: what is left of an item makes a sequence long or short. No item
+        costs more for those beside it.
         """
-        device, batches = next(self.model.net.parameters()).device, Batches(self.spec)
-        count = -(-COUNTED // self.spec.batch)
+        device, losses = next(self.model.net.parameters()).device, self.spec.each_loss()
+        size = min(self.spec.batch, -(-COUNTED // len(losses)))
+        count = -(-COUNTED // (size * len(losses)))
         with torch.no_grad(), flop_counter() as counter:
-            for step in range(count):
-                self.objective({k: v.to(device) for k, v in batches[step].items()})
-        return 3 * counter.get_total_flops() / (count * self.spec.batch)
+            for one in losses:
+                for batch in Batches(replace(one, batch=size)).steps(0, count, 0, False):
+                    self.objective({k: v.to(device) for k, v in batch.items()})
+        return 3 * counter.get_total_flops() / (count * size * len(losses))
 
     @cached_property
     def steps(self) -> int:
@@ -78,17 +83,28 @@ class Prepared:
 
 
 def flop_counter():
-    """torch's counter of floating-point operations, a context; `get_total_flops()` afterwards. It knows attention on CPUs, too."""
+    """torch's counter of floating-point operations, a context; `get_total_flops()` afterwards.
+
+    It knows attention on CPUs, too, and of causal attention counts what is done: no kernel makes the products that the
+    mask would hide, which are half of them.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
-    return FlopCounterMode(display=False, custom_mapping=attention)
+    kernels = [getattr(torch.ops.aten, f"_scaled_dot_product_{name}") for name in ATTENTION]
+    return FlopCounterMode(display=False, custom_mapping={kernel: _attention(kernel) for kernel in kernels})
 
 
-def _attention(query, key, value, *rest, out_shape=None, **options) -> int:
-    """Operations of attention on a CPU, unknown to torch's counter: two products, counted as those on CUDA are."""
-    items, heads, length, features = query
-    return 2 * items * heads * length * key[2] * (features + value[3])
+def _attention(kernel) -> Callable[..., int]:
+    """What a kernel of attention computes: two products of its queries with the keys that they see."""
+    causal_at = [argument.name for argument in kernel.default._schema.arguments].index("is_causal") - 3
+
+    def count(query, key, value, *rest, out_shape=None, **options) -> int:
+        causal = rest[causal_at] if len(rest) > causal_at else options.get("is_causal", False)
+        items, heads, length, features = query
+        pairs = length * (length + 1) // 2 if causal else length * key[2]
+        return 2 * items * heads * pairs * (features + value[3])
+
+    return count
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -99,8 +115,11 @@ def prepare(settings: Settings) -> Prepared:
     for specification in settings.operations:
         for operation in specification:
             if operation["op"] not in OPERATIONS or operation["op"] == "downsample":
-                raise LemError("--fragment: --downsample leaves no element of the memory; lem-train learns the other losses")
+                raise LemError(
+                    "--fragment: --downsample leaves no element of the memory; lem-train learns the other losses"
+                )
     settings.batch, settings.lr = settings.batch or recipe.batch, settings.lr or recipe.lr
+    _check_apart(settings)
     items = read(settings.data, settings.key)
     if settings.labels:
         items.label = labels(settings.labels, len(items))
@@ -117,10 +136,11 @@ def prepare(settings: Settings) -> Prepared:
         item = (item[0], settings.crop, settings.crop)
     elif any(n == 0 for n in item):
         raise LemError(f"{', '.join(settings.data)}: images of several sizes; give --crop, as in --crop 128")
-    elif any(name == "zoom" for name, _ in steps):
-        raise LemError("--augment zoom needs a --crop")
-    elif any(name == "dihedral" for name, _ in steps) and item[1] != item[2]:
-        raise LemError("--augment dihedral turns images by 90 degrees: they must be square; give --crop")
+    for name, _ in steps:
+        if augment.AUGMENT[name].crops and not settings.crop:
+            raise LemError(f"--augment {name} needs a --crop")
+        if augment.AUGMENT[name].square and item[1] != item[2]:
+            raise LemError(f"--augment {name} turns images by 90 degrees: they must be square; give --crop")
     chosen, held, held_pairs, rows = _split(settings, items, pairs)
     model = _model(settings, recipe.family, items, pairs, item, bool(settings.crop), rows)
     objective = OBJECTIVES[recipe.family](model, settings.weighting)
@@ -135,8 +155,7 @@ def prepare(settings: Settings) -> Prepared:
     if items.seen is not None and getattr(model.net, "order", None) == "raster":
         raise LemError("--order raster asks for every value in turn; to learn from fragments take --order any")
     # what does not go together is found here, not on the way: every loss on one item, and the network on one
-    losses = [[one] for one in settings.operations] or [[]]
-    batch = [Batches(Spec(**{**vars(spec), "batch": 1, "operations": one}))[0] for one in losses][0]
+    batch = [Batches(replace(one, batch=1))[0] for one in spec.each_loss()][0]
     with torch.no_grad(), _blamed(model.meta["net"]["net"]):
         objective(batch)
     return Prepared(settings, model, objective, spec, held_spec, frozen)
@@ -151,7 +170,7 @@ def labels(path: str, count: int) -> np.ndarray:
     with open(path, "rb") as file:
         raw = file.read()
     raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    if raw[:4] == b"\0\0\x08\1":  # idx of bytes in one dimension, as MNIST's: labels, which `load` takes for no memories
+    if raw[:4] == b"\0\0\x08\1":  # idx of bytes in one dimension, as MNIST's labels: `load` takes them for no memories
         values = np.frombuffer(raw, np.uint8, offset=8)
     else:
         values = np.concatenate([s.data.reshape(-1) for s in load([path])])
@@ -184,7 +203,7 @@ def _check_crop(items: Items, crop: int) -> None:
 
 
 def _split(settings: Settings, items: Items, pairs):
-    """(items to learn from, items kept back or None, their pairs, rows to learn from). The split depends on the seed alone."""
+    """(items to learn from, items kept back or None, their pairs, rows to learn from), by the seed alone."""
     everything = np.arange(len(items))
     if settings.validate:
         held = read(settings.validate, settings.key)
@@ -197,7 +216,8 @@ def _split(settings: Settings, items: Items, pairs):
         if items.label is not None:
             held.label = np.full(len(held), -1) if held.label is None else held.label  # no class in particular
             if held.label.max() > items.label.max():
-                raise LemError(f"--validate: an item of class {held.label.max()}; the data have up to {items.label.max()}")
+                most = items.label.max()
+                raise LemError(f"--validate: an item of class {held.label.max()}; the data have up to {most}")
         return items, held, None, everything
     count = min(256, len(items) // 50) if settings.holdout is None else settings.holdout
     if not count:
@@ -207,6 +227,15 @@ def _split(settings: Settings, items: Items, pairs):
     order = generator(settings.seed, 0, 0, "holdout").permutation(len(items))
     back, rows = np.sort(order[:count]), np.sort(order[count:])
     return _View.of(items, rows), items.take(back), None if pairs is None else pairs[back], rows
+
+
+def _check_apart(settings: Settings) -> None:
+    """Raise LemError where a file to validate on, by whatever name, is learnt from, too."""
+    if settings.validate:
+        learnt = {os.path.realpath(path) for path, _ in expand(settings.data)}
+        for path, _ in expand(settings.validate):
+            if os.path.realpath(path) in learnt:
+                raise LemError(f"--validate: {path} is among --data, too; nothing may be learnt from it then")
 
 
 class _View:
@@ -235,7 +264,7 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
         target = (items.kind if pairs.ndim == items.data.ndim else plain, pairs.shape[1:])
     classes = 0 if items.label is None else int(items.label.max()) + 1
     if family != "denoise" and not settings.operations:
-        raise LemError(f"{settings.recipe} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'")
+        raise LemError(FRAGMENTS.format(settings.recipe))
     record = config(
         settings.recipe, items.kind, tuple(item), target, net=settings.arch, width=settings.width, depth=settings.depth,
         options=settings.options, classes=classes, conditioned=bool(settings.operations),
@@ -248,10 +277,12 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
     target_scale = scale if pairs is None else Scale(*moments(_View(pairs, rows), target[0]))
     free = any_size and "item" not in record
     meta = {
-        "v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "net": record, "kind": items.kind,
+        "v": 1, "tool": "lem-train", "version": __version__,
+        "recipe": settings.recipe, "net": record, "kind": items.kind,
         "item": [item[0], 0, 0] if free else list(item),
         "target": {"kind": target[0], "item": [target[1][0], 0, 0] if free else list(target[1])},
-        "fragment": settings.fragment, "classes": classes if family == "denoise" else 0, "step": 0, "seed": settings.seed,
+        "fragment": settings.fragment, "classes": classes if family == "denoise" else 0,
+        "step": 0, "seed": settings.seed,
         "card": dict(settings.card),
     }
     return Model(net, meta, scale, target_scale)
@@ -286,5 +317,6 @@ def cost(prepared: Prepared, trainer) -> dict[str, float]:
         "parameters": prepared.model.parameters, "steps": prepared.steps, "batch": settings.batch,
         "flops_per_item": prepared.flops, "flops": prepared.flops * settings.batch * prepared.steps,
         "memory_bytes": float(memory), "seconds_per_step": each, "seconds": each * prepared.steps,
-        "loader_seconds_per_step": made / 3, "epochs": prepared.steps * settings.batch / max(len(prepared.spec.items), 1),
+        "loader_seconds_per_step": made / 3,
+        "epochs": prepared.steps * settings.batch / max(len(prepared.spec.items), 1),
     }

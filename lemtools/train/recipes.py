@@ -29,6 +29,7 @@ RECIPES = {
     "autoregressive": Recipe("sequence", {"image": "transformer", "embedding": "transformer"}, 1e-3, 64),
     "diffusion": Recipe("denoise", {"image": "resnet", "spectrum": "resnet", "embedding": "mlp-denoiser"}, 3e-4, 128),
 }
+FRAGMENTS = "{} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'"
 DEPTH = ("depth", "blocks")  # what networks call their number of layers
 FIXED = ("item", "source", "target", "channels", "target_channels", "kind", "classes", "conditioned")  # by the data
 
@@ -43,9 +44,9 @@ def net_class(name: str):
     return getattr(import_module(f"..nets.{module}", __package__), cls)
 
 
-def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tuple[int, ...]], *, net: str | None = None,
-           classes: int = 0, conditioned: bool = True, width: int | None = None, depth: int | None = None,
-           options: dict | None = None) -> dict:
+def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tuple[int, ...]], *,
+           net: str | None = None, classes: int = 0, conditioned: bool = True, width: int | None = None,
+           depth: int | None = None, options: dict | None = None) -> dict:
     """The record of a network for these memories: what the data fix, and what the user chose.
 
     Raises LemError for a network of another recipe, an option that it does not take, or a shape that it cannot have.
@@ -86,7 +87,7 @@ def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tup
             known = [k for k in takes if k not in ("self", *FIXED)]
             raise LemError(f"--arch {name} has no {key!r}; it has {', '.join(known)}")
     if not conditioned and "conditioned" not in takes:
-        raise LemError(f"{recipe} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'")
+        raise LemError(FRAGMENTS.format(recipe))
     plain = {k: v for k, v in facts.items() if k in takes}
     # (defaults are written down too: they may be others tomorrow, and the file must be read as it was made)
     usual = {k: _plain(p.default) for k, p in takes.items() if p.default is not inspect.Parameter.empty}
@@ -109,8 +110,8 @@ def option(text: str) -> tuple[str, object]:
 
 
 def moments(data, kind: str, seen=None) -> tuple:
-    """(offset, gain) of the coordinates of such memories: images 2v - 1; embeddings less their mean, in units of their rms
-    about it; spectra in units of their rms."""
+    """(offset, gain) of the coordinates of such memories: images 2v - 1; embeddings less their mean, in units of their
+    rms about it; spectra in units of their rms."""
     if kind == "image":
         return 0.5, 2.0
     rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)

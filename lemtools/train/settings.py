@@ -69,9 +69,10 @@ class Settings:
     card: dict = field(default_factory=dict)
 
     def frozen(self, items: Items, pairs: np.ndarray | None = None) -> dict:
-        """What must be the same for the run to go on: settings, and the data by count, shape and a checksum of some items."""
+        """What must be the same for the run to go on: settings; count and shape of the data, a checksum of some."""
         plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
-        return plain | {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, pairs, items.label)}
+        found = checksum(items.data, pairs, items.label)
+        return plain | {"items": len(items), "item": list(items.item), "checksum": found}
 
 
 def checksum(*arrays) -> int:
@@ -86,13 +87,11 @@ def checksum(*arrays) -> int:
 
 def differences(then: dict, now: dict) -> list[str]:
     """Settings that are not what they were, as '--lr 0.001, not 0.0005'."""
-    names = {"options": "set", "items": "number of items", "item": "shape of an item", "checksum": "other contents of the data"}
-
-    def shown(key, value):
-        return "" if key == "checksum" else f" {value}"
-
-    def flag(key):
-        return names[key] if key in ("items", "item", "checksum") else f"--{names.get(key, key).replace('_', '-')}"
-
-    keys = [k for k in {**then, **now} if then.get(k) != now.get(k)]
-    return [f"{flag(k)}{shown(k, then.get(k))}" + (f", not{shown(k, now.get(k))}" if k != "checksum" else "") for k in keys]
+    facts = {"items": "number of items", "item": "shape of an item"}
+    out = []
+    for key in {**then, **now}:
+        if then.get(key) != now.get(key):
+            name = facts.get(key) or "--" + {"options": "set"}.get(key, key).replace("_", "-")
+            values = f"{name} {then.get(key)}, not {now.get(key)}"
+            out.append("other contents of the data" if key == "checksum" else values)
+    return out
