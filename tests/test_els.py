@@ -1,11 +1,15 @@
 """The machines against their definitions: brute force in float64."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from lemtools.els import MACHINES, machine
 from lemtools.els.bank import Bank
+from lemtools.els.posterior import Local
 from lemtools.els.posterior import Local
 
 
@@ -155,3 +159,38 @@ def test_best_patch_and_its_weight():
             assert (image[s, u, v], r[s, u, v], c[s, u, v]) == likeliest
             weight = 1 / sum(np.exp(e - every[likeliest]) for e in every.values())
             assert abs(float(found.weight[s, u, v]) - weight) < 1e-4 * weight
+
+
+class Beside:
+    """Processes that share a bank, played by threads."""
+
+    def __init__(self, rank, world, given, barrier):
+        self.rank, self.world, self.given, self.barrier = rank, world, given, barrier
+
+    def gather(self, tensor):
+        self.given[self.rank] = tensor
+        self.barrier.wait()
+        every = list(self.given)
+        self.barrier.wait()
+        return every
+
+
+@pytest.mark.parametrize("name", ["ls", "els", "bbels"])
+def test_processes_that_share_a_bank_have_the_whole_answer(name):
+    raw, _, x = case(3, 8, 7, count=5)
+    x, world = torch.from_numpy(x), 3
+    want = machine(name, Bank(raw), 3).posterior(x, 0.8, track=True)
+    given, barrier = [None] * world, threading.Barrier(world)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def work(rank):
+        torch.set_num_threads(1)
+        return Local(Bank(raw), name, 3, share=Beside(rank, world, given, barrier)).posterior(x, 0.8, track=True)
+
+    with ThreadPoolExecutor(world) as pool:
+        found = list(pool.map(work, range(world)))
+    torch.set_num_threads(threads)
+    for answer in found:
+        assert torch.equal(answer.mean, found[0].mean) and (answer.mean - want.mean).abs().max() < 1e-5
+        assert torch.equal(answer.best, want.best) and torch.allclose(answer.weight, want.weight, rtol=1e-4)

@@ -23,17 +23,18 @@ from .plan import LOCAL
 if TYPE_CHECKING:
     from ..denoise.contract import Denoiser
     from .bank import Bank
+    from .posterior import Share
 
 MACHINES = ("is", "es", *LOCAL, "wiener")
 
 
 def machine(name: str, bank: Bank, size: int | Callable[[float], int] = 3, *, skip: float = 1e-6, memory: int = 1 << 30,
-            device: str = "cpu", valid: bool = False) -> Denoiser:
+            device: str = "cpu", valid: bool = False, share: Share | None = None) -> Denoiser:
     """The machine of that name as a denoiser; arguments as of ``posterior.Local``, those that it does not take unused."""
     from . import posterior, whole
 
     if name in LOCAL:
-        return posterior.Local(bank, name, size, skip=skip, memory=memory, device=device, valid=valid)
+        return posterior.Local(bank, name, size, skip=skip, memory=memory, device=device, valid=valid, share=share)
     if name == "es":
         return whole.Translated(bank, skip=skip, memory=memory, device=device)
     return {"is": whole.ideal, "wiener": whole.wiener}[name](bank, device)

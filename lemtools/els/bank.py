@@ -59,14 +59,23 @@ class Bank:
         names = None if self.names is None else [self.names[i] for i in found]
         return Bank(self.images[chosen], self.labels[found], names, self.index[found])
 
+    def cut(self, start: int, stop: int) -> Bank:
+        """Images start ... stop - 1, maybe none."""
+        return self._with(self.images[start:stop])
+
     def to(self, device: str | torch.device) -> Bank:
         """The same with its images, as they are stored, on a device; on the CPU they stay where they are."""
         if torch.device(device).type == "cpu":
             return self
-        moved = Bank.__new__(Bank)
-        moved.__dict__ = dict(self.__dict__)
-        moved.images = torch.as_tensor(np.ascontiguousarray(self.images)).to(device)
-        return moved
+        images = self.images
+        images = images if isinstance(images, torch.Tensor) else torch.from_numpy(np.array(images))
+        return self._with(images.to(device))
+
+    def _with(self, images: Array) -> Bank:
+        """Other images with what else is known; nothing is checked again."""
+        other = Bank.__new__(Bank)
+        other.__dict__ = {**self.__dict__, "images": images}
+        return other
 
     def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
         """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +18,17 @@ from .local import Alone, Level, Tiles
 from .plan import LOCAL, Axis, axis, check_size
 from .sums import Sums
 
-ROUNDING = 3e-4  # natural logits off by less than this are taken as they are; beyond it products are in float64
+ROUNDING = 5e-3  # beyond it products are in float64: the answer was seen to be off by at most a hundredth of it
+
+
+class Share(Protocol):
+    """One process among those that share a bank (``train.parallel.Ranks`` is one)."""
+
+    rank: int
+    world: int
+
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """What every process gave, in their order; all must call it together."""
 
 
 @dataclass
@@ -40,15 +51,21 @@ class Local:
 
     machine: 'ls', 'els' or 'bbels'. size: odd patch size in px, or a function alpha_bar -> size. skip: share of a
     pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer.
-    valid: els knows only patches that do not wrap, as in the paper's released code. ``error`` is the bound on the
+    valid: els knows only patches that do not wrap, as in the paper's released code. share: this process among those that
+    each hold a part of the bank and make the same calls; their sums are merged, so all have the whole answer. ``error`` is the bound on the
     answer's error through `skip`, of the last call: 2 max|v| skipped / (kept + skipped), maximum over pixels.
     """
 
     def __init__(self, bank: Bank, machine: str = "bbels", size: int | Callable[[float], int] = 3, *, skip: float = 1e-6,
-                 memory: int = 1 << 30, device: str | torch.device = "cpu", valid: bool = False):
+                 memory: int = 1 << 30, device: str | torch.device = "cpu", valid: bool = False, share: Share | None = None):
         if machine not in LOCAL:
             raise LemError(f"{machine!r} is no local machine; they are {', '.join(LOCAL)}")
-        self.bank, self.machine, self.device = bank.to(device), machine, torch.device(device)
+        self.machine, self.device, self.share = machine, torch.device(device), share
+        self.mean, self.first = torch.from_numpy(bank.mean)[:, None, None].to(self.device), 0
+        if share is not None:
+            self.first, end = (len(bank) * (share.rank + k) // share.world for k in (0, 1))
+            bank = bank.cut(self.first, end)
+        self.bank = bank.to(device)
         self.size, self.skip, self.memory, self.valid = size, skip, memory, valid
         self.scale, self.error = bank.scale, 0.0
         self.tile = local.TILE["cpu" if self.device.type == "cpu" else "cuda"]
@@ -75,17 +92,17 @@ class Local:
             raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {[channels, height, width]}")
         rows, cols = (axis(self.machine, n, size, self.valid) for n in (height, width))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
-        shift = torch.from_numpy(self.bank.mean)[:, None, None].to(self.device)
+        shift = self.mean
         dtype = self._dtype(x_t, a, variance, size)
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
         tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize)))
         parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)] + _corners(rows, cols, size, x, level, track)
-        states = self._run(parts, shift.to(dtype), dtype, tile)
+        states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
 
     def _dtype(self, x: torch.Tensor, a: float, variance: float, size: int) -> torch.dtype:
-        """float32 where the rounding of its products moves no logit by more than ROUNDING."""
+        """float32 where the rounding of its products, if it added up, would move no logit by more than ROUNDING."""
         count = self.bank.item[0] * size * size
         q = float(x.double().square().mean().sqrt())
         rounding = torch.finfo(torch.float32).eps * a * q * count / variance
@@ -95,9 +112,9 @@ class Local:
         """The sums of all parts over the bank; on a CPU a thread for each core, each with its own share of the images."""
         _, height, width = self.bank.item
         count = max(1, min(64, tile // (height * width)))
-        starts = range(0, len(self.bank), count)
+        starts = range(0, len(self.bank), count)  # (a process may have no image, where there are few)
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        threads = min(threads, len(starts))
+        threads = max(1, min(threads, len(starts)))
 
         def work(mine) -> list[list[Sums]]:
             if threads > 1:
@@ -106,7 +123,7 @@ class Local:
             for start in mine:
                 images = self.bank.part(start, start + count, dtype, self.device).sub_(shift)
                 for part, state in zip(parts, states):
-                    part.add(state, images, start, self.skip)
+                    part.add(state, images, self.first + start, self.skip)
             return states
 
         if threads == 1:
@@ -117,6 +134,20 @@ class Local:
                 merged, *others = pool.map(work, shares)
         finally:
             torch.set_num_threads(threads)
+        for other in others:
+            merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
+        return merged
+
+    def _shared(self, states: list[list[Sums]]) -> list[list[Sums]]:
+        """The sums over the parts of the bank that all processes hold."""
+        if self.share is None or self.share.world == 1:
+            return states
+        every = []
+        for packed in self.share.gather(torch.cat([s.packed().flatten() for part in states for s in part])):
+            sizes = [s.packed().numel() for part in states for s in part]
+            pieces = iter(packed.split(sizes))
+            every.append([[s.unpacked(next(pieces)) for s in part] for part in states])
+        merged, *others = every
         for other in others:
             merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
         return merged

@@ -72,6 +72,21 @@ class Sums:
             merged.peak = torch.maximum(self.peak, other.peak)
         return merged
 
+    def packed(self) -> torch.Tensor:
+        """[R, Q, ...] float64 of all that this holds, to send elsewhere."""
+        parts = [self.reference[..., None], self.sums, torch.full_like(self.reference, self.skipped)[..., None]]
+        if self.best is not None:
+            parts += [self.peak[..., None], self.best[..., None]]
+        return torch.cat([p.double() for p in parts], -1)
+
+    def unpacked(self, packed: torch.Tensor) -> Sums:
+        """What another of the same shape packed."""
+        channels = self.sums.shape[2]
+        rows = packed.view(*self.reference.shape, -1)
+        reference, sums, skipped, *told = rows.split([1, channels, 1] + [1, 1] * (self.best is not None), 2)
+        peak, best = (told[0][..., 0], told[1][..., 0].long()) if told else (None, None)
+        return Sums(reference[..., 0].contiguous(), sums.contiguous(), float(skipped.max()), peak, best)
+
     def weight(self) -> torch.Tensor:
         """[R, Q] posterior weight of the best key."""
         return torch.exp2(self.peak - self.reference) / (self.sums[..., -1] + self.skipped)

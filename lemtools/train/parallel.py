@@ -56,6 +56,14 @@ class Ranks:
             raise problem if problem is not None and teller == self.world - self.rank else Echo()
         return result
 
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """What every process gave, one shape, in their order; all must ask together."""
+        if self.world == 1:
+            return [tensor]
+        every = [torch.empty_like(tensor) for _ in range(self.world)]
+        dist.all_gather(every, tensor.contiguous())
+        return every
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes; all must ask together."""
         if self.world > 1:
