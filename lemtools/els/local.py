@@ -10,7 +10,7 @@ large P (columns = 1). Where both coordinates of a pixel stand alone, its few di
 differences. Nothing of the size of all pairs is ever in memory.
 
 Letters: S seeds, C channels, P patch size, I images of a tile, R rows whose queries share keys (1 for a block, of which
-all rows do), N rows of a block, W columns of strips, K elements of a strip and 1, U pixels.
+all rows do), N rows of a block, W columns of strips, K elements of a strip and 1, Q queries, T keys, U pixels.
 """
 
 from __future__ import annotations
@@ -145,11 +145,13 @@ class Tiles:
         query = view.permute(2, 3, 0, 1, 4, 5).flatten(3) * level.gain  # [rows, W, S, K - 1]
         query = torch.cat([query, torch.full_like(query[..., :1], level.bias)], 3)
         query = query[:, :, None] if job.alone else query.transpose(0, 1)[None]  # [R, W, N, S, K]
+        query = query.flatten(2, 3)  # [R, W, N S, K]
         shared, self.across = query.shape[:2]
         keys = (len(job.cols.keys) + job.cols.size - self.wide) * (1 if job.alone else len(job.rows.keys))
-        image = shared * self.across * self.seeds * keys  # pairs of an image and one row of queries
+        image = shared * self.across * keys  # pairs of an image and one row of the queries of one seed
         self.together = max(1, min(GROUP, tile // image))  # images of a product
-        self.queries = [q.flatten(2, 3).flatten(1, 2) for q in query.split(max(1, tile // (image * self.together)), 2)]
+        self.chunk = max(1, tile // (image * self.together))
+        self.queries = [q.flatten(1, 2) for q in query.split(self.chunk, 2)]
 
     def start(self) -> list[Sums]:
         outer = self.across - self.terms + 1
@@ -207,18 +209,14 @@ class Tiles:
             return pixels.permute(0, 2, 1, 3, 4).flatten(3)
         return pixels.permute(0, 1, 3, 2, 4).flatten(2)[:, None]
 
-    def pixels(self, width: int) -> list[torch.Tensor]:
-        """For every state, [R, Q / S] flat numbers of the pixels it is about (seeds are its last index)."""
+    def pixels(self, height: int, width: int) -> list[torch.Tensor]:
+        """For every state, [R, Q] numbers (seed * H + row) * W + column of the pixels it is about."""
         job, cols = self.job, torch.tensor(list(self.job.cols.queries))
-        rows = torch.tensor(list(job.alone or job.rows.queries))
+        rows = torch.tensor(list(self.job.alone or self.job.rows.queries))
         rows = rows[:, None, None] if job.alone else rows[None, None]
         place = cols[:, None] * width + rows if job.flipped else rows * width + cols[:, None]  # [R, columns, N]
-        begin, out = 0, []
-        for queries in self.queries:
-            count = queries.shape[1] // (self.across * self.seeds)
-            out.append(place[:, :, begin : begin + count].flatten(1))
-            begin += count
-        return out
+        place = (place[..., None] + torch.arange(self.seeds) * (height * width)).flatten(2)
+        return [part.flatten(1) for part in place.split(self.chunk, 2)]
 
 
 class Alone:
@@ -247,12 +245,15 @@ class Alone:
         numbers = None
         if self.track:
             image = torch.arange(first, first + len(images), device=images.device)
-            numbers = self.pixels(width)[0].to(images.device) + image * (height * width)
+            place = self.pixels(height, width)[0][:, :1].to(images.device)  # of the first seed: within an image
+            numbers = place + image * (height * width)
         sums[0].add(logits, values, skip, numbers)
 
-    def pixels(self, width: int) -> list[torch.Tensor]:
+    def pixels(self, height: int, width: int) -> list[torch.Tensor]:
+        """As of ``Tiles``."""
         rows, cols = torch.tensor(list(self.rows)), torch.tensor(list(self.cols))
-        return [(rows[:, None] * width + cols).reshape(-1, 1)]
+        place = (rows[:, None] * width + cols).reshape(-1, 1)
+        return [place + torch.arange(len(self.x)) * (height * width)]
 
 
 def box(x: torch.Tensor, dim: int, reach: int) -> torch.Tensor:

@@ -155,25 +155,20 @@ class Local:
     def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool) -> Posterior:
         channels, height, width = self.bank.item
         seeds, pixels = len(x_t), height * width
-        mean = torch.empty(seeds, channels, pixels, dtype=torch.float64, device=self.device)
-        skipped, weight = (torch.zeros(seeds, pixels, dtype=torch.float64, device=self.device) for _ in range(2))
-        best = torch.zeros(seeds, pixels, dtype=torch.int64, device=self.device)
+        make = {"dtype": torch.float64, "device": self.device}
+        mean = torch.empty(seeds * pixels, channels, **make)
+        skipped, weight = torch.zeros(seeds * pixels, **make), torch.zeros(seeds * pixels, **make)
+        best = torch.zeros(seeds * pixels, dtype=torch.int64, device=self.device)
         for part, mine in zip(parts, states):
-            for state, place in zip(mine, part.pixels(width)):
-                place = place.to(self.device)  # [R, U]; the queries are [R, U, S]
-
-                def spread(values):
-                    """[R, U S, ...] -> [S, R, U, ...]"""
-                    return values.unflatten(1, (-1, seeds)).movedim(2, 0)
-
-                total = state.sums[..., -1].double()
-                mean[:, :, place] = spread(state.sums[..., :-1].double() / total[..., None]).movedim(3, 1)
-                skipped[:, place] = spread(state.skipped / (total + state.skipped))
+            for state, place in zip(mine, part.pixels(height, width)):
+                place, total = place.to(self.device), state.sums[..., -1].double()
+                mean[place] = state.sums[..., :-1].double() / total[..., None]
+                skipped[place] = state.skipped / (total + state.skipped)
                 if track:
-                    weight[:, place], best[:, place] = spread(state.weight().double()), spread(state.best)
+                    weight[place], best[place] = state.weight().double(), state.best
         shaped = (seeds, height, width)
         told = (best.view(shaped), weight.view(shaped)) if track else (None, None)
-        return Posterior(mean.view(seeds, channels, height, width) + shift, skipped.view(shaped), *told)
+        return Posterior(mean.view(*shaped, channels).movedim(3, 1) + shift, skipped.view(shaped), *told)
 
 
 def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:
