@@ -70,28 +70,32 @@ def jobs(rows: Axis, cols: Axis) -> list[Job]:
     return edges + ([Job(rows, cols)] if len(rows.queries) and len(cols.queries) else [])
 
 
+def round_about(job: Job) -> bool:
+    """Whether every column is a query and a key, and windows go round: so may their sums."""
+    return job.cols.circular and len(job.cols.keys) == job.cols.length
+
+
 def columns(job: Job, channels: int) -> int:
     """Columns that a product takes together: all of a window or one, whichever costs less."""
     size = job.cols.size
     whole = 2 * (channels * size * size + 1)
     passes = size.bit_length() - 1 + size.bit_count() - 1
-    beyond = size - 1 if job.cols.circular or len(job.cols.keys) < job.cols.length else 0
+    beyond = 0 if round_about(job) else size - 1
     spread = (1 + beyond / len(job.cols.queries)) * (1 + beyond / len(job.cols.keys))
     return size if whole <= spread * (2 * (channels * size + 1) + PASS * passes) else 1
 
 
-def extended(images: torch.Tensor, job: Job, of_keys: bool, first: int) -> torch.Tensor:
-    """The images with what their windows see beyond the border; rows are dimension `first`, columns the next."""
-    for dim, axis in ((first, job.rows), (first + 1, job.cols)):
+def extended(images: torch.Tensor, job: Job, of_keys: bool, round_about: bool) -> torch.Tensor:
+    """Images [., ., rows, columns, ...] with what their windows see beyond the border; round_about: of rows alone."""
+    for dim, axis in ((2, job.rows), (3, job.cols))[: 1 if round_about else 2]:
         reach, size = axis.reach, images.shape[dim]
         if axis.circular and reach and (not of_keys or len(axis.keys) == axis.length):
             images = torch.cat([images.narrow(dim, size - reach, reach), images, images.narrow(dim, 0, reach)], dim)
     if job.alone:  # the rows that the windows of the run hold, zeros beyond the border
         low, high = job.alone[0] - job.rows.reach, job.alone[-1] + job.rows.reach + 1
-        size = images.shape[first]
-        images = images.narrow(first, max(low, 0), min(high, size) - max(low, 0))
-        after = images.ndim - first - 1
-        images = F.pad(images, (0, 0) * after + (max(-low, 0), max(high - size, 0)))
+        size = images.shape[2]
+        images = images.narrow(2, max(low, 0), min(high, size) - max(low, 0))
+        images = F.pad(images, (0, 0) * (images.ndim - 3) + (max(-low, 0), max(high - size, 0)))
     return images
 
 
@@ -112,24 +116,36 @@ def sliding(x: torch.Tensor, dim: int, size: int) -> torch.Tensor:
         power, span = power.narrow(dim, 0, count) + power.narrow(dim, span, count), 2 * span
 
 
-def diagonals(products: torch.Tensor, terms: int, lane: int) -> torch.Tensor:
+def diagonals(products: torch.Tensor, terms: int, lane: int, circular: bool = False) -> torch.Tensor:
     """Sums over `terms` neighbours along the diagonal of query column (dim 1) and key column (dim 3, `lane` elements
-    each), by doubling: [R, W, Q, W * lane] -> [R, W - terms + 1, Q, (W - terms + 1) * lane]."""
+    each), by doubling: [R, W, Q, W * lane] -> [R, W - terms + 1, Q, (W - terms + 1) * lane]; circular: the same shape."""
+    add = turned if circular else shifted
     power, span, total, length = products, 1, None, 0
     while True:
         if terms & 1:
-            if total is None:
-                total, length = power, span
-            else:
-                rows = products.shape[1] - length - span + 1
-                keys = products.shape[3] - (length + span - 1) * lane
-                more = power[:, length : length + rows, :, length * lane : length * lane + keys]
-                total, length = total[:, :rows, :, :keys] + more, length + span
+            total, length = (power, span) if total is None else (add(total, power, length, lane), length + span)
         terms >>= 1
         if not terms:
             return total
-        power = power[:, :-span, :, : -span * lane] + power[:, span:, :, span * lane :]
-        span *= 2
+        power, span = add(power, power, span, lane), 2 * span
+
+
+def shifted(a: torch.Tensor, b: torch.Tensor, shift: int, lane: int) -> torch.Tensor:
+    """a[., c, ., k] + b[., c + shift, ., k + shift], where both are there."""
+    rows, keys = min(a.shape[1], b.shape[1] - shift), min(a.shape[3], b.shape[3] - shift * lane)
+    return a[:, :rows, :, :keys] + b[:, shift : shift + rows, :, shift * lane : shift * lane + keys]
+
+
+def turned(a: torch.Tensor, b: torch.Tensor, shift: int, lane: int) -> torch.Tensor:
+    """The same where columns go round."""
+    out, width = torch.empty_like(a), a.shape[1]
+    parts = ((0, width - shift, shift), (width - shift, width, shift - width))  # (from, to, shift)
+    for low, high, by in parts:
+        for left, right, across in parts:
+            left, right, across = left * lane, right * lane, across * lane
+            there = b[:, low + by : high + by, :, left + across : right + across]
+            torch.add(a[:, low:high, :, left:right], there, out=out[:, low:high, :, left:right])
+    return out
 
 
 class Tiles:
@@ -140,21 +156,23 @@ class Tiles:
         self.seeds, self.channels = x.shape[:2]
         self.wide = columns(job, self.channels)
         self.terms = job.cols.size // self.wide
-        view = extended(x.transpose(2, 3) if job.flipped else x, job, False, 2)
+        self.turns = round_about(job) and self.terms > 1
+        view = extended(x.transpose(2, 3) if job.flipped else x, job, False, self.turns)
         view = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [S, C, rows, W, P, wide]
         query = view.permute(2, 3, 0, 1, 4, 5).flatten(3) * level.gain  # [rows, W, S, K - 1]
         query = torch.cat([query, torch.full_like(query[..., :1], level.bias)], 3)
         query = query[:, :, None] if job.alone else query.transpose(0, 1)[None]  # [R, W, N, S, K]
         query = query.flatten(2, 3)  # [R, W, N S, K]
         shared, self.across = query.shape[:2]
-        keys = (len(job.cols.keys) + job.cols.size - self.wide) * (1 if job.alone else len(job.rows.keys))
+        beyond = 0 if self.turns else job.cols.size - self.wide
+        keys = (len(job.cols.keys) + beyond) * (1 if job.alone else len(job.rows.keys))
         image = shared * self.across * keys  # pairs of an image and one row of the queries of one seed
         self.together = max(1, min(GROUP, tile // image))  # images of a product
         self.chunk = max(1, tile // (image * self.together))
         self.queries = [q.flatten(1, 2) for q in query.split(self.chunk, 2)]
 
     def start(self) -> list[Sums]:
-        outer = self.across - self.terms + 1
+        outer = self.across if self.turns else self.across - self.terms + 1
         sizes = [(q.shape[0], q.shape[1] // self.across * outer) for q in self.queries]
         return [Sums.empty(*size, self.channels, self.like, self.track) for size in sizes]
 
@@ -171,7 +189,7 @@ class Tiles:
         job, (height, width) = self.job, images.shape[2:]
         images = images.transpose(2, 3) if job.flipped else images
         images = images.unflatten(0, (-1, together)).permute(0, 2, 3, 4, 1).contiguous()  # [G, C, rows, columns, I]
-        view = extended(images, job, True, 2)
+        view = extended(images, job, True, self.turns)
         pixels = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [G, C, rows, W, I, P, wide]
         squares = sliding(sliding(view.square().sum(1), 1, job.rows.size), 2, self.wide)  # [G, rows, W, I]
         groups, _, rows, across = pixels.shape[:4]
@@ -198,12 +216,14 @@ class Tiles:
                 numbers = (places[..., None] + image * (height * width)).flatten(1)
             for queries, state in zip(self.queries, sums):
                 logits = torch.bmm(queries, keys[g]).unflatten(1, (self.across, -1))
-                state.add(diagonals(logits, self.terms, lane).flatten(1, 2), values[g], skip, numbers)
+                logits = diagonals(logits, self.terms, lane, self.turns).flatten(1, 2)
+                state.add(logits, values[g], skip, numbers)
 
     def centres(self, images: torch.Tensor) -> torch.Tensor:
         """[G, R, C, T] centre pixels of the keys of images [G, C, rows, columns, I], in the order of the keys."""
         job = self.job
         rows = job.alone or job.rows.keys
+        images = images.roll(-job.cols.reach, 3) if self.turns else images  # sums begin at a window's first column
         pixels = images[:, :, rows[0] : rows[-1] + 1, job.cols.keys[0] : job.cols.keys[-1] + 1]
         if job.alone:
             return pixels.permute(0, 2, 1, 3, 4).flatten(3)
@@ -212,6 +232,7 @@ class Tiles:
     def pixels(self, height: int, width: int) -> list[torch.Tensor]:
         """For every state, [R, Q] numbers (seed * H + row) * W + column of the pixels it is about."""
         job, cols = self.job, torch.tensor(list(self.job.cols.queries))
+        cols = cols.roll(-job.cols.reach) if self.turns else cols
         rows = torch.tensor(list(self.job.alone or self.job.rows.queries))
         rows = rows[:, None, None] if job.alone else rows[None, None]
         place = cols[:, None] * width + rows if job.flipped else rows * width + cols[:, None]  # [R, columns, N]
