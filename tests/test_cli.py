@@ -19,7 +19,7 @@ from PIL import Image
 from lemtools import __version__, stream
 from lemtools.cli.fragment import ordered
 
-TOOLS = ("fragment", "reconstruct", "compare", "train", "info")
+TOOLS = ("fragment", "reconstruct", "compare", "train", "els", "info")
 each_tool = pytest.mark.parametrize("tool", TOOLS)
 
 # What users' scripts rely on. A change here is a change of the public interface: say so in the CHANGELOG.
@@ -37,6 +37,9 @@ OPTIONS = {
     "--depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
     "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers",
+    "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
+    "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
+    "--sizes --skip --steps --t --to",
     "info": f"{COMMON} --json",
 }
 CHOICES = {
@@ -55,12 +58,17 @@ CHOICES = {
     ("train", "weighting"): "level log plain",
     ("train", "dtype"): "auto float32 bfloat16",
     ("train", "weights"): "float32 float16",
+    ("els", "machine"): "is es ls els bbels wiener",
+    ("els", "by"): "cosine mse",
+    ("els", "compat"): "none kamb",
+    ("els", "to"): "safetensors png jpg npy",
 }
 ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_MAX_BYTES LEM_SEED",
     "reconstruct": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "compare": "LEM_BATCH",
     "train": "LEM_DEVICE LEM_SEED",
+    "els": "LEM_BATCH LEM_DEVICE",
     "info": "",
 }
 METRICS = {
@@ -128,7 +136,10 @@ def test_choices_are_frozen(tool, name):
 
 
 def test_choices_are_those_of_the_library():
+    from lemtools.cli import els
     from lemtools.compare import METRICS as metrics
+    from lemtools.els import LOCAL, MACHINES
+    from lemtools.els.calibrate import BY
     from lemtools.fragment import OPERATIONS
     from lemtools.media.load import SAMPLES
     from lemtools.media.save import FORMATS
@@ -139,6 +150,7 @@ def test_choices_are_those_of_the_library():
 
     assert set(CHOICES["reconstruct", "method"].split()) == {"auto", *methods, *FROM_MEMORY, *LEARNED}
     assert CHOICES["train", "recipe"].split() == list(RECIPES)
+    assert (tuple(els.MACHINES), tuple(els.LOCAL)) == (MACHINES, LOCAL) and CHOICES["els", "by"].split() == list(BY)
     assert set(CHOICES["train", "padding"].split()) == set(PADDING)
     assert set(CHOICES["train", "predict"].split()) == set(PREDICTS)
     assert set(CHOICES["fragment", "to"].split()) == set(FORMATS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from manpages import ROOT, choices, commands, options, renew, sentences
 
-FILES = ("FILE", "OUT", "STORE", "ORIGINAL", "RECALLED", "PATH", "DIR", "MODEL")  # metavars that name files
+FILES = ("FILE", "OUT", "STORE", "ORIGINAL", "RECALLED", "PATH", "DIR", "MODEL", "MAP", "SIZES")  # metavars that name files
 
 
 def words(option: click.Option) -> list[str]:
@@ -33,10 +33,10 @@ def words(option: click.Option) -> list[str]:
         "shrink": ["oas", "ledoit-wolf"],
         "shard": ["auto"],
         "arch": list(NETS),
-        "augment": [*AUGMENT, "zoom"],
+        "augment": list(AUGMENT),
         "decay": ["cosine", "constant", "exponential:"],
     }
-    return choices(option) or known.get(option.name, [])
+    return choices(option) or getattr(option.type, "words", None) or known.get(option.name, [])
 
 
 def argument_words(command: click.Command) -> list[str]:

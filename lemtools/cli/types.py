@@ -1,0 +1,85 @@
+"""What options of several commands are made of: lists of numbers, bytes, sizes, classes, names."""
+
+import click
+
+
+class Numbers(click.ParamType):
+    """Whole numbers, as in 0-99 or 3,5,9-17; of a range every `step`-th."""
+
+    name = "numbers"
+
+    def __init__(self, step: int = 1, lowest: int = 0):
+        self.step, self.lowest = step, lowest
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        out = []
+        try:
+            for part in value.split(","):
+                low, dash, high = part.partition("-")
+                ends = int(low), int(high) if dash else int(low)
+                if not self.lowest <= ends[0] <= ends[1] < ends[0] + 1_000_000:
+                    raise ValueError
+                out += range(ends[0], ends[1] + 1, self.step)
+        except ValueError:
+            self.fail(f"{value!r}: whole numbers from {self.lowest}, as in 4, 0-99 or 3,5,7", param, ctx)
+        return list(dict.fromkeys(out))
+
+
+class Bytes(click.ParamType):
+    """A number of bytes, as in 512M or 1GiB."""
+
+    name = "bytes"
+
+    def convert(self, value, param, ctx):
+        import re
+
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", str(value).lower())
+        count = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
+        return count or self.fail(f"{value!r}: bytes, as in 512M or 1GiB", param, ctx)
+
+
+class Size(click.ParamType):
+    """PX or WIDTHxHEIGHT, as (width, height)."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        try:
+            width, times, height = value.lower().partition("x")
+            sides = int(width), int(height) if times else int(width)
+            if min(sides) >= 1:
+                return sides
+        except ValueError:
+            pass
+        return self.fail(f"{value!r}: pixels, as in 32 or 48x32", param, ctx)
+
+
+class Label(click.ParamType):
+    """A class, or `each`."""
+
+    name, words = "label", ["each"]
+
+    def convert(self, value, param, ctx):
+        if value == "each":
+            return value
+        return int(value) if str(value).isdecimal() else self.fail(f"{value!r}: a whole number or each", param, ctx)
+
+
+class Names(click.ParamType):
+    """Some of the known names, parted by commas."""
+
+    name = "names"
+
+    def __init__(self, known: list[str]):
+        self.known = self.words = known
+
+    def convert(self, value, param, ctx):
+        names = list(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
+        for name in names:
+            if name not in self.known:
+                self.fail(f"{name!r} is none of {', '.join(self.known)}", param, ctx)
+        return names

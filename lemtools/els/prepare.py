@@ -1,0 +1,130 @@
+"""The images of a bank: from folders and arrays, resized, with their classes, read once; or mapped, if prepared."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..media import load, mapped
+from ..signal import LemError, Signal
+from .bank import Bank
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+def bank(paths: Sequence[str], labels: str | None = None, size: tuple[int, int] | None = None, grey: bool = False,
+         key: str | None = None) -> Bank:
+    """The bank in files and folders. A lone array or safetensors file that needs no change is mapped, not read.
+
+    labels: file of classes, in place of those that the images bring along. size: (width, height) in px. grey: luma.
+    key: which array of a foreign file. Raises LemError for images of several shapes, for what is no image, and for
+    labels that do not fit.
+    """
+    whole = mapped(paths[0], key) if len(paths) == 1 else None
+    if whole is not None and _as_wanted(whole, size, grey):
+        given = whole.label if labels is None else read_labels(labels)
+        return Bank(_image(whole, paths[0]).data, given, whole.names)
+    parts = list(images(paths, labels, size, grey, key))
+    label = np.concatenate([p.label for p in parts]) if all(p.label is not None for p in parts) else None
+    names = [n for p in parts for n in p.names] if all(p.names is not None for p in parts) else None
+    return Bank(np.concatenate([p.data for p in parts]), label, names)
+
+
+def images(paths: Sequence[str], labels: str | None = None, size: tuple[int, int] | None = None, grey: bool = False,
+           key: str | None = None) -> Iterator[Signal]:
+    """The same images batch by batch: `data` all of one shape and type, `label` where they have classes."""
+    classes = None if labels is None else read_labels(labels)
+    first, count, classed = None, 0, None
+    for signal in load(list(paths), key=key):
+        where = os.fsdecode(signal.names[0] if signal.names else paths[0])
+        signal = _image(signal, where)
+        data = luma(signal.data) if grey and signal.data.shape[1] == 3 else signal.data
+        data = data if size is None else resize(data, size, where)
+        first = data if first is None else first
+        if data.shape[1:] != first.shape[1:]:
+            way = "--grey" if data.shape[2:] == first.shape[2:] else "--size"
+            one = f"a bank holds one shape ({way} makes it one)"
+            raise LemError(f"{where}: {_shape(data)} among images of {_shape(first)}; {one}")
+        if data.dtype != first.dtype:
+            raise LemError(f"{where}: {data.dtype} among images of {first.dtype}; save them all with as many bits")
+        index = count + np.arange(len(data), dtype=np.int64)
+        count += len(data)
+        if classes is not None and count > len(classes):
+            raise LemError(f"{labels}: {len(classes)} labels for more images than that")
+        label = signal.label if classes is None else classes[count - len(data) : count]
+        if classed not in (None, label is not None):
+            raise LemError(f"{where}: some images have classes and others none; give --labels for all")
+        classed = label is not None
+        names = signal.names
+        if names is None and len(paths) > 1:  # some have names: then all have
+            names = [f"#{i}" for i in index]
+        label = None if label is None else label.astype(np.int64)
+        yield replace(signal, data=data, label=label, names=names, index=index, last=None)
+    if classes is not None and count < len(classes):
+        raise LemError(f"{labels}: {len(classes)} labels for {count} images")
+
+
+def _image(signal: Signal, where: str) -> Signal:
+    if signal.kind != "image":
+        raise LemError(f"{where}: {signal.kind}, not images; a bank holds images")
+    if signal.ops:
+        raise LemError(f"{where}: fragments; a bank holds whole images")
+    return signal
+
+
+def _as_wanted(signal: Signal, size: tuple[int, int] | None, grey: bool) -> bool:
+    channels, height, width = signal.data.shape[1:] if signal.data.ndim == 4 else (1, 0, 0)
+    return (size is None or size == (width, height)) and not (grey and channels == 3)
+
+
+def _shape(data: np.ndarray) -> str:
+    channels, height, width = data.shape[1:]
+    return f"{width} x {height} px, {channels} channel{'s' * (channels > 1)}"
+
+
+def luma(data: np.ndarray) -> np.ndarray:
+    """[N, 3, H, W] to [N, 1, H, W]: .299 R + .587 G + .114 B; bytes are rounded."""
+    grey = np.tensordot(data.astype(np.float32), np.array(LUMA, np.float32), (1, 0))[:, None]
+    return np.rint(grey).astype(np.uint8) if data.dtype == np.uint8 else grey
+
+
+def resize(data: np.ndarray, size: tuple[int, int], where: str = "images") -> np.ndarray:
+    """[N, C, H, W] to (width, height) px, bilinear as Pillow does it, bytes to bytes. LemError for another aspect."""
+    from PIL import Image
+
+    height, width = data.shape[2:]
+    if size == (width, height):
+        return data
+    if width * size[1] != height * size[0]:
+        raise LemError(f"{where}: {width} x {height} px would be distorted to {size[0]} x {size[1]}; crop it first, "
+                       "or give --size WIDTHxHEIGHT of its aspect")
+    out = np.empty((*data.shape[:2], size[1], size[0]), data.dtype)
+    for image, small in zip(data.reshape(-1, height, width), out.reshape(-1, size[1], size[0])):
+        small[:] = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+    return out
+
+
+def read_labels(path: str) -> np.ndarray:
+    """Classes, int64 [N], from an idx (also .gz), npy or text file of whole numbers >= 0."""
+    with open(path, "rb") as file:
+        raw = file.read()
+    try:
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        if raw[:4] == b"\0\0\x08\1":  # idx of bytes in one dimension, as MNIST's labels
+            values = np.frombuffer(raw, np.uint8, offset=8)
+            if len(values) != int.from_bytes(raw[4:8], "big"):
+                raise ValueError
+        elif raw[:6] == b"\x93NUMPY":
+            values = np.load(path, allow_pickle=False).reshape(-1)
+        else:
+            values = np.array(raw.decode("utf-8").split(), np.int64)
+        whole = values.astype(np.int64)
+        if not len(whole) or (whole != values).any() or whole.min() < 0:
+            raise ValueError
+    except (ValueError, EOFError, OSError) as error:
+        raise LemError(f"{path}: no labels: an idx, npy or text file of whole numbers from 0") from error
+    return whole

@@ -1,0 +1,97 @@
+"""Patch sizes for every noise level, and the levels themselves: a list, low noise first, or the file that holds it.
+
+A sampler of K steps calls its denoiser at t = i / K, i = K ... 1; sizes[i - 1] belongs to t = i / K. A file of scales
+is text: lines that begin with # are comments; of every other line the first word is a size in px, the rest is for
+readers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..denoise import schedule
+from ..signal import LemError
+from .plan import LOCAL, check_size
+
+MOST = 1 << 20  # characters of a file of scales: a larger one is something else
+
+
+@dataclass(frozen=True)
+class Scales:
+    """alpha_bar -> patch size in px, of the step that lies nearest. sizes: one a step, low noise first.
+
+    shifted: every step takes the size of the one after it in noise, as the paper's released code reads its lists.
+    """
+
+    sizes: tuple[int, ...]
+    shifted: bool = False
+
+    def __call__(self, alpha_bar: float) -> int:
+        steps = len(self.sizes)
+        step = min(max(round(time(alpha_bar) * steps), 1), steps)
+        return self.sizes[min(step + self.shifted, steps) - 1]
+
+
+def time(alpha_bar: float) -> float:
+    """t of the cosine schedule, its inverse."""
+    return schedule.OFFSET * 2 / math.pi * math.acos(math.sqrt(min(max(alpha_bar, 0.0), 1.0)))
+
+
+def levels(steps: int, kamb: bool = False) -> np.ndarray:
+    """alpha_bar of a sampler of `steps` steps, rising to 1; kamb: without the noisiest, as in the released code."""
+    if steps < 1 + kamb:
+        raise LemError(f"a sampler needs at least {1 + kamb} steps, not {steps}")
+    return schedule.grid(steps)[int(kamb):]
+
+
+def read(text: str, steps: int) -> tuple[int, ...]:
+    """Sizes from '5' (every step), '3,3,5' (low noise first) or the name of a file. LemError for a wrong length."""
+    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+        sizes, where = tuple(int(word) for word in text.split(",")), "--scales"
+        if len(sizes) == 1:
+            return sizes * steps
+    else:
+        sizes, where = tuple(_file(text)), text
+    if len(sizes) != steps:
+        raise LemError(f"{where}: {len(sizes)} sizes for {steps} steps; give one a step, or --steps {len(sizes)}")
+    return sizes
+
+
+def _file(path: str) -> Iterable[int]:
+    if not os.path.exists(path):
+        raise LemError(f"--scales {path}: neither a size, nor a list of sizes, nor a file that is there")
+    with open(path, "rb") as file:
+        raw = file.read(MOST + 1)
+    try:
+        lines = [line.split() for line in raw.decode("utf-8").splitlines()] if len(raw) <= MOST else [[""]]
+        sizes = [int(words[0]) for words in lines if words and not words[0].startswith("#")]
+    except ValueError:
+        raise LemError(f"{path}: not a list of scales, which has a whole number at the head of every line") from None
+    if not sizes:
+        raise LemError(f"{path}: holds no sizes")
+    return sizes
+
+
+def check(machines: Iterable[str], sizes: Iterable[int], height: int, width: int) -> None:
+    """Raise LemError for a size that one of the machines does not allow on such images."""
+    for machine in machines:
+        for size in set(sizes) if machine in LOCAL else ():
+            check_size(machine, size, height, width)
+
+
+def allowed(machine: str, sizes: Iterable[int], height: int, width: int) -> list[int]:
+    """Those of the sizes that a machine takes on such images."""
+    def fits(size: int) -> bool:
+        try:
+            check_size(machine, size, height, width)
+        except LemError:
+            return False
+        return True
+
+    return [size for size in sizes if fits(size)]
