@@ -306,11 +306,7 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) ->
         raise LemError(f"{kind} data of type {data.dtype}")
     names = None
     if "names.offsets" in tensors:
-        offsets, text = tensors.pop("names.offsets"), tensors.pop("names.utf8").tobytes()
-        offsets = offsets.astype(np.int64, casting="safe")
-        if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
-            raise LemError("damaged document (names)")
-        names = [text[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
+        names = unpack_names(tensors.pop("names.utf8"), tensors.pop("names.offsets"), n)
     index = tensors.pop("index", None)
     if index is None:
         index = int(meta.get("first", 0)) + int(meta.get("step", 1)) * np.arange(n, dtype=np.int64)
@@ -327,6 +323,14 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) ->
         raise LemError("damaged document (rate)")
     last = meta.get("last") is True or None
     return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, last)
+
+
+def unpack_names(text: np.ndarray, offsets: np.ndarray, n: int) -> list[str]:
+    """The names of n items from the tensors names.utf8 and names.offsets."""
+    offsets, text = offsets.astype(np.int64, casting="safe"), text.tobytes()
+    if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
+        raise LemError("damaged document (names)")
+    return [text[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
 
 
 def _sizes(shape) -> bool:

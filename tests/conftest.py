@@ -3,7 +3,9 @@
 import faulthandler
 import importlib
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 HERE = Path(__file__).parent
+ROOT = str(HERE.parent)
 DATA = Path(os.environ.get("LEM_DATA", HERE.parent.parent / "shared" / "data"))
 
 
@@ -89,3 +92,26 @@ def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=N
         for file in (out, err):
             file.seek(0)
         return Done(os.waitstatus_to_exitcode(status), out.read(), err.read())
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def lem_together(tool: str, line: str, folder, world: int = 2) -> list[tuple[int, str]]:
+    """`lem-<tool> line` in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each.
+
+    Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
+    """
+    code = ("import faulthandler; faulthandler.dump_traceback_later(100, exit=True); "
+            f"from lemtools.cli.{tool} import main; main()")
+    port, started = free_port(), []
+    for rank in range(world):
+        env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+        env = {**os.environ, "PYTHONPATH": ROOT, **{k: str(v) for k, v in env.items()}}
+        started.append(subprocess.Popen([sys.executable, "-c", code, *shlex.split(line)], cwd=folder, env=env, text=True,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+    return [(child.returncode, told) for child in started for _, told in [child.communicate()]]

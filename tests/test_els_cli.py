@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import lem_fork
+from conftest import lem_fork, lem_together
 from PIL import Image
 from safetensors.numpy import load_file
 from test_man import LINES, stages
@@ -26,7 +26,8 @@ from lemtools.els.bank import Bank
 from lemtools.els.calibrate import choose, growing, measure
 from lemtools.els.explain import columns, explain, table
 from lemtools.els.prepare import bank as read_bank
-from lemtools.els.prepare import luma, read_labels, resize
+from lemtools.els.prepare import luma, resize
+from lemtools.media.labels import labels as read_labels
 from lemtools.els.scales import Scales, levels, read, time
 from lemtools.els.study import Study
 from lemtools.nets.diffusion import ResNet
@@ -312,6 +313,19 @@ def test_banks_of_several_files_and_channels(bench):
     )
     for name in ("labels.npy", "labels.txt", "labels.idx.gz"):
         assert read_labels(str(bench / name)).tolist() == [0, 1, 2] * 4
+
+
+# --- several processes
+
+
+def test_two_processes_share_a_bank(bench):
+    line = "--bank bank.npy --machine bbels --scales 3 --steps 3 --seeds 0-2 --device cpu "
+    els(bench, *line.split(), "-o", "one.safetensors")
+    assert lem_together("els", line + "-o two.safetensors", bench) == [(0, ""), (0, "")]
+    one, two = (wire((bench / f"{n}.safetensors").read_bytes()).data for n in ("one", "two"))
+    assert 0 < np.abs(one).max() and np.abs(one - two).max() < 1e-5
+    wrong = "lem-els: error: the bank has no labels, so none of its images is of class 1; give --labels\n"
+    assert lem_together("els", line + "--label 1 -o three.safetensors", bench) == [(2, wrong), (2, "")]
 
 
 # --- calibration

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import lem, lem_fork
+from conftest import ROOT, free_port, lem, lem_fork, lem_together
 from test_train import images, kept, vectors  # noqa: F401  (kept is a fixture)
 
 from lemtools.nets.model import load
 from lemtools.train import checkpoint
 
-ROOT = str(Path(__file__).parent.parent)
 SLURM = Path(ROOT) / "examples" / "slurm"
 SMALL = "--arch flat --width 4 --depth 1 --batch 4 --holdout 4 --device cpu"
 RUN = "feedforward --data image.npy --fragment '--mask .5' " + SMALL
@@ -308,32 +306,10 @@ def test_signal_writes_a_checkpoint_and_is_died_of(number, tmp_path, kept):
 # several processes
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def together(line: str, folder, world: int = 2) -> list[tuple[int, str]]:
-    """The command in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each.
-
-    Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
-    """
-    code = ("import faulthandler; faulthandler.dump_traceback_later(100, exit=True); "
-            "from lemtools.cli.train import main; main()")
-    port, started = free_port(), []
-    for rank in range(world):
-        env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
-        env = {**os.environ, "PYTHONPATH": ROOT, **{k: str(v) for k, v in env.items()}}
-        started.append(subprocess.Popen([sys.executable, "-c", code, *shlex.split(line)], cwd=folder, env=env, text=True,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    return [(child.returncode, told) for child in started for _, told in [child.communicate()]]
-
-
 def test_two_processes_learn_what_one_does(tmp_path, kept):
     line = RUN + " --steps 12 --save-every 5 --lr 1e-2 --log-file {0}.jsonl -o {0}.safetensors"
     good(line.format("one") + " -q", tmp_path)
-    ends = together(line.format("two"), tmp_path)
+    ends = lem_together("train", line.format("two"), tmp_path)
     told = "lem-train: feedforward: flat of 517 parameters, 36 items, 12 steps of 4 on cpu (2 processes)\n"
     assert ends == [(0, told), (0, "")]
     one, two = tensors(tmp_path / "one.safetensors"), tensors(tmp_path / "two.safetensors")
@@ -345,11 +321,11 @@ def test_two_processes_learn_what_one_does(tmp_path, kept):
 
 
 def test_one_of_two_processes_says_what_is_wrong(tmp_path, kept):
-    ends = together(changed("--batch 4", "--batch 5") + " -o m.safetensors", tmp_path)
+    ends = lem_together("train", changed("--batch 4", "--batch 5") + " -o m.safetensors", tmp_path)
     assert ends == [(2, "lem-train: error: --batch 5 does not divide among 2 processes; give a multiple of 2\n"), (2, "")]
-    ends = together(changed(DATA, "--data -") + " -o m.safetensors", tmp_path)
+    ends = lem_together("train", changed(DATA, "--data -") + " -o m.safetensors", tmp_path)
     assert ends[0] == (2, "lem-train: error: standard input cannot be shared by several processes; give files\n")
-    ends = together(RUN + " --lr 1e30 --warmup 0 --steps 9 -q -o m.safetensors", tmp_path)
+    ends = lem_together("train", RUN + " --lr 1e30 --warmup 0 --steps 9 -q -o m.safetensors", tmp_path)
     assert [e[0] for e in ends] == [2, 2] and "not finite since step 2" in ends[0][1] and ends[1][1] == "", ends
 
 

@@ -204,7 +204,7 @@ def cli(run, files, **options):
         raise click.UsageError("which patch size? Give --scales, a number, a list or a file of --calibrate")
     from . import els_jobs
 
-    return els_jobs.JOBS[job](run, files, **options)
+    return els_jobs.do(job, run, files, options)
 
 
 def main():

@@ -8,6 +8,53 @@ SHEET = 16  # samples that a sheet shows
 SEEDS = {"calibrate": range(1000, 1008), "against": range(100)}  # what is fitted is not what is measured
 
 
+def do(job: str, run, files, options):
+    """Do the job; under torchrun every process holds a part of the bank, and the first writes and speaks."""
+    import os
+
+    options["share"] = None
+    if job == "prepare" or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return JOBS[job](run, files, **options)
+    from ..denoise.device import pick
+    from ..signal import LemError
+    from ..train.parallel import join, leave
+
+    if "-" in (*options["bank"], *(files or ("-",) * (job == "denoise"))):
+        raise click.UsageError("standard input cannot be shared by several processes; give files")
+    try:
+        device = pick(options["device"])
+    except ValueError as error:
+        raise click.UsageError(f"--device {options['device']}: {error}") from error
+    ranks = join("cuda" if device.startswith("cuda") else "cpu")
+    options |= {"share": ranks, "device": ranks.device(device)}
+    run.quiet |= not ranks.first
+    try:
+        return JOBS[job](run, files, **options)
+    except (LemError, click.UsageError):
+        if ranks.first:
+            raise
+        return 2  # all processes meet the same files, and the first one tells
+    finally:
+        leave(ranks)
+
+
+def silent(options) -> bool:
+    """Whether another process writes and speaks for this one."""
+    return options["share"] is not None and not options["share"].first
+
+
+def keep(signals, target, options) -> None:
+    """Write signals; a silent process only makes them."""
+    from collections import deque
+
+    from ..media import save
+
+    if silent(options):
+        deque(signals, 0)
+    else:
+        save(signals, target)
+
+
 def study(run, options, sizes: bool = True):
     """The bank, and how it is asked."""
     from ..els import scales
@@ -23,7 +70,7 @@ def study(run, options, sizes: bool = True):
         kamb=options["compat"] == "kamb",
         memory=options["max_memory"],
         tell=run.detail if run.verbose else None,
-        **{name: options[name] for name in ("steps", "label", "skip", "device", "batch")},
+        **{name: options[name] for name in ("steps", "label", "skip", "device", "batch", "share")},
     )
 
 
@@ -49,14 +96,13 @@ def _history(run, options, asked) -> dict:
 
 def _samples(run, files, **options):
     from ..els.sample import grid
-    from ..media import save
 
     target = _target(options, [], options["to"], own=True)
     _pictured(target, ("safetensors", "png", "jpg", "npy"))
     asked, seeds = study(run, options), options["seeds"] or [0]
     signals = run.progress(asked.samples(options["machine"], seeds, _history(run, options, asked)))
     one = not (target.folder or target.pattern)
-    save([grid(signals)] if one and target.form in ("png", "jpg") and len(seeds) > 1 else signals, target)
+    keep([grid(signals)] if one and target.form in ("png", "jpg") and len(seeds) > 1 else signals, target, options)
 
 
 def _pictured(target, forms) -> None:
@@ -66,7 +112,6 @@ def _pictured(target, forms) -> None:
 
 def _denoise(run, files, **options):
     from ..denoise.schedule import cosine
-    from ..media import save
 
     target = _target(options, files, options["to"], own=True)
     _pictured(target, ("safetensors", "png", "jpg", "npy"))
@@ -74,7 +119,7 @@ def _denoise(run, files, **options):
     asked = study(run, options)
     denoiser, history = asked.denoiser(options["machine"]), _history(run, options, asked)
     alpha_bar = None if options["t"] is None else float(cosine(options["t"]))
-    save(common.each(run, paths, signals, lambda noisy: denoiser(noisy, alpha_bar, history)), target)
+    keep(common.each(run, paths, signals, lambda noisy: denoiser(noisy, alpha_bar, history)), target, options)
 
 
 def _prepare(run, files, **options):
@@ -101,6 +146,8 @@ def _calibrate(run, files, **options):
     found = study(run, options, sizes=False).calibrate(
         options["machine"], options["calibrate"], seeds, options["sizes"], options["by"], options["monotone"]
     )
+    if silent(options):
+        return
     told = (f"{name} {options[name]}" for name in ("machine", "steps", "label") if options[name] is not None)
     used = f"seeds {','.join(map(str, seeds))}"
     bank = f"bank {' '.join(options['bank'])}"
@@ -123,6 +170,8 @@ def _against(run, files, **options):
         comparison.add(batch)
         if target and sum(map(len, shown)) < SHEET:
             shown.append(batch)
+    if silent(options):
+        return
     rows = comparison.rows()
     if target:
         from ..els.against import columns
@@ -175,6 +224,8 @@ def _explain(run, files, **options):
     _target(options, [])
     asked, seeds = study(run, options), options["seeds"] or [0]
     origins = reduce(Origins.join, run.progress(asked.explain(options["machine"], seeds)))
+    if silent(options):
+        return
     history = _history(run, options, asked)
     with whole_file(beside) as file:
         import json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..media import load, mapped
+from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
 from .bank import Bank
 
@@ -106,25 +106,3 @@ def resize(data: np.ndarray, size: tuple[int, int], where: str = "images") -> np
     for image, small in zip(data.reshape(-1, height, width), out.reshape(-1, size[1], size[0])):
         small[:] = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     return out
-
-
-def read_labels(path: str) -> np.ndarray:
-    """Classes, int64 [N], from an idx (also .gz), npy or text file of whole numbers >= 0."""
-    with open(path, "rb") as file:
-        raw = file.read()
-    try:
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-        if raw[:4] == b"\0\0\x08\1":  # idx of bytes in one dimension, as MNIST's labels
-            values = np.frombuffer(raw, np.uint8, offset=8)
-            if len(values) != int.from_bytes(raw[4:8], "big"):
-                raise ValueError
-        elif raw[:6] == b"\x93NUMPY":
-            values = np.load(path, allow_pickle=False).reshape(-1)
-        else:
-            values = np.array(raw.decode("utf-8").split(), np.int64)
-        whole = values.astype(np.int64)
-        if not len(whole) or (whole != values).any() or whole.min() < 0:
-            raise ValueError
-    except (ValueError, EOFError, OSError) as error:
-        raise LemError(f"{path}: no labels: an idx, npy or text file of whole numbers from 0") from error
-    return whole

@@ -19,6 +19,7 @@ from .bank import Bank
 from .calibrate import Calibration, choose, measure
 from .explain import Origins, explain
 from .plan import LOCAL
+from .posterior import Share
 from .sample import Tell, batch_of, denoise, sample
 from .scales import Scales, allowed, check, levels
 
@@ -31,7 +32,7 @@ class Study:
     images, or 'each': the seeds take the bank's classes in turn, seed k the (k modulo their number)-th. kamb: as in the
     paper's released code: els knows only windows that do not wrap, the noisiest step is left out, and every other takes
     the size of the one after it in noise. skip, memory: as of ``posterior.Local``. batch: seeds a batch; None: by
-    memory. tell: called with a line about what is going on.
+    memory. tell: called with a line about what is going on. share: as of ``posterior.Local``.
     """
 
     bank: Bank
@@ -44,6 +45,7 @@ class Study:
     device: str = "auto"
     batch: int | None = None
     tell: Tell | None = None
+    share: Share | None = None
 
     def __post_init__(self):
         try:
@@ -75,7 +77,8 @@ class Study:
             check([name], self.sizes, *bank.item[1:])
         chosen = size or (Scales(self.sizes, self.kamb) if self.sizes else 3)
         try:
-            return machine(name, bank, chosen, skip=self.skip, memory=self.memory, device=self.device, valid=self.kamb)
+            return machine(name, bank, chosen, skip=self.skip, memory=self.memory, device=self.device, valid=self.kamb,
+                           share=self.share)
         except LemError:
             raise
         except ValueError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, unpack_names
 from . import arrays, images, sounds
 
 BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
@@ -329,5 +329,8 @@ def _mapped(path: str, key: str | None) -> Signal | None:
         dtype, shape, begin, stop = header.tensors[names[0]]
         if dtype not in stream.DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
             return None
-        label = np.array(array("label")) if header.lem is not None and "label" in header.tensors else None
-        return Signal((header.lem or {}).get("kind", "embedding"), array(names[0]), label=label)
+        beside = {k: np.array(array(k)) for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors}
+        signal = Signal((header.lem or {}).get("kind", "embedding"), array(names[0]), label=beside.get("label"))
+        if "names.offsets" in beside:
+            signal.names = unpack_names(beside["names.utf8"], beside["names.offsets"], len(signal))
+        return signal

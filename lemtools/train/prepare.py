@@ -16,6 +16,7 @@ from .. import __version__
 from ..denoise.contract import Scale
 from ..fragment import OPERATIONS
 from ..media import store
+from ..media.labels import labels as read_labels
 from ..media.load import expand
 from ..nets import build
 from ..nets.model import Model
@@ -28,7 +29,6 @@ from .recipes import FRAGMENTS, RECIPES, config, moments
 from .settings import Settings
 
 
-MOST_CLASSES = 1 << 20
 COUNTED = 64  # items, at least, whose operations are counted
 ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")  # torch's kernels
 
@@ -162,24 +162,11 @@ def prepare(settings: Settings) -> Prepared:
 
 
 def labels(path: str, count: int) -> np.ndarray:
-    """Classes of the items, int64 [count], from an array file (.npy, idx) of whole numbers >= 0."""
-    import gzip
-
-    from ..media import load
-
-    with open(path, "rb") as file:
-        raw = file.read()
-    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    if raw[:4] == b"\0\0\x08\1":  # idx of bytes in one dimension, as MNIST's labels: `load` takes them for no memories
-        values = np.frombuffer(raw, np.uint8, offset=8)
-    else:
-        values = np.concatenate([s.data.reshape(-1) for s in load([path])])
-    if len(values) != count:
-        raise LemError(f"{path}: {len(values)} labels for {count} items")
-    whole = np.rint(values).astype(np.int64)
-    if (whole != values).any() or whole.min() < 0 or whole.max() >= MOST_CLASSES:
-        raise LemError(f"{path}: labels are whole numbers from 0 to {MOST_CLASSES - 1}")
-    return whole
+    """Classes of the items, int64 [count], from a file of them."""
+    classes = read_labels(path)
+    if len(classes) != count:
+        raise LemError(f"{path}: {len(classes)} labels for {count} items")
+    return classes
 
 
 @contextlib.contextmanager
