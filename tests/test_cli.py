@@ -48,7 +48,6 @@ CHOICES = {
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt npy",
     ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
-    ("reconstruct", "prior"): "recall gaussian",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
     ("train", "recipe"): "feedforward recurrent autoregressive diffusion",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -408,6 +409,28 @@ def test_a_dream_of_a_gaussian_is_its_conditional_mean():
     error = np.sqrt(np.square(mean - exact.data).mean() / store.var())
     assert error < 0.12, error
     assert "(gaussian, shrink 0.0001)" in out.history[-1]["steps"][0]
+
+
+def test_a_dream_of_patches_as_large_as_the_image_is_one_of_the_images():
+    memories = np.random.default_rng(0).integers(0, 256, (6, 1, 4, 4)).astype(np.uint8)
+    lossy, answers = broken(Signal("image", memories[:2]), MASK), {}
+    for prior in ("recall", "ls:7", "ls:1", "bbels:1,1,3"):
+        (out,) = reconstruct([lossy], "dream", memory=memories, prior=prior, samples=3, steps=60, device="cpu")
+        answers[prior] = out.data.astype(int)
+        assert f"({prior})" in out.history[-1]["steps"][0]
+        assert (out.data == memories[:2].repeat(3, 0))[lossy.observed().repeat(3, 0)].all()
+    assert np.abs(answers["ls:7"] - answers["recall"]).max() <= 1
+    assert all(np.abs(answers[p] - answers["recall"]).max() > 10 for p in ("ls:1", "bbels:1,1,3"))
+
+
+@pytest.mark.parametrize("prior, told", [
+    ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes"), ("is:3", "no prior 'is:3'"),
+    ("els:5", "a patch of 5 px is too large for els on 4 x 4 px: at most 3"), ("ls:2", "a patch of 2 px has no centre"),
+])
+def test_priors_that_are_none(prior, told):
+    memories = np.zeros((3, 1, 4, 4), np.uint8)
+    with pytest.raises(LemError, match=re.escape(told)):
+        list(reconstruct([broken(Signal("image", memories[:1]), MASK)], "dream", memory=memories, prior=prior, device="cpu"))
 
 
 @pytest.mark.parametrize("operations", [[BITS], [MASK, BITS], [{"op": "noise", "sigma": 0.1}], [{"op": "crop", "crop": "3x2"}]])

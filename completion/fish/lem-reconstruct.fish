@@ -12,7 +12,7 @@ complete -c lem-reconstruct -l model -rF -d 'Network to recall with, from lem-tr
 complete -c lem-reconstruct -l samples -x -d 'Draw M plausible memories an item instead of the mean (recall, gaussian, dream, and networks that draw)'
 complete -c lem-reconstruct -l steps -x -d 'Iterations of a recurrent network; noise levels of a diffusion model or of dream'
 complete -c lem-reconstruct -l temperature -x -d 'Spread of draws'
-complete -c lem-reconstruct -l prior -x -a 'recall gaussian' -d 'What dream takes the STORE for'
+complete -c lem-reconstruct -l prior -x -d 'What dream takes the STORE for'
 complete -c lem-reconstruct -l sigma -x -d 'Standard deviation of the observed values about the truth, in full scales or an embedding\'s own units; 0 is exact (recall, gaussian)'
 complete -c lem-reconstruct -l centred -d 'Compare by correlation'
 complete -c lem-reconstruct -l unaware -d 'Compare lost values as zeros'

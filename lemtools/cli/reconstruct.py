@@ -95,10 +95,11 @@ OPTIONS = {
 )
 @click.option(
     "--prior",
-    type=click.Choice(["recall", "gaussian"]),
     default="recall",
     show_default=True,
-    help="What dream takes the STORE for: its memories themselves, or their mean and covariance.",
+    metavar="PRIOR",
+    help="What dream takes the STORE for: recall, its memories themselves; gaussian, their mean and covariance; or "
+    "mosaics of their patches, ls, els or bbels with sizes in px, as in bbels:5 (see lem-els).",
 )
 @click.option(
     "--sigma",

@@ -5,6 +5,7 @@ A dream is a sample of the posterior by a denoiser that knows nothing of fragmen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -17,6 +18,7 @@ from ..denoise.device import pick
 from ..denoise.evidence import Evidence, evidence
 from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
+from ..els import LOCAL
 from ..nets.condition import Condition
 from ..rng import generator
 from ..signal import LemError, Signal
@@ -95,16 +97,19 @@ def dream(denoiser: Denoiser, condition: Condition, generators: list[np.random.G
 class Dreamer:
     """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `Learned` does.
 
-    memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves, or 'gaussian', their mean and
-    covariance with the ridge `shrink`. samples: 0 for the mean of 16 draws, else draws an item. steps: calls of the
+    memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves; 'gaussian', their mean and covariance
+    with the ridge `shrink`; or of images 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low noise first,
+    'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an item. steps: calls of the
     denoiser a draw.
     Raises LemError for a store or a fragment that does not suit.
     """
 
     def __init__(self, memory, *, prior: str = "recall", shrink: float | str = 1e-4, samples: int = 0,
                  steps: int | None = None, temperature: float | None = None, seed: int = 0, device: str = "auto"):
-        if prior not in ("recall", "gaussian"):
-            raise LemError(f"no prior {prior!r}; there are recall and gaussian")
+        self.machine, _, sizes = prior.partition(":")
+        if prior not in ("recall", "gaussian") and (self.machine not in LOCAL or not re.fullmatch(r"\d+(,\d+)*", sizes)):
+            raise LemError(f"no prior {prior!r}; there are recall, gaussian, and {', '.join(LOCAL)} with sizes, as in bbels:5")
+        self.sizes = tuple(int(size) for size in sizes.split(",")) if sizes else ()
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
             raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
         self.memory, self.prior, self.shrink, self.samples, self.steps = memory, prior, shrink, samples, steps
@@ -147,6 +152,15 @@ class Dreamer:
                 from ..denoise.memory import Memory
 
                 return Memory(self.memory, scale, self.device)
+            if self.sizes:
+                from ..els import machine
+                from ..els.bank import Bank
+                from ..els.scales import Scales, check
+
+                if kind != "image":
+                    raise LemError(f"--prior {self.prior} is of patches of images, not of {kind}")
+                check([self.machine], self.sizes, *self.memory.shape[2:])
+                return machine(self.machine, Bank(self.memory), Scales(self.sizes), device=self.device)
             from ..denoise.gaussian import Gaussian
 
             return Gaussian.fit(self.memory, self.shrink, scale, self.device)
