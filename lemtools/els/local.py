@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from .plan import Axis
 from .sums import LOG2E, Sums
 
-TILE = {"cpu": 1 << 18, "cuda": 1 << 26}  # pairs of a tile: what a core's cache holds; what fills a GPU
+TILE = {"cpu": 1 << 20, "cuda": 1 << 26}  # pairs of a tile: fewer, and calls cost more than sums; what fills a GPU
 GROUP = 16                                # images that are unfolded together
 PASS = 20                                 # a pass over the pairs costs as much as so many operations of a product
 
@@ -132,8 +132,9 @@ def diagonals(products: torch.Tensor, terms: int, lane: int, circular: bool = Fa
 
 def shifted(a: torch.Tensor, b: torch.Tensor, shift: int, lane: int) -> torch.Tensor:
     """a[., c, ., k] + b[., c + shift, ., k + shift], where both are there."""
-    rows, keys = min(a.shape[1], b.shape[1] - shift), min(a.shape[3], b.shape[3] - shift * lane)
-    return a[:, :rows, :, :keys] + b[:, shift : shift + rows, :, shift * lane : shift * lane + keys]
+    size = (a.shape[0], min(a.shape[1], b.shape[1] - shift), a.shape[2], min(a.shape[3], b.shape[3] - shift * lane))
+    begin = b.storage_offset() + shift * (b.stride(1) + lane)  # (a view by its numbers costs less than by four slices)
+    return a.as_strided(size, a.stride()) + b.as_strided(size, b.stride(), begin)
 
 
 def turned(a: torch.Tensor, b: torch.Tensor, shift: int, lane: int) -> torch.Tensor:
@@ -167,7 +168,8 @@ class Tiles:
         beyond = 0 if self.turns else job.cols.size - self.wide
         keys = (len(job.cols.keys) + beyond) * (1 if job.alone else len(job.rows.keys))
         image = shared * self.across * keys  # pairs of an image and one row of the queries of one seed
-        self.together = max(1, min(GROUP, tile // image))  # images of a product
+        # images of a product: as many keys as queries make the quickest
+        self.together = max(1, min(GROUP, tile // image, round(tile**0.5 / keys)))
         self.chunk = max(1, tile // (image * self.together))
         self.queries = [q.flatten(1, 2) for q in query.split(self.chunk, 2)]
 

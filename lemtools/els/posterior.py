@@ -93,6 +93,11 @@ class Local:
         rows, cols = (axis(self.machine, n, size, self.valid) for n in (height, width))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
         shift = self.mean
+        if (fused := self._fused()) is not None and not track:
+            level = Level(a, variance)
+            x = x_t.to(self.device, torch.float64)
+            parts, states = fused.run(self.bank, x, level, rows, cols, shift.flatten(), self.skip, self.memory)
+            return self._gather(parts, self._shared(states), x_t, shift, track)
         dtype = self._dtype(x_t, a, variance, size)
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
@@ -100,6 +105,16 @@ class Local:
         parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)] + _corners(rows, cols, size, x, level, track)
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
+
+    def _fused(self):
+        """The module that does it by the Triton kernel, where there is a GPU for it and the bank suits; else None."""
+        if self.device.type != "cuda":
+            return None
+        try:
+            from . import fused
+        except ImportError:
+            return None
+        return fused if fused.usable(self.bank, self.device) else None
 
     def _dtype(self, x: torch.Tensor, a: float, variance: float, size: int) -> torch.dtype:
         """float32 where the rounding of its products, if it added up, would move no logit by more than ROUNDING."""
@@ -112,26 +127,25 @@ class Local:
         """The sums of all parts over the bank; on a CPU a thread for each core, each with its own share of the images."""
         _, height, width = self.bank.item
         count = max(1, min(64, tile // (height * width)))
-        starts = range(0, len(self.bank), count)  # (a process may have no image, where there are few)
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        threads = max(1, min(threads, len(starts)))
+        threads = max(1, min(threads, len(self.bank)))
+        ends = [len(self.bank) * k // threads for k in range(threads + 1)]
 
-        def work(mine) -> list[list[Sums]]:
+        def work(begin: int, end: int) -> list[list[Sums]]:
             if threads > 1:
                 torch.set_num_threads(1)
             states = [part.start() for part in parts]
-            for start in mine:
-                images = self.bank.part(start, start + count, dtype, self.device).sub_(shift)
+            for start in range(begin, end, count):
+                images = self.bank.part(start, min(start + count, end), dtype, self.device).sub_(shift)
                 for part, state in zip(parts, states):
                     part.add(state, images, self.first + start, self.skip)
             return states
 
         if threads == 1:
-            return work(starts)
-        shares = [starts[len(starts) * k // threads : len(starts) * (k + 1) // threads] for k in range(threads)]
+            return work(0, len(self.bank))
         try:
             with ThreadPoolExecutor(threads) as pool:
-                merged, *others = pool.map(work, shares)
+                merged, *others = pool.map(work, ends[:-1], ends[1:])
         finally:
             torch.set_num_threads(threads)
         for other in others:

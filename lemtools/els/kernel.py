@@ -1,0 +1,255 @@
+"""The local machines on a CUDA device: attention over patches, in one Triton kernel. ``fused`` launches it.
+
+It computes what ``local`` computes for a bank of uint8 images. In units of 1 / 127.5 a key is a vector of integers,
+exact in float16; only the query is rounded. With u = q / a in the same units a logit is, up to what its query shares,
+
+    l = (a / 127.5)^2 / b^2 log2(e) (u.k - |k|^2 / 2)
+
+u comes as one to three float16 numbers of 11 bits each, hi + lo; products go to the tensor cores, sums are in float32.
+hi is rounded to a grid on which its sums are exact, so that where logits are large (little noise, large patches:
+`apart`) they can be taken relative to the running reference before lo, which is small, is added: what is lost is of the
+size of the difference between a logit and the largest, not of the logit itself.
+
+A program takes `block_q` queries and a share of the keys in tiles of `block_k`, keeps the sums relative to a reference
+(see ``sums``), and leaves out tiles that cannot matter. Shares are merged exactly. Keys come from scratch memory, made
+anew for each chunk of the bank: whole windows ('window'), or rows of windows ('strip'), P times smaller, in which the
+windows of neighbours along an axis overlap.
+
+Letters: S seeds, C channels, P patch size, I images of a chunk, R rows that have keys of their own (1 for a block), U
+queries of a row and seed, Q = U S, T keys of a row, K elements of a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+from .sums import EMPTY, HEADROOM
+
+INTERPRETED = triton.knobs.runtime.interpret
+WEIGHTS = (tl.float32, torch.float32) if INTERPRETED else (tl.bfloat16, torch.bfloat16)  # it multiplies no bfloat16
+FOLDED = 2048  # |k|^2 is kept in the key as two digits of this base
+EMPTY_ = tl.constexpr(EMPTY)
+HEADROOM_ = tl.constexpr(HEADROOM)
+FOLDED_ = tl.constexpr(FOLDED)
+
+
+@triton.jit(do_not_specialize=["rows", "per_image", "per_along", "image", "across", "along"])
+def expand(images, table, centre, out, squares, begin, rows, pitch, per_image, per_along, image, across, along,
+            ELEMENTS: tl.constexpr, ROW: tl.constexpr, WIDTH: tl.constexpr, FOLD: tl.constexpr, BLOCK: tl.constexpr):
+    """Scratch: out[r, i, j, l, e] = image i at row r, place j across and l along, element e; and squares summed over e.
+
+    begin: [R] place of the first window. table: int32 [WIDTH] place of an element in its window, centre: int32 [WIDTH]
+    what is taken off it. Elements from ELEMENTS to ROW are 0; rows of scratch are `pitch` apart.
+    """
+    r = tl.program_id(1)
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    e = tl.arange(0, WIDTH)
+    inside = row < rows
+    i = row // per_image
+    j = row % per_image // per_along
+    base = i.to(tl.int64) * image + j * across + row % per_along * along + tl.load(begin + r)
+    used = (e < ELEMENTS)[None, :] & inside[:, None]
+    raw = tl.load(images + base[:, None] + tl.load(table + e)[None, :], mask=used, other=0).to(tl.int32)
+    value = tl.where(used, raw - tl.load(centre + e)[None, :], 0)
+    square = tl.sum(value * value, 1)
+    if FOLD:
+        value = tl.where((e == ELEMENTS)[None, :], (square // FOLDED_)[:, None], value)
+        value = tl.where((e == ELEMENTS + 1)[None, :], (square % FOLDED_)[:, None], value)
+    else:
+        tl.store(squares + r.to(tl.int64) * rows + row, square.to(tl.float32), mask=inside)
+    place = r.to(tl.int64) * pitch + row.to(tl.int64)[:, None] * ROW + e[None, :]
+    tl.store(out + place, value.to(tl.float16), mask=inside[:, None] & (e < ROW)[None, :])
+
+
+@triton.jit
+def halves(x, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """The upper and the lower half of [2 ROWS, COLS]: in registers of the same thread, where ROWS = 16 num_warps."""
+    return tl.split(tl.permute(tl.reshape(x, [2, ROWS, COLS]), [1, 2, 0]))
+
+
+@triton.jit(do_not_specialize=["keys", "tiles"])
+def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, tiles, scale, budget,
+            GROUP: tl.constexpr, STRIP: tl.constexpr, ROW: tl.constexpr, STEP: tl.constexpr, STEPS: tl.constexpr,
+            DIGITS: tl.constexpr, APART: tl.constexpr, FOLD: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,
+            HALF: tl.constexpr, RESIDENT: tl.constexpr, TOP: tl.constexpr, SKIP: tl.constexpr, STAGES: tl.constexpr,
+            TILES: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr):
+    """Sums of BLOCK_Q queries over `tiles` tiles of keys.
+
+    query: float16 [R, blocks, DIGITS, BLOCK_Q, K], K = STEP STEPS, DIGITS 2 or 4: one product takes all digits. key:
+    float16; key t of row r begins at r `pitch` + t // GROUP STRIP + t % GROUP ROW. bias: float32 [R, `padded`], unless
+    FOLD: then it is in the keys. values: float32 [R, C + 1, `padded`], the last row ones, zeros beyond `keys`; or of
+    type HALF [R, `padded`, WIDTH]. start: references [R, `queries`], or EMPTY. out: [splits, R, C + 3, `queries`]:
+    reference, skipped, values, count. References are logits, or where APART logits / `scale`. TILES: `tiles` where the
+    interpreter needs a constant, else 0.
+    """
+    block, split, r = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    rows = tl.num_programs(2)
+    m = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    n = tl.arange(0, BLOCK_K)
+    e = tl.arange(0, STEP)
+    size: tl.constexpr = STEP * STEPS
+    digit = query + (r.to(tl.int64) * queries + block * BLOCK_Q) * (size * DIGITS) \
+        + tl.arange(0, BLOCK_Q * DIGITS)[:, None] * size + e[None, :]
+    key += r.to(tl.int64) * pitch
+    ref = tl.load(start + r * queries + m)
+    skipped = tl.zeros([BLOCK_Q], tl.float32)
+    if WIDTH:
+        sums = tl.zeros([BLOCK_Q, WIDTH], tl.float32)
+    else:
+        s0 = tl.zeros([BLOCK_Q], tl.float32)
+        s1 = tl.zeros([BLOCK_Q], tl.float32)
+        s2 = tl.zeros([BLOCK_Q], tl.float32)
+        s3 = tl.zeros([BLOCK_Q], tl.float32)
+    if RESIDENT:
+        digits = ()
+        for s in tl.static_range(STEPS):
+            digits = digits + (tl.load(digit + s * STEP),)
+
+    last = tl.minimum(tiles, tl.cdiv(keys, BLOCK_K) - split * tiles)
+    for t in tl.range(TILES if TILES else last, num_stages=STAGES if RESIDENT else 1):
+        at = (split * tiles + t) * BLOCK_K
+        k = tl.minimum(at + n, keys - 1)
+        if GROUP > 1:
+            offset = k // GROUP * STRIP + k % GROUP * ROW
+        else:
+            offset = k * STRIP
+        place = key + offset[:, None] + e[None, :]
+        if not FOLD:
+            shift = tl.load(bias + r.to(tl.int64) * padded + at + n)
+        if WIDTH:  # (loads within a condition would not be fetched ahead)
+            v = tl.load(values + (r.to(tl.int64) * padded + at + n)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :])
+        else:
+            v = values + r.to(tl.int64) * (CHANNELS + 1) * padded + at + n
+            v0 = tl.load(v)
+            v1 = tl.load(v + padded)
+            if CHANNELS == 3:
+                v2 = tl.load(v + 2 * padded)
+                v3 = tl.load(v + 3 * padded)
+        product = tl.zeros([DIGITS * BLOCK_Q, BLOCK_K], tl.float32)
+        if RESIDENT:
+            for s in tl.static_range(STEPS):
+                product = tl.dot(digits[s], tl.trans(tl.load(place + s * STEP)), product)
+        else:
+            for s in tl.range(STEPS, num_stages=STAGES):
+                product = tl.dot(tl.load(digit + s * STEP), tl.trans(tl.load(place + s * STEP)), product)
+        if DIGITS == 4:
+            upper, lower = halves(product, 2 * BLOCK_Q, BLOCK_K)
+            logit, second = halves(upper, BLOCK_Q, BLOCK_K)
+            third, fourth = halves(lower, BLOCK_Q, BLOCK_K)
+            low = second + third
+        else:
+            logit, low = halves(product, BLOCK_Q, BLOCK_K)
+        if not APART:
+            logit += low
+        if not FOLD:
+            logit += shift[None, :]
+
+        matters = True
+        if TOP:
+            if APART:
+                top = tl.max(logit + low, 1)
+                rise = (top - ref) * scale
+            else:
+                top = tl.max(logit, 1) * scale
+                rise = top - ref
+            if SKIP:
+                bound = skipped + BLOCK_K * tl.exp2(tl.minimum(rise, 100.0))
+                matters = tl.max(bound, 0) > budget
+                if not matters:
+                    skipped = bound
+        if matters:
+            if TOP:
+                if tl.max(rise, 0) > HEADROOM_:
+                    higher = tl.maximum(top, ref)
+                    if APART:
+                        less = tl.exp2((ref - higher) * scale)
+                    else:
+                        less = tl.exp2(ref - higher)
+                    ref = higher
+                    skipped *= less
+                    if WIDTH:
+                        sums *= less[:, None]
+                    else:
+                        s0 *= less
+                        s1 *= less
+                        s2 *= less
+                        s3 *= less
+            if APART:
+                weight = tl.exp2(((logit - ref[:, None]) + low) * scale)
+            else:
+                weight = tl.exp2(logit * scale - ref[:, None])
+            if WIDTH:
+                rounded = (weight.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)  # exact in bfloat16
+                sums = tl.dot(rounded.to(HALF), v, sums)
+                sums = tl.dot((weight - rounded).to(HALF), v, sums)
+            else:
+                s0 += tl.sum(weight * v0[None, :], 1)
+                s1 += tl.sum(weight * v1[None, :], 1)
+                if CHANNELS == 3:
+                    s2 += tl.sum(weight * v2[None, :], 1)
+                    s3 += tl.sum(weight * v3[None, :], 1)
+
+    to = out + (split * rows + r).to(tl.int64) * (CHANNELS + 3) * queries
+    tl.store(to + m, ref)
+    tl.store(to + queries + m, skipped)
+    if WIDTH:
+        c = tl.arange(0, WIDTH)
+        tl.store(to + (2 + c)[None, :] * queries + m[:, None], sums, mask=(c <= CHANNELS)[None, :])
+    else:
+        tl.store(to + 2 * queries + m, s0)
+        tl.store(to + 3 * queries + m, s1)
+        if CHANNELS == 3:
+            tl.store(to + 4 * queries + m, s2)
+            tl.store(to + 5 * queries + m, s3)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a launch is cut up; changes its time, never its result.
+
+    block_q, block_k: queries and keys of a tile. step: elements of a key that a product takes. strip: keys come from
+    strips rather than whole windows. resident: a tile's queries stay in shared memory, else they are read again with
+    every tile. dot: values are summed by products of the weights in two bfloat16 numbers, else one by one in float32.
+    top: the largest logit of a tile is looked for before the tile is summed; without it nothing is skipped, and where
+    the first images of a bank say too little about the largest logit, the call is done again with it. waves: programs
+    per multiprocessor.
+    """
+
+    block_q: int = 64
+    block_k: int = 128
+    step: int = 32
+    warps: int = 4
+    stages: int = 3
+    strip: bool = False
+    resident: bool = True
+    dot: bool = True
+    top: bool = True
+    waves: int = 16
+
+
+def tiling(size: int, channels: int, queries: int) -> Tiling:
+    """A choice by arithmetic, of which ``tests/benchmarks/bench_els_gpu.py`` runs the race.
+
+    Up to P = 5 (grey: 7) a tile's queries stay in shared memory beside its keys, two programs or more a multiprocessor.
+    Beyond, both are streamed. Windows cost a pass over P times more memory than strips, which many queries share.
+    """
+    elements, dot = channels * size**2, channels > 1
+    strip = size >= 7 and queries < 16 * elements
+    count = strip_row(size, channels) * (size - 1) + channels * size if strip else elements + 2
+    steps = (16, 32, 64) if elements > 32 else (16, 32)
+    step = min(steps, key=lambda n: (-(-count // n) * n * (1 + 3 / n), -n))
+    if queries <= 32:
+        return Tiling(16 if queries <= 16 else 32, 128, step, 4, 3, strip, False, dot)
+    if count <= 96:
+        return Tiling(64, 128, step, 4, 3, strip, True, dot)
+    large = -(-queries // 128) * 128 <= 1.1 * -(-queries // 64) * 64  # else too much of the last block is empty
+    return Tiling(128 if large else 64, 128, step, 8 if large else 4, 3, strip, False, dot)
+
+
+def strip_row(size: int, channels: int) -> int:
+    """Elements from one row of a strip to the next: a multiple of 16 bytes."""
+    return -(-channels * size // 8) * 8
