@@ -585,6 +585,10 @@ BAD = {
     "NaN": ("--bank nan.safetensors --scales 3", "NaN or infinite values (item 3)"),
     "vectors": ("--bank vectors.npy --scales 3", "embedding, not images"),
     "fragments": ("--bank broken.safetensors --scales 3", "fragments; a bank holds whole images"),
+    "a map beside a model": (
+        "--bank bank.npy --machine bbels --scales 3 --explain net.png",
+        "net.safetensors: is there already and holds something else",
+    ),
     "network of another shape": (
         "--bank bank.npy --against large.safetensors --scales 3",
         "for images of 1 x 16 x 16 (channels",

@@ -220,6 +220,8 @@ def _explain(run, files, **options):
     beside = os.path.splitext(target.out)[0] + ".safetensors"
     if beside == target.out:
         raise click.UsageError(f"--explain {beside}: the table goes there; name a PNG file")
+    if os.path.exists(beside) and not _is_table(beside):
+        raise click.UsageError(f"{beside}: is there already and holds something else; the table goes there, name another MAP")
     options["output"] = beside
     _target(options, [])
     asked, seeds = study(run, options), options["seeds"] or [0]
@@ -238,6 +240,17 @@ def _explain(run, files, **options):
     known = {key: [each[key] for each in facts if each[key] == each[key]] for key in facts[0]}
     lines.append({"name": "mean"} | {key: sum(v) / len(v) if v else float("nan") for key, v in known.items()})
     _show(run, options["as_json"], lines, tuple(lines[0]))
+
+
+def _is_table(path: str) -> bool:
+    """Whether a file is what --explain wrote before."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return (file.metadata() or {}).get("tool") == "lem-els"
+    except (OSError, SafetensorError):
+        return False
 
 
 def _show(run, as_json: bool, lines: list[dict], keys, table=None) -> None:
