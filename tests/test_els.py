@@ -194,3 +194,15 @@ def test_processes_that_share_a_bank_have_the_whole_answer(name):
     for answer in found:
         assert torch.equal(answer.mean, found[0].mean) and (answer.mean - want.mean).abs().max() < 1e-5
         assert torch.equal(answer.best, want.best) and torch.allclose(answer.weight, want.weight, rtol=1e-4)
+
+
+def test_no_seed_is_rounded_for_the_sake_of_others():
+    g = np.random.default_rng(3)
+    raw = (g.integers(0, 2, (12, 1, 16, 16)) * 255).astype(np.uint8)
+    alpha_bar = 0.994
+    x = np.sqrt(alpha_bar) * (raw[:1] / 127.5 - 1) + np.sqrt(1 - alpha_bar) * g.standard_normal((1, 1, 16, 16))
+    both = np.concatenate([x, np.zeros_like(x)])
+    denoise = Local(Bank(raw), "bbels", 15, skip=0)
+    want = brute("bbels", raw / 127.5 - 1, x[0], alpha_bar, 15)
+    for given in (x, both):
+        assert np.abs(denoise(given, alpha_bar)[0] - want).max() < 1e-4 * np.sqrt((want**2).mean())

@@ -13,8 +13,10 @@ def do(job: str, run, files, options):
     import os
 
     options["share"] = None
-    if job == "prepare" or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return JOBS[job](run, files, **options)
+    if job == "prepare":
+        raise click.UsageError("--prepare is work for one process; run it without torchrun")
     from ..denoise.device import pick
     from ..signal import LemError
     from ..train.parallel import join, leave

@@ -4,7 +4,7 @@ import click
 
 
 class Numbers(click.ParamType):
-    """Whole numbers, as in 0-99 or 3,5,9-17; of a range every `step`-th."""
+    """Whole numbers, as in 0-99 or 3,5,9-17; of a range every `step`-th, of step 2 the odd ones."""
 
     name = "numbers"
 
@@ -21,7 +21,7 @@ class Numbers(click.ParamType):
                 ends = int(low), int(high) if dash else int(low)
                 if not self.lowest <= ends[0] <= ends[1] < ends[0] + 1_000_000:
                     raise ValueError
-                out += range(ends[0], ends[1] + 1, self.step)
+                out += range(ends[0] | 1 if dash and self.step == 2 else ends[0], ends[1] + 1, self.step)
         except ValueError:
             self.fail(f"{value!r}: whole numbers from {self.lowest}, as in 4, 0-99 or 3,5,7", param, ctx)
         return list(dict.fromkeys(out))

@@ -61,6 +61,7 @@ class Bank:
 
     def cut(self, start: int, stop: int) -> Bank:
         """Images start ... stop - 1, maybe none."""
+        _ = self.spread  # of all of them, as the mean is
         return self._with(self.images[start:stop])
 
     def to(self, device: str | torch.device) -> Bank:
@@ -100,3 +101,10 @@ class Bank:
         """Mean of each channel in coordinates, float64 [C]."""
         total = sum(t.double().sum((0, 2, 3)) for _, t in self.tiles(1024))
         return (total / (len(self) * self.item[1] * self.item[2])).numpy()
+
+    @cached_property
+    def spread(self) -> float:
+        """Root mean square of all pixels about their channel's mean."""
+        mean = torch.from_numpy(self.mean)[:, None, None]
+        total = sum(float((t.double() - mean).square().sum()) for _, t in self.tiles(1024))
+        return (total / max(len(self) * int(np.prod(self.item)), 1)) ** 0.5

@@ -14,6 +14,7 @@ import torch
 
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
+from ..signal import LemError
 from .sample import Tell, start
 from .scales import levels, time
 
@@ -78,6 +79,8 @@ def choose(scores: np.ndarray, candidates: Sequence[int], by: str = "cosine", mo
 
     monotone: of all lists that do not shrink towards more noise, that of the best sum of medians.
     """
+    if not np.isfinite(scores).all():
+        raise LemError("the network's answers are not finite; train it further")
     order = np.argsort(candidates, kind="stable")
     candidates, median = [candidates[k] for k in order], np.median(scores, 0)[:, order]
     gain = median if by == "cosine" else -median
