@@ -10,6 +10,7 @@ import torch
 from lemtools.els import MACHINES, machine
 from lemtools.els.bank import Bank
 from lemtools.els.posterior import Local
+from lemtools.signal import LemError
 from lemtools.els.posterior import Local
 
 
@@ -127,14 +128,15 @@ def test_what_is_skipped_stays_within_its_bound(name):
 
 def test_results_do_not_depend_on_tiles_threads_or_batch():
     raw, _, x = case(3, 9, 8, count=30, seeds=4)
-    machine_ = machine("bbels", Bank(raw), 5)
-    want = machine_(x, 0.6)
+    machine_, given = machine("bbels", Bank(raw), 5), torch.from_numpy(x)
+    want, best = machine_(x, 0.6), machine_.posterior(given, 0.6, track=True).best
     threads = torch.get_num_threads()
-    for tile, count in ((200, 1), (5000, 2), (10**6, 3)):
+    for tile, count in ((50, 1), (200, 1), (5000, 2), (10**6, 3)):
         machine_.tile = tile
         try:
             torch.set_num_threads(count)
             assert np.abs(machine_(x, 0.6) - want).max() < 1e-5
+            assert torch.equal(machine_.posterior(given, 0.6, track=True).best, best)
             assert torch.get_num_threads() == count
         finally:
             torch.set_num_threads(threads)
@@ -206,3 +208,34 @@ def test_no_seed_is_rounded_for_the_sake_of_others():
     want = brute("bbels", raw / 127.5 - 1, x[0], alpha_bar, 15)
     for given in (x, both):
         assert np.abs(denoise(given, alpha_bar)[0] - want).max() < 1e-4 * np.sqrt((want**2).mean())
+
+
+def test_of_patches_alike_the_first_is_told():
+    raw = np.zeros((6, 1, 8, 8), np.uint8)
+    raw[:, :, 3, 4] = 255
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 8, 8)))
+    machine_ = Local(Bank(raw), "bbels", 3)
+    for tile in (50, 500, 10**6):
+        machine_.tile = tile
+        best = machine_.posterior(x, 0.5, track=True).best
+        assert int((best // 64).max()) == 0
+
+
+def test_a_part_of_a_bank_is_a_bank():
+    raw, bank, _ = case(1, 4, 4, count=9)
+    whole = Bank(raw, np.arange(9) % 3, [f"#{k}" for k in range(9)])
+    part = whole.cut(4, 8)
+    assert len(part) == 4 and part.mean == whole.mean and len(part.store) == 4
+    one = part.of(2)
+    assert one.index.tolist() == [5] and one.names == ["#5"] and np.array_equal(one.images, raw[5:6])
+
+
+def test_what_no_machine_can_take():
+    raw, *_ = case(3, 6, 6)
+    for name, told in (("foo", "no machine 'foo'; there are is, es"), ("wiener", "raise --max-memory")):
+        with pytest.raises(LemError, match=told):
+            machine(name, Bank(raw), memory=1000)
+    with pytest.raises(LemError, match="one image has no covariance"):
+        machine("wiener", Bank(raw[:1]))
+    with pytest.raises(LemError, match="not finite"):
+        machine("bbels", Bank(raw))(np.full((1, 3, 6, 6), np.nan), 0.5)

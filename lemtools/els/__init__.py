@@ -9,8 +9,9 @@ All are denoisers by the project's contract, over a bank of training images, and
     bbels   P x P windows of all places alike to the border       (equivariance broken by the border)
     wiener  a Gaussian with the bank's mean and covariance        (the control)
 
-Modules: plan (which patches), local (sums over them in PyTorch), kernel (the same in Triton), posterior (the denoiser),
-whole (is, es), bank, scales (a patch size for each noise level), sample, calibrate, against, explain.
+Modules: plan (which patches), local (sums over them in PyTorch), kernel and fused (the same in Triton), sums, posterior (the
+denoiser), whole (is, es, wiener), bank and prepare (the images), scales (a patch size for each noise level), sample,
+calibrate, against, explain, and study, which puts these together for the command.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..signal import LemError
 from .plan import LOCAL
 
 if TYPE_CHECKING:
@@ -37,4 +39,8 @@ def machine(name: str, bank: Bank, size: int | Callable[[float], int] = 3, *, sk
         return posterior.Local(bank, name, size, skip=skip, memory=memory, device=device, valid=valid, share=share)
     if name == "es":
         return whole.Translated(bank, skip=skip, memory=memory, device=device)
-    return {"is": whole.ideal, "wiener": whole.wiener}[name](bank, device)
+    if name == "wiener":
+        return whole.wiener(bank, device, memory)
+    if name == "is":
+        return whole.ideal(bank, device)
+    raise LemError(f"no machine {name!r}; there are {', '.join(MACHINES)}")

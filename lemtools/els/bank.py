@@ -60,9 +60,10 @@ class Bank:
         return Bank(self.images[chosen], self.labels[found], names, self.index[found])
 
     def cut(self, start: int, stop: int) -> Bank:
-        """Images start ... stop - 1, maybe none."""
-        _ = self.spread  # of all of them, as the mean is
-        return self._with(self.images[start:stop])
+        """Images start ... stop - 1, maybe none, with the moments of all."""
+        rows = slice(start, stop)
+        labels, names = (None if v is None else v[rows] for v in (self.labels, self.names))
+        return self._with(images=self.images[rows], labels=labels, names=names, index=self.index[rows])
 
     def to(self, device: str | torch.device) -> Bank:
         """The same with its images, as they are stored, on a device; on the CPU they stay where they are."""
@@ -70,13 +71,13 @@ class Bank:
             return self
         images = self.images
         images = images if isinstance(images, torch.Tensor) else torch.from_numpy(np.array(images))
-        return self._with(images.to(device))
+        return self._with(images=images.to(device))
 
-    def _with(self, images: Array) -> Bank:
-        """Other images with what else is known; nothing is checked again."""
-        other = Bank.__new__(Bank)
-        other.__dict__ = {**self.__dict__, "images": images}
-        return other
+    def _with(self, **other) -> Bank:
+        """The same but for some attributes; nothing is checked again."""
+        new = Bank.__new__(Bank)
+        new.__dict__ = {k: v for k, v in self.__dict__.items() if k != "store"} | {"moments": self.moments} | other
+        return new
 
     def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
         """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""
@@ -97,14 +98,17 @@ class Bank:
         return Store(self.images, self.scale)
 
     @cached_property
+    def moments(self) -> tuple[np.ndarray, float, float]:
+        """Of the coordinates: mean of each channel, float64 [C]; rms of all pixels about it; largest absolute value."""
+        total, square, peak, count = 0.0, 0.0, 0.0, len(self) * self.item[1] * self.item[2]
+        for _, tile in self.tiles(1024):
+            peak = max(peak, float(tile.abs().max()))
+            tile = tile.double()
+            total, square = total + tile.sum((0, 2, 3)).numpy(), square + tile.square().sum((0, 2, 3)).numpy()
+        mean = total / count
+        return mean, float(np.sqrt(np.maximum(square / count - mean**2, 0).mean())), peak
+
+    @property
     def mean(self) -> np.ndarray:
         """Mean of each channel in coordinates, float64 [C]."""
-        total = sum(t.double().sum((0, 2, 3)) for _, t in self.tiles(1024))
-        return (total / (len(self) * self.item[1] * self.item[2])).numpy()
-
-    @cached_property
-    def spread(self) -> float:
-        """Root mean square of all pixels about their channel's mean."""
-        mean = torch.from_numpy(self.mean)[:, None, None]
-        total = sum(float((t.double() - mean).square().sum()) for _, t in self.tiles(1024))
-        return (total / max(len(self) * int(np.prod(self.item)), 1)) ** 0.5
+        return self.moments[0]

@@ -165,12 +165,13 @@ class Tiles:
         query = query[:, :, None] if job.alone else query.transpose(0, 1)[None]  # [R, W, N, S, K]
         query = query.flatten(2, 3)  # [R, W, N S, K]
         shared, self.across = query.shape[:2]
-        beyond = 0 if self.turns else job.cols.size - self.wide
-        keys = (len(job.cols.keys) + beyond) * (1 if job.alone else len(job.rows.keys))
-        image = shared * self.across * keys  # pairs of an image and one row of the queries of one seed
-        # images of a product: as many keys as queries make the quickest
-        self.together = max(1, min(GROUP, tile // image, round(tile**0.5 / keys)))
-        self.chunk = max(1, tile // (image * self.together))
+        keys = len(job.cols.keys) + (0 if self.turns else job.cols.size - self.wide)
+        line = shared * self.across * keys  # pairs of a row of keys and a row of the queries of one seed
+        self.lines = 1 if job.alone else max(1, min(len(job.rows.keys), tile // line))  # rows of keys of a product
+        self.together = 1  # images of a product: as many keys as queries make the quickest
+        if self.lines == len(job.rows.keys) or job.alone:
+            self.together = max(1, min(GROUP, tile // (line * self.lines), round(tile**0.5 / (keys * self.lines))))
+        self.chunk = max(1, tile // (line * self.lines * self.together))
         self.queries = [q.flatten(1, 2) for q in query.split(self.chunk, 2)]
 
     def start(self) -> list[Sums]:
@@ -188,10 +189,20 @@ class Tiles:
 
     def add_groups(self, sums: list[Sums], images: torch.Tensor, first: int, together: int, skip: float) -> None:
         """The same, `together` images a product."""
-        job, (height, width) = self.job, images.shape[2:]
+        job = self.job
         images = images.transpose(2, 3) if job.flipped else images
         images = images.unflatten(0, (-1, together)).permute(0, 2, 3, 4, 1).contiguous()  # [G, C, rows, columns, I]
         view = extended(images, job, True, self.turns)
+        last = view.shape[2] - job.rows.size + 1
+        for row in range(0, last, last if job.alone else self.lines):
+            lines = last if job.alone else min(self.lines, last - row)
+            self.add_lines(sums, view.narrow(2, row, lines + job.rows.size - 1), images, row, lines, first, skip)
+
+    def add_lines(self, sums: list[Sums], view: torch.Tensor, images: torch.Tensor, row: int, lines: int, first: int,
+                  skip: float) -> None:
+        """The same for keys `row` ... `row + lines - 1` of the rows of keys; view: the lines that their windows hold."""
+        job, together = self.job, images.shape[4]
+        height, width = images.shape[3:1:-1] if job.flipped else images.shape[2:4]
         pixels = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [G, C, rows, W, I, P, wide]
         squares = sliding(sliding(view.square().sum(1), 1, job.rows.size), 2, self.wide)  # [G, rows, W, I]
         groups, _, rows, across = pixels.shape[:4]
@@ -205,12 +216,12 @@ class Tiles:
         keys = keys.flatten(len(lead) + 1)
         keys = keys if job.alone else keys[:, None]  # [G, R, K, W N I]
         lane = keys.shape[3] // across
-        values = self.centres(images)
+        values = self.centres(images, row, lines)
         values = torch.cat([values, torch.ones_like(values[:, :, :1])], 2)
         places = None
         if self.track:
             places = torch.arange(height * width, device=images.device).view(1, 1, height, width, 1)
-            places = self.centres(places.transpose(2, 3) if job.flipped else places)[0, :, 0]  # [R, T of one image]
+            places = self.centres(places.transpose(2, 3) if job.flipped else places, row, lines)[0, :, 0]  # [R, T of one image]
         for g in range(groups):
             numbers = None
             if self.track:
@@ -221,10 +232,10 @@ class Tiles:
                 logits = diagonals(logits, self.terms, lane, self.turns).flatten(1, 2)
                 state.add(logits, values[g], skip, numbers)
 
-    def centres(self, images: torch.Tensor) -> torch.Tensor:
+    def centres(self, images: torch.Tensor, row: int, lines: int) -> torch.Tensor:
         """[G, R, C, T] centre pixels of the keys of images [G, C, rows, columns, I], in the order of the keys."""
         job = self.job
-        rows = job.alone or job.rows.keys
+        rows = (job.alone or job.rows.keys)[row : row + lines]
         images = images.roll(-job.cols.reach, 3) if self.turns else images  # sums begin at a window's first column
         pixels = images[:, :, rows[0] : rows[-1] + 1, job.cols.keys[0] : job.cols.keys[-1] + 1]
         if job.alone:

@@ -80,7 +80,7 @@ class Local:
             rows = level == value
             answer = self.posterior(given[rows], value)
             out[rows] = answer.mean.to(out)
-            self.error = max(self.error, 2 * float(answer.skipped.max()))
+            self.error = max(self.error, 2 * self.bank.moments[2] * float(answer.skipped.max()))
         return out if isinstance(x_t, torch.Tensor) else out.numpy()
 
     def posterior(self, x_t: torch.Tensor, alpha_bar: float, track: bool = False) -> Posterior:
@@ -103,7 +103,7 @@ class Local:
         dtype = self._dtype(x_t, a, variance, size)
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
-        tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize)))
+        tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize * self._threads())))
         parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)] + _corners(rows, cols, size, x, level, track)
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
@@ -122,15 +122,14 @@ class Local:
         """float32 where the rounding of its products, if it added up, would move no logit by more than ROUNDING."""
         count = self.bank.item[0] * size * size
         q = float(x.double().square().flatten(1).mean(1).max().sqrt())  # no seed is rounded for the sake of others
-        rounding = torch.finfo(torch.float32).eps * a * max(q, a * self.bank.spread) * count / variance
+        rounding = torch.finfo(torch.float32).eps * a * max(q, a * self.bank.moments[1]) * count / variance
         return torch.float32 if rounding < ROUNDING else torch.float64
 
     def _run(self, parts, shift: torch.Tensor, dtype: torch.dtype, tile: int) -> list[list[Sums]]:
         """The sums of all parts over the bank; on a CPU a thread for each core, each with its own share of the images."""
         _, height, width = self.bank.item
-        count = max(1, min(64, tile // (height * width)))
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        threads = max(1, min(threads, len(self.bank)))
+        count = max(1, min(64, tile // (16 * height * width)))
+        threads = self._threads()
         ends = [len(self.bank) * k // threads for k in range(threads + 1)]
 
         def work(begin: int, end: int) -> list[list[Sums]]:
@@ -153,6 +152,10 @@ class Local:
         for other in others:
             merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
         return merged
+
+    def _threads(self) -> int:
+        """Threads that go through the bank side by side."""
+        return max(1, min(torch.get_num_threads() if self.device.type == "cpu" else 1, len(self.bank)))
 
     def _shared(self, states: list[list[Sums]]) -> list[list[Sums]]:
         """The sums over the parts of the bank that all processes hold."""

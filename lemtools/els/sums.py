@@ -43,8 +43,8 @@ class Sums:
         if self.best is None:
             top = logits.amax(2)
         else:
-            top, place = logits.max(2)
-            found = keys.gather(1, place)
+            top = logits.amax(2)
+            found = torch.where(logits == top[..., None], keys[:, None], torch.iinfo(torch.int64).max).amin(2)
             better = (top > self.peak) | (top == self.peak) & (found < self.best)
             self.best = torch.where(better, found, self.best)
             self.peak = torch.maximum(top, self.peak)

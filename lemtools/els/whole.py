@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ..denoise.contract import AlphaBar, Array, split, tensor, wide
 from ..denoise.gaussian import Gaussian
 from ..denoise.memory import Memory
+from ..signal import LemError
 from .bank import Bank
 from .sums import EMPTY, LOG2E
 
@@ -68,7 +70,7 @@ class Translated:
                     total[s] += weights.sum()
                     of_weights = torch.fft.rfft2(weights.unflatten(1, (height, width)))
                     sums[s] += torch.einsum("ihf,ichf->chf", of_weights, spectrum[mine])
-        self.error = 2 * float((skipped / (total + skipped)).max())
+        self.error = 2 * self.bank.moments[2] * float((skipped / (total + skipped)).max())
         return torch.fft.irfft2(sums, s=(height, width)) / total[..., None, None] + shift
 
 
@@ -77,7 +79,13 @@ def ideal(bank: Bank, device: str | torch.device = "cpu") -> Memory:
     return Memory(bank.store, device=str(device))
 
 
-def wiener(bank: Bank, device: str | torch.device = "cpu") -> Gaussian:
-    """The control: the posterior mean of a Gaussian with the bank's mean and covariance."""
+def wiener(bank: Bank, device: str | torch.device = "cpu", memory: int = 1 << 30) -> Gaussian:
+    """The control: the posterior mean of a Gaussian with the bank's mean and covariance, and a ridge of 1e-4 of its mean
+    eigenvalue. Raises LemError for a bank of one image, and for images whose covariance takes more than `memory` bytes."""
+    if len(bank) < 2:
+        raise LemError("wiener: one image has no covariance; leave this machine out")
+    if (needed := 32 * int(np.prod(bank.item)) ** 2) > memory:  # the matrix, its eigenvectors, and as much to find them
+        raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; raise --max-memory, or leave "
+                       "this machine out")
     return Gaussian.fit(bank.store, device=str(device))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 
 import numpy as np
 
@@ -12,7 +13,7 @@ MOST = 1 << 20  # classes
 
 
 def labels(path: str) -> np.ndarray:
-    """Classes, int64 [N], from an idx (also .gz), npy or text file of whole numbers >= 0."""
+    """Classes, int64 [N], from an idx, npy or text file, compressed by gzip or not, of whole numbers >= 0."""
     with open(path, "rb") as file:
         raw = file.read()
     try:
@@ -22,7 +23,7 @@ def labels(path: str) -> np.ndarray:
             if len(values) != int.from_bytes(raw[4:8], "big"):
                 raise ValueError
         elif raw[:6] == b"\x93NUMPY":
-            values = np.load(path, allow_pickle=False).reshape(-1)
+            values = np.load(io.BytesIO(raw), allow_pickle=False).reshape(-1)
         else:
             values = np.array(raw.decode("utf-8").split(), np.int64)
         whole = values.astype(np.int64)
