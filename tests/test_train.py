@@ -512,6 +512,30 @@ def test_every_recipe_resumes_bit_for_bit(recipe, kind, tmp_path, kept, tmp_path
     assert result(tmp_path) == wanted
 
 
+def test_moments_are_laid_out_as_the_weights_are(tmp_path, kept):
+    def trainer():
+        prepared = prepare(settings(tmp_path, kept, recipe="diffusion", kind="image", arch="unet"))
+        prepared.model.net.to(memory_format=torch.channels_last)  # as on CUDA, whose AdamW takes no other
+        return Trainer(prepared, Ranks(), "cpu"), Batches(prepared.spec)
+
+    first, batches = trainer()
+    first.advance(batches[0])
+    first.save()
+    state, record, _ = checkpoint.load_state(first.settings.output)
+    second, _ = trainer()
+    second.resume(state, record["step"])
+    apart = 0
+    for (name, p), q in zip(first.weights.items(), second.weights.values()):
+        for key, value in first.optimizer.state[p].items():
+            again = second.optimizer.state[q][key]
+            assert torch.equal(again, value) and again.stride() == value.stride(), (name, key)
+            apart += not value.is_contiguous()
+    assert apart
+    for one in (first, second):
+        one.advance(batches[1])
+    assert all(torch.equal(a, b) for a, b in zip(first.weights.values(), second.weights.values()))
+
+
 def test_death_at_any_rename_loses_one_interval_at_most(tmp_path, kept, tmp_path_factory, monkeypatch):
     wanted = whole_run(tmp_path_factory, kept)
     real, calls = os.replace, []

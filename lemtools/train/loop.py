@@ -185,9 +185,10 @@ class Trainer:
             for name, p in self.weights.items():
                 p.copy_(state[f"weight.{name}"])
                 self.average[name].copy_(state[f"average.{name}"])
-                keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"moment.{k}.{name}" in state]
-                # (a fused AdamW counts its steps on the device)
-                self.optimizer.state[p] = {k: state[f"moment.{k}.{name}"].clone().to(p.device) for k in keys}
+                # a fused AdamW counts its steps on the device, and takes moments laid out as the weight only
+                kept = {k: state.get(f"moment.{k}.{name}") for k in ("step", "exp_avg", "exp_avg_sq")}
+                places = {k: p if v.shape == p.shape else p.new_empty(v.shape) for k, v in kept.items() if v is not None}
+                self.optimizer.state[p] = {k: torch.empty_like(like).copy_(kept[k]) for k, like in places.items()}
         self.step, self.losses = step, list(state.get("losses", torch.zeros(0)).to(self.device))
 
 
