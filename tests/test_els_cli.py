@@ -628,7 +628,7 @@ BAD = {
     ),
     "a bank as a picture": ("--bank bank.npy --prepare -o x.png", "a bank is one file"),
     "output that is input": ("--bank bank.npy --scales 3 -o bank.npy", "input and output at once"),
-    "one image for a Gaussian": ("--bank folder/00.png --machine wiener", "at least 2 memories"),
+    "one image for a Gaussian": ("--bank folder/00.png --machine wiener", "one image has no covariance"),
     "no such device": ("--bank bank.npy --scales 3 --device tpu", "device tpu is not here"),
 }
 
