@@ -17,6 +17,7 @@ from test_man import LINES, stages
 from lemtools import stream
 from lemtools.cli.els_jobs import SEEDS
 from lemtools.denoise.contract import Scale
+from lemtools.denoise.device import pick
 from lemtools.denoise.samplers import ddim, noise
 from lemtools.denoise.schedule import cosine, grid
 from lemtools.els import LOCAL, machine
@@ -32,6 +33,7 @@ from lemtools.els.scales import Scales, levels, read, time
 from lemtools.els.study import Study
 from lemtools.nets.diffusion import ResNet
 from lemtools.nets.model import Model, load
+from lemtools.reconstruct.dream import Dreamer
 from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.train.checkpoint import save_model
@@ -171,6 +173,20 @@ def test_seeds_beyond_the_memory_go_in_batches(bench):
     assert len(steps) == 6 and steps[0].startswith(
         "lem-els: seeds 0 to 0, step 1 of 2: t 1, 3 px, skipping moves x0 by"
     )
+
+
+def test_a_device_without_float64_is_passed_over(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    bank = Bank(waves())
+    assert Study(bank, device="auto").device == "cpu"
+    with pytest.raises(LemError, match="device mps knows no float64, in which this is computed; take cpu$"):
+        Study(bank, device="mps")
+    assert pick("auto") == pick("mps") == "mps"
+    store = bank.images[:, :, :4, :4]
+    assert Dreamer(store, prior="recall").device == "mps"
+    for prior in ("bbels:3", "gaussian"):
+        assert Dreamer(store, prior=prior).device == "cpu"
 
 
 def test_each_class_in_turn(bench):

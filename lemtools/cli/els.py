@@ -147,7 +147,7 @@ USES = {
     help="Memory beyond the bank and the answer.",
 )
 @click.option(
-    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu, cuda or mps."
+    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu or cuda."
 )
 @click.option(
     "--batch",

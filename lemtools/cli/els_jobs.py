@@ -24,7 +24,7 @@ def do(job: str, run, files, options):
     if "-" in (*options["bank"], *(files or ("-",) * (job == "denoise"))):
         raise click.UsageError("standard input cannot be shared by several processes; give files")
     try:
-        device = pick(options["device"])
+        device = pick(options["device"], float64=True)
     except ValueError as error:
         raise click.UsageError(f"--device {options['device']}: {error}") from error
     ranks = join("cuda" if device.startswith("cuda") else "cpu")

@@ -49,7 +49,7 @@ class Study:
 
     def __post_init__(self):
         try:
-            self.device = pick(self.device)
+            self.device = pick(self.device, float64=True)
         except (ValueError, RuntimeError) as error:
             raise LemError(str(error)) from error
         self.levels = levels(self.steps, self.kamb)

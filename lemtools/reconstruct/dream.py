@@ -116,7 +116,7 @@ class Dreamer:
         self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
         self.kind = self.denoiser = None
         try:
-            self.device = pick(device)
+            self.device = pick(device, float64=prior != "recall")
         except (ValueError, RuntimeError) as error:
             raise LemError(str(error)) from error
 

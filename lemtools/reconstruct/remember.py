@@ -35,7 +35,7 @@ class Recaller:
             else:
                 from ..denoise.gaussian import Gaussian
 
-                self.core = Gaussian.fit(memory, shrink, device=pick(device))
+                self.core = Gaussian.fit(memory, shrink, device=pick(device, float64=True))
         except ValueError as error:
             raise LemError(f"memory: {error}") from error
 
