@@ -9,7 +9,7 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -219,10 +219,12 @@ def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
     return out
 
 
-def read(source: Source, key: str | None = None) -> Iterator[Signal]:
+def read(source: Source, key: str | None = None,
+         images: Callable[[np.ndarray], Signal] | None = None) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
+    images: makes a signal of a foreign tensor of 4 dimensions; without it there are none.
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
@@ -234,7 +236,7 @@ def read(source: Source, key: str | None = None) -> Iterator[Signal]:
         header = read_header(source)
         if header.lem is not None:
             ours, ended = True, header.lem.get("last") is True
-        signal = _signal(source, header, key)
+        signal = _signal(source, header, key, images)
         if signal is not None:
             yield signal
         del signal  # its memory is free for the next
@@ -242,26 +244,30 @@ def read(source: Source, key: str | None = None) -> Iterator[Signal]:
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
 
 
-def _signal(source: Source, header: Header, key: str | None) -> Signal | None:
+def _signal(source: Source, header: Header, key: str | None, images) -> Signal | None:
     tensors = read_tensors(source, header)
     if header.lem is not None and header.lem.get("n") == 0:
         return None
     try:
-        return _foreign(tensors, key) if header.lem is None else from_tensors(tensors, header.lem, source.max_bytes)
+        if header.lem is None:
+            return _foreign(tensors, key, images)
+        return from_tensors(tensors, header.lem, source.max_bytes)
     except LemError as error:
         raise LemError(f"{source.name}: {error}") from error
 
 
-def _foreign(tensors: dict[str, np.ndarray], key: str | None) -> Signal:
-    floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= 3]
+def _foreign(tensors: dict[str, np.ndarray], key: str | None, images) -> Signal:
+    most = 3 if images is None else 4
+    floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= most]
     listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
     if not floats:
-        raise LemError("no float tensor of 1 to 3 dimensions to read as an embedding")
+        raise LemError(f"no float tensor of 1 to {most} dimensions to read as {'an embedding' if most == 3 else 'images'}")
     if key is None and len(floats) > 1:
         raise LemError(f"several float tensors ({listed}); pick one with --key")
     if key is not None and key not in floats:
-        raise LemError(f"no float tensor {key!r} of 1 to 3 dimensions; there is {listed}")
-    return Signal("embedding", np.atleast_2d(tensors[key or floats[0]]))
+        raise LemError(f"no float tensor {key!r} of 1 to {most} dimensions; there is {listed}")
+    array = tensors[key or floats[0]]
+    return images(array) if array.ndim == 4 else Signal("embedding", np.atleast_2d(array))
 
 
 def document(signal: Signal) -> list:

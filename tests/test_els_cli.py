@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import lem_fork, lem_together
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from test_man import LINES, stages
 
 from lemtools import stream
@@ -287,6 +287,29 @@ def test_one_step_of_noisy_images(bench):
         x_t = np.sqrt(alpha_bar) * (2 * given.data[k : k + 1] - 1)
         want = asked(torch.from_numpy(x_t).float(), alpha_bar) / 2 + 0.5
         assert np.abs(told.data[k] - want.numpy()[0]).max() < 1e-4
+
+
+def test_noisy_images_are_arrays_of_coordinates_or_streams_of_values(bench):
+    """x_t has no bounds: an array of floats is x_t itself, a float image of a stream (x_t + 1) / 2."""
+    x = 3 * started([1, 2, 3])
+    want = (machine("bbels", Bank(waves()), 5)(x, float(cosine(0.6))) / 2 + 0.5).numpy()
+    assert x.min() < -2 and x.max() > 2
+    np.save(bench / "x.npy", x.numpy().astype(np.float64))
+    np.save(bench / "last.npy", x.numpy().transpose(0, 2, 3, 1))
+    np.savez(bench / "x.npz", x=x.numpy(), other=np.zeros((2, 3)))
+    save_file({"x": x.numpy(), "other": np.zeros((2, 3))}, bench / "two.safetensors")
+    save_file({"x": x.numpy()}, bench / "foreign.safetensors")
+    line = "--bank bank.npy --denoise --scales 5 --t .6 "
+    for file in ("x.npy", "last.npy", "--key x x.npz", "--key x two.safetensors", "foreign.safetensors"):
+        done = els(bench, *(line + file).split(), "--to", "safetensors")
+        assert np.abs(wire(done.stdout).data - want).max() < 1e-5 and done.stderr == b""
+    piped = els(bench, *line.split(), "--to", "npy", stdin=(bench / "x.npy").read_bytes())
+    assert np.abs(np.load(io.BytesIO(piped.stdout)) - want).max() < 1e-5
+    np.save(bench / "values.npy", waves() / np.float32(255))
+    told = els(bench, *(line + "values.npy").split(), "-o", "answers/").stderr.decode()
+    assert told.count("\n") == 1 and "no x_t is below 0" in told
+    broken = els(bench, *(line + "two.safetensors").split(), ok=False).stderr.decode()
+    assert broken.startswith("lem-els: error: two.safetensors: several float tensors (") and "--key" in broken
 
 
 # --- the bank

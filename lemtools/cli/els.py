@@ -55,7 +55,7 @@ USES = {
     "--size", type=Size(), metavar="PX", help="Resize the training images, bilinearly, to PX x PX or WIDTHxHEIGHT."
 )
 @click.option("--grey", is_flag=True, help="Take the luma of colour images.")
-@click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign file.")
+@click.option("--key", metavar="NAME", help="Tensor or array to read from foreign files, of --bank and of --denoise alike.")
 @click.option(
     "--label",
     type=Label(),
@@ -82,7 +82,7 @@ USES = {
     "--t",
     type=common.Finite(0, 1),
     metavar="T",
-    help="Noise of the FILEs, the schedule's t.  [default: as lem-fragment --noise wrote]",
+    help="Noise of the FILEs, which are x_t, the schedule's t.  [default: as lem-fragment --noise wrote]",
 )
 @click.option("--prepare", is_flag=True, help="Write the training images as one file that need not be decoded again.")
 @click.option("--calibrate", metavar="MODEL", help="Find the patch sizes that answer most like a network of lem-train.")

@@ -114,14 +114,23 @@ def _pictured(target, forms) -> None:
 
 def _denoise(run, files, **options):
     from ..denoise.schedule import cosine
+    from ..media import load
 
     target = _target(options, files, options["to"], own=True)
     _pictured(target, ("safetensors", "png", "jpg", "npy"))
-    paths, signals = common.reading(run, files, None, False, None, None, options["batch"], None)
+    paths = common.named_inputs(run, files, None, False, None)
+    signals = load(paths, batch=options["batch"], key=options["key"], report=run.error, coordinates=True)
     asked = study(run, options)
     denoiser, history = asked.denoiser(options["machine"]), _history(run, options, asked)
     alpha_bar = None if options["t"] is None else float(cosine(options["t"]))
-    keep(common.each(run, paths, signals, lambda noisy: denoiser(noisy, alpha_bar, history)), target, options)
+
+    def answer(noisy):
+        clean = denoiser(noisy, alpha_bar, history)
+        if noisy.data.dtype.kind == "f" and not noisy.history and noisy.data.min() >= 0.5:
+            run.note("no x_t is below 0, yet arrays of floats are x_t itself, from -1 to 1 and beyond, not values from 0")
+        return clean
+
+    keep(common.each(run, paths, signals, answer), target, options)
 
 
 def _prepare(run, files, **options):
