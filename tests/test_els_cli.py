@@ -79,6 +79,7 @@ def bench(tmp_path_factory):
     np.save(here / "colour.npy", waves(channels=3))
     np.save(here / "labels.npy", np.arange(12) % 3)
     (here / "labels.txt").write_text("0 1 2\n" * 4)
+    (here / "lone.txt").write_text("0 1 0 1 2 " + "0 " * 7)
     head = b"\0\0\x08\1" + (12).to_bytes(4, "big")
     (here / "labels.idx.gz").write_bytes(gzip.compress(head + bytes(k % 3 for k in range(12))))
     (here / "folder").mkdir()
@@ -445,6 +446,13 @@ def test_a_network_answers_without_being_clipped(bench):
         study.calibrate("els", str(bench / "zero.safetensors"), [0], [9])
 
 
+def test_a_class_too_small_for_a_gaussian_is_told_first():
+    lone = Study(Bank(waves(), [0] * 11 + [1]), (3,) * 3, 3, label="each", device="cpu")
+    with pytest.raises(LemError, match="wiener: class 1 has one image"):
+        next(lone.against(["is", "wiener"], "no network is read", [0, 1], [2]))
+    assert len(next(lone.samples("wiener", [0, 2]))) == 2  # no seed of that class
+
+
 def test_scores_by_their_definitions():
     rng = np.random.default_rng(0)
     y = rng.standard_normal((3, 2, 4, 4))
@@ -668,6 +676,14 @@ BAD = {
     "a bank as a picture": ("--bank bank.npy --prepare -o x.png", "a bank is one file"),
     "output that is input": ("--bank bank.npy --scales 3 -o bank.npy", "input and output at once"),
     "one image for a Gaussian": ("--bank folder/00.png --machine wiener", "one image has no covariance"),
+    "a class of one image for a Gaussian": (
+        "--bank bank.npy --labels lone.txt --label each --against classes.safetensors --scales 3 --seeds 0-5",
+        "wiener: class 2 has one image",
+    ),
+    "samples of a class of one image": (
+        "--bank bank.npy --labels lone.txt --label each --machine wiener --seeds 0-5 -o lone/",
+        "wiener: class 2 has one image",
+    ),
     "no such device": ("--bank bank.npy --scales 3 --device tpu", "device tpu is not here"),
 }
 
