@@ -226,8 +226,13 @@ def test_scales_between_the_steps_and_from_files(tmp_path):
     file = tmp_path / "scales.txt"
     file.write_text("# sizes\n3\t0.5\t.9\n\n5 1 .8\n")
     assert read(str(file), 2) == (3, 5)
+    for made, other in (("none", True), ("kamb", False)):
+        file.write_text(f"# compat unknown\n# compat {made}\n3\n5\n")
+        assert read(str(file), 2, not other) == (3, 5)
+        with pytest.raises(LemError, match=f"found with --compat {made}, .* calibrate again"):
+            read(str(file), 2, other)
     with pytest.raises(LemError, match="2 sizes for 20 steps; give one a step, or --steps 2"):
-        read(str(file), 20)
+        read(str(file), 20, True)
     file.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     with pytest.raises(LemError, match="not a list of scales"):
         read(str(file), 2)
@@ -411,6 +416,10 @@ def test_a_calibration_is_what_scales_reads(bench):
     assert list(sizes) == sorted(sizes) and set(sizes) <= {3, 5, 7}
     assert [line.split("\t")[1] for line in lines[-3:]] == ["0.3333", "0.6667", "1"]
     els(bench, "--bank", "bank.npy", "--scales", "scales.txt", "--steps", "3", "-o", "one.png")
+    kamb = els(bench, *args, "--compat", "kamb", "--machine", "els", "--sizes", "3-5").stdout.decode()
+    assert "\n# compat kamb\n" in kamb and "\n# compat none\n" in (bench / "scales.txt").read_text()
+    wrong = els(bench, "--bank", "bank.npy", "--scales", "scales.txt", "--steps", "3", "--compat", "kamb", ok=False)
+    assert wrong.returncode == 2 and b"scales.txt: found with --compat none" in wrong.stderr
     usual = els(bench, *args, "--by", "mse").stdout.decode().splitlines()
     assert usual[-4].endswith("mse[11]\tmse[13]\tmse[15]")  # 17 px are too many for 8 x 8
 

@@ -63,13 +63,13 @@ def study(run, options, sizes: bool = True):
     from ..els.prepare import bank
     from ..els.study import Study
 
-    found = None
+    found, kamb = None, options["compat"] == "kamb"
     if sizes and options["scales"] is not None:
-        found = scales.read(options["scales"], options["steps"])
+        found = scales.read(options["scales"], options["steps"], kamb)
     return Study(
         bank(*_bank(options)),
         found,
-        kamb=options["compat"] == "kamb",
+        kamb=kamb,
         memory=options["max_memory"],
         tell=run.detail if run.verbose else None,
         **{name: options[name] for name in ("steps", "label", "skip", "device", "batch", "share")},

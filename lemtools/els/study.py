@@ -139,7 +139,7 @@ class Study:
             network = Trained(model, label=label, clip=False)
             found += measure(network, machines, bank.item, mine, self.steps, by, batch=self._batch(max(sizes)),
                              device=self.device, tell=self.tell)
-        return choose(np.concatenate(found), sizes, by, monotone)
+        return choose(np.concatenate(found), sizes, by, monotone, self.kamb)
 
     def against(self, names: Sequence[str], path: str, seeds: Sequence[int],
                 net_steps: Sequence[int] = (20, 150)) -> Iterator[Samples]:
