@@ -144,12 +144,14 @@ def test_a_sample_is_ddim_over_the_machine(bench):
         (found,) = Study(bank, sizes, 4, device="cpu").samples(name, [0, 3, 4])
         assert np.array_equal(found.data, (want / 2 + 0.5).numpy()) and found.data.dtype == np.float32
     done = els(
-        bench, "--bank", "bank.npy", "--scales", "3,3,5,7", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener"
+        bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener"
     )
     told = wire(done.stdout)
     assert np.allclose(told.data, found.data, atol=1e-6)
     assert (told.kind, told.names, told.index.tolist()) == ("image", ["seed-0", "seed-3", "seed-4"], [0, 3, 4])
-    assert told.history[-1]["tool"] == "lem-els" and told.history[-1]["sizes"] == [3, 3, 5, 7]
+    assert told.history[-1]["tool"] == "lem-els" and told.history[-1]["sizes"] is None
+    told = wire(els(bench, "--bank", "bank.npy", "--scales", "3,3,5,7", "--steps", "4", "--to", "safetensors").stdout)
+    assert told.history[-1]["sizes"] == [3, 3, 5, 7]
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -662,11 +664,35 @@ BAD = {
     "option of another job": ("--bank bank.npy --scales 3 --monotone", "--monotone is for --calibrate"),
     "files without use": ("--bank bank.npy --scales 3 folder/00.png", "FILEs are for --denoise"),
     "explain without patches": ("--bank bank.npy --machine is --explain m.png", "--explain is for the local machines"),
+    "scales without patches": (
+        "--bank bank.npy --machine wiener --scales 3",
+        "--scales does nothing for wiener: leave it out, or ask ls, els, bbels",
+    ),
+    "scales for nothing": (
+        "--bank bank.npy --against net.safetensors --machines is,es --scales 3",
+        "--scales does nothing for is, es: leave it out",
+    ),
+    "nothing to skip": (
+        "--bank bank.npy --machine is --skip 0",
+        "--skip does nothing for is: leave it out, or ask es, ls, els, bbels",
+    ),
+    "a map as a JPEG": ("--bank bank.npy --scales 3 --explain m.jpg", "m.jpg: a picture is a PNG; name it m.png"),
+    "a sheet as an array": (
+        "--bank bank.npy --scales 3 --against net.safetensors -o s.npy",
+        "s.npy: a picture is a PNG; name it s.png",
+    ),
     "a machine that is none": (
         "--bank bank.npy --against net.safetensors --machines is,foo",
         "'foo' is none of is, es",
     ),
     "seeds": ("--bank bank.npy --scales 3 --seeds 4-2", "whole numbers from 0"),
+    "a seed that no stream holds": (
+        "--bank bank.npy --scales 3 --seeds 9223372036854775808",
+        "'9223372036854775808': whole numbers from 0 to 9223372036854775807",
+    ),
+    "a seed of many digits": (f"--bank bank.npy --scales 3 --seeds {'9' * 5000}", "9 ...': whole numbers from 0"),
+    "many seeds": ("--bank bank.npy --scales 3 --seeds 0-999999,2000000", "at most 1000000 of them"),
+    "many steps": ("--bank bank.npy --scales 3 --against net.safetensors --net-steps 1000001", "from 1 to 1000000"),
     "memory": ("--bank bank.npy --scales 3 --max-memory lots", "bytes, as in 512M"),
     "one step of kamb": ("--bank bank.npy --scales 3 --steps 1 --compat kamb", "at least 2 steps"),
     "no noise level": ("--bank bank.npy --scales 3 --denoise folder/00.png", "how much noise is in it?"),
@@ -677,7 +703,7 @@ BAD = {
     ),
     "other losses": ("--bank bank.npy --scales 3 --denoise broken.safetensors", "other losses than noise"),
     "a form for no images": ("--bank bank.npy --scales 3 -o x.wav", "images do not fit a wav"),
-    "a map where its table goes": ("--bank bank.npy --scales 3 --explain m.safetensors", "name a PNG file"),
+    "a map where its table goes": ("--bank bank.npy --scales 3 --explain m.safetensors", "a picture is a PNG; name it m.png"),
     "device without a machine": (
         "--bank bank.npy --prepare --device cpu -o x.safetensors",
         "--device is for what asks",
