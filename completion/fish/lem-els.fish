@@ -23,7 +23,7 @@ complete -c lem-els -l explain -rF -d 'Draw where each pixel comes from (PNG), w
 complete -c lem-els -l json -d 'Print JSON Lines'
 complete -c lem-els -l compat -x -a 'none kamb' -d 'kamb'
 complete -c lem-els -l skip -x -d 'Share of the weights that may be left out; 0'
-complete -c lem-els -l max-memory -x -d 'Memory beyond the bank and the answer'
+complete -c lem-els -l max-memory -x -d 'Memory to aim at, beyond the bank and the answer'
 complete -c lem-els -l device -x -a 'auto cpu cuda mps' -d 'auto, cpu or cuda'
 complete -c lem-els -l batch -x -d 'Seeds, or images of --denoise, a batch'
 complete -c lem-els -s o -l output -rF -d 'Samples'

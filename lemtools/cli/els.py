@@ -145,7 +145,7 @@ USES = {
     default="1GiB",
     show_default=True,
     metavar="BYTES",
-    help="Memory beyond the bank and the answer.",
+    help="Memory to aim at, beyond the bank and the answer.",
 )
 @click.option(
     "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu or cuda."
