@@ -27,10 +27,11 @@ from lemtools.els.bank import Bank
 from lemtools.els.calibrate import choose, growing, measure
 from lemtools.els.explain import columns, explain, table
 from lemtools.els.prepare import bank as read_bank
-from lemtools.els.prepare import luma, resize
-from lemtools.media.labels import labels as read_labels
+from lemtools.els.prepare import resize
 from lemtools.els.scales import Scales, levels, read, time
 from lemtools.els.study import Study
+from lemtools.media.images import luma
+from lemtools.media.labels import labels as read_labels
 from lemtools.nets.diffusion import ResNet
 from lemtools.nets.model import Model, load
 from lemtools.reconstruct.dream import Dreamer
@@ -353,7 +354,7 @@ def test_banks_of_several_files_and_channels(bench):
     assert grey.item == (1, 8, 8) and np.array_equal(grey.images[:12], grey.images[12:])
     rgb = np.random.default_rng(1).integers(0, 256, (2, 3, 5, 4), np.uint8)
     want = [np.asarray(Image.fromarray(x.transpose(1, 2, 0)).convert("L")).astype(int) for x in rgb]
-    assert np.abs(luma(rgb)[:, 0] - np.stack(want)).max() <= 1
+    assert np.abs(luma(rgb)[:, 0] - np.stack(want)).max() <= 1 and np.array_equal(luma(rgb[1]), luma(rgb)[1])
     small = resize(rgb, (8, 10))
     assert np.array_equal(
         small[1].transpose(1, 2, 0), np.asarray(Image.fromarray(rgb[1].transpose(1, 2, 0)).resize((8, 10), 2))

@@ -115,6 +115,12 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
+def luma(images: np.ndarray) -> np.ndarray:
+    """[..., 3, H, W] to [..., 1, H, W]: .299 R + .587 G + .114 B; bytes are rounded, all else becomes float32."""
+    grey = np.tensordot(images.astype(np.float32), np.array([0.299, 0.587, 0.114], np.float32), (-3, 0))
+    return np.expand_dims(np.rint(grey).astype(np.uint8) if images.dtype == np.uint8 else grey, -3)
+
+
 def encode(image: np.ndarray, form: str) -> bytes:
     """File bytes of one image [C, H, W], C = 1 or 3. Grey float images become 16-bit PNG, all else 8 bits."""
     from PIL import Image
