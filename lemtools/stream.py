@@ -18,6 +18,7 @@ from .signal import DTYPES, LemError, Signal, from_tensors, narrow, to_tensors
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 34  # of one document's body, or of one media file
 _STEP = 1 << 26  # how far memory is taken ahead of what has arrived
+_BIG = ("data", "codes", "values", "mask")  # tensors that wait outside memory
 _LARGE = 1 << 22  # smaller memory the allocator itself hands out again
 _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
 
@@ -219,12 +220,11 @@ def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
     return out
 
 
-def read(source: Source, key: str | None = None,
-         images: Callable[[np.ndarray], Signal] | None = None) -> Iterator[Signal]:
+def read(source: Source, key: str | None = None, images: Callable | None = None) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
-    images: makes a signal of a foreign tensor of 4 dimensions; without it there are none.
+    images: makes a signal of a foreign tensor of 4 dimensions, which is else not read.
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
@@ -245,13 +245,11 @@ def read(source: Source, key: str | None = None,
 
 
 def _signal(source: Source, header: Header, key: str | None, images) -> Signal | None:
-    tensors = read_tensors(source, header)
-    if header.lem is not None and header.lem.get("n") == 0:
+    tensors, lem = read_tensors(source, header), header.lem
+    if lem is not None and lem.get("n") == 0:
         return None
     try:
-        if header.lem is None:
-            return _foreign(tensors, key, images)
-        return from_tensors(tensors, header.lem, source.max_bytes)
+        return _foreign(tensors, key, images) if lem is None else from_tensors(tensors, lem, source.max_bytes)
     except LemError as error:
         raise LemError(f"{source.name}: {error}") from error
 
@@ -261,7 +259,7 @@ def _foreign(tensors: dict[str, np.ndarray], key: str | None, images) -> Signal:
     floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= most]
     listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
     if not floats:
-        raise LemError(f"no float tensor of 1 to {most} dimensions to read as {'an embedding' if most == 3 else 'images'}")
+        raise LemError(f"no float tensor of 1 to {most} dimensions to read")
     if key is None and len(floats) > 1:
         raise LemError(f"several float tensors ({listed}); pick one with --key")
     if key is not None and key not in floats:
@@ -319,9 +317,6 @@ def write(signals: Iterable[Signal], file) -> None:
 def _end(signal: Signal) -> list[bytes]:
     """The zero-item document that closes a stream."""
     return [_header([], {"v": 1, "kind": signal.kind, "n": 0, "last": True})]
-
-
-_BIG = ("data", "codes", "values", "mask")
 
 
 def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> None:

@@ -321,6 +321,13 @@ def test_noisy_images_are_arrays_of_coordinates_or_streams_of_values(bench):
     assert broken.startswith("lem-els: error: two.safetensors: several float tensors (") and "--key" in broken
 
 
+def test_of_several_noisy_files_the_good_ones_are_answered(bench):
+    line = "--bank bank.npy --denoise --scales 3 --t .3 folder/03.png faces/0.png folder/04.png -o several/"
+    done = els(bench, *line.split(), ok=False)
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"0.png" in done.stderr
+    assert sorted(p.name for p in (bench / "several").iterdir()) == ["03.png", "04.png"]
+
+
 # --- the bank
 
 
