@@ -36,8 +36,8 @@ class Threshold(click.ParamType):
     multiple=True,
     metavar="NAME",
     help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
-    "mutual-knn@K, recall@K, frechet-pca@K, frechet-patch@K, nearest, nearest-patch@K, memorised, mosaic@K, accuracy, bits, "
-    "or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
+    "mutual-knn@K, recall@K, frechet-pca@K, frechet-patch@K, nearest, nearest-patch@K, memorised, mosaic@K, accuracy, "
+    "bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
 @click.option(
     "--min",
@@ -72,8 +72,8 @@ class Threshold(click.ParamType):
     "--train",
     multiple=True,
     metavar="STORE",
-    help="What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy file "
-    "is mapped, not read.",
+    help="What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy "
+    "file is mapped, not read.",
 )
 @click.option(
     "--where",

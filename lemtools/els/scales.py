@@ -85,8 +85,8 @@ def _file(path: str, asked: str) -> Iterable[int]:
         raise LemError(f"{path}: holds no sizes")
     for made in (compat(False), compat(True)):
         if ["#", "compat", made] in lines and made != asked:
-            raise LemError(f"{path}: found with --compat {made}, asked for with --compat {asked}; give --compat {made}, "
-                           "calibrate again, or give the sizes as a list")
+            way = f"give --compat {made}, calibrate again, or give the sizes as a list"
+            raise LemError(f"{path}: found with --compat {made}, asked for with --compat {asked}; {way}")
     return sizes
 
 

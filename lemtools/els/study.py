@@ -79,8 +79,8 @@ class Study:
         asked = {seed % len(known) for seed in seeds} if self.label == "each" else np.flatnonzero(known == self.label)
         for k in sorted(asked):
             if counts[k] < 2:
-                raise LemError(f"wiener: class {known[k]} has one image, which has no covariance; leave this machine or "
-                               "this class out")
+                way = "leave this machine or this class out"
+                raise LemError(f"wiener: class {known[k]} has one image, which has no covariance; {way}")
 
     def machine(self, name: str, bank: Bank, size: int | None = None) -> Denoiser:
         """A machine over (a class of) the bank; size: of its patches, in place of the scales."""

@@ -9,7 +9,7 @@ import numpy as np
 from ..signal import LemError, Signal
 from ..stream import Source
 
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is told by its header, before it is decoded
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is told by its header, undecoded
 _OPAQUE = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
 
 

@@ -318,7 +318,8 @@ def _mapped(path: str, key: str | None) -> Signal | None:
         form, family = sniff(source.peek(16))
         if family == "npy":
             shape, fortran, dtype = arrays.npy_header(source)
-            begin, whole = source.place, len(shape) > 1 and not fortran and dtype.kind in "fiu" and dtype.isnative and min(shape) > 0
+            begin, numbers = source.place, dtype.kind in "fiu" and dtype.isnative
+            whole = numbers and len(shape) > 1 and not fortran and min(shape) > 0
             if not whole or begin + math.prod(shape) * dtype.itemsize != os.path.getsize(path):
                 return None  # an ordinary reading tells what is wrong
             return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path)
@@ -336,7 +337,8 @@ def _mapped(path: str, key: str | None) -> Signal | None:
         dtype, shape, begin, stop = header.tensors[names[0]]
         if dtype not in stream.DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
             return None
-        beside = {k: np.array(array(k)) for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors}
+        told = [k for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors]
+        beside = {k: np.array(array(k)) for k in told}
         signal = Signal((header.lem or {}).get("kind", "embedding"), array(names[0]), label=beside.get("label"))
         if "names.offsets" in beside:
             signal.names = unpack_names(beside["names.utf8"], beside["names.offsets"], len(signal))
