@@ -4,8 +4,9 @@
 #
 #     examples/els-table.sh DATA OUT [stage ...]        stages: banks train scales compare table
 #
-# DATA holds mnist, fashion-mnist and cifar10; everything made goes to OUT, and what is there already is not made again.
-# All GPUs are used, a network on each. Smaller, on a laptop:
+# DATA holds mnist, fashion-mnist and cifar10; everything made goes to OUT, and what is there already is not made again
+# unless its settings or inputs are others now. All visible GPUs are used, a network on each. Only the machine that fits
+# a network's padding is calibrated; the other local machines are run with its sizes. Smaller, on a laptop:
 #
 #     SETS=mnist IMAGES=300 WIDTH=16 STEPS=300 SEEDS=0-3 examples/els-table.sh DATA OUT
 set -euo pipefail

@@ -7,10 +7,18 @@ scales    OUT/…-scales.txt: the patch sizes at which the machine that fits the
 compare   OUT/…-against.jsonl and …-sheet.png: all machines against the network, the same seeds
 table     prints OUT/table.tsv
 
+Only the machine that fits a network's padding is calibrated (zeros: bbels, circular: els); the local machines beside it, ls
+and the other of the two, are run with its sizes, which favours it: sizes of their own might suit them better.
+
+What is there already is not made again where it came from the same command, settings and inputs, which are noted beside
+it (FILE.made); lem-train itself refuses to go on with other ones than a network's: give another OUT. Networks go on the
+GPUs that CUDA_VISIBLE_DEVICES leaves, one on each.
+
 Environment: SETS, STEPS of training (28000; the paper's 300 epochs are 140,000), LR (3e-4, falling to 0 by a cosine; the
 paper 1e-4 times .999965 a step), WIDTH of the ResNet (256; the UNet's widths follow), SEEDS (0-99), IMAGES of a bank (all).
 """
 
+import hashlib
 import json
 import os
 import queue
@@ -37,36 +45,58 @@ def networks() -> list[str]:
     return [name for name in NETWORKS if name.split("-")[0] in SETS]
 
 
-def command(*words, **more) -> None:
-    subprocess.run([str(w) for w in words], check=True, stdin=subprocess.DEVNULL, **more)
+def command(*words, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([str(w) for w in words], check=True, stdin=subprocess.DEVNULL, **more)
+
+
+def digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make(path: Path, words: list, inputs: list[Path], work, **settings) -> None:
+    """Do the work that makes a file, unless it is there and the words of its command, the contents of its inputs and the
+    settings are those that its note tells."""
+    record = {"command": [w.name if isinstance(w, Path) else str(w) for w in words], "settings": settings,
+              "inputs": {p.name: digest(p) for p in inputs}}
+    note, told = path.with_name(path.name + ".made"), json.dumps(record, indent=1)
+    if path.exists() and note.exists() and note.read_text() == told:
+        return
+    note.unlink(missing_ok=True)  # what comes of work that is broken off is not taken for whole
+    work()
+    note.write_text(told)
 
 
 def banks(data: Path, out: Path) -> None:
     from lemtools.media import load
 
-    for name in SETS:
-        bank, parts = out / f"{name}.bank.safetensors", {}
-        if bank.exists():
-            continue
+    def parts(name: str, folder: Path) -> dict[str, np.ndarray]:
         if name == "cifar":
             from recall_vs_dream import sheets
 
-            parts["bank"] = sheets(data / "cifar10", "train")
-            with np.load(data / "cifar10" / "labels.npz") as file:
-                parts["labels"] = file["train"].astype(np.int64)
-        else:
-            folder = data / {"mnist": "mnist", "fashion": "fashion-mnist"}[name]
-            parts["bank"] = np.concatenate([s.data for s in load([str(folder / "train-images-idx3-ubyte.gz")])])[:, 0]
-            if name == "fashion":  # (the paper's networks for MNIST know no classes)
-                import gzip
+            with np.load(folder / "labels.npz") as file:
+                return {"bank": sheets(folder, "train"), "labels": file["train"].astype(np.int64)}
+        found = {"bank": np.concatenate([s.data for s in load([str(folder / "train-images-idx3-ubyte.gz")])])[:, 0]}
+        if name == "fashion":  # (the paper's networks for MNIST know no classes)
+            import gzip
 
-                raw = gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes())
-                parts["labels"] = np.frombuffer(raw, np.uint8, offset=8).astype(np.int64)
-        words = []
-        for option, values in parts.items():
-            np.save(out / f"{name}-{option}.npy", values[: IMAGES or None])
-            words += [f"--{option}", out / f"{name}-{option}.npy"]
-        command("lem-els", "--prepare", *words, "--size", 32, "-o", bank)
+            raw = gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes())
+            found["labels"] = np.frombuffer(raw, np.uint8, offset=8).astype(np.int64)
+        return found
+
+    for name in SETS:
+        folder = data / {"mnist": "mnist", "fashion": "fashion-mnist", "cifar": "cifar10"}[name]
+        bank, words = out / f"{name}.bank.safetensors", ["lem-els", "--prepare", "--bank", out / f"{name}-bank.npy"]
+        words += [] if name == "mnist" else ["--labels", out / f"{name}-labels.npy"]
+        words += ["--size", 32, "-o", bank]
+
+        def work() -> None:
+            for option, values in parts(name, folder).items():
+                np.save(out / f"{name}-{option}.npy", values[: IMAGES or None])
+            command(*words)
+
+        sources = sorted(p for p in folder.iterdir() if "train" in p.name or p.name == "labels.npz")
+        make(bank, words, sources, work, images=IMAGES)
 
 
 def train(data: Path, out: Path) -> None:
@@ -83,45 +113,55 @@ def train(data: Path, out: Path) -> None:
 
 def scales(data: Path, out: Path) -> None:
     def work(name: str, more: dict) -> None:
-        if not (out / f"{name}-scales.txt").exists():
-            which, _, padding = name.split("-")
-            command("lem-els", "--bank", out / f"{which}.bank.safetensors", "--machine", MACHINE[padding], *labels(which),
-                    "--calibrate", out / f"{name}.safetensors", "--seeds", "1000-1009", "-o", out / f"{name}-scales.txt", **more)
+        which, _, padding = name.split("-")
+        bank, network, sizes = inputs(out, name)
+        words = ["lem-els", "--bank", bank, "--machine", MACHINE[padding], *labels(which), "--calibrate", network,
+                 "--seeds", "1000-1009", "-o", sizes]
+        make(sizes, words, [bank, network], lambda: command(*words, **more))
 
     on_every_gpu(work)
 
 
 def compare(data: Path, out: Path) -> None:
     def work(name: str, more: dict) -> None:
-        if not (out / f"{name}-against.jsonl").exists():
-            which = name.split("-")[0]
-            done = subprocess.run(
-                [str(w) for w in (
-                    "lem-els", "--bank", out / f"{which}.bank.safetensors", *labels(which), "--against",
-                    out / f"{name}.safetensors", "--scales", out / f"{name}-scales.txt", "--seeds", SEEDS, "--json", "-o",
-                    out / f"{name}-sheet.png")],
-                check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **more)
-            (out / f"{name}-against.jsonl").write_bytes(done.stdout)
+        bank, network, sizes = inputs(out, name)
+        words = ["lem-els", "--bank", bank, *labels(name.split("-")[0]), "--against", network, "--scales", sizes, "--seeds",
+                 SEEDS, "--json", "-o", out / f"{name}-sheet.png"]
+        found = out / f"{name}-against.jsonl"
+        make(found, words, [bank, network, sizes],
+             lambda: found.write_bytes(command(*words, stdout=subprocess.PIPE, **more).stdout))
 
     on_every_gpu(work)
+
+
+def inputs(out: Path, name: str) -> tuple[Path, Path, Path]:
+    """Bank, network, sizes."""
+    return out / f"{name.split('-')[0]}.bank.safetensors", out / f"{name}.safetensors", out / f"{name}-scales.txt"
 
 
 def labels(which: str) -> list[str]:
     return [] if which == "mnist" else ["--label", "each"]
 
 
-def on_every_gpu(work) -> None:
-    """work(network, options of subprocess.run) for all networks, side by side on the GPUs, else one by one."""
+def gpus() -> list[str]:
+    """The GPUs that may be used, by the names by which CUDA_VISIBLE_DEVICES knows them."""
     import torch
 
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(k) for k in range(count)] if named is None else [n.strip() for n in named.split(",")][:count]
+
+
+def on_every_gpu(work) -> None:
+    """work(network, options of subprocess.run) for all networks, side by side on the GPUs, else one by one."""
     free: queue.Queue = queue.Queue()
-    for gpu in range(torch.cuda.device_count()) if torch.cuda.is_available() else [None]:
+    for gpu in gpus() or [None]:
         free.put(gpu)
 
     def one(name: str) -> None:
         gpu = free.get()
         try:
-            work(name, {} if gpu is None else {"env": {**os.environ, "CUDA_VISIBLE_DEVICES": str(gpu)}})
+            work(name, {} if gpu is None else {"env": {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}})
         finally:
             free.put(gpu)
 

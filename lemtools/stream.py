@@ -9,7 +9,7 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .signal import DTYPES, LemError, Signal, from_tensors, narrow, to_tensors
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 34  # of one document's body, or of one media file
 _STEP = 1 << 26  # how far memory is taken ahead of what has arrived
+_BIG = ("data", "codes", "values", "mask")  # tensors that wait outside memory
 _LARGE = 1 << 22  # smaller memory the allocator itself hands out again
 _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
 
@@ -219,10 +220,11 @@ def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
     return out
 
 
-def read(source: Source, key: str | None = None) -> Iterator[Signal]:
+def read(source: Source, key: str | None = None, images: Callable | None = None) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
+    images: makes a signal of a foreign tensor of 4 dimensions, which is else not read.
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
@@ -234,7 +236,7 @@ def read(source: Source, key: str | None = None) -> Iterator[Signal]:
         header = read_header(source)
         if header.lem is not None:
             ours, ended = True, header.lem.get("last") is True
-        signal = _signal(source, header, key)
+        signal = _signal(source, header, key, images)
         if signal is not None:
             yield signal
         del signal  # its memory is free for the next
@@ -242,26 +244,28 @@ def read(source: Source, key: str | None = None) -> Iterator[Signal]:
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
 
 
-def _signal(source: Source, header: Header, key: str | None) -> Signal | None:
-    tensors = read_tensors(source, header)
-    if header.lem is not None and header.lem.get("n") == 0:
+def _signal(source: Source, header: Header, key: str | None, images) -> Signal | None:
+    tensors, lem = read_tensors(source, header), header.lem
+    if lem is not None and lem.get("n") == 0:
         return None
     try:
-        return _foreign(tensors, key) if header.lem is None else from_tensors(tensors, header.lem, source.max_bytes)
+        return _foreign(tensors, key, images) if lem is None else from_tensors(tensors, lem, source.max_bytes)
     except LemError as error:
         raise LemError(f"{source.name}: {error}") from error
 
 
-def _foreign(tensors: dict[str, np.ndarray], key: str | None) -> Signal:
-    floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= 3]
+def _foreign(tensors: dict[str, np.ndarray], key: str | None, images) -> Signal:
+    most = 3 if images is None else 4
+    floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= most]
     listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
     if not floats:
-        raise LemError("no float tensor of 1 to 3 dimensions to read as an embedding")
+        raise LemError(f"no float tensor of 1 to {most} dimensions to read")
     if key is None and len(floats) > 1:
         raise LemError(f"several float tensors ({listed}); pick one with --key")
     if key is not None and key not in floats:
-        raise LemError(f"no float tensor {key!r} of 1 to 3 dimensions; there is {listed}")
-    return Signal("embedding", np.atleast_2d(tensors[key or floats[0]]))
+        raise LemError(f"no float tensor {key!r} of 1 to {most} dimensions; there is {listed}")
+    array = tensors[key or floats[0]]
+    return images(array) if array.ndim == 4 else Signal("embedding", np.atleast_2d(array))
 
 
 def document(signal: Signal) -> list:
@@ -313,9 +317,6 @@ def write(signals: Iterable[Signal], file) -> None:
 def _end(signal: Signal) -> list[bytes]:
     """The zero-item document that closes a stream."""
     return [_header([], {"v": 1, "kind": signal.kind, "n": 0, "last": True})]
-
-
-_BIG = ("data", "codes", "values", "mask")
 
 
 def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> None:

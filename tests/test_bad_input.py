@@ -976,6 +976,7 @@ for args, words in (
     ("a.png a.png --plot nodir/x.png", "no folder nodir"),
     ("a.png a.png --plot -", "--plot"),
     ("a.png a.png --plot dir/", "name one file"),
+    ("a.png a.png --plot sheet.jpg", "--plot sheet.jpg: a picture is a PNG; name it sheet.png"),
     ("a.png a.png --plot a.png", "input and output at once"),
     ("a.png a.png --plot /dev/full", "/dev/full: No space left"),
     ("a.png a.png --rows 0", "--rows"),

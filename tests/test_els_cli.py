@@ -11,12 +11,13 @@ import pytest
 import torch
 from conftest import lem_fork, lem_together
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from test_man import LINES, stages
 
 from lemtools import stream
 from lemtools.cli.els_jobs import SEEDS
 from lemtools.denoise.contract import Scale
+from lemtools.denoise.device import pick
 from lemtools.denoise.samplers import ddim, noise
 from lemtools.denoise.schedule import cosine, grid
 from lemtools.els import LOCAL, machine
@@ -26,12 +27,14 @@ from lemtools.els.bank import Bank
 from lemtools.els.calibrate import choose, growing, measure
 from lemtools.els.explain import columns, explain, table
 from lemtools.els.prepare import bank as read_bank
-from lemtools.els.prepare import luma, resize
-from lemtools.media.labels import labels as read_labels
+from lemtools.els.prepare import resize
 from lemtools.els.scales import Scales, levels, read, time
 from lemtools.els.study import Study
+from lemtools.media.images import luma
+from lemtools.media.labels import labels as read_labels
 from lemtools.nets.diffusion import ResNet
 from lemtools.nets.model import Model, load
+from lemtools.reconstruct.dream import Dreamer
 from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.train.checkpoint import save_model
@@ -77,6 +80,7 @@ def bench(tmp_path_factory):
     np.save(here / "colour.npy", waves(channels=3))
     np.save(here / "labels.npy", np.arange(12) % 3)
     (here / "labels.txt").write_text("0 1 2\n" * 4)
+    (here / "lone.txt").write_text("0 1 0 1 2 " + "0 " * 7)
     head = b"\0\0\x08\1" + (12).to_bytes(4, "big")
     (here / "labels.idx.gz").write_bytes(gzip.compress(head + bytes(k % 3 for k in range(12))))
     (here / "folder").mkdir()
@@ -141,12 +145,14 @@ def test_a_sample_is_ddim_over_the_machine(bench):
         (found,) = Study(bank, sizes, 4, device="cpu").samples(name, [0, 3, 4])
         assert np.array_equal(found.data, (want / 2 + 0.5).numpy()) and found.data.dtype == np.float32
     done = els(
-        bench, "--bank", "bank.npy", "--scales", "3,3,5,7", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener"
+        bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener"
     )
     told = wire(done.stdout)
     assert np.allclose(told.data, found.data, atol=1e-6)
     assert (told.kind, told.names, told.index.tolist()) == ("image", ["seed-0", "seed-3", "seed-4"], [0, 3, 4])
-    assert told.history[-1]["tool"] == "lem-els" and told.history[-1]["sizes"] == [3, 3, 5, 7]
+    assert told.history[-1]["tool"] == "lem-els" and told.history[-1]["sizes"] is None
+    told = wire(els(bench, "--bank", "bank.npy", "--scales", "3,3,5,7", "--steps", "4", "--to", "safetensors").stdout)
+    assert told.history[-1]["sizes"] == [3, 3, 5, 7]
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -171,6 +177,20 @@ def test_seeds_beyond_the_memory_go_in_batches(bench):
     assert len(steps) == 6 and steps[0].startswith(
         "lem-els: seeds 0 to 0, step 1 of 2: t 1, 3 px, skipping moves x0 by"
     )
+
+
+def test_a_device_without_float64_is_passed_over(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    bank = Bank(waves())
+    assert Study(bank, device="auto").device == "cpu"
+    with pytest.raises(LemError, match="device mps knows no float64, in which this is computed; take cpu$"):
+        Study(bank, device="mps")
+    assert pick("auto") == pick("mps") == "mps"
+    store = bank.images[:, :, :4, :4]
+    assert Dreamer(store, prior="recall").device == "mps"
+    for prior in ("bbels:3", "gaussian"):
+        assert Dreamer(store, prior=prior).device == "cpu"
 
 
 def test_each_class_in_turn(bench):
@@ -209,8 +229,13 @@ def test_scales_between_the_steps_and_from_files(tmp_path):
     file = tmp_path / "scales.txt"
     file.write_text("# sizes\n3\t0.5\t.9\n\n5 1 .8\n")
     assert read(str(file), 2) == (3, 5)
+    for made, other in (("none", True), ("kamb", False)):
+        file.write_text(f"# compat unknown\n# compat {made}\n3\n5\n")
+        assert read(str(file), 2, not other) == (3, 5)
+        with pytest.raises(LemError, match=f"found with --compat {made}, .* calibrate again"):
+            read(str(file), 2, other)
     with pytest.raises(LemError, match="2 sizes for 20 steps; give one a step, or --steps 2"):
-        read(str(file), 20)
+        read(str(file), 20, True)
     file.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     with pytest.raises(LemError, match="not a list of scales"):
         read(str(file), 2)
@@ -273,6 +298,36 @@ def test_one_step_of_noisy_images(bench):
         assert np.abs(told.data[k] - want.numpy()[0]).max() < 1e-4
 
 
+def test_noisy_images_are_arrays_of_coordinates_or_streams_of_values(bench):
+    """x_t has no bounds: an array of floats is x_t itself, a float image of a stream (x_t + 1) / 2."""
+    x = 3 * started([1, 2, 3])
+    want = (machine("bbels", Bank(waves()), 5)(x, float(cosine(0.6))) / 2 + 0.5).numpy()
+    assert x.min() < -2 and x.max() > 2
+    np.save(bench / "x.npy", x.numpy().astype(np.float64))
+    np.save(bench / "last.npy", x.numpy().transpose(0, 2, 3, 1))
+    np.savez(bench / "x.npz", x=x.numpy(), other=np.zeros((2, 3)))
+    save_file({"x": x.numpy(), "other": np.zeros((2, 3))}, bench / "two.safetensors")
+    save_file({"x": x.numpy()}, bench / "foreign.safetensors")
+    line = "--bank bank.npy --denoise --scales 5 --t .6 "
+    for file in ("x.npy", "last.npy", "--key x x.npz", "--key x two.safetensors", "foreign.safetensors"):
+        done = els(bench, *(line + file).split(), "--to", "safetensors")
+        assert np.abs(wire(done.stdout).data - want).max() < 1e-5 and done.stderr == b""
+    piped = els(bench, *line.split(), "--to", "npy", stdin=(bench / "x.npy").read_bytes())
+    assert np.abs(np.load(io.BytesIO(piped.stdout)) - want).max() < 1e-5
+    np.save(bench / "values.npy", waves() / np.float32(255))
+    told = els(bench, *(line + "values.npy").split(), "-o", "answers/").stderr.decode()
+    assert told.count("\n") == 1 and "no x_t is below 0" in told
+    broken = els(bench, *(line + "two.safetensors").split(), ok=False).stderr.decode()
+    assert broken.startswith("lem-els: error: two.safetensors: several float tensors (") and "--key" in broken
+
+
+def test_of_several_noisy_files_the_good_ones_are_answered(bench):
+    line = "--bank bank.npy --denoise --scales 3 --t .3 folder/03.png faces/0.png folder/04.png -o several/"
+    done = els(bench, *line.split(), ok=False)
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"0.png" in done.stderr
+    assert sorted(p.name for p in (bench / "several").iterdir()) == ["03.png", "04.png"]
+
+
 # --- the bank
 
 
@@ -306,7 +361,7 @@ def test_banks_of_several_files_and_channels(bench):
     assert grey.item == (1, 8, 8) and np.array_equal(grey.images[:12], grey.images[12:])
     rgb = np.random.default_rng(1).integers(0, 256, (2, 3, 5, 4), np.uint8)
     want = [np.asarray(Image.fromarray(x.transpose(1, 2, 0)).convert("L")).astype(int) for x in rgb]
-    assert np.abs(luma(rgb)[:, 0] - np.stack(want)).max() <= 1
+    assert np.abs(luma(rgb)[:, 0] - np.stack(want)).max() <= 1 and np.array_equal(luma(rgb[1]), luma(rgb)[1])
     small = resize(rgb, (8, 10))
     assert np.array_equal(
         small[1].transpose(1, 2, 0), np.asarray(Image.fromarray(rgb[1].transpose(1, 2, 0)).resize((8, 10), 2))
@@ -371,6 +426,10 @@ def test_a_calibration_is_what_scales_reads(bench):
     assert list(sizes) == sorted(sizes) and set(sizes) <= {3, 5, 7}
     assert [line.split("\t")[1] for line in lines[-3:]] == ["0.3333", "0.6667", "1"]
     els(bench, "--bank", "bank.npy", "--scales", "scales.txt", "--steps", "3", "-o", "one.png")
+    kamb = els(bench, *args, "--compat", "kamb", "--machine", "els", "--sizes", "3-5").stdout.decode()
+    assert "\n# compat kamb\n" in kamb and "\n# compat none\n" in (bench / "scales.txt").read_text()
+    wrong = els(bench, "--bank", "bank.npy", "--scales", "scales.txt", "--steps", "3", "--compat", "kamb", ok=False)
+    assert wrong.returncode == 2 and b"scales.txt: found with --compat none" in wrong.stderr
     usual = els(bench, *args, "--by", "mse").stdout.decode().splitlines()
     assert usual[-4].endswith("mse[11]\tmse[13]\tmse[15]")  # 17 px are too many for 8 x 8
 
@@ -404,6 +463,13 @@ def test_a_network_answers_without_being_clipped(bench):
     assert torch.allclose(batch.network[2], started([0, 1]) / float(np.sqrt(cosine(1.0))), rtol=1e-4)
     with pytest.raises(LemError, match="too large"):
         study.calibrate("els", str(bench / "zero.safetensors"), [0], [9])
+
+
+def test_a_class_too_small_for_a_gaussian_is_told_first():
+    lone = Study(Bank(waves(), [0] * 11 + [1]), (3,) * 3, 3, label="each", device="cpu")
+    with pytest.raises(LemError, match="wiener: class 1 has one image"):
+        next(lone.against(["is", "wiener"], "no network is read", [0, 1], [2]))
+    assert len(next(lone.samples("wiener", [0, 2]))) == 2  # no seed of that class
 
 
 def test_scores_by_their_definitions():
@@ -606,11 +672,35 @@ BAD = {
     "option of another job": ("--bank bank.npy --scales 3 --monotone", "--monotone is for --calibrate"),
     "files without use": ("--bank bank.npy --scales 3 folder/00.png", "FILEs are for --denoise"),
     "explain without patches": ("--bank bank.npy --machine is --explain m.png", "--explain is for the local machines"),
+    "scales without patches": (
+        "--bank bank.npy --machine wiener --scales 3",
+        "--scales does nothing for wiener: leave it out, or ask ls, els, bbels",
+    ),
+    "scales for nothing": (
+        "--bank bank.npy --against net.safetensors --machines is,es --scales 3",
+        "--scales does nothing for is, es: leave it out",
+    ),
+    "nothing to skip": (
+        "--bank bank.npy --machine is --skip 0",
+        "--skip does nothing for is: leave it out, or ask es, ls, els, bbels",
+    ),
+    "a map as a JPEG": ("--bank bank.npy --scales 3 --explain m.jpg", "m.jpg: a picture is a PNG; name it m.png"),
+    "a sheet as an array": (
+        "--bank bank.npy --scales 3 --against net.safetensors -o s.npy",
+        "s.npy: a picture is a PNG; name it s.png",
+    ),
     "a machine that is none": (
         "--bank bank.npy --against net.safetensors --machines is,foo",
         "'foo' is none of is, es",
     ),
     "seeds": ("--bank bank.npy --scales 3 --seeds 4-2", "whole numbers from 0"),
+    "a seed that no stream holds": (
+        "--bank bank.npy --scales 3 --seeds 9223372036854775808",
+        "'9223372036854775808': whole numbers from 0 to 9223372036854775807",
+    ),
+    "a seed of many digits": (f"--bank bank.npy --scales 3 --seeds {'9' * 5000}", "9 ...': whole numbers from 0"),
+    "many seeds": ("--bank bank.npy --scales 3 --seeds 0-999999,2000000", "at most 1000000 of them"),
+    "many steps": ("--bank bank.npy --scales 3 --against net.safetensors --net-steps 1000001", "from 1 to 1000000"),
     "memory": ("--bank bank.npy --scales 3 --max-memory lots", "bytes, as in 512M"),
     "one step of kamb": ("--bank bank.npy --scales 3 --steps 1 --compat kamb", "at least 2 steps"),
     "no noise level": ("--bank bank.npy --scales 3 --denoise folder/00.png", "how much noise is in it?"),
@@ -621,14 +711,22 @@ BAD = {
     ),
     "other losses": ("--bank bank.npy --scales 3 --denoise broken.safetensors", "other losses than noise"),
     "a form for no images": ("--bank bank.npy --scales 3 -o x.wav", "images do not fit a wav"),
-    "a map where its table goes": ("--bank bank.npy --scales 3 --explain m.safetensors", "name a PNG file"),
+    "a map where its table goes": ("--bank bank.npy --scales 3 --explain m.safetensors", "a picture is a PNG; name it m.png"),
     "device without a machine": (
         "--bank bank.npy --prepare --device cpu -o x.safetensors",
         "--device is for what asks",
     ),
     "a bank as a picture": ("--bank bank.npy --prepare -o x.png", "a bank is one file"),
     "output that is input": ("--bank bank.npy --scales 3 -o bank.npy", "input and output at once"),
-    "one image for a Gaussian": ("--bank folder/00.png --machine wiener", "at least 2 memories"),
+    "one image for a Gaussian": ("--bank folder/00.png --machine wiener", "one image has no covariance"),
+    "a class of one image for a Gaussian": (
+        "--bank bank.npy --labels lone.txt --label each --against classes.safetensors --scales 3 --seeds 0-5",
+        "wiener: class 2 has one image",
+    ),
+    "samples of a class of one image": (
+        "--bank bank.npy --labels lone.txt --label each --machine wiener --seeds 0-5 -o lone/",
+        "wiener: class 2 has one image",
+    ),
     "no such device": ("--bank bank.npy --scales 3 --device tpu", "device tpu is not here"),
 }
 

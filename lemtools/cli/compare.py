@@ -2,7 +2,7 @@
 
 import click
 
-from . import common
+from . import common, results
 
 EXAMPLES = """
 lem-compare photo.png recalled.png
@@ -36,8 +36,8 @@ class Threshold(click.ParamType):
     multiple=True,
     metavar="NAME",
     help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
-    "mutual-knn@K, recall@K, frechet-pca@K, frechet-patch@K, nearest, nearest-patch@K, memorised, mosaic@K, accuracy, bits, "
-    "or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
+    "mutual-knn@K, recall@K, frechet-pca@K, frechet-patch@K, nearest, nearest-patch@K, memorised, mosaic@K, accuracy, "
+    "bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
 @click.option(
     "--min",
@@ -72,8 +72,8 @@ class Threshold(click.ParamType):
     "--train",
     multiple=True,
     metavar="STORE",
-    help="What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy file "
-    "is mapped, not read.",
+    help="What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy "
+    "file is mapped, not read.",
 )
 @click.option(
     "--where",
@@ -143,8 +143,6 @@ def cli(
         raise click.UsageError("only one input can be standard input")
     if fragment and pair == "name":
         raise click.UsageError("--fragment pairs by order: leave out --pair name")
-    if plot == "-":
-        raise click.UsageError("--plot needs a file: standard output holds the numbers")
     source = click.get_current_context().get_parameter_source("rows")
     if not plot and source == click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--rows is for the --plot")
@@ -163,7 +161,7 @@ def cli(
     from ..compare import METRICS, Comparison, named
     from ..compare.pairs import pair as paired
     from ..media import load, store
-    from ..media.save import Target, whole_file
+    from ..media.save import whole_file
 
     thresholds = [(name, value, 1) for name, value in minimum] + [
         (name, value, -1) for name, value in maximum
@@ -177,10 +175,7 @@ def cli(
     if plot:
         from ..compare.plot import Plot
 
-        target = Target(plot, "png")
-        if target.stdout or target.folder or target.pattern:
-            raise click.UsageError(f"--plot {plot}: name one file")
-        target.refuse([original, recalled, *([fragment] if fragment else [])])
+        results.picture(plot, "--plot", [original, recalled, *([fragment] if fragment else [])])
         sheet = Plot(rows, load([fragment]) if fragment else None)
     sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
     broken = load([fragment]) if missing else None
@@ -188,12 +183,12 @@ def cli(
         comparison.add(batch_of_pairs)
         if sheet:
             sheet.add(batch_of_pairs)
-    results = comparison.results()
+    found = comparison.results()
     if plot:
         with whole_file(plot) as file:
             # under the pictures, decibels before raw errors
-            each = [r for r in results if len(r.values)]
-            told = next((r for r in each if r.unit == "dB"), results[0])
+            each = [r for r in found if len(r.values)]
+            told = next((r for r in each if r.unit == "dB"), found[0])
             values = dict(zip(told.items, told.values))
             notes = {
                 "recalled": [
@@ -202,14 +197,14 @@ def cli(
                 ]
             }
             sheet.draw(file, notes)
-    most = max(len(result.items) for result in results)
-    for result in results:
+    most = max(len(result.items) for result in found)
+    for result in found:
         if len(result.items) < most:
             run.note(
                 f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
             )
-    show(run, results, items, as_json)
-    means = {result.metric: result.mean for result in results}
+    show(run, found, items, as_json)
+    means = {result.metric: result.mean for result in found}
     missed = [(n, v, s) for n, v, s in thresholds if not s * (means[n] - v) >= 0]
     for name, value, sign in missed:
         run.note(
@@ -218,70 +213,18 @@ def cli(
     return 1 if missed else 0
 
 
-def show(run, results, items, as_json):
-    """Print results: JSON Lines, tab-separated lines, or a table at a terminal."""
-    import os
-
-    if as_json:
-        import json
-
-        unsaid = False
-        for result in results:
-            lines = (
-                [
-                    {"item": n, "value": float(v)}
-                    for n, v in zip(result.items, result.values)
-                ]
-                if items
-                else []
-            )
-            lines.append(
-                {
-                    "mean": result.mean,
-                    "low": result.low,
-                    "high": result.high,
-                    "n": len(result.items),
-                }
-            )
-            for line in lines:
-                whole = {
-                    "metric": result.metric,
-                    "name": result.name,
-                    "unit": result.unit,
-                    **line,
-                }
-                unsaid = unsaid or any(
-                    isinstance(v, float) and abs(v) in (float("inf"),) or v != v
-                    for v in whole.values()
-                )
-                click.echo(json.dumps(common.finite(whole)))
-        if unsaid:
-            run.note("infinite or undefined values are null in JSON")
-        return
-    rows = []
-    for result in results:
-        if items:
-            rows += [
-                (result.name, f"{v:.7g}", "", "", common.printable(n))
-                for n, v in zip(result.items, result.values)
-            ]
-        ends = (
-            ("-", "-")
-            if result.low is None
-            else (f"{result.low:.7g}", f"{result.high:.7g}")
-        )
-        rows.append((result.name, f"{result.mean:.7g}", *ends, str(len(result.items))))
-    if os.isatty(1):
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table("metric", "mean", "95 % low", "high", "items")
-        for row in rows:
-            table.add_row(*(cell.replace("[", "\\[") for cell in row))
-        Console().print(table)
-    else:
-        for row in rows:
-            click.echo("\t".join(row))
+def show(run, found, items, as_json):
+    """Print what was measured, and with `items` what it is the mean of."""
+    lines, rows = [], []
+    for result in found:
+        named = {"metric": result.metric, "name": result.name, "unit": result.unit}
+        for n, v in zip(result.items, result.values) if items else ():
+            lines.append(named | {"item": n, "value": float(v)})
+            rows.append([result.name, results.cell(float(v)), "", "", results.cell(n)])
+        means = {"mean": result.mean, "low": result.low, "high": result.high, "n": len(result.items)}
+        lines.append(named | means)
+        rows.append([result.name, *map(results.cell, means.values())])
+    results.show(run, as_json, lines, rows, ("metric", "mean", "95 % low", "high", "items"))
 
 
 def main():

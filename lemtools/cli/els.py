@@ -15,6 +15,7 @@ lem-els --bank faces/ --scales scales.txt --explain map.png
 
 MACHINES = ["is", "es", "ls", "els", "bbels", "wiener"]
 LOCAL = ["ls", "els", "bbels"]
+TAKEN = {"scales": LOCAL, "skip": ["es", *LOCAL]}  # option: machines to which it makes a difference
 USES = {
     # option: (jobs that use it, what it is for)
     "t": ("denoise", "is for --denoise"),
@@ -55,7 +56,7 @@ USES = {
     "--size", type=Size(), metavar="PX", help="Resize the training images, bilinearly, to PX x PX or WIDTHxHEIGHT."
 )
 @click.option("--grey", is_flag=True, help="Take the luma of colour images.")
-@click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign file.")
+@click.option("--key", metavar="NAME", help="Tensor or array to read from foreign files, of --bank and FILEs alike.")
 @click.option(
     "--label",
     type=Label(),
@@ -73,7 +74,7 @@ USES = {
 )
 @click.option(
     "--seeds",
-    type=Numbers(),
+    type=Numbers(highest=2**63 - 1),  # seeds are int64 on the wire
     metavar="A-B",
     help="Seeds, as in 7, 0-99 or 1,4.  [default: 0, of --calibrate 1000-1007, of --against 0-99]",
 )
@@ -82,7 +83,7 @@ USES = {
     "--t",
     type=common.Finite(0, 1),
     metavar="T",
-    help="Noise of the FILEs, the schedule's t.  [default: as lem-fragment --noise wrote]",
+    help="Noise of the FILEs, which are x_t, the schedule's t.  [default: as lem-fragment --noise wrote]",
 )
 @click.option("--prepare", is_flag=True, help="Write the training images as one file that need not be decoded again.")
 @click.option("--calibrate", metavar="MODEL", help="Find the patch sizes that answer most like a network of lem-train.")
@@ -144,10 +145,10 @@ USES = {
     default="1GiB",
     show_default=True,
     metavar="BYTES",
-    help="Memory beyond the bank and the answer.",
+    help="Memory to aim at, beyond the bank and the answer.",
 )
 @click.option(
-    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu, cuda or mps."
+    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME", help="auto, cpu or cuda."
 )
 @click.option(
     "--batch",
@@ -174,7 +175,9 @@ def cli(run, files, **options):
     The formula is the mean of the clean pixel given the noisy patch around it, over all patches of the training images.
     Samples are float32 images named seed-N; the same seeds start the network of --against.
     """
-    context = click.get_current_context()
+    source = click.get_current_context().get_parameter_source
+    written = {name for name in options if source(name) == click.core.ParameterSource.COMMANDLINE}
+    written |= {"files"} if files else set()
     named = {
         "denoise": options.pop("denoise"),
         "prepare": options.pop("prepare"),
@@ -185,12 +188,7 @@ def cli(run, files, **options):
         raise click.UsageError(f"{' and '.join(f'--{job}' for job in jobs)}: give one of them")
     job = jobs[0]
     for name, (users, purpose) in USES.items():
-        given = (
-            bool(files)
-            if name == "files"
-            else (context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE)
-        )
-        if given and job not in users.split():
+        if name in written and job not in users.split():
             shown = {"files": "FILEs", "as_json": "--json"}.get(name, f"--{name.replace('_', '-')}")
             raise click.UsageError(f"{shown} {purpose}")
     if not options["bank"]:
@@ -202,6 +200,10 @@ def cli(run, files, **options):
     users = options["machines"] if job == "against" else [options["machine"]]
     if options["scales"] is None and job in ("sample", "denoise", "against", "explain") and set(users) & set(LOCAL):
         raise click.UsageError("which patch size? Give --scales, a number, a list or a file of --calibrate")
+    for name, able in TAKEN.items():
+        if name in written and not set(users) & set(able):
+            way = f"leave it out, or ask {', '.join(able)}"
+            raise click.UsageError(f"--{name} does nothing for {', '.join(users)}: {way}")
     from . import els_jobs
 
     return els_jobs.do(job, run, files, options)

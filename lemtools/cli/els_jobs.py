@@ -2,7 +2,7 @@
 
 import click
 
-from . import common
+from . import common, results
 
 SHEET = 16  # samples that a sheet shows
 SEEDS = {"calibrate": range(1000, 1008), "against": range(100)}  # what is fitted is not what is measured
@@ -24,7 +24,7 @@ def do(job: str, run, files, options):
     if "-" in (*options["bank"], *(files or ("-",) * (job == "denoise"))):
         raise click.UsageError("standard input cannot be shared by several processes; give files")
     try:
-        device = pick(options["device"])
+        device = pick(options["device"], float64=True)
     except ValueError as error:
         raise click.UsageError(f"--device {options['device']}: {error}") from error
     ranks = join("cuda" if device.startswith("cuda") else "cpu")
@@ -63,13 +63,13 @@ def study(run, options, sizes: bool = True):
     from ..els.prepare import bank
     from ..els.study import Study
 
-    found = None
+    found, kamb = None, options["compat"] == "kamb"
     if sizes and options["scales"] is not None:
-        found = scales.read(options["scales"], options["steps"])
+        found = scales.read(options["scales"], options["steps"], kamb)
     return Study(
         bank(*_bank(options)),
         found,
-        kamb=options["compat"] == "kamb",
+        kamb=kamb,
         memory=options["max_memory"],
         tell=run.detail if run.verbose else None,
         **{name: options[name] for name in ("steps", "label", "skip", "device", "batch", "share")},
@@ -85,8 +85,13 @@ def _target(options, inputs, to=None, own: bool = False):
     from ..media import Target
 
     target = Target(options["output"], to, own)
-    target.refuse([*options["bank"], *(path for path in (*inputs, options["labels"], options["scales"]) if path)])
+    target.refuse(_inputs(options, *inputs))
     return target
+
+
+def _inputs(options, *more) -> list[str]:
+    """Whatever is read."""
+    return [*options["bank"], *(path for path in (*more, options["labels"], options["scales"]) if path)]
 
 
 def _history(run, options, asked) -> dict:
@@ -114,14 +119,23 @@ def _pictured(target, forms) -> None:
 
 def _denoise(run, files, **options):
     from ..denoise.schedule import cosine
+    from ..media import load
 
     target = _target(options, files, options["to"], own=True)
     _pictured(target, ("safetensors", "png", "jpg", "npy"))
-    paths, signals = common.reading(run, files, None, False, None, None, options["batch"], None)
+    paths = common.named_inputs(run, files, None, False, None)
+    signals = load(paths, batch=options["batch"], key=options["key"], report=run.error, coordinates=True)
     asked = study(run, options)
     denoiser, history = asked.denoiser(options["machine"]), _history(run, options, asked)
     alpha_bar = None if options["t"] is None else float(cosine(options["t"]))
-    keep(common.each(run, paths, signals, lambda noisy: denoiser(noisy, alpha_bar, history)), target, options)
+
+    def answer(noisy):
+        clean = denoiser(noisy, alpha_bar, history)
+        if noisy.data.dtype.kind == "f" and not noisy.history and noisy.data.min() >= 0.5:
+            run.note("no x_t is below 0; arrays of floats are x_t itself, in [-1, 1] but for noise, not values from 0")
+        return clean
+
+    keep(common.each(run, paths, signals, answer), target, options)
 
 
 def _prepare(run, files, **options):
@@ -164,38 +178,34 @@ def _calibrate(run, files, **options):
 def _against(run, files, **options):
     from ..els.against import Comparison
 
-    target = _sheet(options, [options["against"]]) if options["output"] else None
+    sheet = options["output"]
+    if sheet:
+        results.picture(sheet, "-o", _inputs(options, options["against"]))
     seeds = options["seeds"] or SEEDS["against"]
     comparison, shown = Comparison(), []
     asked = study(run, options).against(options["machines"], options["against"], seeds, options["net_steps"])
     for batch in run.progress(asked):
         comparison.add(batch)
-        if target and sum(map(len, shown)) < SHEET:
+        if sheet and sum(map(len, shown)) < SHEET:
             shown.append(batch)
     if silent(options):
         return
     rows = comparison.rows()
-    if target:
+    if sheet:
         from ..els.against import columns
 
         pictures, names = columns(shown, SHEET)
-        _draw(run, target.out, pictures, names, None, len(seeds), cell=96)
+        _draw(run, sheet, pictures, names, None, len(seeds), cell=96)
     lines = [{"name": f"{row.metric}[{row.machine},{row.net_steps}]"} | vars(row) for row in rows]
-    names = ["machine", "net steps", *dict.fromkeys(row.metric for row in rows)]
+    heads = ["machine", "net steps", *dict.fromkeys(row.metric for row in rows)]
     table: dict[tuple, dict] = {}
     for row in rows:
         ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
         cells = table.setdefault((row.machine, row.net_steps), {})
         cells[row.metric] = f"{row.value:.3f}{ends}"
-    page = [[*map(str, key), *(cells.get(name, "-") for name in names[2:])] for key, cells in table.items()]
-    _show(run, options["as_json"], lines, ("name", "value", "low", "high", "seeds"), (names, page))
-
-
-def _sheet(options, inputs):
-    target = _target(options, inputs, "png")
-    if target.stdout or target.folder or target.pattern:
-        raise click.UsageError(f"{target.out}: name one PNG file; standard output holds the numbers")
-    return target
+    page = [[*map(str, key), *(cells.get(name, "-") for name in heads[2:])] for key, cells in table.items()]
+    told = [[results.cell(line[key]) for key in ("name", "value", "low", "high", "seeds")] for line in lines]
+    results.show(run, options["as_json"], lines, told, heads, page)
 
 
 def _draw(run, path, pictures, names, notes, count, cell=256) -> None:
@@ -217,13 +227,12 @@ def _explain(run, files, **options):
     from ..els.explain import Origins, columns, table
     from ..media.save import whole_file
 
-    options["output"] = options["explain"]
-    target = _sheet(options, [])
-    beside = os.path.splitext(target.out)[0] + ".safetensors"
-    if beside == target.out:
-        raise click.UsageError(f"--explain {beside}: the table goes there; name a PNG file")
+    chart = options["explain"]
+    results.picture(chart, "--explain", _inputs(options))
+    beside = os.path.splitext(chart)[0] + ".safetensors"
     if os.path.exists(beside) and not _is_table(beside):
-        raise click.UsageError(f"{beside}: is there already and holds something else; the table goes there, name another MAP")
+        way = "the table goes there, name another MAP"
+        raise click.UsageError(f"{beside}: is there already and holds something else; {way}")
     options["output"] = beside
     _target(options, [])
     asked, seeds = study(run, options), options["seeds"] or [0]
@@ -236,12 +245,12 @@ def _explain(run, files, **options):
 
         file.write(packed(table(origins, asked.bank), {"tool": "lem-els", "history": json.dumps([history])}))
     pictures, notes = columns(origins.take(SHEET), asked.bank)
-    _draw(run, target.out, pictures, [f"seed {seed}" for seed in origins.seed[:SHEET]], notes, len(origins), cell=192)
+    _draw(run, chart, pictures, [f"seed {seed}" for seed in origins.seed[:SHEET]], notes, len(origins), cell=192)
     facts = origins.facts()
     lines = [{"name": f"seed-{seed}"} | each for seed, each in zip(origins.seed, facts)]
     known = {key: [each[key] for each in facts if each[key] == each[key]] for key in facts[0]}
     lines.append({"name": "mean"} | {key: sum(v) / len(v) if v else float("nan") for key, v in known.items()})
-    _show(run, options["as_json"], lines, tuple(lines[0]))
+    results.show(run, options["as_json"], lines, [[*map(results.cell, line.values())] for line in lines], lines[0])
 
 
 def _is_table(path: str) -> bool:
@@ -253,36 +262,6 @@ def _is_table(path: str) -> bool:
             return (file.metadata() or {}).get("tool") == "lem-els"
     except (OSError, SafetensorError):
         return False
-
-
-def _show(run, as_json: bool, lines: list[dict], keys, table=None) -> None:
-    """Results: JSON Lines; the values of `keys` parted by tabs; or a table at a terminal, (heads, rows) if given."""
-    import os
-
-    if as_json:
-        import json
-
-        if any(isinstance(v, float) and not abs(v) < float("inf") for line in lines for v in line.values()):
-            run.note("undefined values are null in JSON")
-        for line in lines:
-            click.echo(json.dumps(common.finite(line)))
-        return
-    rows = [
-        ["-" if line[k] is None else f"{line[k]:.7g}" if isinstance(line[k], float) else str(line[k]) for k in keys]
-        for line in lines
-    ]
-    if not os.isatty(1):
-        for row in rows:
-            click.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    heads, rows = table or (keys, rows)
-    page = Table(*heads)
-    for row in rows:
-        page.add_row(*(cell.replace("[", "\\[") for cell in row))
-    Console().print(page)
 
 
 JOBS = {

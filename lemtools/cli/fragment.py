@@ -105,8 +105,8 @@ losses = common.chain(
 def cli(run, output, to, skip_existing, seed, shard, **options):
     """Break memories: fewer bits, lost pixels, lost time, lost dimensions.
 
-    Operations apply in the order written; A-B as a value draws per item. Reads images, sounds, text, arrays and streams;
-    writes fragments as safetensors, with all that was lost on record, or shows them as PNG or WAV.
+    Operations apply in the order written; A-B as a value draws per item. Reads images, sounds, text, arrays and
+    streams; writes fragments as safetensors, with all that was lost on record, or shows them as PNG or WAV.
     """
     operations = ordered(click.get_current_context().meta["order"], options)
     reading = {

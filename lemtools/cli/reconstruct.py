@@ -32,7 +32,10 @@ USES = {
     "sigma": ("recall gaussian", "is for recall and gaussian: it needs --memory"),
     "centred": ("recall", "is for --method recall with a --memory"),
     "unaware": ("recall", "is for --method recall with a --memory"),
-    "shrink": ("gaussian dream", "is for --method gaussian, and for --method dream --prior gaussian: it needs --memory"),
+    "shrink": (
+        "gaussian dream",
+        "is for --method gaussian, and for --method dream --prior gaussian: it needs --memory",
+    ),
     "prior": ("dream", "is for --method dream with a --memory"),
     "steps": ("dream model", "is for --method dream, and for --model of a recurrent or diffusion network"),
     "temperature": ("dream model", "is for --method dream, and for --model of an autoregressive or diffusion network"),

@@ -3,13 +3,16 @@
 import click
 
 
+MOST = 1_000_000  # numbers of a list
+
+
 class Numbers(click.ParamType):
     """Whole numbers, as in 0-99 or 3,5,9-17; of a range every `step`-th, of step 2 the odd ones."""
 
     name = "numbers"
 
-    def __init__(self, step: int = 1, lowest: int = 0):
-        self.step, self.lowest = step, lowest
+    def __init__(self, step: int = 1, lowest: int = 0, highest: int = MOST):
+        self.step, self.lowest, self.highest = step, lowest, highest
 
     def convert(self, value, param, ctx):
         if not isinstance(value, str):
@@ -19,11 +22,13 @@ class Numbers(click.ParamType):
             for part in value.split(","):
                 low, dash, high = part.partition("-")
                 ends = int(low), int(high) if dash else int(low)
-                if not self.lowest <= ends[0] <= ends[1] < ends[0] + 1_000_000:
+                if not self.lowest <= ends[0] <= ends[1] <= self.highest or ends[1] - ends[0] + len(out) >= MOST:
                     raise ValueError
                 out += range(ends[0] | 1 if dash and self.step == 2 else ends[0], ends[1] + 1, self.step)
         except ValueError:
-            self.fail(f"{value!r}: whole numbers from {self.lowest}, as in 4, 0-99 or 3,5,7", param, ctx)
+            shown = value if len(value) < 40 else value[:36] + " ..."
+            limits = f"whole numbers from {self.lowest} to {self.highest}, at most {MOST} of them"
+            self.fail(f"{shown!r}: {limits}, as in 4, 0-99 or 3,5,7", param, ctx)
         return list(dict.fromkeys(out))
 
 

@@ -10,7 +10,7 @@ _GAIN = 8
 
 
 def picture(kind: str, item: np.ndarray, rate: float | None, scale: float | None = None) -> np.ndarray:
-    """One item as a uint8 picture [H, W] or [H, W, 3]: images as they are, sound as a spectrogram, vectors as a strip."""
+    """One item as a uint8 picture [H, W] or [H, W, 3]: images as they are, sound as a spectrogram, vectors a strip."""
     if kind == "image":
         pixels = item if item.dtype == np.uint8 else np.rint(np.clip(item, 0, 1) * 255).astype(np.uint8)
         return pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0)

@@ -16,12 +16,13 @@ class Evidence:
 
     value     float32 [N, ...item]: decoded value; 0 where it is lost.
     observed  bool, shaped like value.
-    low, high float32, shaped like value: ends of the interval the value lies in: the bin of a quantised one (infinite for
-              the outer bins of a Gaussian quantiser), the value itself for an exact one, -inf and inf for a lost one.
-    width     float32, shaped like value: width of the bin, twice the distance to its one finite end where it has but one;
-              0 for exact and for lost values.
-    sigma     float32 [N]: standard deviation of Gaussian noise on what is observed; 0 for none. With noise, the interval
-              holds the noisy value, not the memory's.
+    low, high float32, shaped like value: ends of the interval the value lies in: the bin of a quantised one (infinite
+              for the outer bins of a Gaussian quantiser), the value itself for an exact one, -inf and inf for a lost
+              one.
+    width     float32, shaped like value: width of the bin, twice the distance to its one finite end where it has but
+              one; 0 for exact and for lost values.
+    sigma     float32 [N]: standard deviation of Gaussian noise on what is observed; 0 for none. With noise, the
+              interval holds the noisy value, not the memory's.
     """
 
     value: np.ndarray
@@ -43,7 +44,8 @@ class Evidence:
 def evidence(signal: Signal) -> Evidence:
     """What a batch of fragments tells of the memories they come from; a whole memory is exact everywhere.
 
-    Raises LemError for tokens and for fragments of lower resolution (--downsample), whose elements are not the memory's.
+    Raises LemError for tokens and for fragments of lower resolution (--downsample), whose elements are not the
+    memory's.
     """
     if signal.kind == "tokens":
         raise LemError("tokens are indices: nothing is known of the values between them")
@@ -62,7 +64,7 @@ def evidence(signal: Signal) -> Evidence:
     value = low = high = (signal.data / unit).astype(np.float32, copy=False)
     width = np.zeros_like(value)
     if op is not None:
-        whole = op["domain"] == "uint8"  # whole numbers: a bin of one level is that level, one of two is two levels wide
+        whole = op["domain"] == "uint8"  # whole numbers: a bin of one level is that level, of two two levels wide
         unit = np.float32(255 if whole else 1)
         low, high = (end / unit for end in _codes.bounds(signal.codes, op))
         value = _codes.decode(signal.codes, op).astype(np.float32) / unit
@@ -81,7 +83,7 @@ def evidence(signal: Signal) -> Evidence:
 
 
 def bin_std(op: dict, count: int) -> np.ndarray:
-    """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's typical width, width / sqrt 12."""
+    """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's usual width, width / sqrt 12."""
     bits = np.broadcast_to(np.asarray(op["bits"], np.float32), (count,))
     if op["domain"] == "gaussian":
         width = np.array([_codes.UNIFORM_STEP[int(b)] for b in bits], np.float32)
@@ -117,7 +119,8 @@ def check_geometry(signal: Signal) -> None:
         elif good and name == "downsample":
             factor, axes = op.get("factor"), [len(shape) + axis for axis in signal.spatial_axes]
             good = isinstance(factor, int) and factor > 1 and signal.kind in ("image", "audio")
-            good = good and all(-(-n // factor if i in axes else -n) == m for i, (n, m) in enumerate(zip(before, shape)))
+            sides = enumerate(zip(before, shape))
+            good = good and all(-(-n // factor if i in axes else -n) == m for i, (n, m) in sides)
             good = good and (signal.kind == "image" or isinstance(op.get("rate"), (int, float)) and op["rate"] > 0)
         elif good and name == "noise":
             sigma = np.asarray(op.get("std", op.get("sigma")))

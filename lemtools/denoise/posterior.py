@@ -64,12 +64,12 @@ def posterior(denoiser: Denoiser, low: Array, high: Array, *, sigma: float | Arr
         DAPS, 5 calls                  .254  .148  .85       .054  .068  .77       .021  .035  .63
 
     (At 1000 calls `this` is an earlier form of it, with the same update; the others are short forms of our own of the
-    published algorithms, on one grid of sigma.) The step, GAIN and the width at which a bin opens were chosen on these problems, out of some 30 settings; the others
-    had 2 to 5 each (split Gibbs with one call a draw: .109 .119 .66 at 50, .096 .098 .51 at 200). On problems drawn
-    afterwards this gave .003 .002 .01 at 50 calls and .0006 .002 .00 at 200; DDNM .029 .024 .04 and .005 .021 .00.
-    At the default 200 calls variances are 3 % too large there, at 50 calls 10 %. With half of the memory observed no
-    draw was wrong at any number of calls; three memories that fit alike were drawn with frequencies off by .03 to .05
-    in total variation, sampling error of 300 draws included.
+    published algorithms, on one grid of sigma.) The step, GAIN and the width at which a bin opens were chosen on these
+    problems, out of some 30 settings; the others had 2 to 5 each (split Gibbs with one call a draw: .109 .119 .66 at
+    50, .096 .098 .51 at 200). On problems drawn afterwards this gave .003 .002 .01 at 50 calls and .0006 .002 .00 at
+    200; DDNM .029 .024 .04 and .005 .021 .00. At the default 200 calls variances are 3 % too large there, at 50 calls
+    10 %. With half of the memory observed no draw was wrong at any number of calls; three memories that fit alike were
+    drawn with frequencies off by .03 to .05 in total variation, sampling error of 300 draws included.
     """
     lower, upper = on_device(low, denoiser), on_device(high, denoiser)
     count, item = len(lower), tuple(lower.shape[1:])

@@ -9,9 +9,9 @@ All are denoisers by the project's contract, over a bank of training images, and
     bbels   P x P windows of all places alike to the border       (equivariance broken by the border)
     wiener  a Gaussian with the bank's mean and covariance        (the control)
 
-Modules: plan (which patches), local (sums over them in PyTorch), kernel and fused (the same in Triton), sums, posterior (the
-denoiser), whole (is, es, wiener), bank and prepare (the images), scales (a patch size for each noise level), sample,
-calibrate, against, explain, and study, which puts these together for the command.
+Modules: plan (which patches), local (sums over them in PyTorch), kernel and fused (the same in Triton), sums, posterior
+(the denoiser), whole (is, es, wiener), bank and prepare (the images), scales (a patch size for each noise level),
+sample, calibrate, against, explain, and study, which puts these together for the command.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MACHINES = ("is", "es", *LOCAL, "wiener")
 
 def machine(name: str, bank: Bank, size: int | Callable[[float], int] = 3, *, skip: float = 1e-6, memory: int = 1 << 30,
             device: str = "cpu", valid: bool = False, share: Share | None = None) -> Denoiser:
-    """The machine of that name as a denoiser; arguments as of ``posterior.Local``, those that it does not take unused."""
+    """The machine of that name as a denoiser; arguments as of ``posterior.Local``, of which not all take all."""
     from . import posterior, whole
 
     if name in LOCAL:

@@ -16,7 +16,7 @@ from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
 from ..signal import LemError
 from .sample import Tell, start
-from .scales import levels, time
+from .scales import compat, levels, time
 
 BY = ("cosine", "mse")
 
@@ -24,7 +24,7 @@ BY = ("cosine", "mse")
 @dataclass
 class Calibration:
     """sizes: the choice, one a step, low noise first. candidates: [K] px. score: [steps, K], medians over `seeds` seeds
-    of cosine or mse. monotone: whether the sizes were made to grow with the noise."""
+    of cosine or mse. monotone: whether the sizes were made to grow with the noise. kamb: as of ``study.Study``."""
 
     sizes: list[int]
     candidates: list[int]
@@ -32,12 +32,13 @@ class Calibration:
     by: str
     monotone: bool
     seeds: int
+    kamb: bool = False
 
     def text(self, comments: Sequence[str] = ()) -> str:
         """The file that --scales reads. comments: lines at its head."""
         lines = [f"# {' '.join(c.split())}" for c in comments]
         how = f"by {self.by}{', growing with the noise' * self.monotone}, medians over {self.seeds} seeds"
-        lines += [f"# patch sizes in px, low noise first, {how}"]
+        lines += [f"# compat {compat(self.kamb)}", f"# patch sizes in px, low noise first, {how}"]
         lines += ["\t".join(["# size", "t", *(f"{self.by}[{size}]" for size in self.candidates)])]
         for step, (size, row) in enumerate(zip(self.sizes, self.score), 1):
             lines.append("\t".join([str(size), f"{step / len(self.sizes):.4g}", *(f"{v:.8f}" for v in row)]))
@@ -74,7 +75,8 @@ AGREEMENT = {
 }
 
 
-def choose(scores: np.ndarray, candidates: Sequence[int], by: str = "cosine", monotone: bool = False) -> Calibration:
+def choose(scores: np.ndarray, candidates: Sequence[int], by: str = "cosine", monotone: bool = False,
+           kamb: bool = False) -> Calibration:
     """The size of the best median at every step; of equal ones the smallest. scores: [S, steps, K].
 
     monotone: of all lists that do not shrink towards more noise, that of the best sum of medians.
@@ -85,7 +87,7 @@ def choose(scores: np.ndarray, candidates: Sequence[int], by: str = "cosine", mo
     candidates, median = [candidates[k] for k in order], np.median(scores, 0)[:, order]
     gain = median if by == "cosine" else -median
     best = growing(gain) if monotone else gain.argmax(1).tolist()
-    return Calibration([candidates[k] for k in best], candidates, median, by, monotone, len(scores))
+    return Calibration([candidates[k] for k in best], candidates, median, by, monotone, len(scores), kamb)
 
 
 def growing(gain: np.ndarray) -> list[int]:

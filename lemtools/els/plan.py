@@ -55,4 +55,5 @@ def check_size(machine: str, size: int, height: int, width: int) -> None:
     if size < 1 or size % 2 == 0:
         raise LemError(f"a patch of {size} px has no centre: give an odd size, such as {max(size - 1, 1) | 1}")
     if size > most:
-        raise LemError(f"a patch of {size} px is too large for {machine} on {width} x {height} px: at most {most - (most % 2 == 0)}")
+        images = f"{width} x {height} px"
+        raise LemError(f"a patch of {size} px is too large for {machine} on {images}: at most {most - (most % 2 == 0)}")

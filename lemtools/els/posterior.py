@@ -18,7 +18,7 @@ from .local import Alone, Level, Tiles
 from .plan import LOCAL, Axis, axis, check_size
 from .sums import Sums
 
-ROUNDING = 5e-4  # beyond it products are in float64; below it the answer was seen to be off by less than 1e-4 of its rms
+ROUNDING = 5e-4  # beyond it products are in float64; below it the answer was seen to be off by < 1e-4 of its rms
 
 
 class Share(Protocol):
@@ -35,9 +35,9 @@ class Share(Protocol):
 class Posterior:
     """What a machine makes of x_t [S, C, H, W].
 
-    mean: [S, C, H, W], x0_hat. skipped: [S, H, W], a bound on the share of the weights that was left out. best: [S, H, W]
-    numbers (image * H + row) * W + column of the likeliest patches' centres, image counted in the bank, and weight, their
-    posterior weights, where they were tracked.
+    mean: [S, C, H, W], x0_hat. skipped: [S, H, W], a bound on the share of the weights that was left out. best:
+    [S, H, W] numbers (image * H + row) * W + column of the likeliest patches' centres, image counted in the bank, and
+    weight, their posterior weights, where they were tracked.
     """
 
     mean: torch.Tensor
@@ -51,13 +51,15 @@ class Local:
 
     machine: 'ls', 'els' or 'bbels'. size: odd patch size in px, or a function alpha_bar -> size. skip: share of a
     pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer.
-    valid: els knows only patches that do not wrap, as in the paper's released code. share: this process among those that
-    each hold a part of the bank and make the same calls; their sums are merged, so all have the whole answer. ``error`` is the bound on the
-    answer's error through `skip`, of the last call: 2 max|v| skipped / (kept + skipped), maximum over pixels.
+    valid: els knows only patches that do not wrap, as in the paper's released code. share: this process among those
+    that each hold a part of the bank and make the same calls; their sums are merged, so all have the whole answer.
+    ``error`` is the bound on the answer's error through `skip`, of the last call: 2 max|v| skipped / (kept + skipped),
+    maximum over pixels.
     """
 
-    def __init__(self, bank: Bank, machine: str = "bbels", size: int | Callable[[float], int] = 3, *, skip: float = 1e-6,
-                 memory: int = 1 << 30, device: str | torch.device = "cpu", valid: bool = False, share: Share | None = None):
+    def __init__(self, bank: Bank, machine: str = "bbels", size: int | Callable[[float], int] = 3, *,
+                 skip: float = 1e-6, memory: int = 1 << 30, device: str | torch.device = "cpu", valid: bool = False,
+                 share: Share | None = None):
         if machine not in LOCAL:
             raise LemError(f"{machine!r} is no local machine; they are {', '.join(LOCAL)}")
         self.machine, self.device, self.share = machine, torch.device(device), share
@@ -104,7 +106,8 @@ class Local:
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
         tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize * self._threads())))
-        parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)] + _corners(rows, cols, size, x, level, track)
+        parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)]
+        parts += _corners(rows, cols, size, x, level, track)
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
 
@@ -126,7 +129,7 @@ class Local:
         return torch.float32 if rounding < ROUNDING else torch.float64
 
     def _run(self, parts, shift: torch.Tensor, dtype: torch.dtype, tile: int) -> list[list[Sums]]:
-        """The sums of all parts over the bank; on a CPU a thread for each core, each with its own share of the images."""
+        """The sums of all parts over the bank; on a CPU a thread for each core, each with a share of the images."""
         _, height, width = self.bank.item
         count = max(1, min(64, tile // (16 * height * width)))
         threads = self._threads()

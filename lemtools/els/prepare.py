@@ -9,11 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..media import load, mapped
+from ..media.images import luma
 from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
 from .bank import Bank
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 def bank(paths: Sequence[str], labels: str | None = None, size: tuple[int, int] | None = None, grey: bool = False,
@@ -84,12 +83,6 @@ def _as_wanted(signal: Signal, size: tuple[int, int] | None, grey: bool) -> bool
 def _shape(data: np.ndarray) -> str:
     channels, height, width = data.shape[1:]
     return f"{width} x {height} px, {channels} channel{'s' * (channels > 1)}"
-
-
-def luma(data: np.ndarray) -> np.ndarray:
-    """[N, 3, H, W] to [N, 1, H, W]: .299 R + .587 G + .114 B; bytes are rounded."""
-    grey = np.tensordot(data.astype(np.float32), np.array(LUMA, np.float32), (1, 0))[:, None]
-    return np.rint(grey).astype(np.uint8) if data.dtype == np.uint8 else grey
 
 
 def resize(data: np.ndarray, size: tuple[int, int], where: str = "images") -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A sampler of K steps calls its denoiser at t = i / K, i = K ... 1; sizes[i - 1] belongs to t = i / K. A file of scales
 is text: lines that begin with # are comments; of every other line the first word is a size in px, the rest is for
-readers.
+readers. Of the comments one counts, where it is there: `# compat kamb` or `# compat none`, how the sizes were found.
 """
 
 from __future__ import annotations
@@ -50,20 +50,28 @@ def levels(steps: int, kamb: bool = False) -> np.ndarray:
     return schedule.grid(steps)[int(kamb):]
 
 
-def read(text: str, steps: int) -> tuple[int, ...]:
-    """Sizes from '5' (every step), '3,3,5' (low noise first) or the name of a file. LemError for a wrong length."""
+def compat(kamb: bool) -> str:
+    """The word of --compat."""
+    return "kamb" if kamb else "none"
+
+
+def read(text: str, steps: int, kamb: bool = False) -> tuple[int, ...]:
+    """Sizes from '5' (every step), '3,3,5' (low noise first) or the name of a file.
+
+    LemError for a wrong length, and for a file that says it was made with the other `kamb`, see ``study.Study``.
+    """
     if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
         sizes, where = tuple(int(word) for word in text.split(",")), "--scales"
         if len(sizes) == 1:
             return sizes * steps
     else:
-        sizes, where = tuple(_file(text)), text
+        sizes, where = tuple(_file(text, compat(kamb))), text
     if len(sizes) != steps:
         raise LemError(f"{where}: {len(sizes)} sizes for {steps} steps; give one a step, or --steps {len(sizes)}")
     return sizes
 
 
-def _file(path: str) -> Iterable[int]:
+def _file(path: str, asked: str) -> Iterable[int]:
     if not os.path.exists(path):
         raise LemError(f"--scales {path}: neither a size, nor a list of sizes, nor a file that is there")
     with open(path, "rb") as file:
@@ -75,6 +83,10 @@ def _file(path: str) -> Iterable[int]:
         raise LemError(f"{path}: not a list of scales, which has a whole number at the head of every line") from None
     if not sizes:
         raise LemError(f"{path}: holds no sizes")
+    for made in (compat(False), compat(True)):
+        if ["#", "compat", made] in lines and made != asked:
+            way = f"give --compat {made}, calibrate again, or give the sizes as a list"
+            raise LemError(f"{path}: found with --compat {made}, asked for with --compat {asked}; {way}")
     return sizes
 
 

@@ -49,7 +49,7 @@ class Study:
 
     def __post_init__(self):
         try:
-            self.device = pick(self.device)
+            self.device = pick(self.device, float64=True)
         except (ValueError, RuntimeError) as error:
             raise LemError(str(error)) from error
         self.levels = levels(self.steps, self.kamb)
@@ -70,6 +70,17 @@ class Study:
         for k, label in enumerate(known):
             if mine := [seed for seed in seeds if seed % len(known) == k]:
                 yield label, self.bank.of(label), mine
+
+    def _check_classes(self, names: Sequence[str], seeds: Sequence[int]) -> None:
+        """Raise LemError where a class that will be asked is too small for a machine, before anything is computed."""
+        if "wiener" not in names or self.label is None:
+            return
+        known, counts = np.unique(self.bank.labels, return_counts=True)
+        asked = {seed % len(known) for seed in seeds} if self.label == "each" else np.flatnonzero(known == self.label)
+        for k in sorted(asked):
+            if counts[k] < 2:
+                way = "leave this machine or this class out"
+                raise LemError(f"wiener: class {known[k]} has one image, which has no covariance; {way}")
 
     def machine(self, name: str, bank: Bank, size: int | None = None) -> Denoiser:
         """A machine over (a class of) the bank; size: of its patches, in place of the scales."""
@@ -99,6 +110,7 @@ class Study:
 
     def samples(self, name: str, seeds: Sequence[int], history: dict | None = None) -> Iterator[Signal]:
         """Samples of a machine as images, see ``sample.sample``."""
+        self._check_classes([name], seeds)
         for label, bank, mine in self.classes(seeds):
             yield from sample(self.machine(name, bank), bank.item, mine, self.levels, batch=self._batch(),
                               device=self.device, label=label, history=history, tell=self.tell)
@@ -107,6 +119,7 @@ class Study:
         """A function (noisy batch, alpha_bar or None, history) -> its clean means, see ``sample.denoise``."""
         if self.label == "each":
             raise LemError("--label each is for seeds; a noisy image is of one class, or of any")
+        self._check_classes([name], [])
         _, bank, _ = next(self.classes([]))
         asked = self.machine(name, bank)
         return lambda noisy, alpha_bar, history: denoise(
@@ -126,11 +139,12 @@ class Study:
             network = Trained(model, label=label, clip=False)
             found += measure(network, machines, bank.item, mine, self.steps, by, batch=self._batch(max(sizes)),
                              device=self.device, tell=self.tell)
-        return choose(np.concatenate(found), sizes, by, monotone)
+        return choose(np.concatenate(found), sizes, by, monotone, self.kamb)
 
     def against(self, names: Sequence[str], path: str, seeds: Sequence[int],
                 net_steps: Sequence[int] = (20, 150)) -> Iterator[Samples]:
         """The seeds through the network in a file and through machines, see ``against.samples``."""
+        self._check_classes(names, seeds)
         model = self.network(path)
         check(names, self.sizes or (), *self.bank.item[1:])
         for label, bank, mine in self.classes(seeds):

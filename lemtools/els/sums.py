@@ -1,8 +1,8 @@
 """The softmax over patches in one pass (Milakov & Gimelshein 2018): for each query the sums, and what was left out.
 
 Logits are powers of two: l = log2(e) times the natural one, since 2^x takes half the time of e^x on a CPU. What a tile
-could add is bounded, by its largest logit, before it is summed: a tile that cannot matter is left out, and how much that
-is at most is kept beside the sums.
+could add is bounded, by its largest logit, before it is summed: a tile that cannot matter is left out, and how much
+that is at most is kept beside the sums.
 
 Letters: R rows of queries that share their keys, Q queries a row, T keys of a tile, C channels.
 """
@@ -37,7 +37,8 @@ class Sums:
         sums = torch.zeros(rows, queries, channels + 1, dtype=like.dtype, device=like.device)
         return cls(reference, sums, 0.0, reference.clone() if track else None, best)
 
-    def add(self, logits: torch.Tensor, values: torch.Tensor, skip: float = 0.0, keys: torch.Tensor | None = None) -> None:
+    def add(self, logits: torch.Tensor, values: torch.Tensor, skip: float = 0.0,
+            keys: torch.Tensor | None = None) -> None:
         """Take in a tile. logits: [R, Q, T], overwritten. values: [R, C + 1, T], the last row ones. skip: share of a
         query's sum that may be left out. keys: [R, T] numbers of the keys, where the best is tracked."""
         if self.best is None:

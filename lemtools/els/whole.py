@@ -18,8 +18,8 @@ class Translated:
 
         x0_hat(u) = sum_(i, s) w_(i, s) y_i(u - s),    w = softmax_(i, s)(-|x - a y_i(. - s)|^2 / 2 b^2)
 
-    All distances of an image are one cross-correlation, and its part of the sum one convolution: two Fourier transforms,
-    in float64 where the device has it. skip, memory: as of ``Local``; so is ``error``.
+    All distances of an image are one cross-correlation, and its part of the sum one convolution: two Fourier
+    transforms, in float64 where the device has it. skip, memory: as of ``Local``; so is ``error``.
     """
 
     def __init__(self, bank: Bank, *, skip: float = 1e-6, memory: int = 1 << 30, device: str | torch.device = "cpu"):
@@ -80,12 +80,13 @@ def ideal(bank: Bank, device: str | torch.device = "cpu") -> Memory:
 
 
 def wiener(bank: Bank, device: str | torch.device = "cpu", memory: int = 1 << 30) -> Gaussian:
-    """The control: the posterior mean of a Gaussian with the bank's mean and covariance, and a ridge of 1e-4 of its mean
-    eigenvalue. Raises LemError for a bank of one image, and for images whose covariance takes more than `memory` bytes."""
+    """The control: the posterior mean of a Gaussian with the bank's mean and covariance, and a ridge of 1e-4 of its
+    mean eigenvalue. Raises LemError for a bank of one image, and for images whose covariance takes more than `memory`
+    bytes."""
     if len(bank) < 2:
         raise LemError("wiener: one image has no covariance; leave this machine out")
     if (needed := 32 * int(np.prod(bank.item)) ** 2) > memory:  # the matrix, its eigenvectors, and as much to find them
-        raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; raise --max-memory, or leave "
-                       "this machine out")
+        way = "raise --max-memory, or leave this machine out"
+        raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; {way}")
     return Gaussian.fit(bank.store, device=str(device))
 

@@ -63,7 +63,7 @@ def read_idx(source: Source, batch) -> "iter":
     yield from _rows(source, shape, np.dtype(_IDX_TYPES[head[2]]), batch)
 
 
-def read_npy(source: Source, batch) -> "iter":
+def read_npy(source: Source, batch, coordinates: bool = False) -> "iter":
     """Batches of a npy file, see `as_signal`."""
     shape, fortran, dtype = npy_header(source)
     if dtype.kind not in "fiu":
@@ -80,7 +80,7 @@ def read_npy(source: Source, batch) -> "iter":
         body = np.ascontiguousarray(raw.view(dtype).reshape(shape, order="F")).reshape(-1).view(np.uint8)
         _check_end(source)
         source = Source(io.BytesIO(body), source.name, source.max_bytes)
-    yield from _rows(source, shape, dtype, batch)
+    yield from _rows(source, shape, dtype, batch, coordinates)
 
 
 def npy_header(source: Source) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -105,7 +105,7 @@ def _check_end(source: Source) -> None:
         raise LemError(f"{source.name}: goes on after its array; save several as npz and name one with --key")
 
 
-def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch) -> "iter":
+def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch, coordinates: bool = False) -> "iter":
     """Read [N, ...] as batches; 2-D bytes are one grey image."""
     if len(shape) == 2 and dtype == np.uint8:
         shape = (1, *shape)
@@ -122,14 +122,14 @@ def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch) -> "it
             raise LemError(f"{source.name}: cut short, {done + len(raw) // row} of {shape[0]} items")
         array = raw.view(dtype).reshape(count, *shape[1:])
         done += count
-        signal = as_signal(array.astype(dtype.newbyteorder("="), copy=False), source.name)
+        signal = as_signal(array.astype(dtype.newbyteorder("="), copy=False), source.name, coordinates)
         signal.last = done == shape[0]
         if signal.last:
             _check_end(source)
         yield signal
 
 
-def read_npz(source: Source, key: str | None, batch) -> "iter":
+def read_npz(source: Source, key: str | None, batch, coordinates: bool = False) -> "iter":
     """Batches of one array of a npz file; with several usable ones `key` picks."""
     import zipfile
 
@@ -145,7 +145,7 @@ def read_npz(source: Source, key: str | None, batch) -> "iter":
                 )
                 have = ", ".join((usable or [n.removesuffix(".npy") for n in archive.namelist()])[:8])
                 raise LemError(f"{source.name}: {what} ({have}); pick one with --key")
-            yield from read_npy(_member(archive, usable[0], source), batch)
+            yield from read_npy(_member(archive, usable[0], source), batch, coordinates)
     except LemError:
         raise
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
@@ -161,11 +161,11 @@ def _member(archive, name: str, source: Source) -> Source:
     return Source(file, source.name, source.max_bytes)
 
 
-def as_signal(array: np.ndarray, name: str) -> Signal:
+def as_signal(array: np.ndarray, name: str, coordinates: bool = False) -> Signal:
     """Tell the kind of an array by its type and shape.
 
     uint8 [N, H, W], [N, H, W, 1|3] or [N, 1|3, H, W] is images; float [N, D] or [N, L, D] embeddings; float
-    [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens.
+    [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens. coordinates: float images are x = 2 v - 1 of any size.
     """
     if array.dtype == np.uint8 or (array.ndim == 4 and array.dtype.kind == "f"):
         if array.ndim == 3:
@@ -174,6 +174,9 @@ def as_signal(array: np.ndarray, name: str) -> Signal:
             array = array.transpose(0, 3, 1, 2)
         if array.ndim == 4 and array.shape[1] in (1, 3):
             if array.dtype.kind == "f":
+                if coordinates:
+                    with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+                        return Signal("image", ((array.astype(np.float64) + 1) / 2).astype(np.float32))
                 if not (array.min() >= 0 and array.max() <= 1):
                     raise LemError(f"{name}: float images must lie in [0, 1]; divide by their full scale")
                 array = array.astype(np.float32, copy=False)

@@ -9,7 +9,7 @@ import numpy as np
 from ..signal import LemError, Signal
 from ..stream import Source
 
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is told by its header, before it is decoded
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is told by its header, undecoded
 _OPAQUE = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
 
 
@@ -113,6 +113,12 @@ def _pixels(image, name: str) -> np.ndarray:
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Pixels as 8 bits: uint8 as it stands; float, full scale 1, clipped and rounded."""
     return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def luma(images: np.ndarray) -> np.ndarray:
+    """[..., 3, H, W] to [..., 1, H, W]: .299 R + .587 G + .114 B; bytes are rounded, all else becomes float32."""
+    grey = np.tensordot(images.astype(np.float32), np.array([0.299, 0.587, 0.114], np.float32), (-3, 0))
+    return np.expand_dims(np.rint(grey).astype(np.uint8) if images.dtype == np.uint8 else grey, -3)
 
 
 def encode(image: np.ndarray, form: str) -> bytes:

@@ -1,5 +1,6 @@
 """From paths to batches: finding files, telling their kind, numbering items, sharding, batching."""
 
+import functools
 import glob
 import math
 import os
@@ -120,6 +121,7 @@ def load(
     max_bytes: int = stream.MAX_BYTES,
     wanted: Callable[[int, str | None], bool] | None = None,
     report: Callable[[LemError | OSError], None] | None = None,
+    coordinates: bool = False,
 ) -> Iterator[Signal]:
     """Yield the memories or fragments in files, folders, patterns and '-' (stdin) as batches of one shape and kind.
 
@@ -127,7 +129,8 @@ def load(
     leaves an item out (shards, existing outputs). report: where there are several inputs, called with the error of a
     bad one, then the next one is read; the error of a lone input is raised. Values that are NaN or infinite are an
     error, and so is an input without items. A single stream keeps the numbering of its items; otherwise items are
-    numbered in the order read.
+    numbered in the order read. coordinates: images of floats in a foreign file (npy, npz, safetensors) are in
+    coordinates x = 2 v - 1 and of any size, as noisy ones are; their values v are what is yielded.
     """
     paths = list(paths)
     files = list(expand(paths, report if len(paths) > 1 else None))
@@ -138,15 +141,16 @@ def load(
         if batch
         else (lambda item_bytes: max(1, min(1024, BATCH_BYTES // max(item_bytes, 1))))
     )
-    yield from _batches(_items(files, key, max_bytes, size_of, wanted or (lambda i, n: True), report), size_of)
+    read = functools.partial(_read, key=key, size_of=size_of, coordinates=coordinates)
+    yield from _batches(_items(files, max_bytes, read, wanted or (lambda i, n: True), report), size_of)
 
 
-def _items(files, key, max_bytes, size_of, wanted, report) -> Iterator[Signal]:
+def _items(files, max_bytes, read, wanted, report) -> Iterator[Signal]:
     count = 0
     for place, (path, name) in enumerate(files):
         try:
             before = count
-            for signal in _open(path, name, key, max_bytes, size_of):
+            for signal in _open(path, name, max_bytes, read):
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
                 _check_finite(signal.data, _shown(path), count - before)
@@ -170,14 +174,14 @@ def _shown(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def _open(path: str, name: str, key, max_bytes, size_of) -> Iterator[Signal]:
+def _open(path: str, name: str, max_bytes, read) -> Iterator[Signal]:
     shown = _shown(path)
     try:
         with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
             source = stream.Source(file, shown, max_bytes)
             if not source.peek(1):
                 raise LemError(f"{shown}: empty")
-            yield from _read(source, None if path == "-" else [name], key, size_of)
+            yield from read(source, None if path == "-" else [name])
     except LemError as error:
         if shown in str(error):
             raise
@@ -189,7 +193,7 @@ def _open(path: str, name: str, key, max_bytes, size_of) -> Iterator[Signal]:
         raise LemError(f"{shown}: too large for the memory that there is") from error
 
 
-def _read(source: stream.Source, names: list[str] | None, key, size_of) -> Iterator[Signal]:
+def _read(source: stream.Source, names: list[str] | None, key, size_of, coordinates) -> Iterator[Signal]:
     form, family = sniff(source.peek(16))
     if family == "gzip":
         source = arrays.unzip(source)
@@ -199,7 +203,8 @@ def _read(source: stream.Source, names: list[str] | None, key, size_of) -> Itera
                 f"{source.name}: a gzip {'in a gzip' if family == 'gzip' else 'of nothing'}; unpack it first"
             )
     if family == "stream":
-        yield from stream.read(source, key)
+        images_too = functools.partial(arrays.as_signal, name=source.name, coordinates=True) if coordinates else None
+        yield from stream.read(source, key, images_too)
     elif family == "image" and form == "PNG":
         more = True
         while more:
@@ -208,10 +213,12 @@ def _read(source: stream.Source, names: list[str] | None, key, size_of) -> Itera
             if more and sniff(source.peek(16))[0] != "PNG":
                 raise LemError(f"{source.name}: goes on after a PNG with what is no PNG")
             yield replace(signal, names=names, last=not more)
-    elif family in ("npy", "idx"):
-        yield from {"npy": arrays.read_npy, "idx": arrays.read_idx}[family](source, size_of)
+    elif family == "idx":
+        yield from arrays.read_idx(source, size_of)
+    elif family == "npy":
+        yield from arrays.read_npy(source, size_of, coordinates)
     elif family == "npz":
-        yield from arrays.read_npz(source, key, size_of)
+        yield from arrays.read_npz(source, key, size_of, coordinates)
     else:
         signal = {"image": images.read, "sound": sounds.read, "text": _text}[family](source, form)
         yield replace(signal, names=names, last=True)
@@ -311,7 +318,8 @@ def _mapped(path: str, key: str | None) -> Signal | None:
         form, family = sniff(source.peek(16))
         if family == "npy":
             shape, fortran, dtype = arrays.npy_header(source)
-            begin, whole = source.place, len(shape) > 1 and not fortran and dtype.kind in "fiu" and dtype.isnative and min(shape) > 0
+            begin, numbers = source.place, dtype.kind in "fiu" and dtype.isnative
+            whole = numbers and len(shape) > 1 and not fortran and min(shape) > 0
             if not whole or begin + math.prod(shape) * dtype.itemsize != os.path.getsize(path):
                 return None  # an ordinary reading tells what is wrong
             return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path)
@@ -329,7 +337,8 @@ def _mapped(path: str, key: str | None) -> Signal | None:
         dtype, shape, begin, stop = header.tensors[names[0]]
         if dtype not in stream.DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
             return None
-        beside = {k: np.array(array(k)) for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors}
+        told = [k for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors]
+        beside = {k: np.array(array(k)) for k in told}
         signal = Signal((header.lem or {}).get("kind", "embedding"), array(names[0]), label=beside.get("label"))
         if "names.offsets" in beside:
             signal.names = unpack_names(beside["names.utf8"], beside["names.offsets"], len(signal))

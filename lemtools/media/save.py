@@ -91,7 +91,8 @@ class Target:
             return path if self.form else f"{path}.{form}"
         if name and (name.startswith("/") or "\0" in name or ".." in Path(name).parts or not Path(name).parts):
             raise LemError(
-                f"{name!r}: an item's name that leads out of the folder {self.out}; use a pattern, as in -o out-%05d.png"
+                f"{name!r}: an item's name that leads out of the folder {self.out}; "
+                "use a pattern, as in -o out-%05d.png"
             )
         # the number of a draw stays: photo.png#2 becomes photo#2.png
         stem = re.sub(r"(?<=[^/])\.[^./#]*(?=(#\d+)?$)", "", name, count=1) if name else f"{index:05d}"

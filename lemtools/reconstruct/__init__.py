@@ -1,8 +1,8 @@
 """Recall memories: fragment -> signal.
 
-A training-free method is a row of `METHODS`: what becomes of quantised values, of lost ones, of noise and of resolution.
-`recall` and `gaussian` ask a store of memories, `net` a trained network, `dream` a denoiser of either. A method is one short
-function in its own file and a line here.
+A training-free method is a row of `METHODS`: what becomes of quantised values, of lost ones, of noise and of
+resolution. `recall` and `gaussian` ask a store of memories, `net` a trained network, `dream` a denoiser of either. A
+method is one short function in its own file and a line here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -48,10 +48,10 @@ def choose(signal: Signal, memory: bool = False) -> str:
 
 
 def _covered(signal: Signal) -> bool:
-    """Whether the bundled network was trained on such losses, 1-7 bits in equal bins, lost pixels, or both, and is the best.
+    """Whether the bundled network was trained on such losses, 1-7 bits in equal bins, lost pixels or both, and is best.
 
-    Of 6 and 7 bits of every image and nothing lost, shrinkage inside the bins recalls more. (Drawn depths, one an item, all go
-    to the network: what becomes of an item may not depend on its neighbours in the batch.)
+    Of 6 and 7 bits of every image and nothing lost, shrinkage inside the bins recalls more. (Drawn depths, one an item,
+    all go to the network: what becomes of an item may not depend on its neighbours in the batch.)
     """
     if signal.kind != "image" or signal.data.shape[1] not in (1, 3) or not signal.ops:
         return False
@@ -64,11 +64,11 @@ def _covered(signal: Signal) -> bool:
 class Reconstructor:
     """A method made ready, to be called with one batch of fragments after the other.
 
-    method: 'auto', a key of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may be
-    a np.memmap) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a denoiser
-    trained without fragments, 'dream'; 'net' without one asks the network that comes with the package. options go to
-    `remember.Recaller`, `dream.Dreamer` or `learned.Learned`. history: the stage's entry; what the method truly did is added
-    to it as `method`, `steps`, `ops` and, of a network, `model`.
+    method: 'auto', a key of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
+    be a np.memmap) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a
+    denoiser trained without fragments, 'dream'; 'net' without one asks the network that comes with the package. options
+    go to `remember.Recaller`, `dream.Dreamer` or `learned.Learned`. history: the stage's entry; what the method truly
+    did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
 
     def __init__(self, method: str = "auto", *, memory=None, model=None, history: dict | None = None, seed: int = 0,

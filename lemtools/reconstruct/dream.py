@@ -62,8 +62,8 @@ def drawn(signal: Signal, one: Callable[[np.ndarray, list[np.random.Generator]],
           seed: int, name: str, rows: int) -> np.ndarray:
     """float32 [N * samples, ...], the draws of every item one after the other; samples = 0: [N, ...], means of MEAN_OF.
 
-    one(items, generators) -> [R, ...] draws for the items of these numbers, at most `rows` of them at a time. Every draw
-    has its generator, so that neither the batch nor the number of draws changes it.
+    one(items, generators) -> [R, ...] draws for the items of these numbers, at most `rows` of them at a time. Every
+    draw has its generator, so that neither the batch nor the number of draws changes it.
     """
     many, position, out = samples or MEAN_OF, len(signal.ops), None
     for start in range(0, len(signal) * many, rows):
@@ -97,18 +97,19 @@ def dream(denoiser: Denoiser, condition: Condition, generators: list[np.random.G
 class Dreamer:
     """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `Learned` does.
 
-    memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves; 'gaussian', their mean and covariance
-    with the ridge `shrink`; or of images 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low noise first,
-    'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an item. steps: calls of the
-    denoiser a draw.
-    Raises LemError for a store or a fragment that does not suit.
+    memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves; 'gaussian', their mean and
+    covariance with the ridge `shrink`; or of images 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low
+    noise first, 'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an
+    item. steps: calls of the denoiser a draw. Raises LemError for a store or a fragment that does not suit.
     """
 
     def __init__(self, memory, *, prior: str = "recall", shrink: float | str = 1e-4, samples: int = 0,
                  steps: int | None = None, temperature: float | None = None, seed: int = 0, device: str = "auto"):
         self.machine, _, sizes = prior.partition(":")
-        if prior not in ("recall", "gaussian") and (self.machine not in LOCAL or not re.fullmatch(r"\d+(,\d+)*", sizes)):
-            raise LemError(f"no prior {prior!r}; there are recall, gaussian, and {', '.join(LOCAL)} with sizes, as in bbels:5")
+        local = self.machine in LOCAL and re.fullmatch(r"\d+(,\d+)*", sizes)
+        if prior not in ("recall", "gaussian") and not local:
+            known = f"recall, gaussian, and {', '.join(LOCAL)} with sizes, as in bbels:5"
+            raise LemError(f"no prior {prior!r}; there are {known}")
         self.sizes = tuple(int(size) for size in sizes.split(",")) if sizes else ()
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
             raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
@@ -116,7 +117,7 @@ class Dreamer:
         self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
         self.kind = self.denoiser = None
         try:
-            self.device = pick(device)
+            self.device = pick(device, float64=prior != "recall")
         except (ValueError, RuntimeError) as error:
             raise LemError(str(error)) from error
 

@@ -43,7 +43,8 @@ class Learned:
     any size; None: by memory. label: the class to recall, of a denoiser that knows classes; None: any.
 
     Attributes: method, 'net', or 'dream' for a denoiser trained without fragments; identity: the file's name and the
-    first digits of its SHA-256. Raises LemError for a file that is no model and for options that do not suit its network.
+    first digits of its SHA-256. Raises LemError for a file that is no model and for options that do not suit its
+    network.
     """
 
     def __init__(self, model: Model | str, *, samples: int = 0, steps: int | None = None,

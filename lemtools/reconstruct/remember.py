@@ -1,4 +1,4 @@
-"""Recall from a store of whole memories: associative (softmax over what is stored) or Gaussian (its mean and covariance)."""
+"""Recall from a store of whole memories: associative (softmax over what is stored) or Gaussian (mean, covariance)."""
 
 from dataclasses import replace
 
@@ -15,8 +15,8 @@ class Recaller:
     memory: [N, ...item], uint8 or float (a np.memmap is read in tiles). method: 'recall' or 'gaussian'. sigma: noise on
     the observed values in units of full scale (embeddings: the values' own); None: from the fragment's operations.
     centred: compare by correlation (recall). unaware: lost values count as zeros (recall; the literature's control).
-    shrink: ridge of the covariance relative to its mean eigenvalue, or 'oas' or 'ledoit-wolf' (gaussian). samples: 0 for
-    the posterior mean, else draws an item. seed: of the draws. device: 'auto', 'cpu', 'cuda', 'mps'.
+    shrink: ridge of the covariance relative to its mean eigenvalue, or 'oas' or 'ledoit-wolf' (gaussian). samples: 0
+    for the posterior mean, else draws an item. seed: of the draws. device: 'auto', 'cpu', 'cuda', 'mps'.
     """
 
     def __init__(self, memory, method: str, *, sigma: float | None = None, centred: bool = False, unaware: bool = False,
@@ -26,7 +26,7 @@ class Recaller:
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
-            raise LemError(f"memory: {memory.dtype} values are tokens, which have no distance; give images or embeddings")
+            raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
         try:
             if method == "recall":
                 from ..denoise.memory import Memory
@@ -35,7 +35,7 @@ class Recaller:
             else:
                 from ..denoise.gaussian import Gaussian
 
-                self.core = Gaussian.fit(memory, shrink, device=pick(device))
+                self.core = Gaussian.fit(memory, shrink, device=pick(device, float64=True))
         except ValueError as error:
             raise LemError(f"memory: {error}") from error
 
@@ -43,14 +43,16 @@ class Recaller:
         """(recalled, steps). With samples = M every item comes back M times in a row, named NAME#0 ... NAME#M-1."""
         position, names = len(signal.ops), [op["op"] for op in signal.ops]
         if "downsample" in names:
-            raise LemError(f"--method {self.method} compares with memories at full resolution; use auto for --downsample")
+            way = "use auto for --downsample"
+            raise LemError(f"--method {self.method} compares with memories at full resolution; {way}")
         if signal.kind == "tokens":
             raise LemError(f"--method {self.method} does not suit tokens: an index has no distance")
         variance = self._variance(signal)
         seen = evidence(signal)
         framed, observed = replace(signal, data=seen.value, mask=None, codes=None, ops=[]), seen.observed
         if framed.data.shape[1:] != self.memory.shape[1:]:
-            raise LemError(f"memories of shape {list(self.memory.shape[1:])} cannot recall items of {list(framed.data.shape[1:])}")
+            stored, asked = (list(data.shape[1:]) for data in (self.memory, framed.data))
+            raise LemError(f"memories of shape {stored} cannot recall items of {asked}")
         draws = [generator(self.seed, int(i), position, self.method) for i in signal.index] if self.samples else None
         query, dtype = framed.data, signal.whole_dtype
         if self.method == "recall":
@@ -72,7 +74,8 @@ class Recaller:
                 values = values.reshape(-1, *query.shape[1:])
             else:
                 values = self.core.conditional(query, observed, noise)
-            step = f"gaussian: conditional {'samples' if self.samples else 'mean'}, {len(self.memory)} memories, shrink {self.shrink}"
+            what = "samples" if self.samples else "mean"
+            step = f"gaussian: conditional {what}, {len(self.memory)} memories, shrink {self.shrink}"
         values = np.asarray(values, np.float32)
         if dtype == np.uint8:
             values = np.rint(np.clip(values * 255, 0, 255)).astype(np.uint8)
@@ -84,7 +87,7 @@ class Recaller:
         return replace(out, data=values, mask=None, codes=None, ops=[]), [step]
 
     def _variance(self, signal: Signal) -> np.ndarray | None:
-        """Variance of the observed values about the truth: [N, 1, ...] of noise and bins, or None where they are exact."""
+        """Variance of the observed values about the truth: [N, 1, ...] of noise and bins, or None where exact."""
         shape = (len(signal), *[1] * (signal.data.ndim - 1))
         if self.sigma is not None:
             return np.full(shape, self.sigma**2) if self.sigma > 0 else None

@@ -15,7 +15,7 @@ ROWS = 256  # rows of an image that are looked at together, a multiple of GRID
 
 
 def framed(signal: Signal) -> Signal:
-    """The batch with what --crop and --keep-dims left put back in its place, all round it lost; other ops as they were."""
+    """The batch with what --crop and --keep-dims left put back in its place, all round it lost; other ops as before."""
     data, mask, codes = signal.data, signal.mask, signal.codes
     for op in reversed(signal.ops):
         if op["op"] in ("crop", "keep-dims"):
@@ -109,7 +109,8 @@ def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, sid
 Place = tuple[int, tuple[slice, slice]]
 
 
-def apply(recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype) -> np.ndarray:
+def apply(recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan,
+          dtype: np.dtype) -> np.ndarray:
     """recall(window, place) -> array, over a framed batch as `plan` says: the same as recall(signal, None), whose shape
     is signal's. place: the item and the window in it, None for whole images.
 
