@@ -113,16 +113,16 @@ def answered(bank, machine, x, alpha_bar, size, skip=0.0, valid=False, memory=1 
     x = torch.as_tensor(x, dtype=torch.float64)
     seeds, channels, height, width = x.shape
     rows, cols = (axis(machine, n, size, valid) for n in (height, width))
-    mean = torch.from_numpy(bank.mean)
-    parts, sums = fused.run(bank, x, Level(alpha_bar**0.5, 1 - alpha_bar), rows, cols, mean, skip, memory,
-                             lambda *about: replace(fused.tiling(*about), **plan))
+    level = Level(alpha_bar**0.5, 1 - alpha_bar)
+    parts, sums, shift, factor = fused.run(bank, x, level, rows, cols, skip, memory,
+                                           lambda *about: replace(fused.tiling(*about), **plan))
     out = torch.full((seeds * height * width, channels), float("nan"), dtype=torch.float64)
     for part, mine in zip(parts, sums):
         for state, place in zip(mine, part.pixels(height, width)):
             assert out[place].isnan().all()  # every pixel once
             out[place] = state.sums[..., :-1] / state.sums[..., -1:]
-    out = out.view(seeds, height, width, channels).movedim(3, 1) + mean[:, None, None]
-    return out.numpy(), parts, [s for mine in sums for s in mine]
+    out = out.view(seeds, height, width, channels).movedim(3, 1)
+    return (out * factor + shift).numpy(), parts, [s for mine in sums for s in mine]
 
 
 def off(answer, want):
@@ -189,7 +189,7 @@ def skip():
             total = a.sums[..., -1] * 2.0 ** (a.reference - b.reference)
             lost = ((total - b.sums[..., -1]) / total).max()
             bound = (b.skipped / (b.sums[..., -1] + b.skipped)).max()
-            lost = max(float(lost) - 1e-6 * (b.skipped == 0), 0.0)  # (what sums in float32 lose)
+            lost = max(float(lost) - 1e-6 * float(b.skipped == 0), 0.0)  # (what sums in float32 lose)
             out.append({"true": lost, "bound": float(bound), "allowed": allowed})
     return out
 

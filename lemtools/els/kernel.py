@@ -31,38 +31,8 @@ from .sums import EMPTY, HEADROOM
 
 INTERPRETED = triton.knobs.runtime.interpret
 WEIGHTS = (tl.float32, torch.float32) if INTERPRETED else (tl.bfloat16, torch.bfloat16)  # it multiplies no bfloat16
-FOLDED = 2048  # |k|^2 is kept in the key as two digits of this base
 EMPTY_ = tl.constexpr(EMPTY)
 HEADROOM_ = tl.constexpr(HEADROOM)
-FOLDED_ = tl.constexpr(FOLDED)
-
-
-@triton.jit(do_not_specialize=["rows", "per_image", "per_along", "image", "across", "along"])
-def expand(images, table, centre, out, squares, begin, rows, pitch, per_image, per_along, image, across, along,
-            ELEMENTS: tl.constexpr, ROW: tl.constexpr, WIDTH: tl.constexpr, FOLD: tl.constexpr, BLOCK: tl.constexpr):
-    """Scratch: out[r, i, j, l, e] = image i at row r, place j across and l along, element e; and squares summed over e.
-
-    begin: [R] place of the first window. table: int32 [WIDTH] place of an element in its window, centre: int32 [WIDTH]
-    what is taken off it. Elements from ELEMENTS to ROW are 0; rows of scratch are `pitch` apart.
-    """
-    r = tl.program_id(1)
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    e = tl.arange(0, WIDTH)
-    inside = row < rows
-    i = row // per_image
-    j = row % per_image // per_along
-    base = i.to(tl.int64) * image + j * across + row % per_along * along + tl.load(begin + r)
-    used = (e < ELEMENTS)[None, :] & inside[:, None]
-    raw = tl.load(images + base[:, None] + tl.load(table + e)[None, :], mask=used, other=0).to(tl.int32)
-    value = tl.where(used, raw - tl.load(centre + e)[None, :], 0)
-    square = tl.sum(value * value, 1)
-    if FOLD:
-        value = tl.where((e == ELEMENTS)[None, :], (square // FOLDED_)[:, None], value)
-        value = tl.where((e == ELEMENTS + 1)[None, :], (square % FOLDED_)[:, None], value)
-    else:
-        tl.store(squares + r.to(tl.int64) * rows + row, square.to(tl.float32), mask=inside)
-    place = r.to(tl.int64) * pitch + row.to(tl.int64)[:, None] * ROW + e[None, :]
-    tl.store(out + place, value.to(tl.float16), mask=inside[:, None] & (e < ROW)[None, :])
 
 
 @triton.jit
@@ -96,7 +66,7 @@ def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, t
         + tl.arange(0, BLOCK_Q * DIGITS)[:, None] * size + e[None, :]
     key += r.to(tl.int64) * pitch
     ref = tl.load(start + r * queries + m)
-    skipped = tl.zeros([BLOCK_Q], tl.float32)
+    skipped = 0.0  # at most, of any query
     if WIDTH:
         sums = tl.zeros([BLOCK_Q, WIDTH], tl.float32)
     else:
@@ -156,21 +126,21 @@ def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, t
             else:
                 top = tl.max(logit, 1) * scale
                 rise = top - ref
+            highest = tl.max(rise, 0)
             if SKIP:
-                bound = skipped + BLOCK_K * tl.exp2(tl.minimum(rise, 100.0))
-                matters = tl.max(bound, 0) > budget
+                bound = skipped + BLOCK_K * tl.exp2(tl.minimum(highest, 100.0))
+                matters = bound > budget
                 if not matters:
                     skipped = bound
         if matters:
             if TOP:
-                if tl.max(rise, 0) > HEADROOM_:
+                if highest > HEADROOM_:
                     higher = tl.maximum(top, ref)
                     if APART:
                         less = tl.exp2((ref - higher) * scale)
                     else:
                         less = tl.exp2(ref - higher)
                     ref = higher
-                    skipped *= less
                     if WIDTH:
                         sums *= less[:, None]
                     else:
@@ -195,7 +165,7 @@ def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, t
 
     to = out + (split * rows + r).to(tl.int64) * (CHANNELS + 3) * queries
     tl.store(to + m, ref)
-    tl.store(to + queries + m, skipped)
+    tl.store(to + queries + m, tl.zeros([BLOCK_Q], tl.float32) + skipped)
     if WIDTH:
         c = tl.arange(0, WIDTH)
         tl.store(to + (2 + c)[None, :] * queries + m[:, None], sums, mask=(c <= CHANNELS)[None, :])
@@ -231,7 +201,7 @@ class Tiling:
     waves: int = 16
 
 
-def tiling(size: int, channels: int, queries: int) -> Tiling:
+def tiling(size: int, channels: int, queries: int, digits: int = 2) -> Tiling:
     """A choice by arithmetic, of which ``tests/benchmarks/bench_els_gpu.py`` runs the race.
 
     Up to P = 5 (grey: 7) a tile's queries stay in shared memory beside its keys, two programs or more a multiprocessor.
@@ -244,9 +214,10 @@ def tiling(size: int, channels: int, queries: int) -> Tiling:
     step = min(steps, key=lambda n: (-(-count // n) * n * (1 + 3 / n), -n))
     if queries <= 32:
         return Tiling(16 if queries <= 16 else 32, 128, step, 4, 3, strip, False, dot)
-    if count <= 96:
-        return Tiling(64, 128, step, 4, 3, strip, True, dot)
+    if count <= 96:  # (tiles of 128 keys took 200 registers: two programs a multiprocessor)
+        return Tiling(64, 64, step, 4, 3, strip, True, dot)
     large = -(-queries // 128) * 128 <= 1.1 * -(-queries // 64) * 64  # else too much of the last block is empty
+    large &= digits == 2                                              # else shared memory does not hold it
     return Tiling(128 if large else 64, 128, step, 8 if large else 4, 3, strip, False, dot)
 
 

@@ -100,8 +100,8 @@ class Local:
         if (fused := self._fused()) is not None and not track:
             level = Level(a, variance)
             x = x_t.to(self.device, torch.float64)
-            parts, states = fused.run(self.bank, x, level, rows, cols, shift.flatten(), self.skip, self.memory)
-            return self._gather(parts, self._shared(states), x_t, shift, track)
+            parts, states, shift, factor = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
+            return self._gather(parts, self._shared(states), x_t, shift, track, factor)
         dtype = self._dtype(x_t, a, variance, size)
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
@@ -174,23 +174,24 @@ class Local:
             merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
         return merged
 
-    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool) -> Posterior:
+    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool, factor: float = 1) -> Posterior:
+        """Every pixel's answer at its place. Sums are of values; coordinates are shift [C, 1, 1] + factor values."""
         channels, height, width = self.bank.item
-        seeds, pixels = len(x_t), height * width
-        make = {"dtype": torch.float64, "device": self.device}
-        mean = torch.empty(seeds * pixels, channels, **make)
-        skipped, weight = torch.zeros(seeds * pixels, **make), torch.zeros(seeds * pixels, **make)
-        best = torch.zeros(seeds * pixels, dtype=torch.int64, device=self.device)
-        for part, mine in zip(parts, states):
-            for state, place in zip(mine, part.pixels(height, width)):
-                place, total = place.to(self.device), state.sums[..., -1].double()
-                mean[place] = state.sums[..., :-1].double() / total[..., None]
-                skipped[place] = state.skipped / (total + state.skipped)
-                if track:
-                    weight[place], best[place] = state.weight().double(), state.best
-        shaped = (seeds, height, width)
-        told = (best.view(shaped), weight.view(shaped)) if track else (None, None)
-        return Posterior(mean.view(*shaped, channels).movedim(3, 1) + shift, skipped.view(shaped), *told)
+        shape = (len(x_t), height, width)
+        every = [state for mine in states for state in mine]
+        place = torch.cat([p.to(self.device).flatten() for part in parts for p in part.pixels(height, width)])
+
+        def placed(of: Callable[[Sums], torch.Tensor]) -> torch.Tensor:
+            values = torch.cat([of(state).flatten(0, 1) for state in every])
+            return torch.empty_like(values).index_copy_(0, place, values)
+
+        sums = placed(lambda s: s.sums.double())
+        lost = placed(lambda s: torch.zeros_like(s.reference, dtype=torch.float64).add_(s.skipped))
+        mean = (sums[:, :-1] / sums[:, -1:]).view(*shape, channels).movedim(3, 1) * factor + shift
+        told = (None, None)
+        if track:
+            told = (placed(of).view(shape) for of in (lambda s: s.best, lambda s: s.weight().double()))
+        return Posterior(mean, (lost / (sums[:, -1] + lost)).view(shape), *told)
 
 
 def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:

@@ -26,7 +26,7 @@ class Sums:
 
     reference: torch.Tensor
     sums: torch.Tensor
-    skipped: float = 0.0
+    skipped: float | torch.Tensor = 0.0
     peak: torch.Tensor | None = None
     best: torch.Tensor | None = None
 
@@ -75,7 +75,7 @@ class Sums:
 
     def packed(self) -> torch.Tensor:
         """[R, Q, ...] float64 of all that this holds, to send elsewhere."""
-        parts = [self.reference[..., None], self.sums, torch.full_like(self.reference, self.skipped)[..., None]]
+        parts = [self.reference[..., None], self.sums, torch.zeros_like(self.reference).add_(self.skipped)[..., None]]
         if self.best is not None:
             parts += [self.peak[..., None], self.best[..., None]]
         return torch.cat([p.double() for p in parts], -1)

@@ -36,6 +36,7 @@ from lemtools.els import fused
 from lemtools.els.bank import Bank
 from lemtools.els.local import Level
 from lemtools.els.plan import axis
+from lemtools.els.posterior import Local
 
 SIDE, CHANNELS, COUNT = 32, 3, 5000
 # of the paper's CIFAR-10 ResNet, low noise first
@@ -55,22 +56,16 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 def answer(bank: Bank, machine: str, size: int, x: torch.Tensor, alpha_bar: float, skip: float = 1e-6,
            **plan) -> torch.Tensor:
-    """x0_hat, float64 [S, C, H, W]."""
-    _, height, width = bank.item
-    rows, cols = axis(machine, height, size), axis(machine, width, size)
-    mean = torch.from_numpy(bank.mean).to(DEVICE)
-    parts, sums = fused.run(bank, x, Level(alpha_bar**0.5, 1 - alpha_bar), rows, cols, mean, skip,
-                             choose=lambda *about: chosen(plan, *about))
-    out = torch.empty(len(x) * height * width, len(mean), dtype=torch.float64, device=DEVICE)
-    for part, (state,) in zip(parts, sums):
-        place, = part.pixels(height, width)
-        out[place.to(DEVICE)] = state.sums[..., :-1] / state.sums[..., -1:]
-    return out.view(len(x), height, width, -1).movedim(3, 1) + mean[:, None, None]
+    """x0_hat, float64 [S, C, H, W]: what ``Local`` does, with another tiling."""
+    rows, cols = (axis(machine, length, size) for length in bank.item[1:])
+    level = Level(alpha_bar**0.5, 1 - alpha_bar)
+    parts, sums, shift, factor = fused.run(bank, x, level, rows, cols, skip, choose=lambda *about: chosen(plan, *about))
+    return Local(bank, machine, size, device=DEVICE)._gather(parts, sums, x, shift, False, factor).mean
 
 
-def chosen(plan: dict, size: int, channels: int, queries: int) -> fused.Tiling:
+def chosen(plan: dict, size: int, channels: int, queries: int, digits: int) -> fused.Tiling:
     """The tiling as it is, with what the race changes for blocks of queries (edges are left as they are)."""
-    found = fused.tiling(size, channels, queries)
+    found = fused.tiling(size, channels, queries, digits)
     return replace(found, **plan) if queries > SIDE * 64 or queries > 64 and found.block_q > 16 else found
 
 
@@ -245,7 +240,7 @@ def race(bank: Bank, seconds: float) -> None:
             except Exception as error:  # too much shared memory, say: that is a result
                 ms = float("inf")
                 print(f"  P {size}: {plan}: {type(error).__name__}: {str(error)[:80]}")
-            full = astuple(chosen(plan, size, CHANNELS, (SIDE - size + 1) ** 2))
+            full = astuple(chosen(plan, size, CHANNELS, (SIDE - size + 1) ** 2, 2))
             table.append((ms, full, "" if plan else "default"))
         for ms, plan, mark in sorted(table)[:8] + [row for row in table if row[2]]:
             print(f"  P {size:2} {ms:8.2f}  {plan} {mark}", flush=True)
