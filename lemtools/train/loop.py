@@ -298,11 +298,8 @@ def _check_place(path: str) -> None:
 
 def _steps(trainer: Trainer, batches: Batches, log: Log, caught: list[int], progress) -> None:
     settings, ranks, first = trainer.settings, trainer.ranks, trainer.step
-    workers = settings.workers
-    if workers is None:
-        workers = min(12, max((os.cpu_count() or 1) // ranks.world - 2, 0)) if trainer.cuda else 0
     begun, since = time.perf_counter(), first
-    for batch in batches.steps(first, trainer.steps, workers, trainer.cuda):
+    for batch in batches.steps(first, trainer.steps, settings.workers, trainer.device):
         _, norm = trainer.advance(batch)
         step, last = trainer.step, trainer.step == trainer.steps
         stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), trainer.device))
