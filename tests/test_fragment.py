@@ -13,7 +13,7 @@ from test_signal import WHOLE, same
 from lemtools import codes
 from lemtools.fragment import OPERATIONS, apply, fragment
 from lemtools.fragment.masks import SHAPES
-from lemtools.rng import generator
+from lemtools.rng import generator, generators
 from lemtools.signal import LemError, Signal
 from lemtools.stream import Source, read, write
 
@@ -83,6 +83,14 @@ def test_generators_differ_in_each_of_their_keys():
     assert len({generator(*key).integers(2**63) for key in keys}) == len(keys) == 36
     # frozen: a published experiment is repeated by its seed
     assert generator(1, 2, 3, "mask").integers(0, 1000, 4).tolist() == [895, 558, 784, 841]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**32, 2**70])
+@pytest.mark.parametrize("items", [[], [5], range(300), [2**32 - 1, 0], [2**32, 3]], ids=map(str, range(5)))
+def test_generators_of_a_batch_are_those_of_its_items(seed, items):
+    batch = generators(seed, np.array(items, np.int64), 2, "mask")
+    alone = [generator(seed, i, 2, "mask") for i in items]
+    assert [g.bit_generator.state for g in batch] == [g.bit_generator.state for g in alone]
 
 
 def test_two_masks_in_a_row_are_independent():

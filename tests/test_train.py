@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from lemtools.cli.train import RECIPES as OFFERED
 from lemtools.cli.train import operations
@@ -19,12 +20,14 @@ from lemtools.nets.model import load
 from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.train import augment, checkpoint, data, loop, objectives, recipes
-from lemtools.train.data import Batches, Items, Spec
+from lemtools.train.data import Batches, Items, Packed, Spec
 from lemtools.train.loop import Trainer, train
 from lemtools.train.parallel import Ranks
 from lemtools.train import prepare as prepare_module
 from lemtools.train.prepare import ATTENTION, COUNTED, flop_counter, labels, prepare
 from lemtools.train.settings import FREE, Settings
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +118,7 @@ def test_batches_depend_on_seed_and_step_alone():
     for one in (spec(), spec("embedding", ("--bits 2", "--noise .1 --keep-dims 5")), spec(crop=6, augment=crops)):
         whole = Batches(one)
         wanted = [whole[s] for s in range(5, 9)]
-        assert all(same(a, b) for a, b in zip(Batches(one).steps(5, 9, 0, False), wanted, strict=True))
+        assert all(same(a, b) for a, b in zip(Batches(one).steps(5, 9, 0), wanted, strict=True))
         for world in (2, 3):
             parts = [Batches(one, rank, world)[7] for rank in range(world)]
             assert same({k: torch.cat([p[k] for p in parts]) for k in parts[0]}, wanted[2])
@@ -126,10 +129,40 @@ def test_batches_depend_on_seed_and_step_alone():
         Batches(spec(), 0, 4)
 
 
-def test_batches_of_worker_processes_are_the_same():
-    one = spec(crop=6)
-    here, there = (list(Batches(one).steps(2, 6, workers, False)) for workers in (0, 2))
-    assert all(same(a, b) for a, b in zip(here, there, strict=True))
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
+@pytest.mark.parametrize("workers, message", [(1, 1), (2, 5000), (2, 10**9)])  # batches sent one by one, by a few, all
+def test_batches_of_worker_processes_are_the_same(workers, message, device, monkeypatch):
+    monkeypatch.setattr(data, "MESSAGE", message)
+    for one in (spec(crop=6), spec("embedding", ("--bits 2", "--noise .1"))):
+        wanted = [Batches(one)[step] for step in range(2, 11)]
+        for number in (0, workers):
+            got = list(Batches(one).steps(2, 11, number, device))
+            assert all(part.device.type == device for batch in got for part in batch.values())
+            assert all(same({k: v.cpu() for k, v in a.items()}, b) for a, b in zip(got, wanted, strict=True))
+
+
+def test_batches_travel_in_one_piece(monkeypatch):
+    batches = [{"bytes": torch.arange(5, dtype=torch.uint8), "none": torch.zeros(0, 3), "mask": torch.ones(1, 3) > 0},
+               {"number": torch.tensor(2.5, dtype=torch.float64), "label": torch.arange(3), "x": torch.rand(2, 7).T}]
+    packed, pinned = Packed.of(batches), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    there = pin_memory(packed)
+    assert len(pinned) == 1 and pinned[0] is packed.flat
+    for one in (packed, there):
+        got = one.on("cpu")
+        assert all(same(a, b) for a, b in zip(got, batches, strict=True))
+        starts = [part.data_ptr() - one.flat.data_ptr() for batch in got for part in batch.values() if part.numel()]
+        assert starts == [0, 64, 128, 192, 256]
+
+
+@pytest.mark.parametrize("asked, device, world, made_by", [
+    (None, "cuda:1", 1, 6), (None, "cuda", 2, 2), (None, "cuda", 4, 0), (None, "cpu", 1, 0), (3, "cpu", 1, 3),
+])
+def test_worker_processes_by_the_cores_that_may_be_used(asked, device, world, made_by, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    told = []
+    monkeypatch.setattr(torch.utils.data, "DataLoader", lambda *_, num_workers, **more: told.append(num_workers) or [])
+    assert list(Batches(spec(batch=8), 0, world).steps(0, 9, asked, device)) == [] and told == [made_by]
 
 
 def test_every_item_comes_once_an_epoch():

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..rng import generator
+from ..rng import generators
 
 
 class Draws:
@@ -16,8 +16,7 @@ class Draws:
 
     @cached_property
     def generators(self) -> list[np.random.Generator]:
-        seed, index, position, name = self.of
-        return [generator(seed, int(i), position, name) for i in index]
+        return generators(*self.of)
 
     def __iter__(self) -> Iterator[np.random.Generator]:
         return iter(self.generators)

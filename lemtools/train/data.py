@@ -5,6 +5,7 @@ Nothing depends on the number of workers, on the ranks that share a batch, or on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,20 +15,23 @@ import torch
 from .. import media
 from ..denoise.evidence import evidence
 from ..fragment import fragment
-from ..rng import generator
+from ..rng import generator, generators
 from ..signal import LemError, Signal
 from .augment import augment
 
 
 LEARNT = ("image", "spectrum", "embedding")
+ALIGNED = 64       # bytes: where a tensor may begin in a batch, as torch's own do
+MESSAGE = 4 << 20  # bytes that a process sends at a time, at most, if that is a batch or more
+MOST = 12          # processes that make batches, unless told; more have not been of use yet
 
 
 @dataclass
 class Items:
     """Memories to learn from.
 
-    kind: 'image', 'spectrum' or 'embedding'. data: [N, ...item], maybe a np.memmap, or a list of images [C, H, W] of
-    several sizes. label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else
+    kind: 'image', 'spectrum' or 'embedding'. data: [N, ...item], maybe of a mapped file, or a list of images [C, H, W]
+    of several sizes. label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else
     None: only what it marks is ever learnt from.
     """
 
@@ -62,7 +66,7 @@ def read(paths: Sequence[str], key: str | None = None) -> Items:
     """
     if len(paths) == 1 and (signal := media.mapped(paths[0], key)) is not None:
         if signal.kind in LEARNT:
-            return Items(signal.kind, signal.data, signal.label)
+            return Items(signal.kind, np.asarray(signal.data), signal.label)  # (a view: to index a np.memmap is slow)
     first, batches, fragments = None, [], False
     for signal in media.load(paths, key=key):
         first = first or signal
@@ -141,7 +145,7 @@ class Batches(torch.utils.data.Dataset):
     def __init__(self, spec: Spec, rank: int = 0, world: int = 1):
         if spec.batch % world:
             raise LemError(f"--batch {spec.batch} does not divide among {world} processes; give a multiple of {world}")
-        self.spec, self.rank, self.share = spec, rank, spec.batch // world
+        self.spec, self.rank, self.world, self.share = spec, rank, world, spec.batch // world
         self.orders: dict[int, np.ndarray] = {}
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -154,7 +158,7 @@ class Batches(torch.utils.data.Dataset):
         spec, items = self.spec, self.spec.items
         place = step * spec.batch + self.rank * self.share + np.arange(self.share)
         rows = np.array([self._order(int(p // len(items)))[p % len(items)] for p in place])
-        draws = [generator(spec.seed, int(p), 0, "item") for p in place]
+        draws = generators(spec.seed, place, 0, "item")
         whole = [items.data[r] for r in rows]
         seen = None if items.seen is None else items.seen[rows]
         if spec.crop or spec.augment:
@@ -190,12 +194,62 @@ class Batches(torch.utils.data.Dataset):
                 out.setdefault(name, np.empty((len(data), *part.shape[1:]), part.dtype))[rows] = part
         return out
 
-    def steps(self, first: int, last: int, workers: int, pin: bool) -> Iterator[dict[str, torch.Tensor]]:
-        """Batches of the steps from `first` to `last`, made ahead by `workers` processes (0: here)."""
-        return iter(torch.utils.data.DataLoader(
-            self, batch_size=None, sampler=range(first, last), num_workers=workers, pin_memory=pin,
-            worker_init_fn=_quiet if workers else None, prefetch_factor=4 if workers else None,
-        ))
+    def steps(self, first: int, last: int, workers: int | None, device: str = "cpu") -> Iterator[dict]:
+        """Yield the batches of the steps from `first` to `last` on `device`, made ahead by `workers` processes.
+
+        workers: 0: this process makes them, when asked. None: for a GPU one for every core but two, else 0.
+        """
+        cuda = device.startswith("cuda")
+        if workers is None:
+            workers = min(MOST, max(_cores() // self.world - 2, 0)) if cuda else 0
+        several = max(1, MESSAGE // Packed.of([self[first]]).flat.nbytes) if workers else 1
+        loader = torch.utils.data.DataLoader(
+            self, several, sampler=range(first, last), num_workers=workers, collate_fn=Packed.of, pin_memory=cuda,
+            worker_init_fn=_quiet,
+        )
+        for packed in loader:
+            yield from packed.on(device)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Batches as they travel, in one piece: one descriptor to send, one buffer to pin, one copy to the device.
+
+    A descriptor takes a process most of a millisecond, more than the step of a small network leaves.
+
+    flat: uint8 [bytes]. parts: of each batch the name, type, shape, first and last byte of its tensors.
+    """
+
+    flat: torch.Tensor
+    parts: list[list[tuple[str, torch.dtype, torch.Size, int, int]]]
+
+    @classmethod
+    def of(cls, batches: list[dict[str, torch.Tensor]]) -> Packed:
+        parts, size = [], 0
+        for batch in batches:
+            parts.append([])
+            for name, part in batch.items():
+                parts[-1].append((name, part.dtype, part.shape, size, size + part.nbytes))
+                size += -(-part.nbytes // ALIGNED) * ALIGNED
+        packed = cls(torch.empty(size, dtype=torch.uint8), parts)
+        for batch, places in zip(batches, packed.on("cpu")):
+            for name, place in places.items():
+                place.copy_(batch[name])
+        return packed
+
+    def pin_memory(self) -> Packed:
+        """The same in memory that the device reads by itself; torch's DataLoader calls it."""
+        return replace(self, flat=self.flat.pin_memory())
+
+    def on(self, device: str) -> list[dict[str, torch.Tensor]]:
+        """The batches, as views of the piece on `device`; for a copy of pinned memory the device alone waits."""
+        flat = self.flat.to(device, non_blocking=True)
+        return [{name: flat[a:b].view(dtype).view(shape) for name, dtype, shape, a, b in one} for one in self.parts]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quiet(worker: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -14,24 +13,17 @@ import torch
 from torch import nn
 
 from ..denoise.device import pick
-from ..media.save import whole_file
 from ..signal import LemError
-from ..stream import write_all
 from . import checkpoint
 from .data import Batches
+from .log import Log
 from .parallel import Echo, Ranks, join, leave
 from .prepare import Prepared, prepare
 from .settings import Settings, differences
+from .stop import Stopped, signals
 
 LOG_EVERY = 50    # steps between records, at most; the loss is only then brought from the device
 AGREE_EVERY = 10  # steps between questions whether any process was told to stop
-
-
-class Stopped(Exception):
-    """A scheduler's signal came; the state is on disk. number: the signal. first: whether this process tells of it."""
-
-    def __init__(self, number: int, step: int, first: bool):
-        self.number, self.step, self.first = number, step, first
 
 
 def rate(settings: Settings, steps: int, step: int) -> float:
@@ -72,8 +64,8 @@ class Trainer:
             self.weights.values(), lr=settings.lr, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay,
             fused=True,  # one pass over the weights; on a CPU, too, a fifth to a third of the time of the others
         )
-        self.bad = torch.full((), torch.inf, device=device)
         self.losses: list[torch.Tensor] = []  # since the last record
+        self.norms: list[torch.Tensor] = []   # of the gradients, since the last check
         self.call: nn.Module = self.objective
         if settings.compile:
             self.call = torch.compile(self.call)
@@ -101,16 +93,22 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.weights.values()], 1 - keep)
-        worst = loss.detach() + norm.detach()
-        self.bad = torch.where(torch.isfinite(worst), self.bad, self.bad.clamp(max=self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
         self.losses.append(loss.detach())
-        return loss.detach(), norm.detach()
+        self.norms.append(norm)
+        return loss.detach(), norm
 
     def check(self) -> None:
         """Raise LemError where a loss, a gradient or a weight is not finite: nothing of it goes to disk."""
         largest = torch.stack(torch._foreach_norm([p.detach() for p in self.weights.values()], torch.inf))
-        bad = float(self.bad) if bool(torch.isfinite(largest).all()) else min(float(self.bad), self.step)
+        count, bad = len(self.norms), math.inf
+        if count:
+            finite = (torch.stack(self.losses[-count:]) + torch.stack(self.norms)).isfinite().tolist()
+            bad = next((self.step - count + i for i, good in enumerate(finite, 1) if not good), bad)
+        self.norms = []
+        if not bool(torch.isfinite(largest).all()):
+            bad = min(bad, self.step)
         bad = -self.ranks.most(-bad, self.device)
         if math.isfinite(bad):
             if not self.ranks.first:
@@ -252,7 +250,7 @@ def _train(settings: Settings, ranks: Ranks, device: str, tell, progress) -> Pre
         done = record["step"] == prepared.steps
         tell(note or (f"done already, {prepared.steps} steps" if done else f"going on from step {record['step']}"))
     if trainer.step < trainer.steps:
-        with _signals() as caught:
+        with signals() as caught:
             _steps(trainer, batches, log, caught, progress)
     elif ranks.first and checkpoint.saved_step(settings.output) != trainer.step:
         trainer.save_model()  # the end came between the state and the model
@@ -300,11 +298,8 @@ def _check_place(path: str) -> None:
 
 def _steps(trainer: Trainer, batches: Batches, log: Log, caught: list[int], progress) -> None:
     settings, ranks, first = trainer.settings, trainer.ranks, trainer.step
-    workers = settings.workers
-    if workers is None:
-        workers = min(12, max((os.cpu_count() or 1) // ranks.world - 2, 0)) if trainer.cuda else 0
     begun, since = time.perf_counter(), first
-    for batch in batches.steps(first, trainer.steps, workers, trainer.cuda):
+    for batch in batches.steps(first, trainer.steps, settings.workers, trainer.device):
         _, norm = trainer.advance(batch)
         step, last = trainer.step, trainer.step == trainer.steps
         stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), trainer.device))
@@ -329,44 +324,3 @@ def _steps(trainer: Trainer, batches: Batches, log: Log, caught: list[int], prog
             trainer.prepared.picture(trainer)
         if stop and not last:
             raise Stopped(caught[0] if caught else signal.SIGTERM, step, ranks.first)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Note SIGTERM and SIGUSR1 instead of dying of them: a scheduler gives a while to write a checkpoint."""
-    caught: list[int] = []
-    numbers = [n for n in (signal.SIGTERM, getattr(signal, "SIGUSR1", None)) if n is not None]
-    try:
-        before = {n: signal.signal(n, lambda number, frame: caught.append(number)) for n in numbers}
-    except ValueError:  # not the main thread: the signals are somebody else's
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class Log:
-    """A JSON Lines file, one record a line; what a killed run wrote after its last checkpoint is dropped."""
-
-    def __init__(self, path: str | None, step: int):
-        self.path = path
-        if path is None or os.path.exists(path) and not os.path.isfile(path):
-            return
-        try:
-            with open(path, "a+", encoding="utf-8") as file:
-                file.seek(0)
-                lines = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
-        except (ValueError, KeyError, TypeError):
-            raise LemError(f"{path}: not a log of lem-train; name another --log-file") from None
-        with whole_file(path) as file:
-            write_all(file, [line.encode() for line in lines])
-
-    def write(self, record: dict) -> None:
-        if self.path is None:
-            return
-        finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite) + "\n")

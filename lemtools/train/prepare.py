@@ -56,8 +56,8 @@ class Prepared:
         count = -(-COUNTED // (size * len(losses)))
         with torch.no_grad(), flop_counter() as counter:
             for one in losses:
-                for batch in Batches(replace(one, batch=size)).steps(0, count, 0, False):
-                    self.objective({k: v.to(device) for k, v in batch.items()})
+                for batch in Batches(replace(one, batch=size)).steps(0, count, 0, str(device)):
+                    self.objective(batch)
         return 3 * counter.get_total_flops() / (count * size * len(losses))
 
     @cached_property
