@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..media.images import luma
 from ..signal import LemError
 
 
@@ -27,9 +28,7 @@ def grey(image: np.ndarray, rng: np.random.Generator, amount: tuple[float], crop
     """Luma in all three channels, for a share of the images."""
     if rng.random() >= amount[0] or image.shape[0] != 3:
         return image
-    luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), image.astype(np.float32), 1)
-    luma = np.rint(luma).astype(np.uint8) if image.dtype == np.uint8 else luma
-    return np.broadcast_to(luma, image.shape)
+    return np.broadcast_to(luma(image), image.shape)
 
 
 def zoom(image: np.ndarray, rng: np.random.Generator, amount: tuple[float, float], crop: int) -> np.ndarray:
