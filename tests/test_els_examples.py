@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -101,3 +102,16 @@ def test_the_script_makes_again_what_other_settings_made(tmp_path):
     assert made(TRIES="2000", BANK="300", SIZE="8") == ["--prepare", "--calibrate"]
     (out / "toy.safetensors").write_text("other weights")
     assert made(TRIES="2000", BANK="300", SIZE="8") == ["--calibrate"]
+
+
+def test_the_network_of_the_example_draws_what_its_machine_predicts():
+    from lemtools.els import prepare, scales
+    from lemtools.els.study import Study
+
+    folder = EXAMPLES / "fashion"
+    sizes = scales.read(str(folder / "scales.txt"), 20)
+    study = Study(prepare.bank([str(folder / "bank.safetensors")]), sizes, label="each", device="cpu")
+    (found,) = study.against(["bbels", "is"], str(folder / "resnet.safetensors"), [1], (20,))
+    drawn = found.network[20].flatten()
+    r = {name: float(np.corrcoef(x.flatten(), drawn)[0, 1]) for name, x in found.machines.items()}
+    assert r["bbels"] > 0.75 > r["is"], r
