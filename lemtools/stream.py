@@ -251,7 +251,7 @@ def _signal(source: Source, header: Header, key: str | None, images) -> Signal |
     try:
         return _foreign(tensors, key, images) if lem is None else from_tensors(tensors, lem, source.max_bytes)
     except LemError as error:
-        raise LemError(f"{source.name}: {error}") from error
+        raise LemError(str(error) if str(error).startswith(source.name) else f"{source.name}: {error}") from error
 
 
 def _foreign(tensors: dict[str, np.ndarray], key: str | None, images) -> Signal:

@@ -129,10 +129,12 @@ def _denoise(run, files, **options):
     denoiser, history = asked.denoiser(options["machine"]), _history(run, options, asked)
     alpha_bar = None if options["t"] is None else float(cosine(options["t"]))
 
+    told = []
+
     def answer(noisy):
         clean = denoiser(noisy, alpha_bar, history)
-        if noisy.data.dtype.kind == "f" and not noisy.history and noisy.data.min() >= 0.5:
-            run.note("no x_t is below 0; arrays of floats are x_t itself, in [-1, 1] but for noise, not values from 0")
+        if noisy.data.dtype.kind == "f" and not noisy.history and not told:
+            told.append(run.note("arrays of floats are read as x_t itself, in [-1, 1] but for noise, not as values from 0 to 1"))
         return clean
 
     keep(common.each(run, paths, signals, answer), target, options)

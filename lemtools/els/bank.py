@@ -101,7 +101,7 @@ class Bank:
     def moments(self) -> tuple[np.ndarray, float, float]:
         """Of the coordinates: mean of each channel, float64 [C]; rms of all pixels about it; largest absolute value."""
         total, square, peak, count = 0.0, 0.0, 0.0, len(self) * self.item[1] * self.item[2]
-        for _, tile in self.tiles(1024):
+        for _, tile in self.tiles(max(1, min(1024, (1 << 24) // int(np.prod(self.item))))):
             peak = max(peak, float(tile.abs().max()))
             tile = tile.double()
             total, square = total + tile.sum((0, 2, 3)).numpy(), square + tile.square().sum((0, 2, 3)).numpy()

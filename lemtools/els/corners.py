@@ -25,10 +25,9 @@ def near(axis: Axis, device: torch.device, dtype: torch.dtype) -> tuple[torch.Te
 
 
 @lru_cache(maxsize=64)
-def places(rows: Axis, cols: Axis, first: int, seeds: int, device: torch.device) -> torch.Tensor:
-    """[U, S] numbers (seed * H + row) * W + column."""
-    place = (torch.tensor(rows.alone)[:, None] * cols.length + torch.tensor(cols.alone)).reshape(-1, 1)
-    return (place + (first + torch.arange(seeds)) * (rows.length * cols.length)).to(device)
+def places(rows: Axis, cols: Axis, device: torch.device) -> torch.Tensor:
+    """[U, 1] numbers row * W + column."""
+    return (torch.tensor(rows.alone)[:, None] * cols.length + torch.tensor(cols.alone)).reshape(-1, 1).to(device)
 
 
 class Corners:
@@ -75,4 +74,5 @@ class Corners:
 
     def pixels(self, height: int, width: int) -> list[torch.Tensor]:
         """[[U, S]] numbers (seed * H + row) * W + column of the pixels."""
-        return [places(*self.axes, self.first, len(self.x), self.x.device)]
+        seeds = torch.arange(self.first, self.first + len(self.x), device=self.x.device)
+        return [places(*self.axes, self.x.device) + seeds * (height * width)]

@@ -85,7 +85,7 @@ def explain(machine: Local, bank: Bank, seeds: Sequence[int], levels: np.ndarray
         sample = last.mean.float().cpu()
         if tell is not None:
             tell(f"seeds {part[0]} to {part[-1]}, step {len(levels) - 1} of {len(levels) - 1}: origins; "
-                 f"skipping moves x0 by at most {2 * float(last.skipped.max()):.2g}")
+                 f"skipping moves x0 by at most {2 * bank.moments[2] * float(last.skipped.max()):.2g}")
         # Scales ends at the last step's size, so that these are patches of it
         nearest = machine.posterior(sample.to(device), NEAREST, track=True).best
         mosaic, centres = (_centres(bank, best) for best in (last.best, nearest))

@@ -103,7 +103,7 @@ def centres(images, begin, centre, squares, values, bias, keys, padded, per_imag
 def spread(digits, table, begin, out, count, blocks, per_along, seeds, image, plane, length_along, length_across, along,
            across, from_along, ratio, ELEMENTS: tl.constexpr, SIZE: tl.constexpr, DIGITS: tl.constexpr,
            FOLD: tl.constexpr, CIRCULAR: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK: tl.constexpr):
-    """Queries, as ``attend`` takes them: float16 [R, `blocks`, DIGITS, BLOCK_Q, SIZE], zeros beyond `count`.
+    """Queries, as ``attend`` takes them: float16 [R, `blocks`, DIGITS, BLOCK_Q, SIZE]; windows of zeros beyond `count`.
 
     digits: [DIGITS, S, C, H, W]. Query m is seed m % S at place m // S % `per_along` along and the rest across. table:
     [4, SIZE]. If FOLD, elements ELEMENTS and the next are what |k|^2 is multiplied with.
@@ -124,9 +124,8 @@ def spread(digits, table, begin, out, count, blocks, per_along, seeds, image, pl
     for d in tl.static_range(DIGITS):
         value = tl.load(digits + d * seeds * image + at, mask=used, other=0.0).to(tl.float32)
         if FOLD and d == 0:
-            only = tl.where(m < count, ratio, 0.0)[:, None]
-            value += tl.where((e == ELEMENTS)[None, :], only * FOLDED_, 0.0)
-            value += tl.where((e == ELEMENTS + 1)[None, :], only, 0.0)
+            value += tl.where((e == ELEMENTS)[None, :], ratio * FOLDED_, 0.0)
+            value += tl.where((e == ELEMENTS + 1)[None, :], ratio, 0.0)
         tl.store(out + place + d * BLOCK_Q * SIZE, value.to(tl.float16), mask=(e < SIZE)[None, :])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -27,9 +27,11 @@ EXACT = 2.0**24   # float32 holds every integer below
 ROUNDING = 1e-4   # rounding of logits by less than this is taken as it is
 
 
-def usable(bank: Bank, device: torch.device) -> bool:
-    """Whether the kernel takes this bank: grey or colour of 8 bits, on a CUDA device or in Triton's interpreter."""
-    return (device.type == "cuda" or INTERPRETED) and "uint8" in str(bank.images.dtype) and bank.item[0] in (1, 3)
+def usable(bank: Bank, device: torch.device, size: int = 1) -> bool:
+    """Whether the kernel takes this bank: grey or colour of 8 bits, on a CUDA device or in Triton's interpreter, and of
+    images whose P x P windows it can number."""
+    fits = 2 * math.prod(bank.item) * size**2 < 1 << 31
+    return (device.type == "cuda" or INTERPRETED) and "uint8" in str(bank.images.dtype) and bank.item[0] in (1, 3) and fits
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class Query:
         digits += [torch.zeros_like(digits[0])] * (len(digits) == 3)                # products take powers of two
         return cls(torch.stack(digits), scale, -(2.0 ** (exponent - 1)), apart)
 
+    def some(self, begin: int, end: int) -> Query:
+        """Of some of the seeds."""
+        return replace(self, digits=self.digits[:, begin:end].contiguous())
+
 
 def extreme(centre: tuple[int, ...]) -> int:
     """The largest |element| of a key."""
@@ -103,14 +109,12 @@ def table(depth: int, size: int, centre: tuple[int, ...], row: int, width: int, 
 
 
 @lru_cache(maxsize=256)
-def places(along: range, across: range, alone: tuple[int, ...], flipped: bool, height: int, width: int, first: int,
-           seeds: int, device: torch.device) -> torch.Tensor:
-    """[R, Q] numbers (seed * H + row) * W + column of queries."""
+def places(along: range, across: range, alone: tuple[int, ...], flipped: bool, width: int,
+           device: torch.device) -> torch.Tensor:
+    """[R, U] numbers row * W + column of queries."""
     here, there = torch.tensor(list(along)), torch.tensor(list(alone or across))
     by = (1, width) if flipped != bool(alone) else (width, 1)  # (what one further along, and across, is)
-    place = there[:, None] * by[1] + here * by[0]
-    seed = (first + torch.arange(seeds)) * (height * width)
-    return (place[..., None] + seed).reshape(len(alone) or 1, -1).to(device)
+    return (there[:, None] * by[1] + here * by[0]).reshape(len(alone) or 1, -1).to(device)
 
 
 class Fused:
@@ -243,8 +247,9 @@ class Fused:
 
     def pixels(self, height: int, width: int) -> list[torch.Tensor]:
         """[[R, Q]] numbers (seed * H + row) * W + column of the pixels."""
-        return [places(self.along.queries, self.across.queries, self.alone, self.flipped, height, width, self.first,
-                       self.seeds, self.device)]
+        place = places(self.along.queries, self.across.queries, self.alone, self.flipped, width, self.device)
+        seeds = torch.arange(self.first, self.first + self.seeds, device=self.device)
+        return [(place[..., None] + seeds * (height * width)).flatten(1)]
 
 
 def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip: float = 1e-6, memory: int = 1 << 30,
@@ -257,11 +262,13 @@ def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip:
     """
     centre = tuple(int(min(max(round((float(m) + 1) * UNIT), 0), 255)) for m in bank.mean)
     pixels = rows.length * cols.length - len(rows.alone) * len(cols.alone)
-    seed = 5 * x.shape[1] * rows.size**2 * max(pixels, 1)  # bytes of a seed's queries, about
+    query = Query.of(x, level, rows.size, centre)
+    seed = 3 * len(query.digits) * (x.shape[1] * rows.size**2 + 16) * max(pixels, 1)  # bytes of its queries, about
     together = max(1, memory // 3 // seed)
     parts: list[Fused | Corners] = []
     for first in range(0, len(x), together):
-        group = _parts(x[first : first + together], level, rows, cols, centre, choose, first)
+        group = _parts(query.some(first, first + together), x[first : first + together], level, rows, cols, centre, choose,
+                       first)
         for part in group:
             _take(part, bank, skip, memory)
         for part in group:
@@ -274,10 +281,9 @@ def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip:
     return parts, [[part.result()] for part in parts], coordinates(centre, x.device), 1 / UNIT
 
 
-def _parts(x, level, rows, cols, centre, choose, first) -> list[Fused | Corners]:
+def _parts(query, x, level, rows, cols, centre, choose, first) -> list[Fused | Corners]:
     """The largest first: the device is busy with it while the others are prepared."""
     parts: list[Fused | Corners] = []
-    query = Query.of(x, level, rows.size, centre)
     jobs = (rows, cols, None, False), (rows, cols, rows.alone, False), (cols, rows, cols.alone, True)
     for these, others, alone, flipped in jobs:
         members = len(these.queries) if alone is None else len(alone)

@@ -97,7 +97,7 @@ class Local:
         rows, cols = (axis(self.machine, n, size, self.valid) for n in (height, width))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
         shift = self.mean
-        if (fused := self._fused()) is not None and not track:
+        if (fused := self._fused(size)) is not None and not track:
             level = Level(a, variance)
             x = x_t.to(self.device, torch.float64)
             parts, states, shift, factor = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
@@ -111,7 +111,7 @@ class Local:
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
 
-    def _fused(self):
+    def _fused(self, size: int):
         """The module that does it by the Triton kernel, where there is a GPU for it and the bank suits; else None."""
         if self.device.type != "cuda":
             return None
@@ -119,7 +119,7 @@ class Local:
             from . import fused
         except ImportError:
             return None
-        return fused if fused.usable(self.bank, self.device) else None
+        return fused if fused.usable(self.bank, self.device, size) else None
 
     def _dtype(self, x: torch.Tensor, a: float, variance: float, size: int) -> torch.dtype:
         """float32 where the rounding of its products, if it added up, would move no logit by more than ROUNDING."""

@@ -22,7 +22,7 @@ from .augment import augment
 
 LEARNT = ("image", "spectrum", "embedding")
 ALIGNED = 64       # bytes: where a tensor may begin in a batch, as torch's own do
-MESSAGE = 4 << 20  # bytes that a process sends at a time, at most, if that is a batch or more
+MESSAGE = 1 << 20  # bytes that a process sends at a time, at most, if that is a batch or more
 MOST = 12          # processes that make batches, unless told; more have not been of use yet
 
 
@@ -201,7 +201,8 @@ class Batches(torch.utils.data.Dataset):
         """
         cuda = device.startswith("cuda")
         if workers is None:
-            workers = min(MOST, max(_cores() // self.world - 2, 0)) if cuda else 0
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))  # processes of this machine, as torchrun counts them
+            workers = min(MOST, max(_cores() // here - 2, 0)) if cuda else 0
         several = max(1, MESSAGE // Packed.of([self[first]]).flat.nbytes) if workers else 1
         loader = torch.utils.data.DataLoader(
             self, several, sampler=range(first, last), num_workers=workers, collate_fn=Packed.of, pin_memory=cuda,

@@ -212,7 +212,7 @@ def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
 
 def _device(settings: Settings) -> str:
     try:
-        return pick(settings.device)
+        return pick(settings.device, float64=settings.recipe == "diffusion")
     except ValueError as error:
         raise LemError(f"--device {settings.device}: {error}") from error
 
