@@ -311,7 +311,8 @@ def tests(folder: Path):
 # --- tables
 
 def table(source: Path, out: Path) -> None:
-    """OUT/table.tsv, and printed: every arm, mean and standard deviation over the seeds, beside the controls."""
+    """OUT/table.tsv, and printed: every arm, mean and standard deviation over the seeds, beside the controls. What has not
+    been recalled yet is left out."""
     import controls
     from lemtools.compare import Comparison, pair
     from lemtools.media import store
@@ -352,8 +353,8 @@ def table(source: Path, out: Path) -> None:
                     rows[control] = [found]
                 for arm in [*ARMS, ONLY]:
                     rows[arm] = []
-                    for seed in SEEDS:
-                        with np.load(folder / f"{arm}-{seed}.npz") as kept:
+                    for path in recalled(folder, arm):
+                        with np.load(path) as kept:
                             got = {k.split("|")[1]: kept[k] for k in kept.files if k.startswith(f"{loss}|")}
                         rows[arm].append(measured(whole, broken, got["one"], got["mean"], memories) | {
                             "bits a missing value": float(got["bits"]), "s/image": float(got["seconds"]),
@@ -362,9 +363,14 @@ def table(source: Path, out: Path) -> None:
                 if names != head:
                     put("set", "lost", "arm", *names)
                     head = names
-                for arm, found in rows.items():
+                for arm, found in ((arm, found) for arm, found in rows.items() if found):
                     put(name, loss, arm, *(spread([row.get(k, math.nan) for row in found]) for k in names))
         codes(out, put)
+
+
+def recalled(folder: Path, arm: str) -> list[Path]:
+    """What there is of an arm, a file a seed."""
+    return [path for path in (folder / f"{arm}-{seed}.npz" for seed in SEEDS) if path.exists()]
 
 
 def spread(values: list[float]) -> str:
@@ -406,11 +412,12 @@ def codes(out: Path, put) -> None:
                 put(name, f"{bits} bits", control, *(f"{v:.4g}" for v in row(code)))
             for arm in CODES:
                 found = []
-                for seed in SEEDS:
-                    with np.load(folder / f"{arm}-{seed}.npz") as kept:
+                for path in recalled(folder, arm):
+                    with np.load(path) as kept:
                         got = kept[f"{bits} bits|one"]
                     found.append(row(got) if arm == "embedding" else (math.nan, math.nan, psnr(got)))
-                put(name, f"{bits} bits", arm, *(spread([f[k] for f in found]) for k in range(3)))
+                if found:
+                    put(name, f"{bits} bits", arm, *(spread([f[k] for f in found]) for k in range(3)))
 
 
 def sheet(source: Path, out: Path) -> None:
