@@ -134,7 +134,8 @@ def _denoise(run, files, **options):
     def answer(noisy):
         clean = denoiser(noisy, alpha_bar, history)
         if noisy.data.dtype.kind == "f" and not noisy.history and not told:
-            told.append(run.note("arrays of floats are read as x_t itself, in [-1, 1] but for noise, not as values from 0 to 1"))
+            told.append(True)
+            run.note("arrays of floats are read as x_t itself, in [-1, 1] but for noise, not as values from 0 to 1")
         return clean
 
     keep(common.each(run, paths, signals, answer), target, options)

@@ -18,7 +18,8 @@ from .sums import EMPTY, LOG2E, Sums
 def near(axis: Axis, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Lines that windows of the axis' lone coordinates reach; where these are among them; and [U, lines] which line
     belongs to which window: a product with it is a box sum."""
-    reached = sorted({k + d for k in axis.alone for d in range(-axis.reach, axis.reach + 1) if 0 <= k + d < axis.length})
+    about = range(-axis.reach, axis.reach + 1)
+    reached = sorted({k + d for k in axis.alone for d in about if 0 <= k + d < axis.length})
     lines, alone = torch.tensor(reached), torch.tensor(axis.alone)
     band = ((lines - alone[:, None]).abs() <= axis.reach).to(dtype)
     return lines.to(device), torch.searchsorted(lines, alone).to(device), band.to(device)

@@ -1,4 +1,4 @@
-"""What ``kernel.attend`` is given, and what becomes of its sums, each by one Triton kernel: a call is as few as it can be.
+"""What ``kernel.attend`` is given, and what becomes of its sums: one Triton kernel each, since launches cost time.
 
 A window lies `along` one axis of the image and `across` the other. Its element (d, c, e) is channel c at d along and e
 across; what lies beyond a border that does not wrap is zero, in queries as in keys. A table says of each element of a
@@ -40,8 +40,8 @@ def expand(images, table, begin, out, squares, rows, pitch, per_image, per_along
     inside = row < rows
     i = row // per_image
     p, here = _place((row % per_along)[:, None] + from_along + tl.load(table + e)[None, :], length_along, CIRCULAR)
-    q, there = _place((row % per_image // per_along + tl.load(begin + r))[:, None] + tl.load(table + WIDTH + e)[None, :],
-                      length_across, CIRCULAR)
+    q, there = _place((row % per_image // per_along + tl.load(begin + r))[:, None]
+                      + tl.load(table + WIDTH + e)[None, :], length_across, CIRCULAR)
     used = here & there & (e < ELEMENTS)[None, :] & inside[:, None]
     at = i.to(tl.int64)[:, None] * image + tl.load(table + 2 * WIDTH + e)[None, :] * plane + p * along + q * across
     raw = tl.load(images + at, mask=used, other=0).to(tl.int32)
@@ -56,12 +56,12 @@ def expand(images, table, begin, out, squares, rows, pitch, per_image, per_along
     tl.store(out + r.to(tl.int64) * pitch + place, value.to(tl.float16), mask=(place < pitch) & (e < ROW)[None, :])
 
 
-@triton.jit(do_not_specialize=["keys", "padded", "per_image", "per_along", "strips", "image", "plane", "along", "across",
-                               "from_along"])
+@triton.jit(do_not_specialize=["keys", "padded", "per_image", "per_along", "strips", "image", "plane", "along",
+                               "across", "from_along"])
 def centres(images, begin, centre, squares, values, bias, keys, padded, per_image, per_along, strips, image, plane,
             along, across, from_along, reach, ratio, CHANNELS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr,
             FOLD: tl.constexpr, BLOCK: tl.constexpr):
-    """Values of keys: their centre pixels less `centre`, and 1; zeros beyond the last key. And ratio |k|^2, unless FOLD.
+    """Values of keys: their centre pixels less `centre`, and 1; zeros beyond the last. And ratio |k|^2, unless FOLD.
 
     values: [R, C + 1, `padded`], or [R, `padded`, WIDTH]. bias: float32 [R, `padded`], beyond the last key as of the
     last. squares: float32, of whole windows; or of the strips of SIZE of which a window consists, `strips` in a line of

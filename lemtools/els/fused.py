@@ -31,7 +31,8 @@ def usable(bank: Bank, device: torch.device, size: int = 1) -> bool:
     """Whether the kernel takes this bank: grey or colour of 8 bits, on a CUDA device or in Triton's interpreter, and of
     images whose P x P windows it can number."""
     fits = 2 * math.prod(bank.item) * size**2 < 1 << 31
-    return (device.type == "cuda" or INTERPRETED) and "uint8" in str(bank.images.dtype) and bank.item[0] in (1, 3) and fits
+    bytes_ = "uint8" in str(bank.images.dtype) and bank.item[0] in (1, 3)
+    return (device.type == "cuda" or INTERPRETED) and bytes_ and fits
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class Fused:
         feed.centres[(triton.cdiv(padded, 256), self.rows)](
             images, begin, constant(self.centre, self.device), squares, values, bias, keys, padded,
             self.lanes * members, members, strips, self.channels * plane, plane, *strides[2:], first, self.size // 2,
-            self.query.ratio, CHANNELS=self.channels, SIZE=self.size, WIDTH=8 if plan.dot else 0, FOLD=self.fold, BLOCK=256)
+            self.query.ratio, CHANNELS=self.channels, SIZE=self.size, WIDTH=8 if plan.dot else 0, FOLD=self.fold,
+            BLOCK=256)
         attend[(blocks, splits, self.rows)](
             self.queries, scratch, bias, values, self.start, out, queries, keys, padded, pitch, tiles,
             self.query.scale, budget / splits, GROUP=members if plan.strip else 1,
@@ -267,8 +269,8 @@ def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip:
     together = max(1, memory // 3 // seed)
     parts: list[Fused | Corners] = []
     for first in range(0, len(x), together):
-        group = _parts(query.some(first, first + together), x[first : first + together], level, rows, cols, centre, choose,
-                       first)
+        end = first + together
+        group = _parts(query.some(first, end), x[first:end], level, rows, cols, centre, choose, first)
         for part in group:
             _take(part, bank, skip, memory)
         for part in group:

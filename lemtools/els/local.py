@@ -200,7 +200,7 @@ class Tiles:
 
     def add_lines(self, sums: list[Sums], view: torch.Tensor, images: torch.Tensor, row: int, lines: int, first: int,
                   skip: float) -> None:
-        """The same for keys `row` ... `row + lines - 1` of the rows of keys; view: the lines that their windows hold."""
+        """The same for keys `row` ... `row + lines - 1` of the rows of keys; view: the lines of their windows."""
         job, together = self.job, images.shape[4]
         height, width = images.shape[3:1:-1] if job.flipped else images.shape[2:4]
         pixels = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [G, C, rows, W, I, P, wide]
@@ -221,7 +221,8 @@ class Tiles:
         places = None
         if self.track:
             places = torch.arange(height * width, device=images.device).view(1, 1, height, width, 1)
-            places = self.centres(places.transpose(2, 3) if job.flipped else places, row, lines)[0, :, 0]  # [R, T of one image]
+            places = places.transpose(2, 3) if job.flipped else places
+            places = self.centres(places, row, lines)[0, :, 0]  # [R, T of one image]
         for g in range(groups):
             numbers = None
             if self.track:

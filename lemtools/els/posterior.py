@@ -174,7 +174,8 @@ class Local:
             merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
         return merged
 
-    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool, factor: float = 1) -> Posterior:
+    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool,
+                factor: float = 1) -> Posterior:
         """Every pixel's answer at its place. Sums are of values; coordinates are shift [C, 1, 1] + factor values."""
         channels, height, width = self.bank.item
         shape = (len(x_t), height, width)

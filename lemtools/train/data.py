@@ -201,7 +201,7 @@ class Batches(torch.utils.data.Dataset):
         """
         cuda = device.startswith("cuda")
         if workers is None:
-            here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))  # processes of this machine, as torchrun counts them
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))  # (torchrun's) processes of this machine
             workers = min(MOST, max(_cores() // here - 2, 0)) if cuda else 0
         several = max(1, MESSAGE // Packed.of([self[first]]).flat.nbytes) if workers else 1
         loader = torch.utils.data.DataLoader(

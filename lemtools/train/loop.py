@@ -185,8 +185,9 @@ class Trainer:
                 self.average[name].copy_(state[f"average.{name}"])
                 # a fused AdamW counts its steps on the device, and takes moments laid out as the weight only
                 kept = {k: state.get(f"moment.{k}.{name}") for k in ("step", "exp_avg", "exp_avg_sq")}
-                places = {k: p if v.shape == p.shape else p.new_empty(v.shape) for k, v in kept.items() if v is not None}
-                self.optimizer.state[p] = {k: torch.empty_like(like).copy_(kept[k]) for k, like in places.items()}
+                kept = {k: v for k, v in kept.items() if v is not None}
+                like = {k: p if v.shape == p.shape else p.new_empty(v.shape) for k, v in kept.items()}
+                self.optimizer.state[p] = {k: torch.empty_like(like[k]).copy_(v) for k, v in kept.items()}
         self.step, self.losses = step, list(state.get("losses", torch.zeros(0)).to(self.device))
 
 
