@@ -1,8 +1,10 @@
 """The local machines' kernel on one CUDA device: right first, then its time beside the floors that it cannot go below.
 
     python tests/benchmarks/bench_els_gpu.py [--bank IMAGES.npy] [--only check,times,race,sample] [--seconds 60]
+                                             [--reference DIR]
 
-IMAGES.npy: uint8 [N, 3, 32, 32]; else smooth random images. Everything is measured in this run: the rates of exp2, of
+IMAGES.npy: uint8 [N, 3, 32, 32]; else smooth random images. DIR: a checkout of the paper's released code (see
+``bench_els``), whose bbels then runs on the same inputs. Everything is measured in this run: the rates of exp2, of
 float32 and of float16 products, the bandwidth of a copy, and with CUDA events the median of 10 calls (fewer where one
 takes over a second) after two to warm up. A call is everything from x_t to x0_hat on the device. Floors, in ms: `exp`,
 one for each pair of a pixel and a patch that it sees; `gemm`, two float16 products of C P^2 elements a pair; `box`, C +
@@ -24,11 +26,13 @@ import subprocess
 import sys
 import time
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 import triton
 import triton.language as tl
+from bench_els import reference
 
 from lemtools.denoise.samplers import ddim
 from lemtools.denoise.schedule import cosine, grid
@@ -200,6 +204,26 @@ def times(bank: Bank, rates: Rates) -> None:
         where(bank, size)
 
 
+def released(bank: Bank, folder: Path) -> None:
+    """The paper's released bbels, one seed, beside ours: its loader, its batches of 256, its float32."""
+    space = reference(folder)
+    images = bank.images.cpu().float() / 127.5 - 1
+    data = torch.utils.data.TensorDataset(images, torch.zeros(len(images), 1))
+    peer = space["LocalEquivBordersScoreModule"](data, batch_size=256, schedule=space["cosine_noise_schedule"])
+    print("\nreleased: ms of the released bbels, of ours, their ratio, and how far the answers are apart over rms(x0)")
+    for size, t in TIMES.items():
+        alpha_bar = float(cosine(t))
+        x = noisy(bank, 1, alpha_bar)
+        with torch.no_grad():
+            theirs = timed(lambda: peer(torch.full((1,), t), x.float(), device="cuda", k=size), 3)[0]
+            score = peer(torch.full((1,), t), x.float(), device="cuda", k=size)
+        found = answer(bank, "bbels", size, x, alpha_bar)
+        ours = timed(lambda: answer(bank, "bbels", size, x, alpha_bar))[0]
+        x0 = (x + (1 - alpha_bar) * score) / alpha_bar**0.5
+        off = float((x0 - found).abs().max() / found.square().mean().sqrt())
+        print(f"  bbels P {size:2}  {theirs:8.1f}  {ours:7.2f}  {theirs / ours:6.1f}x  {off:.1e}", flush=True)
+
+
 def where(bank: Bank, size: int) -> None:
     """What the device spends its time on, and how long it is idle."""
     alpha_bar = float(cosine(TIMES[size]))
@@ -300,6 +324,7 @@ def main() -> None:
     parser.add_argument("--bank")
     parser.add_argument("--only", default="check,times,race,sample")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--reference", type=Path)
     parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.warm:
@@ -321,6 +346,8 @@ def main() -> None:
         bank = Bank(raw[:COUNT]).to(DEVICE)
         if "times" in wanted:
             times(bank, rates)
+        if options.reference:
+            released(bank, options.reference)
         if "race" in wanted:
             race(bank, options.seconds)
     if "sample" in wanted:
