@@ -1,7 +1,7 @@
 """Recall against dream, the stages of recall-vs-dream.sh: `python recall_vs_dream.py STAGE DATA OUT`.
 
 Arms: networks of equal size (+-5 %) and equal operations of training, the learning rate of each chosen among RATES by
-the loss on training items kept back, at a quarter of the budget. Every network learns all FRAGMENTS at once and is told
+the loss on training items kept back, at an eighth of the budget. Every network learns all FRAGMENTS at once and is told
 what is lost.
 
 feedforward   one call, the posterior mean (squared error)
@@ -44,7 +44,7 @@ FLOPS = float(os.environ.get("FLOPS", 1e15))
 TRAIN, TEST, DRAWS = (int(os.environ.get(k, v)) for k, v in (("TRAIN", 0), ("TEST", 500), ("DRAWS", 16)))
 PER, BATCH = (int(os.environ.get(k, v)) for k, v in (("PER", 3), ("BATCH", 128)))
 FEW = max((TEST or 10_000) // 5, 1)  # items of which a mean of DRAWS is taken
-RATES = ("3e-4", "1e-3", "3e-3")
+RATES = ("1e-3", "3e-3", "1e-2")
 FRAGMENTS = {
     "2 bits": "--bits 2", "50 %": "--mask .5", "75 %": "--mask .75", "90 %": "--mask .9",
     "lower half": "--mask .5 --mask-shape half",
@@ -123,7 +123,7 @@ def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
     for folder in (out / name for name in SETS):
         for arm, (words, flops, batch) in arms(folder).items():
             if search:
-                runs = [(f"search/{arm}-{lr}", lr, flops / 4, 9) for lr in RATES]
+                runs = [(f"search/{arm}-{lr}", lr, flops / 8, 9) for lr in RATES]
             else:
                 best = chosen(folder, arm)
                 runs = [(f"{arm}-{seed}", best, flops, seed) for seed in SEEDS]

@@ -34,7 +34,7 @@ def option(words: list[str], name: str) -> str:
 
 
 def test_every_arm_has_the_same_search(example, tmp_path):
-    """Each rate once, at a quarter of the operations of the runs proper; the best one is then the rate of all seeds."""
+    """Each rate once, at an eighth of the operations of the runs proper; the best one is then the rate of all seeds."""
     dream = example("recall_vs_dream", SETS="mnist fashion", SEEDS="0 1 2", FLOPS="1e15", BATCH="128")
     arms = {*dream.ARMS, dream.ONLY, *dream.CODES}
     search, folder = dream.jobs(tmp_path, True), tmp_path / "mnist"
@@ -56,7 +56,7 @@ def test_every_arm_has_the_same_search(example, tmp_path):
         assert option(words, "--seed") == seed and option(words, "--lr") == min(best[model.parent, arm])[1]
         tried = [search[model.parent / f"search/{arm}-{lr}.safetensors"] for lr in dream.RATES]
         for lr, other in zip(dream.RATES, tried):
-            changed = {"--lr": lr, "--seed": "9", "--flops": f"{float(option(words, '--flops')) / 4:g}"}
+            changed = {"--lr": lr, "--seed": "9", "--flops": f"{float(option(words, '--flops')) / 8:g}"}
             wanted = list(words)
             for name, value in changed.items():
                 wanted[wanted.index(name) + 1] = value
