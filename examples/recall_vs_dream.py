@@ -254,7 +254,8 @@ def one(path: Path, broken, whole) -> dict:
         many = Learned(model, samples=DRAWS)(few)[0].data
         mean = np.rint(many.reshape(FEW, DRAWS, *many.shape[1:]).mean(1)).astype(np.uint8)
     condition = Condition.of(evidence(few), model.scale, "image", next(model.net.parameters()).device)
-    target = torch.from_numpy(whole.data[:FEW]).to(condition.value) / 127.5 - 1
+    target = torch.from_numpy(whole.data[:FEW]).to(condition.value.dtype) / 127.5 - 1  # (CUDA would round otherwise)
+    target = target.to(condition.value.device)
     with flop_counter() as counter, torch.inference_mode():
         part = condition.each(lambda t: t[:1])
         if model.family == "estimate":
