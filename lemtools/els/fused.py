@@ -211,7 +211,7 @@ class Fused:
             images, table(depth, self.size, self.centre, self.channels * self.size, wide, self.device), begin, scratch,
             squares, rows, pitch, self.lanes * (strips or members), strips or members, self.channels * plane, plane,
             *strides, first, ELEMENTS=depth * self.channels * self.size, ROW=row, WIDTH=wide, FOLD=self.fold,
-            CIRCULAR=self.circular, BLOCK=block)
+            CIRCULAR=self.circular, BLOCK=block, num_warps=8 if wide == 128 else 4)  # (a third of the instructions, there)
         feed.centres[(triton.cdiv(padded, 256), self.rows)](
             images, begin, constant(self.centre, self.device), squares, values, bias, keys, padded,
             self.lanes * members, members, strips, self.channels * plane, plane, *strides[2:], first, self.size // 2,
