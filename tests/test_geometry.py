@@ -326,6 +326,10 @@ def test_pictures_of_embeddings(folder):
     assert lem_fork("compare", "a.npy", "b.npy", "--plot", "sheet:s.png", cwd=folder).returncode == 0
     assert np.asarray(Image.open(folder / "s.png")).shape != pixels.shape
     assert lem_fork("compare", "a.npy", "b.npy", "--plot", "r.png", "--rows", "2", cwd=folder).returncode == 0
+    np.save(folder / "point.npy", np.full((9, 1), 0.3, np.float32))
+    assert lem_fork("compare", "point.npy", "point.npy", "--plot", "pca", cwd=folder).returncode == 0
+    done = lem_fork("compare", "one.npy", "one.npy", "--plot", "pca", cwd=folder)
+    assert done.returncode == 2 and b"error: --plot pca: a spectrum needs at least 2 items" in done.stderr
 
 
 def test_points_are_coordinates_on_the_axes_of_the_originals():

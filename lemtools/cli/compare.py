@@ -38,7 +38,7 @@ class Threshold(click.ParamType):
     help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, sqnr, "
     "cosine, cosine-centred, mutual-knn@K, mutual-knn-cosine@K, recall@K, recall-cosine@K, cka, rankme, "
     "effective-rank, participation-ratio, alpha-req@K, condition, lempel-ziv, frechet-pca@K, frechet-patch@K, nearest, "
-    "nearest-patch@K, memorised, mosaic@K, accuracy, bits, all, or geometry (all that embeddings are judged by).  "
+    "nearest-patch@K, memorised, mosaic@K, accuracy, bits, or all; geometry: all that embeddings are judged by.  "
     "[default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
 @click.option(
@@ -170,6 +170,7 @@ def cli(
     from ..compare.pairs import pair as paired
     from ..media import load, store
     from ..media.save import whole_file
+    from ..signal import LemError
 
     thresholds = [(name, value, 1) for name, value in minimum] + [
         (name, value, -1) for name, value in maximum
@@ -204,8 +205,12 @@ def cli(
     if plot and not sheet:
         from ..compare.scatter import draw
 
+        try:
+            spectra = comparison.spectra()
+        except ValueError as error:
+            raise LemError(f"--plot {view}: {error}") from error
         with whole_file(plot) as file:
-            draw(file, comparison.spectra(), view)
+            draw(file, spectra, view)
     if sheet:
         with whole_file(plot) as file:
             # under the pictures, decibels before raw errors

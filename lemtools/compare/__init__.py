@@ -67,7 +67,7 @@ class Comparison:
         self.wanted: dict[str, tuple[Metric, int | None]] = {}
         self.values: dict[str, list[np.ndarray]] = {}
         self.items: dict[str, list[str]] = {}
-        self.sets: list[tuple[np.ndarray, np.ndarray]] = []
+        self.sets: tuple[list[np.ndarray], list[np.ndarray]] = [], []
         self._spectra: tuple[Spectrum, Spectrum] | None = None
 
     def _wanted(self, pair: Pair) -> dict[str, tuple[Metric, int | None]]:
@@ -120,7 +120,8 @@ class Comparison:
         wanted = self._wanted(pair)
         self.wanted |= wanted
         if self.keep or any(metric.of_set for metric, _ in wanted.values()):
-            self.sets.append((pair.a, pair.b))
+            self.sets[0].append(pair.a)
+            self.sets[1].append(pair.b)
         for key in wanted:
             self.items.setdefault(key, []).extend(pair.names)
         try:
@@ -157,16 +158,17 @@ class Comparison:
 
     def _whole(self) -> tuple[np.ndarray, np.ndarray]:
         """All originals and all recalled items [N, ...]."""
-        if len({a.shape[1:] for a, _ in self.sets}) > 1:
+        if len({a.shape[1:] for a in self.sets[0]}) > 1:
             asked = next((key for key, w in self.wanted.items() if w[0].of_set), None)
             what = f"--metric {asked} looks at" if asked else "the picture is of"
             raise LemError(f"{what} a set of items of one shape; these differ")
-        if len(self.sets) > 1:
-            self.sets = [tuple(np.concatenate(side) for side in zip(*self.sets))]
-        return self.sets[0]
+        for side in self.sets:
+            if len(side) > 1:
+                side[:] = [np.concatenate(side)]  # one side's batches are gone before the other is joined
+        return self.sets[0][0], self.sets[1][0]
 
     def spectra(self) -> tuple[Spectrum, Spectrum]:
-        """Of the originals, of the recalled; the same whenever asked."""
+        """Of the originals, of the recalled; the same whenever asked. ValueError where a set is too small."""
         if self._spectra is None:
             from .spectral import Spectrum
 

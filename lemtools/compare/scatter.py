@@ -73,7 +73,8 @@ def draw(file: IO[bytes], spectra: Spectra, view: str = "pca") -> None:
     for spectrum, colour, name in zip(spectra, (_BLUE, _ORANGE), ("original", "recalled")):
         values = spectrum.eigenvalues[spectrum.eigenvalues > 0]
         right.plot(np.arange(1, len(values) + 1), values, ".-", color=colour, label=name, markersize=4, linewidth=1)
-    right.set(xscale="log", yscale="log", xlabel="i", ylabel="eigenvalue i of the covariance")
+    scale = "log" if any(s.values.any() for s in spectra) else "linear"  # of points without any spread
+    right.set(xscale=scale, yscale=scale, xlabel="i", ylabel="eigenvalue i of the covariance")
     right.set_title(f"spectrum: {spectra[0].n} items, {spectra[0].dim} dimensions", fontsize=10)
     right.legend()
     FigureCanvasAgg(figure).print_png(file)
