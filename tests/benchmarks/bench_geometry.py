@@ -27,8 +27,14 @@ SEEDS = 3
 def isotropic(rng: np.random.Generator) -> dict[str, float]:
     x = rng.standard_normal((2048, 512))
     s = spectral.Spectrum(x), spectral.Spectrum(x)
-    of = {"RankMe": spectral.rankme, "participation ratio": spectral.participation_ratio, "condition": spectral.condition}
-    return {f"{name}, isotropic 2048 x 512": f(x, x, spectra=s).value for name, f in of.items()}
+    return {
+        f"{name}, isotropic 2048 x 512": metric(x, x, spectra=s).value
+        for name, metric in (
+            ("RankMe", spectral.rankme),
+            ("participation ratio", spectral.participation_ratio),
+            ("condition", spectral.condition),
+        )
+    }
 
 
 def independent(rng: np.random.Generator) -> dict[str, float]:
