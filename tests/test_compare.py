@@ -123,7 +123,7 @@ def test_images_of_8_bits_and_of_floats_share_their_full_scale():
 def test_every_metric_runs_on_every_kind_it_names():
     whole = {
         "image": photos(3, (3, 180, 176)),
-        "embedding": Signal("embedding", rng.standard_normal((30, 8)).astype(np.float32)),
+        "embedding": Signal("embedding", rng.standard_normal((40, 24)).astype(np.float32)),
         "audio": Signal("audio", rng.standard_normal((3, 2, 4000)).astype(np.float32) / 4, rate=8000.0),
         "spectrum": Signal("spectrum", rng.standard_normal((12, 2, 9, 5)).astype(np.float32)),
         "tokens": Signal("tokens", rng.integers(0, 9, (3, 7))),
@@ -134,15 +134,20 @@ def test_every_metric_runs_on_every_kind_it_names():
         # (those that ask what a model was trained on: test_dreams.py)
         keys = [k for k, m in METRICS.items() if kind in m.kinds and (not m.of_set or len(a) > 10) and not m.train]
         found = measured([a], [b], keys, peak=1.0 if kind in ("embedding", "spectrum") else None)
-        assert set(found) == set(keys) and len(keys) > 1
+        beside = {f"{k}-{METRICS[k].of[1]}" for k in keys if METRICS[k].of[1] != "_floor"}
+        assert set(found) == {*keys, *beside} and len(keys) > 1
         for key, result in found.items():
-            assert len(result.values) == len(a) and np.isfinite(result.values).all(), (kind, key)
+            assert len(result.values) in (0, len(a)) and len(result.items) == len(a), (kind, key)
+            assert np.isfinite(result.mean) and np.isfinite(result.values).all(), (kind, key)
         same = measured(
             [a], [a], [k for k in keys if k != "bits"], peak=1.0 if kind in ("embedding", "spectrum") else None
         )
         for key, result in same.items():
-            best = {"higher": max, "lower": min}[METRICS[key].better]
+            better = METRICS[key].better if key in METRICS else ""
+            best = {"higher": max, "lower": min, "": lambda one, _: one}[better]
             assert best(result.mean, found[key].mean) == pytest.approx(result.mean), key
+            if METRICS.get(key, METRICS["mse"]).of == ("recalled", "original"):
+                assert result.mean == same[f"{key}-original"].mean == found[f"{key}-original"].mean, key
 
 
 def test_metric_names_a_user_may_write():

@@ -73,7 +73,7 @@ def test_principal_axes_are_those_of_an_svd_and_turning_the_items_changes_nothin
     _, _, vectors = np.linalg.svd(x - x.mean(0))
     expected = halves(x, b, lambda t: (t - x.mean(0)) @ vectors[:5].T)
     whole = frechet_pca(x, b, k=5)
-    assert (whole.value, whole.floor) == pytest.approx(expected, rel=1e-3) and whole.k == 5
+    assert (whole.value, whole.beside) == pytest.approx(expected, rel=1e-3) and whole.k == 5
     rotation = np.linalg.qr(rng.standard_normal((24, 24)))[0]
     assert frechet_pca(x @ rotation, b @ rotation, k=5).value == pytest.approx(whole.value, rel=1e-3)
     assert frechet_pca(x, b, k=64).k == 24 and frechet_pca(x[:50], b[:50], k=64).k == 6
@@ -84,7 +84,7 @@ def test_principal_axes_are_those_of_an_svd_and_turning_the_items_changes_nothin
 def test_patch_features_see_texture_that_a_blur_loses():
     a = rng.integers(0, 256, (40, 1, 20, 20), dtype=np.uint8)
     flat = np.broadcast_to(a.mean((2, 3), keepdims=True), a.shape).astype(np.uint8)
-    assert frechet_patch(a, a).value == pytest.approx(frechet_patch(a, a).floor)
+    assert frechet_patch(a, a).value == pytest.approx(frechet_patch(a, a).beside)
     blurred = frechet_patch(a, flat)
     assert blurred.value == pytest.approx(64 * 255**2 / 12, rel=0.05)  # all the variance of the patches
     places = patch_places((1, 20, 21), 8, 8)

@@ -17,7 +17,7 @@ FILES = ("FILE", "OUT", "STORE", "ORIGINAL", "RECALLED", "PATH", "DIR", "MODEL",
 
 def words(option: click.Option) -> list[str]:
     """What to offer as the value of an option; a word that ends in : @ = or / wants more behind it."""
-    from lemtools.compare import METRICS
+    from lemtools.compare import GROUPS, METRICS
     from lemtools.fragment.masks import SHAPES, SIZED
     from lemtools.nets import NETS
     from lemtools.train.augment import AUGMENT
@@ -26,7 +26,7 @@ def words(option: click.Option) -> list[str]:
     shapes = [(shape, f"{shape}:") if shape in SIZED else (shape,) for shape in SHAPES]
     known = {
         "mask_shape": [form for forms in shapes for form in forms if not SIZED.get(form)],
-        "metric": [*metrics, "all"],
+        "metric": [*metrics, *GROUPS],
         "minimum": [f"{m}=" for m in metrics if "@" not in m],
         "maximum": [f"{m}=" for m in metrics if "@" not in m],
         "device": ["auto", "cpu", "cuda", "mps"],

@@ -35,9 +35,11 @@ class Threshold(click.ParamType):
     "--metric",
     multiple=True,
     metavar="NAME",
-    help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, cosine, "
-    "mutual-knn@K, recall@K, frechet-pca@K, frechet-patch@K, nearest, nearest-patch@K, memorised, mosaic@K, accuracy, "
-    "bits, or all.  [default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
+    help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, sqnr, "
+    "cosine, cosine-centred, mutual-knn@K, mutual-knn-cosine@K, recall@K, recall-cosine@K, cka, rankme, "
+    "effective-rank, participation-ratio, alpha-req@K, condition, lempel-ziv, frechet-pca@K, frechet-patch@K, nearest, "
+    "nearest-patch@K, memorised, mosaic@K, accuracy, bits, or all; geometry: all that embeddings are judged by.  "
+    "[default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
 @click.option(
     "--min",
@@ -88,8 +90,10 @@ class Threshold(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.option(
     "--plot",
-    metavar="FILE",
-    help="Draw a contact sheet (PNG): original, fragment, recalled, difference.",
+    metavar="[VIEW:]FILE",
+    help="Draw a picture (PNG): of embeddings both sets on the two principal axes of the originals, and both spectra; "
+    "of all else a contact sheet: original, fragment, recalled, difference. VIEW picks one: sheet, pca or umap; alone "
+    "it writes VIEW.png. A UMAP picture is not evidence.",
 )
 @click.option(
     "--rows",
@@ -143,10 +147,14 @@ def cli(
         raise click.UsageError("only one input can be standard input")
     if fragment and pair == "name":
         raise click.UsageError("--fragment pairs by order: leave out --pair name")
+    view, plot = viewed(plot)
     source = click.get_current_context().get_parameter_source("rows")
+    of_sheet = fragment or source == click.core.ParameterSource.COMMANDLINE
     if not plot and source == click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--rows is for the --plot")
     missing = where == "missing"
+    if view in ("pca", "umap") and of_sheet and not missing:
+        raise click.UsageError(f"--rows and --fragment are for --plot sheet:FILE, not for {view}")
     if missing and not fragment:
         raise click.UsageError("--where missing needs the fragments: --fragment FILE")
     if fragment and not (plot or missing):
@@ -155,36 +163,55 @@ def cli(
         raise click.UsageError(
             "--fragment - is read once: for the --plot or for --where missing"
         )
-    sets = ("mutual", "recall", "frechet", "nearest", "memorised", "mosaic")
-    if not any(m.startswith(sets) for m in metric):  # those are large matrix products
+    small = ("all", "mse", "mae", "max", "psnr", "ssim", "ms-", "gmsd", "snr", "si-", "lsd", "nmse", "sqnr", "accuracy")
+    if all(m.startswith((*small, "bits")) or m == "cosine" for m in metric):  # the others are large matrix products
         common.one_thread()
-    from ..compare import METRICS, Comparison, named
+    from ..compare import GROUPS, METRICS, Comparison, named
     from ..compare.pairs import pair as paired
     from ..media import load, store
     from ..media.save import whole_file
+    from ..signal import LemError
 
     thresholds = [(name, value, 1) for name, value in minimum] + [
         (name, value, -1) for name, value in maximum
     ]
+    for name, _, _ in thresholds:
+        if name in GROUPS:
+            raise click.UsageError(f"--min and --max take one metric each, not {name}")
     asked = list(dict.fromkeys([*metric, *(name for name, _, _ in thresholds)])) or None
-    if train and not any(METRICS[named(m)[0]].train for m in asked or () if m != "all"):
+    if train and not any(METRICS[named(m)[0]].train for m in asked or () if m not in GROUPS):
         able = ", ".join(name for name, known in METRICS.items() if known.train)
         raise click.UsageError(f"--train is for --metric {able}")
     memories = store(list(train)) if train else None
     comparison, sheet = Comparison(asked, peak, memories), None
     if plot:
-        from ..compare.plot import Plot
+        from ..compare import plot as pictures
 
         results.picture(plot, "--plot", [original, recalled, *([fragment] if fragment else [])])
-        sheet = Plot(rows, load([fragment]) if fragment else None)
     sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
     broken = load([fragment]) if missing else None
     for batch_of_pairs in run.progress(paired(*sides, by=pair, fragments=broken)):
+        if plot and comparison.kind is None:
+            view = pictures.view(view, batch_of_pairs.kind, sheet=bool(of_sheet))
+            comparison.keep = view != "sheet"
+            if view == "sheet":
+                sheet = pictures.Plot(rows, load([fragment]) if fragment else None)
         comparison.add(batch_of_pairs)
         if sheet:
             sheet.add(batch_of_pairs)
     found = comparison.results()
-    if plot:
+    for name, reason in comparison.left_out.items():
+        run.note(f"{name} is left out: {reason}")
+    if plot and not sheet:
+        from ..compare.scatter import draw
+
+        try:
+            spectra = comparison.spectra()
+        except ValueError as error:
+            raise LemError(f"--plot {view}: {error}") from error
+        with whole_file(plot) as file:
+            draw(file, spectra, view)
+    if sheet:
         with whole_file(plot) as file:
             # under the pictures, decibels before raw errors
             each = [r for r in found if len(r.values)]
@@ -211,6 +238,12 @@ def cli(
             f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}"
         )
     return 1 if missed else 0
+
+
+def viewed(plot: str | None) -> tuple[str | None, str | None]:
+    """(view, file) of what was given to --plot: 'umap:a.png', 'a.png', or 'umap', which is 'umap:umap.png'."""
+    head, _, rest = (plot or "").partition(":")
+    return (head, rest or f"{head}.png") if head in ("sheet", "pca", "umap") else (None, plot)
 
 
 def show(run, found, items, as_json):

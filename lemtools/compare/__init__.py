@@ -1,99 +1,33 @@
 """Measure what came back. numpy only: one value an item, its mean, and a 95 % interval over the items.
 
-A metric is one function in one of this folder's files and one line in `METRICS`. One that is `of_set` is given all
-items at once, and answers with values [N], with a pair (values [N], floor [N]), or with a `summary.Whole` where the set
-has one number. A floor, what the originals themselves get, becomes a line of its own.
+The metrics and how to add one: metrics.py.
 """
 
-import re
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..signal import LemError
+from .metrics import GROUPS, METRICS, QUICK, Metric, named
 from .pairs import Pair, pair
 from .summary import Whole, mean_interval
 
-__all__ = ["METRICS", "Comparison", "Result", "pair"]
+if TYPE_CHECKING:
+    from .spectral import Spectrum
 
-ALL = ("image", "audio", "spectrum", "embedding", "tokens")
-REAL = ("image", "audio", "spectrum", "embedding")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is called, for whom it is, and whether more is better.
-
-    name: as printed; the variant stands in brackets. family: the function in this room, 'module.function'. of_set: it
-    needs all items at once. peak: it needs the range of the data. side: the least side of an image it can take. where:
-    it can leave elements out. train: '' or whether it 'uses' or 'needs' the training items.
-    """
-
-    name: str
-    kinds: tuple[str, ...]
-    unit: str
-    better: str
-    family: str
-    of_set: bool = False
-    peak: bool = False
-    side: int = 1
-    where: bool = False
-    train: str = ""
-
-
-METRICS = {
-    "mse": Metric("mse", REAL, "", "lower", "distortion.mse", where=True),
-    "mae": Metric("mae", REAL, "", "lower", "distortion.mae", where=True),
-    "max-abs": Metric("max_abs", REAL, "", "lower", "distortion.max_abs", where=True),
-    "psnr": Metric("psnr", REAL, "dB", "higher", "distortion.psnr", peak=True, where=True),
-    "ssim": Metric("ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.gauss11", peak=True, side=11),
-    "ssim-uniform7": Metric("ssim[uniform7,{colour}]", ("image",), "", "higher", "ssim.uniform7", peak=True, side=7),
-    "ms-ssim": Metric("ms_ssim[gauss11,{colour}]", ("image",), "", "higher", "ssim.ms", peak=True, side=176),
-    "gmsd": Metric("gmsd", ("image",), "", "lower", "perceptual.gmsd", peak=True, side=4),
-    "snr": Metric("snr", ("audio",), "dB", "higher", "sound.snr"),
-    "si-sdr": Metric("si_sdr", ("audio",), "dB", "higher", "sound.si_sdr"),
-    "lsd": Metric("lsd[hann1024,hop256]", ("audio",), "dB", "lower", "sound.log_spectral_distance"),
-    "nmse": Metric("nmse", REAL, "", "lower", "distortion.nmse"),
-    "cosine": Metric("cosine", REAL, "", "higher", "distortion.cosine"),
-    "mutual-knn@10": Metric("mutual_knn[k{k}]", REAL, "", "higher", "geometry.mutual_knn", of_set=True),
-    "recall@1": Metric("recall@{k}", REAL, "", "higher", "geometry.recall_at_k", of_set=True),
-    "frechet-pca@64": Metric(
-        "frechet[pca{k}]", REAL, "", "lower", "distribution.frechet_pca", of_set=True, train="uses"
-    ),
-    "frechet-patch@8": Metric("frechet[patch{k}]", ("image",), "", "lower", "distribution.frechet_patch", of_set=True),
-    "nearest": Metric("nearest", REAL, "", "lower", "dreams.nearest", of_set=True, train="needs"),
-    "nearest-patch@8": Metric(
-        "nearest[patch{k}]", ("image",), "", "lower", "dreams.nearest_patch", of_set=True, train="needs"
-    ),
-    "memorised": Metric("memorised", REAL, "", "lower", "dreams.memorised", of_set=True, train="needs"),
-    "mosaic@8": Metric("mosaic[patch{k}]", ("image",), "", "lower", "dreams.mosaic", of_set=True, train="needs"),
-    "accuracy": Metric("accuracy", ("tokens",), "", "higher", "accuracy"),
-    "bits": Metric("bits_per_element", ALL, "bit", "lower", "bits"),
-}
-# what is measured where nothing is asked for
-QUICK = {"image": ("mse", "psnr", "ssim"), "audio": ("snr", "si-sdr", "lsd"), "tokens": ("accuracy",)}
-
-
-def named(text: str) -> tuple[str, int | None]:
-    """(key of METRICS, k) of a metric as a user writes it: 'psnr', 'recall@5'. LemError for an unknown one."""
-    base, at, k = text.partition("@")
-    for key in METRICS:
-        stem, has_k, default = key.partition("@")
-        if base == stem and (not at or has_k) and re.fullmatch(r"\d*", k):
-            k = int(k or default or 0)
-            if has_k and k < 1:
-                break
-            return key, k or None
-    raise LemError(f"no metric {text!r}; there are {', '.join(METRICS)}")
+__all__ = ["GROUPS", "METRICS", "Comparison", "Result", "named", "pair"]
 
 
 @dataclass
 class Result:
     """One metric over the items it can take, `items`: their names; `values` [N], or none where the set has one number.
 
-    `low`, `high`: ends of the 95 % interval of `mean`, None where there is none. A floor has '-floor' after its
-    `metric` and '_floor' in its `name`.
+    `low`, `high`: ends of the 95 % interval of `mean`, None where there is none. What stands beside, such as a floor,
+    says so in its `name`, and at the end of its `metric`, after a hyphen.
     """
 
     metric: str
@@ -109,25 +43,32 @@ class Result:
 class Comparison:
     """Collect pairs batch by batch, then ask for `results()`.
 
-    metrics: as a user names them; None: the quick ones of the kind, 'all' among them: all that suit it. peak: range of
-    the values, where the kind does not tell (images: 255 or 1). train: array [N, ...item] of the items that a model was
-    trained on, for the metrics that ask for them; it may be a np.memmap. Bits per element are added where they are
-    known. Where pairs say which elements are missing, only those are measured.
+    metrics: as a user names them, groups among them; None: the quick ones of the kind. peak: range of the values, where
+    the kind does not tell (images: 255 or 1). train: array [N, ...item] of the items that a model was trained on, for
+    the metrics that ask for them; it may be a np.memmap. keep: keep all items, for `spectra()`. Bits per element are
+    added where they are known. Where pairs say which elements are missing, only those are measured.
+    `left_out`: {metric of a group: why it cannot take these sets}, once `results()` are there.
     """
 
     def __init__(
-        self, metrics: Iterable[str] | None = None, peak: float | None = None, train: np.ndarray | None = None
+        self,
+        metrics: Iterable[str] | None = None,
+        peak: float | None = None,
+        train: np.ndarray | None = None,
+        keep: bool = False,
     ):
         self.asked = [m for m in metrics] if metrics else None
         for m in self.asked or ():
-            if m != "all":
+            if m not in GROUPS:
                 named(m)
+        self.keep, self.left_out = keep, {}
         self.peak, self.train, self.kind, self.missing = peak, train, None, False
         self.colours: set[str] = set()
         self.wanted: dict[str, tuple[Metric, int | None]] = {}
         self.values: dict[str, list[np.ndarray]] = {}
         self.items: dict[str, list[str]] = {}
-        self.sets: list[tuple[np.ndarray, np.ndarray]] = []
+        self.sets: tuple[list[np.ndarray], list[np.ndarray]] = [], []
+        self._spectra: tuple[Spectrum, Spectrum] | None = None
 
     def _wanted(self, pair: Pair) -> dict[str, tuple[Metric, int | None]]:
         """{as written: (metric, k)} for this kind of memory."""
@@ -136,14 +77,11 @@ class Comparison:
             keys = ["mse", *(["psnr"] if self.peak or kind in ("image", "audio") else [])]
         elif self.asked is None:
             keys = list(QUICK.get(kind, ("nmse", "cosine")))
-        elif "all" in self.asked:
-            keys = [k for k, m in METRICS.items() if kind in m.kinds and not m.of_set and k != "bits"]
-            keys = [k for k in keys if pair.missing is None or METRICS[k].where]
-            if self.peak is None and kind not in ("image", "audio"):
-                keys = [k for k in keys if not METRICS[k].peak]
-            keys += [m for m in self.asked if m != "all" and m not in keys]
         else:
-            keys = list(self.asked)
+            keys = []
+            for m in self.asked:
+                new = self._group(m, pair) if m in GROUPS else [m]
+                keys += [key for key in new if key not in keys]
         if kind == "image" and (self.asked is None or "all" in self.asked):
             keys = [k for k in keys if k in (self.asked or ()) or METRICS[named(k)[0]].side <= min(pair.a.shape[2:])]
         if pair.bits is not None and "bits" not in keys:
@@ -161,6 +99,17 @@ class Comparison:
             out[key] = METRICS[base], k
         return out
 
+    def _group(self, group: str, pair: Pair) -> list[str]:
+        """Those of a group that suit this kind of memory."""
+        keys = [key for key in GROUPS[group] if pair.kind in METRICS[key].kinds]
+        if group == "geometry" and pair.kind != "embedding":
+            raise LemError(f"--metric geometry is for embedding, not {pair.kind}")
+        if group == "all" and pair.missing is not None:
+            keys = [key for key in keys if METRICS[key].where]
+        if self.peak is None and pair.kind not in ("image", "audio"):
+            keys = [key for key in keys if not METRICS[key].peak]
+        return keys
+
     def add(self, pair: Pair) -> None:
         """Measure one batch. LemError where a metric does not suit it."""
         if self.kind not in (None, pair.kind):
@@ -170,12 +119,15 @@ class Comparison:
             self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")
         wanted = self._wanted(pair)
         self.wanted |= wanted
-        if any(metric.of_set for metric, _ in wanted.values()):
-            self.sets.append((pair.a, pair.b))
+        if self.keep or any(metric.of_set for metric, _ in wanted.values()):
+            self.sets[0].append(pair.a)
+            self.sets[1].append(pair.b)
         for key in wanted:
             self.items.setdefault(key, []).extend(pair.names)
         try:
             for key, values in _measure(pair, wanted, self.peak).items():
+                if key == "cosine" and pair.kind == "embedding" and key in (self.asked or ()):
+                    _check_directions(values, pair.names)
                 self.values.setdefault(key, []).append(values)
         except LemError:
             raise
@@ -187,29 +139,48 @@ class Comparison:
         out, colour = [], self.colours.pop() if len(self.colours) == 1 else "mixed"
         found = self._of_sets()
         for key, (metric, k) in self.wanted.items():
-            values = found[key] if metric.of_set else np.concatenate(self.values[key])
-            floor = None
+            if key in self.left_out:
+                continue
+            values, beside = found[key] if metric.of_set else np.concatenate(self.values[key]), None
             if isinstance(values, Whole):
-                values, floor, k = values
+                values, beside, k = values
             elif isinstance(values, tuple):
-                values, floor = values
-            shown = metric.name.format(colour=colour, k=k)
-            shown += "[missing]" if self.missing and metric.where else ""
-            stem, bracket, variant = shown.partition("[")
-            for name, line, of in ((key, shown, values), (f"{key}-floor", f"{stem}_floor{bracket}{variant}", floor)):
-                if of is not None:
-                    each, summed = (of, mean_interval(of)) if np.ndim(of) else (np.empty(0), (of, None, None))
-                    out.append(Result(name, line, metric.unit, self.items[key], each, *summed))
+                values, beside = values
+            for i, each in enumerate((values, beside)):
+                if each is None:
+                    continue
+                shown = metric.name.format(colour=colour, k=k, of=metric.of[i])
+                shown += "[missing]" if self.missing and metric.where else ""
+                called = f"{key}-{metric.of[i].strip('_')}" if i else key
+                each, summed = (each, mean_interval(each)) if np.ndim(each) else (np.empty(0), (each, None, None))
+                out.append(Result(called, shown, metric.unit, self.items[key], each, *summed))
         return out
+
+    def _whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """All originals and all recalled items [N, ...]."""
+        if len({a.shape[1:] for a in self.sets[0]}) > 1:
+            asked = next((key for key, w in self.wanted.items() if w[0].of_set), None)
+            what = f"--metric {asked} looks at" if asked else "the picture is of"
+            raise LemError(f"{what} a set of items of one shape; these differ")
+        for side in self.sets:
+            if len(side) > 1:
+                side[:] = [np.concatenate(side)]  # one side's batches are gone before the other is joined
+        return self.sets[0][0], self.sets[1][0]
+
+    def spectra(self) -> tuple[Spectrum, Spectrum]:
+        """Of the originals, of the recalled; the same whenever asked. ValueError where a set is too small."""
+        if self._spectra is None:
+            from .spectral import Spectrum
+
+            self._spectra = tuple(Spectrum(x, of) for x, of in zip(self._whole(), ("original", "recalled")))
+        return self._spectra
 
     def _of_sets(self) -> dict:
         """{as written: what the function answered} of all metrics that need all items at once."""
         wanted = {key: w for key, w in self.wanted.items() if w[0].of_set}
         if not wanted:
             return {}
-        if len({a.shape[1:] for a, _ in self.sets}) > 1:
-            raise LemError(f"--metric {next(iter(wanted))} looks at a set of items of one shape; these differ")
-        a, b = (np.concatenate(side) for side in zip(*self.sets))
+        a, b = self._whole()
         training, out = None, {}
         if self.train is not None and any(metric.train for metric, _ in wanted.values()):
             from .dreams import Training
@@ -218,10 +189,21 @@ class Comparison:
         for key, (metric, k) in wanted.items():
             arguments = {"train": training} if metric.train else {}
             try:
+                if metric.spectral:
+                    arguments["spectra"] = self.spectra()
                 out[key] = _function(metric)(a, b, **arguments, **({"k": k} if k else {}))
             except ValueError as error:
+                if key not in self.asked:
+                    self.left_out[key] = str(error)
+                    continue
                 raise LemError(f"--metric {key}: {error}") from error
         return out
+
+
+def _check_directions(cosines: np.ndarray, names: list[str]) -> None:
+    """LemError for an undefined cosine. Only where it was asked for by name: the metrics beside it have a value."""
+    for i in np.flatnonzero(np.isnan(cosines))[:1]:
+        raise LemError(f"--metric cosine: embedding {names[i]} is zero: it has no direction")
 
 
 def _function(metric: Metric):

@@ -124,6 +124,15 @@ def nmse(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(error, energy, out=np.where(error == 0, 0.0, np.nan), where=energy != 0)
 
 
+def sqnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Signal-to-quantisation-noise ratio of each item [N] in dB, -10 log10(nmse); inf when equal. `sqnr`.
+
+    0 dB is what an answer of zeros gets. nan for an all-zero original that was not recalled exactly.
+    """
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(nmse(a, b))
+
+
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosine similarity of each item [N] taken as one vector, in [-1, 1]; nan where either is all zero. `cosine`."""
     a, b = paired(a, b)

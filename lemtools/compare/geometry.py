@@ -22,16 +22,19 @@ _SAME = 1e-12  # squared distances this close, relatively, are equal: only float
 
 
 class _Vectors:
-    """A set of vectors [N,D], checked: the original values, read as float64 rows (scaled to length 1 for cosines)."""
+    """A set of vectors [N,D], checked: the original values, read as float64 rows (scaled to length 1 for cosines).
 
-    def __init__(self, x: np.ndarray, unit: bool):
+    of: what the set is called in errors.
+    """
+
+    def __init__(self, x: np.ndarray, unit: bool, of: str):
         self.x, self.unit = x.reshape(len(x), -1), unit
         self.step = max(1, _TILE // self.x.shape[1])
         energy = np.concatenate([np.einsum("ij,ij->i", y, y) for y in self._blocks(unit=False)])
         zero = (energy == 0) & unit
         for bad, what in (~np.isfinite(energy), "is not finite"), (zero, "is zero: it has no direction"):
             if bad.any():
-                raise ValueError(f"embedding {int(np.argmax(bad))} {what}")
+                raise ValueError(f"{of} embedding {int(np.argmax(bad))} {what}")
         self.norm = np.sqrt(energy)
 
     def _blocks(self, unit: bool) -> Iterator[np.ndarray]:
@@ -125,16 +128,16 @@ def _sets(a: np.ndarray, b: np.ndarray, k: int, metric: str) -> tuple[_Vectors, 
         raise ValueError(f"unknown metric {metric!r}: euclidean or cosine")
     if not 1 <= k < len(a):
         raise ValueError(f"k must be at least 1 and less than the number of items, got k {k} and {len(a)} items")
-    return _Vectors(a, metric == "cosine"), _Vectors(b, metric == "cosine")
+    return _Vectors(a, metric == "cosine", "original"), _Vectors(b, metric == "cosine", "recalled")
 
 
 def mutual_knn(a: np.ndarray, b: np.ndarray, *, k: int = 10, metric: str = "euclidean") -> np.ndarray:
     """Share [N] of each item's k nearest neighbours in set a that are also its k nearest in set b. `mutual_knn[k10]`.
 
     Huh et al. 2024 (mutual k-NN alignment): |N_k(a_i) & N_k(b_i)| / k, neighbours by Euclidean distance or cosine
-    within each set, the item itself excluded; in [0, 1], chance is k/(N-1). Ties are broken at random, independently
-    in the two sets, and the value is the expectation; so a set compared with itself gets 1 only where no tie falls on
-    the boundary, and a set collapsed to one point gets chance.
+    within each set (theirs are by cosine), the item itself excluded; in [0, 1], chance is k/(N-1). Ties are broken at
+    random, independently in the two sets, and the value is the expectation; so a set compared with itself gets 1 only
+    where no tie falls on the boundary, and a set collapsed to one point gets chance.
     ValueError: k not in 1 .. N-1, a value that is not finite, a zero vector with metric='cosine'.
     """
     original, recalled = _sets(a, b, k, metric)
@@ -142,6 +145,11 @@ def mutual_knn(a: np.ndarray, b: np.ndarray, *, k: int = 10, metric: str = "eucl
     for (rows, kept_a), (_, kept_b) in zip(_kept(original, original, k), _kept(recalled, recalled, k)):
         result[rows] = np.einsum("ij,ij->i", kept_a, kept_b, dtype=np.float64) / k
     return result
+
+
+def mutual_knn_cosine(a: np.ndarray, b: np.ndarray, *, k: int = 10) -> np.ndarray:
+    """`mutual_knn` [N] with neighbours by cosine. `mutual_knn[cosine,k10]`."""
+    return mutual_knn(a, b, k=k, metric="cosine")
 
 
 def recall_at_k(a: np.ndarray, b: np.ndarray, *, k: int = 1, metric: str = "euclidean") -> np.ndarray:
@@ -156,3 +164,8 @@ def recall_at_k(a: np.ndarray, b: np.ndarray, *, k: int = 1, metric: str = "eucl
     for rows, kept in _kept(recalled, original, k):
         result[rows] = kept[np.arange(len(kept)), np.arange(rows.start, rows.stop)]
     return result
+
+
+def recall_cosine(a: np.ndarray, b: np.ndarray, *, k: int = 1) -> np.ndarray:
+    """`recall_at_k` [N] with neighbours by cosine. `recall@1[cosine]`."""
+    return recall_at_k(a, b, k=k, metric="cosine")

@@ -1,12 +1,28 @@
-"""The contact sheet: original, fragment, recalled, difference, a row an item."""
+"""Which picture is drawn, and the contact sheet: original, fragment, recalled, difference, a row an item."""
 
 import numpy as np
 
-from ..signal import Signal
+from ..signal import LemError, Signal
 from .pairs import Pair
 from .sheet import difference, sheet, sound_picture, vectors_picture
 
 _GAIN = 8
+
+
+def view(asked: str | None, kind: str, sheet: bool = False) -> str:
+    """'sheet', 'pca' or 'umap': as asked, else what suits the kind. sheet: what only a sheet shows was asked for.
+
+    LemError where it does not suit the kind, or what draws it is not installed.
+    """
+    if asked == "sheet" or asked is None and (kind != "embedding" or sheet):
+        return "sheet"
+    asked = asked or "pca"
+    if kind != "embedding":
+        raise LemError(f"--plot {asked} is for embedding, not {kind}")
+    from .scatter import needed
+
+    needed(asked)
+    return asked
 
 
 def picture(kind: str, item: np.ndarray, rate: float | None, scale: float | None = None) -> np.ndarray:

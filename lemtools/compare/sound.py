@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .distortion import nmse, paired
+from .distortion import paired, sqnr
 
 
 def _sounds(a: np.ndarray, b: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def snr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     0 dB is what silence gets. nan for a silent original that was not recalled exactly.
     """
-    return -_decibels(nmse(*_sounds(a, b, "SNR")))
+    return sqnr(*_sounds(a, b, "SNR"))
 
 
 def si_sdr(a: np.ndarray, b: np.ndarray) -> np.ndarray:

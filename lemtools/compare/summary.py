@@ -9,11 +9,12 @@ import numpy as np
 
 
 class Whole(NamedTuple):
-    """One number for a whole set: `value`, its `floor` (what the originals themselves get), the `k` truly used."""
+    """One number for a whole set: `value`, the number `beside` it, such as a floor (None: none), the `k` truly used.
+    """
 
     value: float
-    floor: float
-    k: int
+    beside: float | None = None
+    k: int | str | None = None
 
 
 def student_t(level: float, df: int) -> float:
