@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..codes import joint
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 from .masks import length, seconds
@@ -30,7 +31,8 @@ def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
         return array[(..., *picks)]
 
     size = signal.data.shape[-axes:]
-    return replace(signal, **{k: cut(getattr(signal, k), size) for k in ("data", "mask", "codes")})
+    codes = None if joint(signal.code_op) else cut(signal.codes, size)  # a part of joint codes is of no use
+    return replace(signal, data=cut(signal.data, size), mask=cut(signal.mask, size), codes=codes)
 
 
 def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..codes import joint
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 
@@ -106,7 +107,8 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.mask is not None:
         observed = observed & signal.mask
     data = signal.data * observed
-    codes = None if signal.codes is None else signal.codes * observed
+    # (of codes that are joint a part is of no use: the values themselves travel then)
+    codes = None if signal.codes is None or joint(signal.code_op) else signal.codes * observed
     return replace(signal, data=data, codes=codes, mask=observed), {"mask": fraction, "mask_shape": text}
 
 
