@@ -349,7 +349,7 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
     joint, rotate = _codes.joint(op), op.get("rotate", 0)
     if joint and (op["domain"] != "gaussian" or len(shape) > 3 or mask is not None or type(rotate) is not int or rotate < 0):
         raise LemError("damaged document (codes of whole vectors)")
-    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" or op["quantizer"] == "trellis" else _codes.MAX_BITS
+    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else _codes.most_bits(op["quantizer"])
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), op["quantizer"] == "lloyd-max" and op["domain"] != "gaussian"

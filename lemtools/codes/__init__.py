@@ -2,7 +2,7 @@
 
 A quantiser is described by the `bits` operation of a fragment, a dict with
 
-    bits       int, or an array [N] of one depth per item, 1-16 (trellis: 1-8)
+    bits       int, or an array [N] of one depth per item, 1-16 (trellis: 1-6)
     quantizer  'uniform', 'lloyd-max' or 'trellis'
     domain     what one value can be: 'uint8' (0..255), 'unit' ([0, 1]), 'signed' ([-1, 1] times the scale),
                'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
@@ -24,7 +24,7 @@ from .scalar import MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_lev
 
 __all__ = [
     "MAX_BITS", "MAX_FITTED_BITS", "UNIFORM_STEP", "bounds", "code_dtype", "decode", "distortion", "encode", "fit_levels",
-    "joint", "lloyd_max_gaussian", "pack", "packed_size", "unpack",
+    "joint", "lloyd_max_gaussian", "most_bits", "pack", "packed_size", "unpack",
 ]
 _STEP = 1 << 21  # values worked on at a time
 
@@ -32,6 +32,11 @@ _STEP = 1 << 21  # values worked on at a time
 def joint(op: dict | None) -> bool:
     """Whether a code by itself tells nothing of the value at its place: of trellises and of rotated vectors."""
     return op is not None and (op["quantizer"] == "trellis" or op.get("rotate") is not None)
+
+
+def most_bits(quantizer: str) -> int:
+    """The most bits a value may have."""
+    return trellis.MAX_BITS if quantizer == "trellis" else MAX_BITS
 
 
 def encode(values: np.ndarray, op: dict, search=None) -> np.ndarray:

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 STATE_BITS = 16
-MAX_BITS = 8
+MAX_BITS = 6
 SEAM = 64          # samples on either side of the seam that settle the bits crossing it
 PIECE = 1024       # longer sequences are cut into equal pieces: the search remembers 2^(L - b) numbers a sample
 # the table's spread; the best reproduction of N(0, 1) is narrower at low rates, and of the tails wider at high ones
@@ -31,8 +31,9 @@ def distortion(bits: int) -> float:
 
 
 def state_bits(bits: int, length: int) -> int:
-    """L: a window is never longer than the code."""
-    return min(STATE_BITS, bits * length)
+    """L: less for short codes, where the bits that cross the seam would be most of them."""
+    total = bits * length
+    return STATE_BITS if total >= 192 else max(2 * bits, 2 * total.bit_length() - 4)
 
 
 def _mixed(x: np.ndarray, bits: int) -> np.ndarray:
@@ -56,7 +57,7 @@ def table(bits: int, states: int = STATE_BITS) -> np.ndarray:
     w = before & (1 << states - 2 * bits) - 1
     part = (c ^ p ^ _mixed(w, states - 2 * bits) * 0x2545F491 >> 7) & (1 << bits) - 1
     rank = part << rest | _mixed(before ^ _mixed(part + 1, rest), rest)
-    inverse = NormalDist(0, _SPREAD.get(bits, 1.03)).inv_cdf
+    inverse = NormalDist(0, _SPREAD.get(bits, 1.05)).inv_cdf
     quantiles = np.array([inverse((k + 0.5) / len(rank)) for k in range(len(rank))])
     # on a grid: the last digits of a logarithm are not the same everywhere
     return (np.rint(quantiles[rank] * 2**14) / 2**14).astype(np.float32)

@@ -28,7 +28,7 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     fitted to each image or sound (its codebook travels and counts), fixed for the Gaussian of embeddings and spectra.
     scale 'full': bins span full scale. 'peak': they span +-the item's largest magnitude. 'rms': the item is divided by
     its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Lost elements are left out.
-    quantizer 'trellis' (1-8 bits) and `rotate` are for whole embeddings, by the rms of each vector: a trellis-coded
+    quantizer 'trellis' (1-6 bits) and `rotate` are for whole embeddings, by the rms of each vector: a trellis-coded
     vector, and a random rotation before any quantiser, fixed by the seed alone. `search` may stand in for the trellis'
     encoder (codes.trellis.viterbi): it must find the same codes.
     An item that already has as few bits stays as it is. Bits of 8-bit images beyond 8 are none.
@@ -36,15 +36,17 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.kind not in NATURAL:
         raise LemError(f"--bits does not suit {signal.kind}: an index has no nearby values; use --mask")
     quantizer, (low, high) = spec.get("quantizer") or "uniform", ends(spec["bits"])
-    if not 1 <= low <= high <= _codes.MAX_BITS:
-        raise LemError(f"--bits must lie in 1-{_codes.MAX_BITS}, not {shown(spec['bits'])}")
+    most = _codes.most_bits(quantizer)
+    if not 1 <= low <= high <= most:
+        by = " with --quantizer trellis" if quantizer == "trellis" else ""
+        raise LemError(f"--bits must lie in 1-{most}{by}, not {shown(spec['bits'])}")
     depth = draw(spec["bits"], draws, integer=True)
     domain, natural = NATURAL[signal.kind]
     scale_by = spec.get("scale") or natural
     rotate = draws.seed if spec.get("rotate") else None
     joint = quantizer == "trellis" or rotate is not None
     if joint:
-        _check_joint(signal, "--quantizer trellis" if quantizer == "trellis" else "--rotate", high, scale_by)
+        _check_joint(signal, "--quantizer trellis" if quantizer == "trellis" else "--rotate", scale_by)
         signal = replace(signal, mask=None)
     if signal.kind == "image" and scale_by != "full":
         raise LemError("--scale is for sound, spectra and embeddings; images are quantised on their full scale")
@@ -74,9 +76,9 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if scale_by != "full":
         op["scale"] = old["scale"] if alike else _scale(values, observed, scale_by, joint)
     if quantizer == "lloyd-max" and domain != "gaussian":
-        if (most := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
+        if (fitted := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
             raise LemError(f"--quantizer lloyd-max fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
-        op["levels"] = _fit(values, observed, op, most)
+        op["levels"] = _fit(values, observed, op, fitted)
     codes = _codes.encode(values, op, spec.get("search"))
     data = _codes.decode(codes, op)
     if observed is not None:
@@ -86,7 +88,7 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     return replace(signal, data=data, codes=codes), op
 
 
-def _check_joint(signal: Signal, option: str, bits: int, scale_by: str) -> None:
+def _check_joint(signal: Signal, option: str, scale_by: str) -> None:
     """Raise LemError where vectors cannot be coded as wholes."""
     if signal.kind != "embedding":
         raise LemError(f"{option} is for embeddings, not {signal.kind}")
@@ -94,8 +96,6 @@ def _check_joint(signal: Signal, option: str, bits: int, scale_by: str) -> None:
         raise LemError(f"{option} codes vectors as Gaussian ones: use --scale rms")
     if signal.mask is not None and not signal.mask.all():
         raise LemError(f"{option} codes whole vectors, and elements are lost here: put the --mask after --bits")
-    if option == "--quantizer trellis" and bits > _codes.trellis.MAX_BITS:
-        raise LemError(f"--quantizer trellis takes at most {_codes.trellis.MAX_BITS} bits")
     if option == "--quantizer trellis" and signal.data.shape[-1] < 2:
         raise LemError("--quantizer trellis needs vectors of 2 dimensions or more")
 
