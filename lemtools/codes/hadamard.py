@@ -1,27 +1,31 @@
 """A random rotation at O(D log D): Hadamard transforms between random signs and orders, without padding.
 
-Of D = 2^k dimensions: H S, signs S (the randomised Hadamard transform; Ailon & Chazelle 2006). Of others, with n the power
-of two below D, twice: shuffle and change signs, transform the first n, then the last n, which overlap the first.
+Twice: shuffle, change signs and transform the first n dimensions, n the greatest power of two not above D; then, where there
+are more, change signs and transform the last n, which overlap the first (after the randomised Hadamard transform of Ailon &
+Chazelle 2006). Once would turn a vector of one large element into one of equal magnitudes, far from the Gaussian that
+quantisers suppose; without the signs between them, overlapping transforms undo each other.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-_ROWS = 512  # rotated at a time: they stay in the cache
+_ROWS = 512   # rotated at a time: they stay in the cache
+_ROUNDS = 2
 
 
 @lru_cache(maxsize=8)
-def _rounds(seed: int, dims: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(order int [D], signs float32 [D]) of each round. From raw words of PCG64, which no version of numpy changes."""
+def _rounds(seed: int, dims: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(order int [D], signs float32 [D, 1], signs of the second transform) of each round.
+
+    From raw words of PCG64, which no version of numpy changes.
+    """
     words = np.random.PCG64(np.random.SeedSequence(seed))
-    lone = dims & (dims - 1) == 0
-    out = []
-    for _ in range(1 if lone else 2):
-        signs = 1 - 2 * (words.random_raw(dims) >> np.uint64(63)).astype(np.float32)
-        order = np.arange(dims) if lone else np.argsort(words.random_raw(dims), kind="stable")
-        out.append((order, signs))
-    return out
+
+    def signs():
+        return 1 - 2 * (words.random_raw(dims) >> np.uint64(63)).astype(np.float32)[:, None]
+
+    return [(np.argsort(words.random_raw(dims), kind="stable"), signs(), signs()) for _ in range(_ROUNDS)]
 
 
 def _transform(x: np.ndarray) -> None:
@@ -47,18 +51,26 @@ def rotate(x: np.ndarray, seed: int, inverse: bool = False) -> np.ndarray:
     out = np.empty((count, dims), np.float32)
     for at in range(0, count, _ROWS):
         t = np.ascontiguousarray(x[at : at + _ROWS].T, np.float32)
-        for order, signs in reversed(rounds) if inverse else rounds:
-            if inverse:
-                if n < dims:
-                    _transform(t[-n:])
-                _transform(t[:n])
-                back = np.empty_like(t)
-                back[order] = t * signs[:, None]
-                t = back
-            else:
-                t = t[order] * signs[:, None]
-                _transform(t[:n])
-                if n < dims:
-                    _transform(t[-n:])
+        for step in reversed(rounds) if inverse else rounds:
+            t = (_unturned if inverse else _turned)(t, n, *step)
         out[at : at + _ROWS] = t.T
     return out
+
+
+def _turned(t: np.ndarray, n: int, order: np.ndarray, signs: np.ndarray, again: np.ndarray) -> np.ndarray:
+    t = t[order] * signs
+    _transform(t[:n])
+    if n < len(t):
+        t *= again
+        _transform(t[-n:])
+    return t
+
+
+def _unturned(t: np.ndarray, n: int, order: np.ndarray, signs: np.ndarray, again: np.ndarray) -> np.ndarray:
+    if n < len(t):
+        _transform(t[-n:])
+        t *= again
+    _transform(t[:n])
+    back = np.empty_like(t)
+    back[order] = t * signs
+    return back

@@ -7,6 +7,7 @@ Letters as in codes.trellis; B sequences.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -25,9 +26,10 @@ def searcher(device: str = "auto", fused: bool | None = None) -> Callable[[np.nd
     ValueError: a device that is not there.
     """
     place = torch.device(pick(device))
+    kernels = place.type == "cuda" and find_spec("triton") is not None
 
     def search(x: np.ndarray, bits: int) -> np.ndarray:
-        return viterbi(x, bits, place, place.type == "cuda" if fused is None else fused)
+        return viterbi(x, bits, place, kernels if fused is None else fused)
 
     return search
 
@@ -36,20 +38,17 @@ def viterbi(x: np.ndarray, bits: int, device: torch.device, fused: bool) -> np.n
     """Codes uint8 [B, T] of x, float32 [B, T]: see codes.trellis.viterbi."""
     length, seam = x.shape[1], min(trellis.SEAM, x.shape[1] // 2)
     states = trellis.state_bits(bits, length)
+    walks = Plain
     if fused:
-        from .viterbi_kernel import Fused as Trellis
-    else:
-        from .viterbi import Plain as Trellis
-    steps = Trellis(bits, states, device)
+        from .viterbi_kernel import Fused as walks
+    steps = walks(bits, states, device)
     kept = 1 << states - bits
     step = _rows(length, kept, device)
     codes = np.empty(x.shape, np.uint8)
-    errors = torch.empty(length + 1, min(step, len(x)), kept, device=device)
+    memory = torch.empty((length + 1) * min(step, len(x)) * kept, device=device)
     for at in range(0, len(x), step):
         part = torch.from_numpy(x[at : at + step]).to(device)
-        errors = errors[:, : len(part)]
-        if len(part) < step and at:
-            errors = torch.empty(length + 1, len(part), kept, device=device)
+        errors = memory[: (length + 1) * len(part) * kept].view(length + 1, len(part), kept)
         around = torch.cat([part[:, -seam:], part[:, :seam]], 1)
         errors[0] = 0
         steps.forward(around, errors)
