@@ -60,7 +60,7 @@ def table(bits: int, states: int = STATE_BITS) -> np.ndarray:
     inverse = NormalDist(0, _SPREAD.get(bits, 1.05)).inv_cdf
     quantiles = np.array([inverse((k + 0.5) / len(rank)) for k in range(len(rank))])
     # on a grid: the last digits of a logarithm are not the same everywhere
-    return (np.rint(quantiles[rank] * 2**14) / 2**14).astype(np.float32)
+    return (np.rint(quantiles[rank] * 2**18) / 2**18).astype(np.float32)
 
 
 def branches(bits: int, states: int) -> np.ndarray:

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..codes import joint
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 from .masks import length, seconds
+from .quantise import parted
 
 
 def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
@@ -18,7 +18,7 @@ def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     keep, have = spec["keep"], signal.data.shape[-1]
     if not 1 <= keep <= have:
         raise LemError(f"--keep-dims {keep}: the embedding has {have} dimensions")
-    return _window(signal, (slice(None, keep),), 1), {"keep": keep}
+    return _window(parted(signal), (slice(None, keep),), 1), {"keep": keep}
 
 
 def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
@@ -31,8 +31,7 @@ def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
         return array[(..., *picks)]
 
     size = signal.data.shape[-axes:]
-    codes = None if joint(signal.code_op) else cut(signal.codes, size)  # a part of joint codes is of no use
-    return replace(signal, data=cut(signal.data, size), mask=cut(signal.mask, size), codes=codes)
+    return replace(signal, **{k: cut(getattr(signal, k), size) for k in ("data", "mask", "codes")})
 
 
 def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
@@ -40,7 +39,7 @@ def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
 
     '+X+Y' ('+X') places its corner; without, every item draws its place. The place is known to who recalls: `place`.
     """
-    extent = [signal.data.shape[a] for a in signal.spatial_axes]
+    signal, extent = parted(signal), [signal.data.shape[a] for a in signal.spatial_axes]
     size, place = _geometry(spec["crop"], signal, extent)
     if place is None:
         corners = np.array([[g.integers(0, n - s + 1) for n, s in zip(extent, size)] for g in draws], np.int32)

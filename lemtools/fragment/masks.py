@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..codes import joint
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
+from .quantise import parted
 
 
 def pixel(extent, fraction, rng, size):
@@ -87,7 +87,7 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     low, high = ends(spec["mask"])
     if not 0 <= low <= high <= 1:
         raise LemError(f"--mask is the fraction lost, 0 to 1, not {shown(spec['mask'])}")
-    fraction = draw(spec["mask"], draws)
+    signal, fraction = parted(signal), draw(spec["mask"], draws)
     text = spec.get("shape") or "pixel"
     name, _, size_text = text.partition(":")
     if name not in SHAPES:
@@ -107,8 +107,7 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.mask is not None:
         observed = observed & signal.mask
     data = signal.data * observed
-    # (of codes that are joint a part is of no use: the values themselves travel then)
-    codes = None if signal.codes is None or joint(signal.code_op) else signal.codes * observed
+    codes = None if signal.codes is None else signal.codes * observed
     return replace(signal, data=data, codes=codes, mask=observed), {"mask": fraction, "mask_shape": text}
 
 

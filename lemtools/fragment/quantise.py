@@ -88,6 +88,11 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     return replace(signal, data=data, codes=codes), op
 
 
+def parted(signal: Signal) -> Signal:
+    """The signal ready to lose elements: of codes that are joint a part is of no use, the values themselves remain."""
+    return replace(signal, codes=None) if _codes.joint(signal.code_op) else signal
+
+
 def _check_joint(signal: Signal, option: str, scale_by: str) -> None:
     """Raise LemError where vectors cannot be coded as wholes."""
     if signal.kind != "embedding":
