@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-_ROWS = 512   # rotated at a time: they stay in the cache
+_VALUES = 1 << 18  # rotated at a time: they stay in the cache
 _ROUNDS = 2
 
 
@@ -48,12 +48,12 @@ def rotate(x: np.ndarray, seed: int, inverse: bool = False) -> np.ndarray:
     """
     count, dims = x.shape
     rounds, n = _rounds(seed, dims), 1 << dims.bit_length() - 1
-    out = np.empty((count, dims), np.float32)
-    for at in range(0, count, _ROWS):
-        t = np.ascontiguousarray(x[at : at + _ROWS].T, np.float32)
+    out, rows = np.empty((count, dims), np.float32), max(_VALUES // dims, 1)
+    for at in range(0, count, rows):
+        t = np.ascontiguousarray(x[at : at + rows].T, np.float32)
         for step in reversed(rounds) if inverse else rounds:
             t = (_unturned if inverse else _turned)(t, n, *step)
-        out[at : at + _ROWS] = t.T
+        out[at : at + rows] = t.T
     return out
 
 
