@@ -3,9 +3,9 @@
 #
 #     examples/bit-depth.sh [gaussian|spectrum|neighbours|cost ...]      (LEM_DEVICE=cuda codes the trellis there)
 #
-# gaussian: independent N(0, 1), the case that theory knows; spectrum: variances ~ 1/i along the axes, as embeddings have
-# them; neighbours: of how many of its 10 nearest neighbours a vector keeps; cost: bits an element, norm and all. NMSE is
-# the mean over vectors. All tables take about seven minutes on one core, the trellis nearly all of it.
+# gaussian: independent N(0, 1), the case that theory knows; spectrum: variances ~ 1/i along the axes, as embeddings
+# have them; neighbours: how many of its 10 nearest neighbours a vector keeps; cost: bits an element, norm and all. NMSE
+# is the mean over vectors. All tables take about seven minutes on one core, the trellis nearly all of it.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -347,7 +347,8 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
     if dtype != (np.uint8 if op["domain"] == "uint8" else np.float32):
         raise LemError(f"damaged document ({dtype} in the domain {op['domain']})")
     joint, rotate = _codes.joint(op), op.get("rotate", 0)
-    if joint and (op["domain"] != "gaussian" or len(shape) > 3 or mask is not None or type(rotate) is not int or rotate < 0):
+    seeded = type(rotate) is int and rotate >= 0
+    if joint and not (op["domain"] == "gaussian" and len(shape) <= 3 and mask is None and seeded):
         raise LemError("damaged document (codes of whole vectors)")
     bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else _codes.most_bits(op["quantizer"])
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:

@@ -1,4 +1,4 @@
-"""Embeddings coded as whole vectors: the trellis, its encoders, the rotation, and how such fragments travel and come back."""
+"""Embeddings coded as whole vectors: the trellis, its encoders, the rotation; how such fragments travel and return."""
 
 import itertools
 import json
@@ -70,8 +70,8 @@ def test_the_table_holds_every_quantile_once_and_branches_spread_over_it(bits):
 
 
 def test_the_table_is_what_it_was_when_fragments_were_written():
-    found = {b: zlib.crc32(np.rint(trellis.table(b).astype(np.float64) * 2**18).astype("<i4").tobytes()) for b in (1, 2, 3, 4, 5, 6)}
-    assert found == TABLES
+    steps = {bits: np.rint(trellis.table(bits).astype(np.float64) * 2**18).astype("<i4") for bits in TABLES}
+    assert {bits: zlib.crc32(step.tobytes()) for bits, step in steps.items()} == TABLES
 
 
 def test_codes_bite_their_tail():
@@ -213,7 +213,8 @@ def test_distortion_of_a_gaussian_in_closed_form(quantizer):
     x = gaussian(1, 200_000).reshape(1, -1)
     for bits in (1, 3, 6):
         op = {"bits": bits, "quantizer": quantizer, "domain": "gaussian", "scale": np.ones(1, np.float32)}
-        assert codes.distortion(op) == pytest.approx(np.square(codes.decode(codes.encode(x, op), op) - x).mean(), rel=0.02)
+        seen = np.square(codes.decode(codes.encode(x, op), op) - x).mean()
+        assert codes.distortion(op) == pytest.approx(seen, rel=0.02)
 
 
 # --- how they travel

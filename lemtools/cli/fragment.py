@@ -42,7 +42,8 @@ losses = common.chain(
         "--quantizer",
         type=click.Choice(["uniform", "lloyd-max", "trellis"]),
         multiple=True,
-        help="How the --bits before it places its levels; trellis codes whole embeddings, at 1-6 bits.  [default: uniform]",
+        help="How the --bits before it places its levels; trellis codes whole embeddings, at 1-6 bits.  "
+        "[default: uniform]",
     ),
     click.option(
         "--rotate",

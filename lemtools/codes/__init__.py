@@ -6,14 +6,14 @@ A quantiser is described by the `bits` operation of a fragment, a dict with
     quantizer  'uniform', 'lloyd-max' or 'trellis'
     domain     what one value can be: 'uint8' (0..255), 'unit' ([0, 1]), 'signed' ([-1, 1] times the scale),
                'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
-    scale      None, or an array [N]: the item's peak or rms; where codes are joint, [N] or [N, L]: the rms of each vector
+    scale      None, or an array [N]: the item's peak or rms; where codes are joint, [N] or [N, L]: each vector's rms
     levels     only lloyd-max outside 'gaussian': array [N, 2**bits], the codebook fitted to the item
     slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
                (they were quantised once already, on bins that do not nest in these)
     rotate     None, or the seed of the rotation (hadamard) that vectors went through before they were quantised
 
-The codes of a trellis, and of rotated vectors, are joint: a vector, along the last axis, is decoded as a whole, and of a
-single value no bin is known. All others are one value each.
+The codes of a trellis, and of rotated vectors, are joint: a vector, along the last axis, is decoded as a whole, and of
+a single value no bin is known. All others are one value each.
 """
 
 import numpy as np
@@ -23,8 +23,8 @@ from .packing import pack, packed_size, unpack
 from .scalar import MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian
 
 __all__ = [
-    "MAX_BITS", "MAX_FITTED_BITS", "UNIFORM_STEP", "bounds", "code_dtype", "decode", "distortion", "encode", "fit_levels",
-    "joint", "lloyd_max_gaussian", "most_bits", "pack", "packed_size", "unpack",
+    "MAX_BITS", "MAX_FITTED_BITS", "UNIFORM_STEP", "bounds", "code_dtype", "decode", "distortion", "encode",
+    "fit_levels", "joint", "lloyd_max_gaussian", "most_bits", "pack", "packed_size", "unpack",
 ]
 _STEP = 1 << 21  # values worked on at a time
 
@@ -54,12 +54,16 @@ def encode(values: np.ndarray, op: dict, search=None) -> np.ndarray:
         if op.get("rotate") is not None:
             x = hadamard.rotate(x, op["rotate"])
         plain = {"bits": bits, "quantizer": op["quantizer"], "domain": "gaussian"}
-        flat[rows] = trellis.encode(x, bits, search) if op["quantizer"] == "trellis" else scalar.encode(x, plain)
+        whole = op["quantizer"] == "trellis"
+        flat[rows] = trellis.encode(x, bits, search) if whole else scalar.encode(x, plain)
     return codes
 
 
 def decode(codes: np.ndarray, op: dict) -> np.ndarray:
-    """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform), its level, or the centroid; uint8 or float32."""
+    """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform), its level, or the centroid.
+
+    uint8 in the domain of that name, else float32.
+    """
     if not joint(op):
         return scalar.decode(codes, op)
     values = np.empty(codes.shape, np.float32)
@@ -98,8 +102,8 @@ def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
     if not joint(op):
         return scalar.bounds(codes, op)
     scale = np.asarray(op["scale"], np.float32)
-    high = np.where(scale > 0, np.float32(np.inf), np.float32(0)).reshape(*scale.shape, *[1] * (codes.ndim - scale.ndim))
-    high = np.broadcast_to(high, codes.shape).copy()
+    high = np.where(scale > 0, np.float32(np.inf), np.float32(0))
+    high = np.broadcast_to(high.reshape(*scale.shape, *[1] * (codes.ndim - scale.ndim)), codes.shape).copy()
     return -high, high
 
 

@@ -1,9 +1,9 @@
 """A random rotation at O(D log D): Hadamard transforms between random signs and orders, without padding.
 
-Twice: shuffle, change signs and transform the first n dimensions, n the greatest power of two not above D; then, where there
-are more, change signs and transform the last n, which overlap the first (after the randomised Hadamard transform of Ailon &
-Chazelle 2006). Once would turn a vector of one large element into one of equal magnitudes, far from the Gaussian that
-quantisers suppose; without the signs between them, overlapping transforms undo each other.
+Twice: shuffle, change signs and transform the first n dimensions, n the greatest power of two not above D; then, where
+there are more, change signs and transform the last n, which overlap the first (after the randomised Hadamard transform
+of Ailon & Chazelle 2006). Once would turn a vector of one large element into one of equal magnitudes, far from the
+Gaussian that quantisers suppose; without the signs between them, overlapping transforms undo each other.
 """
 
 from functools import lru_cache

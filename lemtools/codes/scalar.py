@@ -1,4 +1,4 @@
-"""Quantisers of one value at a time: three tables over the codes, the level a code decodes to and its bin's two ends."""
+"""Quantisers of one value at a time: three tables over the codes, the level of a code and its bin's two ends."""
 
 import math
 from functools import lru_cache

@@ -6,7 +6,7 @@ exactly b T bits and nothing besides. Adjacent windows share L - b bits: from on
 The encoder finds the code of least squared error by the Viterbi algorithm, twice: once over the samples round the seam
 with free ends, which settles the L - b bits that cross it; then over all samples with those bits at both ends.
 
-T samples, b bits, C = P = 2^b codes of a sample, W = 2^(L - 2b): a state is the number (p, w, c) of p < P, w < W, c < C;
+T samples, b bits, C = P = 2^b codes of a sample, W = 2^(L - 2b): a state is the number (p, w, c), p < P, w < W, c < C;
 `kept`, its L - b bits that the next window shares, is (w, c), and the same number is (p, w) of the next one.
 """
 

@@ -63,7 +63,7 @@ def evidence(signal: Signal) -> Evidence:
         sigma = np.hypot(sigma, np.broadcast_to(more, sigma.shape))
     value = low = high = (signal.data / unit).astype(np.float32, copy=False)
     width = np.zeros_like(value)
-    if _codes.joint(op):  # no bins: the value decoded, with the quantiser's error, which the rotation makes Gaussian
+    if _codes.joint(op):  # no bins: the value decoded, with the quantiser's error for noise
         sigma = np.hypot(sigma, bin_std(op, len(signal)))
     elif op is not None:
         whole = op["domain"] == "uint8"  # whole numbers: a bin of one level is that level, of two two levels wide
@@ -85,8 +85,10 @@ def evidence(signal: Signal) -> Evidence:
 
 
 def bin_std(op: dict, count: int) -> np.ndarray:
-    """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's usual width, width / sqrt 12; where
-    codes are joint, the quantiser's error on Gaussian vectors."""
+    """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's usual width, width / sqrt 12.
+
+    Where codes are joint, the quantiser's error on Gaussian vectors.
+    """
     if _codes.joint(op):
         power = np.square(np.asarray(op["scale"], np.float64)).reshape(count, -1).mean(axis=1)
         return np.sqrt(power * _codes.distortion(op)).astype(np.float32)

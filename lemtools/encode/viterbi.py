@@ -1,4 +1,4 @@
-"""The trellis' encoder (codes.trellis.viterbi) on PyTorch: many sequences at once, on any device; on CUDA by Triton's kernels.
+"""The trellis' encoder (codes.trellis.viterbi) on PyTorch: many sequences at once, on any device; on CUDA by kernels.
 
 The same codes to the last bit: every sum and product is rounded to float32 by itself, of equal errors the first counts.
 Letters as in codes.trellis; B sequences.
@@ -7,6 +7,7 @@ Letters as in codes.trellis; B sequences.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import numpy as np
@@ -29,7 +30,8 @@ def searcher(device: str = "auto", fused: bool | None = None) -> Callable[[np.nd
     kernels = place.type == "cuda" and find_spec("triton") is not None
 
     def search(x: np.ndarray, bits: int) -> np.ndarray:
-        return viterbi(x, bits, place, kernels if fused is None else fused)
+        with torch.cuda.device(place) if place.type == "cuda" else nullcontext():  # where Triton launches
+            return viterbi(x, bits, place, kernels if fused is None else fused)
 
     return search
 

@@ -1,7 +1,7 @@
 """The walks along the trellis as Triton kernels: one launch a sample forward, one launch back. See viterbi.Plain.
 
-A launch forward reads and writes the errors once, 8 bytes a state over 2^b; the table comes from the cache. Products and
-sums are not fused: the codes are those of every other implementation.
+A launch forward reads and writes the errors once, 8 bytes a state over 2^b; the table comes from the cache. Products
+and sums are not fused: the codes are those of every other implementation.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_bits.py [--device cpu|cuda] [--count 2048] [--dims 128] [--bits 1 2 3 4]
 
-Every number is of fragments as they travel: `lem-fragment --bits B` in memory, through the wire, decoded. NMSE is the mean
-over vectors of squared error over squared norm, after +- its standard error. Gaussian: independent N(0, 1). Anisotropic:
-independent Gaussians of variance ~ 1/i along the axes; its limit is reverse water-filling at the same bits. The cost in
-bits an element counts the fp16 norm of each vector.
+Every number is of fragments as they travel: `lem-fragment --bits B` in memory, through the wire, decoded. NMSE is the
+mean over vectors of squared error over squared norm, after +- its standard error. Gaussian: independent N(0, 1).
+Anisotropic: independent Gaussians of variance ~ 1/i along the axes; its limit is reverse water-filling at the same
+bits. The cost in bits an element counts the fp16 norm of each vector.
 
 Without a GPU the trellis takes the time: a second for some 50 vectors and core. On a device it is also timed, best of
 three, wall time from arrays to codes, in vectors a second.
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", help="code with torch there; default: numpy")
     parser.add_argument("--count", type=int, default=2048, help="vectors a table")
-    parser.add_argument("--timed", type=int, default=None, help="vectors to time on the device; default 256, on CUDA 20480")
+    parser.add_argument("--timed", type=int, help="vectors to time on the device; default 256, on CUDA 20480")
     parser.add_argument("--dims", type=int, default=128)
     parser.add_argument("--bits", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--tables", nargs="+", default=["gaussian", "anisotropic", "speed"])
