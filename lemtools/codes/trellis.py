@@ -138,7 +138,7 @@ def _forward(x: np.ndarray, values: np.ndarray, errors: np.ndarray) -> None:
 def _back(x: np.ndarray, values: np.ndarray, errors: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
     """(codes [T], bits kept [T + 1]) of the best path that ends with `kept`: the errors are asked again which way it
     came."""
-    c, p, w = values.shape
+    c, _, w = values.shape
     codes, path = np.empty(len(x), np.int64), np.empty(len(x) + 1, np.int64)
     path[len(x)] = kept
     for t in range(len(x) - 1, -1, -1):
