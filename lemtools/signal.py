@@ -340,11 +340,17 @@ def _sizes(shape) -> bool:
 def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Codes and decoded values, both of `shape`, of the packed tensor; lost elements are 0 in both."""
     op = next(op for op in reversed(ops) if op["op"] == "bits")
-    if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or op["quantizer"] not in ("uniform", "lloyd-max"):
+    if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or op["quantizer"] not in (
+        "uniform", "lloyd-max", "trellis"
+    ):
         raise LemError(f"unknown quantiser {op['quantizer']} on {op['domain']}; a newer lemtools wrote this")
     if dtype != (np.uint8 if op["domain"] == "uint8" else np.float32):
         raise LemError(f"damaged document ({dtype} in the domain {op['domain']})")
-    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else _codes.MAX_BITS
+    joint, rotate = _codes.joint(op), op.get("rotate", 0)
+    seeded = type(rotate) is int and rotate >= 0
+    if joint and not (op["domain"] == "gaussian" and len(shape) <= 3 and mask is None and seeded):
+        raise LemError("damaged document (codes of whole vectors)")
+    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else _codes.most_bits(op["quantizer"])
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), op["quantizer"] == "lloyd-max" and op["domain"] != "gaussian"
@@ -356,7 +362,8 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
         raise LemError("damaged document (no scale)")
     for name in ("scale", "slack"):
         value = op.get(name, np.zeros(shape[0], np.float32))
-        if value.shape != shape[:1] or value.dtype != np.float32 or not value.min(initial=0) >= 0:
+        each = joint and name == "scale" and len(shape) == 3
+        if value.shape != shape[: 2 if each else 1] or value.dtype != np.float32 or not value.min(initial=0) >= 0:
             raise LemError(f"damaged document ({name})")
     sizes = [_codes.packed_size(c, b) for c, b in zip(counts, bits)]
     if packed.dtype != np.uint8 or packed.shape != (sum(sizes),):

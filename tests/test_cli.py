@@ -28,7 +28,7 @@ INPUT = "--batch --files-from --key --max-bytes --sample --sample-name"
 OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
-    "--quantizer --scale --seed --shard",
+    "--device --quantizer --rotate --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
     "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
@@ -43,7 +43,7 @@ OPTIONS = {
     "info": f"{COMMON} --json",
 }
 CHOICES = {
-    ("fragment", "quantizer"): "uniform lloyd-max",
+    ("fragment", "quantizer"): "uniform lloyd-max trellis",
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt npy",
@@ -63,7 +63,7 @@ CHOICES = {
     ("els", "to"): "safetensors png jpg npy",
 }
 ENVIRONMENT = {
-    "fragment": "LEM_BATCH LEM_MAX_BYTES LEM_SEED",
+    "fragment": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "reconstruct": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "compare": "LEM_BATCH",
     "train": "LEM_DEVICE LEM_SEED",

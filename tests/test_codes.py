@@ -108,12 +108,12 @@ def test_pack_is_the_bits_in_order_and_unpack_its_inverse(bits, count, seed):
 
 @pytest.mark.parametrize("bits", [1, 3, 7, 8, 11, 16])
 def test_pack_over_several_blocks(bits):
-    count = 2 * codes._BLOCK + 13
+    count = 2 * codes.packing._BLOCK + 13
     values = np.random.default_rng(bits).integers(0, 2**bits, count).astype(np.uint8 if bits <= 8 else np.uint16)
     packed = codes.pack(values, bits)
     assert len(packed) == -(-count * bits // 8)
     assert np.array_equal(codes.unpack(packed, count, bits), values)
-    at = codes._BLOCK + 5  # a code in the second block lies where the definition says
+    at = codes.packing._BLOCK + 5  # a code in the second block lies where the definition says
     window = int.from_bytes(packed[at * bits // 8 : at * bits // 8 + 4].tobytes().ljust(4, b"\0"), "big")
     assert window >> (32 - bits - at * bits % 8) & (2**bits - 1) == values[at]
 

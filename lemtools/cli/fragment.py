@@ -9,6 +9,7 @@ lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
 lem-fragment --mask .5 --mask-shape patch:16 photo.png -o fragment.png
 lem-fragment --bits 1-6 --mask 0-.9 --seed 7 photos/ -o fragments.safetensors
 lem-fragment --mask .05 --mask-shape span:20ms -v rooster.flac | lem-reconstruct > mended.wav
+lem-fragment --bits 2 --quantizer trellis --rotate vectors.npy -o vectors.safetensors
 """
 
 # option: (operation it starts, or the one it binds to; the name of the parameter)
@@ -16,6 +17,7 @@ BINDS = {
     "bits": ("bits", "bits"),
     "quantizer": ("bits", "quantizer"),
     "scale": ("bits", "scale"),
+    "rotate": ("bits", "rotate"),
     "mask": ("mask", "mask"),
     "mask_shape": ("mask", "shape"),
     "keep_dims": ("keep-dims", "keep"),
@@ -38,9 +40,15 @@ losses = common.chain(
     ),
     click.option(
         "--quantizer",
-        type=click.Choice(["uniform", "lloyd-max"]),
+        type=click.Choice(["uniform", "lloyd-max", "trellis"]),
         multiple=True,
-        help="How the --bits before it places its levels.  [default: uniform]",
+        help="How the --bits before it places its levels; trellis codes whole embeddings, at 1-6 bits.  "
+        "[default: uniform]",
+    ),
+    click.option(
+        "--rotate",
+        is_flag=True,
+        help="Turn embeddings by a random rotation, fixed by --seed, before the --bits before it.",
     ),
     click.option(
         "--scale",
@@ -99,10 +107,16 @@ losses = common.chain(
 @common.command("lem-fragment", EXAMPLES)
 @common.inputs()
 @losses
+@click.option(
+    "--device",
+    envvar="LEM_DEVICE",
+    metavar="NAME",
+    help="Where torch codes --quantizer trellis: auto, cuda, mps or cpu; the codes are the same.  [default: no torch]",
+)
 @common.seed
 @common.shard
 @common.output
-def cli(run, output, to, skip_existing, seed, shard, **options):
+def cli(run, output, to, skip_existing, seed, shard, device, **options):
     """Break memories: fewer bits, lost pixels, lost time, lost dimensions.
 
     Operations apply in the order written; A-B as a value draws per item. Reads images, sounds, text, arrays and
@@ -121,7 +135,19 @@ def cli(run, output, to, skip_existing, seed, shard, **options):
             "max_bytes",
         )
     }
+    trellis = [o for o in operations if o.get("quantizer") == "trellis"]
+    if device and not trellis and click.get_current_context().get_parameter_source("device").name == "COMMANDLINE":
+        raise click.UsageError("--device is for --quantizer trellis")
     common.one_thread()
+    if device and trellis:
+        from ..encode.viterbi import searcher
+
+        try:
+            search = searcher(device)
+        except ValueError as error:
+            raise click.UsageError(f"--device {device}: {error}") from error
+        for operation in trellis:
+            operation["search"] = search
     from ..fragment import fragment
     from ..media import Target, save
     from ..signal import bits_per_element

@@ -63,7 +63,9 @@ def evidence(signal: Signal) -> Evidence:
         sigma = np.hypot(sigma, np.broadcast_to(more, sigma.shape))
     value = low = high = (signal.data / unit).astype(np.float32, copy=False)
     width = np.zeros_like(value)
-    if op is not None:
+    if _codes.joint(op):  # no bins: the value decoded, with the quantiser's error for noise
+        sigma = np.hypot(sigma, bin_std(op, len(signal)))
+    elif op is not None:
         whole = op["domain"] == "uint8"  # whole numbers: a bin of one level is that level, of two two levels wide
         unit = np.float32(255 if whole else 1)
         low, high = (end / unit for end in _codes.bounds(signal.codes, op))
@@ -83,7 +85,13 @@ def evidence(signal: Signal) -> Evidence:
 
 
 def bin_std(op: dict, count: int) -> np.ndarray:
-    """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's usual width, width / sqrt 12."""
+    """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's usual width, width / sqrt 12.
+
+    Where codes are joint, the quantiser's error on Gaussian vectors.
+    """
+    if _codes.joint(op):
+        power = np.square(np.asarray(op["scale"], np.float64)).reshape(count, -1).mean(axis=1)
+        return np.sqrt(power * _codes.distortion(op)).astype(np.float32)
     bits = np.broadcast_to(np.asarray(op["bits"], np.float32), (count,))
     if op["domain"] == "gaussian":
         width = np.array([_codes.UNIFORM_STEP[int(b)] for b in bits], np.float32)

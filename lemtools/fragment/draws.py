@@ -14,6 +14,11 @@ class Draws:
     def __init__(self, seed: int, index: np.ndarray, position: int, name: str):
         self.of = seed, index, position, name
 
+    @property
+    def seed(self) -> int:
+        """The command's."""
+        return self.of[0]
+
     @cached_property
     def generators(self) -> list[np.random.Generator]:
         return generators(*self.of)

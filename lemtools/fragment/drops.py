@@ -8,6 +8,7 @@ import numpy as np
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 from .masks import length, seconds
+from .quantise import parted
 
 
 def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
@@ -17,7 +18,7 @@ def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     keep, have = spec["keep"], signal.data.shape[-1]
     if not 1 <= keep <= have:
         raise LemError(f"--keep-dims {keep}: the embedding has {have} dimensions")
-    return _window(signal, (slice(None, keep),), 1), {"keep": keep}
+    return _window(parted(signal), (slice(None, keep),), 1), {"keep": keep}
 
 
 def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
@@ -38,7 +39,7 @@ def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
 
     '+X+Y' ('+X') places its corner; without, every item draws its place. The place is known to who recalls: `place`.
     """
-    extent = [signal.data.shape[a] for a in signal.spatial_axes]
+    signal, extent = parted(signal), [signal.data.shape[a] for a in signal.spatial_axes]
     size, place = _geometry(spec["crop"], signal, extent)
     if place is None:
         corners = np.array([[g.integers(0, n - s + 1) for n, s in zip(extent, size)] for g in draws], np.int32)

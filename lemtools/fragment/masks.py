@@ -12,6 +12,7 @@ import numpy as np
 
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
+from .quantise import parted
 
 
 def pixel(extent, fraction, rng, size):
@@ -86,7 +87,7 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     low, high = ends(spec["mask"])
     if not 0 <= low <= high <= 1:
         raise LemError(f"--mask is the fraction lost, 0 to 1, not {shown(spec['mask'])}")
-    fraction = draw(spec["mask"], draws)
+    signal, fraction = parted(signal), draw(spec["mask"], draws)
     text = spec.get("shape") or "pixel"
     name, _, size_text = text.partition(":")
     if name not in SHAPES:

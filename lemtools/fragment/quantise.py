@@ -1,5 +1,6 @@
 """Fewer bits: `bits` keeps the top bits of images, quantises sound and embeddings; the codes travel packed."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -27,16 +28,26 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     fitted to each image or sound (its codebook travels and counts), fixed for the Gaussian of embeddings and spectra.
     scale 'full': bins span full scale. 'peak': they span +-the item's largest magnitude. 'rms': the item is divided by
     its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Lost elements are left out.
+    quantizer 'trellis' (1-6 bits) and `rotate` are for whole embeddings, by the rms of each vector: a trellis-coded
+    vector, and a random rotation before any quantiser, fixed by the seed alone. `search` may stand in for the trellis'
+    encoder (codes.trellis.viterbi): it must find the same codes.
     An item that already has as few bits stays as it is. Bits of 8-bit images beyond 8 are none.
     """
     if signal.kind not in NATURAL:
         raise LemError(f"--bits does not suit {signal.kind}: an index has no nearby values; use --mask")
     quantizer, (low, high) = spec.get("quantizer") or "uniform", ends(spec["bits"])
-    if not 1 <= low <= high <= _codes.MAX_BITS:
-        raise LemError(f"--bits must lie in 1-{_codes.MAX_BITS}, not {shown(spec['bits'])}")
+    most = _codes.most_bits(quantizer)
+    if not 1 <= low <= high <= most:
+        by = " with --quantizer trellis" if quantizer == "trellis" else ""
+        raise LemError(f"--bits must lie in 1-{most}{by}, not {shown(spec['bits'])}")
     depth = draw(spec["bits"], draws, integer=True)
     domain, natural = NATURAL[signal.kind]
     scale_by = spec.get("scale") or natural
+    rotate = draws.seed if spec.get("rotate") else None
+    joint = quantizer == "trellis" or rotate is not None
+    if joint:
+        _check_joint(signal, "--quantizer trellis" if quantizer == "trellis" else "--rotate", scale_by)
+        signal = replace(signal, mask=None)
     if signal.kind == "image" and scale_by != "full":
         raise LemError("--scale is for sound, spectra and embeddings; images are quantised on their full scale")
     if scale_by == "full" and natural == "rms":
@@ -47,11 +58,15 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     elif scale_by != "full":
         domain = "gaussian" if scale_by == "rms" else "signed"
     if old is not None:
+        if joint or _codes.joint(old):
+            _check_again(depth, old)
+            return signal, dict(old)
         if np.ndim(depth) == np.ndim(old["bits"]) == 0 and depth >= old["bits"]:
             return signal, dict(old)  # its values already lie on a coarser grid; finer bins would claim too much
         depth = np.minimum(depth, old["bits"])
     depth = depth.astype(np.uint8) if np.ndim(depth) else int(depth)
-    op = {"bits": depth, "quantizer": quantizer, "domain": domain, "scale": None, "levels": None, "slack": None}
+    op = {"bits": depth, "quantizer": quantizer, "domain": domain, "scale": None, "levels": None, "slack": None,
+          "rotate": rotate}
     alike = old is not None and (old["quantizer"], old["domain"], old.get("scale") is None) == (
         quantizer, domain, scale_by == "full")
     values = signal.data
@@ -59,18 +74,42 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     observed = None if signal.mask is None else signal.observed()
     if scale_by != "full":
-        op["scale"] = old["scale"] if alike else _scale(values, observed, scale_by)
+        op["scale"] = old["scale"] if alike else _scale(values, observed, scale_by, joint)
     if quantizer == "lloyd-max" and domain != "gaussian":
-        if (most := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
+        if (fitted := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
             raise LemError(f"--quantizer lloyd-max fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
-        op["levels"] = _fit(values, observed, op, most)
-    codes = _codes.encode(values, op)
+        op["levels"] = _fit(values, observed, op, fitted)
+    codes = _codes.encode(values, op, spec.get("search"))
     data = _codes.decode(codes, op)
     if observed is not None:
         codes, data = codes * observed, data * observed
     if old is not None:
         _keep(signal, old, op, codes, data, alike, observed)
     return replace(signal, data=data, codes=codes), op
+
+
+def parted(signal: Signal) -> Signal:
+    """The signal ready to lose elements: of codes that are joint a part is of no use, the values themselves remain."""
+    return replace(signal, codes=None) if _codes.joint(signal.code_op) else signal
+
+
+def _check_joint(signal: Signal, option: str, scale_by: str) -> None:
+    """Raise LemError where vectors cannot be coded as wholes."""
+    if signal.kind != "embedding":
+        raise LemError(f"{option} is for embeddings, not {signal.kind}")
+    if scale_by != "rms":
+        raise LemError(f"{option} codes vectors as Gaussian ones: use --scale rms")
+    if signal.mask is not None and not signal.mask.all():
+        raise LemError(f"{option} codes whole vectors, and elements are lost here: put the --mask after --bits")
+    if option == "--quantizer trellis" and signal.data.shape[-1] < 2:
+        raise LemError("--quantizer trellis needs vectors of 2 dimensions or more")
+
+
+def _check_again(depth, old: dict) -> None:
+    """Raise LemError where a quantised embedding would lose bits by, or after, a quantiser of whole vectors."""
+    if np.min(depth) < np.max(old["bits"]):
+        raise LemError("a vector coded as a whole (trellis, --rotate) cannot be quantised after, or for, another "
+                       "quantiser; recall the fragment first with lem-reconstruct")
 
 
 def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarray, alike: bool, observed) -> None:
@@ -96,14 +135,17 @@ def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarr
     op["slack"] = np.where(same, before, slack).astype(np.float32)
 
 
-def _scale(values: np.ndarray, observed: np.ndarray | None, by: str) -> np.ndarray:
-    """float32 [N]: rms or peak magnitude of what is observed, as a float16 where it is a normal number there."""
-    axes = tuple(range(1, values.ndim))
+def _scale(values: np.ndarray, observed: np.ndarray | None, by: str, each: bool = False) -> np.ndarray:
+    """float32 [N]: rms or peak magnitude of what is observed, as a float16 where it is a normal number there.
+
+    each: of the vectors along the last axis one by one, [N] or [N, L].
+    """
+    axes = (values.ndim - 1,) if each else tuple(range(1, values.ndim))
     x = values.astype(np.float64)
     if by == "peak":
         size = np.abs(x).max(axis=axes, initial=0.0, where=True if observed is None else observed)
     else:
-        count = np.prod(values.shape[1:]) if observed is None else np.maximum(observed.sum(axis=axes), 1)
+        count = math.prod(values.shape[a] for a in axes) if observed is None else np.maximum(observed.sum(axis=axes), 1)
         with np.errstate(over="ignore"):
             size = np.sqrt((x * x).sum(axis=axes, where=True if observed is None else observed) / count)
     if np.max(size, initial=0) > _LARGEST:

@@ -1,18 +1,4 @@
-"""Quantisers: codebooks, codes to values, bins, and packing codes of 1-16 bits into bytes.
-
-A quantiser is described by the `bits` operation of a fragment, a dict with
-
-    bits       int, or an array [N] of one depth per item, 1-16
-    quantizer  'uniform' or 'lloyd-max'
-    domain     what one value can be: 'uint8' (0..255), 'unit' ([0, 1]), 'signed' ([-1, 1] times the scale),
-               'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
-    scale      None, or an array [N]: the item's peak or rms
-    levels     only lloyd-max outside 'gaussian': array [N, 2**bits], the codebook fitted to the item
-    slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
-               (they were quantised once already, on bins that do not nest in these)
-
-Every quantiser comes down to three tables over its codes: the level a code decodes to and the two ends of its bin.
-"""
+"""Quantisers of one value at a time: three tables over the codes, the level of a code and its bin's two ends."""
 
 import math
 from functools import lru_cache
@@ -72,6 +58,16 @@ def lloyd_max_gaussian(bits: int) -> np.ndarray:
             if np.abs(step).max() < 1e-8:  # quadratic convergence: what is left is its square
                 break
     return np.concatenate([-levels[::-1], levels])
+
+
+@lru_cache
+def distortion(bits: int, quantizer: str) -> float:
+    """Squared error of a N(0, 1) value by the quantiser of the 'gaussian' domain, over its bins in closed form."""
+    levels, low, high = _fixed_table(bits, quantizer, "gaussian")
+    (below, tail_below), (above, tail_above) = _normal(low), _normal(high)
+    mass, first = tail_below - tail_above, below - above
+    ends = [np.where(np.isinf(t), 0, t) * d for t, d in ((low, below), (high, above))]
+    return float((mass * (1 + levels**2) + ends[0] - ends[1] - 2 * levels * first).sum())
 
 
 def fit_levels(values: np.ndarray, bits: int, domain: str) -> np.ndarray:
@@ -237,39 +233,3 @@ def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
 
 def _outwards(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))
-
-
-def packed_size(count: int, bits: int) -> int:
-    """Bytes that `count` codes of `bits` bits take."""
-    return (int(count) * int(bits) + 7) // 8
-
-
-_BLOCK = 1 << 16  # codes packed at a time: a bit takes a byte on the way
-
-
-def pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Pack 1-D codes < 2**bits into bytes, most significant bit first; the last byte is padded with zeros."""
-    wide = np.dtype(np.uint8 if bits <= 8 else ">u2")
-    if bits in (8, 16):
-        return codes.astype(wide).view(np.uint8)
-    out = np.empty(packed_size(len(codes), bits), np.uint8)
-    for i in range(0, len(codes), _BLOCK):  # a block ends on a whole byte
-        block = codes[i : i + _BLOCK].astype(wide).view(np.uint8).reshape(-1, wide.itemsize)
-        packed = np.packbits(np.unpackbits(block, axis=1)[:, 8 * wide.itemsize - bits :])
-        out[i * bits // 8 : i * bits // 8 + len(packed)] = packed
-    return out
-
-
-def unpack(data: np.ndarray, count: int, bits: int) -> np.ndarray:
-    """Inverse of `pack`: `count` codes from bytes uint8 [packed_size(count, bits)]; uint8 up to 8 bits, else uint16."""
-    wide = np.dtype(np.uint8 if bits <= 8 else ">u2")
-    if bits in (8, 16):
-        return data[: count * wide.itemsize].view(wide).astype(wide.newbyteorder("="))
-    out = np.empty(count, wide.newbyteorder("="))
-    for i in range(0, count, _BLOCK):
-        n = min(_BLOCK, count - i)
-        padded = np.zeros((n, 8 * wide.itemsize), np.uint8)
-        block = data[i * bits // 8 :][: packed_size(n, bits)]
-        padded[:, 8 * wide.itemsize - bits :] = np.unpackbits(block, count=n * bits).reshape(n, bits)
-        out[i : i + n] = np.packbits(padded).view(wide)
-    return out

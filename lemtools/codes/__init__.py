@@ -1,0 +1,120 @@
+"""Quantisers: codebooks, codes to values, bins, and packing codes of 1-16 bits into bytes.
+
+A quantiser is described by the `bits` operation of a fragment, a dict with
+
+    bits       int, or an array [N] of one depth per item, 1-16 (trellis: 1-6)
+    quantizer  'uniform', 'lloyd-max' or 'trellis'
+    domain     what one value can be: 'uint8' (0..255), 'unit' ([0, 1]), 'signed' ([-1, 1] times the scale),
+               'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
+    scale      None, or an array [N]: the item's peak or rms; where codes are joint, [N] or [N, L]: each vector's rms
+    levels     only lloyd-max outside 'gaussian': array [N, 2**bits], the codebook fitted to the item
+    slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
+               (they were quantised once already, on bins that do not nest in these)
+    rotate     None, or the seed of the rotation (hadamard) that vectors went through before they were quantised
+
+The codes of a trellis, and of rotated vectors, are joint: a vector, along the last axis, is decoded as a whole, and of
+a single value no bin is known. All others are one value each.
+"""
+
+import numpy as np
+
+from . import hadamard, scalar, trellis
+from .packing import pack, packed_size, unpack
+from .scalar import (
+    MAX_BITS,
+    MAX_FITTED_BITS,
+    UNIFORM_STEP,
+    code_dtype,
+    fit_levels,
+    lloyd_max_gaussian,
+)
+
+__all__ = [
+    "MAX_BITS", "MAX_FITTED_BITS", "UNIFORM_STEP", "bounds", "code_dtype", "decode", "distortion", "encode",
+    "fit_levels", "joint", "lloyd_max_gaussian", "most_bits", "pack", "packed_size", "unpack",
+]
+_STEP = 1 << 21  # values worked on at a time
+
+
+def joint(op: dict | None) -> bool:
+    """Whether a code by itself tells nothing of the value at its place: of trellises and of rotated vectors."""
+    return op is not None and (op["quantizer"] == "trellis" or op.get("rotate") is not None)
+
+
+def most_bits(quantizer: str) -> int:
+    """The most bits a value may have."""
+    return trellis.MAX_BITS if quantizer == "trellis" else MAX_BITS
+
+
+def encode(values: np.ndarray, op: dict, search=None) -> np.ndarray:
+    """Quantise values [N, ...] by `op`; returns codes of the same shape, uint8 or uint16. NaN is not allowed.
+
+    search: for the codes of a trellis, in place of trellis.viterbi.
+    """
+    if not joint(op):
+        return scalar.encode(values, op)
+    codes = np.empty(values.shape, code_dtype(op))
+    flat, dims = codes.reshape(-1, values.shape[-1]), values.shape[-1]
+    for rows, bits, scale in _vectors(op, values.shape):
+        x = values.reshape(-1, dims)[rows].astype(np.float64)
+        x = np.divide(x, scale, out=np.zeros(x.shape), where=scale > 0).astype(np.float32)
+        if op.get("rotate") is not None:
+            x = hadamard.rotate(x, op["rotate"])
+        plain = {"bits": bits, "quantizer": op["quantizer"], "domain": "gaussian"}
+        whole = op["quantizer"] == "trellis"
+        flat[rows] = trellis.encode(x, bits, search) if whole else scalar.encode(x, plain)
+    return codes
+
+
+def decode(codes: np.ndarray, op: dict) -> np.ndarray:
+    """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform), its level, or the centroid.
+
+    uint8 in the domain of that name, else float32.
+    """
+    if not joint(op):
+        return scalar.decode(codes, op)
+    values = np.empty(codes.shape, np.float32)
+    flat, dims = values.reshape(-1, codes.shape[-1]), codes.shape[-1]
+    for rows, bits, scale in _vectors(op, codes.shape):
+        code = codes.reshape(-1, dims)[rows]
+        plain = {"bits": bits, "quantizer": op["quantizer"], "domain": "gaussian"}
+        x = trellis.decode(code, bits) if op["quantizer"] == "trellis" else scalar.decode(code, plain)
+        if op.get("rotate") is not None:
+            x = hadamard.rotate(x, op["rotate"], inverse=True)
+        flat[rows] = x * scale
+    return values
+
+
+def _vectors(op: dict, shape: tuple[int, ...]):
+    """Yield (rows of values.reshape(-1, D), bits, scale float64 [rows, 1]), some rows of one depth at a time."""
+    count, each = shape[0], int(np.prod(shape[1:-1], dtype=np.int64))
+    depth = np.broadcast_to(np.asarray(op["bits"]).reshape(-1, 1), (count, each)).reshape(-1)
+    scale = np.asarray(op["scale"], np.float64)
+    scale = np.broadcast_to(scale if scale.ndim == 2 else scale[:, None], (count, each)).reshape(-1, 1)
+    step = max(_STEP // shape[-1], 1)
+    for bits in sorted(set(depth.tolist())):
+        rows = np.flatnonzero(depth == bits)
+        for at in range(0, len(rows), step):
+            some = rows[at : at + step]
+            yield some, int(bits), scale[some]
+
+
+def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Ends (low, high), float32 [N, ...], of the bins that the original values are known to lie in.
+
+    In 'uint8' both ends are whole numbers that the value can take; elsewhere the bin is low <= value <= high, for
+    values within the domain (what lies beyond full scale was clipped to it). Bins at the ends of the 'gaussian' domain
+    are infinite, and so are those of all values whose codes are joint. Where the scale is 0, bins are [0, 0].
+    """
+    if not joint(op):
+        return scalar.bounds(codes, op)
+    scale = np.asarray(op["scale"], np.float32)
+    high = np.where(scale > 0, np.float32(np.inf), np.float32(0))
+    high = np.broadcast_to(high.reshape(*scale.shape, *[1] * (codes.ndim - scale.ndim)), codes.shape).copy()
+    return -high, high
+
+
+def distortion(op: dict) -> np.ndarray:
+    """float64, shaped like op['bits']: squared error of a N(0, 1) value by the quantiser of the 'gaussian' domain."""
+    one = trellis.distortion if op["quantizer"] == "trellis" else lambda bits: scalar.distortion(bits, op["quantizer"])
+    return np.vectorize(one, otypes=[np.float64])(np.asarray(op["bits"], np.int64))
