@@ -18,7 +18,7 @@ from .signal import DTYPES, LemError, Signal, from_tensors, narrow, to_tensors
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 34  # of one document's body, or of one media file
 _STEP = 1 << 26  # how far memory is taken ahead of what has arrived
-_BIG = ("data", "codes", "values", "mask")  # tensors that wait outside memory
+_BIG = ("data", "codes", "values", "packed", "mask")  # tensors that wait outside memory
 _LARGE = 1 << 22  # smaller memory the allocator itself hands out again
 _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
 
@@ -376,7 +376,7 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         for key, (dtype, shape, rows, spool) in spools.items():
             spool.flush()
             entries.append((key, dtype, (rows, *shape), spool.tell(), spool))
-        entries.sort(key=lambda e: (-np.dtype(DTYPES[e[1]]).itemsize, e[0]))
+        entries.sort(key=lambda e: (-np.dtype(DTYPES.get(e[1], "<u2")).itemsize, e[0]))  # BF16 is in no table of numpy's
         write_all(file, [_header([e[:4] for e in entries], meta)])
         for *_, body in entries:
             if isinstance(body, np.ndarray):
