@@ -1,0 +1,110 @@
+"""lem-encode: memories as embeddings or tokens, and back."""
+
+import click
+
+from . import common, results
+
+EXAMPLES = """
+lem-encode --encoder patches --size 8 photo.png | lem-fragment --bits 3 > fragment.safetensors
+lem-encode --encoder pca --fit --dims 64 -o faces.pca.safetensors faces/
+lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model faces.pca.safetensors -o back/ --to png
+lem-encode --encoder text book.txt -o bytes.safetensors
+"""
+
+ENCODERS = ["patches", "pca", "text"]
+
+USES = {
+    # option: (the encoders it is for, whether it is settled when they are fitted)
+    "size": ("patches", False),
+    "dims": ("pca", True),
+    "whiten": ("pca", True),
+    "vocab": ("text", True),
+    "lines": ("text", False),
+}
+
+
+@common.command("lem-encode", EXAMPLES)
+@common.inputs()
+@click.option(
+    "--encoder", type=click.Choice(ENCODERS), help="What to encode as.  [default: patches, or that of the --model]"
+)
+@click.option("--fit", is_flag=True, help="Fit the encoder to the input, write it to -o, and print what it reaches.")
+@click.option("--decode", is_flag=True, help="Undo the latest encoding, or that of the --model.")
+@click.option("--model", metavar="FILE", help="A fitted encoder, from --fit.")
+@click.option(
+    "--size", type=click.IntRange(1), metavar="PX", help="Side of the patches.  [default: 8]"
+)
+@click.option(
+    "--dims", type=click.IntRange(1), metavar="K",
+    help="Principal components to keep; without --fit or --model they are those of the input itself.  "
+    "[default: all in which it varies]",
+)
+@click.option("--whiten", is_flag=True, help="Divide every component by its standard deviation (pca).")
+@click.option(
+    "--vocab", type=click.IntRange(257, 65536), metavar="V",
+    help="Tokens of the byte-pair encoding that --encoder text --fit learns.  [default: 4096]",
+)
+@click.option("--lines", is_flag=True, help="Every line of a text is a memory of its own.")
+@click.option("--json", "as_json", is_flag=True, help="Print what --fit reaches as JSON Lines.")
+@common.seed
+@common.shard
+@common.output
+def cli(run, output, to, skip_existing, seed, shard, encoder, fit, decode, model, as_json, **options):
+    """Encode memories as embeddings or tokens; decode what can be inverted.
+
+    Images become patches or principal components, texts tokens. An encoder that is fitted to data (pca, byte pairs of
+    text) is one safetensors file, written by --fit and read by --model. Encodings are safetensors streams; their history
+    says how they were made, so that --decode undoes it.
+    """
+    reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
+    if fit and (decode or model):
+        raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
+    if fit and (output is None or not output.endswith(".safetensors") or shard or skip_existing):
+        raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors")
+    from .. import encode as room
+    from ..media import Target, save
+
+    coder = room.load(model) if model else None
+    if coder and encoder not in (None, coder.name):
+        raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
+    name = coder.name if coder else encoder or (None if decode else "patches")
+    settings = _settings(name, options, fit, decode, model)
+    by_line = settings.pop("lines", False)
+    target = Target(output, to, own=decode)
+    if common.skip_whole(run, target, skip_existing):
+        return
+    paths, signals = common.reading(
+        run, **reading, shard=shard, target=target, skip_existing=skip_existing, default_sample=not decode
+    )
+    target.refuse([*paths, *([model] if model else [])])
+    if fit or (name == "pca" and not (coder or decode)):
+        source = room.again(paths, **{k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]})
+        coder, report = room.fit(name, (lambda: room.lines(source())) if by_line else source, **settings)
+        if fit:
+            coder.save(output)
+            rows = [[name, results.cell(value)] for name, value in report.items()]
+            return results.show(run, as_json, [report], rows, ("name", "value"))
+        signals = source()
+    elif coder is None and name is not None:
+        coder = room.encoder(name)(**settings)
+    work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
+    signals = room.lines(signals) if by_line else signals
+    save((made for batches in common.each(run, paths, signals, work) for made in batches), target)
+
+
+def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: str | None) -> dict:
+    """The options that the encoder takes, checked: {name: value} of those given."""
+    settings = {k: v for k, v in options.items() if v not in (None, False)}
+    fitted = fit or (name == "pca" and not (model or decode))
+    for option in settings:
+        encoders, fitting = USES[option]
+        if decode or name not in encoders.split() or (fitting and not fitted) or (not fitting and fit and option != "lines"):
+            when = " with --fit" if fitting and option != "dims" else ""
+            raise click.UsageError(f"--{option.replace('_', '-')} is for --encoder {encoders.replace(' ', ' or ')}{when}")
+    if name == "pca" and fitted and not fit and "dims" not in settings:
+        raise click.UsageError("--encoder pca needs --dims K, or a --model from --fit")
+    return settings
+
+
+def main():
+    common.main(cli)
