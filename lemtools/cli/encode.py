@@ -11,7 +11,7 @@ lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model fa
 lem-encode --encoder text book.txt -o bytes.safetensors
 """
 
-ENCODERS = ["patches", "pca", "text"]
+ENCODERS = ["patches", "pca", "text", "voice", "minilm", "activations"]
 
 USES = {
     # option: (the encoders it is for, whether it is settled when they are fitted)
@@ -19,8 +19,15 @@ USES = {
     "dims": ("pca", True),
     "whiten": ("pca", True),
     "vocab": ("text", True),
-    "lines": ("text", False),
+    "lines": ("text minilm activations", False),
+    "weights": ("voice", False),
+    "hf": ("minilm activations", False),
+    "layer": ("activations", False),
+    "window": ("activations", False),
+    "flat": ("activations", False),
+    "device": ("voice minilm activations", False),
 }
+EITHER = ("lines",)  # ways of reading
 
 
 @common.command("lem-encode", EXAMPLES)
@@ -44,12 +51,29 @@ USES = {
     "--vocab", type=click.IntRange(257, 65536), metavar="V",
     help="Tokens of the byte-pair encoding that --encoder text --fit learns.  [default: 4096]",
 )
+@click.option("--weights", metavar="FILE", help="Weights of --encoder voice: resemblyzer's pretrained.pt.")
+@click.option(
+    "--hf", metavar="DIR",
+    help="Folder of a Hugging Face model: a causal one for activations, a sentence encoder for minilm; nothing is fetched.",
+)
+@click.option(
+    "--layer", type=int, metavar="K",
+    help="Hidden states after K blocks; 0 is the embedding, -1 what the head reads (activations).",
+)
+@click.option(
+    "--window", type=click.IntRange(1), metavar="L",
+    help="Cut longer documents into windows of L tokens (activations).  [default: what the model takes, at most 1024]",
+)
+@click.option("--flat", is_flag=True, help="Every position is a memory of its own, a vector (activations).")
+@click.option(
+    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
+    help="auto, cpu, cuda or mps (voice, minilm, activations).",
+)
 @click.option("--lines", is_flag=True, help="Every line of a text is a memory of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print what --fit reaches as JSON Lines.")
-@common.seed
 @common.shard
 @common.output
-def cli(run, output, to, skip_existing, seed, shard, encoder, fit, decode, model, as_json, **options):
+def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_json, **options):
     """Encode memories as embeddings or tokens; decode what can be inverted.
 
     Images become patches or principal components, texts tokens. An encoder that is fitted to data (pca, byte pairs of
@@ -61,6 +85,8 @@ def cli(run, output, to, skip_existing, seed, shard, encoder, fit, decode, model
         raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
     if fit and (output is None or not output.endswith(".safetensors") or shard or skip_existing):
         raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors")
+    if as_json and not fit:
+        raise click.UsageError("--json is for what --fit reaches")
     from .. import encode as room
     from ..media import Target, save
 
@@ -89,19 +115,26 @@ def cli(run, output, to, skip_existing, seed, shard, encoder, fit, decode, model
         coder = room.encoder(name)(**settings)
     work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
     signals = room.lines(signals) if by_line else signals
-    save((made for batches in common.each(run, paths, signals, work) for made in batches), target)
+    save(common.spread(run, paths, signals, work), target)
+    if cut := getattr(coder, "cut", 0):
+        run.note(f"{cut} texts were cut at {coder.longest} tokens; --lines makes shorter ones")
 
 
 def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: str | None) -> dict:
-    """The options that the encoder takes, checked: {name: value} of those given."""
-    settings = {k: v for k, v in options.items() if v not in (None, False)}
-    fitted = fit or (name == "pca" and not (model or decode))
-    for option in settings:
-        encoders, fitting = USES[option]
-        if decode or name not in encoders.split() or (fitting and not fitted) or (not fitting and fit and option != "lines"):
-            when = " with --fit" if fitting and option != "dims" else ""
-            raise click.UsageError(f"--{option.replace('_', '-')} is for --encoder {encoders.replace(' ', ' or ')}{when}")
-    if name == "pca" and fitted and not fit and "dims" not in settings:
+    """The options that the encoder takes, {name: value}. UsageError for one given that it does not take here."""
+    source = click.get_current_context().get_parameter_source
+    fitting = fit or (name == "pca" and not (model or decode))
+    settings = {}
+    for option, value in options.items():
+        encoders, settled = USES[option]
+        # a file remembers what was settled by the fit; the others say how to encode
+        now = not decode and name in encoders.split() and (settled == fitting or option in EITHER)
+        if now and value is not None and value is not False:
+            settings[option] = value
+        elif not now and source(option) == click.core.ParameterSource.COMMANDLINE:
+            when = ", where it is fitted" if settled else ""
+            raise click.UsageError(f"--{option.replace('_', '-')} is for {' and '.join(encoders.split())}{when}")
+    if name == "pca" and fitting and not fit and "dims" not in settings:
         raise click.UsageError("--encoder pca needs --dims K, or a --model from --fit")
     return settings
 

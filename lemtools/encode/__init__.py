@@ -4,9 +4,9 @@ An encoder is a class and a line in `ENCODERS`:
 
     name, reads, back     its name; the kinds it encodes; the kinds it decodes, () where it does not invert
     fitted                True: it is fitted to data, by the class method fit(signals, **settings), and kept in one file
-    encode(signal)        a list of batches of what the batch is encoded as (texts of one length may differ in tokens)
+    encode(signal)        batches of what the batch is encoded as (texts of one length may differ in tokens)
     record(signal)        what a decoder without a file has to know of the batch; goes into the history
-    decode(signal, record)  a list of batches of what it was made of
+    decode(signal, record)  batches of what it was made of
 
 `encode`, `decode` and `fit` wrap them for whole streams. See contract.py for what they share.
 """
@@ -31,6 +31,9 @@ ENCODERS = {
     "patches": "patches.Patches",  # image -> its patches in order; invertible
     "pca": "pca.PCA",  # images or embeddings -> principal components; fitted; invertible up to the dimensions left out
     "text": "text.Text",  # text -> bytes or byte-pair tokens; fitted; invertible
+    "voice": "voice.Voice",  # sound -> a speaker's vector
+    "minilm": "minilm.MiniLM",  # text -> a sentence's vector
+    "activations": "activations.Activations",  # text or tokens -> hidden states of a language model
 }
 
 
@@ -57,7 +60,7 @@ def load(path: str):
 
 
 class Coder:
-    """An encoder at work on a stream: called with one batch after the other, it returns a list of batches.
+    """An encoder at work on a stream: called with one batch after the other, it yields batches.
 
     encoder: an encoder, or None to decode by the latest encoding in the history. history: this stage's entry, to which
     the encoder's record is added.
@@ -66,24 +69,29 @@ class Coder:
     def __init__(self, encoder=None, *, decode: bool = False, history: dict | None = None):
         self.encoder, self.decode, self.history, self.count = encoder, decode, history or {}, 0
 
-    def __call__(self, signal: Signal) -> list[Signal]:
-        coder, record = self.encoder, None
+    def __call__(self, signal: Signal) -> Iterator[Signal]:
+        coder = self.encoder
         if self.decode:
             record = latest(signal.history, coder and coder.name)
             coder = coder or _unfitted(record)
-            _check(signal, coder.back, f"{coder.name} decodes" if coder.back else f"{coder.name} cannot be inverted: from")
+            _check(signal, coder.back, f"{coder.name} decodes" if coder.back else f"{coder.name} cannot be inverted:")
             made, entry = coder.decode(signal, record or {}), {"decoded": coder.name}
-            for out in made:
-                out.cost = _cost(signal, out)
         else:
             _check(signal, coder.reads, f"{coder.name} encodes")
             made, entry = coder.encode(signal), {"encoder": coder.name, **coder.record(signal)}
-            for out in made:
-                if coder.splits:
-                    out.index = self.count + np.arange(len(out), dtype=np.int64)
-                self.count += len(out)
-        entry, ends = {**self.history, **entry}, [None] * (len(made) - 1) + [signal.last]
-        return [replace(out, history=[*signal.history, entry], last=end) for out, end in zip(made, ends)]
+        history = [*signal.history, {**self.history, **entry}]
+        held = None
+        for out in made:
+            if held is not None:
+                yield held
+            if coder.splits and not self.decode:
+                out.index = self.count + np.arange(len(out), dtype=np.int64)
+            self.count += len(out)
+            cost = _cost(signal, out) if self.decode else out.cost
+            held = replace(out, history=history, cost=cost, last=None)
+        if held is not None:
+            held.last = signal.last
+            yield held
 
 
 def encode(signals: Iterable[Signal], encoder, history: dict | None = None) -> Iterator[Signal]:
@@ -112,7 +120,10 @@ def _unfitted(record: dict | None):
         raise LemError("nothing in its history says how it was encoded; name what to decode with: --model FILE")
     if record.get("fitted"):
         raise LemError(f"encoded by a fitted {record['encoder']}; name its file: --model FILE")
-    return encoder(record["encoder"])()
+    cls = encoder(record["encoder"])
+    if not cls.back:
+        raise LemError(f"{cls.name} cannot be inverted")
+    return cls()
 
 
 def _check(signal: Signal, kinds: tuple[str, ...], does: str) -> None:
