@@ -376,7 +376,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         for key, (dtype, shape, rows, spool) in spools.items():
             spool.flush()
             entries.append((key, dtype, (rows, *shape), spool.tell(), spool))
-        entries.sort(key=lambda e: (-np.dtype(DTYPES.get(e[1], "<u2")).itemsize, e[0]))  # BF16 is in no table of numpy's
+        # BF16, which numpy lacks, is in no table
+        entries.sort(key=lambda e: (-np.dtype(DTYPES.get(e[1], "<u2")).itemsize, e[0]))
         write_all(file, [_header([e[:4] for e in entries], meta)])
         for *_, body in entries:
             if isinstance(body, np.ndarray):

@@ -28,6 +28,7 @@ USES = {
     "device": ("voice minilm activations", False),
 }
 EITHER = ("lines",)  # ways of reading
+COMMON = ("device",)  # those who do not compute on one let it pass
 
 
 @common.command("lem-encode", EXAMPLES)
@@ -54,7 +55,7 @@ EITHER = ("lines",)  # ways of reading
 @click.option("--weights", metavar="FILE", help="Weights of --encoder voice: resemblyzer's pretrained.pt.")
 @click.option(
     "--hf", metavar="DIR",
-    help="Folder of a Hugging Face model: a causal one for activations, a sentence encoder for minilm; nothing is fetched.",
+    help="Folder of a Hugging Face model: a causal one (activations) or a sentence encoder (minilm).",
 )
 @click.option(
     "--layer", type=int, metavar="K",
@@ -76,9 +77,9 @@ EITHER = ("lines",)  # ways of reading
 def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_json, **options):
     """Encode memories as embeddings or tokens; decode what can be inverted.
 
-    Images become patches or principal components, texts tokens. An encoder that is fitted to data (pca, byte pairs of
-    text) is one safetensors file, written by --fit and read by --model. Encodings are safetensors streams; their history
-    says how they were made, so that --decode undoes it.
+    Images become patches or principal components, texts tokens. An encoder that is fitted to data (pca, byte pairs
+    of text) is one safetensors file, written by --fit and read by --model. Encodings are safetensors streams; their
+    history says how they were made, so that --decode undoes it.
     """
     reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
     if fit and (decode or model):
@@ -131,7 +132,7 @@ def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: s
         now = not decode and name in encoders.split() and (settled == fitting or option in EITHER)
         if now and value is not None and value is not False:
             settings[option] = value
-        elif not now and source(option) == click.core.ParameterSource.COMMANDLINE:
+        elif not now and option not in COMMON and source(option) == click.core.ParameterSource.COMMANDLINE:
             when = ", where it is fitted" if settled else ""
             raise click.UsageError(f"--{option.replace('_', '-')} is for {' and '.join(encoders.split())}{when}")
     if name == "pca" and fitting and not fit and "dims" not in settings:

@@ -19,10 +19,10 @@ AT_ONCE = 1 << 13  # tokens of a batch
 class Activations(Encoder):
     """Text or tokens [N, L] -> hidden states [n, M, D], each document by itself, token ids alongside.
 
-    hf: the folder of a causal model. layer: K for the residual stream after K blocks, 0 for the embedding; negative ones
-    count from the end (-1 is what the head reads, normalised). window: documents of more tokens are cut into windows of
-    so many, which do not see each other; the last one is shorter. flat: every position is an item [D] of its own, so
-    that documents of any length go into one file.
+    hf: the folder of a causal model. layer: K for the residual stream after K blocks, 0 for the embedding; negative
+    ones count from the end (-1 is what the head reads, normalised). window: documents of more tokens are cut into
+    windows of so many, which do not see each other; the last one is shorter. flat: every position is an item [D] of its
+    own, so that documents of any length go into one file.
     Memory does not grow with the number of documents or their length. The model's dtype is kept, bfloat16 too.
     """
 
@@ -73,7 +73,8 @@ class Activations(Encoder):
         name = item.names and item.names[0] + (f"#{k}" if k is not None else "")
         ids = ids.astype(np.int32)
         if not self.flat:
-            return replace(item, kind="embedding", data=data[None], tokens=ids[None], depth=depth, names=name and [name])
+            names = name and [name]
+            return replace(item, kind="embedding", data=data[None], tokens=ids[None], depth=depth, names=names)
         label = None if item.label is None else np.repeat(item.label, len(ids))
         return replace(item, kind="embedding", data=data, tokens=ids, depth=depth, names=None, label=label,
                        index=np.arange(len(ids)))

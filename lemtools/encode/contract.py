@@ -27,7 +27,7 @@ class Encoder:
 
 
 class Fitted(Encoder):
-    """An encoder that is kept in a file: `tensors()` and `card()` go into it, `restore(record, tensors)` makes it again."""
+    """An encoder kept in a file: `tensors()` and `card()` go into it, `restore(record, tensors)` makes it again."""
 
     fitted = True
 

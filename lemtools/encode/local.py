@@ -23,8 +23,8 @@ class Local:
     def __init__(self, folder: str, cls: str, device: str, needed_by: str):
         shown = os.fsdecode(folder)
         if not os.path.isfile(os.path.join(folder, "config.json")):
-            raise LemError(f"{shown}: no folder of a Hugging Face model (config.json and safetensors weights); it has to "
-                           "lie here, nothing is fetched")
+            raise LemError(f"{shown}: no folder of a Hugging Face model (config.json and safetensors weights); it has "
+                           "to lie here, nothing is fetched")
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         extra("transformers", needed_by)
         import transformers
@@ -36,13 +36,13 @@ class Local:
         try:
             self.model = getattr(transformers, cls).from_pretrained(folder, **options).to(self.device).eval()
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError and more
-            raise LemError(f"{shown}: not a model that {cls} can read ({str(error).strip().splitlines()[0][:160]})") from error
+            raise LemError(f"{shown}: not a model that {cls} can read ({_first(error)})") from error
         self.tokenizer = None
         if any(os.path.isfile(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer_config.json")):
             try:
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
             except Exception as error:
-                raise LemError(f"{shown}: its tokenizer cannot be read ({str(error).strip().splitlines()[0][:160]})") from error
+                raise LemError(f"{shown}: its tokenizer cannot be read ({_first(error)})") from error
         self.vocab = self.model.get_input_embeddings().num_embeddings
         self.limit = int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
 
@@ -70,6 +70,11 @@ class Local:
             ids[i, : len(row)] = torch.from_numpy(row)
             mask[i, : len(row)] = 1
         return ids.to(self.device), mask.to(self.device)
+
+
+def _first(error: Exception) -> str:
+    """An error of transformers in one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
 
 
 def numbers(tensor: torch.Tensor) -> tuple[np.ndarray, int | None]:

@@ -11,8 +11,8 @@ from .contract import Encoder, as_image
 class Patches(Encoder):
     """Image [N, C, H, W] <-> embedding [N, L, C * size * size] of float32 with 1 as full scale.
 
-    L = ceil(H / size) * ceil(W / size), row by row; a last row or column that does not fill a patch is repeated into it,
-    and cut off again by `decode`, which restores 8-bit images exactly.
+    L = ceil(H / size) * ceil(W / size), row by row; a last row or column that does not fill a patch is repeated into
+    it, and cut off again by `decode`, which restores 8-bit images exactly.
     """
 
     name, reads, back = "patches", ("image",), ("embedding",)

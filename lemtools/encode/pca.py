@@ -67,9 +67,10 @@ class PCA(Fitted):
         for signal in signals():
             told = (signal.kind, list(signal.data.shape[1 if signal.kind == "image" else -1 :]), signal.data.dtype.name)
             if of not in (None, told):
-                raise LemError(f"{told[0]} of {told[1]} {told[2]} among {of[0]} of {of[1]} {of[2]}; pca takes one shape")
+                raise LemError(f"{_told(told)} among {_told(of)}; pca takes one kind, shape and type")
             if signal.kind not in cls.reads or signal.ops:
-                raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{' fragments' * bool(signal.ops)}")
+                fragments = " fragments" if signal.ops else ""
+                raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{fragments}")
             of, x = told, vectors(signal)
             moments.add(x.reshape(-1, x.shape[-1]))
         if moments.count < 2:
@@ -127,3 +128,8 @@ class PCA(Fitted):
                 raise LemError("this pca was fitted to images: a vector an image")
             return [replace(signal, kind="image", data=as_image(x.reshape(len(x), *self.item), self.dtype), depth=None)]
         return [replace(signal, data=x.astype(np.float32), depth=None)]
+
+
+def _told(of: tuple) -> str:
+    kind, item, dtype = of
+    return f"{kind} of {dtype} {item}"

@@ -41,7 +41,7 @@ class Text(Fitted):
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         trainer = trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=alphabet, show_progress=False)
-        counted = {"bytes": 0, "texts": 0}
+        counted = {"texts": 0, "bytes": 0}
 
         def pieces():
             for signal in signals():
@@ -53,7 +53,7 @@ class Text(Fitted):
 
         tokenizer.train_from_iterator(pieces(), trainer)
         made = cls(tokenizer)
-        return made, {"texts": counted["texts"], "bytes": counted["bytes"], "vocab": made.vocab, "bits-a-token": made.depth}
+        return made, {**counted, "vocab": made.vocab, "bits-a-token": made.depth}
 
     def tensors(self) -> dict[str, np.ndarray]:
         return {"tokenizer": np.frombuffer(self.tokenizer.to_str().encode(), np.uint8)}
@@ -110,7 +110,7 @@ class Text(Fitted):
 
 
 def byte_of_char() -> dict[str, int]:
-    """The characters that byte-level BPE writes bytes as (GPT-2): printable ones as themselves, the others from 256 up."""
+    """The characters that byte-level BPE writes bytes as (GPT-2): printable ones as they are, others from 256 up."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in plain]
     return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
