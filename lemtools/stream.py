@@ -206,18 +206,20 @@ def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
         raise LemError(f"{source.name}: cut short, {have}")
     out = {}
     for name, (dtype, shape, begin, stop) in header.tensors.items():
-        raw = body[begin:stop]
-        if dtype == "BF16":
-            array = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-        elif begin % np.dtype(DTYPES[dtype]).itemsize:
-            array = np.frombuffer(raw.tobytes(), DTYPES[dtype])
-        else:
-            array = raw.view(DTYPES[dtype])
         try:
-            out[name] = array.reshape(shape)
+            out[name] = as_array(body[begin:stop], dtype, shape)
         except ValueError as error:  # beyond what numpy holds: many dimensions, or huge ones beside a zero
             raise LemError(f"{source.name}: damaged header (tensor {name}: shape)") from error
     return out
+
+
+def as_array(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Bytes uint8 as numbers of a safetensors type; a view where they lie well. BF16 becomes float32."""
+    if dtype == "BF16":
+        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    if raw.ctypes.data % np.dtype(DTYPES[dtype]).itemsize:
+        raw = np.frombuffer(raw.tobytes(), np.uint8)
+    return raw.view(DTYPES[dtype]).reshape(shape)
 
 
 def read(source: Source, key: str | None = None, images: Callable | None = None) -> Iterator[Signal]:

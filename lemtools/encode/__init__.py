@@ -27,6 +27,8 @@ from .text import lines
 
 __all__ = ["ENCODERS", "Coder", "again", "decode", "encode", "encoder", "fit", "lines", "load"]
 
+PART = 4096  # items encoded or decoded at a time: what comes out may be far larger than what went in
+
 ENCODERS = {
     "patches": "patches.Patches",  # image -> its patches in order; invertible
     "pca": "pca.PCA",  # images or embeddings -> principal components; fitted; invertible up to the dimensions left out
@@ -70,6 +72,18 @@ class Coder:
         self.encoder, self.decode, self.history, self.count = encoder, decode, history or {}, 0
 
     def __call__(self, signal: Signal) -> Iterator[Signal]:
+        held = None
+        for start in range(0, max(len(signal), 1), PART):
+            part = signal if len(signal) <= PART else signal.take(slice(start, start + PART))
+            for out in self._made(part):
+                if held is not None:
+                    yield held
+                held = out
+        if held is not None:
+            held.last = signal.last
+            yield held
+
+    def _made(self, signal: Signal) -> Iterator[Signal]:
         coder = self.encoder
         if self.decode:
             record = latest(signal.history, coder and coder.name)
@@ -80,18 +94,11 @@ class Coder:
             _check(signal, coder.reads, f"{coder.name} encodes")
             made, entry = coder.encode(signal), {"encoder": coder.name, **coder.record(signal)}
         history = [*signal.history, {**self.history, **entry}]
-        held = None
         for out in made:
-            if held is not None:
-                yield held
             if coder.splits and not self.decode:
                 out.index = self.count + np.arange(len(out), dtype=np.int64)
             self.count += len(out)
-            cost = _cost(signal, out) if self.decode else out.cost
-            held = replace(out, history=history, cost=cost, last=None)
-        if held is not None:
-            held.last = signal.last
-            yield held
+            yield replace(out, history=history, cost=_cost(signal, out) if self.decode else None, last=None)
 
 
 def encode(signals: Iterable[Signal], encoder, history: dict | None = None) -> Iterator[Signal]:
@@ -135,9 +142,10 @@ def _check(signal: Signal, kinds: tuple[str, ...], does: str) -> None:
 
 def _cost(coded: Signal, decoded: Signal) -> np.ndarray | None:
     """Bits per element of what was decoded, where codes or a fragment of them were paid for; None where nothing was."""
-    if len(coded) != len(decoded) or (coded.kind != "tokens" and coded.cost is None):
+    if coded.kind != "tokens" and coded.cost is None:
         return None
-    return bits_per_element(coded) * (coded.data[0].size / decoded.data[0].size)
+    bits = dict(zip(coded.index.tolist(), bits_per_element(coded) * coded.data[0].size))
+    return np.array([bits[i] for i in decoded.index.tolist()]) / decoded.data[0].size
 
 
 def fit(name: str, signals: Callable[[], Iterable[Signal]], **settings):
