@@ -33,8 +33,9 @@ OPTIONS = {
     "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
     "--train --where",
-    "encode": f"{COMMON} {INPUT} {OUTPUT} --decode --device --dims --encoder --fit --flat --hf --json --layer --lines --model "
-    "--shard --size --vocab --weights --whiten --window",
+    "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
+    "--groups --hf --json --layer --lines --model --seed --shard --size --stages --validate --vocab --weights --whiten "
+    "--window",
     "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay "
     "--depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
     "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
@@ -52,7 +53,7 @@ CHOICES = {
     ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
-    ("encode", "encoder"): "patches pca text voice minilm activations",
+    ("encode", "encoder"): "patches pca text rvq voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
     ("train", "recipe"): "feedforward recurrent autoregressive diffusion",
     ("train", "padding"): "zeros circular",
@@ -70,7 +71,7 @@ ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_MAX_BYTES LEM_SEED",
     "reconstruct": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "compare": "LEM_BATCH",
-    "encode": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES",
+    "encode": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "train": "LEM_DEVICE LEM_SEED",
     "els": "LEM_BATCH LEM_DEVICE",
     "info": "",

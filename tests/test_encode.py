@@ -10,7 +10,7 @@ from conftest import data_dir, lem_fork
 
 from lemtools import encode as room
 from lemtools import stream
-from lemtools.encode import contract, patches, pca, text
+from lemtools.encode import contract, dense, patches, pca, text
 from lemtools.media import load, sample
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, to_tensors
 
@@ -225,6 +225,57 @@ def test_lines_are_memories_of_their_own():
     assert [i for s in made for i in s.index] == [0, 1, 2]
 
 
+# --- dense tokens
+
+
+def correlated(n=900, d=12) -> np.ndarray:
+    x = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -1.0
+    return (x @ np.linalg.qr(rng.standard_normal((d, d)))[0] + 3).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def coder(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("rvq") / "rvq.safetensors")
+    made, report = room.fit("rvq", lambda: [Signal("embedding", correlated())], stages=2, codes=16, groups=2, beam=4)
+    made.save(path)
+    assert report["bits-nominal"] == 16 and report["bound-NMSE"] < report["NMSE"] < 1
+    return room.load(path)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (4, 1)])
+def test_dense_tokens_are_codes_a_vector_and_invert(coder, shape):
+    x = correlated(int(np.prod(shape))).reshape(*shape, 12)
+    (coded,) = room.encode([Signal("embedding", x, last=True)], coder)
+    assert coded.kind == "tokens" and coded.data.shape == (shape[0], 4 * (shape[1] if len(shape) > 1 else 1))
+    coded = through(coded)
+    (back,) = room.decode([coded], coder)
+    flat = coder.rvq.encode(x.reshape(-1, 12))
+    assert np.array_equal(coded.data.reshape(-1, 4), flat) and coded.depth == 4
+    assert np.array_equal(back.data, coder.rvq.decode(flat).reshape(x.shape))
+    # 4 codes of 4 bits a vector of 12 numbers
+    assert back.cost == pytest.approx(np.full(shape[0], 16 / 12)) and bits_per_element(coded)[0] == 4
+
+
+def test_what_is_held_back_is_not_fitted_to_however_it_is_batched():
+    x = np.arange(50, dtype=np.float32)[:, None]
+    cuts = ([x], np.split(x, [3, 11, 12, 40]))
+    for back, want in ((True, [9, 19, 29, 39, 49]), (False, [i for i in range(50) if i % 10 < 9])):
+        for cut in cuts:
+            got = np.concatenate(list(dense.held(lambda: [Signal("embedding", c) for c in cut], back)()))
+            assert got[:, 0].tolist() == want
+    text_of_20 = Signal("embedding", np.arange(40, dtype=np.float32).reshape(2, 20, 1))
+    (ends,) = dense.held(lambda: [text_of_20], True)()
+    assert ends[:, 0].tolist() == [18, 19, 38, 39]
+
+
+def test_zero_vectors_come_back_zero(coder):
+    x = correlated(5)
+    x[2] = 0
+    (coded,) = room.encode([Signal("embedding", x)], coder)
+    (back,) = room.decode([coded], coder)
+    assert not back.data[2].any() and back.data[[0, 1, 3, 4]].any(1).all()
+
+
 # --- voices
 
 
@@ -359,6 +410,12 @@ def bench(tmp_path_factory):
     bad[17, 3] = np.nan
     np.save(here / "nan.npy", bad)
     (here / "t.txt").write_text("one line\nand another\n")
+    np.save(here / "i.npy", np.zeros((3, 5), np.int64))
+    np.save(here / "j.npy", np.full((3, 2), 8))
+    line = "--encoder rvq --fit --codes 8 --stages 2 --device cpu v.npy -o rvq.safetensors"
+    done = lem_fork("encode", *line.split(), cwd=here)
+    assert done.returncode == 0 and b"\nNMSE\t" in done.stdout, done.stderr.decode()
+    assert b"2 x 8 codes = 6 bits for 8 dimensions" in done.stderr and b"takes at least" in done.stderr
     done = lem_fork("encode", "--encoder", "pca", "--fit", "--dims", "3", "v.npy", "-o", "v.safetensors", cwd=here)
     assert done.returncode == 0, done.stderr.decode()
     assert [line.split("\t")[0] for line in done.stdout.decode().splitlines()] == [
@@ -381,6 +438,17 @@ REFUSED = {
     "v.npy --model t.txt": "not a whole safetensors file",
     "v.npy --size 3 --encoder pca --dims 2": "--size is for patches",
     "--sample --encoder patches --fit": "patches is not fitted to data",
+    "v.npy --encoder rvq": "rvq needs its codebooks: --model FILE, from --fit",
+    "v.npy --encoder rvq --fit --codes 100": "54 vectors (not counting zeros) for 100 codes",
+    "v.npy --encoder rvq --fit --codes 8 --groups 3": "8 dimensions do not divide into 3 groups",
+    "nan.npy --encoder rvq --fit --codes 8": "NaN or infinite values (item 17)",
+    "t.txt --encoder rvq --fit --codes 8": "rvq is fitted to whole embeddings, not tokens",
+    "w.npy --model rvq.safetensors": "vectors of 6 dimensions, where 8 were fitted",
+    "v.npy --decode --model rvq.safetensors": "rvq decodes tokens, not embedding",
+    "i.npy --decode --model rvq.safetensors": "5 codes an item; this codebook makes 2 a vector",
+    "j.npy --decode --model rvq.safetensors": "of another codebook, or damaged",
+    "t.txt --model rvq.safetensors": "rvq encodes embedding, not tokens",
+    "v.npy --model rvq.safetensors --stages 3": "--stages is for rvq, where it is fitted",
     "t.txt --encoder voice": "voice needs its weights",
     "--sample-name rooster --encoder voice --weights t.txt": "not a file of weights",
     "t.txt --encoder activations --hf nowhere --layer 1": "nothing is fetched",

@@ -9,15 +9,24 @@ lem-encode --encoder patches --size 8 photo.png | lem-fragment --bits 3 > fragme
 lem-encode --encoder pca --fit --dims 64 -o faces.pca.safetensors faces/
 lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model faces.pca.safetensors -o back/ --to png
 lem-encode --encoder text book.txt -o bytes.safetensors
+lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
 """
 
-ENCODERS = ["patches", "pca", "text", "voice", "minilm", "activations"]
+ENCODERS = ["patches", "pca", "text", "rvq", "voice", "minilm", "activations"]
 
 USES = {
     # option: (the encoders it is for, whether it is settled when they are fitted)
     "size": ("patches", False),
     "dims": ("pca", True),
-    "whiten": ("pca", True),
+    "whiten": ("pca rvq", True),
+    "stages": ("rvq", True),
+    "codes": ("rvq", True),
+    "groups": ("rvq", True),
+    "beam": ("rvq", True),
+    "cosine": ("rvq", True),
+    "gain_shape": ("rvq", True),
+    "validate": ("rvq", True),
+    "seed": ("rvq", True),
     "vocab": ("text", True),
     "lines": ("text minilm activations", False),
     "weights": ("voice", False),
@@ -25,10 +34,10 @@ USES = {
     "layer": ("activations", False),
     "window": ("activations", False),
     "flat": ("activations", False),
-    "device": ("voice minilm activations", False),
+    "device": ("rvq voice minilm activations", False),
 }
 EITHER = ("lines",)  # ways of reading
-COMMON = ("device",)  # those who do not compute on one let it pass
+COMMON = ("device", "seed")  # those who do not compute on one let it pass
 
 
 @common.command("lem-encode", EXAMPLES)
@@ -47,7 +56,28 @@ COMMON = ("device",)  # those who do not compute on one let it pass
     help="Principal components to keep; without --fit or --model they are those of the input itself.  "
     "[default: all in which it varies]",
 )
-@click.option("--whiten", is_flag=True, help="Divide every component by its standard deviation (pca).")
+@click.option("--whiten", is_flag=True, help="Let every direction count alike: divide it by its deviation (pca, rvq).")
+@click.option(
+    "--stages", type=click.IntRange(1, 256), metavar="S", help="Codes of a vector, one after the other (rvq).  [default: 4]"
+)
+@click.option(
+    "--codes", type=click.IntRange(2, 65536), metavar="K", help="Codes to choose from at a stage (rvq).  [default: 1024]"
+)
+@click.option(
+    "--groups", type=click.IntRange(1), metavar="G",
+    help="Parts that a vector is dealt to, each with all stages (rvq).  [default: 1]",
+)
+@click.option(
+    "--beam", type=click.IntRange(1, 4096), metavar="B", help="Paths kept in the search of codes (rvq).  [default: 16]"
+)
+@click.option(
+    "--cosine", type=common.Finite(0), metavar="W",
+    help="Weight of 1 - cosine beside the squared error (rvq).  [default: 0]",
+)
+@click.option("--gain-shape", is_flag=True, help="Code a vector's length apart from its direction (rvq).")
+@click.option(
+    "--validate", metavar="PATH", help="What to report a fit on (rvq).  [default: a tenth, held back from the fit]"
+)
 @click.option(
     "--vocab", type=click.IntRange(257, 65536), metavar="V",
     help="Tokens of the byte-pair encoding that --encoder text --fit learns.  [default: 4096]",
@@ -68,17 +98,18 @@ COMMON = ("device",)  # those who do not compute on one let it pass
 @click.option("--flat", is_flag=True, help="Every position is a memory of its own, a vector (activations).")
 @click.option(
     "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
-    help="auto, cpu, cuda or mps (voice, minilm, activations).",
+    help="auto, cpu, cuda or mps (rvq, voice, minilm, activations).",
 )
 @click.option("--lines", is_flag=True, help="Every line of a text is a memory of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print what --fit reaches as JSON Lines.")
+@common.seed
 @common.shard
 @common.output
 def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_json, **options):
     """Encode memories as embeddings or tokens; decode what can be inverted.
 
-    Images become patches or principal components, texts tokens. An encoder that is fitted to data (pca, byte pairs
-    of text) is one safetensors file, written by --fit and read by --model. Encodings are safetensors streams; their
+    Images become patches or principal components, texts tokens, sounds and sentences vectors, vectors dense tokens.
+    An encoder that is fitted to data (pca, rvq, byte pairs of text) is one safetensors file, written by --fit and read by --model. Encodings are safetensors streams; their
     history says how they were made, so that --decode undoes it.
     """
     reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
@@ -106,14 +137,22 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
     target.refuse([*paths, *([model] if model else [])])
     if fit or (name == "pca" and not (coder or decode)):
         source = room.again(paths, **{k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]})
+        if "validate" in settings:
+            settings["validate"] = room.again([settings["validate"]])
         coder, report = room.fit(name, (lambda: room.lines(source())) if by_line else source, **settings)
         if fit:
             coder.save(output)
+            if note := report.pop("note", None):
+                run.say(note)
             rows = [[name, results.cell(value)] for name, value in report.items()]
             return results.show(run, as_json, [report], rows, ("name", "value"))
         signals = source()
+    elif name == "rvq" and not coder:
+        raise click.UsageError("--encoder rvq needs its codebooks: --model FILE, from --fit")
     elif coder is None and name is not None:
         coder = room.encoder(name)(**settings)
+    if hasattr(coder, "to"):
+        coder.to(options["device"])
     work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
     signals = room.lines(signals) if by_line else signals
     save(common.spread(run, paths, signals, work), target)

@@ -33,6 +33,7 @@ ENCODERS = {
     "patches": "patches.Patches",  # image -> its patches in order; invertible
     "pca": "pca.PCA",  # images or embeddings -> principal components; fitted; invertible up to the dimensions left out
     "text": "text.Text",  # text -> bytes or byte-pair tokens; fitted; invertible
+    "rvq": "dense.Dense",  # embeddings -> a few codes each, dense tokens; fitted; decoded to what the codes tell
     "voice": "voice.Voice",  # sound -> a speaker's vector
     "minilm": "minilm.MiniLM",  # text -> a sentence's vector
     "activations": "activations.Activations",  # text or tokens -> hidden states of a language model
