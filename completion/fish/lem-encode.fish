@@ -11,7 +11,7 @@ complete -c lem-encode -l decode -d 'Undo the latest encoding, or that of the --
 complete -c lem-encode -l model -rF -d 'A fitted encoder, from --fit'
 complete -c lem-encode -l size -x -d 'Side of the patches'
 complete -c lem-encode -l dims -x -d 'Principal components to keep; without --fit or --model they are those of the input itself'
-complete -c lem-encode -l whiten -d 'Let every direction count alike'
+complete -c lem-encode -l whiten -d 'Divide every direction by its standard deviation (pca, rvq)'
 complete -c lem-encode -l stages -x -d 'Codes of a vector, one after the other (rvq)'
 complete -c lem-encode -l codes -x -d 'Codes to choose from at a stage (rvq)'
 complete -c lem-encode -l groups -x -d 'Parts that a vector is dealt to, each with all stages (rvq)'

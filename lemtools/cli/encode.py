@@ -56,12 +56,14 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
     help="Principal components to keep; without --fit or --model they are those of the input itself.  "
     "[default: all in which it varies]",
 )
-@click.option("--whiten", is_flag=True, help="Let every direction count alike: divide it by its deviation (pca, rvq).")
+@click.option("--whiten", is_flag=True, help="Divide every direction by its standard deviation (pca, rvq).")
 @click.option(
-    "--stages", type=click.IntRange(1, 256), metavar="S", help="Codes of a vector, one after the other (rvq).  [default: 4]"
+    "--stages", type=click.IntRange(1, 256), metavar="S",
+    help="Codes of a vector, one after the other (rvq).  [default: 4]",
 )
 @click.option(
-    "--codes", type=click.IntRange(2, 65536), metavar="K", help="Codes to choose from at a stage (rvq).  [default: 1024]"
+    "--codes", type=click.IntRange(2, 65536), metavar="K",
+    help="Codes to choose from at a stage (rvq).  [default: 1024]",
 )
 @click.option(
     "--groups", type=click.IntRange(1), metavar="G",
@@ -109,8 +111,9 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
     """Encode memories as embeddings or tokens; decode what can be inverted.
 
     Images become patches or principal components, texts tokens, sounds and sentences vectors, vectors dense tokens.
-    An encoder that is fitted to data (pca, rvq, byte pairs of text) is one safetensors file, written by --fit and read by --model. Encodings are safetensors streams; their
-    history says how they were made, so that --decode undoes it.
+    An encoder that is fitted to data (pca, rvq, byte pairs of text) is one safetensors file, written by --fit and
+    read by --model. Encodings are safetensors streams; their history says how they were made, so that --decode undoes
+    it.
     """
     reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
     if fit and (decode or model):

@@ -20,8 +20,8 @@ Source = Callable[[], Iterable[Signal]]
 class Dense(Fitted):
     """Embedding [N, D] <-> tokens [N, C], or [N, L, D] <-> [N, L C], position by position.
 
-    C = stages x groups codes, the first stage of all groups first, and one for the gain where there is one; packed at as
-    many bits as the largest codebook needs.
+    C = stages x groups codes, the first stage of all groups first, and one for the gain where there is one; packed at
+    as many bits as the largest codebook needs.
     """
 
     name, reads, back = "rvq", ("embedding",), ("tokens",)

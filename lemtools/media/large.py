@@ -3,8 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from .. import stream
 from ..signal import Signal, from_tensors
 
