@@ -106,16 +106,19 @@ class RVQ:
             generator = torch.Generator().manual_seed(seed)
             order = torch.randperm(len(z), generator=generator)
             weight, factor = (v.to(device) for v in frame.aims(energy[order], cosine))
-            done, of, books = 0, groups * rvq_fit.UPDATES, []
+            variances = frame.variance.split(frame.widths)
+            tries = [rvq_fit.widths(v, stages * math.log2(codes), whiten) for v in variances]
+            done, of, books = 0, sum(map(len, tries)) * rvq_fit.UPDATES, []
 
             def tick() -> None:
                 nonlocal done
                 progress(done := done + 1, of)
 
-            for part, variance in zip(frame.split(z), frame.variance.split(frame.widths)):
+            for part, variance, wide in zip(frame.split(z), variances, tries):
                 aim = part[order].to(device) * factor[:, None]
-                books.append(rvq_fit.fit_group(aim, weight, variance, stages=stages, codes=codes, beam=beam,
+                books.append(rvq_fit.fit_group(aim, weight, variance, wide, stages=stages, codes=codes, beam=beam,
                                                generator=generator, tick=tick))
+            frame = frame.narrow([book.shape[2] for book in books])
             spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance()), 0))[::-1].copy()
             made = cls(frame, books, None, spectrum, whole.mean(), beam, float(cosine), len(z), seed, device)
             if gain_shape:

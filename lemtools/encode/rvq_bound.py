@@ -33,15 +33,18 @@ def _sorted(spectrum: np.ndarray) -> np.ndarray:
     return values[values > TINY * max(values[0], 0.0)] if len(values) else values
 
 
-def water_fill(spectrum: np.ndarray, bits: float) -> Filled:
-    """The least NMSE of `bits` bits a vector, and which directions they go to; NMSE 0 for a spectrum of zeros."""
+def water_fill(spectrum: np.ndarray, bits: float, least: float = 0.0) -> Filled:
+    """The least NMSE of `bits` bits a vector, and which directions they go to; NMSE 0 for a spectrum of zeros.
+
+    least: bits that a direction must take to take any, so that fewer do.
+    """
     values = _sorted(spectrum)
     if not len(values):
         return Filled(0.0, 0, 0.0)
     logs, ranks = np.log2(values), np.arange(1, len(values) + 1)
     # bits it takes to bring the level down to the r-th variance: those within the budget hold all directions in use
-    spent = 0.5 * (np.cumsum(logs) - ranks * logs)
-    rank = int(np.searchsorted(spent, bits, side="right"))
+    spent = 0.5 * (np.cumsum(logs) - ranks * logs) + ranks * least
+    rank = max(1, int(np.searchsorted(spent, bits, side="right")))
     level = 2.0 ** ((logs[:rank].sum() - 2 * bits) / rank)
     return Filled(level, rank, (rank * level + values[rank:].sum()) / values.sum())
 

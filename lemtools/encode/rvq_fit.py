@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..signal import LemError
+from .rvq_bound import water_fill
 from .rvq_frame import Frame, Moments, Vectors, blocks, rows
 from .rvq_search import search, tables, total
 
@@ -23,6 +24,7 @@ BEAM = 8        # at most, when fitting
 RIDGE = 1.0     # vectors at 0 that every code counts beside its own: a code of few vectors stays short
 DEAD = 0.5      # vectors; a code with fewer is given to a vector that is coded badly
 HELD = 10       # one in so many is held back, to tell when to stop
+SHARE = 0.25    # bits that every direction must take where fewer directions are tried
 PASS = 4096     # vectors searched at a time
 
 
@@ -134,25 +136,48 @@ class Average:
         self.sum[s][dead] = (1 + RIDGE) * self.codebooks[s][dead]
 
 
-def fit_group(z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, *, stages: int, codes: int, beam: int,
-              generator: torch.Generator, tick: Callable[[], None] = lambda: None) -> torch.Tensor:
-    """Codebooks [S, K, W] of one group.
+def widths(variance: torch.Tensor, bits: float, whiten: bool) -> list[int]:
+    """Numbers of coordinates to try: all [W] that `bits` reach, and those that take at least SHARE bits each.
+
+    A Gaussian long block would use all; but K codes of each are learnt from a few vectors, and short codes have little
+    to say of a direction that takes a tenth of a bit. Which weighs more, held-back vectors tell.
+    """
+    few = water_fill(variance.cpu().numpy(), bits, SHARE).rank
+    return [len(variance)] if whiten or few == len(variance) else [len(variance), few]
+
+
+def fit_group(z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, tries: list[int], **settings) -> torch.Tensor:
+    """Codebooks [S, K, W'] of one group in its first W' coordinates, W' of `tries`; settings: as of ``fit_codebooks``.
+
+    One vector in HELD is held back to choose among what was fitted to the others.
+    """
+    held = min(len(z) // HELD, len(z) - settings["codes"])
+    test = slice(None, held or None)
+    fitted = []
+    for wide in tries:
+        lost = float((weight[test] * z[test, wide:].square().sum(1)).double().mean())
+        books, loss = fit_codebooks(z[held:, :wide], weight[held:], z[test, :wide], weight[test], variance[:wide],
+                                    **settings)
+        fitted.append((loss + lost, books))
+    return min(fitted, key=lambda f: f[0])[1]
+
+
+def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, test_weight: torch.Tensor,
+                  variance: torch.Tensor, *, stages: int, codes: int, beam: int, generator: torch.Generator,
+                  tick: Callable[[], None]) -> tuple[torch.Tensor, float]:
+    """(codebooks [S, K, W], mean weighted squared error on `test`). variance [W]: of the coordinates.
 
     Every vector is met with noise of the data's own variances, in a share that goes from 1 to 0 (a smoothed bootstrap,
-    Silverman & Young 1987, which keeps the covariance): at 1 the codes see only the spectrum, which few vectors tell
-    well, at 0 only the vectors. The codebooks that code the held-back vectors best are kept. So a few dozen vectors a
+    Silverman & Young 1987, which keeps the covariance): at 1 the codes see little but the spectrum, which few vectors
+    tell well, at 0 only the vectors. The codebooks that code the test vectors best are kept. So a few dozen vectors a
     code are not learnt by heart, and clusters, where there are any, are found.
     """
-    held = min(len(z) // HELD, len(z) - codes)
-    test, test_weight = (z[:held], weight[:held]) if held else (z, weight)
-    z, weight, beam, deviation = z[held:], weight[held:], min(beam, BEAM), variance.sqrt()
+    beam, deviation = min(beam, BEAM), variance.sqrt()
 
     def draw(count: int, share: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors taken evenly, in a random order that is gone through before any comes again."""
+        """`count` vectors, all equally often (but one time more or less)."""
         order = [torch.randperm(len(z), generator=generator) for _ in range(-(-count // len(z)))]
         chosen = torch.cat(order)[:count].to(z.device)
-        if not share:
-            return z[chosen], weight[chosen]
         noise = torch.randn((count, z.shape[1]), generator=generator).to(z.device) * deviation
         return (z[chosen] + share * noise) / (1 + share**2) ** 0.5, weight[chosen]
 
@@ -171,7 +196,7 @@ def fit_group(z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, *, 
             loss = float((test_weight * error.square().sum(1)).double().mean())
             if loss < least:
                 best, least = average.codebooks.clone(), loss
-    return best
+    return best, least
 
 
 def gain_levels(norms: torch.Tensor, levels: int, generator: torch.Generator) -> torch.Tensor:

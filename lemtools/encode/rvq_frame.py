@@ -6,7 +6,7 @@ Shapes: N vectors of D numbers; R coordinates, the groups' one after the other; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -103,6 +103,14 @@ class Frame:
         for name in ("mean", "basis", "scale", "variance"):
             setattr(self, name, getattr(self, name).to(device))
         return self
+
+    def narrow(self, widths: list[int]) -> Frame:
+        """The frame with only the first `widths` coordinates of each group, the ones of the largest variance."""
+        starts = np.cumsum([0, *self.widths])
+        kept = torch.from_numpy(np.concatenate([np.arange(a, a + w) for a, w in zip(starts, widths)]))
+        kept = kept.to(self.mean.device)
+        return replace(self, basis=self.basis[kept].contiguous(), scale=self.scale[kept], variance=self.variance[kept],
+                       widths=widths)
 
     def coordinates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(z [N, R], |x - mean|^2 [N], with whitening |z|^2)."""
