@@ -94,8 +94,8 @@ def test_padding_changes_nothing(gpt):
     coder = Activations(gpt, layer=-1, window=20)
     rng = np.random.default_rng(0)
     rows = [rng.integers(0, 256, n) for n in (20, 3, 11)]
-    for row, hidden in zip(rows, coder._hidden(rows)):
-        (alone,) = coder._hidden([row])
+    for row, hidden in zip(rows, coder.model.hidden(rows, 2)):
+        (alone,) = coder.model.hidden([row], 2)
         assert hidden.shape == alone.shape == (len(row), 24)
         assert hidden.numpy() == pytest.approx(alone.numpy(), abs=2e-5)
 
@@ -150,7 +150,7 @@ def test_activations_from_the_command_line(llama, tmp_path):
     [
         ({"layer": 4}, "has 3 blocks"),
         ({"layer": -5}, "has 3 blocks"),
-        ({"layer": None}, "--hf FOLDER --layer K"),
+        ({"layer": None}, "need one model and a layer"),
         ({"layer": 1, "window": 65}, "takes 64 tokens at most"),
     ],
 )
@@ -201,3 +201,30 @@ def test_the_published_minilm_knows_what_is_alike():
     a, b, c = (s.data[0] for s in room.encode(rows, MiniLM()))
     # 0.7553 is printed for these two in the documentation of sentence-transformers (semantic search)
     assert float(a @ b) == pytest.approx(0.7553, abs=2e-4) and float(a @ c) < 0.1
+
+
+@pytest.mark.parametrize("vocabulary", [256, 300])
+def test_hidden_states_of_a_model_of_our_own(tmp_path, vocabulary):
+    nets = pytest.importorskip("lemtools.nets.lm", reason="lem-train lm")
+    from lemtools.nets import model as kept
+    from lemtools.train.checkpoint import save_model
+
+    torch.manual_seed(0)
+    net = nets.LM(vocabulary=vocabulary, depth=2, width=32, heads=2, context=16)
+    record = {"net": "lm", "vocabulary": vocabulary, "depth": 2, "width": 32, "heads": 2, "context": 16}
+    meta = {"v": 1, "recipe": "lm", "net": record, "kind": "tokens", "item": [0], "target": {}, "fragment": []}
+    save_model(kept.Model(net, meta), str(tmp_path / "lm.safetensors"))
+    coder = Activations(lm=str(tmp_path / "lm.safetensors"), layer=1)
+    ids = np.random.default_rng(0).integers(0, vocabulary, (1, 21))
+    history = [{"encoder": "text", "vocab": vocabulary, "tokens": "bpe"}] if vocabulary > 256 else []
+    made = list(room.encode([Signal("tokens", ids, history=history)], coder))
+    assert [s.data.shape for s in made] == [(1, 16, 32), (1, 5, 32)]
+    with torch.inference_mode():
+        want = net.hidden(torch.from_numpy(ids[:, :16]), 1)
+    assert made[0].data == pytest.approx(want.numpy(), abs=1e-5)
+    if vocabulary > 256:
+        with pytest.raises(LemError, match="knows 300 tokens, not bytes"):
+            list(room.encode([text("plain text")], coder))
+    rows = [ids[0, :7], ids[0, 7:10]]
+    for row, hidden in zip(rows, coder.model.hidden(rows, 2)):
+        assert hidden.numpy() == pytest.approx(coder.model.hidden([row], 2)[0].numpy(), abs=2e-5)

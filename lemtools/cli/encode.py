@@ -31,6 +31,7 @@ USES = {
     "lines": ("text minilm activations", False),
     "weights": ("voice", False),
     "hf": ("minilm activations", False),
+    "lm": ("activations", False),
     "layer": ("activations", False),
     "window": ("activations", False),
     "flat": ("activations", False),
@@ -89,9 +90,10 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
     "--hf", metavar="DIR",
     help="Folder of a Hugging Face model: a causal one (activations) or a sentence encoder (minilm).",
 )
+@click.option("--lm", metavar="FILE", help="Language model of lem-train lm, in place of --hf (activations).")
 @click.option(
     "--layer", type=int, metavar="K",
-    help="Hidden states after K blocks; 0 is the embedding, -1 what the head reads (activations).",
+    help="Hidden states after K blocks; 0 is the embedding, -1 the last one (activations).",
 )
 @click.option(
     "--window", type=click.IntRange(1), metavar="L",
