@@ -150,11 +150,13 @@ def bits_per_element(signal: Signal) -> np.ndarray:
     tensors, _ = to_tensors(replace(signal, label=None, names=None, index=None, tokens=None))
     sizes = np.zeros(len(signal))
     for name, (_, array) in tensors.items():
-        if name not in ("codes", "values"):
+        if name not in ("codes", "values", "packed"):
             sizes += array.nbytes * 8 / max(len(signal), 1)
     if "codes" in tensors:
         counts, bits = _counts(signal.mask, signal.data.shape), _bits(signal.code_op, len(signal))
         sizes += [8 * _codes.packed_size(n, b) for n, b in zip(counts, bits)]
+    elif "packed" in tensors:
+        sizes += signal.data.shape[1] * signal.depth
     elif "values" in tensors:
         sizes += _counts(signal.mask, signal.data.shape) * signal.data.dtype.itemsize * 8
     return sizes / math.prod(signal.whole_shape)
@@ -190,7 +192,8 @@ def narrow(array: np.ndarray) -> np.ndarray:
 def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]:
     """The wire form of a batch: {name: (safetensors dtype, contiguous array)} and the JSON object of the key `lem`.
 
-    Compact: codes are packed at their own depth, item by item (each begins on a byte); values lost are left out.
+    Compact: codes are packed at their own depth, item by item (each begins on a byte), whole tokens at theirs, without
+    gaps; values lost are left out.
     """
     n, tensors = len(signal), {}
     mask = signal.mask
@@ -205,7 +208,7 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
     elif mask is not None:
         tensors["values"] = signal.data[signal.observed()]
     elif (depth := _travels_at(signal)) is not None and signal.kind == "tokens":
-        tensors["packed"] = _pack_tokens(signal.data, depth)
+        tensors["packed"] = _codes.pack(signal.data.reshape(-1), depth)
     else:
         tensors["data"] = signal.data
     if mask is not None:
@@ -373,39 +376,14 @@ def _sizes(shape) -> bool:
     return isinstance(shape, list) and len(shape) > 0 and all(type(s) is int and 0 < s < 2**40 for s in shape)
 
 
-def _pack_tokens(data: np.ndarray, depth: int) -> np.ndarray:
-    """Tokens [N, L] below 2**depth as bytes [N, packed size], each item beginning on a byte."""
-    n, length = data.shape
-    out = np.empty((n, _codes.packed_size(length, depth)), np.uint8)
-    if length * depth % 8 == 0:
-        out.reshape(-1)[:] = _codes.pack(data.reshape(-1), depth)
-        return out
-    for i, rows in _blocks(data):  # a bit takes a byte on the way
-        bits = np.unpackbits(rows.astype(">u2").view(np.uint8).reshape(*rows.shape, 2), axis=2)[..., 16 - depth :]
-        out[i : i + len(rows)] = np.packbits(bits.reshape(len(rows), -1), axis=1)
-    return out
-
-
-def _blocks(rows: np.ndarray):
-    step = max(1, (1 << 18) // rows.shape[1])
-    return ((i, rows[i : i + step]) for i in range(0, len(rows), step))
-
-
 def _unpack_tokens(packed: np.ndarray, depth: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Tokens [N, L] of `dtype` from their packed form, each item beginning on a byte."""
+    """Tokens [N, L] of `dtype` from their packed form, all of a batch in one row of bits."""
     n, length = shape
     if not 1 <= depth <= _codes.MAX_BITS or dtype.kind not in "iu" or depth > 8 * dtype.itemsize:
         raise LemError("damaged document (depth)")
-    if packed.dtype != np.uint8 or packed.shape != (n, _codes.packed_size(length, depth)):
-        raise LemError(f"damaged document (packed tokens of shape {list(packed.shape)})")
-    if length * depth % 8 == 0:
-        return _codes.unpack(packed.reshape(-1), n * length, depth).reshape(shape).astype(dtype, copy=False)
-    data = np.empty(shape, dtype)
-    for i, rows in _blocks(packed):
-        bits = np.zeros((len(rows), length, 16), np.uint8)
-        bits[..., 16 - depth :] = np.unpackbits(rows, axis=1, count=length * depth).reshape(len(rows), length, depth)
-        data[i : i + len(rows)] = np.packbits(bits, axis=2).view(">u2")[..., 0]
-    return data
+    if packed.dtype != np.uint8 or packed.shape != (_codes.packed_size(n * length, depth),):
+        raise LemError(f"damaged document ({packed.size} bytes of packed tokens)")
+    return _codes.unpack(packed, n * length, depth).reshape(shape).astype(dtype, copy=False)
 
 
 def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -335,7 +335,7 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         return
     import tempfile
 
-    common, spools, small = None, {}, {}
+    common, spools, small, tail = None, {}, {}, (0, 0)
     try:
         for signal in _chain(first, signals):
             if not len(signal):
@@ -357,6 +357,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
                     if key not in spools:
                         spools[key] = [dtype, array.shape[1:], 0, tempfile.TemporaryFile(dir=folder)]
                     spool = spools[key]
+                    if key == "packed":
+                        array, tail = _joined(tail, array, signal.data.size * signal.depth)
                     spool[2] += len(array)
                     write_all(spool[3], [memoryview(array.reshape(-1).view(np.uint8))] if array.size else [])
                 elif key == "names.offsets":
@@ -367,6 +369,9 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         if common is None:
             write_all(file, _end(first))
             return
+        if tail[1]:
+            spools["packed"][2] += 1
+            write_all(spools["packed"][3], [bytes([tail[0]])])
         together = {k: np.concatenate(v) for k, v in small.items()}
         n = len(together["index"])
         template = Signal("tokens", np.zeros((n, 1), np.uint8), index=together.pop("index"), last=True)
@@ -392,6 +397,18 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
     finally:
         for *_, spool in spools.values():
             spool.close()
+
+
+def _joined(tail: tuple[int, int], packed: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """(whole bytes, new tail) of the bits left before, (their byte, how many), and the first `bits` of packed uint8."""
+    last, had = tail
+    if had:
+        ahead = np.append(packed, 0).astype(np.uint8)
+        packed = ahead >> had
+        packed[1:] |= ahead[:-1] << (8 - had)
+        packed[0] |= last
+    whole, left = divmod(had + bits, 8)
+    return packed[:whole], (int(packed[whole]) if left else 0, left)
 
 
 def _named(array: np.ndarray) -> tuple[str, np.ndarray]:
