@@ -17,7 +17,7 @@ from .rvq_frame import Frame, Moments, Vectors, blocks, rows
 from .rvq_search import search, tables, total
 
 LLOYD = 8       # rounds of k-means before a stage joins the others
-UPDATES = 40    # of all stages together
+UPDATES = 24    # of all stages together
 DECAY = 0.9     # of their sums, an update
 PER_CODE = 32   # vectors an update, for each code of a stage
 BEAM = 8        # at most, when fitting
