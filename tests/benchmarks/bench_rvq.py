@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import faiss
 import numpy as np
 import torch
 
@@ -35,8 +36,6 @@ def nmse(x, y):
 
 
 def faiss_quantizer(x, beam):
-    import faiss
-
     peer = faiss.ResidualQuantizer(DIMS, STAGES, BITS)
     peer.max_beam_size = beam
     peer.train(x)
@@ -54,6 +53,7 @@ def error(device: str) -> None:
             table[f"faiss, beam {beam}"].append(nmse(held, peer.decode(peer.compute_codes(held))))
         told = RVQ.fit(x, stages=STAGES, codes=2**BITS, seed=seed, device=device).report(held)
         table["rvq"].append(told["NMSE"])
+        print(f"seed {seed}", *(f"{name} {values[-1]:.4f}" for name, values in table.items()), sep="\t", flush=True)
         dead.append([told[f"dead[{s}]"] for s in range(1, STAGES + 1)])
     print("NMSE held out\tmean\tleast\tmost")
     for name, values in table.items():
@@ -63,10 +63,6 @@ def error(device: str) -> None:
 
 
 def speed(device: str, threads: int) -> None:
-    import faiss
-
-    torch.set_num_threads(threads)
-    faiss.omp_set_num_threads(threads)
     draw = np.random.default_rng(0)
     x, held = gaussian(draw, 8000), gaussian(draw, 4096)
     peer, ours = faiss_quantizer(x, 16), RVQ.fit(x, stages=STAGES, codes=2**BITS, device=device)
@@ -149,6 +145,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vectors", type=int, nargs="+", default=[80_000, 240_000])
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    faiss.omp_set_num_threads(args.threads)
     for part in args.parts:
         {"error": lambda: error(args.device), "speed": lambda: speed(args.device, args.threads),
          "memory": lambda: memory(args.vectors)}[part]()
