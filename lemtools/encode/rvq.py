@@ -13,10 +13,9 @@ the last `beam` paths of each group, the others' standing, is by the loss itself
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +23,10 @@ import torch
 
 from ..signal import LemError
 from . import rvq_fit
-from .rvq_bound import cosine_of, verdict, water_fill
+from .contract import read, write
+from .rvq_bound import verdict
 from .rvq_frame import Frame, Vectors, blocks, rows
+from .rvq_report import report
 from .rvq_search import search, tables, total
 
 CHUNK = {"cpu": 512}  # vectors searched at a time, always as many (a product of fewer may round differently)
@@ -254,55 +255,27 @@ class RVQ:
             zero = torch.zeros_like(zero)  # the columns that would tell are not here
         return torch.where(zero[:, None], 0, out).cpu().numpy()
 
-    def encode_decode(self, vectors: Vectors) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(x float32, codes, recall) of every block of vectors."""
-        for first, block in blocks(vectors):
-            x = rows(block, self.device, first, self.dims).cpu().numpy()
-            codes = self.encode(x)
-            yield x, codes, self.decode(codes)
-
     def report(self, vectors: Vectors) -> dict[str, float]:
-        """How well vectors, best such as it was not fitted to, are coded.
-
-        vectors                   how many
-        bits-nominal              bits a vector
-        bits-entropy              sum of the entropies of the columns of codes, each by its own frequencies here (with
-                                  fewer than a few dozen vectors a code it is too low)
-        dead[s], perplexity[s]    of stage s, over its groups: share of codes that no vector took; 2^(mean entropy).
-                                  perplexity[gain]: of the gain
-        NMSE                      sum |x - y|^2 / sum |x - mean of these x|^2
-        cosine, cosine-centred    mean cosine of x and y; of both less the mean of the vectors fitted to. Pairs with a
-                                  vector of length 0 count 1 if both are, else 0
-        bound-NMSE, bound-cosine  of a Gaussian with the spectrum of the vectors fitted to, at bits-nominal
-        """
-        counts = [np.zeros(n, np.int64) for n in self.levels]
-        n, error, square, cosines, centred, sums = 0, 0.0, 0.0, 0.0, 0.0, np.zeros(self.dims)
-        for x, codes, y in self.encode_decode(vectors):
-            x, y = x - self.centre, y - self.centre
-            n, error, square, sums = n + len(x), error + ((x - y) ** 2).sum(), square + (x**2).sum(), sums + x.sum(0)
-            centred += _cosines(x, y)
-            cosines += _cosines(x + self.centre, y + self.centre)
-            for column, count in zip(codes.T, counts):
-                count += np.bincount(column, minlength=len(count))
-        if not n:
-            raise LemError("no vectors to report on")
-        spread = square - (sums**2).sum() / n
-        entropy = np.array([_entropy(c / n) for c in counts])
-        bound = water_fill(self.spectrum, self.bits).nmse
-        out = {"vectors": n, "bits-nominal": self.bits, "bits-entropy": float(entropy.sum())}
-        for s in range(self.stages):
-            columns = slice(s * self.groups, (s + 1) * self.groups)
-            out[f"dead[{s + 1}]"] = float(np.mean([c == 0 for c in counts[columns]]))
-            out[f"perplexity[{s + 1}]"] = float(2 ** entropy[columns].mean())
-        if self.gains is not None:
-            out["perplexity[gain]"] = float(2 ** entropy[-1])
-        return out | {"NMSE": float(error / spread) if spread > 0 else math.nan, "cosine": cosines / n,
-                      "cosine-centred": centred / n, "bound-NMSE": bound, "bound-cosine": cosine_of(bound)}
+        """How well vectors, best such as it was not fitted to, are coded: ``rvq_report.report``."""
+        return report(self, vectors)
 
     def verdict(self, cosine: float = 0.9) -> str | None:
         """A sentence where, by the bound, these settings cannot reach a cosine of `cosine`, and what could; or None."""
         extra = 0.0 if self.gains is None else math.log2(len(self.gains))
         return verdict(self.spectrum, self.stages, self.codes, self.groups, extra, cosine)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """One safetensors file, whole or not at all."""
+        write(os.fspath(path), {"v": 1, "encoder": "rvq", **self.card()}, self.tensors())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, device: str = "cpu") -> RVQ:
+        """What `save` wrote, or lem-encode --encoder rvq --fit. LemError for any other file, or one that is not whole."""
+        record, tensors = read(os.fspath(path))
+        try:
+            return cls.restore(record, tensors, device)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LemError(f"{os.fspath(path)}: not a codebook of rvq, or a damaged one ({error})") from error
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What its file holds."""
@@ -333,15 +306,3 @@ class RVQ:
                       record["energy"], record["shrink"], record["whiten"])
         return cls(frame, books, t.get("gains"), tensors["spectrum"], tensors["centre"], record["beam"],
                    record["cosine"], record["samples"], record["seed"], device)
-
-
-def _cosines(x: np.ndarray, y: np.ndarray) -> float:
-    """Sum of the cosines of rows."""
-    lengths = np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    both = (x == 0).all(1) & (y == 0).all(1)
-    return float(np.divide((x * y).sum(1), lengths, out=both.astype(np.float64), where=lengths > 0).sum())
-
-
-def _entropy(share: np.ndarray) -> float:
-    share = share[share > 0]
-    return float(-(share * np.log2(share)).sum())

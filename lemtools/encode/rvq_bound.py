@@ -46,7 +46,7 @@ def water_fill(spectrum: np.ndarray, bits: float, least: float = 0.0) -> Filled:
     spent = 0.5 * (np.cumsum(logs) - ranks * logs) + ranks * least
     rank = max(1, int(np.searchsorted(spent, bits, side="right")))
     level = 2.0 ** ((logs[:rank].sum() - 2 * bits) / rank)
-    return Filled(level, rank, (rank * level + values[rank:].sum()) / values.sum())
+    return Filled(float(level), rank, float((rank * level + values[rank:].sum()) / values.sum()))
 
 
 def bits_for(spectrum: np.ndarray, nmse: float) -> float:

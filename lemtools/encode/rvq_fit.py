@@ -17,7 +17,7 @@ from .rvq_frame import Frame, Moments, Vectors, blocks, rows
 from .rvq_search import search, tables, total
 
 LLOYD = 8       # rounds of k-means before a stage joins the others
-UPDATES = 40    # of all stages together
+UPDATES = 24    # of all stages together
 DECAY = 0.9     # of their sums, an update
 PER_CODE = 32   # vectors an update, for each code of a stage
 BEAM = 8        # at most, when fitting
@@ -49,7 +49,7 @@ def sample(vectors: Vectors, frame: Frame, count: int, gain_shape: bool, device:
     A reservoir by random keys: memory is a share of the sample's, whatever the number of vectors.
     """
     draw, edge = np.random.default_rng([seed, 1]), 1.0
-    keys, kept, first = np.zeros(0), [], 0
+    keys, kept = np.zeros(0), []
     for _, block in blocks(vectors):
         x = rows(block, device)
         x = x[(x != 0).any(1)]
@@ -142,7 +142,7 @@ def widths(variance: torch.Tensor, bits: float, whiten: bool) -> list[int]:
     A Gaussian long block would use all; but K codes of each are learnt from a few vectors, and short codes have little
     to say of a direction that takes a tenth of a bit. Which weighs more, held-back vectors tell.
     """
-    few = water_fill(variance.cpu().numpy(), bits, SHARE).rank
+    few = max(1, water_fill(variance.cpu().numpy(), bits, SHARE).rank)
     return [len(variance)] if whiten or few == len(variance) else [len(variance), few]
 
 

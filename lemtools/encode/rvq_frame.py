@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from ..signal import LemError
-from .rvq_bound import TINY, allocate, cosine_of, water_fill
+from .rvq_bound import allocate, cosine_of, water_fill
 
 ROWS = 4096  # vectors in memory at a time
+ROUNDING = 1e-6  # of the largest variance: directions with less are what float32 makes of none
 Vectors = np.ndarray | torch.Tensor | Callable[[], Iterable[np.ndarray]]
 
 
@@ -35,11 +36,14 @@ def rows(block: np.ndarray | torch.Tensor, device: str, first: int = 0, dims: in
         raise LemError(f"vectors have shape [N, D], not {list(block.shape)}")
     if dims not in (None, block.shape[1]):
         raise LemError(f"vectors of {block.shape[1]} dimensions, where {dims} were fitted; fit a codebook to these")
-    x = (block if isinstance(block, torch.Tensor) else torch.from_numpy(np.array(block, np.float32))).to(device)
-    x = x.to(torch.float32)
+    if not isinstance(block, torch.Tensor):
+        with np.errstate(over="ignore"):
+            block = torch.from_numpy(np.array(block, np.float32))
+    x = block.to(device, torch.float32)
     finite = torch.isfinite(x).all(1)
     if not bool(finite.all()):
-        raise LemError(f"vector {first + int((~finite).int().argmax())} holds NaN or infinity; leave it out or mend it")
+        raise LemError(f"vector {first + int((~finite).int().argmax())} holds NaN or infinity, or is beyond float32; "
+                       "leave it out or mend it")
     return x
 
 
@@ -88,8 +92,8 @@ class Frame:
         """The directions that reverse water-filling gives bits to. Whitened, all that the data extend in."""
         values, axes = np.linalg.eigh(moments.covariance())
         values, axes = np.maximum(values[::-1], 0), axes[:, ::-1]
-        floor = TINY * max(values[0], np.finfo(np.float32).tiny)
-        there = values > floor
+        floor = ROUNDING * max(values[0], np.finfo(np.float32).tiny)
+        there = (values > floor) & (np.arange(len(values)) < max(1, moments.count - 1))
         spectrum = there.astype(np.float64) if whiten else np.where(there, values, 0.0)
         dealt = allocate(spectrum, bits, groups)
         chosen = np.concatenate(dealt)
