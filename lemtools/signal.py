@@ -45,6 +45,9 @@ class Signal:
            is an array [N, ...] belongs to the items one by one.
     index  int64 [N]: place of each item in its whole stream; the random generators depend on it.
     cost   None, or float64 [N]: bits per element of the whole memory that the fragment this was recalled from took.
+    tokens None, or the integers [N] or [N, L] that the positions of an embedding stand for.
+    depth  None, or the bits that a value of `data` truly has: tokens below 2**depth travel packed, float32 of depth 16
+           whose lower half is 0 as bfloat16. Where the values have more after all, they travel as they are.
     last   True: the stream ends here; None: not known.
     """
 
@@ -60,6 +63,8 @@ class Signal:
     index: np.ndarray | None = None
     cost: np.ndarray | None = None
     last: bool | None = None
+    tokens: np.ndarray | None = None
+    depth: int | None = None
 
     def __post_init__(self):
         dims, _ = KINDS.get(self.kind) or _fail(f"unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
@@ -75,6 +80,8 @@ class Signal:
             )
             if not fits:
                 raise LemError(f"mask {list(self.mask.shape)} does not fit data {list(self.data.shape)}")
+        if self.tokens is not None and not (self.kind == "embedding" and self.tokens.shape == self.data.shape[:-1]):
+            raise LemError(f"token ids {list(self.tokens.shape)} do not fit {self.kind} {list(self.data.shape)}")
 
     def __len__(self) -> int:
         return len(self.data)
@@ -115,7 +122,7 @@ class Signal:
 
         return replace(
             self,
-            **{k: pick(getattr(self, k)) for k in ("data", "mask", "codes", "label", "index", "cost")},
+            **{k: pick(getattr(self, k)) for k in ("data", "mask", "codes", "label", "index", "cost", "tokens")},
             names=None if self.names is None else [self.names[i] for i in items],
             ops=[{k: pick(v) for k, v in op.items()} for op in self.ops],
             last=None,
@@ -134,19 +141,22 @@ def type_fits(kind: str, dtype: np.dtype) -> bool:
 def bits_per_element(signal: Signal) -> np.ndarray:
     """float64 [N]: bits each item takes on the wire, over the number of elements of the whole memory.
 
-    Codes or values, mask and every other per-item parameter (norms, codebooks, places of a crop) count; labels, names
-    and the JSON header, which do not help to decode, do not. A recalled signal answers with its fragment's cost.
+    Codes or values, mask and every other per-item parameter (norms, codebooks, places of a crop) count; labels, names,
+    token ids and the JSON header, which do not help to decode, do not. A recalled signal answers with its fragment's
+    cost.
     """
     if signal.cost is not None:
         return signal.cost
-    tensors, _ = to_tensors(replace(signal, label=None, names=None, index=None))
+    tensors, _ = to_tensors(replace(signal, label=None, names=None, index=None, tokens=None))
     sizes = np.zeros(len(signal))
     for name, (_, array) in tensors.items():
-        if name not in ("codes", "values"):
+        if name not in ("codes", "values", "packed"):
             sizes += array.nbytes * 8 / max(len(signal), 1)
     if "codes" in tensors:
         counts, bits = _counts(signal.mask, signal.data.shape), _bits(signal.code_op, len(signal))
         sizes += [8 * _codes.packed_size(n, b) for n, b in zip(counts, bits)]
+    elif "packed" in tensors:
+        sizes += signal.data.shape[1] * signal.depth
     elif "values" in tensors:
         sizes += _counts(signal.mask, signal.data.shape) * signal.data.dtype.itemsize * 8
     return sizes / math.prod(signal.whole_shape)
@@ -182,7 +192,8 @@ def narrow(array: np.ndarray) -> np.ndarray:
 def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]:
     """The wire form of a batch: {name: (safetensors dtype, contiguous array)} and the JSON object of the key `lem`.
 
-    Compact: codes are packed at their own depth, item by item (each begins on a byte); values lost are left out.
+    Compact: codes are packed at their own depth, item by item (each begins on a byte), whole tokens at theirs, without
+    gaps; values lost are left out.
     """
     n, tensors = len(signal), {}
     mask = signal.mask
@@ -196,6 +207,8 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
         tensors["codes"] = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
     elif mask is not None:
         tensors["values"] = signal.data[signal.observed()]
+    elif (depth := _travels_at(signal)) is not None and signal.kind == "tokens":
+        tensors["packed"] = _codes.pack(signal.data.reshape(-1), depth)
     else:
         tensors["data"] = signal.data
     if mask is not None:
@@ -204,7 +217,7 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
     for i, op in enumerate(signal.ops):
         ops.append({k: v for k, v in op.items() if not isinstance(v, np.ndarray) and v is not None})
         tensors |= {f"ops.{i}.{k}": narrow(v) for k, v in op.items() if isinstance(v, np.ndarray)}
-    for name in ("label", "cost"):
+    for name in ("label", "cost", "tokens"):
         if getattr(signal, name) is not None:
             tensors[name] = getattr(signal, name)
     if signal.names is not None:
@@ -219,7 +232,7 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
         tensors["index"] = np.asarray(index, np.int64)
     if signal.rate is not None:
         meta["rate"] = signal.rate
-    if signal.codes is not None or mask is not None:
+    if "data" not in tensors:
         meta |= {"shape": list(signal.data.shape[1:]), "dtype": _wire_dtype(signal.data)}
     if mask is not None:
         meta["mask"] = list(mask.shape[1:])
@@ -227,7 +240,25 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
     if signal.last:
         meta["last"] = True
     named = {k: (_wire_dtype(v), v) for k, v in tensors.items()}
-    return {k: (name, np.ascontiguousarray(v, DTYPES[name])) for k, (name, v) in named.items()}, meta
+    named = {k: (name, np.ascontiguousarray(v, DTYPES[name])) for k, (name, v) in named.items()}
+    if signal.depth is not None and {"packed", "data"} & set(named) and _travels_at(signal) is not None:
+        meta["depth"] = signal.depth
+        if signal.kind != "tokens":
+            named["data"] = ("BF16", np.ascontiguousarray(named["data"][1].view("<u2")[..., 1::2]))
+    return named, meta
+
+
+def _travels_at(signal: Signal) -> int | None:
+    """The depth that whole memories can be sent at and come back the same; None: as they are."""
+    depth, data = signal.depth, signal.data
+    if depth is None or not len(data):
+        return None
+    if signal.kind == "tokens":
+        fits = depth <= _codes.MAX_BITS and data.min() >= 0 and int(data.max()) < 1 << depth
+    else:
+        low = np.ascontiguousarray(data).view("<u2")[..., ::2] if data.dtype == np.float32 else None
+        fits = depth == 16 and low is not None and not low.any()
+    return depth if fits else None
 
 
 def _wire_dtype(array: np.ndarray) -> str:
@@ -280,7 +311,8 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) ->
         if (size := n * math.prod(shape) * dtype.itemsize) > max_bytes:
             raise LemError(f"a document of {size} bytes once unpacked; raise --max-bytes to read it")
         # Memory is taken only for what arrived: a bit of the mask speaks for some channels, a code or value for itself.
-        here = tensors["mask"].size * _SHARED if "mask" in meta else tensors.get("codes", tensors.get("values")).size
+        sent = next(tensors[k] for k in ("mask", "codes", "values", "packed") if k in tensors)
+        here = sent.size * (_SHARED if "mask" in meta else 1)
         if n * math.prod(shape) > 8 * here:
             raise LemError(f"damaged document ({n} items of {list(shape)} are not all there)")
         if "mask" in meta:
@@ -292,7 +324,9 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) ->
             if len(mask_shape) != len(shape) or any(m not in (1, s) for m, s in zip(mask_shape, shape)):
                 raise LemError(f"mask {list(mask.shape)} does not fit data {[n, *shape]}")
         counts = _counts(mask, (n, *shape))
-        if "codes" in tensors:
+        if "packed" in tensors:
+            data = _unpack_tokens(tensors.pop("packed"), meta["depth"], (n, *shape), dtype)
+        elif "codes" in tensors:
             codes, data = _unpack(tensors.pop("codes"), ops, counts, mask, (n, *shape), dtype)
         else:
             values = tensors.pop("values")
@@ -310,7 +344,12 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) ->
     index = tensors.pop("index", None)
     if index is None:
         index = int(meta.get("first", 0)) + int(meta.get("step", 1)) * np.arange(n, dtype=np.int64)
-    label, cost = tensors.pop("label", None), tensors.pop("cost", None)
+    label, cost, tokens = (tensors.pop(name, None) for name in ("label", "cost", "tokens"))
+    depth = meta.get("depth")
+    if depth is not None and not (type(depth) is int and 1 <= depth <= 64):
+        raise LemError("damaged document (depth)")
+    if tokens is not None and tokens.dtype.kind not in "iu":
+        raise LemError("damaged document (tokens)")
     for name, array in (("index", index), ("label", label), ("cost", cost)):
         if array is not None and array.shape != (n,):
             raise LemError(f"damaged document ({name} of shape {list(array.shape)} for {n} items)")
@@ -322,7 +361,7 @@ def _from_tensors(tensors: dict[str, np.ndarray], meta: dict, max_bytes: int) ->
     if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
         raise LemError("damaged document (rate)")
     last = meta.get("last") is True or None
-    return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, last)
+    return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, last, tokens, depth)
 
 
 def unpack_names(text: np.ndarray, offsets: np.ndarray, n: int) -> list[str]:
@@ -335,6 +374,16 @@ def unpack_names(text: np.ndarray, offsets: np.ndarray, n: int) -> list[str]:
 
 def _sizes(shape) -> bool:
     return isinstance(shape, list) and len(shape) > 0 and all(type(s) is int and 0 < s < 2**40 for s in shape)
+
+
+def _unpack_tokens(packed: np.ndarray, depth: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Tokens [N, L] of `dtype` from their packed form, all of a batch in one row of bits."""
+    n, length = shape
+    if not 1 <= depth <= _codes.MAX_BITS or dtype.kind not in "iu" or depth > 8 * dtype.itemsize:
+        raise LemError("damaged document (depth)")
+    if packed.dtype != np.uint8 or packed.shape != (_codes.packed_size(n * length, depth),):
+        raise LemError(f"damaged document ({packed.size} bytes of packed tokens)")
+    return _codes.unpack(packed, n * length, depth).reshape(shape).astype(dtype, copy=False)
 
 
 def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.ndarray, np.ndarray]:

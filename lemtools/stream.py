@@ -18,7 +18,7 @@ from .signal import DTYPES, LemError, Signal, from_tensors, narrow, to_tensors
 MAX_HEADER = 1 << 20
 MAX_BYTES = 1 << 34  # of one document's body, or of one media file
 _STEP = 1 << 26  # how far memory is taken ahead of what has arrived
-_BIG = ("data", "codes", "values", "mask")  # tensors that wait outside memory
+_BIG = ("data", "codes", "values", "packed", "mask")  # tensors that wait outside memory
 _LARGE = 1 << 22  # smaller memory the allocator itself hands out again
 _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
 
@@ -206,18 +206,20 @@ def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
         raise LemError(f"{source.name}: cut short, {have}")
     out = {}
     for name, (dtype, shape, begin, stop) in header.tensors.items():
-        raw = body[begin:stop]
-        if dtype == "BF16":
-            array = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-        elif begin % np.dtype(DTYPES[dtype]).itemsize:
-            array = np.frombuffer(raw.tobytes(), DTYPES[dtype])
-        else:
-            array = raw.view(DTYPES[dtype])
         try:
-            out[name] = array.reshape(shape)
+            out[name] = as_array(body[begin:stop], dtype, shape)
         except ValueError as error:  # beyond what numpy holds: many dimensions, or huge ones beside a zero
             raise LemError(f"{source.name}: damaged header (tensor {name}: shape)") from error
     return out
+
+
+def as_array(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Bytes uint8 as numbers of a safetensors type; a view where they lie well. BF16 becomes float32."""
+    if dtype == "BF16":
+        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    if raw.ctypes.data % np.dtype(DTYPES[dtype]).itemsize:
+        raw = np.frombuffer(raw.tobytes(), np.uint8)
+    return raw.view(DTYPES[dtype]).reshape(shape)
 
 
 def read(source: Source, key: str | None = None, images: Callable | None = None) -> Iterator[Signal]:
@@ -333,7 +335,7 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         return
     import tempfile
 
-    common, spools, small = None, {}, {}
+    common, spools, small, tail = None, {}, {}, (0, 0)
     try:
         for signal in _chain(first, signals):
             if not len(signal):
@@ -355,6 +357,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
                     if key not in spools:
                         spools[key] = [dtype, array.shape[1:], 0, tempfile.TemporaryFile(dir=folder)]
                     spool = spools[key]
+                    if key == "packed":
+                        array, tail = _joined(tail, array, signal.data.size * signal.depth)
                     spool[2] += len(array)
                     write_all(spool[3], [memoryview(array.reshape(-1).view(np.uint8))] if array.size else [])
                 elif key == "names.offsets":
@@ -365,6 +369,9 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         if common is None:
             write_all(file, _end(first))
             return
+        if tail[1]:
+            spools["packed"][2] += 1
+            write_all(spools["packed"][3], [bytes([tail[0]])])
         together = {k: np.concatenate(v) for k, v in small.items()}
         n = len(together["index"])
         template = Signal("tokens", np.zeros((n, 1), np.uint8), index=together.pop("index"), last=True)
@@ -376,7 +383,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
         for key, (dtype, shape, rows, spool) in spools.items():
             spool.flush()
             entries.append((key, dtype, (rows, *shape), spool.tell(), spool))
-        entries.sort(key=lambda e: (-np.dtype(DTYPES[e[1]]).itemsize, e[0]))
+        # BF16, which numpy lacks, is in no table
+        entries.sort(key=lambda e: (-np.dtype(DTYPES.get(e[1], "<u2")).itemsize, e[0]))
         write_all(file, [_header([e[:4] for e in entries], meta)])
         for *_, body in entries:
             if isinstance(body, np.ndarray):
@@ -389,6 +397,18 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
     finally:
         for *_, spool in spools.values():
             spool.close()
+
+
+def _joined(tail: tuple[int, int], packed: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """(whole bytes, new tail) of the bits left before, (their byte, how many), and the first `bits` of packed uint8."""
+    last, had = tail
+    if had:
+        ahead = np.append(packed, 0).astype(np.uint8)
+        packed = ahead >> had
+        packed[1:] |= ahead[:-1] << (8 - had)
+        packed[0] |= last
+    whole, left = divmod(had + bits, 8)
+    return packed[:whole], (int(packed[whole]) if left else 0, left)
 
 
 def _named(array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -19,7 +19,7 @@ from PIL import Image
 from lemtools import __version__, stream
 from lemtools.cli.fragment import ordered
 
-TOOLS = ("fragment", "reconstruct", "compare", "train", "els", "info")
+TOOLS = ("fragment", "reconstruct", "compare", "encode", "train", "els", "info")
 each_tool = pytest.mark.parametrize("tool", TOOLS)
 
 # What users' scripts rely on. A change here is a change of the public interface: say so in the CHANGELOG.
@@ -33,6 +33,9 @@ OPTIONS = {
     "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
     "--train --where",
+    "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
+    "--groups --hf --json --layer --lines --lm --model --seed --shard --size --stages --validate --vocab --weights --whiten "
+    "--window",
     "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay "
     "--depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
     "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
@@ -50,6 +53,8 @@ CHOICES = {
     ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
+    ("encode", "encoder"): "patches pca text rvq voice minilm activations",
+    ("encode", "to"): "safetensors png jpg wav flac txt npy",
     ("train", "recipe"): "feedforward recurrent autoregressive diffusion",
     ("train", "padding"): "zeros circular",
     ("train", "predict"): "eps x0 v",
@@ -66,6 +71,7 @@ ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "reconstruct": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "compare": "LEM_BATCH",
+    "encode": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "train": "LEM_DEVICE LEM_SEED",
     "els": "LEM_BATCH LEM_DEVICE",
     "info": "",
@@ -148,6 +154,7 @@ def test_choices_are_frozen(tool, name):
 def test_choices_are_those_of_the_library():
     from lemtools.cli import els
     from lemtools.compare import METRICS as metrics
+    from lemtools.encode import ENCODERS
     from lemtools.els import LOCAL, MACHINES
     from lemtools.els.calibrate import BY
     from lemtools.fragment import OPERATIONS
@@ -159,6 +166,7 @@ def test_choices_are_those_of_the_library():
     from lemtools.train.recipes import RECIPES
 
     assert set(CHOICES["reconstruct", "method"].split()) == {"auto", *methods, *FROM_MEMORY, *LEARNED}
+    assert CHOICES["encode", "encoder"].split() == list(ENCODERS)
     assert CHOICES["train", "recipe"].split() == list(RECIPES)
     assert (tuple(els.MACHINES), tuple(els.LOCAL)) == (MACHINES, LOCAL) and CHOICES["els", "by"].split() == list(BY)
     assert set(CHOICES["train", "padding"].split()) == set(PADDING)

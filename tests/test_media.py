@@ -695,3 +695,42 @@ def test_bundled_samples_are_what_pillow_and_soundfile_read():
     assert np.array_equal(pixels(sample("kodim23")), np.asarray(Image.open(sample("kodim23"))))
     heard, rate = soundfile.read(sample("rooster"), dtype="float32", always_2d=True)
     assert np.array_equal(one(sample("rooster")).data[0], heard.T) and one(sample("rooster")).rate == rate
+
+
+# --- large documents
+
+
+@pytest.mark.parametrize("form", ["foreign", "bfloat16", "ours"])
+def test_a_large_document_is_read_in_pieces_and_is_the_same(tmp_path, monkeypatch, form):
+    from safetensors.numpy import save_file
+
+    from lemtools.media import large
+
+    rng, path = np.random.default_rng(3), str(tmp_path / "x.safetensors")
+    x = rng.standard_normal((50, 3, 7)).astype(np.float32)
+    x = (x.view(np.uint32) >> 16 << 16).view(np.float32) if form == "bfloat16" else x
+    if form == "foreign":
+        save_file({"other": np.arange(9), "x": x.astype(np.float16), "y": x[:1, 0]}, path)
+    else:
+        ids = np.arange(150, dtype=np.int32).reshape(50, 3)
+        told = {"names": [f"é{i}" * (i % 3) for i in range(50)], "label": np.arange(50) % 4, "tokens": ids}
+        signal = Signal("embedding", x, index=7 + 2 * np.arange(50), history=[{"tool": "t"}],
+                        depth=16 if form == "bfloat16" else None, last=True, **told)
+        with open(path, "wb", buffering=0) as file:
+            stream.write([signal], file)
+    key = "x" if form == "foreign" else None
+    (whole,) = load([path], key=key)
+    monkeypatch.setattr(large, "LEAST", 1)
+    parts = list(load([path], key=key, batch=8))
+    assert [len(p) for p in parts] == [8] * 6 + [2] and [p.last for p in parts] == [None] * 6 + [True]
+    assert np.array_equal(np.concatenate([p.data for p in parts]), whole.data)
+    assert parts[0].data.dtype == whole.data.dtype and parts[0].depth == whole.depth
+    assert np.concatenate([p.index for p in parts]).tolist() == whole.index.tolist()
+    if form != "foreign":
+        assert [n for p in parts for n in p.names] == whole.names and parts[3].history == whole.history
+        assert np.concatenate([p.tokens for p in parts]).tolist() == ids.tolist()
+        assert np.concatenate([p.label for p in parts]).tolist() == whole.label.tolist()
+    with pytest.raises(LemError, match="several float tensors" if form == "foreign" else "cut short"):
+        if form != "foreign":
+            os.truncate(path, os.path.getsize(path) - 5)
+        list(load([path], batch=8))

@@ -288,11 +288,16 @@ class Finite(click.FloatRange):
 
 def each(run: Run, paths, signals, work):
     """Yield work(batch) for every batch; of several inputs, one that it does not suit is reported and left out."""
+    return spread(run, paths, signals, lambda batch: [work(batch)])
+
+
+def spread(run: Run, paths, signals, work):
+    """As `each`, where work(batch) yields any number of batches."""
     from ..signal import LemError
 
     for batch in run.progress(signals):
         try:
-            done = work(batch)
+            yield from work(batch)
         except LemError as problem:
             more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
             error = LemError(
@@ -301,8 +306,6 @@ def each(run: Run, paths, signals, work):
             if _lone(paths):
                 raise error from problem
             run.error(error)
-            continue
-        yield done
 
 
 def _lone(paths) -> bool:

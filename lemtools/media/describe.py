@@ -7,7 +7,7 @@ from .. import stream
 from ..signal import LemError
 from .load import sniff
 
-_PAYLOAD = ("data", "codes", "values", "mask")
+_PAYLOAD = ("data", "codes", "values", "packed", "mask")
 
 
 def describe(path: str, max_bytes: int = stream.MAX_BYTES) -> dict:

@@ -14,6 +14,7 @@ import numpy as np
 from .. import stream
 from ..signal import LemError, Signal, unpack_names
 from . import arrays, images, sounds
+from .large import pieces
 
 BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
 SAMPLES = {"kodim23": "kodim23-384x256.png", "rooster": "rooster.flac"}
@@ -142,15 +143,17 @@ def load(
         else (lambda item_bytes: max(1, min(1024, BATCH_BYTES // max(item_bytes, 1))))
     )
     read = functools.partial(_read, key=key, size_of=size_of, coordinates=coordinates)
-    yield from _batches(_items(files, max_bytes, read, wanted or (lambda i, n: True), report), size_of)
+    large = functools.partial(pieces, key=key, size_of=size_of, max_bytes=max_bytes)
+    yield from _batches(_items(files, max_bytes, read, large, wanted or (lambda i, n: True), report), size_of)
 
 
-def _items(files, max_bytes, read, wanted, report) -> Iterator[Signal]:
+def _items(files, max_bytes, read, large, wanted, report) -> Iterator[Signal]:
     count = 0
     for place, (path, name) in enumerate(files):
         try:
             before = count
-            for signal in _open(path, name, max_bytes, read):
+            signals = large(path)
+            for signal in _open(path, name, max_bytes, read) if signals is None else signals:
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
                 _check_finite(signal.data, _shown(path), count - before)

@@ -1,0 +1,188 @@
+"""lem-encode: memories as embeddings or tokens, and back."""
+
+import click
+
+from . import common, results
+
+EXAMPLES = """
+lem-encode --encoder patches --size 8 photo.png | lem-fragment --bits 3 > fragment.safetensors
+lem-encode --encoder pca --fit --dims 64 -o faces.pca.safetensors faces/
+lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model faces.pca.safetensors -o back/ --to png
+lem-encode --encoder text book.txt -o bytes.safetensors
+lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
+"""
+
+ENCODERS = ["patches", "pca", "text", "rvq", "voice", "minilm", "activations"]
+
+USES = {
+    # option: (the encoders it is for, whether it is settled when they are fitted)
+    "size": ("patches", False),
+    "dims": ("pca", True),
+    "whiten": ("pca rvq", True),
+    "stages": ("rvq", True),
+    "codes": ("rvq", True),
+    "groups": ("rvq", True),
+    "beam": ("rvq", True),
+    "cosine": ("rvq", True),
+    "gain_shape": ("rvq", True),
+    "validate": ("rvq", True),
+    "seed": ("rvq", True),
+    "vocab": ("text", True),
+    "lines": ("text minilm activations", False),
+    "weights": ("voice", False),
+    "hf": ("minilm activations", False),
+    "lm": ("activations", False),
+    "layer": ("activations", False),
+    "window": ("activations", False),
+    "flat": ("activations", False),
+    "device": ("rvq voice minilm activations", False),
+}
+EITHER = ("lines",)  # ways of reading
+COMMON = ("device", "seed")  # those who do not compute on one let it pass
+
+
+@common.command("lem-encode", EXAMPLES)
+@common.inputs()
+@click.option(
+    "--encoder", type=click.Choice(ENCODERS), help="What to encode as.  [default: patches, or that of the --model]"
+)
+@click.option("--fit", is_flag=True, help="Fit the encoder to the input, write it to -o, and print what it reaches.")
+@click.option("--decode", is_flag=True, help="Undo the latest encoding, or that of the --model.")
+@click.option("--model", metavar="FILE", help="A fitted encoder, from --fit.")
+@click.option(
+    "--size", type=click.IntRange(1), metavar="PX", help="Side of the patches.  [default: 8]"
+)
+@click.option(
+    "--dims", type=click.IntRange(1), metavar="K",
+    help="Principal components to keep; without --fit or --model they are those of the input itself.  "
+    "[default: all in which it varies]",
+)
+@click.option("--whiten", is_flag=True, help="Divide every direction by its standard deviation (pca, rvq).")
+@click.option(
+    "--stages", type=click.IntRange(1, 256), metavar="S",
+    help="Codes of a vector, one after the other (rvq).  [default: 4]",
+)
+@click.option(
+    "--codes", type=click.IntRange(2, 65536), metavar="K",
+    help="Codes to choose from at a stage (rvq).  [default: 1024]",
+)
+@click.option(
+    "--groups", type=click.IntRange(1), metavar="G",
+    help="Parts that a vector is dealt to, each with all stages (rvq).  [default: 1]",
+)
+@click.option(
+    "--beam", type=click.IntRange(1, 4096), metavar="B", help="Paths kept in the search of codes (rvq).  [default: 16]"
+)
+@click.option(
+    "--cosine", type=common.Finite(0), metavar="W",
+    help="Weight of 1 - cosine beside the squared error (rvq).  [default: 0]",
+)
+@click.option("--gain-shape", is_flag=True, help="Code a vector's length apart from its direction (rvq).")
+@click.option(
+    "--validate", metavar="PATH", help="What to report a fit on (rvq).  [default: a tenth, held back from the fit]"
+)
+@click.option(
+    "--vocab", type=click.IntRange(257, 65536), metavar="V",
+    help="Tokens of the byte-pair encoding that --encoder text --fit learns.  [default: 4096]",
+)
+@click.option("--weights", metavar="FILE", help="Weights of --encoder voice: resemblyzer's pretrained.pt.")
+@click.option(
+    "--hf", metavar="DIR",
+    help="Folder of a Hugging Face model: a causal one (activations) or a sentence encoder (minilm).",
+)
+@click.option("--lm", metavar="FILE", help="Language model of lem-train lm, in place of --hf (activations).")
+@click.option(
+    "--layer", type=int, metavar="K",
+    help="Hidden states after K blocks; 0 is the embedding, -1 the last one (activations).",
+)
+@click.option(
+    "--window", type=click.IntRange(1), metavar="L",
+    help="Cut longer documents into windows of L tokens (activations).  [default: what the model takes, at most 1024]",
+)
+@click.option("--flat", is_flag=True, help="Every position is a memory of its own, a vector (activations).")
+@click.option(
+    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
+    help="auto, cpu, cuda or mps (rvq, voice, minilm, activations).",
+)
+@click.option("--lines", is_flag=True, help="Every line of a text is a memory of its own.")
+@click.option("--json", "as_json", is_flag=True, help="Print what --fit reaches as JSON Lines.")
+@common.seed
+@common.shard
+@common.output
+def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_json, **options):
+    """Encode memories as embeddings or tokens; decode what can be inverted.
+
+    Images become patches or principal components, texts tokens, sounds and sentences vectors, vectors dense tokens.
+    An encoder that is fitted to data (pca, rvq, byte pairs of text) is one safetensors file, written by --fit and
+    read by --model. Encodings are safetensors streams; their history says how they were made, so that --decode undoes
+    it.
+    """
+    reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
+    if fit and (decode or model):
+        raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
+    if fit and (output is None or not output.endswith(".safetensors") or shard or skip_existing):
+        raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors")
+    if as_json and not fit:
+        raise click.UsageError("--json is for what --fit reaches")
+    from .. import encode as room
+    from ..media import Target, save
+
+    coder = room.load(model) if model else None
+    if coder and encoder not in (None, coder.name):
+        raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
+    name = coder.name if coder else encoder or (None if decode else "patches")
+    settings = _settings(name, options, fit, decode, model)
+    by_line = settings.pop("lines", False)
+    target = Target(output, to, own=decode)
+    if common.skip_whole(run, target, skip_existing):
+        return
+    paths, signals = common.reading(
+        run, **reading, shard=shard, target=target, skip_existing=skip_existing, default_sample=not decode
+    )
+    target.refuse([*paths, *([model] if model else [])])
+    if fit or (name == "pca" and not (coder or decode)):
+        source = room.again(paths, **{k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]})
+        if "validate" in settings:
+            settings["validate"] = room.again([settings["validate"]])
+        coder, report = room.fit(name, (lambda: room.lines(source())) if by_line else source, **settings)
+        if fit:
+            coder.save(output)
+            if note := report.pop("note", None):
+                run.say(note)
+            rows = [[name, results.cell(value)] for name, value in report.items()]
+            return results.show(run, as_json, [report], rows, ("name", "value"))
+        signals = source()
+    elif name == "rvq" and not coder:
+        raise click.UsageError("--encoder rvq needs its codebooks: --model FILE, from --fit")
+    elif coder is None and name is not None:
+        coder = room.encoder(name)(**settings)
+    if hasattr(coder, "to"):
+        coder.to(options["device"])
+    work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
+    signals = room.lines(signals) if by_line else signals
+    save(common.spread(run, paths, signals, work), target)
+    if cut := getattr(coder, "cut", 0):
+        run.note(f"{cut} texts were cut at {coder.longest} tokens; --lines makes shorter ones")
+
+
+def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: str | None) -> dict:
+    """The options that the encoder takes, {name: value}. UsageError for one given that it does not take here."""
+    source = click.get_current_context().get_parameter_source
+    fitting = fit or (name == "pca" and not (model or decode))
+    settings = {}
+    for option, value in options.items():
+        encoders, settled = USES[option]
+        # a file remembers what was settled by the fit; the others say how to encode
+        now = not decode and name in encoders.split() and (settled == fitting or option in EITHER)
+        if now and value is not None and value is not False:
+            settings[option] = value
+        elif not now and option not in COMMON and source(option) == click.core.ParameterSource.COMMANDLINE:
+            when = ", where it is fitted" if settled else ""
+            raise click.UsageError(f"--{option.replace('_', '-')} is for {' and '.join(encoders.split())}{when}")
+    if name == "pca" and fitting and not fit and "dims" not in settings:
+        raise click.UsageError("--encoder pca needs --dims K, or a --model from --fit")
+    return settings
+
+
+def main():
+    common.main(cli)

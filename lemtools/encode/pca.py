@@ -1,0 +1,135 @@
+"""Principal components (Pearson 1901; Hotelling 1933), fitted in one pass over data of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from ..signal import LemError, Signal
+from .contract import Fitted, as_image, vectors
+
+WIDEST = 8192  # numbers a vector: its covariance is square
+_ROWS = 1 << 22  # numbers that are float64 at a time
+
+
+class Moments:
+    """Mean and covariance of vectors that come in pieces, in float64 (Chan, Golub & LeVeque 1979)."""
+
+    def __init__(self):
+        self.count, self.mean, self.scatter = 0, None, None
+
+    def add(self, x: np.ndarray) -> None:
+        """x: [n, D], any float type."""
+        if self.mean is None:
+            if x.shape[1] > WIDEST:
+                raise LemError(f"vectors of {x.shape[1]} numbers; pca takes {WIDEST} at most: cut them (patches) first")
+            self.mean, self.scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
+        if x.shape[1] != len(self.mean):
+            raise LemError(f"vectors of {x.shape[1]} numbers among such of {len(self.mean)}")
+        step = max(1, _ROWS // x.shape[1])
+        for i in range(0, len(x), step):
+            part = x[i : i + step].astype(np.float64)
+            centre = part.mean(axis=0)
+            part -= centre
+            total, shift = self.count + len(part), centre - self.mean
+            self.scatter += part.T @ part
+            self.scatter += np.outer(shift, shift * (self.count * len(part) / total))
+            self.mean += shift * (len(part) / total)
+            self.count = total
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """[D, D], divided by the count."""
+        return self.scatter / self.count
+
+
+class PCA(Fitted):
+    """x -> (x - mean) components^T, over the square root of the variance where `whiten`.
+
+    mean [D], components [K, D] with orthonormal rows, variance [K] descending, spectrum float64 [D] of all variances.
+    kind, item, dtype: of the memories it was fitted to; images are decoded to images.
+    Embeddings [N, L, D] are encoded position by position.
+    """
+
+    name, reads, back = "pca", ("image", "embedding"), ("embedding",)
+
+    def __init__(self, mean, components, spectrum, *, kind: str, item: list[int], dtype: str, whiten: bool, count: int):
+        self.mean, self.components, self.spectrum = mean, components, spectrum
+        self.kind, self.item, self.dtype, self.whiten, self.count = kind, item, dtype, whiten, count
+        self.variance = spectrum[: len(components)]
+
+    @classmethod
+    def fit(cls, signals: Callable[[], Iterable[Signal]], *, dims: int | None = None, whiten: bool = False):
+        """dims: K; None keeps every direction in which the data vary. Returns (PCA, report)."""
+        moments, of = Moments(), None
+        for signal in signals():
+            told = (signal.kind, list(signal.data.shape[1 if signal.kind == "image" else -1 :]), signal.data.dtype.name)
+            if of not in (None, told):
+                raise LemError(f"{_told(told)} among {_told(of)}; pca takes one kind, shape and type")
+            if signal.kind not in cls.reads or signal.ops:
+                fragments = " fragments" if signal.ops else ""
+                raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{fragments}")
+            of, x = told, vectors(signal)
+            moments.add(x.reshape(-1, x.shape[-1]))
+        if moments.count < 2:
+            raise LemError("pca needs at least 2 vectors")
+        values, axes = np.linalg.eigh(moments.covariance)
+        values, axes = np.maximum(values[::-1], 0), axes[:, ::-1].T
+        rank = int((values > values[0] * len(values) * np.finfo(float).eps).sum()) if values[0] > 0 else 0
+        rank = min(rank, moments.count - 1)
+        dims = dims or max(rank, 1)
+        if dims > len(values) or (whiten and dims > rank):
+            why = f"{moments.count} vectors of {len(values)} numbers vary in {rank} directions"
+            raise LemError(f"--dims {dims}: {why}{', and a direction without variance cannot be whitened' * whiten}")
+        # the sign of an eigenvector is the solver's: let the largest entry be positive
+        axes = axes[:dims] * np.sign(axes[np.arange(dims), np.abs(axes[:dims]).argmax(1)])[:, None]
+        made = cls(moments.mean.astype(np.float32), axes.astype(np.float32), values, kind=of[0], item=of[1],
+                   dtype=of[2], whiten=whiten, count=moments.count)
+        total = values.sum()
+        report = {"vectors": moments.count, "width": len(values), "dims": dims, "rank": rank,
+                  "variance-kept": float(values[:dims].sum() / total) if total > 0 else 1.0}
+        return made, report
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {"mean": self.mean, "components": self.components, "spectrum": self.spectrum}
+
+    def card(self) -> dict:
+        return {"kind": self.kind, "item": self.item, "dtype": self.dtype, "whiten": self.whiten, "count": self.count}
+
+    @classmethod
+    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> PCA:
+        mean, components, spectrum = (tensors[k] for k in ("mean", "components", "spectrum"))
+        if mean.ndim != 1 or components.ndim != 2 or not components.shape[1] == len(mean) == len(spectrum):
+            raise ValueError("its tensors do not fit together")
+        return cls(mean, components, spectrum, **{k: record[k] for k in ("kind", "item", "dtype", "whiten", "count")})
+
+    def record(self, signal: Signal) -> dict:
+        return {"fitted": True, "dims": len(self.components), "whiten": self.whiten}
+
+    @property
+    def _gain(self) -> np.ndarray:
+        return np.sqrt(self.variance).astype(np.float32) if self.whiten else np.float32(1)
+
+    def encode(self, signal: Signal) -> list[Signal]:
+        x = vectors(signal)
+        if x.shape[-1] != len(self.mean):
+            raise LemError(f"vectors of {x.shape[-1]} numbers; this pca was fitted to such of {len(self.mean)}")
+        out = (x - self.mean) @ self.components.T / self._gain
+        return [replace(signal, kind="embedding", data=out.astype(np.float32), depth=None)]
+
+    def decode(self, signal: Signal, record: dict) -> list[Signal]:
+        if signal.data.shape[-1] != len(self.components):
+            raise LemError(f"vectors of {signal.data.shape[-1]} numbers; this pca makes {len(self.components)}")
+        x = (signal.data * self._gain) @ self.components + self.mean
+        if self.kind == "image":
+            if x.ndim != 2:
+                raise LemError("this pca was fitted to images: a vector an image")
+            return [replace(signal, kind="image", data=as_image(x.reshape(len(x), *self.item), self.dtype), depth=None)]
+        return [replace(signal, data=x.astype(np.float32), depth=None)]
+
+
+def _told(of: tuple) -> str:
+    kind, item, dtype = of
+    return f"{kind} of {dtype} {item}"

@@ -1,0 +1,183 @@
+"""Text as tokens: its bytes, or byte-pair encoding (Gage 1994; Sennrich et al. 2016) on bytes, through `tokenizers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..signal import LemError, Signal
+from .contract import Fitted, extra, latest
+
+
+class Text(Fitted):
+    """Bytes [N, L] <-> tokens [N, M], packed at the bits that the vocabulary needs; decode restores every byte.
+
+    Without a fitted tokenizer the tokens are the bytes, 8 bits each.
+    """
+
+    name, reads, back = "text", ("tokens",), ("tokens",)
+
+    def __init__(self, tokenizer=None):
+        self.tokenizer = tokenizer
+        self.vocab = tokenizer.get_vocab_size() if tokenizer else 256
+
+    @property
+    def depth(self) -> int:
+        """Bits a token."""
+        return max(1, (self.vocab - 1).bit_length())
+
+    @classmethod
+    def fit(cls, signals: Callable[[], Iterable[Signal]], *, vocab: int = 4096):
+        """Byte-level byte-pair encoding of `vocab` tokens, the 256 bytes among them. Returns (Text, report)."""
+        if not 256 < vocab <= 1 << 16:
+            raise LemError(f"--vocab {vocab}: more than the 256 bytes, and 65536 at most")
+        extra("tokenizers", "byte-pair encoding")
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        trainer = trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=alphabet, show_progress=False)
+        counted = {"texts": 0, "bytes": 0}
+
+        def pieces():
+            for signal in signals():
+                for text in as_text(signal):
+                    counted["bytes"] += len(text.encode())
+                    counted["texts"] += 1
+                    # in pieces that end with a line: the trainer holds each one whole
+                    yield from text.splitlines(keepends=True)
+
+        tokenizer.train_from_iterator(pieces(), trainer)
+        made = cls(tokenizer)
+        return made, {**counted, "vocab": made.vocab, "bits-a-token": made.depth}
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {"tokenizer": np.frombuffer(self.tokenizer.to_str().encode(), np.uint8)}
+
+    def card(self) -> dict:
+        return {"vocab": self.vocab}
+
+    @classmethod
+    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Text:
+        extra("tokenizers", "byte-pair encoding")
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer = Tokenizer.from_str(tensors["tokenizer"].tobytes().decode())
+        except Exception as error:  # tokenizers raises plain Exception
+            raise ValueError(f"tokenizer: {str(error)[:80]}") from error
+        if tokenizer.get_vocab_size() != record["vocab"]:
+            raise ValueError("vocab")
+        return cls(tokenizer)
+
+    def record(self, signal: Signal) -> dict:
+        fitted = self.tokenizer is not None
+        return {"fitted": fitted, "vocab": self.vocab, "tokens": "bpe" if fitted else "bytes"}
+
+    def encode(self, signal: Signal) -> list[Signal]:
+        made = []
+        texts = as_text(signal) if self.tokenizer else None
+        for i in range(len(signal)):
+            ids = np.array(self.tokenizer.encode(texts[i]).ids, np.uint16) if self.tokenizer else signal.data[i]
+            if not len(ids):
+                raise LemError("a text of no length")
+            made.append(replace(signal.take([i]), data=ids[None], depth=self.depth))
+        return together(made)
+
+    def decode(self, signal: Signal, record: dict) -> list[Signal]:
+        if int(signal.data.max(initial=0)) >= self.vocab or int(signal.data.min(initial=0)) < 0:
+            raise LemError(f"token {int(signal.data.max())}: this vocabulary has {self.vocab}")
+        if self.tokenizer is None:
+            return [replace(signal, data=signal.data.astype(np.uint8), depth=None)]
+        made = []
+        for i, ids in enumerate(signal.data):
+            raw = b"".join(self._bytes[token] for token in ids.tolist())
+            made.append(replace(signal.take([i]), data=np.frombuffer(raw, np.uint8)[None], depth=None))
+        return together(made)
+
+    @property
+    def _bytes(self) -> list[bytes]:
+        """What every token stands for. Not the library's decode: a window may begin or end inside a character."""
+        if not hasattr(self, "_table"):
+            to_byte = byte_of_char()
+            names = sorted(self.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+            self._table = [bytes(to_byte[c] for c in name) for name, _ in names]
+        return self._table
+
+
+def byte_of_char() -> dict[str, int]:
+    """The characters that byte-level BPE writes bytes as (GPT-2): printable ones as they are, others from 256 up."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def as_text(signal: Signal) -> list[str]:
+    """The texts of a batch of bytes; LemError where they are none."""
+    made = latest(signal.history)
+    if made is not None and made.get("tokens") != "bytes":
+        raise LemError(f"bytes of text are needed, not the tokens of {made['encoder']}")
+    if signal.kind != "tokens" or signal.data.max(initial=0) > 255 or signal.data.min(initial=0) < 0 or signal.ops:
+        raise LemError(f"bytes of text are needed, not {signal.kind if signal.kind != 'tokens' else 'other tokens'}")
+    try:
+        return [row.astype(np.uint8).tobytes().decode("utf-8") for row in signal.data]
+    except UnicodeDecodeError as error:
+        raise LemError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def windows(signal: Signal, length: int | None) -> list[Signal]:
+    """One item [1, L, ...] as items of `length` positions, the last one shorter; their names get #0, #1, ..."""
+    whole = signal.data.shape[1]
+    if length is None or whole <= length:
+        return [signal]
+    out = []
+    for k, i in enumerate(range(0, whole, length)):
+        name = None if signal.names is None else [f"{signal.names[0]}#{k}"]
+        tokens = None if signal.tokens is None else signal.tokens[:, i : i + length]
+        out.append(replace(signal, data=signal.data[:, i : i + length], tokens=tokens, names=name))
+    return out
+
+
+def together(items: list[Signal]) -> list[Signal]:
+    """Neighbours of one shape as one batch."""
+    out: list[list[Signal]] = []
+    for item in items:
+        if out and out[-1][0].data.shape[1:] == item.data.shape[1:]:
+            out[-1].append(item)
+        else:
+            out.append([item])
+    return [_joined(batch) for batch in out]
+
+
+def _joined(batch: list[Signal]) -> Signal:
+    def join(name):
+        parts = [getattr(s, name) for s in batch]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    if len(batch) == 1:
+        return batch[0]
+    names = None if batch[0].names is None else [n for s in batch for n in s.names]
+    return replace(batch[0], names=names, **{k: join(k) for k in ("data", "index", "label", "tokens", "cost")})
+
+
+def lines(signals: Iterable[Signal]) -> Iterator[Signal]:
+    """Yield every line of texts as an item of its own, without its end; blank ones are left out."""
+    count = 0
+    for signal in signals:
+        made = []
+        for i, text in enumerate(as_text(signal)):
+            item = signal.take([i])
+            for k, row in enumerate(line for line in text.split("\n") if line.strip()):
+                name = None if item.names is None else [f"{item.names[0]}#{k}"]
+                raw = np.frombuffer(row.encode(), np.uint8)[None]
+                made.append(replace(item, data=raw, names=name, index=np.array([count])))
+                count += 1
+        if not made:
+            raise LemError("no lines but blank ones")
+        batches = together(made)
+        batches[-1].last = signal.last
+        yield from batches

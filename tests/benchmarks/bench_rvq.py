@@ -1,0 +1,156 @@
+"""Dense tokens against their bound and against faiss: error and dead codes, speed at equal error, memory.
+
+    python tests/benchmarks/bench_rvq.py [error] [speed] [memory] [--device cuda] [--vectors N ...] [--threads T]
+
+Gaussian vectors, D = 128, variances 1/i, 8,000 to fit, 4,000 held out, 4 x 128 codes = 28 bits. error: three seeds, of
+data and of fits. speed: vectors a second by the clock and by CPU time (of all threads; other work on the machine
+disturbs it less), medians of 5 in turns with faiss in one run, and the ratio to faiss's beam 16; the first of ours with
+an error as small is the one to compare. With --device cuda the clock's rate of the same code there (and 4 x 1024 codes
+of 768 dimensions). memory: peak above the start for fit and encoding of N x 768 float16 from disk, --vectors 1000000
+for the issue's.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+
+from lemtools.encode.rvq import RVQ
+
+DIMS, STAGES, BITS = 128, 4, 7
+SIZE = {"stages": 4, "codes": 256}  # of the quantiser whose memory is measured
+
+
+def gaussian(draw, count, dims=DIMS):
+    return (draw.standard_normal((count, dims)) / np.sqrt(np.arange(1, dims + 1))).astype(np.float32)
+
+
+def nmse(x, y):
+    return float(((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+
+
+def faiss_quantizer(x, beam):
+    peer = faiss.ResidualQuantizer(DIMS, STAGES, BITS)
+    peer.max_beam_size = beam
+    peer.train(x)
+    return peer
+
+
+def error(device: str) -> None:
+    table = {"faiss, beam 1": [], "faiss, beam 16": [], "rvq": []}
+    dead, told = [], None
+    for seed in range(3):
+        draw = np.random.default_rng(seed)
+        x, held = gaussian(draw, 8000), gaussian(draw, 4000)
+        for beam in (1, 16):
+            peer = faiss_quantizer(x, beam)
+            table[f"faiss, beam {beam}"].append(nmse(held, peer.decode(peer.compute_codes(held))))
+        told = RVQ.fit(x, stages=STAGES, codes=2**BITS, seed=seed, device=device).report(held)
+        table["rvq"].append(told["NMSE"])
+        print(f"seed {seed}", *(f"{name} {values[-1]:.4f}" for name, values in table.items()), sep="\t", flush=True)
+        dead.append([told[f"dead[{s}]"] for s in range(1, STAGES + 1)])
+    print("NMSE held out\tmean\tleast\tmost")
+    for name, values in table.items():
+        print(name, *(f"{f(values):.4f}" for f in (np.mean, min, max)), sep="\t")
+    print(f"bound\t{told['bound-NMSE']:.4f}\n\nrvq, dead codes held out, most of any stage and seed\t{np.max(dead):.1%}")
+    print("rvq, last seed\t" + ", ".join(f"{k} {v:.4g}" for k, v in told.items()), flush=True)
+
+
+def speed(device: str, threads: int) -> None:
+    draw = np.random.default_rng(0)
+    x, held = gaussian(draw, 8000), gaussian(draw, 4096)
+    peer, ours = faiss_quantizer(x, 16), RVQ.fit(x, stages=STAGES, codes=2**BITS, device=device)
+    ways = {"faiss, beam 16": (lambda: peer.compute_codes(held), peer.decode)}
+    for beam in (1, 2, 4, 8, 16):
+        ways[f"rvq, beam {beam}"] = (lambda beam=beam: ours.encode(held, beam=beam), ours.decode)
+    took = {name: [] for name in ways}
+    for _ in range(6):  # the first warms up
+        for name, (encode, _) in ways.items():
+            clock, cpu = time.perf_counter(), time.process_time()
+            encode()
+            took[name].append((time.perf_counter() - clock, time.process_time() - cpu))
+    median = {name: np.median(t[1:], axis=0) for name, t in took.items()}
+    base = median["faiss, beam 16"]
+    print(f"\nencoding, {threads} threads, rvq on {device}\tNMSE\tvectors/s\tvectors/CPU s\tratio\tratio, CPU")
+    for name, (encode, decode) in ways.items():
+        clock, cpu = median[name]
+        print(name, f"{nmse(held, decode(encode())):.4f}", f"{len(held) / clock:.0f}", f"{len(held) / cpu:.0f}",
+              f"{base[0] / clock:.2f}", f"{base[1] / cpu:.2f}", sep="\t", flush=True)
+    if torch.device(device).type != "cpu":
+        _large(draw, device, ours)
+
+
+def _large(draw, device: str, ours: RVQ) -> None:
+    """Rates of many vectors, from the host's memory and back."""
+    x = gaussian(draw, 100_000, 768)
+    begun = time.perf_counter()
+    large = RVQ.fit(x, stages=4, codes=1024, device=device)
+    print(f"fit of 4 x 1024 codes to 100,000 x 768: {time.perf_counter() - begun:.1f} s")
+    for name, quantiser, data in (("4 x 128 of 128", ours, gaussian(draw, 400_000)), ("4 x 1024 of 768", large, x)):
+        quantiser.encode(data[:10_000])
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            quantiser.encode(data)  # ends with a copy to the host
+            times.append(time.perf_counter() - begun)
+        print(f"encoding {name}, beam 16: {len(data) / np.median(times):.0f} vectors/s", flush=True)
+
+
+def peak_mb() -> float:
+    """Peak resident memory; not ru_maxrss, which a process inherits from the one that started it."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+
+def one_memory(path: str, count: int) -> None:
+    def read():
+        with open(path, "rb") as file:
+            while len(part := np.fromfile(file, np.float16, 4096 * 768)):
+                yield part.reshape(-1, 768)
+
+    RVQ.fit(next(read())[:600], stages=1, codes=16).encode(next(read()))  # libraries have loaded what they load
+    base, begun = peak_mb(), time.perf_counter()
+    quantiser = RVQ.fit(read, **SIZE)
+    fitted = time.perf_counter()
+    codes = sum(quantiser.encode(part).shape[0] for part in read())
+    assert codes == count
+    print(count, f"{base:.0f}", f"{peak_mb() - base:.0f}", f"{fitted - begun:.1f}", f"{time.perf_counter() - fitted:.1f}",
+          sep="\t", flush=True)
+
+
+def memory(counts: list[int]) -> None:
+    print(f"\nN x 768 float16 from disk, {SIZE['stages']} x {SIZE['codes']} codes\n"
+          "N\tMB before\tMB more at peak\tfit s\tencode s", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/vectors.f16"
+        for count in counts:
+            draw = np.random.default_rng(0)
+            with open(path, "wb") as file:
+                for at in range(0, count, 10_000):
+                    gaussian(draw, min(10_000, count - at), 768).astype(np.float16).tofile(file)
+            subprocess.run([sys.executable, __file__, "one-memory", path, str(count)], check=True)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["one-memory"]:
+        return one_memory(sys.argv[2], int(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["error", "speed", "memory"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--vectors", type=int, nargs="+", default=[80_000, 240_000])
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    faiss.omp_set_num_threads(args.threads)
+    for part in args.parts:
+        {"error": lambda: error(args.device), "speed": lambda: speed(args.device, args.threads),
+         "memory": lambda: memory(args.vectors)}[part]()
+
+
+if __name__ == "__main__":
+    main()
