@@ -19,7 +19,8 @@ from .rvq_search import search, tables, total
 LLOYD = 8       # rounds of k-means before a stage joins the others
 UPDATES = 24    # of all stages together
 DECAY = 0.9     # of their sums, an update
-PER_CODE = 32   # vectors an update, for each code of a stage
+PER_CODE = 32   # vectors an update, for each code of a stage,
+MOST = 8192     # but no more than so many, or 8 a code
 BEAM = 8        # at most, when fitting
 RIDGE = 1.0     # vectors at 0 that every code counts beside its own: a code of few vectors stays short
 DEAD = 0.5      # vectors; a code with fewer is given to a vector that is coded badly
@@ -181,15 +182,15 @@ def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, tes
         noise = torch.randn((count, z.shape[1]), generator=generator).to(z.device) * deviation
         return (z[chosen] + share * noise) / (1 + share**2) ** 0.5, weight[chosen]
 
-    first, first_weight = draw(max(len(z), 2 * PER_CODE * codes), 1.0)
+    first, first_weight = draw(max(len(z), 64 * codes), 1.0)
     left, made = first, []
     for _ in range(stages):
         made.append(kmeans(left, first_weight, codes, LLOYD, generator))
         left = first - total(found := torch.stack(made), assign(first, found, beam))
-    average = Average(found, DECAY, generator)
+    average, count = Average(found, DECAY, generator), min(PER_CODE * codes, max(MOST, 8 * codes))
     best, least = found, np.inf
     for i in range(UPDATES):
-        average.update(*draw(PER_CODE * codes, min(1.0, 2 - 2 * (i + 1) / UPDATES)), beam)
+        average.update(*draw(count, min(1.0, 2 - 2 * (i + 1) / UPDATES)), beam)
         tick()
         if (i + 1) % 4 == 0:
             error = test - total(average.codebooks, assign(test, average.codebooks, beam))
