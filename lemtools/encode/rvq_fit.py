@@ -13,13 +13,14 @@ import torch
 
 from ..signal import LemError
 from .rvq_bound import water_fill
-from .rvq_frame import Frame, Moments, Vectors, blocks, rows
+from .rvq_frame import ROWS, Frame, Moments, Vectors, blocks, rows
 from .rvq_search import search, tables, total
 
 LLOYD = 8       # rounds of k-means before a stage joins the others
 UPDATES = 24    # of all stages together
 DECAY = 0.9     # of their sums, an update
-PER_CODE = 32   # vectors an update, for each code of a stage
+PER_CODE = 32   # vectors an update, for each code of a stage,
+MOST = 8192     # but no more than so many, or 8 a code
 BEAM = 8        # at most, when fitting
 RIDGE = 1.0     # vectors at 0 that every code counts beside its own: a code of few vectors stays short
 DEAD = 0.5      # vectors; a code with fewer is given to a vector that is coded badly
@@ -48,25 +49,33 @@ def sample(vectors: Vectors, frame: Frame, count: int, gain_shape: bool, device:
 
     A reservoir by random keys: memory is a share of the sample's, whatever the number of vectors.
     """
-    draw, edge = np.random.default_rng([seed, 1]), 1.0
-    keys, kept = np.zeros(0), []
+    draw, edge, full = np.random.default_rng([seed, 1]), 1.0, 0
+    room = count + max(count // 4, ROWS)  # one array for all: small ones kept between large ones would scatter memory
+    keys, kept = np.empty(room), torch.empty((room, len(frame.scale) + 1))
     for _, block in blocks(vectors):
         x = rows(block, device)
         x = x[(x != 0).any(1)]
         key = draw.random(len(x))
-        take = np.flatnonzero(key < edge)
+        take = key < edge
+        if full + take.sum() > room:
+            full = _cut(keys, kept, full, count)
+            edge = keys[:full].max()
+            take = key < edge
         z, energy = frame.coordinates(torch.nn.functional.normalize(x, dim=1) if gain_shape else x)
-        kept.append(torch.cat([z, energy[:, None]], 1)[torch.from_numpy(take).to(device)].cpu())
-        keys = np.concatenate([keys, key[take]])
-        if len(keys) > count + count // 4:
-            keys, kept, edge = *_cut(keys, kept, count), np.partition(keys, count - 1)[count - 1]
-    keys, kept = _cut(keys, kept, count)
-    return kept[0][:, :-1], kept[0][:, -1]
+        part, chosen = slice(full, full + int(take.sum())), torch.from_numpy(np.flatnonzero(take)).to(device)
+        keys[part], kept[part, :-1], kept[part, -1] = key[take], z[chosen].cpu(), energy[chosen].cpu()
+        full = part.stop
+    full = _cut(keys, kept, full, count)
+    return kept[:full, :-1], kept[:full, -1]
 
 
-def _cut(keys: np.ndarray, kept: list[torch.Tensor], count: int) -> tuple[np.ndarray, list[torch.Tensor]]:
-    stay = np.sort(np.argsort(keys, kind="stable")[:count])
-    return keys[stay], [torch.cat(kept)[torch.from_numpy(stay)]]
+def _cut(keys: np.ndarray, kept: torch.Tensor, full: int, count: int) -> int:
+    """Move the `count` first by key to the front, in order; returns how many there are."""
+    stay = np.sort(np.argsort(keys[:full], kind="stable")[:count])
+    keys[: len(stay)] = keys[stay]
+    for i in range(0, len(stay), ROWS):  # they only move forward
+        kept[i : i + len(stay[i : i + ROWS])] = kept[torch.from_numpy(stay[i : i + ROWS])]
+    return len(stay)
 
 
 def kmeans(z: torch.Tensor, weight: torch.Tensor, codes: int, rounds: int, generator: torch.Generator) -> torch.Tensor:
@@ -181,15 +190,15 @@ def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, tes
         noise = torch.randn((count, z.shape[1]), generator=generator).to(z.device) * deviation
         return (z[chosen] + share * noise) / (1 + share**2) ** 0.5, weight[chosen]
 
-    first, first_weight = draw(max(len(z), 2 * PER_CODE * codes), 1.0)
+    first, first_weight = draw(max(len(z), 64 * codes), 1.0)
     left, made = first, []
     for _ in range(stages):
         made.append(kmeans(left, first_weight, codes, LLOYD, generator))
         left = first - total(found := torch.stack(made), assign(first, found, beam))
-    average = Average(found, DECAY, generator)
+    average, count = Average(found, DECAY, generator), min(PER_CODE * codes, max(MOST, 8 * codes))
     best, least = found, np.inf
     for i in range(UPDATES):
-        average.update(*draw(PER_CODE * codes, min(1.0, 2 - 2 * (i + 1) / UPDATES)), beam)
+        average.update(*draw(count, min(1.0, 2 - 2 * (i + 1) / UPDATES)), beam)
         tick()
         if (i + 1) % 4 == 0:
             error = test - total(average.codebooks, assign(test, average.codebooks, beam))
