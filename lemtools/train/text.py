@@ -6,10 +6,8 @@ tokens, a token autoencoder vectors of K of them, a residual quantiser the codes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -19,7 +17,8 @@ from ..encode.token_ae import TokenAE
 from ..nets import build
 from ..nets.lm import dial
 from ..nets.model import Model
-from ..signal import LemError
+from ..signal import LemError, Signal
+from . import checkpoint
 from .data import Items, Spec, check_apart
 from .objectives import OBJECTIVES
 from .recipes import RECIPES, blamed, config
@@ -27,6 +26,7 @@ from .settings import Settings
 
 STARTS = 1 << 22  # windows begin everywhere, or, in longer texts, at as many places as this
 CHUNKS = 64       # chunks a window of the token autoencoder
+MOST = 1024       # windows kept back, unless told
 BLOCK = 8192      # chunks that are encoded at a time
 
 
@@ -79,29 +79,30 @@ def read(paths: Sequence[str], bpe=None) -> Text:
 
     Raises LemError for anything but whole text or tokens.
     """
-    parts, stored = [], False
+    parts, vocabulary = [], 256 if bpe is None else bpe.vocab
     for signal in media.load(paths):
         where = signal.names[0] if signal.names else ", ".join(paths)
         if signal.kind != "tokens":
             raise LemError(f"{where}: {signal.kind}, where text or tokens are learnt; encode it to tokens first")
         if signal.ops or signal.mask is not None:
             raise LemError(f"{where}: a fragment; text is learnt whole")
-        tokens = bool(signal.history)
-        if bpe is not None and not tokens:
-            signal = bpe.encode(signal)
-        elif signal.data.dtype != np.uint8 and int(signal.data.min()) < 0:
-            raise LemError(f"{where}: a token below 0")
-        stored = stored or tokens
-        parts.append(signal.data.reshape(-1))
+        known = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
+        if bpe is None:
+            vocabulary = max(vocabulary, *known, int(signal.data.max(initial=0)) + 1)
+        made = bpe.encode(signal) if bpe is not None and not signal.history else [signal]
+        parts += [each.data.reshape(-1) for each in made]
     whole = np.concatenate(parts)
-    if bpe is not None:
-        lengths = np.asarray(bpe.lengths)
-        if int(whole.max()) >= len(lengths):
-            raise LemError(f"{', '.join(paths)}: token {int(whole.max())}; the encoding has {len(lengths)}")
-        return Text(whole.astype(np.int32), len(lengths), lengths)
-    if whole.dtype == np.uint8:
-        return Text(whole, 256, np.ones(256))
-    return Text(whole.astype(np.int32), int(whole.max()) + 1, None)
+    if int(whole.min()) < 0 or int(whole.max()) >= vocabulary:
+        raise LemError(f"{', '.join(paths)}: tokens {int(whole.min())} to {int(whole.max())}; 0 to {vocabulary - 1} are known")
+    if vocabulary == 256:
+        return Text(whole.astype(np.uint8, copy=False), 256, np.ones(256))
+    return Text(whole.astype(np.int32), vocabulary, None if bpe is None else lengths(bpe))
+
+
+def lengths(bpe) -> np.ndarray:
+    """Bytes [V] that each token stands for."""
+    each = bpe.decode(Signal("tokens", np.arange(bpe.vocab)[:, None]), {})
+    return np.concatenate([np.full(len(part), part.data.shape[1]) for part in each])
 
 
 @dataclass
@@ -122,32 +123,20 @@ class Codecs:
 
 def codecs(paths: Sequence[str]) -> Codecs:
     """Read fitted encodings, each told by its file. Raises LemError for two of a kind, or what is none."""
-    from safetensors import SafetensorError, safe_open
+    from .. import encode
 
     found = Codecs()
     for path in paths:
-        try:
-            with safe_open(path, "np") as file:
-                record = json.loads((file.metadata() or {}).get("lem_encoder", "null"))
-        except (OSError, SafetensorError, ValueError) as error:
-            raise LemError(f"{path}: not a fitted encoding ({str(error).splitlines()[0]})") from error
-        name = {None: "ae", "rvq": "rvq", "text": "bpe"}.get(record and record.get("encoder"))
+        coder = encode.load(path) if checkpoint.saved_step(path) is None else TokenAE.load(path)
+        name = {"token-ae": "ae", "rvq": "rvq", "text": "bpe"}.get(coder.name)
         if name is None:
-            raise LemError(f"--codec {path}: encoder {record['encoder']!r} makes no tokens of text, nor of vectors")
+            raise LemError(f"--codec {path}: {coder.name} makes neither tokens of text nor codes of their vectors")
         if getattr(found, name) is not None:
-            raise LemError(f"--codec {path}: the second of its kind; give one of each")
-        setattr(found, name, TokenAE.load(path) if name == "ae" else _fitted(record["encoder"]).load(path))
+            raise LemError(f"--codec {path}: the second {coder.name}; give one of each")
+        setattr(found, name, coder)
     if found.rvq is not None and found.ae is None:
         raise LemError("--codec: an rvq quantises vectors; give the token-ae that makes them of text, too")
     return found
-
-
-def _fitted(encoder: str) -> type:
-    """The class of a fitted encoder, by its name in encode.ENCODERS."""
-    from ..encode import ENCODERS
-
-    module, name = ENCODERS[encoder].split(".")
-    return getattr(import_module(f"..encode.{module}", __package__), name)
 
 
 def tables(rvq, dims: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,7 +189,6 @@ def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]
     rows, chunk = _rows(record)
     span = rows * max(chunk, 1)
     learnt, held = _split(settings, text, span, rows, max(chunk, 1), given)
-    lengths = text.lengths
     codes = (None, None)
     if given.rvq is not None:
         codes = tuple(None if t is None else chunk_codes(given.ae, given.rvq, t.tokens) for t in (learnt, held))
@@ -211,16 +199,18 @@ def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]
     torch.manual_seed(settings.seed)
     with blamed(record["net"]):
         net = build(record)
-    if hasattr(net, "lengths") and lengths is not None:
-        net.lengths[: len(lengths)] = torch.from_numpy(lengths).float()
+    if hasattr(net, "lengths") and text.lengths is not None:
+        net.lengths[: text.vocabulary] = torch.from_numpy(text.lengths).float()
     if dense:
         _fill(net, given, learnt.tokens)
     item = list(windows.shape[1:])
     model = Model(net, {
         "v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "net": record, "kind": "tokens",
         "item": item, "target": {"kind": "tokens", "item": item}, "fragment": [], "classes": 0, "step": 0,
-        "seed": settings.seed, "bytes": learnt.bytes, "measured": lengths is not None, "card": dict(settings.card),
+        "seed": settings.seed, "bytes": learnt.bytes, "measured": text.lengths is not None, "card": dict(settings.card),
     })
+    if settings.recipe == "token-ae":
+        model.meta["encoder"] = {"v": 1, "encoder": "token-ae", "net": record}
     objective = OBJECTIVES[recipe.family](model)
     common = dict(seed=settings.seed, operations=[], extras=objective.extras)
     spec = Spec(Items("tokens", windows), settings.batch, **common)
@@ -251,7 +241,7 @@ def _record(settings: Settings, text: Text, given: Codecs) -> dict:
     name = settings.recipe if given.ae is None else "dense-lm"
     facts = {"vocabulary": text.vocabulary}
     if given.ae is not None:
-        facts = {"codec": given.ae.record}
+        facts = {"codec": given.ae.config}
         if given.rvq is not None:
             facts |= {"stages": given.rvq.stages * given.rvq.groups, "codes": given.rvq.codes}
     record = config(settings.recipe, "tokens", (1,), ("tokens", (1,)), net=name, width=settings.width,
@@ -282,7 +272,7 @@ def _split(settings: Settings, text: Text, span: int, rows: int, chunk: int, giv
         if int(held.max()) >= text.vocabulary:
             raise LemError(f"--validate: token {int(held.max())}; --data has up to {text.vocabulary - 1}")
     elif settings.holdout != 0:
-        count = len(tokens) // 10 // step if settings.holdout is None else settings.holdout
+        count = min(len(tokens) // 10 // step, MOST) if settings.holdout is None else settings.holdout
         cut = len(tokens) - max(count, 1) * step - (span - step)
         if cut < span:
             raise LemError(f"a text of {len(tokens)} tokens is too short for windows of {span} and --holdout {max(count, 1)}")
