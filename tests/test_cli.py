@@ -33,9 +33,9 @@ OPTIONS = {
     "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
     "--train --where",
-    "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay "
-    "--depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
-    "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
+    "train": f"{COMMON} --arch --augment --batch --beta2 --card --chunk --clip --codec --compile --config --context --crop "
+    "--data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order "
+    "--output -o --padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
@@ -50,10 +50,11 @@ CHOICES = {
     ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
-    ("train", "recipe"): "feedforward recurrent autoregressive diffusion",
+    ("train", "recipe"): "feedforward recurrent autoregressive diffusion lm token-ae",
     ("train", "padding"): "zeros circular",
     ("train", "predict"): "eps x0 v",
     ("train", "order"): "any raster",
+    ("train", "on"): "tokens dense",
     ("train", "weighting"): "level log plain",
     ("train", "dtype"): "auto float32 bfloat16",
     ("train", "weights"): "float32 float16",

@@ -44,8 +44,8 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
     "--holdout",
     type=click.IntRange(0),
     metavar="N",
-    help="Items of the data kept back to validate on; of text, windows at its end.  [default: 1 in 50, at most 256; of "
-    "text a tenth, at most 1024]",
+    help="Items of the data kept back to validate on; of text, windows at its end.  [default: 1 in 50, at most 256, or "
+    "of text a tenth, at most 1024]",
 )
 @click.option(
     "--crop", type=click.IntRange(8), metavar="PX", help="Learn from random windows of images."
