@@ -6,7 +6,7 @@ A model is anything with two methods, on tokens [N, T] and activations [N, T, D]
     resume(hidden, layer)    logits [N, T, V] of the next token, from what enters that block on
 
 nets.lm.LM has them; `HuggingFace` gives them to a causal model of transformers. A code is anything that has `stages`,
-encode(x [M, D]) and decode(codes, stages=S): a residual quantiser, say.
+encode(x [M, D]), decode(codes) and, of its first stages alone, decode(codes, stages=S): a residual quantiser, say.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
     windows = [torch.from_numpy(np.ascontiguousarray(tokens[i : i + batch]).astype(np.int64)) for i in range(0, len(tokens), batch)]
     if not windows or windows[0].shape[1] < 2:
         raise LemError("patch-back: windows of two tokens at least are needed")
-    asked = list(range(1, code.stages + 1)) if stages is None else list(stages)
+    first = code.stages if getattr(code, "gains", None) is not None else 1  # with a gain: all stages or none
+    asked = list(range(first, code.stages + 1)) if stages is None else list(stages)
     total = torch.zeros(())
     count = 0
     for part in windows:
@@ -96,15 +97,18 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
         for row, name in enumerate(names):
             if name is None:
                 y = flat
+            elif name == 0:
+                y = mean.expand_as(flat)
             else:
-                y = torch.as_tensor(code.decode(codes, stages=name)) if name else mean.expand_as(flat)
+                y = torch.as_tensor(code.decode(codes, stages=name) if name < code.stages else code.decode(codes))
             errors[row] += float((flat - y).double().square().sum())
             logits = model.resume(y.to(x).reshape(x.shape), layer).float()
             losses[row] += float(F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="sum").double())
     losses /= count * math.log(2)
-    width = getattr(code, "groups", 1) * math.log2(getattr(code, "codes", 1) or 1)
+    width = getattr(code, "groups", 1) * math.log2(getattr(code, "codes", 1))
+    bits = {name: None if name is None else name * width for name in names} | {code.stages: getattr(code, "bits", None)}
     return [
-        {"stages": name, "bits": None if name is None else name * width, "nmse": error / spread if spread else 0.0,
+        {"stages": name, "bits": bits[name], "nmse": error / spread if spread else 0.0,
          "loss": loss, "change": loss - losses[0]}
         for name, error, loss in zip(names, errors.tolist(), losses.tolist())
     ]

@@ -53,6 +53,10 @@ class TokenAE:
         """What a decoder has to know beside the file; goes into the history."""
         return {"fitted": True, "chunk": self.chunk, "length": int(signal.data.shape[1])}
 
+    def to(self, device: str) -> TokenAE:
+        self.net.to(device)
+        return self
+
     @property
     def device(self) -> torch.device:
         return next(self.net.parameters()).device
@@ -93,9 +97,8 @@ class TokenAE:
         return [Signal("tokens", np.where(pads, 0, found)[:, :length].astype(kind), **_beside(signal))]
 
     @torch.no_grad()
-    def vectors(self, chunks: np.ndarray, device: str | torch.device | None = None) -> np.ndarray:
+    def vectors(self, chunks: np.ndarray) -> np.ndarray:
         """Chunks [M, K] to the means of their latents, float32 [M, D]; V pads."""
-        self.net.to(device or self.device)
         found = [self.net.encode(part)[0].flatten(0, 1).cpu() for part in self._blocks(chunks)]
         return torch.cat(found).numpy() if found else np.zeros((0, self.dims), np.float32)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .. import __version__, media
+from ..denoise.device import pick
 from ..encode.token_ae import TokenAE
 from ..nets import build
 from ..nets.lm import dial
@@ -115,14 +116,14 @@ class Codecs:
 
     def weights(self) -> np.ndarray | None:
         """Numbers by which they are known again, [M, 1]."""
-        parts = [] if self.ae is None else [t.flatten().float().numpy() for t in self.ae.net.state_dict().values()]
+        parts = [] if self.ae is None else [t.cpu().flatten().float().numpy() for t in self.ae.net.state_dict().values()]
         if self.rvq is not None:
-            parts.append(tables(self.rvq, self.ae.net.latent)[0].ravel())
+            parts.append(tables(self.rvq, self.ae.dims)[0].ravel())
         return np.concatenate(parts)[:, None] if parts else None
 
 
-def codecs(paths: Sequence[str]) -> Codecs:
-    """Read fitted encodings, each told by its file. Raises LemError for two of a kind, or what is none."""
+def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
+    """Read fitted encodings, each told by its file, to work on `device`. Raises LemError for two of a kind, or what is none."""
     from .. import encode
 
     found = Codecs()
@@ -134,6 +135,9 @@ def codecs(paths: Sequence[str]) -> Codecs:
         if getattr(found, name) is not None:
             raise LemError(f"--codec {path}: the second {coder.name}; give one of each")
         setattr(found, name, coder)
+    for coder in (found.ae, found.rvq):
+        if hasattr(coder, "to"):
+            coder.to(device)
     if found.rvq is not None and found.ae is None:
         raise LemError("--codec: an rvq quantises vectors; give the token-ae that makes them of text, too")
     return found
@@ -142,32 +146,28 @@ def codecs(paths: Sequence[str]) -> Codecs:
 def tables(rvq, dims: int) -> tuple[np.ndarray, np.ndarray]:
     """(tables [S, C, D], origin [D]) by which the vector of codes [S] is the origin plus one row of each table.
 
-    Raises LemError for a quantiser whose vectors are no such sum (--gain-shape), or of another width.
+    The rows of a table have mean 0, so that the first tables alone tell the mean over what the others may say. LemError
+    for a quantiser whose vectors are no such sum (one with a gain), or of another width.
     """
-    rng = np.random.default_rng(0)
     if rvq.dims != dims:
         raise LemError(f"--codec: an rvq of {rvq.dims} dimensions after a token-ae of {dims}")
+    if getattr(rvq, "gains", None) is not None:
+        raise LemError("--codec: the vectors of an rvq with a gain are no sums over its stages; fit one without")
     stages, codes = rvq.stages * rvq.groups, rvq.codes
-    ask = np.zeros((1 + stages * codes, stages), np.int64)
+    ask = np.full((1 + stages * codes, stages), codes - 1)  # (all codes 0 may stand for the zero vector)
     for s in range(stages):
         ask[1 + s * codes : 1 + (s + 1) * codes, s] = np.arange(codes)
-    vectors = rvq.decode(ask).astype(np.float32)
-    origin, found = vectors[0], (vectors[1:] - vectors[0]).reshape(stages, codes, dims)
-    some = rng.integers(codes, size=(16, stages))
-    summed = origin + sum(found[s, some[:, s]] for s in range(stages))
-    if not np.allclose(summed, rvq.decode(some), atol=1e-3 * np.abs(vectors).max()):
-        raise LemError("--codec: the vectors of this rvq are no sums over its stages; fit one without --gain-shape")
-    return found, origin
+    vectors = np.asarray(rvq.decode(ask), np.float32)
+    found = (vectors[1:] - vectors[0]).reshape(stages, codes, dims)
+    mean = found.mean(1, keepdims=True)
+    return found - mean, vectors[0] + mean.sum((0, 1))
 
 
-def chunk_codes(ae: TokenAE, rvq, tokens: np.ndarray, device: str = "cpu") -> np.ndarray:
+def chunk_codes(ae: TokenAE, rvq, tokens: np.ndarray) -> np.ndarray:
     """Codes uint16 [n - K + 1, S] of the chunks that begin at every token."""
-    chunks = np.lib.stride_tricks.sliding_window_view(tokens, ae.net.chunk)
-    found = []
-    for start in range(0, len(chunks), BLOCK):
-        vectors = ae.vectors(chunks[start : start + BLOCK], device)
-        found.append(np.asarray(rvq.encode(vectors)).astype(np.uint16))
-    return np.concatenate(found)
+    chunks = np.lib.stride_tricks.sliding_window_view(tokens, ae.chunk)
+    starts = range(0, len(chunks), BLOCK)
+    return np.concatenate([rvq.encode(ae.vectors(chunks[i : i + BLOCK])).astype(np.uint16) for i in starts])
 
 
 def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]:
@@ -175,7 +175,7 @@ def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]
     recipe, on = RECIPES[settings.recipe], settings.on or "tokens"
     _check(settings, on)
     check_apart(settings.data, settings.validate)
-    given = codecs(settings.codec or [])
+    given = codecs(settings.codec or [], pick(settings.device))
     dense = settings.recipe == "lm" and on == "dense"
     if dense and given.ae is None:
         raise LemError("--on dense: vectors of what? Give --codec AE, of lem-train token-ae, and an rvq's for its codes")
@@ -285,8 +285,7 @@ def _split(settings: Settings, text: Text, span: int, rows: int, chunk: int, giv
 
 def _fill(net, given: Codecs, tokens: np.ndarray) -> None:
     """Put the codec into the network, and the coordinates of its vectors, from what is learnt alone."""
-    state = {k: v.clone() for k, v in given.ae.net.state_dict().items()}
-    net.codec.load_state_dict(state)
+    net.codec.load_state_dict(given.ae.net.state_dict())
     chunk = net.chunk
     starts = np.linspace(0, len(tokens) - chunk, min(4 * BLOCK, len(tokens) - chunk + 1)).astype(int)
     vectors = given.ae.vectors(tokens[starts[:, None] + np.arange(chunk)])
