@@ -90,7 +90,9 @@ def read(paths: Sequence[str], bpe=None) -> Text:
         known = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
         if bpe is None:
             vocabulary = max(vocabulary, *known, int(signal.data.max(initial=0)) + 1)
-        made = bpe.encode(signal) if bpe is not None and not signal.history else [signal]
+        elif known and known[-1] != bpe.vocab:
+            raise LemError(f"{where}: tokens of a vocabulary of {known[-1]}, where --codec has {bpe.vocab}; give it the text")
+        made = bpe.encode(signal) if bpe is not None and not known else [signal]
         parts += [each.data.reshape(-1) for each in made]
     whole = np.concatenate(parts)
     if int(whole.min()) < 0 or int(whole.max()) >= vocabulary:
