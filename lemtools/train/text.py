@@ -110,7 +110,7 @@ def lengths(bpe) -> np.ndarray:
 
 @dataclass
 class Codecs:
-    """Encodings that were fitted before, in the order in which they apply; each None or of its class."""
+    """Encodings that were fitted before, in the order in which they apply: a text.Text, a TokenAE, an rvq.RVQ, or None."""
 
     bpe: object | None = None
     ae: TokenAE | None = None
@@ -136,10 +136,9 @@ def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
             raise LemError(f"--codec {path}: {coder.name} makes neither tokens of text nor codes of their vectors")
         if getattr(found, name) is not None:
             raise LemError(f"--codec {path}: the second {coder.name}; give one of each")
-        setattr(found, name, coder)
-    for coder in (found.ae, found.rvq):
-        if hasattr(coder, "to"):
+        if name != "bpe":
             coder.to(device)
+        setattr(found, name, coder.rvq if name == "rvq" else coder)
     if found.rvq is not None and found.ae is None:
         raise LemError("--codec: an rvq quantises vectors; give the token-ae that makes them of text, too")
     return found
