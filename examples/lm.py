@@ -112,7 +112,7 @@ def quantiser(path: str, model: str, out: str, stages: str, codes: str, device: 
 
 
 def patch(path: str, model: str, layer: str, stages: str, codes: str, device: str, windows: int = 512) -> None:
-    """The rate-distortion-loss table of a layer: quantised on activations of what is learnt from, put back on the rest."""
+    """Rate, distortion and loss at a layer: quantised as fitted to what is learnt from, put back in the last tenth."""
     net, (learnt, held), layer = load(model).net, parts(path), int(layer)
     span = net.context + 1
     held = held[: len(held) // span * span].reshape(-1, span)[:windows]
@@ -131,6 +131,6 @@ def patch(path: str, model: str, layer: str, stages: str, codes: str, device: st
 
 
 if __name__ == "__main__":
-    commands = {"controls": controls, "runs": runs, "recovered": recovered_table, "quantiser": quantiser, "patch": patch}
+    commands = {"recovered": recovered_table} | {f.__name__: f for f in (controls, runs, quantiser, patch)}
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     commands[sys.argv[1]](*sys.argv[2:])

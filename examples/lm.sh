@@ -4,11 +4,11 @@
 #
 #     examples/lm.sh DATA OUT [stage ...]        stages: controls lm token-ae dense patch
 #
-# DATA holds the folder text; everything made goes to OUT, and the same command goes on where it stopped. Every stage ends
-# in a table; the last tenth of the text is kept back throughout. The dials, with what they are on a CPU in minutes:
+# DATA holds the folder text; everything made goes to OUT, and the same command goes on where it stopped. Every stage
+# ends in a table; the last tenth of the text is kept back throughout. The dials, as they are where not given:
 #
-#     TEXT=tinyshakespeare.txt DEVICE=auto SEEDS=0 DEPTH=2 FLOPS=1e13 KS='1 2 4 8' LATENT=128 WIDTH=128 STEPS=2000 BATCH=8
-#     STAGES=4 CODES=256 LAYER=1
+#     TEXT=tinyshakespeare.txt DEVICE=auto SEEDS=0 DEPTH=2 FLOPS=1e13
+#     KS='1 2 4 8' LATENT=128 WIDTH=128 STEPS=2000 BATCH=8 STAGES=4 CODES=256 LAYER=1
 #
 # On a GPU: DEPTH=8 FLOPS=3e16 WIDTH=512 STEPS=20000 BATCH=64 CODES=1024 LAYER=4 SEEDS='0 1 2' examples/lm.sh DATA OUT
 set -euo pipefail
@@ -16,7 +16,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "${1:?usage: lm.sh DATA OUT [stage ...]}" && pwd) out=${2:?where does it go?}
 shift 2
 text=$data/text/${TEXT:-tinyshakespeare.txt}
-device=${DEVICE:-auto} depth=${DEPTH:-2} flops=${FLOPS:-1e13} latent=${LATENT:-128} stages=${STAGES:-4} codes=${CODES:-256}
+device=${DEVICE:-auto} depth=${DEPTH:-2} flops=${FLOPS:-1e13}
+latent=${LATENT:-128} stages=${STAGES:-4} codes=${CODES:-256}
 read -ra seeds <<< "${SEEDS:-0}"
 read -ra sizes <<< "${KS:-1 2 4 8}"
 mkdir -p "$out"

@@ -166,8 +166,9 @@ def cli(run, recipe, config, dry_run, options, card, **settings):
     """Train a small network to recall the whole from the fragment.
 
     Recipes: feedforward (one step), recurrent (one block, iterated), autoregressive (element by element), diffusion
-    (from noise), lm (text, token by token), token-ae (K tokens as one vector). Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does
-    after kill -9. SIGTERM and SIGUSR1 write a checkpoint and end it. lem-reconstruct --model uses what it learnt.
+    (from noise), lm (text, token by token), token-ae (K tokens as one vector). Writes a checkpoint at every interval;
+    the same command again goes on where it stopped, and so it does after kill -9. SIGTERM and SIGUSR1 write a
+    checkpoint and end it. lem-reconstruct --model uses what it learnt.
     """
     context = click.get_current_context()
     given = _given(context)

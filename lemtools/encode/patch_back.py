@@ -30,7 +30,7 @@ class HuggingFace:
         self.model = model.eval()
         self.blocks = next((found for name in LISTS if (found := _at(model, name)) is not None), None)
         if self.blocks is None:
-            raise LemError(f"{type(model).__name__}: where it keeps its blocks is not known; there are {', '.join(LISTS)}")
+            raise LemError(f"{type(model).__name__}: its blocks are not found in any of {', '.join(LISTS)}")
 
     def parameters(self):
         return self.model.parameters()
@@ -67,13 +67,13 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
     """Rows of a rate-distortion-loss table: the model as it is, with the mean activation in place of all, and with the
     activations decoded from 1 .. S stages of their code.
 
-    tokens: [N, T + 1] integers; every window predicts its last T from those before. stages: which numbers of them; None:
-    all. The mean is that of these very activations: the best that no bits at all can tell. Keys of a row: stages (None
+    tokens: [N, T + 1] integers; every window predicts its last T from those before. stages: which numbers of them;
+    None: all. The mean is that of these very activations: the best that no bits at all can tell. Keys of a row: stages (None
     for the model as it is), bits (nominal, of a vector), nmse (squared error over the variance about the mean), loss
     (bits a token), change (of the loss, bits a token). Raises LemError where activations and code differ in width.
     """
     device = next(model.parameters()).device
-    windows = [torch.from_numpy(np.ascontiguousarray(tokens[i : i + batch]).astype(np.int64)) for i in range(0, len(tokens), batch)]
+    windows = list(torch.from_numpy(np.asarray(tokens, np.int64)).split(batch)) if len(tokens) else []
     if not windows or windows[0].shape[1] < 2:
         raise LemError("patch-back: windows of two tokens at least are needed")
     first = code.stages if getattr(code, "gains", None) is not None else 1  # with a gain: all stages or none

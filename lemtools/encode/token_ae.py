@@ -1,4 +1,4 @@
-"""K tokens as one vector: the encoder of a token autoencoder that lem-train token-ae made, and what it can be trusted with."""
+"""K tokens as one vector: the encoder that lem-train token-ae made, and how much of the text comes back from it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TokenAE:
 
     @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> TokenAE:
-        """From the record under `lem_encoder` and the tensors of such a file. Raises ValueError where they do not agree."""
+        """From the record under `lem_encoder` and the tensors of such a file. ValueError where they do not agree."""
         if record["net"].get("net") != "token-ae":
             raise ValueError("net")
         net = build(record["net"])

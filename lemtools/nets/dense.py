@@ -68,7 +68,7 @@ class DenseLM(nn.Module):
         self.context, self.depth = sizes["context"], depth
         steps, width = self.context // self.chunk, sizes["width"]
         if not steps or components < 1:
-            raise ValueError(f"context {self.context}, components {components}: less than one chunk of {self.chunk}, or none")
+            raise ValueError(f"context {self.context}, components {components}: a chunk of {self.chunk} and 1 at least")
         self.enter = nn.Linear(self.dims, width)
         self.trunk = Trunk(**{**sizes, "context": steps})
         self.register_buffer("lengths", torch.ones(self.codec.vocabulary + 1))
@@ -141,7 +141,7 @@ class DenseLM(nn.Module):
         return self.codec.nats(tokens[:, 1:].flatten(1), vectors[:, 1:]).sum(-1)
 
     def guess(self, items: torch.Tensor) -> torch.Tensor:
-        """Tokens [N, T, K] of the vector held most likely: the mean of the heaviest component, or the best code a stage."""
+        """Tokens [N, T, K] of the vector held most likely: the heaviest component's mean, or the best code a stage."""
         codes, tokens = self.split(items)
         if self.stages:
             x = self.trunked(self.partial(codes, self.stages)[:, :-1])

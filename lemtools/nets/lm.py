@@ -23,7 +23,7 @@ def dial(depth: int, width: int | None = None, heads: int | None = None, context
     width = HEAD * depth if width is None else width
     heads = max(1, width // HEAD) if heads is None else heads
     if depth < 1 or heads < 1 or width % (2 * heads):
-        raise ValueError(f"depth {depth}, width {width}: the width is a multiple of 2 x {heads} heads, the depth 1 or more")
+        raise ValueError(f"depth {depth}, width {width}: a width is a multiple of 2 x {heads} heads, a depth 1 or more")
     context = HEAD * depth if context is None else context
     if context < 1:
         raise ValueError(f"context is {context}: it takes one position at least")
@@ -98,7 +98,7 @@ class LM(nn.Module):
         nn.init.zeros_(self.head.weight)
 
     def hidden(self, tokens: torch.Tensor, layer: int) -> torch.Tensor:
-        """What enters block `layer`, [N, T, W]; of layer 0 the embeddings, of layer `depth` what the last block leaves."""
+        """What enters block `layer`, [N, T, W]: of 0 the embeddings; of `depth`, which is none, what the last leaves."""
         if not 0 <= layer <= self.depth:
             raise ValueError(f"layer {layer}: this network has 0 to {self.depth}")
         return self.trunk.run(self.enter(tokens.long()), 0, layer)

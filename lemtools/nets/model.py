@@ -4,7 +4,7 @@ The JSON object under the metadata key `lem` holds
 
     v, tool, version    1, 'lem-train', the version that wrote it
     recipe, net         the recipe; the network's record for ``nets.build``
-    kind, item          'image', 'spectrum', 'embedding' or 'tokens'; the shape of one item, 0 for a side that may have any length
+    kind, item          'image', 'spectrum', 'embedding' or 'tokens'; the shape of one item, 0 for a side of any length
     target              {'kind': …, 'item': […]} of what it recalls
     fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
     classes             number of classes that it can be asked for, or 0

@@ -32,8 +32,8 @@ class Items:
     """Memories to learn from.
 
     kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a mapped file, or a list of images
-    [C, H, W] of several sizes; windows of a text (text.Windows). label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else
-    None: only what it marks is ever learnt from.
+    [C, H, W] of several sizes; windows of a text (text.Windows). label: int64 [N] or None. seen: bool like data where
+    the memories are themselves fragments, else None: only what it marks is ever learnt from.
     """
 
     kind: str

@@ -91,12 +91,13 @@ def read(paths: Sequence[str], bpe=None) -> Text:
         if bpe is None:
             vocabulary = max(vocabulary, *known, int(signal.data.max(initial=0)) + 1)
         elif known and known[-1] != bpe.vocab:
-            raise LemError(f"{where}: tokens of a vocabulary of {known[-1]}, where --codec has {bpe.vocab}; give it the text")
+            raise LemError(f"{where}: tokens of {known[-1]} kinds, where --codec has {bpe.vocab}; give it the text")
         made = bpe.encode(signal) if bpe is not None and not known else [signal]
         parts += [each.data.reshape(-1) for each in made]
     whole = np.concatenate(parts)
     if int(whole.min()) < 0 or int(whole.max()) >= vocabulary:
-        raise LemError(f"{', '.join(paths)}: tokens {int(whole.min())} to {int(whole.max())}; 0 to {vocabulary - 1} are known")
+        found = f"tokens {int(whole.min())} to {int(whole.max())}"
+        raise LemError(f"{', '.join(paths)}: {found}; 0 to {vocabulary - 1} are known")
     if vocabulary == 256:
         return Text(whole.astype(np.uint8, copy=False), 256, np.ones(256))
     return Text(whole.astype(np.int32), vocabulary, None if bpe is None else lengths(bpe))
@@ -110,7 +111,7 @@ def lengths(bpe) -> np.ndarray:
 
 @dataclass
 class Codecs:
-    """Encodings that were fitted before, in the order in which they apply: a text.Text, a TokenAE, an rvq.RVQ, or None."""
+    """Encodings that were fitted before, in the order in which they apply: text.Text, TokenAE, rvq.RVQ, each or None."""
 
     bpe: object | None = None
     ae: TokenAE | None = None
@@ -118,14 +119,15 @@ class Codecs:
 
     def weights(self) -> np.ndarray | None:
         """Numbers by which they are known again, [M, 1]."""
-        parts = [] if self.ae is None else [t.cpu().flatten().float().numpy() for t in self.ae.net.state_dict().values()]
+        state = {} if self.ae is None else self.ae.net.state_dict()
+        parts = [tensor.cpu().flatten().float().numpy() for tensor in state.values()]
         if self.rvq is not None:
             parts.append(tables(self.rvq, self.ae.dims)[0].ravel())
         return np.concatenate(parts)[:, None] if parts else None
 
 
 def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
-    """Read fitted encodings, each told by its file, to work on `device`. Raises LemError for two of a kind, or what is none."""
+    """Read fitted encodings, each told by its file, to work on `device`. LemError for two of a kind, or what is none."""
     from .. import encode
 
     found = Codecs()
@@ -179,7 +181,7 @@ def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]
     given = codecs(settings.codec or [], pick(settings.device))
     dense = settings.recipe == "lm" and on == "dense"
     if dense and given.ae is None:
-        raise LemError("--on dense: vectors of what? Give --codec AE, of lem-train token-ae, and an rvq's for its codes")
+        raise LemError("--on dense: of what vectors? Give --codec AE, of lem-train token-ae, and an rvq's for codes")
     if not dense and given.ae is not None:
         raise LemError("--codec: a token-ae is for --on dense")
     text = read(settings.data, given.bpe)
@@ -276,11 +278,12 @@ def _split(settings: Settings, text: Text, span: int, rows: int, chunk: int, giv
         count = min(len(tokens) // 10 // step, MOST) if settings.holdout is None else settings.holdout
         cut = len(tokens) - max(count, 1) * step - (span - step)
         if cut < span:
-            raise LemError(f"a text of {len(tokens)} tokens is too short for windows of {span} and --holdout {max(count, 1)}")
+            kept = f"windows of {span} and --holdout {max(count, 1)}"
+            raise LemError(f"a text of {len(tokens)} tokens is too short for {kept}")
         tokens, held = tokens[:cut], tokens[cut:]
     for part, name in ((tokens, "--data"), (held, "--validate")):
         if part is not None and len(part) < span:
-            raise LemError(f"{name}: {len(part)} tokens, where a window takes {span}; give more text or a smaller context")
+            raise LemError(f"{name}: {len(part)} tokens, where a window takes {span}; give more text, or less --context")
     return replace(text, tokens=tokens), None if held is None else replace(text, tokens=held)
 
 
