@@ -21,6 +21,9 @@ latent=${LATENT:-128} stages=${STAGES:-4} codes=${CODES:-256}
 read -ra seeds <<< "${SEEDS:-0}"
 read -ra sizes <<< "${KS:-1 2 4 8}"
 mkdir -p "$out"
+tenth=$(($(wc -c < "$text") / 10))
+
+windows() { echo $(((tenth + $1 - 1) / $1)); } # of so many bytes, that hold the last tenth: what nothing is fitted to
 
 helper() { python "$here/lm.py" "$@"; }
 
@@ -30,13 +33,14 @@ train() { # name, recipe, options: trained, its log beside it
 
 model() { # name, options: a model of the text for every seed, all of the same operations
     for seed in "${seeds[@]}"; do
-        train "$1-$seed" lm --depth "$depth" --flops "$flops" --seed "$seed" --save-every 500 "${@:2}"
+        train "$1-$seed" lm --depth "$depth" --flops "$flops" --seed "$seed" --save-every 500 \
+            --holdout "$(windows $((64 * depth)))" "${@:2}"
     done
 }
 
 autoencoder() { # K
     train "ae$1" token-ae --chunk "$1" --set latent="$latent" --width "${WIDTH:-128}" --steps "${STEPS:-2000}" \
-        --batch "${BATCH:-8}"
+        --batch "${BATCH:-8}" --holdout "$(windows $((64 * $1)))"
 }
 
 controls() { helper controls "$text"; }
