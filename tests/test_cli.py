@@ -36,9 +36,9 @@ OPTIONS = {
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window",
-    "train": f"{COMMON} --arch --augment --batch --beta2 --card --clip --compile --config --crop --data --decay "
-    "--depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --order --output -o "
-    "--padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
+    "train": f"{COMMON} --arch --augment --batch --beta2 --card --chunk --clip --codec --compile --config --context --crop "
+    "--data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order "
+    "--output -o --padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
@@ -53,12 +53,13 @@ CHOICES = {
     ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
-    ("encode", "encoder"): "patches pca text rvq voice minilm activations",
+    ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
-    ("train", "recipe"): "feedforward recurrent autoregressive diffusion",
+    ("train", "recipe"): "feedforward recurrent autoregressive diffusion lm token-ae",
     ("train", "padding"): "zeros circular",
     ("train", "predict"): "eps x0 v",
     ("train", "order"): "any raster",
+    ("train", "on"): "tokens dense",
     ("train", "weighting"): "level log plain",
     ("train", "dtype"): "auto float32 bfloat16",
     ("train", "weights"): "float32 float16",

@@ -200,8 +200,8 @@ def test_usual_settings_of_the_recipes_are_those_told():
         assert (float(re.search(r"rate ([\de.-]+)", entry)[1]), int(re.search(r"batch (\d+)", entry)[1])) == (
             recipe.lr, recipe.batch)
         named = re.findall(r"^\.Cm (\S+)\nfor ([a-z, ]+)", entry, re.M)
-        kinds = {"images": "image", "spectra": "spectrum", "embeddings": "embedding"}
-        told = {kinds[k]: net for net, text in named for k in re.findall("images|spectra|embeddings", text)}
+        kinds = {"images": "image", "spectra": "spectrum", "embeddings": "embedding", "tokens": "tokens"}
+        told = {kinds[k]: net for net, text in named for k in re.findall("|".join(kinds), text)}
         assert told == recipe.nets
 
 
@@ -324,6 +324,7 @@ def bench(tmp_path_factory):
     (here / "photo.png").write_bytes(encode(photos[0], "PNG"))
     (here / "recalled.png").write_bytes(encode(photos[0] // 4 * 4, "PNG"))
     np.save(here / "embeddings.npy", rng.standard_normal((32, 16)).astype(np.float32))
+    (here / "book.txt").write_text("what is gone is gone, and none knew what was here\n" * 40)
     soundfile.write(here / "rooster.flac", np.sin(np.arange(4000) / 9), 8000)
     with open(here / "store.safetensors", "wb", buffering=0) as file:
         write_one([Signal("image", np.stack(faces), last=True)], file)

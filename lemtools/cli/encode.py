@@ -12,7 +12,7 @@ lem-encode --encoder text book.txt -o bytes.safetensors
 lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
 """
 
-ENCODERS = ["patches", "pca", "text", "rvq", "voice", "minilm", "activations"]
+ENCODERS = ["patches", "pca", "text", "rvq", "token-ae", "voice", "minilm", "activations"]
 
 USES = {
     # option: (the encoders it is for, whether it is settled when they are fitted)
@@ -35,7 +35,11 @@ USES = {
     "layer": ("activations", False),
     "window": ("activations", False),
     "flat": ("activations", False),
-    "device": ("rvq voice minilm activations", False),
+    "device": ("rvq token-ae voice minilm activations", False),
+}
+MADE = {
+    "rvq": "its codebooks: --model FILE, from --fit",
+    "token-ae": "its network: --model FILE, from lem-train token-ae",
 }
 EITHER = ("lines",)  # ways of reading
 COMMON = ("device", "seed")  # those who do not compute on one let it pass
@@ -102,7 +106,7 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
 @click.option("--flat", is_flag=True, help="Every position is a memory of its own, a vector (activations).")
 @click.option(
     "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
-    help="auto, cpu, cuda or mps (rvq, voice, minilm, activations).",
+    help="auto, cpu, cuda or mps (rvq, token-ae, voice, minilm, activations).",
 )
 @click.option("--lines", is_flag=True, help="Every line of a text is a memory of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print what --fit reaches as JSON Lines.")
@@ -152,8 +156,8 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
             rows = [[name, results.cell(value)] for name, value in report.items()]
             return results.show(run, as_json, [report], rows, ("name", "value"))
         signals = source()
-    elif name == "rvq" and not coder:
-        raise click.UsageError("--encoder rvq needs its codebooks: --model FILE, from --fit")
+    elif name in MADE and not coder:
+        raise click.UsageError(f"--encoder {name} needs {MADE[name]}")
     elif coder is None and name is not None:
         coder = room.encoder(name)(**settings)
     if hasattr(coder, "to"):

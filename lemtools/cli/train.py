@@ -9,10 +9,11 @@ EXAMPLES = """
 lem-train feedforward --data photos/ --crop 128 --fragment '--bits 1-6 --mask 0-.9' -o model.safetensors
 lem-train diffusion --data faces.npy --steps 20000 --pictures pictures/ -o dreams.safetensors
 lem-train recurrent --data digits.idx.gz --fragment '--mask .75' --dry-run -o model.safetensors
+lem-train lm --data book.txt --depth 2 -o small.safetensors
 torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml -o model.safetensors
 """
 
-RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
+RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "token-ae"]
 
 
 @common.command("lem-train", EXAMPLES)
@@ -22,7 +23,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     multiple=True,
     metavar="PATH",
     help="Memories to learn from: files, folders; a lone npy or safetensors file is mapped, not read. Fragments are "
-    "learnt from by what they hold.",
+    "learnt from by what they hold. lm and token-ae learn text, as bytes, or tokens.",
 )
 @click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign file.")
 @click.option(
@@ -43,7 +44,8 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     "--holdout",
     type=click.IntRange(0),
     metavar="N",
-    help="Items of the data kept back to validate on.  [default: 1 in 50, at most 256]",
+    help="Items of the data kept back to validate on; of text, windows at its end.  [default: 1 in 50, at most 256, or "
+    "of text a tenth, at most 1024]",
 )
 @click.option(
     "--crop", type=click.IntRange(8), metavar="PX", help="Learn from random windows of images."
@@ -59,7 +61,20 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
     "--width", type=click.IntRange(1), metavar="N",
     help="Features a layer; of conv and unet: --set widths=[...].",
 )
-@click.option("--depth", type=click.IntRange(1), metavar="N", help="Layers or blocks; of conv: --set blocks=[...].")
+@click.option(
+    "--depth", type=click.IntRange(1), metavar="N",
+    help="Layers or blocks; of conv: --set blocks=[...]. Of lm the one dial: width, heads, context and rate follow.",
+)
+@click.option(
+    "--on", type=click.Choice(["tokens", "dense"]),
+    help="What lm predicts: the next token, or the next vector of K tokens.  [default: tokens]",
+)
+@click.option(
+    "--codec", multiple=True, metavar="FILE",
+    help="Encodings of text that were fitted before, by which it is learnt (lm, token-ae).",
+)
+@click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens that lm sees.  [default: 64 a layer]")
+@click.option("--chunk", type=click.IntRange(1), metavar="K", help="Tokens in a vector (token-ae).  [default: 4]")
 @click.option(
     "--padding", type=click.Choice(["zeros", "circular"]),
     help="What lies beyond the border (diffusion).  [default: zeros]",
@@ -147,22 +162,19 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion"]
 @click.option("--dry-run", is_flag=True, help="Print parameters, operations, memory and time, and train nothing.")
 @click.option("-o", "--output", metavar="MODEL", help="Where the model goes, a .safetensors file.")
 @common.seed
-def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **settings):
+def cli(run, recipe, config, dry_run, options, card, **settings):
     """Train a small network to recall the whole from the fragment.
 
     Recipes: feedforward (one step), recurrent (one block, iterated), autoregressive (element by element), diffusion
-    (from noise). Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does
-    after kill -9. SIGTERM and SIGUSR1 write a checkpoint and end it. lem-reconstruct --model uses what it learnt.
+    (from noise), lm (text, token by token), token-ae (K tokens as one vector). Writes a checkpoint at every interval;
+    the same command again goes on where it stopped, and so it does after kill -9. SIGTERM and SIGUSR1 write a
+    checkpoint and end it. lem-reconstruct --model uses what it learnt.
     """
     context = click.get_current_context()
     given = _given(context)
     if config is not None:
-        values = dict(settings, padding=padding, predict=predict, order=order, options=options, card=card)
-        values = _configured(context, config, values, given)
-        padding, predict, order, options, card = (
-            values.pop(k) for k in ("padding", "predict", "order", "options", "card")
-        )
-        settings = values
+        settings = _configured(context, config, dict(settings, options=options, card=card), given)
+        options, card = settings.pop("options"), settings.pop("card")
     if not settings["data"]:
         raise click.UsageError("nothing to learn from: give --data")
     if settings["output"] is None and dry_run:
@@ -173,7 +185,8 @@ def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **
         raise click.UsageError(f"-o {settings['output']}: a model is a .safetensors file")
     if settings["flops"] is not None and "steps" in given:
         raise click.UsageError("--steps and --flops both say how long: give one of them")
-    for name, recipes in (("weighting", ("feedforward", "recurrent")), ("labels", ("diffusion",))):
+    for name, recipes in (("weighting", ("feedforward", "recurrent")), ("labels", ("diffusion",)),
+                          ("context", ("lm",)), ("chunk", ("token-ae",)), ("codec", ("lm", "token-ae"))):
         if name in given and recipe not in recipes:
             raise click.UsageError(f"--{name} is for {' and '.join(recipes)}, not {recipe}")
     decay, _, rate = settings["decay"].partition(":")
@@ -186,10 +199,12 @@ def cli(run, recipe, config, dry_run, padding, predict, order, options, card, **
     from ..train.settings import Settings
 
     chosen = dict(option(text) for text in options)
-    for name, value in (("padding", padding), ("predicts", predict), ("order", order)):
-        if value is not None:
-            chosen[name] = value
+    for name, spelt in (("padding", "padding"), ("predict", "predicts"), ("order", "order"), ("context", "context"),
+                        ("chunk", "chunk")):
+        if (value := settings.pop(name)) is not None:
+            chosen[spelt] = value
     settings["crop"] = settings["crop"] or 0
+    settings["codec"] = list(settings["codec"]) or None
     settings |= {k: list(settings[k]) for k in ("data", "fragment", "target", "validate", "augment")}
     asked = Settings(
         recipe=recipe,

@@ -7,6 +7,8 @@ A network is an ``nn.Module`` with a class attribute ``family`` and keyword argu
     estimate    net(condition) -> [N, ...target]: the posterior mean; a recurrent one also takes steps=K
     denoise     net(x_t, alpha_bar, condition=None, label=None) -> eps, x0 or v, as ``net.predicts`` says
     sequence    net.log_prob(target, condition, order), net.sample(condition, order, generators, temperature)
+    language    net.rate(windows, noise) -> nats [N, T] of every next token or vector; lm.py, dense.py
+    autoencoder net.encode(tokens), net.decode(latents): K tokens as one vector and back; token_ae.py
 
 `denoiser.Trained` makes of a denoising network a denoiser by the project's contract.
 """
@@ -22,6 +24,9 @@ NETS = {
     "resnet": "diffusion.ResNet",            # denoise
     "unet": "diffusion.UNet",                # denoise
     "mlp-denoiser": "diffusion.Vector",      # denoise: vectors
+    "lm": "lm.LM",                           # language: text, token by token
+    "dense-lm": "dense.DenseLM",             # language: text, K tokens in one vector at a time
+    "token-ae": "token_ae.TokenAutoencoder",  # autoencoder
 }
 
 

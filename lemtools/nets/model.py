@@ -4,10 +4,12 @@ The JSON object under the metadata key `lem` holds
 
     v, tool, version    1, 'lem-train', the version that wrote it
     recipe, net         the recipe; the network's record for ``nets.build``
-    kind, item          'image', 'spectrum' or 'embedding'; the shape of one item, 0 for a side that may have any length
+    kind, item          'image', 'spectrum', 'embedding' or 'tokens'; the shape of one item, 0 for a side of any length
     target              {'kind': …, 'item': […]} of what it recalls
     fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
     classes             number of classes that it can be asked for, or 0
+    bytes, measured     of text: bytes a token on average, and whether that was measured (else 1)
+    encoder             of a model that is an encoder, what encode.load reads it by
     step, seed          how many updates it was trained for, and the run's seed
     card                free text by key: data, licence, seeds, command, numbers
 

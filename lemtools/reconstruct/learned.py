@@ -59,6 +59,8 @@ class Learned:
             self.name = os.path.basename(os.fsdecode(model))
             model, digest = load(model), _digest(model)
             self.identity = f"{self.name} sha256:{digest[:12]}"
+        if model.meta["kind"] == "tokens":
+            raise LemError(f"{self.name}: a model of text ({model.meta['recipe']}), which recalls no fragments")
         self.net, self.meta = model.net.to(self.device).eval(), model.meta
         self.model, self.family, self.target = model, model.family, model.meta["target"]
         self.samples, self.steps, self.seed, self.tile, self.label = samples, steps, seed, tile, label

@@ -42,7 +42,10 @@ def save_model(model: Model, path: str, dtype: torch.dtype | None = None, weight
 
 def write_tensors(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
     """Tensors and a JSON record as one safetensors file, whole or not at all."""
-    raw = as_bytes({k: v.contiguous() for k, v in tensors.items()}, {"lem": json.dumps(record)})
+    meta = {"lem": json.dumps(record)}
+    if "encoder" in record:  # a model that is an encoder, too, is read as one (encode.load)
+        meta["lem_encoder"] = json.dumps(record["encoder"])
+    raw = as_bytes({k: v.contiguous() for k, v in tensors.items()}, meta)
     with whole_file(path) as file:
         stream.write_all(file, [raw])
         os.fsync(file.fileno())

@@ -15,6 +15,7 @@ import torch
 from .. import media
 from ..denoise.evidence import evidence
 from ..fragment import fragment
+from ..media.load import expand
 from ..rng import generator, generators
 from ..signal import LemError, Signal
 from .augment import augment
@@ -30,9 +31,9 @@ MOST = 12          # processes that make batches, unless told; more have not bee
 class Items:
     """Memories to learn from.
 
-    kind: 'image', 'spectrum' or 'embedding'. data: [N, ...item], maybe of a mapped file, or a list of images [C, H, W]
-    of several sizes. label: int64 [N] or None. seen: bool like data where the memories are themselves fragments, else
-    None: only what it marks is ever learnt from.
+    kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a mapped file, or a list of images
+    [C, H, W] of several sizes; windows of a text (text.Windows). label: int64 [N] or None. seen: bool like data where
+    the memories are themselves fragments, else None: only what it marks is ever learnt from.
     """
 
     kind: str
@@ -46,8 +47,8 @@ class Items:
     @property
     def item(self) -> tuple[int, ...]:
         """Shape of one item; 0 for sides that differ."""
-        if isinstance(self.data, np.ndarray):
-            return self.data.shape[1:]
+        if hasattr(self.data, "shape"):
+            return tuple(self.data.shape[1:])
         shapes = np.array([x.shape for x in self.data])
         return tuple(int(s[0]) if (s == s[0]).all() else 0 for s in shapes.T)
 
@@ -94,6 +95,15 @@ def read(paths: Sequence[str], key: str | None = None) -> Items:
     if first.kind != "image":
         raise LemError(f"{', '.join(paths)}: {first.kind} of several shapes; they must all have one")
     return Items("image", [x for s in batches for x in s.data], label)
+
+
+def check_apart(learnt: Sequence[str], held: Sequence[str]) -> None:
+    """Raise LemError where a file to validate on, by whatever name, is learnt from, too."""
+    if held:
+        known = {os.path.realpath(path) for path, _ in expand(learnt)}
+        for path, _ in expand(held):
+            if os.path.realpath(path) in known:
+                raise LemError(f"--validate: {path} is among --data, too; nothing may be learnt from it then")
 
 
 def _fragments(batches: list[Signal], label, paths) -> Items:

@@ -133,19 +133,24 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Means over the items kept back, with the averaged weights: the loss, and what else the objective measures."""
+        """Means over the items kept back, with the averaged weights: the loss, and what else the objective measures.
+
+        Of what it measures as two parts, the ratio of their sums.
+        """
         spec = self.prepared.held
         if spec is None:
             return {}
-        batches, sums, count = Batches(spec), {}, 0
+        batches, sums = Batches(spec), {}
         with self.averaged(), self.autocast():
             for step in range(math.ceil(len(spec.items) / spec.batch)):
                 batch = self.to_device(batches[step])
                 fresh = min(spec.batch, len(spec.items) - step * spec.batch)
-                for name, values in self.objective.measure(batch).items():
-                    sums[name] = sums.get(name, 0.0) + float(values[:fresh].double().sum())
-                count += fresh
-        return {f"held_out_{name}": total / count for name, total in sums.items()}
+                for name, parts in self.objective.measure(batch).items():
+                    values, counts = parts if isinstance(parts, tuple) else (parts, torch.ones_like(parts))
+                    total = sums.setdefault(name, [0.0, 0.0])
+                    for i, part in enumerate((values, counts)):
+                        total[i] += float(part[:fresh].double().sum())
+        return {f"held_out_{name}": total / over for name, (total, over) in sums.items()}
 
     def save(self) -> None:
         """The model and the state, by the first process; all must call it together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,15 +17,14 @@ from ..denoise.contract import Scale
 from ..fragment import OPERATIONS
 from ..media import store
 from ..media.labels import labels as read_labels
-from ..media.load import expand
 from ..nets import build
 from ..nets.model import Model
 from ..rng import generator
 from ..signal import LemError
 from . import augment, pictures
-from .data import Batches, Items, Spec, read
+from .data import Batches, Items, Spec, check_apart, read
 from .objectives import OBJECTIVES, Objective
-from .recipes import FRAGMENTS, RECIPES, config, moments
+from .recipes import FRAGMENTS, RECIPES, blamed, config, moments
 from .settings import Settings
 
 
@@ -112,14 +111,25 @@ def prepare(settings: Settings) -> Prepared:
     recipe = RECIPES.get(settings.recipe)
     if recipe is None:
         raise LemError(f"no recipe {settings.recipe!r}; there are {', '.join(RECIPES)}")
+    if settings.batch is None:
+        settings.batch = recipe.batch
+    if "tokens" in recipe.nets:
+        from . import text
+
+        prepared = Prepared(settings, *text.prepare(settings))
+        _try(prepared)
+        return prepared
+    for name in ("on", "codec"):
+        if getattr(settings, name):
+            raise LemError(f"--{name} is for lm, not {settings.recipe}")
     for specification in settings.operations:
         for operation in specification:
             if operation["op"] not in OPERATIONS or operation["op"] == "downsample":
                 raise LemError(
                     "--fragment: --downsample leaves no element of the memory; lem-train learns the other losses"
                 )
-    settings.batch, settings.lr = settings.batch or recipe.batch, settings.lr or recipe.lr
-    _check_apart(settings)
+    settings.lr = settings.lr or recipe.lr
+    check_apart(settings.data, settings.validate)
     items = read(settings.data, settings.key)
     if settings.labels:
         items.label = labels(settings.labels, len(items))
@@ -154,11 +164,16 @@ def prepare(settings: Settings) -> Prepared:
         raise LemError("--pictures shows images that are kept back: give --holdout N or --validate PATH")
     if items.seen is not None and getattr(model.net, "order", None) == "raster":
         raise LemError("--order raster asks for every value in turn; to learn from fragments take --order any")
-    # what does not go together is found here, not on the way: every loss on one item, and the network on one
-    batch = [Batches(replace(one, batch=1))[0] for one in spec.each_loss()][0]
-    with torch.no_grad(), _blamed(model.meta["net"]["net"]):
-        objective(batch)
-    return Prepared(settings, model, objective, spec, held_spec, frozen)
+    prepared = Prepared(settings, model, objective, spec, held_spec, frozen)
+    _try(prepared)
+    return prepared
+
+
+def _try(prepared: Prepared) -> None:
+    """What does not go together is found here, not on the way: every loss on one item, and the network on one."""
+    batch = [Batches(replace(one, batch=1))[0] for one in prepared.spec.each_loss()][0]
+    with torch.no_grad(), blamed(prepared.model.meta["net"]["net"]):
+        prepared.objective(batch)
 
 
 def labels(path: str, count: int) -> np.ndarray:
@@ -167,19 +182,6 @@ def labels(path: str, count: int) -> np.ndarray:
     if len(classes) != count:
         raise LemError(f"{path}: {len(classes)} labels for {count} items")
     return classes
-
-
-@contextlib.contextmanager
-def _blamed(net: str) -> Iterator[None]:
-    """A property that a network cannot have is the user's, by --set, --width or --depth."""
-    try:
-        yield
-    except LemError:
-        raise
-    except (TypeError, ValueError, ArithmeticError, IndexError, RuntimeError) as error:
-        if "memory" in str(error):
-            raise
-        raise LemError(f"--arch {net}: {str(error).splitlines()[0][:120]}") from error
 
 
 def _check_crop(items: Items, crop: int) -> None:
@@ -216,15 +218,6 @@ def _split(settings: Settings, items: Items, pairs):
     return _View.of(items, rows), items.take(back), None if pairs is None else pairs[back], rows
 
 
-def _check_apart(settings: Settings) -> None:
-    """Raise LemError where a file to validate on, by whatever name, is learnt from, too."""
-    if settings.validate:
-        learnt = {os.path.realpath(path) for path, _ in expand(settings.data)}
-        for path, _ in expand(settings.validate):
-            if os.path.realpath(path) in learnt:
-                raise LemError(f"--validate: {path} is among --data, too; nothing may be learnt from it then")
-
-
 class _View:
     """Some rows of an array, read when they are asked for: a mapped store stays on disk."""
 
@@ -257,7 +250,7 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
         options=settings.options, classes=classes, conditioned=bool(settings.operations),
     )
     torch.manual_seed(settings.seed)
-    with _blamed(record["net"]):
+    with blamed(record["net"]):
         net = build(record)
     seen = None if items.seen is None else items.seen[rows]
     scale = Scale(*moments(_View(items.data, rows), items.kind, seen))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -28,10 +30,15 @@ RECIPES = {
     "recurrent": Recipe("estimate", {"image": "gru", "spectrum": "gru", "embedding": "gru"}, 1e-3, 64),
     "autoregressive": Recipe("sequence", {"image": "transformer", "embedding": "transformer"}, 1e-3, 64),
     "diffusion": Recipe("denoise", {"image": "resnet", "spectrum": "resnet", "embedding": "mlp-denoiser"}, 3e-4, 128),
+    "lm": Recipe("language", {"tokens": "lm"}, 2e-3, 32),
+    "token-ae": Recipe("autoencoder", {"tokens": "token-ae"}, 1e-3, 32),
 }
 FRAGMENTS = "{} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'"
 DEPTH = ("depth", "blocks")  # what networks call their number of layers
-FIXED = ("item", "source", "target", "channels", "target_channels", "kind", "classes", "conditioned")  # by the data
+FIXED = (  # by the data
+    "item", "source", "target", "channels", "target_channels", "kind", "classes", "conditioned", "vocabulary", "codec",
+    "stages", "codes",
+)
 
 
 def choices(recipe: str) -> list[str]:
@@ -46,8 +53,9 @@ def net_class(name: str):
 
 def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tuple[int, ...]], *,
            net: str | None = None, classes: int = 0, conditioned: bool = True, width: int | None = None,
-           depth: int | None = None, options: dict | None = None) -> dict:
-    """The record of a network for these memories: what the data fix, and what the user chose.
+           depth: int | None = None, options: dict | None = None, facts: dict | None = None) -> dict:
+    """The record of a network for these memories: what the data fix (`facts`: what they fix beside), and what the user
+    chose.
 
     Raises LemError for a network of another recipe, an option that it does not take, or a shape that it cannot have.
     """
@@ -61,7 +69,8 @@ def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tup
     takes = inspect.signature(net_class(name).__init__).parameters
     if len(item) != 3 and "channels" in takes:
         raise LemError(f"--arch {name} is for images and spectra, not for an {kind} of shape {list(item)}")
-    facts = {"item": list(item), "channels": item[0], "kind": kind, "classes": classes, "conditioned": conditioned}
+    own = {"item": list(item), "channels": item[0], "kind": kind, "classes": classes, "conditioned": conditioned}
+    facts = own | (facts or {})
     if tuple(target[1]) != tuple(item):
         if "target" in takes:
             facts["target"] = list(target[1])
@@ -92,6 +101,19 @@ def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tup
     # (defaults are written down too: they may be others tomorrow, and the file must be read as it was made)
     usual = {k: _plain(p.default) for k, p in takes.items() if p.default is not inspect.Parameter.empty}
     return {"net": name, **usual, **plain, **chosen}
+
+
+@contextlib.contextmanager
+def blamed(net: str) -> Iterator[None]:
+    """A property that a network cannot have is the user's, by --set, --width or --depth."""
+    try:
+        yield
+    except LemError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, IndexError, RuntimeError) as error:
+        if "memory" in str(error):
+            raise
+        raise LemError(f"--arch {net}: {str(error).splitlines()[0][:120]}") from error
 
 
 def _plain(value):

@@ -27,7 +27,8 @@ class Settings:
     'exponential:R' (R a step). warmup: steps. ema: decay of the average of the weights. clip: norm of the gradient; 0:
     none. dtype: 'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'.
     save_every: steps between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled.
-    card: free text by key, kept with the model.
+    on: 'tokens' or 'dense', of lm; codec: files of encodings fitted before (text.codecs). card: free text by key, kept
+    with the model.
     """
 
     recipe: str
@@ -66,6 +67,8 @@ class Settings:
     device: str = "auto"
     log: str | None = None
     pictures: str | None = None
+    on: str | None = None
+    codec: list[str] | None = None
     card: dict = field(default_factory=dict)
 
     def frozen(self, items: Items, pairs: np.ndarray | None = None) -> dict:

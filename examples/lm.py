@@ -1,0 +1,136 @@
+"""What examples/lm.sh counts and prints. Usage: lm.py controls|runs|recovered|quantiser|patch ..."""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import sys
+from collections import Counter, defaultdict
+
+import numpy as np
+import torch
+
+from lemtools.encode.patch_back import patch_back
+from lemtools.encode.token_ae import TokenAE, recovered
+from lemtools.nets.model import load
+
+
+def parts(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """(bytes to learn from, the last tenth)."""
+    raw = np.fromfile(path, np.uint8)
+    return np.split(raw, [len(raw) - len(raw) // 10])
+
+
+def counted(learnt: bytes, held: bytes, order: int) -> float:
+    """Bits a byte of `held` by counts of `learnt`: each order gives Witten and Bell's share to the order below.
+
+    p_n(c | s) = (count(s c) + kinds(s) p_{n-1}(c)) / (count(s) + kinds(s)), p_{-1} = 1 / 256.
+    """
+    tables = []
+    for n in range(order + 1):
+        table = defaultdict(Counter)
+        for i in range(n, len(learnt)):
+            table[learnt[i - n : i]][learnt[i]] += 1
+        tables.append({s: (c, c.total(), len(c)) for s, c in table.items()})
+    bits = 0.0
+    for i in range(order, len(held)):
+        p = 1 / 256
+        for n, table in enumerate(tables):
+            if (found := table.get(held[i - n : i])) is None:
+                break
+            counts, total, kinds = found
+            p = (counts[held[i]] + kinds * p) / (total + kinds)
+        bits -= np.log2(p)
+    return bits / (len(held) - order)
+
+
+def controls(path: str) -> None:
+    """What needs no training: all that is compressed is compressed alone, and after the text that others learn from."""
+    learnt, held = (part.tobytes() for part in parts(path))
+    rows = {"uniform": 8.0}
+    rows |= {("unigram" if n == 0 else f"order {n}, Witten-Bell"): counted(learnt, held, n) for n in (0, 1, 2, 3, 4, 5)}
+    for name, size in (("gzip -9", lambda x: len(gzip.compress(x, 9))), ("bzip2 -9", lambda x: len(bz2.compress(x, 9))),
+                       ("xz -9e", lambda x: len(lzma.compress(x, preset=9 | lzma.PRESET_EXTREME)))):
+        rows[f"{name}, the last tenth alone"] = 8 * size(held) / len(held)
+        rows[f"{name}, after all before it"] = 8 * (size(learnt + held) - size(learnt)) / len(held)
+    for name, bits in rows.items():
+        print(f"{name}\t{bits:.3f}")
+
+
+def runs(name: str, key: str, *logs: str) -> None:
+    """Mean and standard deviation over seeds of what the last record of each log has."""
+    last = [json.loads(open(path).read().splitlines()[-1]) for path in logs]
+    values = np.array([record[key] for record in last])
+    size = load(f"{os.path.splitext(logs[0])[0]}.safetensors").parameters
+    spread = f"{values.std(ddof=1):.3f}" if len(values) > 1 else "one seed"
+    print(f"{name}\t{values.mean():.3f}\t{spread}\t{last[0]['step']}\t{size}")
+
+
+def recovered_table(path: str, *models: str) -> None:
+    """Share of the tokens of the last tenth that come back, exact to the count."""
+    _, held = parts(path)
+    learnt = Counter(parts(path)[0].tolist())
+    share = np.array([learnt[c] + 1 for c in range(256)]) / (sum(learnt.values()) + 256)
+    print(f"unigram: {-np.log2(share[held]).mean():.2f} bits a token; by chance right: {share[held].mean():.4f}")
+    for i, model in enumerate(models):
+        ae = TokenAE.load(model)
+        tokens = held[: len(held) // (64 * ae.chunk) * 64 * ae.chunk].reshape(-1, 64 * ae.chunk)
+        found = recovered(ae, tokens, noises=(0.1, 0.3, 0.5, 1.0))
+        if not i:
+            print("K\tlatent", *found, *(f"bits a token at {b}" for b in (8, 4, 3)), sep="\t")
+        costs = [f"{ae.dims * b / ae.chunk:g}" for b in (8, 4, 3)]
+        print(ae.chunk, ae.dims, *(f"{share:.5f}" for share in found.values()), *costs, sep="\t")
+
+
+def quantise(vectors: np.ndarray, held: np.ndarray, stages: int, codes: int, device: str):
+    """A residual quantiser, fitted; its report on vectors that it was not fitted to goes to stdout."""
+    from lemtools.encode.rvq import RVQ
+
+    device = "cuda" if device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
+    made = RVQ.fit(vectors, stages=stages, codes=codes, device=device)
+    for name, value in made.report(held).items():
+        print(f"{name}\t{value:.4g}")
+    return made
+
+
+def quantiser(path: str, model: str, out: str, stages: str, codes: str, device: str) -> None:
+    """A residual quantiser of the vectors of the text, those that begin at any token of what is learnt from."""
+    if os.path.exists(out):
+        return
+    from lemtools.encode.contract import write
+
+    ae, (learnt, held) = TokenAE.load(model), parts(path)
+    starts = np.linspace(0, len(learnt) - ae.chunk, min(len(learnt) // 2, 1 << 17)).astype(int)
+    chunks = held[: len(held) // ae.chunk * ae.chunk].reshape(-1, ae.chunk)
+    vectors = ae.vectors(chunks)
+    made = quantise(ae.vectors(learnt[starts[:, None] + np.arange(ae.chunk)]), vectors, int(stages), int(codes), device)
+    for s in range(1, made.stages + 1):
+        share = (ae.tokens(made.decode(made.encode(vectors), stages=s)) == chunks).mean()
+        print(f"tokens recovered by {s} stages\t{share:.4f}")
+    write(out, {"v": 1, "encoder": "rvq", **made.card()}, made.tensors())
+
+
+def patch(path: str, model: str, layer: str, stages: str, codes: str, device: str, windows: int = 512) -> None:
+    """Rate, distortion and loss at a layer: quantised as fitted to what is learnt from, put back in the last tenth."""
+    net, (learnt, held), layer = load(model).net, parts(path), int(layer)
+    span = net.context + 1
+    held = held[: len(held) // span * span].reshape(-1, span)[:windows]
+    starts = np.linspace(0, len(learnt) - span, 4 * windows).astype(int)
+    with torch.no_grad():
+        asked = torch.from_numpy(learnt[starts[:, None] + np.arange(span - 1)].astype(np.int64))
+        vectors = torch.cat([net.hidden(part, layer).flatten(0, 1) for part in asked.split(16)]).numpy()
+        beyond = net.hidden(torch.from_numpy(held[:64, :-1].astype(np.int64)), layer).flatten(0, 1).numpy()
+    made = quantise(vectors, beyond, int(stages), int(codes), device)
+    print(f"layer {layer} of {net.depth}, {vectors.shape[1]} dimensions, {held[:, 1:].size} tokens of the last tenth")
+    print("stages\tbits a vector\tNMSE\tloss, bits a token\tchange")
+    for row in patch_back(net, layer, made.to("cpu"), held):
+        name = {None: "as it is", 0: "the mean alone"}.get(row["stages"], row["stages"])
+        bits = "" if row["bits"] is None else f"{row['bits']:g}"
+        print(f"{name}\t{bits}\t{row['nmse']:.4f}\t{row['loss']:.4f}\t{row['change']:+.4f}")
+
+
+if __name__ == "__main__":
+    commands = {"recovered": recovered_table} | {f.__name__: f for f in (controls, runs, quantiser, patch)}
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# What a text costs: by counting, by compressors, by a small language model; K of its tokens as one vector, and how many
+# come back; the next vector predicted in place of the next token; activations of the model quantised and put back.
+#
+#     examples/lm.sh DATA OUT [stage ...]        stages: controls lm token-ae dense patch
+#
+# DATA holds the folder text; everything made goes to OUT, and the same command goes on where it stopped. Every stage
+# ends in a table; the last tenth of the text is kept back throughout. The dials, as they are where not given:
+#
+#     TEXT=tinyshakespeare.txt DEVICE=auto SEEDS=0 DEPTH=2 FLOPS=1e13
+#     KS='1 2 4 8' LATENT=128 WIDTH=128 STEPS=2000 BATCH=8 STAGES=4 CODES=256 LAYER=1
+#
+# On a GPU: DEPTH=8 FLOPS=3e16 WIDTH=512 STEPS=20000 BATCH=64 CODES=1024 LAYER=4 SEEDS='0 1 2' examples/lm.sh DATA OUT
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+data=$(cd "${1:?usage: lm.sh DATA OUT [stage ...]}" && pwd) out=${2:?where does it go?}
+shift 2
+text=$data/text/${TEXT:-tinyshakespeare.txt}
+device=${DEVICE:-auto} depth=${DEPTH:-2} flops=${FLOPS:-1e13}
+latent=${LATENT:-128} stages=${STAGES:-4} codes=${CODES:-256}
+read -ra seeds <<< "${SEEDS:-0}"
+read -ra sizes <<< "${KS:-1 2 4 8}"
+mkdir -p "$out"
+tenth=$(($(wc -c < "$text") / 10))
+
+windows() { echo $(((tenth + $1 - 1) / $1)); } # of so many bytes, that hold the last tenth: what nothing is fitted to
+
+helper() { python "$here/lm.py" "$@"; }
+
+train() { # name, recipe, options: trained, its log beside it
+    lem-train "$2" --data "$text" --device "$device" --log-file "$out/$1.jsonl" -o "$out/$1.safetensors" "${@:3}"
+}
+
+model() { # name, options: a model of the text for every seed, all of the same operations
+    for seed in "${seeds[@]}"; do
+        train "$1-$seed" lm --depth "$depth" --flops "$flops" --seed "$seed" --save-every 500 \
+            --holdout "$(windows $((64 * depth)))" "${@:2}"
+    done
+}
+
+autoencoder() { # K
+    train "ae$1" token-ae --chunk "$1" --set latent="$latent" --width "${WIDTH:-128}" --steps "${STEPS:-2000}" \
+        --batch "${BATCH:-8}" --holdout "$(windows $((64 * $1)))"
+}
+
+controls() { helper controls "$text"; }
+
+lm() {
+    model lm
+    printf 'bits a byte of the last tenth\tmean\tsd\tupdates\tparameters\n'
+    helper controls "$text"
+    helper runs "lm, depth $depth, $flops operations" held_out_bits_per_byte "$out"/lm-?.jsonl
+}
+
+token-ae() {
+    local files=()
+    for k in "${sizes[@]}"; do
+        autoencoder "$k"
+        files+=("$out/ae$k.safetensors")
+    done
+    helper recovered "$text" "${files[@]}"
+}
+
+dense() { # the same operations for all: tokens, latents, codes
+    autoencoder 4
+    helper quantiser "$text" "$out/ae4.safetensors" "$out/rvq.safetensors" "$stages" "$codes" "$device"
+    model lm
+    model latents --on dense --codec "$out/ae4.safetensors"
+    model codes --on dense --codec "$out/ae4.safetensors" --codec "$out/rvq.safetensors"
+    printf 'depth %s, %s operations, bits a byte of the last tenth\tmean\tsd\tupdates\tparameters\n' "$depth" "$flops"
+    helper runs 'tokens: likelihood' held_out_bits_per_byte "$out"/lm-?.jsonl
+    helper runs "codes, $stages x $codes: two parts, exact" held_out_bits_per_byte "$out"/codes-?.jsonl
+    helper runs '  of which what the codes leave open' held_out_rest_bits_per_byte "$out"/codes-?.jsonl
+    helper runs '  next tokens right (share)' held_out_next_tokens_right "$out"/codes-?.jsonl
+    helper runs "latents, $latent: bound" held_out_bits_per_byte "$out"/latents-?.jsonl
+    helper runs '  next tokens right (share)' held_out_next_tokens_right "$out"/latents-?.jsonl
+}
+
+patch() {
+    model lm
+    helper patch "$text" "$out/lm-${seeds[0]}.safetensors" "${LAYER:-1}" "$stages" "$codes" "$device"
+}
+
+for stage in "${@:-controls lm token-ae dense patch}"; do
+    for name in $stage; do
+        printf '\n'
+        "$name"
+    done
+done

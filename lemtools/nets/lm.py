@@ -1,0 +1,125 @@
+"""A causal transformer over tokens: RMSNorm, rotary positions, SwiGLU, one dial.
+
+Zhang & Sennrich 2019 (RMSNorm), Su et al. 2021 (RoFormer), Shazeer 2020 (GLU variants). Everything follows from the
+depth: a width of 64 a layer, heads of 64, a context of 64 positions a layer.
+
+Shapes: N items, T positions, W width, V vocabulary. A window of T + 1 tokens asks for T: each from those before it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .transformer import rotate
+
+HEAD = 64       # features of a head, width of a layer, and positions of context a layer
+BASE = 10_000   # the longest wavelength of the rotations is 2 pi times that many positions
+
+
+def dial(depth: int, width: int | None = None, heads: int | None = None, context: int | None = None) -> dict[str, int]:
+    """{'depth', 'width', 'heads', 'context'}: what was not chosen follows from the depth."""
+    width = HEAD * depth if width is None else width
+    heads = max(1, width // HEAD) if heads is None else heads
+    if depth < 1 or heads < 1 or width % (2 * heads):
+        raise ValueError(f"depth {depth}, width {width}: a width is a multiple of 2 x {heads} heads, a depth 1 or more")
+    context = HEAD * depth if context is None else context
+    if context < 1:
+        raise ValueError(f"context is {context}: it takes one position at least")
+    return {"depth": depth, "width": width, "heads": heads, "context": context}
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + SwiGLU(norm(x)); the hidden width of the latter is 8/3 W, in steps of 32."""
+
+    def __init__(self, width: int, heads: int, depth: int):
+        super().__init__()
+        self.heads, hidden = heads, -(-8 * width // (3 * 32)) * 32
+        self.norm_1, self.norm_2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.gate_up, self.down = nn.Linear(width, 2 * hidden, bias=False), nn.Linear(hidden, width, bias=False)
+        for layer, gain in ((self.qkv, 1), (self.gate_up, 1), (self.out, 2 * depth), (self.down, 2 * depth)):
+            nn.init.normal_(layer.weight, std=(layer.in_features * gain) ** -0.5)  # 2 depth branches keep their size
+
+    def forward(self, x: torch.Tensor, angle: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """x [N, T, W]; angle: cos, sin [T, pairs] of the positions."""
+        q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = rotate(q, angle).to(v.dtype), rotate(k, angle).to(v.dtype)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
+
+
+class Trunk(nn.Module):
+    """The blocks and the norm after them: vectors [N, T, W], T up to the context, to vectors."""
+
+    def __init__(self, depth: int, width: int, heads: int, context: int):
+        super().__init__()
+        self.depth, self.width, self.context = depth, width, context
+        self.blocks = nn.ModuleList(Block(width, heads, depth) for _ in range(depth))
+        self.norm = nn.RMSNorm(width)
+        pairs = width // heads // 2
+        wave = BASE ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        angle = torch.arange(context, dtype=torch.float64)[:, None] * wave
+        self.register_buffer("cos", angle.cos().float(), persistent=False)  # [T, pairs]
+        self.register_buffer("sin", angle.sin().float(), persistent=False)
+
+    def run(self, x: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Through the blocks from `first` to before `last`."""
+        length = x.shape[1]
+        if length > self.context:
+            raise ValueError(f"{length} positions; this network was made for {self.context}")
+        for block in self.blocks[first:last]:
+            x = block(x, (self.cos[:length], self.sin[:length]))
+        return x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.run(x, 0, self.depth))
+
+
+class LM(nn.Module):
+    """vocabulary: tokens 0 .. V - 1; the rest: see `dial`. lengths [V]: bytes that each token stands for.
+
+    A fresh network gives every token the same probability.
+    """
+
+    family = "language"
+
+    def __init__(self, vocabulary: int = 256, depth: int = 4, width: int | None = None, heads: int | None = None,
+                 context: int | None = None):
+        super().__init__()
+        sizes = dial(depth, width, heads, context)
+        self.vocabulary, self.context, self.depth = vocabulary, sizes["context"], depth
+        self.enter = nn.Embedding(vocabulary, sizes["width"])
+        self.trunk = Trunk(**sizes)
+        self.head = nn.Linear(sizes["width"], vocabulary, bias=False)
+        self.register_buffer("lengths", torch.ones(vocabulary))
+        nn.init.zeros_(self.head.weight)
+
+    def hidden(self, tokens: torch.Tensor, layer: int) -> torch.Tensor:
+        """What enters block `layer`, [N, T, W]: of 0 the embeddings; of `depth`, which is none, what the last leaves."""
+        if not 0 <= layer <= self.depth:
+            raise ValueError(f"layer {layer}: this network has 0 to {self.depth}")
+        return self.trunk.run(self.enter(tokens.long()), 0, layer)
+
+    def resume(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
+        """Logits [N, T, V] of the next token, from what enters block `layer` on."""
+        return self.head(self.trunk.norm(self.trunk.run(hidden, layer, self.depth)))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits [N, T, V] of the token after each of `tokens` [N, T]."""
+        return self.resume(self.hidden(tokens, 0), 0)
+
+    def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""
+        logits = self(items[:, :-1]).float()
+        return F.cross_entropy(logits.transpose(1, 2), items[:, 1:].long(), reduction="none")
+
+    def rest(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Nats that remain to be told once the rate is paid, [N, T]: none, tokens are the text."""
+        return self.lengths.new_zeros(len(items), items.shape[1] - 1)
+
+    def sizes(self, items: torch.Tensor) -> torch.Tensor:
+        """Bytes of what is predicted, [N, T]."""
+        return self.lengths[items[:, 1:].long()]
