@@ -560,3 +560,22 @@ def test_dry_run_of_a_budget(tmp_path, book):
     with contextlib.suppress(Died):
         cost = loop.dry_run(run("lm", tmp_path, book, flops=each * 2 * 5))
     assert cost["steps"] == 5 and cost["flops"] == pytest.approx(each * 10)
+
+
+def test_the_command_encodes_and_decodes_by_it(book, coded, tmp_path, monkeypatch):
+    """As users call it: --device auto, and back to the bytes that the library finds."""
+    from lemtools.cli.encode import main
+
+    def lem_encode(*args):
+        monkeypatch.setattr("sys.argv", ["lem-encode", "-q", "--model", coded, *args])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None)
+
+    lem_encode(str(book), "-o", str(tmp_path / "e.safetensors"))
+    lem_encode("--decode", str(tmp_path / "e.safetensors"), "-o", str(tmp_path / "back.txt"))
+    ae, told = TokenAE.load(coded), np.frombuffer(book.read_bytes(), np.uint8)
+    (latents,) = ae.encode(Signal("tokens", told[None]))
+    (found,) = ae.decode(latents, ae.record(Signal("tokens", told[None])))
+    assert (tmp_path / "back.txt").read_bytes() == found.data[0].tobytes()
+    assert (found.data[0] == told).mean() > 0.5  # (it was trained for a moment)

@@ -135,6 +135,13 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
     if coder and encoder not in (None, coder.name):
         raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
     name = coder.name if coder else encoder or (None if decode else "patches")
+    if name in USES["device"][0].split():
+        from ..denoise.device import pick
+
+        try:
+            options["device"] = pick(options["device"])
+        except ValueError as error:
+            raise click.UsageError(f"--device: {error}") from error
     settings = _settings(name, options, fit, decode, model)
     by_line = settings.pop("lines", False)
     target = Target(output, to, own=decode)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from ..denoise.device import pick
 from ..fragment import fragment
 from ..nets import build
 from ..nets.model import load
@@ -54,7 +55,7 @@ class TokenAE:
         return {"fitted": True, "chunk": self.chunk, "length": int(signal.data.shape[1])}
 
     def to(self, device: str) -> TokenAE:
-        self.net.to(device)
+        self.net.to(pick(device))
         return self
 
     @property
