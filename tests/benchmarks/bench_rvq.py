@@ -24,6 +24,7 @@ import torch
 from lemtools.encode.rvq import RVQ
 
 DIMS, STAGES, BITS = 128, 4, 7
+SEEDS = 10, 11, 12  # (constants of the fit were chosen on others)
 SIZE = {"stages": 4, "codes": 256}  # of the quantiser whose memory is measured
 
 
@@ -45,7 +46,7 @@ def faiss_quantizer(x, beam):
 def error(device: str) -> None:
     table = {"faiss, beam 1": [], "faiss, beam 16": [], "rvq": []}
     dead, bounds, told = [], [], None
-    for seed in range(3):
+    for seed in SEEDS:
         draw = np.random.default_rng(seed)
         x, held = gaussian(draw, 8000), gaussian(draw, 4000)
         for beam in (1, 16):
