@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import lem_fork, lem_together
+from conftest import lem, lem_fork, lem_together
 from test_train import Died, dying, files, one_thread, result  # noqa: F401  (one_thread is a fixture)
 
 from lemtools.encode.patch_back import HuggingFace, patch_back
@@ -562,20 +562,13 @@ def test_dry_run_of_a_budget(tmp_path, book):
     assert cost["steps"] == 5 and cost["flops"] == pytest.approx(each * 10)
 
 
-def test_the_command_encodes_and_decodes_by_it(book, coded, tmp_path, monkeypatch):
+def test_the_command_encodes_and_decodes_by_it(book, coded, tmp_path):
     """As users call it: --device auto, and back to the bytes that the library finds."""
-    from lemtools.cli.encode import main
-
-    def lem_encode(*args):
-        monkeypatch.setattr("sys.argv", ["lem-encode", "-q", "--model", coded, *args])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code in (0, None)
-
-    lem_encode(str(book), "-o", str(tmp_path / "e.safetensors"))
-    lem_encode("--decode", str(tmp_path / "e.safetensors"), "-o", str(tmp_path / "back.txt"))
+    lem("encode", "-q", "--model", coded, book, "-o", tmp_path / "e.safetensors")
+    lem("encode", "-q", "--model", coded, "--decode", tmp_path / "e.safetensors", "-o", tmp_path / "back.txt")
     ae, told = TokenAE.load(coded), np.frombuffer(book.read_bytes(), np.uint8)
-    (latents,) = ae.encode(Signal("tokens", told[None]))
-    (found,) = ae.decode(latents, ae.record(Signal("tokens", told[None])))
+    whole = Signal("tokens", told[None])
+    (latents,) = ae.encode(whole)
+    (found,) = ae.decode(latents, ae.record(whole))
     assert (tmp_path / "back.txt").read_bytes() == found.data[0].tobytes()
     assert (found.data[0] == told).mean() > 0.5  # (it was trained for a moment)
