@@ -34,7 +34,7 @@ OPTIONS = {
     "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
     "--train --where",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
-    "--groups --hf --json --layer --lines --lm --model --seed --shard --size --stages --validate --vocab --weights --whiten "
+    "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window",
     "train": f"{COMMON} --arch --augment --batch --beta2 --card --chunk --clip --codec --compile --config --context --crop "
     "--data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order "

@@ -572,3 +572,25 @@ def test_the_command_encodes_and_decodes_by_it(book, coded, tmp_path):
     (found,) = ae.decode(latents, ae.record(whole))
     assert (tmp_path / "back.txt").read_bytes() == found.data[0].tobytes()
     assert (found.data[0] == told).mean() > 0.5  # (it was trained for a moment)
+
+
+def test_the_command_puts_activations_back(book, tmp_path):
+    """What it prints is what `patch_back` finds on the windows of the text."""
+    asked = run("lm", tmp_path, book, steps=20, batch=4, lr=1e-2, width=32, holdout=4, save_every=20)
+    train(asked)
+    from lemtools.encode.rvq import RVQ
+
+    net, told = load(asked.output).net, np.frombuffer(book.read_bytes(), np.uint8)
+    span = net.context + 1
+    windows = told[: len(told) // span * span].reshape(-1, span)
+    with torch.no_grad():
+        x = net.hidden(torch.from_numpy(windows[:, :-1].astype(np.int64)), 1).flatten(0, 1).numpy()
+    from lemtools.encode.dense import Dense
+
+    code = RVQ.fit(x, stages=2, codes=8, beam=4, seed=0)
+    Dense(code).save(str(tmp_path / "codes.safetensors"))
+    line = ["encode", "-q", "--model", tmp_path / "codes.safetensors", "--patch-back", "--lm", asked.output, "--layer", "1"]
+    lines = lem(*line, "--json", book).stdout.decode().splitlines()
+    assert [json.loads(text) for text in lines] == [pytest.approx(row) for row in patch_back(net, 1, code, windows)]
+    assert lem(*line, book).stdout.decode().startswith("as it is\t-\t0\t")
+    assert b"no text has" in lem(*line, "-", stdin=b"too short", ok=False).stderr

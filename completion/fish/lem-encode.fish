@@ -8,6 +8,7 @@ complete -c lem-encode -l max-bytes -x -d 'Refuse a document or file larger than
 complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae voice minilm activations' -d 'What to encode as'
 complete -c lem-encode -l fit -d 'Fit the encoder to the input, write it to -o, and print what it reaches'
 complete -c lem-encode -l decode -d 'Undo the latest encoding, or that of the --model'
+complete -c lem-encode -l patch-back -d 'Put the activations of a language model, decoded from the codes of the --model (rvq), back at their --layer, and print its loss by number of stages'
 complete -c lem-encode -l model -rF -d 'A fitted encoder, from --fit'
 complete -c lem-encode -l size -x -d 'Side of the patches'
 complete -c lem-encode -l dims -x -d 'Principal components to keep; without --fit or --model they are those of the input itself'

@@ -10,6 +10,7 @@ lem-encode --encoder pca --fit --dims 64 -o faces.pca.safetensors faces/
 lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model faces.pca.safetensors -o back/ --to png
 lem-encode --encoder text book.txt -o bytes.safetensors
 lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
+lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --layer 2 held-out.txt
 """
 
 ENCODERS = ["patches", "pca", "text", "rvq", "token-ae", "voice", "minilm", "activations"]
@@ -52,6 +53,11 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
 )
 @click.option("--fit", is_flag=True, help="Fit the encoder to the input, write it to -o, and print what it reaches.")
 @click.option("--decode", is_flag=True, help="Undo the latest encoding, or that of the --model.")
+@click.option(
+    "--patch-back", is_flag=True,
+    help="Put the activations of a language model, decoded from the codes of the --model (rvq), back at their --layer, "
+    "and print its loss by number of stages.",
+)
 @click.option("--model", metavar="FILE", help="A fitted encoder, from --fit.")
 @click.option(
     "--size", type=click.IntRange(1), metavar="PX", help="Side of the patches.  [default: 8]"
@@ -113,7 +119,7 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
 @common.seed
 @common.shard
 @common.output
-def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_json, **options):
+def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back, model, as_json, **options):
     """Encode memories as embeddings or tokens; decode what can be inverted.
 
     Images become patches or principal components, texts tokens, sounds and sentences vectors, vectors dense tokens.
@@ -126,15 +132,20 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
         raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
     if fit and (output is None or not output.endswith(".safetensors") or shard or skip_existing):
         raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors")
-    if as_json and not fit:
-        raise click.UsageError("--json is for what --fit reaches")
+    if as_json and not (fit or patch_back):
+        raise click.UsageError("--json is for what --fit reaches and for --patch-back")
+    if patch_back and (fit or decode or output or shard or not model):
+        raise click.UsageError("--patch-back prints a table, of the codebooks of --model FILE: leave out "
+                               "--fit, --decode, -o and --shard")
     from .. import encode as room
     from ..media import Target, save
 
     coder = room.load(model) if model else None
     if coder and encoder not in (None, coder.name):
         raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
-    name = coder.name if coder else encoder or (None if decode else "patches")
+    if patch_back and coder.name != "rvq":
+        raise click.UsageError(f"--patch-back is for rvq; {model} was fitted for {coder.name}")
+    name = "activations" if patch_back else coder.name if coder else encoder or (None if decode else "patches")
     if name in USES["device"][0].split():
         from ..denoise.device import pick
 
@@ -143,6 +154,8 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
         except ValueError as error:
             raise click.UsageError(f"--device: {error}") from error
     settings = _settings(name, options, fit, decode, model)
+    if patch_back:
+        return _patch_back(run, coder, reading, settings, as_json)
     by_line = settings.pop("lines", False)
     target = Target(output, to, own=decode)
     if common.skip_whole(run, target, skip_existing):
@@ -174,6 +187,25 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, model, as_j
     save(common.spread(run, paths, signals, work), target)
     if cut := getattr(coder, "cut", 0):
         run.note(f"{cut} texts were cut at {coder.longest} tokens; --lines makes shorter ones")
+
+
+HEADS = "stages", "bits", "nmse", "loss", "change"
+
+
+def _patch_back(run, coder, reading: dict, settings: dict, as_json: bool) -> None:
+    """The table: a line for the model as it is, for the mean of the activations alone, and for 1 .. S stages."""
+    from ..encode import lines
+    from ..encode.patch_back import of_texts
+
+    if settings.pop("flat", False):
+        raise click.UsageError("--flat is for encoding activations")
+    by_line = settings.pop("lines", False)
+    coder.to(settings["device"])
+    _, signals = common.reading(run, **reading, shard=None, target=None, skip_existing=False, default_sample=False)
+    rows = of_texts(lines(signals) if by_line else signals, coder.rvq, **settings)
+    told = {None: "as it is", 0: "mean alone"}
+    cells = [[told.get(row["stages"], str(row["stages"])), *(results.cell(row[k]) for k in HEADS[1:])] for row in rows]
+    results.show(run, as_json, rows, cells, HEADS)
 
 
 def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: str | None) -> dict:

@@ -12,13 +12,13 @@ encode(x [M, D]), decode(codes) and, of its first stages alone, decode(codes, st
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..signal import LemError
+from ..signal import LemError, Signal
 
 LISTS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.decoder.layers")  # where models keep their blocks
 
@@ -59,6 +59,30 @@ def _at(model, name: str):
     for part in name.split("."):
         model = getattr(model, part, None)
     return model
+
+
+def of_texts(signals: Iterable[Signal], code, *, batch: int = 8, **settings) -> list[dict[str, float]]:
+    """`patch_back` on the texts, or tokens, of a stream, in windows that lie side by side; what is left of a text is left
+    out.
+
+    settings: the model and its layer, as activations.Activations takes them; its window predicts as many tokens. Raises
+    LemError where no text is that long, and for a layer that no block follows.
+    """
+    from .activations import Activations
+
+    asked = Activations(**settings)
+    model = HuggingFace(asked.model.model) if settings.get("hf") else asked.model.net
+    span, found = asked.window + 1, []
+    for signal in signals:
+        if signal.kind != "tokens" or signal.ops:
+            raise LemError(f"patch-back takes whole texts or tokens, not {'fragments' if signal.ops else signal.kind}")
+        found += [ids[: len(ids) // span * span].reshape(-1, span) for ids in asked.model.ids(signal)]
+    tokens = np.concatenate(found) if found else np.zeros((0, span))
+    if not len(tokens):
+        raise LemError(f"no text has {span} tokens; give a smaller --window than {asked.window}")
+    if asked.layer == asked.model.blocks and settings.get("hf"):
+        raise LemError(f"--layer {asked.layer}: no block follows it, nothing can be put back")
+    return patch_back(model, asked.layer, code, tokens, batch=batch)
 
 
 @torch.no_grad()
