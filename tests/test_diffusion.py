@@ -13,7 +13,7 @@ from lemtools.denoise.gaussian import Gaussian
 from lemtools.nets import build
 from lemtools.nets.condition import Condition
 from lemtools.nets.denoiser import Trained, noisy, target, to_x0
-from lemtools.nets.diffusion import ResNet, UNet, Vector
+from lemtools.nets.diffusion import Circular, ResNet, UNet, Vector
 from lemtools.nets.model import Model, load
 from lemtools.signal import LemError
 
@@ -73,6 +73,17 @@ def test_receptive_field_is_the_documented_window(blocks, side):
     window = torch.zeros(25, 23, dtype=torch.bool)
     window[12 - side // 2:13 + side // 2, 11 - side // 2:12 + side // 2] = True
     assert torch.equal(x.grad[0, 0] != 0, window)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5, 7), (1, 4, 1, 3), (1, 4, 1, 1)])
+def test_circular_convolutions_are_those_of_torch_and_stay_channels_last(shape, monkeypatch):
+    ours, theirs = Circular(4, 3, 3), nn.Conv2d(4, 3, 3, padding=1, padding_mode="circular")
+    theirs.load_state_dict(ours.state_dict())
+    x, seen = normal(*shape).contiguous(memory_format=torch.channels_last), []
+    conv2d = torch.nn.functional.conv2d
+    monkeypatch.setattr(torch.nn.functional, "conv2d", lambda x, *rest: seen.append(x) or conv2d(x, *rest))
+    torch.testing.assert_close(ours(x), theirs(x.contiguous()))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("make, shift", [(ResNet, (3, 5)), (UNet, (4, 8))])

@@ -71,6 +71,15 @@ class Denoiser(nn.Module):
             raise ValueError("this network knows no classes: no label can be asked for")
 
 
+class Circular(nn.Conv2d):
+    """3 x 3 on a torus. (torch's own circular padding is not channels-last: the convolution would turn it round again.)"""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([x[:, :, -1:], x, x[:, :, :1]], 2)
+        x = torch.cat([x[..., -1:], x, x[..., :1]], 3)
+        return F.conv2d(x, self.weight, self.bias)
+
+
 class Convolutional(Denoiser):
     """Images and spectra [N, channels, H, W]; with a condition, its channels + 3 planes stand beside x_t's."""
 
@@ -83,7 +92,7 @@ class Convolutional(Denoiser):
 
     def conv(self, inputs: int, outputs: int) -> nn.Conv2d:
         """3 x 3 at the padding of this network."""
-        return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=self.padding)
+        return Circular(inputs, outputs, 3) if self.padding == "circular" else nn.Conv2d(inputs, outputs, 3, padding=1)
 
     def given(self, x_t: torch.Tensor, condition: Condition | None, label: torch.Tensor | None) -> torch.Tensor:
         """All input planes [N, planes, H, W]."""
