@@ -209,6 +209,17 @@ def test_hidden_and_resume_are_the_network_cut_in_two():
         net(torch.zeros(1, 9))
 
 
+@pytest.mark.filterwarnings("error")
+def test_products_alone_are_in_bfloat16(asked):
+    """As on a GPU: what the blocks add to and norms are in float32, for vectors as for tokens, and nothing warns."""
+    prepared = prepare(asked(dtype="bfloat16"))
+    added, norms = [], [m for m in prepared.model.net.modules() if isinstance(m, torch.nn.RMSNorm)]
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda module, args: added.append(args[0].dtype))
+    Trainer(prepared, Ranks(), "cpu").advance(Batches(prepared.spec)[0])
+    assert len(added) >= 3 and set(added) == {torch.float32}
+
+
 def test_divergence_by_the_library():
     mean, deviation = torch.randn(9), torch.randn(9)
     normal = torch.distributions.Normal
