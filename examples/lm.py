@@ -1,4 +1,7 @@
-"""What examples/lm.sh counts and prints. Usage: lm.py controls|runs|recovered|quantiser|patch ..."""
+"""What examples/lm.sh counts and prints. Usage: lm.py controls|runs|recovered|quantiser|patch ...
+
+Networks and quantisers work on DEVICE (auto, cpu, cuda ...), as lem-train does.
+"""
 
 import bz2
 import gzip
@@ -11,9 +14,12 @@ from collections import Counter, defaultdict
 import numpy as np
 import torch
 
+from lemtools.denoise.device import pick
 from lemtools.encode.patch_back import patch_back
 from lemtools.encode.token_ae import TokenAE, recovered
 from lemtools.nets.model import load
+
+DEVICE = os.environ.get("DEVICE", "auto")
 
 
 def parts(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +80,7 @@ def recovered_table(path: str, *models: str) -> None:
     share = np.array([learnt[c] + 1 for c in range(256)]) / (sum(learnt.values()) + 256)
     print(f"unigram: {-np.log2(share[held]).mean():.2f} bits a token; by chance right: {share[held].mean():.4f}")
     for i, model in enumerate(models):
-        ae = TokenAE.load(model)
+        ae = TokenAE.load(model).to(DEVICE)
         tokens = held[: len(held) // (64 * ae.chunk) * 64 * ae.chunk].reshape(-1, 64 * ae.chunk)
         found = recovered(ae, tokens, noises=(0.1, 0.3, 0.5, 1.0))
         if not i:
@@ -83,48 +89,51 @@ def recovered_table(path: str, *models: str) -> None:
         print(ae.chunk, ae.dims, *(f"{share:.5f}" for share in found.values()), *costs, sep="\t")
 
 
-def quantise(vectors: np.ndarray, held: np.ndarray, stages: int, codes: int, device: str):
+def quantise(vectors: np.ndarray, held: np.ndarray, stages: int, codes: int):
     """A residual quantiser, fitted; its report on vectors that it was not fitted to goes to stdout."""
     from lemtools.encode.rvq import RVQ
 
-    device = "cuda" if device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
-    made = RVQ.fit(vectors, stages=stages, codes=codes, device=device)
+    made = RVQ.fit(vectors, stages=stages, codes=codes, device=pick(DEVICE))
     for name, value in made.report(held).items():
         print(f"{name}\t{value:.4g}")
     return made
 
 
-def quantiser(path: str, model: str, out: str, stages: str, codes: str, device: str) -> None:
+def quantiser(path: str, model: str, out: str, stages: str, codes: str) -> None:
     """A residual quantiser of the vectors of the text, those that begin at any token of what is learnt from."""
     if os.path.exists(out):
         return
     from lemtools.encode.contract import write
 
-    ae, (learnt, held) = TokenAE.load(model), parts(path)
+    ae, (learnt, held) = TokenAE.load(model).to(DEVICE), parts(path)
     starts = np.linspace(0, len(learnt) - ae.chunk, min(len(learnt) // 2, 1 << 17)).astype(int)
     chunks = held[: len(held) // ae.chunk * ae.chunk].reshape(-1, ae.chunk)
     vectors = ae.vectors(chunks)
-    made = quantise(ae.vectors(learnt[starts[:, None] + np.arange(ae.chunk)]), vectors, int(stages), int(codes), device)
+    made = quantise(ae.vectors(learnt[starts[:, None] + np.arange(ae.chunk)]), vectors, int(stages), int(codes))
     for s in range(1, made.stages + 1):
         share = (ae.tokens(made.decode(made.encode(vectors), stages=s)) == chunks).mean()
         print(f"tokens recovered by {s} stages\t{share:.4f}")
     write(out, {"v": 1, "encoder": "rvq", **made.card()}, made.tensors())
 
 
-def patch(path: str, model: str, layer: str, stages: str, codes: str, device: str, windows: int = 512) -> None:
+def patch(path: str, model: str, layer: str, stages: str, codes: str, windows: int = 512) -> None:
     """Rate, distortion and loss at a layer: quantised as fitted to what is learnt from, put back in the last tenth."""
-    net, (learnt, held), layer = load(model).net, parts(path), int(layer)
+    net, (learnt, held), layer = load(model, pick(DEVICE)).net, parts(path), int(layer)
     span = net.context + 1
     held = held[: len(held) // span * span].reshape(-1, span)[:windows]
     starts = np.linspace(0, len(learnt) - span, 4 * windows).astype(int)
-    with torch.no_grad():
-        asked = torch.from_numpy(learnt[starts[:, None] + np.arange(span - 1)].astype(np.int64))
-        vectors = torch.cat([net.hidden(part, layer).flatten(0, 1) for part in asked.split(16)]).numpy()
-        beyond = net.hidden(torch.from_numpy(held[:64, :-1].astype(np.int64)), layer).flatten(0, 1).numpy()
-    made = quantise(vectors, beyond, int(stages), int(codes), device)
+
+    @torch.no_grad()
+    def activations(rows: np.ndarray) -> np.ndarray:
+        """[N T, W] of tokens [N, T]."""
+        asked = torch.from_numpy(rows.astype(np.int64)).split(16)
+        return torch.cat([net.hidden(part.to(pick(DEVICE)), layer).flatten(0, 1).cpu() for part in asked]).numpy()
+
+    vectors = activations(learnt[starts[:, None] + np.arange(span - 1)])
+    made = quantise(vectors, activations(held[:64, :-1]), int(stages), int(codes))
     print(f"layer {layer} of {net.depth}, {vectors.shape[1]} dimensions, {held[:, 1:].size} tokens of the last tenth")
     print("stages\tbits a vector\tNMSE\tloss, bits a token\tchange")
-    for row in patch_back(net, layer, made.to("cpu"), held):
+    for row in patch_back(net, layer, made, held):
         name = {None: "as it is", 0: "the mean alone"}.get(row["stages"], row["stages"])
         bits = "" if row["bits"] is None else f"{row['bits']:g}"
         print(f"{name}\t{bits}\t{row['nmse']:.4f}\t{row['loss']:.4f}\t{row['change']:+.4f}")

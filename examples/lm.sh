@@ -16,10 +16,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "${1:?usage: lm.sh DATA OUT [stage ...]}" && pwd) out=${2:?where does it go?}
 shift 2
 text=$data/text/${TEXT:-tinyshakespeare.txt}
-device=${DEVICE:-auto} depth=${DEPTH:-2} flops=${FLOPS:-1e13}
+depth=${DEPTH:-2} flops=${FLOPS:-1e13}
 latent=${LATENT:-128} stages=${STAGES:-4} codes=${CODES:-256}
 read -ra seeds <<< "${SEEDS:-0}"
 read -ra sizes <<< "${KS:-1 2 4 8}"
+export DEVICE=${DEVICE:-auto}
 mkdir -p "$out"
 tenth=$(($(wc -c < "$text") / 10))
 
@@ -28,7 +29,7 @@ windows() { echo $(((tenth + $1 - 1) / $1)); } # of so many bytes, that hold the
 helper() { python "$here/lm.py" "$@"; }
 
 train() { # name, recipe, options: trained, its log beside it
-    lem-train "$2" --data "$text" --device "$device" --log-file "$out/$1.jsonl" -o "$out/$1.safetensors" "${@:3}"
+    lem-train "$2" --data "$text" --device "$DEVICE" --log-file "$out/$1.jsonl" -o "$out/$1.safetensors" "${@:3}"
 }
 
 model() { # name, options: a model of the text for every seed, all of the same operations
@@ -63,7 +64,7 @@ token-ae() {
 
 dense() { # the same operations for all: tokens, latents, codes
     autoencoder 4
-    helper quantiser "$text" "$out/ae4.safetensors" "$out/rvq.safetensors" "$stages" "$codes" "$device"
+    helper quantiser "$text" "$out/ae4.safetensors" "$out/rvq.safetensors" "$stages" "$codes"
     model lm
     model latents --on dense --codec "$out/ae4.safetensors"
     model codes --on dense --codec "$out/ae4.safetensors" --codec "$out/rvq.safetensors"
@@ -78,7 +79,7 @@ dense() { # the same operations for all: tokens, latents, codes
 
 patch() {
     model lm
-    helper patch "$text" "$out/lm-${seeds[0]}.safetensors" "${LAYER:-1}" "$stages" "$codes" "$device"
+    helper patch "$text" "$out/lm-${seeds[0]}.safetensors" "${LAYER:-1}" "$stages" "$codes"
 }
 
 for stage in "${@:-controls lm token-ae dense patch}"; do

@@ -59,6 +59,9 @@ class Residual:
     def __init__(self):
         self.tables = np.random.default_rng(1).standard_normal((2, 5, 16)).astype(np.float32) * [[[2.0]], [[1.0]]]
 
+    def tensors(self):
+        return {"tables": self.tables}
+
     def encode(self, x):
         out, rest = [], x
         for table in self.tables:
@@ -206,6 +209,17 @@ def test_hidden_and_resume_are_the_network_cut_in_two():
         net(torch.zeros(1, 9))
 
 
+@pytest.mark.filterwarnings("error")
+def test_products_alone_are_in_bfloat16(asked):
+    """As on a GPU: what the blocks add to and norms are in float32, for vectors as for tokens, and nothing warns."""
+    prepared = prepare(asked(dtype="bfloat16"))
+    added, norms = [], [m for m in prepared.model.net.modules() if isinstance(m, torch.nn.RMSNorm)]
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda module, args: added.append(args[0].dtype))
+    Trainer(prepared, Ranks(), "cpu").advance(Batches(prepared.spec)[0])
+    assert len(added) >= 3 and set(added) == {torch.float32}
+
+
 def test_divergence_by_the_library():
     mean, deviation = torch.randn(9), torch.randn(9)
     normal = torch.distributions.Normal
@@ -261,6 +275,18 @@ def test_operations_of_the_language_model_are_those_counted_by_hand(tmp_path, bo
     assert prepared.flops == 3 * 2 * (positions * products + attention)
 
 
+def test_a_codec_that_does_not_learn_has_no_backward_pass(tmp_path, book, coded):
+    """Latents: the autoencoder's encoder counts once, all that is learnt three times; codes come from the data."""
+    width, dims, chunk, place, hidden = 32, 16, 4, 16, 64  # of the autoencoder; of the model on vectors: 8/3 of 16 is 64
+    block = 3 * width * 96
+    encoder = chunk * block + chunk * width * width + block + width * 2 * dims  # of a chunk
+    rows = 4
+    trunk = dims * place + 4 * place * place + 3 * place * hidden + place * 2 * (1 + 2 * dims)
+    attention = 2 * place * (rows * (rows + 1) // 2)
+    found = prepare(run("dense", tmp_path, book, codec=[coded])).flops
+    assert found == 2 * (rows + 1) * encoder + 3 * 2 * (rows * trunk + attention)
+
+
 # text
 
 
@@ -308,6 +334,25 @@ def test_tables_of_a_quantiser_give_its_vectors_and_no_others():
     quantiser.gains = np.ones(4)
     with pytest.raises(LemError, match="an rvq with a gain are no sums over its stages"):
         text.tables(quantiser, 16)
+
+
+def test_a_quantiser_is_known_again_on_another_device(coded):
+    """Where its vectors come out with other last digits; and what it is not good for is told before it codes a text."""
+    ae, quantiser = TokenAE.load(coded), Residual()
+    there = text.Codecs(ae=ae, rvq=quantiser).weights()
+    plain = quantiser.decode
+    quantiser.decode = lambda codes, stages=2: plain(codes, stages) * np.float32(1 + 1e-6)
+    assert np.array_equal(text.Codecs(ae=ae, rvq=quantiser).weights(), there)
+    quantiser.tables = quantiser.tables + 1
+    assert not np.array_equal(text.Codecs(ae=ae, rvq=quantiser).weights(), there)
+
+
+def test_a_quantiser_with_a_gain_is_refused_before_it_codes_a_text(tmp_path, book, coded, monkeypatch):
+    quantiser = Residual()
+    quantiser.gains, quantiser.encode = np.ones(4), None
+    monkeypatch.setattr(text, "codecs", lambda paths, device: text.Codecs(ae=TokenAE.load(coded), rvq=quantiser))
+    with pytest.raises(LemError, match="an rvq with a gain are no sums over its stages"):
+        prepare(run("codes", tmp_path, book, codec=[coded]))
 
 
 class Pairs:

@@ -141,8 +141,8 @@ KERNEL = """
 import numpy as np
 from lemtools.codes import trellis
 from lemtools.encode.viterbi import searcher
-for bits, length, count in ((2, 6, 5), (1, 9, 17)):
-    x = np.random.default_rng(0).standard_normal((count, length)).astype(np.float32)
+for bits, length, count, order in ((2, 6, 5, "C"), (1, 9, 17, "F")):
+    x = np.random.default_rng(0).standard_normal((count, length)).astype(np.float32, order=order)
     print(np.array_equal(searcher("cpu", fused=True)(x, bits), trellis.viterbi(x, bits)))
 """
 

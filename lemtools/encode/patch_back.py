@@ -105,8 +105,8 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
     total = torch.zeros(())
     count = 0
     for part in windows:
-        x = model.hidden(part[:, :-1].to(device), layer).double()
-        total, count = total + x.sum((0, 1)).cpu(), count + x[..., 0].numel()
+        x = model.hidden(part[:, :-1].to(device), layer).cpu().double()
+        total, count = total + x.sum((0, 1)), count + x[..., 0].numel()
     mean = (total / count).float()
     if getattr(code, "dims", len(mean)) != len(mean):
         raise LemError(f"patch-back: a code of {code.dims} dimensions for activations of {len(mean)}")
@@ -127,7 +127,7 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
                 y = torch.as_tensor(code.decode(codes, stages=name) if name < code.stages else code.decode(codes))
             errors[row] += float((flat - y).double().square().sum())
             logits = model.resume(y.to(x).reshape(x.shape), layer).float()
-            losses[row] += float(F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="sum").double())
+            losses[row] += float(F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="none").cpu().double().sum())
     losses /= count * math.log(2)
     width = getattr(code, "groups", 1) * math.log2(getattr(code, "codes", 1))
     bits = {name: None if name is None else name * width for name in names} | {code.stages: getattr(code, "bits", None)}

@@ -49,7 +49,7 @@ def viterbi(x: np.ndarray, bits: int, device: torch.device, fused: bool) -> np.n
     codes = np.empty(x.shape, np.uint8)
     memory = torch.empty((length + 1) * min(step, len(x)) * kept, device=device)
     for at in range(0, len(x), step):
-        part = torch.from_numpy(x[at : at + step]).to(device)
+        part = torch.from_numpy(np.ascontiguousarray(x[at : at + step])).to(device)  # (as the kernels read it)
         errors = memory[: (length + 1) * len(part) * kept].view(length + 1, len(part), kept)
         around = torch.cat([part[:, -seam:], part[:, :seam]], 1)
         errors[0] = 0

@@ -70,6 +70,7 @@ class Trunk(nn.Module):
         length = x.shape[1]
         if length > self.context:
             raise ValueError(f"{length} positions; this network was made for {self.context}")
+        x = x.float()  # what the blocks add to, of vectors as of tokens, where products are in bfloat16
         for block in self.blocks[first:last]:
             x = block(x, (self.cos[:length], self.sin[:length]))
         return x

@@ -17,7 +17,7 @@ DEEPEST = -6.0  # least log of a deviation: finer than that no channel keeps a l
 
 
 class FeedForward(nn.Module):
-    """x + SwiGLU(norm(x))."""
+    """x + SwiGLU(norm(x)); sums and norms in float32, whatever the products are in."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -26,6 +26,7 @@ class FeedForward(nn.Module):
         nn.init.normal_(self.down.weight, std=(2 * hidden) ** -0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.float()
         gate, up = self.gate_up(self.norm(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 

@@ -149,7 +149,7 @@ class Trainer:
                     values, counts = parts if isinstance(parts, tuple) else (parts, torch.ones_like(parts))
                     total = sums.setdefault(name, [0.0, 0.0])
                     for i, part in enumerate((values, counts)):
-                        total[i] += float(part[:fresh].double().sum())
+                        total[i] += float(part[:fresh].cpu().double().sum())  # (MPS knows no float64)
         return {f"held_out_{name}": total / over for name, (total, over) in sums.items()}
 
     def save(self) -> None:

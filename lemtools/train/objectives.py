@@ -45,6 +45,9 @@ class Objective(nn.Module):
         """
         return {"loss": self(batch)}
 
+    def given(self, batch: dict[str, torch.Tensor]) -> None:
+        """Do what the loss takes from parts that do not learn: there is no backward pass through it."""
+
     def unpack(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Condition | None, torch.Tensor | None]:
         """(target in coordinates, condition or None, what of the target is seen or None)."""
         target, model = batch["target"], self.model
@@ -206,16 +209,20 @@ class Language(Objective):
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return self.net.rate(batch["target"], batch.get("noise")).mean(1) / self.per_place
 
+    def given(self, batch: dict[str, torch.Tensor]) -> None:
+        if getattr(self.net, "stages", None) == 0:
+            self.net.latents(self.net.split(batch["target"])[1])
+
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         items, noise = batch["target"], batch.get("noise")
-        rate, sizes = (part.double().sum(1) for part in (self.net.rate(items, noise), self.net.sizes(items)))
-        rest = self.net.rest(items, noise).double().sum(1)
-        out = {"loss": rate / rate.new_tensor(self.per_place * (items.shape[1] - 1)),
+        rate, sizes = self.net.rate(items, noise).sum(1), self.net.sizes(items).sum(1)
+        rest = self.net.rest(items, noise).sum(1)
+        out = {"loss": rate / (self.per_place * (items.shape[1] - 1)),
                f"bits_per_{self.unit}": ((rate + rest) / math.log(2), sizes)}
         if hasattr(self.net, "guess"):
             tokens = self.net.split(items)[1][:, 1:]
             out |= {f"rest_bits_per_{self.unit}": (rest / math.log(2), sizes),
-                    "next_tokens_right": (self.net.guess(items) == tokens).double().mean((1, 2))}
+                    "next_tokens_right": (self.net.guess(items) == tokens).float().mean((1, 2))}
         return out
 
 
@@ -247,7 +254,7 @@ class Autoencode(Objective):
         net, tokens = self.net, batch["target"].long()
         mean, deviation = net.encode(tokens)
         right = net.decode(mean).argmax(-1) == tokens
-        return {"loss": self(batch), "recovered": right.double().mean(1),
+        return {"loss": self(batch), "recovered": right.float().mean(1),
                 "nats_per_latent": divergence(mean, deviation).mean((1, 2))}
 
 

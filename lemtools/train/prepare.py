@@ -45,7 +45,8 @@ class Prepared:
 
     @cached_property
     def flops(self) -> float:
-        """Floating-point operations of one item's forward and backward pass (the backward pass counts twice).
+        """Floating-point operations of one item's forward and backward pass (the backward pass counts twice, and there is
+        none through parts that do not learn).
 
         The mean over the losses, of each as many items: what is left of an item makes a sequence long or short. No item
         costs more for those beside it.
@@ -53,11 +54,14 @@ class Prepared:
         device, losses = next(self.model.net.parameters()).device, self.spec.each_loss()
         size = min(self.spec.batch, -(-COUNTED // len(losses)))
         count = -(-COUNTED // (size * len(losses)))
-        with torch.no_grad(), flop_counter() as counter:
-            for one in losses:
-                for batch in Batches(replace(one, batch=size)).steps(0, count, 0, str(device)):
-                    self.objective(batch)
-        return 3 * counter.get_total_flops() / (count * size * len(losses))
+        total = 0
+        for one in losses:
+            for batch in Batches(replace(one, batch=size)).steps(0, count, 0, str(device)):
+                for work, times in ((self.objective, 3), (self.objective.given, -2)):
+                    with torch.no_grad(), flop_counter() as counter:
+                        work(batch)
+                    total += times * counter.get_total_flops()
+        return total / (count * size * len(losses))
 
     @cached_property
     def steps(self) -> int:

@@ -118,11 +118,11 @@ class Codecs:
     rvq: object | None = None
 
     def weights(self) -> np.ndarray | None:
-        """Numbers by which they are known again, [M, 1]."""
+        """Numbers by which they are known again, on any device, [M, 1]."""
         state = {} if self.ae is None else self.ae.net.state_dict()
         parts = [tensor.cpu().flatten().float().numpy() for tensor in state.values()]
         if self.rvq is not None:
-            parts.append(tables(self.rvq, self.ae.dims)[0].ravel())
+            parts += [np.asarray(tensor, np.float32).ravel() for tensor in self.rvq.tensors().values()]
         return np.concatenate(parts)[:, None] if parts else None
 
 
@@ -194,6 +194,7 @@ def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]
     learnt, held = _split(settings, text, span, rows, max(chunk, 1), given)
     codes = (None, None)
     if given.rvq is not None:
+        tables(given.rvq, given.ae.dims)  # what it cannot be used for is told before it has coded everything
         codes = tuple(None if t is None else chunk_codes(given.ae, given.rvq, t.tokens) for t in (learnt, held))
     every = max(1, len(learnt.tokens) // STARTS)
     windows = Windows(learnt.tokens, rows, every, chunk if dense else 0, codes[0])
