@@ -49,6 +49,9 @@ class Trainer:
         net = prepared.model.net.to(device)
         if self.cuda:
             net.to(memory_format=torch.channels_last)
+            for p in net.parameters():
+                if p.ndim == 4 and p.shape[1] == 1:  # (both orders at once: its gradient comes in the other, and DDP warns)
+                    p.data = p.data.clone(memory_format=torch.contiguous_format)
         if settings.dtype == "auto":
             settings.dtype = "bfloat16" if self.cuda else "float32"
         self.bf16 = settings.dtype == "bfloat16"
