@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data._utils.pin_memory import pin_memory
 
 from lemtools.cli.train import RECIPES as OFFERED
 from lemtools.cli.train import operations
@@ -19,8 +20,8 @@ from lemtools.nets.condition import Condition
 from lemtools.nets.model import load
 from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
-from lemtools.train import augment, checkpoint, data, loop, objectives, recipes
-from lemtools.train.data import Batches, Items, Packed, Spec
+from lemtools.train import augment, checkpoint, data, loop, objectives, recipes, ring
+from lemtools.train.data import Batches, Items, Spec
 from lemtools.train.loop import Trainer, train
 from lemtools.train.parallel import Ranks
 from lemtools.train import prepare as prepare_module
@@ -130,7 +131,7 @@ def test_batches_depend_on_seed_and_step_alone():
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
-@pytest.mark.parametrize("workers, message", [(1, 1), (2, 5000), (2, 10**9)])  # batches sent one by one, by a few, all
+@pytest.mark.parametrize("workers, message", [(1, 1), (2, 5000), (2, 10**6)])  # batches sent one by one, by a few, all
 def test_batches_of_worker_processes_are_the_same(workers, message, device, monkeypatch):
     monkeypatch.setattr(data, "MESSAGE", message)
     for one in (spec(crop=6), spec("embedding", ("--bits 2", "--noise .1"))):
@@ -141,18 +142,52 @@ def test_batches_of_worker_processes_are_the_same(workers, message, device, monk
             assert all(same({k: v.cpu() for k, v in a.items()}, b) for a, b in zip(got, wanted, strict=True))
 
 
-def test_batches_travel_in_one_piece(monkeypatch):
+def test_batches_lie_in_one_piece():
     batches = [{"bytes": torch.arange(5, dtype=torch.uint8), "none": torch.zeros(0, 3), "mask": torch.ones(1, 3) > 0},
                {"number": torch.tensor(2.5, dtype=torch.float64), "label": torch.arange(3), "x": torch.rand(2, 7).T}]
-    packed, pinned = Packed.of(batches), []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
-    there = pin_memory(packed)
-    assert len(pinned) == 1 and pinned[0] is packed.flat
-    for one in (packed, there):
-        got = one.on("cpu")
-        assert all(same(a, b) for a, b in zip(got, batches, strict=True))
-        starts = [part.data_ptr() - one.flat.data_ptr() for batch in got for part in batch.values() if part.numel()]
-        assert starts == [0, 64, 128, 192, 256]
+    places, size = ring.layout(batches)
+    flat = torch.full((size,), 77, dtype=torch.uint8)
+    for batch, there in zip(batches, ring.views(flat, places)):
+        for name, place in there.items():
+            place.copy_(batch[name])
+    assert all(same(a, b) for a, b in zip(ring.views(flat, places), batches, strict=True))
+    starts = [first for one in places for _, _, _, first, end in one if end > first]
+    assert starts == [0, 64, 128, 192, 256] and size == 320
+
+
+class Numbers:
+    """Batch `step` holds its number, slowly made where asked; every fifth is longer than the others."""
+
+    def __getitem__(self, step):
+        time.sleep(0.02 * (step % 3 == 0))
+        return {"x": torch.full((40 if step % 5 == 4 else 8,), float(step))}
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
+@pytest.mark.parametrize("several", [1, 3])
+def test_a_ring_gives_every_batch_once_in_order_also_those_too_long_for_it(several, device):
+    rounds = 3 * (ring.AHEAD * 2 + ring.SPARE) * several
+    found = list(ring.Ring(Numbers(), 7, 7 + rounds, several, several * 64, 2).on(device, None))
+    assert [b["x"].tolist() for b in found] == [Numbers()[s]["x"].tolist() for s in range(7, 7 + rounds)]
+
+
+def test_no_worker_writes_where_the_device_may_still_read():
+    made, lost = ring.Ring(Numbers(), 0, 60, 1, 64, 2), 0
+    loader = torch.utils.data.DataLoader(made, batch_size=None, sampler=range(60), num_workers=2,
+                                         prefetch_factor=ring.AHEAD, collate_fn=ring._as_it_is)
+    for message, _ in enumerate(loader):
+        time.sleep(0.03)  # workers run ahead as far as they may
+        kept = [made.memory[m % made.slots].view(torch.float32)[0] == m for m in range(message + 1) if m % 5 != 4]
+        lost = len(kept) - sum(kept)
+        assert all(made.memory[m % made.slots].view(torch.float32)[0] == m
+                   for m in range(max(message + 1 - ring.SPARE, 0), message + 1) if m % 5 != 4)
+    assert lost > 30  # (what is older is written over)
+
+
+def test_too_little_shared_memory_is_told_before_a_worker_dies(monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(LemError, match="take 2,048 bytes of shared memory, 1,000 are free: fewer --workers"):
+        ring.shared(8, 256)
 
 
 @pytest.mark.parametrize("asked, device, world, made_by", [
@@ -161,8 +196,8 @@ def test_batches_travel_in_one_piece(monkeypatch):
 def test_worker_processes_by_the_cores_that_may_be_used(asked, device, world, made_by, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     told = []
-    monkeypatch.setattr(torch.utils.data, "DataLoader", lambda *_, num_workers, **more: told.append(num_workers) or [])
-    assert list(Batches(spec(batch=8), 0, world).steps(0, 9, asked, device)) == [] and told == [made_by]
+    monkeypatch.setattr(data, "Ring", lambda *given: told.append(given[-1]) or SimpleNamespace(on=lambda *_: []))
+    assert list(Batches(spec(batch=8), 0, world).steps(0, 0, asked, device)) == [] and told == [made_by] * (made_by > 0)
 
 
 def test_every_item_comes_once_an_epoch():

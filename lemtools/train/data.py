@@ -19,12 +19,11 @@ from ..media.load import expand
 from ..rng import generator, generators
 from ..signal import LemError, Signal
 from .augment import augment
+from .ring import MESSAGE, Ring, layout
 
 
 LEARNT = ("image", "spectrum", "embedding")
-ALIGNED = 64       # bytes: where a tensor may begin in a batch, as torch's own do
-MESSAGE = 1 << 20  # bytes that a process sends at a time, at most, if that is a batch or more
-MOST = 12          # processes that make batches, unless told; more have not been of use yet
+MOST = 12  # processes that make batches, unless told; more have not been of use yet
 
 
 @dataclass
@@ -213,49 +212,12 @@ class Batches(torch.utils.data.Dataset):
         if workers is None:
             here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))  # (torchrun's) processes of this machine
             workers = min(MOST, max(_cores() // here - 2, 0)) if cuda else 0
-        several = max(1, MESSAGE // Packed.of([self[first]]).flat.nbytes) if workers else 1
-        loader = torch.utils.data.DataLoader(
-            self, several, sampler=range(first, last), num_workers=workers, collate_fn=Packed.of, pin_memory=cuda,
-            worker_init_fn=_quiet,
-        )
-        for packed in loader:
-            yield from packed.on(device)
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Batches as they travel, in one piece: one descriptor to send, one buffer to pin, one copy to the device.
-
-    A descriptor takes a process most of a millisecond, more than the step of a small network leaves.
-
-    flat: uint8 [bytes]. parts: of each batch the name, type, shape, first and last byte of its tensors.
-    """
-
-    flat: torch.Tensor
-    parts: list[list[tuple[str, torch.dtype, torch.Size, int, int]]]
-
-    @classmethod
-    def of(cls, batches: list[dict[str, torch.Tensor]]) -> Packed:
-        parts, size = [], 0
-        for batch in batches:
-            parts.append([])
-            for name, part in batch.items():
-                parts[-1].append((name, part.dtype, part.shape, size, size + part.nbytes))
-                size += -(-part.nbytes // ALIGNED) * ALIGNED
-        packed = cls(torch.empty(size, dtype=torch.uint8), parts)
-        for batch, places in zip(batches, packed.on("cpu")):
-            for name, place in places.items():
-                place.copy_(batch[name])
-        return packed
-
-    def pin_memory(self) -> Packed:
-        """The same in memory that the device reads by itself; torch's DataLoader calls it."""
-        return replace(self, flat=self.flat.pin_memory())
-
-    def on(self, device: str) -> list[dict[str, torch.Tensor]]:
-        """The batches, as views of the piece on `device`; for a copy of pinned memory the device alone waits."""
-        flat = self.flat.to(device, non_blocking=True)
-        return [{name: flat[a:b].view(dtype).view(shape) for name, dtype, shape, a, b in one} for one in self.parts]
+        if not workers:
+            yield from ({name: part.to(device) for name, part in self[step].items()} for step in range(first, last))
+            return
+        size = layout([self[first]])[1]
+        several = max(1, MESSAGE // size)
+        yield from Ring(self, first, last, several, several * size, workers).on(device, _quiet)
 
 
 def _cores() -> int:
