@@ -89,7 +89,7 @@ def bare(prepared, trainer, more: bool) -> "callable":
 
 def main() -> None:
     quick, cuda = "--quick" in sys.argv, torch.cuda.is_available()
-    device, steps = ("cuda", 200) if cuda else ("cpu", 3)
+    device, steps = ("cuda", 100) if cuda else ("cpu", 3)
     if "--recall" in sys.argv:
         return recall(device, cuda)
     only = sys.argv[sys.argv.index("--only") + 1].split(",") if "--only" in sys.argv else [""]
