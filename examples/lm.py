@@ -16,8 +16,11 @@ import torch
 
 from lemtools.denoise.device import pick
 from lemtools.encode.patch_back import patch_back
+from lemtools.encode.rvq import RVQ
 from lemtools.encode.token_ae import TokenAE, recovered
+from lemtools.fragment import fragment
 from lemtools.nets.model import load
+from lemtools.signal import Signal, bits_per_element
 
 DEVICE = os.environ.get("DEVICE", "auto")
 
@@ -64,11 +67,11 @@ def controls(path: str) -> None:
         print(f"{name}\t{bits:.3f}")
 
 
-def runs(name: str, key: str, *logs: str) -> None:
+def runs(name: str, key: str, model: str, *seeds: str) -> None:
     """Mean and standard deviation over seeds of what the last record of each log has."""
-    last = [json.loads(open(path).read().splitlines()[-1]) for path in logs]
+    last = [json.loads(open(f"{model}-{seed}.jsonl").read().splitlines()[-1]) for seed in seeds]
     values = np.array([record[key] for record in last])
-    size = load(f"{os.path.splitext(logs[0])[0]}.safetensors").parameters
+    size = load(f"{model}-{seeds[0]}.safetensors").parameters
     spread = f"{values.std(ddof=1):.3f}" if len(values) > 1 else "one seed"
     print(f"{name}\t{values.mean():.3f}\t{spread}\t{last[0]['step']}\t{size}")
 
@@ -85,35 +88,40 @@ def recovered_table(path: str, *models: str) -> None:
         found = recovered(ae, tokens, noises=(0.1, 0.3, 0.5, 1.0))
         if not i:
             print("K\tlatent", *found, *(f"bits a token at {b}" for b in (8, 4, 3)), sep="\t")
-        costs = [f"{ae.dims * b / ae.chunk:g}" for b in (8, 4, 3)]
+        costs = [f"{cost(ae, tokens, b):g}" for b in (8, 4, 3)]
         print(ae.chunk, ae.dims, *(f"{share:.5f}" for share in found.values()), *costs, sep="\t")
 
 
-def quantise(vectors: np.ndarray, held: np.ndarray, stages: int, codes: int):
-    """A residual quantiser, fitted; its report on vectors that it was not fitted to goes to stdout."""
-    from lemtools.encode.rvq import RVQ
+def cost(ae: TokenAE, tokens: np.ndarray, bits: int) -> float:
+    """Bits a token of latents at so many bits a number, with the norm that travels beside each vector."""
+    latents = Signal("embedding", ae.vectors(tokens[:1].reshape(-1, ae.chunk)))
+    (coarse,) = fragment([latents], [{"op": "bits", "bits": bits}], 0)
+    return float(bits_per_element(coarse).mean()) * ae.dims / ae.chunk
 
-    made = RVQ.fit(vectors, stages=stages, codes=codes, device=pick(DEVICE))
+
+def report(made, held: np.ndarray) -> None:
+    """What a quantiser does to vectors that it was not fitted to."""
     for name, value in made.report(held).items():
         print(f"{name}\t{value:.4g}")
-    return made
 
 
 def quantiser(path: str, model: str, out: str, stages: str, codes: str) -> None:
     """A residual quantiser of the vectors of the text, those that begin at any token of what is learnt from."""
-    if os.path.exists(out):
-        return
-    from lemtools.encode.contract import write
-
     ae, (learnt, held) = TokenAE.load(model).to(DEVICE), parts(path)
+    learnt = learnt[: len(learnt) - len(held) // 10]  # windows that a model keeps back begin before the last tenth
     starts = np.linspace(0, len(learnt) - ae.chunk, min(len(learnt) // 2, 1 << 17)).astype(int)
     chunks = held[: len(held) // ae.chunk * ae.chunk].reshape(-1, ae.chunk)
     vectors = ae.vectors(chunks)
-    made = quantise(ae.vectors(learnt[starts[:, None] + np.arange(ae.chunk)]), vectors, int(stages), int(codes))
+    if os.path.exists(out):
+        made = RVQ.load(out, pick(DEVICE))
+    else:
+        seen = ae.vectors(learnt[starts[:, None] + np.arange(ae.chunk)])
+        made = RVQ.fit(seen, stages=int(stages), codes=int(codes), device=pick(DEVICE))
+        made.save(out)
+    report(made, vectors)
     for s in range(1, made.stages + 1):
         share = (ae.tokens(made.decode(made.encode(vectors), stages=s)) == chunks).mean()
         print(f"tokens recovered by {s} stages\t{share:.4f}")
-    write(out, {"v": 1, "encoder": "rvq", **made.card()}, made.tensors())
 
 
 def patch(path: str, model: str, layer: str, stages: str, codes: str, windows: int = 512) -> None:
@@ -130,7 +138,8 @@ def patch(path: str, model: str, layer: str, stages: str, codes: str, windows: i
         return torch.cat([net.hidden(part.to(pick(DEVICE)), layer).flatten(0, 1).cpu() for part in asked]).numpy()
 
     vectors = activations(learnt[starts[:, None] + np.arange(span - 1)])
-    made = quantise(vectors, activations(held[:64, :-1]), int(stages), int(codes))
+    made = RVQ.fit(vectors, stages=int(stages), codes=int(codes), device=pick(DEVICE))
+    report(made, activations(held[:64, :-1]))
     print(f"layer {layer} of {net.depth}, {vectors.shape[1]} dimensions, {held[:, 1:].size} tokens of the last tenth")
     print("stages\tbits a vector\tNMSE\tloss, bits a token\tchange")
     for row in patch_back(net, layer, made, held):

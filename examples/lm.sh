@@ -41,7 +41,7 @@ model() { # name, options: a model of the text for every seed, all of the same o
 
 autoencoder() { # K
     train "ae$1" token-ae --chunk "$1" --set latent="$latent" --width "${WIDTH:-128}" --steps "${STEPS:-2000}" \
-        --batch "${BATCH:-8}" --holdout "$(windows $((64 * $1)))"
+        --batch "${BATCH:-8}" --holdout "$(($(windows $((64 * $1))) + depth + 1))" # all that any model keeps back
 }
 
 controls() { helper controls "$text"; }
@@ -50,7 +50,7 @@ lm() {
     model lm
     printf 'bits a byte of the last tenth\tmean\tsd\tupdates\tparameters\n'
     helper controls "$text"
-    helper runs "lm, depth $depth, $flops operations" held_out_bits_per_byte "$out"/lm-?.jsonl
+    helper runs "lm, depth $depth, $flops operations" held_out_bits_per_byte "$out/lm" "${seeds[@]}"
 }
 
 token-ae() {
@@ -62,19 +62,20 @@ token-ae() {
     helper recovered "$text" "${files[@]}"
 }
 
-dense() { # the same operations for all: tokens, latents, codes
+dense() { # the same operations for all: tokens, latents, codes; the autoencoder and the quantiser are made beforehand
+    local rvq=$out/rvq-${stages}x$codes.safetensors
     autoencoder 4
-    helper quantiser "$text" "$out/ae4.safetensors" "$out/rvq.safetensors" "$stages" "$codes"
+    helper quantiser "$text" "$out/ae4.safetensors" "$rvq" "$stages" "$codes"
     model lm
     model latents --on dense --codec "$out/ae4.safetensors"
-    model codes --on dense --codec "$out/ae4.safetensors" --codec "$out/rvq.safetensors"
+    model codes --on dense --codec "$out/ae4.safetensors" --codec "$rvq"
     printf 'depth %s, %s operations, bits a byte of the last tenth\tmean\tsd\tupdates\tparameters\n' "$depth" "$flops"
-    helper runs 'tokens: likelihood' held_out_bits_per_byte "$out"/lm-?.jsonl
-    helper runs "codes, $stages x $codes: two parts, exact" held_out_bits_per_byte "$out"/codes-?.jsonl
-    helper runs '  of which what the codes leave open' held_out_rest_bits_per_byte "$out"/codes-?.jsonl
-    helper runs '  next tokens right (share)' held_out_next_tokens_right "$out"/codes-?.jsonl
-    helper runs "latents, $latent: bound" held_out_bits_per_byte "$out"/latents-?.jsonl
-    helper runs '  next tokens right (share)' held_out_next_tokens_right "$out"/latents-?.jsonl
+    helper runs 'tokens: likelihood' held_out_bits_per_byte "$out/lm" "${seeds[@]}"
+    helper runs "codes, $stages x $codes: two parts, exact" held_out_bits_per_byte "$out/codes" "${seeds[@]}"
+    helper runs '  of which what the codes leave open' held_out_rest_bits_per_byte "$out/codes" "${seeds[@]}"
+    helper runs '  next tokens right (share)' held_out_next_tokens_right "$out/codes" "${seeds[@]}"
+    helper runs "latents, $latent: bound" held_out_bits_per_byte "$out/latents" "${seeds[@]}"
+    helper runs '  next tokens right (share)' held_out_next_tokens_right "$out/latents" "${seeds[@]}"
 }
 
 patch() {
@@ -84,7 +85,9 @@ patch() {
 
 for stage in "${@:-controls lm token-ae dense patch}"; do
     for name in $stage; do
-        printf '\n'
-        "$name"
+        case $name in
+            controls | lm | token-ae | dense | patch) printf '\n'; "$name" ;;
+            *) echo "no stage $name" >&2; exit 2 ;;
+        esac
     done
 done

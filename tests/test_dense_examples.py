@@ -70,6 +70,32 @@ def test_tokens_are_recovered_on_the_device(script, text, monkeypatch, capsys):
     assert asked.names == ["cuda:7"] and capsys.readouterr().out.splitlines()[-1].startswith("2\t4\t0.")
 
 
+def test_latents_cost_their_norms_too(script):
+    lm, chunk = script("examples", "lm", DEVICE="cpu"), 2
+    ae = lm.TokenAE(TokenAutoencoder(chunk=chunk, latent=8, width=16), {})
+    assert lm.cost(ae, np.zeros((1, 8), np.uint8), 3) == (8 * 3 + 16) / chunk
+
+
+def test_a_quantiser_is_made_once_and_reported_every_time(script, text, tmp_path, monkeypatch, capsys):
+    lm = script("examples", "lm", DEVICE="cpu")
+    net = TokenAutoencoder(chunk=2, latent=4, width=16)
+    monkeypatch.setattr(lm.TokenAE, "load", classmethod(lambda cls, path: cls(net, {})))
+    tables = []
+    for _ in range(2):
+        lm.quantiser(text, "model", str(tmp_path / "rvq.safetensors"), "2", "8")
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1] and tables[0].splitlines()[-1].startswith("tokens recovered by 2 stages\t")
+
+
+def test_runs_are_those_of_the_seeds_asked_for(script, tmp_path, monkeypatch, capsys):
+    lm = script("examples", "lm", DEVICE="cpu")
+    monkeypatch.setattr(lm, "load", lambda path: type("Model", (), {"parameters": 7}))
+    for seed, bits in ((0, 2.0), (1, 9.0), (10, 3.0)):
+        (tmp_path / f"lm-{seed}.jsonl").write_text(f'{{"step": 5, "bits": {bits}}}\n')
+    lm.runs("name", "bits", str(tmp_path / "lm"), "0", "10")
+    assert capsys.readouterr().out == "name\t2.500\t0.707\t5\t7\n"
+
+
 def test_the_benchmark_leaves_a_peer_out_that_is_not_installed(script, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "faiss", None)
     bench = script("tests/benchmarks", "bench_rvq")

@@ -231,7 +231,7 @@ def test_byte_pairs_say_what_is_missing(monkeypatch):
 
 
 def test_lines_are_memories_of_their_own():
-    raw = np.frombuffer(b"one\n\n  \ntwo\nthree", np.uint8)[None]
+    raw = np.frombuffer(b"one\n\n  \ntwo\r\nthree", np.uint8)[None]
     made = list(room.lines([Signal("tokens", raw, names=["t.txt"], last=True)]))
     assert [s.data.shape for s in made] == [(2, 3), (1, 5)] and [s.last for s in made] == [None, True]
     assert [n for s in made for n in s.names] == ["t.txt#0", "t.txt#1", "t.txt#2"]
@@ -423,6 +423,8 @@ def bench(tmp_path_factory):
     bad[17, 3] = np.nan
     np.save(here / "nan.npy", bad)
     (here / "t.txt").write_text("one line\nand another\n")
+    np.savez(here / "z.npz", a=np.zeros((9, 8), np.float32), b=np.ones((9, 8), np.float32))
+    np.save(here / "k.npy", np.full((3, 2), 300))
     np.save(here / "i.npy", np.zeros((3, 5), np.int64))
     np.save(here / "j.npy", np.full((3, 2), 8))
     line = "--encoder rvq --fit --codes 8 --stages 2 --device cpu v.npy -o rvq.safetensors"
@@ -468,6 +470,11 @@ REFUSED = {
     "t.txt --encoder minilm --hf nowhere": "nothing is fetched",
     "v.npy --json --encoder pca --dims 2": "--json is for what --fit reaches",
     "v.npy --fit --decode": "leave out --decode",
+    "v.npy --encoder rvq --fit --codes 8 --to npy": "no --to, --shard or --skip-existing",
+    "v.npy --model rvq.safetensors --patch-back --skip-existing": "--to, --shard and --skip-existing",
+    "v.npy --encoder rvq --fit --codes 8 --validate v.npy": "--validate: v.npy is among the input, too",
+    "z.npz --key a --encoder rvq --fit --codes 8 --validate z.npz": "z.npz is among the input, too",
+    "k.npy --encoder text": "bytes of text are needed, not other tokens",
 }
 
 
@@ -488,6 +495,23 @@ def test_a_pipe_can_be_fitted_and_encoded_at_once(bench):
     lem_fork("encode", "--model", "v.safetensors", "v.npy", "-o", "c.safetensors", cwd=bench)
     (filed,) = load([str(bench / "c.safetensors")])
     assert np.array_equal(piped.data, filed.data) and piped.data.shape == (60, 3)
+
+
+def test_a_fit_is_not_written_over_what_it_is_reported_on(bench):
+    held = (bench / "v.npy").read_bytes()
+    (bench / "held.safetensors").write_bytes(held)
+    line = "--encoder rvq --fit --codes 8 --validate held.safetensors -o held.safetensors --device cpu v.npy"
+    done = lem_fork("encode", *line.split(), cwd=bench)
+    assert done.returncode == 2 and b"held.safetensors: is input and output at once" in done.stderr
+    assert (bench / "held.safetensors").read_bytes() == held
+
+
+def test_what_a_fit_is_reported_on_is_read_as_its_input_is(bench):
+    np.savez(bench / "held.npz", a=np.load(bench / "v.npy"), b=np.zeros((60, 3)))
+    np.savez(bench / "learnt.npz", a=np.load(bench / "v.npy")[::-1], b=np.zeros((60, 3)))
+    line = "--encoder rvq --fit --codes 8 --key a --validate held.npz learnt.npz -o key.safetensors --device cpu"
+    done = lem_fork("encode", *line.split(), cwd=bench)
+    assert done.returncode == 0 and b"vectors\t60\n" in done.stdout, done.stderr
 
 
 def test_a_fit_prints_json(bench):

@@ -169,6 +169,16 @@ def test_folders_that_hold_no_model_are_told(tmp_path, gpt):
         MiniLM(gpt)
 
 
+def test_bytes_are_no_token_ids_of_a_model_that_knows_more(tmp_path):
+    config = transformers.GPT2Config(vocab_size=300, n_embd=24, n_layer=1, n_head=2, n_positions=50, bos_token_id=0)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    coder = Activations(str(tmp_path), layer=1)
+    with pytest.raises(LemError, match="has no tokenizer, and knows 300 tokens, not bytes: give it token ids"):
+        list(room.encode([text("plain text")], coder))
+    (out,) = room.encode([Signal("tokens", np.array([[3, 299]]))], coder)
+    assert out.data.shape == (1, 2, 24)
+
+
 def test_a_missing_extra_is_told(monkeypatch, llama):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(LemError, match=r"activations needs transformers: pip install 'lemtools\[llm\]'"):
@@ -225,6 +235,8 @@ def test_hidden_states_of_a_model_of_our_own(tmp_path, vocabulary):
     if vocabulary > 256:
         with pytest.raises(LemError, match="knows 300 tokens, not bytes"):
             list(room.encode([text("plain text")], coder))
+        (foreign,) = room.encode([Signal("tokens", ids[:, :16])], coder)  # numbers that no one says are bytes
+        assert np.array_equal(foreign.data, made[0].data)
     rows = [ids[0, :7], ids[0, 7:10]]
     for row, hidden in zip(rows, coder.model.hidden(rows, 2)):
         assert hidden.numpy() == pytest.approx(coder.model.hidden([row], 2)[0].numpy(), abs=2e-5)

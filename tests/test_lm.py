@@ -394,6 +394,13 @@ def test_tokens_of_a_stream_are_counted_by_themselves(tmp_path):
     assert prepared.model.net.vocabulary == 1024
     told = Trainer(prepared, Ranks(), "cpu").validate()
     assert told["held_out_bits_per_token"] == pytest.approx(10, abs=1e-6) and "held_out_bits_per_byte" not in told
+    codes = [Signal("tokens", tokens.astype(np.uint8), history=[{"encoder": "rvq"}], last=True),
+             Signal("tokens", tokens % 200, last=True)]
+    for i, part in enumerate(codes):  # few kinds of tokens are not yet bytes of a text
+        with open(tmp_path / f"c{i}.safetensors", "wb", buffering=0) as file:
+            stream.write([part], file)
+        found = text.read([str(tmp_path / f"c{i}.safetensors")])
+        assert (found.vocabulary, found.lengths, found.bytes) == (256, None, 1.0)
     with pytest.raises(LemError, match="tokens of 1024 kinds, where --codec has 300; give it the text"):
         text.read([str(tmp_path / "t.safetensors")], Pairs())
 
@@ -454,6 +461,16 @@ def test_a_last_chunk_that_is_not_whole_is_padded_and_cut(length, coded, book):
     assert back.data.shape[1] in range(length - length % 4, length + 4)
 
 
+def test_vectors_do_not_depend_on_how_chunks_are_cut_into_batches(coded, book):
+    ae = TokenAE.load(coded)
+    chunks = np.frombuffer(book.read_bytes()[:2400], np.uint8).reshape(-1, 4)
+    whole = ae.vectors(chunks)
+    for size in (1, 7, 300):
+        parts = np.concatenate([ae.vectors(chunks[i : i + size]) for i in range(0, len(chunks), size)])
+        assert np.array_equal(parts, whole) and parts.shape == (600, 16)
+    assert np.array_equal(ae.tokens(whole[:3]), ae.tokens(whole)[:3])
+
+
 def test_padding_at_the_end_alone_is_cut():
     net = TokenAutoencoder(vocabulary=5, chunk=3, latent=4, width=16)
     ae = TokenAE(net, {})
@@ -483,6 +500,8 @@ def test_what_a_token_autoencoder_refuses(coded, tmp_path, book):
         ae.encode(Signal("embedding", np.zeros((1, 4), np.float32)))
     with pytest.raises(LemError, match="token 300; this token autoencoder knows 0 to 255"):
         ae.encode(Signal("tokens", np.array([[300]])))
+    with pytest.raises(LemError, match="token -2; this"):
+        ae.encode(Signal("tokens", np.array([[7, -2]])))
     with pytest.raises(LemError, match="embedding of 4, where this token autoencoder takes embeddings of 16"):
         ae.decode(Signal("embedding", np.zeros((1, 4), np.float32)))
     train(run("lm", tmp_path, book, steps=1))
@@ -546,6 +565,7 @@ BAD = [
     ("lm --data book.txt --chunk 3", "--chunk is for token-ae, not lm"),
     ("lm --data book.txt --context 99999", "tokens is too short for windows of 100000"),
     ("lm --data book.txt --width 9", "--arch lm: depth 4, width 9: a width is a multiple of 2 x 1 heads"),
+    ("lm --data book.txt --on dense --codec ae.safetensors --context 3", "--context 3: a vector of the --codec takes 4"),
     ("lm --data book.txt --on dense", "--on dense: of what vectors? Give --codec AE"),
     ("lm --data book.txt --codec ae.safetensors", "--codec: a token-ae is for --on dense"),
     ("lm --data book.txt --on dense --codec ae.safetensors --codec ae.safetensors", "the second token-ae"),
@@ -611,6 +631,9 @@ def test_the_command_encodes_and_decodes_by_it(book, coded, tmp_path):
     """As users call it: --device auto, and back to the bytes that the library finds."""
     lem("encode", "-q", "--model", coded, book, "-o", tmp_path / "e.safetensors")
     lem("encode", "-q", "--model", coded, "--decode", tmp_path / "e.safetensors", "-o", tmp_path / "back.txt")
+    by_line = lem("encode", "-q", "--model", coded, "--lines", book).stdout
+    counts = [int(x.split(b"\t")[1]) for x in lem("info", "-", stdin=by_line).stdout.splitlines() if x[:6] == b"items\t"]
+    assert sum(counts) == book.read_text().count("\n") + (not book.read_text().endswith("\n"))
     ae, told = TokenAE.load(coded), np.frombuffer(book.read_bytes(), np.uint8)
     whole = Signal("tokens", told[None])
     (latents,) = ae.encode(whole)

@@ -29,7 +29,7 @@ USES = {
     "validate": ("rvq", True),
     "seed": ("rvq", True),
     "vocab": ("text", True),
-    "lines": ("text minilm activations", False),
+    "lines": ("text token-ae minilm activations", False),
     "weights": ("voice", False),
     "hf": ("minilm activations", False),
     "lm": ("activations", False),
@@ -130,13 +130,14 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
     reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
     if fit and (decode or model):
         raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
-    if fit and (output is None or not output.endswith(".safetensors") or shard or skip_existing):
-        raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors")
+    if fit and (output is None or not output.endswith(".safetensors") or to or shard or skip_existing):
+        raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors, no --to, --shard or "
+                               "--skip-existing")
     if as_json and not (fit or patch_back):
         raise click.UsageError("--json is for what --fit reaches and for --patch-back")
-    if patch_back and (fit or decode or output or shard or not model):
-        raise click.UsageError("--patch-back prints a table, of the codebooks of --model FILE: leave out "
-                               "--fit, --decode, -o and --shard")
+    if patch_back and (fit or decode or output or to or shard or skip_existing or not model):
+        raise click.UsageError("--patch-back prints a table, of the codebooks of --model FILE: leave out --fit, "
+                               "--decode, -o, --to, --shard and --skip-existing")
     from .. import encode as room
     from ..media import Target, save
 
@@ -163,11 +164,16 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
     paths, signals = common.reading(
         run, **reading, shard=shard, target=target, skip_existing=skip_existing, default_sample=not decode
     )
-    target.refuse([*paths, *([model] if model else [])])
+    read = [model, *(settings.get(name) for name in ("validate", "weights", "lm"))]
+    target.refuse([*paths, *(path for path in read if path)])
     if fit or (name == "pca" and not (coder or decode)):
-        source = room.again(paths, **{k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]})
-        if "validate" in settings:
-            settings["validate"] = room.again([settings["validate"]])
+        how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
+        source = room.again(paths, **how)
+        if held := settings.get("validate"):
+            from ..train.data import check_apart
+
+            check_apart(paths, [held], "the input")
+            settings["validate"] = room.again([held], **how)
         coder, report = room.fit(name, (lambda: room.lines(source())) if by_line else source, **settings)
         if fit:
             coder.save(output)

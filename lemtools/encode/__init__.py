@@ -34,7 +34,7 @@ ENCODERS = {
     "pca": "pca.PCA",  # images or embeddings -> principal components; fitted; invertible up to the dimensions left out
     "text": "text.Text",  # text -> bytes or byte-pair tokens; fitted; invertible
     "rvq": "dense.Dense",  # embeddings -> a few codes each, dense tokens; fitted; decoded to what the codes tell
-    "token-ae": "token_ae.TokenAE",  # tokens -> a vector for every few of them; trained by lem-train token-ae; invertible
+    "token-ae": "token_ae.TokenAE",  # tokens -> a vector for every few; trained by lem-train token-ae; invertible
     "voice": "voice.Voice",  # sound -> a speaker's vector
     "minilm": "minilm.MiniLM",  # text -> a sentence's vector
     "activations": "activations.Activations",  # text or tokens -> hidden states of a language model

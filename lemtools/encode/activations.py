@@ -10,8 +10,9 @@ import torch
 
 from ..denoise.device import pick
 from ..signal import LemError, Signal
-from .contract import Encoder, latest
+from .contract import Encoder
 from .local import Local, numbers
+from .text import is_text
 
 WINDOW = 1024  # tokens at a time, where the model takes as many
 AT_ONCE = 1 << 13  # tokens of a batch
@@ -47,8 +48,7 @@ class Trained:
         self.blocks, self.limit, self.vocab = model.net.depth, model.net.context, model.net.vocabulary
 
     def ids(self, signal: Signal) -> list[np.ndarray]:
-        made = latest(signal.history)
-        if self.vocab > 256 and (made is None or made.get("tokens") == "bytes"):
+        if self.vocab > 256 and is_text(signal):
             raise LemError(f"{self.name} knows {self.vocab} tokens, not bytes: make them first (lem-encode --model BPE)")
         top = int(signal.data.max(initial=0))
         if int(signal.data.min(initial=0)) < 0 or top >= self.vocab:
@@ -68,9 +68,9 @@ class Activations(Encoder):
     """Text or tokens [N, L] -> hidden states [n, M, D], each document by itself, token ids alongside.
 
     hf: the folder of a causal model; or lm: a model of lem-train lm. layer: K for the residual stream after K blocks, 0
-    for the embedding; negative ones count from the end (the last, of a model of transformers, is normalised). window: documents of more tokens are cut into
-    windows of so many, which do not see each other; the last one is shorter. flat: every position is an item [D] of its
-    own, so that documents of any length go into one file.
+    for the embedding; negative ones count from the end (the last, of a model of transformers, is normalised). window:
+    documents of more tokens are cut into windows of so many, which do not see each other; the last one is shorter.
+    flat: every position is an item [D] of its own, so that documents of any length go into one file.
     Memory does not grow with the number of documents or their length. The model's dtype is kept, bfloat16 too.
     """
 

@@ -9,8 +9,8 @@ import torch
 
 from ..denoise.device import pick
 from ..signal import LemError, Signal
-from .contract import extra, latest
-from .text import as_text
+from .contract import extra
+from .text import as_text, is_text
 
 
 class Local:
@@ -47,10 +47,13 @@ class Local:
         self.limit = int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
 
     def ids(self, signal: Signal) -> list[np.ndarray]:
-        """Token ids of every item: its text through the tokenizer; tokens that are no text, as they stand."""
-        made = latest(signal.history)
-        text = made is None or made.get("tokens") == "bytes"
-        if self.tokenizer is not None and text and signal.data.dtype == np.uint8:
+        """Token ids of every item: its text through the tokenizer; tokens that are no text, as they stand.
+
+        LemError for text where there is no tokenizer and more tokens than bytes, and for ids that the model lacks.
+        """
+        if is_text(signal) and self.tokenizer is None and self.vocab > 256:
+            raise LemError(f"{self.name} has no tokenizer, and knows {self.vocab} tokens, not bytes: give it token ids")
+        if is_text(signal) and self.tokenizer is not None:
             # the folder's own rule for special tokens (a first one, say) holds
             rows = [np.array(ids, np.int64) for ids in self.tokenizer(as_text(signal), truncation=False)["input_ids"]]
         else:

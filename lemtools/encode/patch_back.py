@@ -62,8 +62,7 @@ def _at(model, name: str):
 
 
 def of_texts(signals: Iterable[Signal], code, *, batch: int = 8, **settings) -> list[dict[str, float]]:
-    """`patch_back` on the texts, or tokens, of a stream, in windows that lie side by side; what is left of a text is left
-    out.
+    """`patch_back` on the texts, or tokens, of a stream, in windows that lie side by side; the rest is left out.
 
     settings: the model and its layer, as activations.Activations takes them; its window predicts as many tokens. Raises
     LemError where no text is that long, and for a layer that no block follows.
@@ -92,9 +91,9 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
     activations decoded from 1 .. S stages of their code.
 
     tokens: [N, T + 1] integers; every window predicts its last T from those before. stages: which numbers of them;
-    None: all. The mean is that of these very activations: the best that no bits at all can tell. Keys of a row: stages (None
-    for the model as it is), bits (nominal, of a vector), nmse (squared error over the variance about the mean), loss
-    (bits a token), change (of the loss, bits a token). Raises LemError where activations and code differ in width.
+    None: all. The mean is that of these very activations: the best that no bits at all can tell. Keys of a row: stages
+    (None for the model as it is), bits (nominal, of a vector), nmse (squared error over the variance about the mean),
+    loss (bits a token), change (of the loss, bits a token). Raises LemError where activations and code differ in width.
     """
     device = next(model.parameters()).device
     windows = list(torch.from_numpy(np.asarray(tokens, np.int64)).split(batch)) if len(tokens) else []
@@ -127,7 +126,8 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
                 y = torch.as_tensor(code.decode(codes, stages=name) if name < code.stages else code.decode(codes))
             errors[row] += float((flat - y).double().square().sum())
             logits = model.resume(y.to(x).reshape(x.shape), layer).float()
-            losses[row] += float(F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="none").cpu().double().sum())
+            nats = F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="none")
+            losses[row] += float(nats.cpu().double().sum())
     losses /= count * math.log(2)
     width = getattr(code, "groups", 1) * math.log2(getattr(code, "codes", 1))
     bits = {name: None if name is None else name * width for name in names} | {code.stages: getattr(code, "bits", None)}

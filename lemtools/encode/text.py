@@ -79,10 +79,10 @@ class Text(Fitted):
         return {"fitted": fitted, "vocab": self.vocab, "tokens": "bpe" if fitted else "bytes"}
 
     def encode(self, signal: Signal) -> list[Signal]:
-        made = []
+        made, raw = [], as_bytes(signal)
         texts = as_text(signal) if self.tokenizer else None
         for i in range(len(signal)):
-            ids = np.array(self.tokenizer.encode(texts[i]).ids, np.uint16) if self.tokenizer else signal.data[i]
+            ids = np.array(self.tokenizer.encode(texts[i]).ids, np.uint16) if self.tokenizer else raw[i]
             if not len(ids):
                 raise LemError("a text of no length")
             made.append(replace(signal.take([i]), data=ids[None], depth=self.depth))
@@ -116,15 +116,26 @@ def byte_of_char() -> dict[str, int]:
     return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
-def as_text(signal: Signal) -> list[str]:
-    """The texts of a batch of bytes; LemError where they are none."""
+def is_text(signal: Signal) -> bool:
+    """Whether tokens are bytes of a text, by their type and history: neither an encoder's nor foreign numbers."""
+    made = latest(signal.history)
+    return signal.kind == "tokens" and signal.data.dtype == np.uint8 and (made is None or made.get("tokens") == "bytes")
+
+
+def as_bytes(signal: Signal) -> np.ndarray:
+    """uint8 [N, L] of a batch of texts; LemError where it is none."""
     made = latest(signal.history)
     if made is not None and made.get("tokens") != "bytes":
         raise LemError(f"bytes of text are needed, not the tokens of {made['encoder']}")
     if signal.kind != "tokens" or signal.data.max(initial=0) > 255 or signal.data.min(initial=0) < 0 or signal.ops:
         raise LemError(f"bytes of text are needed, not {signal.kind if signal.kind != 'tokens' else 'other tokens'}")
+    return signal.data.astype(np.uint8, copy=False)
+
+
+def as_text(signal: Signal) -> list[str]:
+    """The texts of a batch of bytes; LemError where they are none, or not UTF-8."""
     try:
-        return [row.astype(np.uint8).tobytes().decode("utf-8") for row in signal.data]
+        return [row.tobytes().decode("utf-8") for row in as_bytes(signal)]
     except UnicodeDecodeError as error:
         raise LemError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
 
@@ -165,13 +176,13 @@ def _joined(batch: list[Signal]) -> Signal:
 
 
 def lines(signals: Iterable[Signal]) -> Iterator[Signal]:
-    """Yield every line of texts as an item of its own, without its end; blank ones are left out."""
+    """Yield every line of texts as an item of its own, without its end (LF or CR LF); blank ones are left out."""
     count = 0
     for signal in signals:
         made = []
         for i, text in enumerate(as_text(signal)):
             item = signal.take([i])
-            for k, row in enumerate(line for line in text.split("\n") if line.strip()):
+            for k, row in enumerate(line.removesuffix("\r") for line in text.split("\n") if line.strip()):
                 name = None if item.names is None else [f"{item.names[0]}#{k}"]
                 raw = np.frombuffer(row.encode(), np.uint8)[None]
                 made.append(replace(item, data=raw, names=name, index=np.array([count])))

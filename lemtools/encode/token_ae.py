@@ -13,7 +13,8 @@ from ..nets import build
 from ..nets.model import load
 from ..signal import LemError, Signal
 
-BLOCK = 4096  # chunks at a time
+BLOCK = {"cpu": 256}  # chunks at a time, always as many (a product of fewer may round differently)
+ELSEWHERE = 4096
 
 
 class TokenAE:
@@ -70,7 +71,8 @@ class TokenAE:
             raise LemError("tokens with gaps; a token autoencoder takes whole ones")
         tokens = signal.data
         if int(tokens.max(initial=0)) >= self.net.vocabulary or int(tokens.min(initial=0)) < 0:
-            raise LemError(f"token {int(tokens.max())}; this token autoencoder knows 0 to {self.net.vocabulary - 1}")
+            bad = int(tokens.max()) if int(tokens.min()) >= 0 else int(tokens.min())
+            raise LemError(f"token {bad}; this token autoencoder knows 0 to {self.net.vocabulary - 1}")
         n, length = tokens.shape
         places = -(-length // self.chunk)
         padded = np.full((n, places * self.chunk), self.net.vocabulary, np.int64)
@@ -101,20 +103,23 @@ class TokenAE:
 
     @torch.no_grad()
     def vectors(self, chunks: np.ndarray) -> np.ndarray:
-        """Chunks [M, K] to the means of their latents, float32 [M, D]; V pads."""
+        """Chunks [M, K] to the means of their latents, float32 [M, D]; V pads. However they are cut into batches."""
         found = [self.net.encode(part)[0].flatten(0, 1).cpu() for part in self._blocks(chunks)]
-        return torch.cat(found).numpy() if found else np.zeros((0, self.dims), np.float32)
+        return torch.cat(found)[: len(chunks)].numpy() if found else np.zeros((0, self.dims), np.float32)
 
     @torch.no_grad()
     def tokens(self, vectors: np.ndarray) -> np.ndarray:
         """The likeliest tokens [M, K] of vectors [M, D]; V pads."""
         parts = (self.net.decode(part[:, None]).argmax(-1).cpu() for part in self._blocks(vectors.astype(np.float32)))
-        return np.concatenate([part.numpy() for part in parts] or [np.zeros((0, self.chunk), np.int64)])
+        return np.concatenate([part.numpy() for part in parts] or [np.zeros((0, self.chunk), np.int64)])[: len(vectors)]
 
     def _blocks(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
-        for start in range(0, len(rows), BLOCK):
-            part = np.ascontiguousarray(rows[start : start + BLOCK])
-            yield torch.from_numpy(part.astype(np.int64) if part.dtype.kind in "iu" else part).to(self.device)
+        size = BLOCK.get(self.device.type, ELSEWHERE)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            whole = np.zeros((size, rows.shape[1]), np.int64 if rows.dtype.kind in "iu" else rows.dtype)
+            whole[: len(part)] = part
+            yield torch.from_numpy(whole).to(self.device)
 
 
 def _beside(signal: Signal) -> dict:

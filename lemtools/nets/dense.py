@@ -68,7 +68,7 @@ class DenseLM(nn.Module):
         self.context, self.depth = sizes["context"], depth
         steps, width = self.context // self.chunk, sizes["width"]
         if not steps or components < 1:
-            raise ValueError(f"context {self.context}, components {components}: a chunk of {self.chunk} and 1 at least")
+            raise ValueError(f"context {self.context}, components {components}: at least {self.chunk}, a chunk, and 1")
         self.enter = nn.Linear(self.dims, width)
         self.trunk = Trunk(**{**sizes, "context": steps})
         self.register_buffer("lengths", torch.ones(self.codec.vocabulary + 1))

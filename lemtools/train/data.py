@@ -96,13 +96,13 @@ def read(paths: Sequence[str], key: str | None = None) -> Items:
     return Items("image", [x for s in batches for x in s.data], label)
 
 
-def check_apart(learnt: Sequence[str], held: Sequence[str]) -> None:
+def check_apart(learnt: Sequence[str], held: Sequence[str], called: str = "--data") -> None:
     """Raise LemError where a file to validate on, by whatever name, is learnt from, too."""
     if held:
         known = {os.path.realpath(path) for path, _ in expand(learnt)}
         for path, _ in expand(held):
             if os.path.realpath(path) in known:
-                raise LemError(f"--validate: {path} is among --data, too; nothing may be learnt from it then")
+                raise LemError(f"--validate: {path} is among {called}, too; nothing may be learnt from it then")
 
 
 def _fragments(batches: list[Signal], label, paths) -> Items:

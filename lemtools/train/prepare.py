@@ -45,8 +45,8 @@ class Prepared:
 
     @cached_property
     def flops(self) -> float:
-        """Floating-point operations of one item's forward and backward pass (the backward pass counts twice, and there is
-        none through parts that do not learn).
+        """Floating-point operations of one item's forward and backward pass. The backward pass counts twice; there is none
+        through parts that do not learn.
 
         The mean over the losses, of each as many items: what is left of an item makes a sequence long or short. No item
         costs more for those beside it.

@@ -14,6 +14,7 @@ import torch
 
 from .. import __version__, media
 from ..denoise.device import pick
+from ..encode.text import is_text
 from ..encode.token_ae import TokenAE
 from ..nets import build
 from ..nets.lm import dial
@@ -76,11 +77,12 @@ class Text:
 
 
 def read(paths: Sequence[str], bpe=None) -> Text:
-    """The text of files, one after another: bytes, or the tokens that `bpe` makes of them, or tokens as they stand.
+    """The text of files, one after another: bytes, or the tokens that `bpe` makes of them, or tokens as they stand, of
+    which it is not known how many bytes they are.
 
     Raises LemError for anything but whole text or tokens.
     """
-    parts, vocabulary = [], 256 if bpe is None else bpe.vocab
+    parts, vocabulary, told = [], 256 if bpe is None else bpe.vocab, True
     for signal in media.load(paths):
         where = signal.names[0] if signal.names else ", ".join(paths)
         if signal.kind != "tokens":
@@ -92,6 +94,7 @@ def read(paths: Sequence[str], bpe=None) -> Text:
             vocabulary = max(vocabulary, *known, int(signal.data.max(initial=0)) + 1)
         elif known and known[-1] != bpe.vocab:
             raise LemError(f"{where}: tokens of {known[-1]} kinds, where --codec has {bpe.vocab}; give it the text")
+        told = told and is_text(signal)
         made = bpe.encode(signal) if bpe is not None and not known else [signal]
         parts += [each.data.reshape(-1) for each in made]
     whole = np.concatenate(parts)
@@ -99,7 +102,7 @@ def read(paths: Sequence[str], bpe=None) -> Text:
         found = f"tokens {int(whole.min())} to {int(whole.max())}"
         raise LemError(f"{', '.join(paths)}: {found}; 0 to {vocabulary - 1} are known")
     if vocabulary == 256:
-        return Text(whole.astype(np.uint8, copy=False), 256, np.ones(256))
+        return Text(whole.astype(np.uint8, copy=False), 256, np.ones(256) if told else None)
     return Text(whole.astype(np.int32), vocabulary, None if bpe is None else lengths(bpe))
 
 
@@ -111,7 +114,7 @@ def lengths(bpe) -> np.ndarray:
 
 @dataclass
 class Codecs:
-    """Encodings that were fitted before, in the order in which they apply: text.Text, TokenAE, rvq.RVQ, each or None."""
+    """Encodings that were fitted before, in the order in which they apply: text.Text, TokenAE, rvq.RVQ, or None."""
 
     bpe: object | None = None
     ae: TokenAE | None = None
@@ -127,7 +130,7 @@ class Codecs:
 
 
 def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
-    """Read fitted encodings, each told by its file, to work on `device`. LemError for two of a kind, or what is none."""
+    """Read fitted encodings, each told by its file, to work on `device`. LemError for two of a kind or other files."""
     from .. import encode
 
     found = Codecs()
@@ -253,6 +256,8 @@ def _record(settings: Settings, text: Text, given: Codecs) -> dict:
     if settings.recipe == "lm":
         with blamed(name):
             record |= dial(*(record[k] for k in ("depth", "width", "heads", "context")))
+        if given.ae is not None and record["context"] < given.ae.chunk:
+            raise LemError(f"--context {record['context']}: a vector of the --codec takes {given.ae.chunk} tokens")
         settings.lr = settings.lr or round(RECIPES["lm"].lr * (4 / record["depth"]) ** 0.5, 6)
     settings.lr = settings.lr or RECIPES[settings.recipe].lr
     return record
