@@ -12,7 +12,7 @@ size of the difference between a logit and the largest, not of the logit itself.
 
 A program takes `block_q` queries and a share of the keys in tiles of `block_k`, keeps the sums relative to a reference
 (see ``sums``), and leaves out tiles that cannot matter. Shares are merged exactly. Keys come from scratch memory, made
-anew for each chunk of the bank: whole windows ('window'), or rows of windows ('strip'), P times smaller, in which the
+from a chunk of the bank: whole windows ('window'), or rows of windows ('strip'), P times smaller, in which the
 windows of neighbours along an axis overlap.
 
 Letters: S seeds, C channels, P patch size, I images of a chunk, R rows that have keys of their own (1 for a block), U
@@ -22,6 +22,7 @@ queries of a row and seed, Q = U S, T keys of a row, K elements of a key.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import triton
@@ -35,6 +36,40 @@ EMPTY_ = tl.constexpr(EMPTY)
 HEADROOM_ = tl.constexpr(HEADROOM)
 
 
+@lru_cache(maxsize=512)
+def constant(values: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """int32, kept on the device: a copy to it costs more than a small kernel."""
+    return torch.tensor(values, dtype=torch.int32, device=device)
+
+
+def cdiv(a: int, b: int) -> int:
+    """As ``triton.cdiv``, which takes two microseconds of a call."""
+    return -(-a // b)
+
+
+@lru_cache
+def processors(device: torch.device) -> int:
+    """Multiprocessors of the device."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
+
+
+def launch(memo: dict, kernel, grid: tuple[int, ...], arguments: tuple, warps: int = 4, **constants) -> None:
+    """Run a kernel on the current stream; from the second time on without Triton's look at every argument.
+
+    memo: of launches whose integers are the same, but for those that the kernel does not specialize on. constants: in
+    the order of its parameters.
+    """
+    aligned = [a.data_ptr() % 16 == 0 for a in arguments if isinstance(a, torch.Tensor)]
+    name = (kernel.__name__, *aligned, *constants.values())
+    if found := memo.get(name):
+        found[(*grid, 1, 1)[:3]](*arguments, *constants.values())
+        return
+    assert list(constants) == kernel.arg_names[len(arguments):], kernel.__name__
+    compiled = kernel[grid](*arguments, **constants, num_warps=warps)
+    if not INTERPRETED:
+        memo[name] = compiled
+
+
 @triton.jit
 def halves(x, ROWS: tl.constexpr, COLS: tl.constexpr):
     """The upper and the lower half of [2 ROWS, COLS]: in registers of the same thread, where ROWS = 16 num_warps."""
@@ -42,19 +77,19 @@ def halves(x, ROWS: tl.constexpr, COLS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["keys", "tiles"])
-def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, tiles, scale, budget,
+def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, tiles, scale, ratio, budget,
             GROUP: tl.constexpr, STRIP: tl.constexpr, ROW: tl.constexpr, STEP: tl.constexpr, STEPS: tl.constexpr,
             DIGITS: tl.constexpr, APART: tl.constexpr, FOLD: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,
-            HALF: tl.constexpr, RESIDENT: tl.constexpr, TOP: tl.constexpr, SKIP: tl.constexpr, STAGES: tl.constexpr,
+            HALF: tl.constexpr, RESIDENT: tl.constexpr, SKIP: tl.constexpr, STAGES: tl.constexpr,
             TILES: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr):
     """Sums of BLOCK_Q queries over `tiles` tiles of keys.
 
     query: float16 [R, blocks, DIGITS, BLOCK_Q, K], K = STEP STEPS, DIGITS 2 or 4: one product takes all digits. key:
-    float16; key t of row r begins at r `pitch` + t // GROUP STRIP + t % GROUP ROW. bias: float32 [R, `padded`], unless
-    FOLD: then it is in the keys. values: float32 [R, C + 1, `padded`], the last row ones, zeros beyond `keys`; or of
-    type HALF [R, `padded`, WIDTH]. start: references [R, `queries`], or EMPTY. out: [splits, R, C + 3, `queries`]:
-    reference, skipped, values, count. References are logits, or where APART logits / `scale`. TILES: `tiles` where the
-    interpreter needs a constant, else 0.
+    float16; key t of row r begins at r `pitch` + t // GROUP STRIP + t % GROUP ROW. bias: float32 [R, `padded`], |k|^2,
+    unless FOLD: then it is in the keys. values: float32 [R, C + 1, `padded`], the last row ones, zeros beyond
+    `keys`; or of type HALF [R, `padded`, WIDTH]. start: references [R, `queries`], or EMPTY. out: [splits, R, C + 3,
+    `queries`]: reference, skipped, values, count. References are logits, or where APART logits / `scale`. TILES: `tiles`
+    where the interpreter needs a constant, else 0.
     """
     block, split, r = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     rows = tl.num_programs(2)
@@ -116,38 +151,36 @@ def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, t
         if not APART:
             logit += low
         if not FOLD:
-            logit += shift[None, :]
+            logit += (shift * ratio)[None, :]
 
+        if APART:
+            top = tl.max(logit + low, 1)
+            rise = (top - ref) * scale
+        else:
+            top = tl.max(logit, 1) * scale
+            rise = top - ref
+        highest = tl.max(rise, 0)
         matters = True
-        if TOP:
-            if APART:
-                top = tl.max(logit + low, 1)
-                rise = (top - ref) * scale
-            else:
-                top = tl.max(logit, 1) * scale
-                rise = top - ref
-            highest = tl.max(rise, 0)
-            if SKIP:
-                bound = skipped + BLOCK_K * tl.exp2(tl.minimum(highest, 100.0))
-                matters = bound > budget
-                if not matters:
-                    skipped = bound
+        if SKIP:
+            bound = skipped + BLOCK_K * tl.exp2(tl.minimum(highest, 100.0))
+            matters = bound > budget
+            if not matters:
+                skipped = bound
         if matters:
-            if TOP:
-                if highest > HEADROOM_:
-                    higher = tl.maximum(top, ref)
-                    if APART:
-                        less = tl.exp2((ref - higher) * scale)
-                    else:
-                        less = tl.exp2(ref - higher)
-                    ref = higher
-                    if WIDTH:
-                        sums *= less[:, None]
-                    else:
-                        s0 *= less
-                        s1 *= less
-                        s2 *= less
-                        s3 *= less
+            if highest > HEADROOM_:
+                higher = tl.maximum(top, ref)
+                if APART:
+                    less = tl.exp2((ref - higher) * scale)
+                else:
+                    less = tl.exp2(ref - higher)
+                ref = higher
+                if WIDTH:
+                    sums *= less[:, None]
+                else:
+                    s0 *= less
+                    s1 *= less
+                    s2 *= less
+                    s3 *= less
             if APART:
                 weight = tl.exp2(((logit - ref[:, None]) + low) * scale)
             else:
@@ -184,9 +217,7 @@ class Tiling:
     block_q, block_k: queries and keys of a tile. step: elements of a key that a product takes. strip: keys come from
     strips rather than whole windows. resident: a tile's queries stay in shared memory, else they are read again with
     every tile. dot: values are summed by products of the weights in two bfloat16 numbers, else one by one in float32.
-    top: the largest logit of a tile is looked for before the tile is summed; without it nothing is skipped, and where
-    the first images of a bank say too little about the largest logit, the call is done again with it. waves: programs
-    per multiprocessor.
+    waves: programs per multiprocessor.
     """
 
     block_q: int = 64
@@ -197,7 +228,6 @@ class Tiling:
     strip: bool = False
     resident: bool = True
     dot: bool = True
-    top: bool = True
     waves: int = 16
 
 

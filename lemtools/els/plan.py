@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from ..signal import LemError
 
 LOCAL = ("ls", "els", "bbels")
+NOT_FINITE = "x_t has values that are not finite"
 
 
 @dataclass(frozen=True)

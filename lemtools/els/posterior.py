@@ -15,7 +15,7 @@ from ..signal import LemError
 from . import local
 from .bank import Bank
 from .local import Alone, Level, Tiles
-from .plan import LOCAL, Axis, axis, check_size
+from .plan import LOCAL, NOT_FINITE, Axis, axis, check_size
 from .sums import Sums
 
 ROUNDING = 5e-4  # beyond it products are in float64; below it the answer was seen to be off by < 1e-4 of its rms
@@ -90,18 +90,18 @@ class Local:
         size = self.size(alpha_bar) if callable(self.size) else self.size
         channels, height, width = self.bank.item
         check_size(self.machine, size, height, width)
-        if not bool(torch.isfinite(x_t).all()):
-            raise LemError("x_t has values that are not finite")
         if tuple(x_t.shape[1:]) != self.bank.item:
             raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {[channels, height, width]}")
         rows, cols = (axis(self.machine, n, size, self.valid) for n in (height, width))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
         shift = self.mean
-        if (fused := self._fused(size)) is not None and not track:
+        if (fused := self._fused(size)) is not None and not track:  # (looks itself whether x_t is finite)
             level = Level(a, variance)
             x = x_t.to(self.device, torch.float64)
-            parts, states, shift, factor = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
-            return self._gather(parts, self._shared(states), x_t, shift, track, factor)
+            sums, shift, factor = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
+            return whole(self._shared([[sums]])[0][0], x_t.shape, shift, factor)
+        if not bool(torch.isfinite(x_t).all()):
+            raise LemError(NOT_FINITE)
         dtype = self._dtype(x_t, a, variance, size)
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
@@ -174,11 +174,9 @@ class Local:
             merged = [[a.merge(b) for a, b in zip(x, y)] for x, y in zip(merged, other)]
         return merged
 
-    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool,
-                factor: float = 1) -> Posterior:
-        """Every pixel's answer at its place. Sums are of values; coordinates are shift [C, 1, 1] + factor values."""
-        channels, height, width = self.bank.item
-        shape = (len(x_t), height, width)
+    def _gather(self, parts, states, x_t: torch.Tensor, shift: torch.Tensor, track: bool) -> Posterior:
+        """Every pixel's answer at its place; sums are of coordinates less shift [C, 1, 1]."""
+        height, width = self.bank.item[1:]
         every = [state for mine in states for state in mine]
         place = torch.cat([p.to(self.device).flatten() for part in parts for p in part.pixels(height, width)])
 
@@ -186,13 +184,23 @@ class Local:
             values = torch.cat([of(state).flatten(0, 1) for state in every])
             return torch.empty_like(values).index_copy_(0, place, values)
 
-        sums = placed(lambda s: s.sums.double())
-        lost = placed(lambda s: torch.zeros_like(s.reference, dtype=torch.float64).add_(s.skipped))
-        mean = (sums[:, :-1] / sums[:, -1:]).view(*shape, channels).movedim(3, 1) * factor + shift
-        told = (None, None)
+        found = Sums(placed(lambda s: s.reference)[None], placed(lambda s: s.sums.double())[None],
+                     placed(lambda s: torch.zeros_like(s.reference, dtype=torch.float64).add_(s.skipped))[None])
+        answer = whole(found, x_t.shape, shift)
         if track:
-            told = (placed(of).view(shape) for of in (lambda s: s.best, lambda s: s.weight().double()))
-        return Posterior(mean, (lost / (sums[:, -1] + lost)).view(shape), *told)
+            shape = (len(x_t), height, width)
+            answer.best, answer.weight = (placed(of).view(shape) for of in (lambda s: s.best,
+                                                                           lambda s: s.weight().double()))
+        return answer
+
+
+def whole(found: Sums, shape: tuple[int, ...], shift: torch.Tensor, factor: float = 1) -> Posterior:
+    """What Sums [1, S H W] of every pixel say of [S, C, H, W]; coordinates are shift [C, 1, 1] + factor values."""
+    seeds, channels, height, width = shape
+    sums, count = found.sums[0, :, :channels], found.sums[0, :, channels:]
+    mean = torch.add(shift, (sums / count).view(seeds, height, width, channels).movedim(3, 1), alpha=factor)
+    lost = found.skipped[0]
+    return Posterior(mean, (lost / (count[:, 0] + lost)).view(seeds, height, width), None, None)
 
 
 def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:

@@ -9,6 +9,7 @@ difference from the definition over 64 pixels in units of rms(x0).
 """
 
 import argparse
+import os
 import sys
 import time
 import types
@@ -17,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+if "PYTHONPATH" not in os.environ:  # (which may name another version)
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lemtools.denoise.schedule import cosine  # noqa: E402
 from lemtools.els.bank import Bank  # noqa: E402

@@ -1,6 +1,6 @@
 """The local machines' kernel on one CUDA device: right first, then its time beside the floors that it cannot go below.
 
-    python tests/benchmarks/bench_els_gpu.py [--bank IMAGES.npy] [--only check,times,race,sample] [--seconds 60]
+    python tests/benchmarks/bench_els_gpu.py [--bank IMAGES.npy] [--only check,calls,times,race,sample] [--seconds 60]
                                              [--reference DIR]
 
 IMAGES.npy: uint8 [N, 3, 32, 32]; else smooth random images. DIR: a checkout of the paper's released code (see
@@ -11,7 +11,10 @@ one for each pair of a pixel and a patch that it sees; `gemm`, two float16 produ
 4 float32 operations for each pair of a pixel and an image's pixel (running sums); `bytes`, the bank read once. The
 binding one is max(exp, min(gemm, box), bytes).
 
-check: against the definition in float64 at pixels of every kind. times: N = 5,000, bbels and els, 1 and 64 seeds. race:
+check: against the definition in float64 at pixels of every kind. calls: what a call of bbels consists of; to compare
+versions of the package, run this file with PYTHONPATH set to each and --only calls. times: N = 5,000, bbels and els,
+1 and 64 seeds; and N = 50. Keys are laid out once for calls with the same patch size, so these tables have calls
+without it; `calls` has both. race:
 ways of cutting the work of bbels, one seed, until --seconds are over. sample: N = 50,000, 19 steps with the paper's
 patch sizes.
 """
@@ -26,6 +29,7 @@ import subprocess
 import sys
 import time
 from dataclasses import astuple, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +40,7 @@ from bench_els import reference
 
 from lemtools.denoise.samplers import ddim
 from lemtools.denoise.schedule import cosine, grid
-from lemtools.els import fused
+from lemtools.els import fused, posterior
 from lemtools.els.bank import Bank
 from lemtools.els.local import Level
 from lemtools.els.plan import axis
@@ -63,8 +67,14 @@ def answer(bank: Bank, machine: str, size: int, x: torch.Tensor, alpha_bar: floa
     """x0_hat, float64 [S, C, H, W]: what ``Local`` does, with another tiling."""
     rows, cols = (axis(machine, length, size) for length in bank.item[1:])
     level = Level(alpha_bar**0.5, 1 - alpha_bar)
-    parts, sums, shift, factor = fused.run(bank, x, level, rows, cols, skip, choose=lambda *about: chosen(plan, *about))
-    return Local(bank, machine, size, device=DEVICE)._gather(parts, sums, x, shift, False, factor).mean
+    found = fused.run(bank, x, level, rows, cols, skip, choose=chooser(tuple(plan.items())))
+    return posterior.whole(found[0], x.shape, *found[1:]).mean
+
+
+@lru_cache(maxsize=None)
+def chooser(plan: tuple):
+    """The same function for the same plan: what a call prepares is kept by it."""
+    return lambda *about: chosen(dict(plan), *about)
 
 
 def chosen(plan: dict, size: int, channels: int, queries: int, digits: int) -> fused.Tiling:
@@ -88,8 +98,10 @@ def timed(call, most: int = 10) -> tuple[float, float]:
         call()
         torch.cuda.synchronize()
         last = time.perf_counter() - begin
+    forget()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
+    call()  # lays out its keys again
     found = []
     for _ in range(max(3, min(most, int(10 / last))) if last > 1 else most):
         events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
@@ -99,6 +111,26 @@ def timed(call, most: int = 10) -> tuple[float, float]:
         torch.cuda.synchronize()
         found.append(events[0].elapsed_time(events[1]))
     return statistics.median(found), (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def forget() -> None:
+    """Give up the keys of earlier calls; versions before they were kept had none."""
+    getattr(fused, "forget", lambda: None)()
+
+
+def anew(call, most: int = 10) -> float:
+    """Median ms of a call that finds no keys laid out, all else as ``timed`` has it."""
+    found = []
+    for _ in range(most):
+        forget()
+        torch.cuda.synchronize()
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        events[0].record()
+        call()
+        events[1].record()
+        torch.cuda.synchronize()
+        found.append(events[0].elapsed_time(events[1]))
+    return statistics.median(found)
 
 
 @triton.jit
@@ -200,8 +232,37 @@ def times(bank: Bank, rates: Rates) -> None:
         told = " ".join(f"{floors[k]:6.2f}" for k in ("exp", "gemm", "box", "bytes", "floor"))
         print(f"  {machine:7} {size:2} {TIMES[size]:.1f} {seeds:5} {ms:9.2f} {ms / seeds:8.3f} {pairs:7.2f} "
               f"{memory:8.0f} | {told} {ms / floors['floor']:6.1f}", flush=True)
-    for size in TIMES:
-        where(bank, size)
+    few = Bank(bank.images[:50])
+    print(f"\nsmall bank: N = {len(few)}; ms of one seed, of 64 for each, and their ratio (asked: <= 0.33)")
+    for machine, size in itertools.product(("bbels", "els"), TIMES):
+        alpha_bar = float(cosine(TIMES[size]))
+        one, many = (timed(lambda x=noisy(few, s, alpha_bar): answer(few, machine, size, x, alpha_bar))[0] / s
+                     for s in (1, 64))
+        print(f"  {machine:5} P {size:2}  {one:7.3f}  {many:7.4f}  {many / one:6.3f}", flush=True)
+
+
+def calls(bank: Bank) -> None:
+    """By the public interface alone, so that other versions of the package can be held beside this one."""
+    print(f"\ncalls: bbels, one seed, N = {len(bank)}; ms of a call like the last, and of one that lays out its keys "
+          "anew;\n  of Python until it returns; MiB beyond the bank; on the device: launches, ms with something "
+          "running, ms by kernel")
+    for size, t in TIMES.items():
+        alpha_bar = float(cosine(t))
+        machine, x = Local(bank, "bbels", size, device=DEVICE), noisy(bank, 1, alpha_bar)
+        again, memory = timed(lambda: machine.posterior(x, alpha_bar))
+        first = anew(lambda: machine.posterior(x, alpha_bar))
+        machine.posterior(x, alpha_bar)
+        begin = time.perf_counter()
+        for _ in range(10):
+            torch.cuda.synchronize()
+            machine.posterior(x, alpha_bar)
+        host = (time.perf_counter() - begin) * 100
+        for what in ("again", "anew"):
+            launches, busy, by = where(machine, x, alpha_bar, what == "anew")
+            told = "  ".join(f"{name} {ms:.2f}" for name, ms in sorted(by.items(), key=lambda n: -n[1]))
+            ms = again if what == "again" else first
+            print(f"  P {size:2} {what:5} {ms:6.2f} ms  host {host:5.2f}  {memory:5.0f} MiB  {launches:3.0f} launches  "
+                  f"busy {busy:5.2f}: {told}", flush=True)
 
 
 def released(bank: Bank, folder: Path) -> None:
@@ -224,27 +285,38 @@ def released(bank: Bank, folder: Path) -> None:
         print(f"  bbels P {size:2}  {theirs:8.1f}  {ours:7.2f}  {theirs / ours:6.1f}x  {off:.1e}", flush=True)
 
 
-def where(bank: Bank, size: int) -> None:
-    """What the device spends its time on, and how long it is idle."""
-    alpha_bar = float(cosine(TIMES[size]))
-    x = noisy(bank, 1, alpha_bar)
+KERNELS = ("attend", "expand", "centres", "spread", "merge", "down", "across")
+
+
+def where(machine: Local, x: torch.Tensor, alpha_bar: float, anew: bool) -> tuple[float, float, dict[str, float]]:
+    """Of a call: things the device does, ms in which it does any, and ms by kernel (of streams side by side, both)."""
+    rounds = 5
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(5):
-            answer(bank, "bbels", size, x, alpha_bar)
+        for _ in range(rounds):
+            if anew:
+                forget()
+            machine.posterior(x, alpha_bar)
         torch.cuda.synchronize()
-    total: dict[str, float] = {}
+    by: dict[str, float] = {}
+    spans = []
     for event in profile.events():
-        name = event.name if event.name.startswith(("attend", "expand")) else "other"
-        total[name] = total.get(name, 0.0) + event.device_time / 5e3
-    busy = "  ".join(f"{name} {ms:.2f}" for name, ms in sorted(total.items()))
-    print(f"  bbels P {size}, one seed, ms on the device a call:  {busy}")
+        if event.device_type != torch.autograd.DeviceType.CUDA or not event.device_time:
+            continue
+        name = next((k for k in KERNELS if event.name == k or event.name.startswith(k + "_")), "torch")
+        by[name] = by.get(name, 0.0) + event.device_time / rounds / 1e3
+        spans.append((event.time_range.start, event.time_range.end))
+    busy, until = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        busy += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return len(spans) / rounds, busy / rounds / 1e3, by
 
 
 def plans(size: int) -> list[dict]:
     """What the race runs, the default first, then what is likeliest."""
     blocks = (64, 128), (128, 128), (64, 64), (128, 64)
-    small = [dict(block_k=k, block_q=q, warps=q // 16, stages=s, top=top, dot=dot, resident=True)
-             for dot in (True, False) for s in (3, 2) for q, k in blocks for top in (True, False)]
+    small = [dict(block_k=k, block_q=q, warps=q // 16, stages=s, dot=dot, resident=True)
+             for dot in (True, False) for s in (3, 2) for q, k in blocks]
     large = [dict(block_q=q, warps=q // 16, block_k=k, step=step, stages=s, strip=strip)
              for s in (3, 4) for strip in (True, False) for step in (64, 32) for q, k in blocks]
     return [{}] + (small if size <= 5 else large) + [dict(waves=w) for w in (4, 8, 32)]
@@ -252,7 +324,7 @@ def plans(size: int) -> list[dict]:
 
 def race(bank: Bank, seconds: float) -> None:
     print(f"\nrace: bbels, one seed, N = {len(bank)}; ms, best first, of "
-          "(block_q, block_k, step, warps, stages, strip, resident, dot, top, waves)")
+          "(block_q, block_k, step, warps, stages, strip, resident, dot, waves)")
     for size, share in zip(TIMES, (0.4, 0.15, 0.25, 0.2)):
         alpha_bar, table, until = float(cosine(TIMES[size])), [], time.perf_counter() + share * seconds
         x = noisy(bank, 1, alpha_bar)
@@ -302,9 +374,13 @@ def sample(bank: Bank, rates: Rates) -> None:
     print("  " + "  ".join(parts))
 
 
-def warm(share: int, of: int) -> None:
+def warm(share: int, of: int, wanted: list[str]) -> None:
     """Compile what the tables need, so that the main process finds it in Triton's cache."""
     bank = Bank(images(200)).to(DEVICE)
+    for size, t in list(TIMES.items())[share::of]:
+        Local(bank, "bbels", size, device=DEVICE).posterior(noisy(bank, 1, float(cosine(t))), float(cosine(t)))
+    if wanted == ["calls"]:
+        return
     cases = [("bbels", size, 1, i / len(SIZES)) for i, size in enumerate(SIZES[:-1], 1)]
     for machine, size in itertools.product(("bbels", "els"), TIMES):
         cases += [(machine, size, seeds, TIMES[size]) for seeds in (1, 64)]
@@ -322,16 +398,17 @@ def warm(share: int, of: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bank")
-    parser.add_argument("--only", default="check,times,race,sample")
+    parser.add_argument("--only", default="check,calls,times,race,sample")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.warm:
-        return warm(*options.warm)
+        return warm(*options.warm, options.only.split(","))
     begin = time.perf_counter()
     processes = min(12, os.cpu_count() or 1)
-    started = [subprocess.Popen([sys.executable, __file__, "--warm", str(k), str(processes)]) for k in range(processes)]
+    command = [sys.executable, __file__, "--only", options.only, "--warm"]
+    started = [subprocess.Popen([*command, str(k), str(processes)]) for k in range(processes)]
     for process in started:
         process.wait(timeout=150)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}; "
@@ -342,8 +419,10 @@ def main() -> None:
     if "check" in wanted:
         check()
     raw = np.load(options.bank) if options.bank else images(50_000)
-    if "times" in wanted or "race" in wanted:
+    if {"calls", "times", "race"} & set(wanted):
         bank = Bank(raw[:COUNT]).to(DEVICE)
+        if "calls" in wanted:
+            calls(bank)
         if "times" in wanted:
             times(bank, rates)
         if options.reference:
