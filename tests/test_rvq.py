@@ -127,10 +127,9 @@ def test_kmeans_weights_and_leaves_no_code_unused():
 
 # the codec
 
-def test_beats_the_numbers_of_the_issue(monkeypatch):
-    monkeypatch.setattr(rvq_fit, "UPDATES", 12)  # bench_rvq.py does all of them
+def test_beats_the_numbers_of_the_issue():
     held = gaussian(4000, seed=1)
-    quantiser = RVQ.fit(gaussian(8000), stages=4, codes=128)
+    quantiser = RVQ.fit(gaussian(8000), stages=4, codes=128, updates=12)  # bench_rvq.py does all of them
     report = quantiser.report(held)
     assert report["bits-nominal"] == 28 and 27 < report["bits-entropy"] <= 28
     assert report["bound-NMSE"] < report["NMSE"] <= 0.420
@@ -245,32 +244,12 @@ def test_first_stages_alone_are_coarser(small):
     assert np.array_equal(quantiser.decode(codes[:, :2], stages=2), quantiser.decode(codes, stages=2))
 
 
-def test_a_stream_comes_near_the_batch_fit(small):
-    _, held = small
-    x = gaussian(24_000, 1 / np.arange(1, 17), 4) + 1
-    batch = RVQ.fit(x, stages=2, codes=16).report(held)
-    stream = RVQ.fit_stream(iter(np.array_split(x, 40)), warm=500, decay=0.9, stages=2, codes=16).report(held)
-    assert stream["NMSE"] < 1.02 * batch["NMSE"]
-    assert stream["dead[1]"] == stream["dead[2]"] == 0
-
-
-def test_a_stream_follows_what_changes():
-    spectrum = 1 / np.arange(1, 9)
-    made = RVQ.fit(gaussian(2000, spectrum), stages=2, codes=8, whiten=True)
-    far = gaussian(4000, spectrum, 1) + 3
-    before = nmse(far, made.decode(made.encode(far)))
-    for part in np.array_split(far, 20):
-        made.update(part, decay=0.5)
-    assert nmse(far, made.decode(made.encode(far))) < 0.2 * before
-    assert made.report(far)["dead[2]"] == 0
-
-
 def test_a_dead_code_is_revived():
     books = torch.tensor([[[0.0], [1000.0]]])
     average = rvq_fit.Average(books, 0.5, torch.Generator().manual_seed(0))
     z = torch.tensor([[-1.0], [-1.0], [5.0], [5.0]])
     for _ in range(20):
-        average.update(z, torch.ones(4), 1)
+        average.update(z, torch.ones(4), rvq_fit.assign(z, average.codebooks, 1))
     assert sorted(average.codebooks[0, :, 0].tolist()) == pytest.approx([-1, 5], rel=0.25)
 
 

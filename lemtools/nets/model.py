@@ -78,6 +78,8 @@ def load(path: str, device: str | torch.device = "cpu") -> Model:
             meta = json.loads((file.metadata() or {}).get("lem", "null"))
             if not isinstance(meta, dict) or "net" not in meta:
                 raise LemError(f"{shown}: not a model of lem-train (no record of a network in it)")
+            if "encoder" in meta and meta["net"].get("net") == "codebooks":
+                raise LemError(f"{shown}: codebooks, for lem-encode --model; there is no network in it")
             if meta.get("v") != 1 or meta["net"].get("net") not in NETS:
                 raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
             tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -64,6 +64,12 @@ class Ranks:
         dist.all_gather(every, tensor.contiguous())
         return every
 
+    def same(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What the first process has of a tensor, in place; all must ask together."""
+        if self.world > 1:
+            dist.broadcast(tensor, 0)
+        return tensor
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes; all must ask together."""
         if self.world > 1:
