@@ -60,7 +60,8 @@ quantiser = common.chain(  # lem-train has them, too
         help="Parts that a vector is dealt to, each with all stages (rvq).  [default: 1]",
     ),
     click.option(
-        "--beam", type=click.IntRange(1, 4096), metavar="B", help="Paths kept in the search of codes (rvq).  [default: 16]"
+        "--beam", type=click.IntRange(1, 4096), metavar="B",
+        help="Paths kept in the search of codes (rvq).  [default: 16]",
     ),
     click.option(
         "--cosine", type=common.Finite(0), metavar="W",
