@@ -13,6 +13,7 @@ from lemtools.encode.rvq_bound import allocate, bits_for, cosine_of, verdict, wa
 from lemtools.encode.rvq_search import search, smallest, tables, total
 from lemtools.signal import LemError
 
+QUICK = 4  # updates of a fit whose quality is not the question
 POWER = 1 / np.arange(1, 129)
 
 
@@ -29,7 +30,7 @@ def nmse(x, y):
 def small():
     """(quantiser, vectors it was not fitted to): 16 dimensions, 3 x 16 codes, a mean that is not 0."""
     spectrum = 1 / np.arange(1, 17)
-    return RVQ.fit(gaussian(2000, spectrum) + 1, stages=3, codes=16), gaussian(1000, spectrum, 1) + 1
+    return RVQ.fit(gaussian(2000, spectrum) + 1, stages=3, codes=16, updates=QUICK), gaussian(1000, spectrum, 1) + 1
 
 
 # the bound
@@ -167,9 +168,9 @@ def test_codes_do_not_depend_on_the_batch(small):
 
 def test_the_same_seed_fits_the_same_codes_however_the_data_come(small):
     x = gaussian(2000, 1 / np.arange(1, 17)) + 1
-    again = RVQ.fit(lambda: (x[i : i + 4096] for i in (0,)), stages=3, codes=16)
+    again = RVQ.fit(lambda: (x[i : i + 4096] for i in (0,)), stages=3, codes=16, updates=QUICK)
     assert all(torch.equal(a, b) for a, b in zip(again.codebooks, small[0].codebooks))
-    other = RVQ.fit(x, stages=3, codes=16, seed=1)
+    other = RVQ.fit(x, stages=3, codes=16, updates=QUICK, seed=1)
     assert not torch.equal(other.codebooks[0], small[0].codebooks[0])
 
 
@@ -189,7 +190,7 @@ def test_zero_vectors_come_back_zero(small):
                                       {"groups": 2, "cosine": 0.5, "gain_shape": True}])
 def test_every_setting_survives_its_file(settings, tmp_path):
     x = gaussian(1500, 1 / np.arange(1, 17))
-    made = RVQ.fit(x, stages=2, codes=16, **settings)
+    made = RVQ.fit(x, stages=2, codes=16, updates=QUICK, **settings)
     codes = made.encode(x[:300])
     made.save(tmp_path / "codebook.safetensors")
     again = RVQ.load(tmp_path / "codebook.safetensors")
@@ -223,7 +224,7 @@ def test_the_cosine_weight_trades_error_for_cosine():
 
 def test_the_choice_among_the_last_paths_is_by_the_loss():
     x = gaussian(1000, 1 / np.arange(1, 9))
-    quantiser = RVQ.fit(x, stages=2, codes=4, cosine=0.5, beam=16)
+    quantiser = RVQ.fit(x, stages=2, codes=4, cosine=0.5, beam=16, updates=QUICK)
     z, energy = quantiser.frame.coordinates(torch.from_numpy(x[:200]))
     paths = torch.tensor(list(itertools.product(range(4), repeat=2)))
     y = total(quantiser.codebooks[0], paths)

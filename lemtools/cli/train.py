@@ -172,7 +172,9 @@ RVQ = {  # all that rvq, which has no network, takes
 )
 @click.option("--pictures", metavar="DIR", help="At every checkpoint, a PNG of what is recalled of items kept back.")
 @click.option("--card", multiple=True, metavar="NAME=TEXT", help="A line of the model card, kept with the model.")
-@click.option("--config", "path", metavar="FILE", help="Options from a TOML file; those on the command line come first.")
+@click.option(
+    "--config", "path", metavar="FILE", help="Options from a TOML file; those on the command line come first."
+)
 @click.option("--dry-run", is_flag=True, help="Print parameters, operations, memory and time, and train nothing.")
 @click.option("-o", "--output", metavar="MODEL", help="Where the model goes, a .safetensors file.")
 @common.seed

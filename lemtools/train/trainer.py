@@ -36,10 +36,11 @@ def rate(settings: Settings, steps: int, step: int) -> float:
 class Run:
     """A run of `prepared` on this process's device: where it stands, and what it leaves on disk.
 
-    What learns says the rest: `steps`, of them all; `advance(batch)` makes one step and returns its loss, on the device; `told()`: what a
-    record has beside the loss; `check()` raises LemError before anything that is not finite goes to disk;
-    `validate()`: {name: number} of what is kept back; `state()`, `restore(state, record)`: tensors to go on from, and
-    `record()`: plain values beside them; `save_model()`: the file for others; `finish()`: what was trained.
+    What learns says the rest: `steps`, of them all; `advance(batch)` makes one step and returns its loss, on the
+    device; `told()`: what a record has beside the loss; `check()` raises LemError before anything that is not finite
+    goes to disk; `validate()`: {name: number} of what is kept back; `state()`, `restore(state, record)`: tensors to go
+    on from, and `record()`: plain values beside them; `save_model()`: the file for others; `finish()`: what was
+    trained.
     """
 
     def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
