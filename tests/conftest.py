@@ -101,12 +101,12 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def lem_together(tool: str, line: str, folder, world: int = 2) -> list[tuple[int, str]]:
+def lem_together(tool: str, line: str, folder, world: int = 2, begin: str = "") -> list[tuple[int, str]]:
     """`lem-<tool> line` in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each.
 
-    Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
+    begin: what they do first. Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
     """
-    code = ("import faulthandler; faulthandler.dump_traceback_later(100, exit=True); "
+    code = (f"import faulthandler; faulthandler.dump_traceback_later(100, exit=True); {begin}\n"
             f"from lemtools.cli.{tool} import main; main()")
     port, started = free_port(), []
     for rank in range(world):

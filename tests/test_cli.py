@@ -36,8 +36,8 @@ OPTIONS = {
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window",
-    "train": f"{COMMON} --arch --augment --batch --beta2 --card --chunk --clip --codec --compile --config --context --crop "
-    "--data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order "
+    "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
+    "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order "
     "--output -o --padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
@@ -55,7 +55,7 @@ CHOICES = {
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
-    ("train", "recipe"): "feedforward recurrent autoregressive diffusion lm token-ae",
+    ("train", "recipe"): "feedforward recurrent autoregressive diffusion lm token-ae rvq",
     ("train", "padding"): "zeros circular",
     ("train", "predict"): "eps x0 v",
     ("train", "order"): "any raster",

@@ -197,8 +197,8 @@ def test_usual_settings_of_the_recipes_are_those_told():
     entries = re.split(r"^\.It Cm ", section(source("lem-train"), "Recipes", "Ss"), flags=re.M)[1:]
     for entry in map(plain, entries):
         recipe = RECIPES[entry.split()[0]]
-        assert (float(re.search(r"rate ([\de.-]+)", entry)[1]), int(re.search(r"batch (\d+)", entry)[1])) == (
-            recipe.lr, recipe.batch)
+        rate = re.search(r"rate ([\de.-]+),", entry)
+        assert (rate and float(rate[1]), int(re.search(r"batch (\d+)", entry)[1])) == (recipe.lr, recipe.batch)
         named = re.findall(r"^\.Cm (\S+)\nfor ([a-z, ]+)", entry, re.M)
         kinds = {"images": "image", "spectra": "spectrum", "embeddings": "embedding", "tokens": "tokens"}
         told = {kinds[k]: net for net, text in named for k in re.findall("|".join(kinds), text)}

@@ -13,6 +13,7 @@ from lemtools.encode.rvq_bound import allocate, bits_for, cosine_of, verdict, wa
 from lemtools.encode.rvq_search import search, smallest, tables, total
 from lemtools.signal import LemError
 
+QUICK = 4  # updates of a fit whose quality is not the question
 POWER = 1 / np.arange(1, 129)
 
 
@@ -29,7 +30,7 @@ def nmse(x, y):
 def small():
     """(quantiser, vectors it was not fitted to): 16 dimensions, 3 x 16 codes, a mean that is not 0."""
     spectrum = 1 / np.arange(1, 17)
-    return RVQ.fit(gaussian(2000, spectrum) + 1, stages=3, codes=16), gaussian(1000, spectrum, 1) + 1
+    return RVQ.fit(gaussian(2000, spectrum) + 1, stages=3, codes=16, updates=QUICK), gaussian(1000, spectrum, 1) + 1
 
 
 # the bound
@@ -127,10 +128,9 @@ def test_kmeans_weights_and_leaves_no_code_unused():
 
 # the codec
 
-def test_beats_the_numbers_of_the_issue(monkeypatch):
-    monkeypatch.setattr(rvq_fit, "UPDATES", 12)  # bench_rvq.py does all of them
+def test_beats_the_numbers_of_the_issue():
     held = gaussian(4000, seed=1)
-    quantiser = RVQ.fit(gaussian(8000), stages=4, codes=128)
+    quantiser = RVQ.fit(gaussian(8000), stages=4, codes=128, updates=12)  # bench_rvq.py does all of them
     report = quantiser.report(held)
     assert report["bits-nominal"] == 28 and 27 < report["bits-entropy"] <= 28
     assert report["bound-NMSE"] < report["NMSE"] <= 0.420
@@ -168,9 +168,9 @@ def test_codes_do_not_depend_on_the_batch(small):
 
 def test_the_same_seed_fits_the_same_codes_however_the_data_come(small):
     x = gaussian(2000, 1 / np.arange(1, 17)) + 1
-    again = RVQ.fit(lambda: (x[i : i + 4096] for i in (0,)), stages=3, codes=16)
+    again = RVQ.fit(lambda: (x[i : i + 4096] for i in (0,)), stages=3, codes=16, updates=QUICK)
     assert all(torch.equal(a, b) for a, b in zip(again.codebooks, small[0].codebooks))
-    other = RVQ.fit(x, stages=3, codes=16, seed=1)
+    other = RVQ.fit(x, stages=3, codes=16, updates=QUICK, seed=1)
     assert not torch.equal(other.codebooks[0], small[0].codebooks[0])
 
 
@@ -190,7 +190,7 @@ def test_zero_vectors_come_back_zero(small):
                                       {"groups": 2, "cosine": 0.5, "gain_shape": True}])
 def test_every_setting_survives_its_file(settings, tmp_path):
     x = gaussian(1500, 1 / np.arange(1, 17))
-    made = RVQ.fit(x, stages=2, codes=16, **settings)
+    made = RVQ.fit(x, stages=2, codes=16, updates=QUICK, **settings)
     codes = made.encode(x[:300])
     made.save(tmp_path / "codebook.safetensors")
     again = RVQ.load(tmp_path / "codebook.safetensors")
@@ -224,7 +224,7 @@ def test_the_cosine_weight_trades_error_for_cosine():
 
 def test_the_choice_among_the_last_paths_is_by_the_loss():
     x = gaussian(1000, 1 / np.arange(1, 9))
-    quantiser = RVQ.fit(x, stages=2, codes=4, cosine=0.5, beam=16)
+    quantiser = RVQ.fit(x, stages=2, codes=4, cosine=0.5, beam=16, updates=QUICK)
     z, energy = quantiser.frame.coordinates(torch.from_numpy(x[:200]))
     paths = torch.tensor(list(itertools.product(range(4), repeat=2)))
     y = total(quantiser.codebooks[0], paths)
@@ -245,32 +245,12 @@ def test_first_stages_alone_are_coarser(small):
     assert np.array_equal(quantiser.decode(codes[:, :2], stages=2), quantiser.decode(codes, stages=2))
 
 
-def test_a_stream_comes_near_the_batch_fit(small):
-    _, held = small
-    x = gaussian(24_000, 1 / np.arange(1, 17), 4) + 1
-    batch = RVQ.fit(x, stages=2, codes=16).report(held)
-    stream = RVQ.fit_stream(iter(np.array_split(x, 40)), warm=500, decay=0.9, stages=2, codes=16).report(held)
-    assert stream["NMSE"] < 1.02 * batch["NMSE"]
-    assert stream["dead[1]"] == stream["dead[2]"] == 0
-
-
-def test_a_stream_follows_what_changes():
-    spectrum = 1 / np.arange(1, 9)
-    made = RVQ.fit(gaussian(2000, spectrum), stages=2, codes=8, whiten=True)
-    far = gaussian(4000, spectrum, 1) + 3
-    before = nmse(far, made.decode(made.encode(far)))
-    for part in np.array_split(far, 20):
-        made.update(part, decay=0.5)
-    assert nmse(far, made.decode(made.encode(far))) < 0.2 * before
-    assert made.report(far)["dead[2]"] == 0
-
-
 def test_a_dead_code_is_revived():
     books = torch.tensor([[[0.0], [1000.0]]])
     average = rvq_fit.Average(books, 0.5, torch.Generator().manual_seed(0))
     z = torch.tensor([[-1.0], [-1.0], [5.0], [5.0]])
     for _ in range(20):
-        average.update(z, torch.ones(4), 1)
+        average.update(z, torch.ones(4), rvq_fit.assign(z, average.codebooks, 1))
     assert sorted(average.codebooks[0, :, 0].tolist()) == pytest.approx([-1, 5], rel=0.25)
 
 

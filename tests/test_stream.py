@@ -18,8 +18,10 @@ from test_signal import OPS, WHOLE, same
 
 from lemtools import stream
 from lemtools.fragment import fragment
-from lemtools.signal import LemError, Signal
+from lemtools.signal import LemError, Signal, to_tensors
 from lemtools.stream import Source, document, read, write, write_one
+from lemtools.stream.source import _STEP
+from lemtools.stream.wire import assemble
 
 
 def images(n, first=0, side=4, seed=0):
@@ -154,7 +156,7 @@ def test_damaged_headers(name):
 
 def lem_document(meta, **tensors) -> bytes:
     arrays = {k: ({"u1": "U8", "f4": "F32", "i8": "I64", "f8": "F64"}[v.dtype.str[1:]], v) for k, v in tensors.items()}
-    return b"".join(stream._assemble(arrays, {"v": 1, "kind": "embedding", "n": 2, "last": True, "ops": [], **meta}))
+    return b"".join(assemble(arrays, {"v": 1, "kind": "embedding", "n": 2, "last": True, "ops": [], **meta}))
 
 
 BITS = {"op": "bits", "bits": 3, "quantizer": "uniform", "domain": "gaussian"}
@@ -323,8 +325,8 @@ KEYS = ["v", "kind", "n", "first", "step", "shape", "dtype", "mask", "ops", "his
 @given(st.sampled_from(KEYS), JSON)
 def test_any_json_in_the_metadata_raises_nothing_else(key, value):
     (broken,) = fragment([images(2)], [{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": 0.5}])
-    tensors, meta = stream.to_tensors(broken)
-    check_outcome(b"".join(stream._assemble(tensors, meta | {key: value, "last": True})))
+    tensors, meta = to_tensors(broken)
+    check_outcome(b"".join(assemble(tensors, meta | {key: value, "last": True})))
 
 
 def check_outcome(raw: bytes) -> None:
@@ -338,7 +340,7 @@ def check_outcome(raw: bytes) -> None:
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 2 * stream._STEP
+    assert peak < 2 * _STEP
 
 
 @pytest.mark.parametrize("ops", OPS, ids=lambda ops: "+".join(op["op"] for op in ops))

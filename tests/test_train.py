@@ -22,11 +22,12 @@ from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.train import augment, checkpoint, data, loop, objectives, recipes, ring
 from lemtools.train.data import Batches, Items, Spec
-from lemtools.train.loop import Trainer, train
+from lemtools.train.loop import train
 from lemtools.train.parallel import Ranks
 from lemtools.train import prepare as prepare_module
 from lemtools.train.prepare import ATTENTION, COUNTED, flop_counter, labels, prepare
 from lemtools.train.settings import FREE, Settings
+from lemtools.train.trainer import Trainer, rate
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 
@@ -282,7 +283,7 @@ def trained_on_one_batch(asked: Settings, steps: int):
     trainer = Trainer(prepared, Ranks(), "cpu")
     batch, reached, losses = Batches(prepared.spec)[0], set(), []
     for _ in range(steps):
-        losses.append(float(trainer.advance(batch)[0]))
+        losses.append(float(trainer.advance(batch)))
         reached |= {k for k, p in trainer.weights.items() if p.grad is not None and float(p.grad.abs().sum()) > 0}
     return trainer, batch, losses, reached
 
@@ -388,12 +389,12 @@ def test_average_of_weights_by_its_definition(tmp_path, kept):
 
 def test_learning_rate():
     asked = Settings("feedforward", [], "", lr=1.0, warmup=4)
-    assert [loop.rate(asked, 104, s) for s in (0, 1, 3, 4)] == [0.25, 0.5, 1.0, 1.0]
-    assert abs(loop.rate(asked, 104, 54) - 0.5) < 1e-12 and 0 < loop.rate(asked, 104, 103) < 1e-3
+    assert [rate(asked, 104, s) for s in (0, 1, 3, 4)] == [0.25, 0.5, 1.0, 1.0]
+    assert abs(rate(asked, 104, 54) - 0.5) < 1e-12 and 0 < rate(asked, 104, 103) < 1e-3
     asked.decay = "exponential:0.5"
-    assert loop.rate(asked, 104, 5) == 0.5**5
+    assert rate(asked, 104, 5) == 0.5**5
     asked.decay = "constant"
-    assert loop.rate(asked, 104, 103) == 1.0
+    assert rate(asked, 104, 103) == 1.0
 
 
 def test_noise_counts_among_what_a_fragment_leaves_open(tmp_path, kept):
@@ -591,7 +592,7 @@ def test_moments_are_laid_out_as_the_weights_are(tmp_path, kept):
     first.save()
     state, record, _ = checkpoint.load_state(first.settings.output)
     second, _ = trainer()
-    second.resume(state, record["step"])
+    second.resume(state, record)
     apart = 0
     for (name, p), q in zip(first.weights.items(), second.weights.values()):
         for key, value in first.optimizer.state[p].items():

@@ -320,6 +320,15 @@ def test_two_processes_learn_what_one_does(tmp_path, kept):
     assert len(logs[0]) == len(logs[1]) == 3 and all(abs(a["loss"] - b["loss"]) < 1e-4 for a, b in zip(*logs))
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="threads are not to be seen here")
+def test_threads_of_the_group_end_with_it(tmp_path, kept):
+    """One that still ran at the end of Python could ask for its lock, and abort."""
+    threads = "[open(p).read().strip() for p in glob.glob('/proc/self/task/*/comm')]"
+    begin = f"import atexit, glob, sys; atexit.register(lambda: print({threads}, file=sys.stderr))"
+    ends = lem_together("train", RUN + " --steps 2 -q -o m.safetensors", tmp_path, begin=begin)
+    assert all(code == 0 and "python" in told and "pt_" not in told for code, told in ends), ends
+
+
 def test_one_of_two_processes_says_what_is_wrong(tmp_path, kept):
     ends = lem_together("train", changed("--batch 4", "--batch 5") + " -o m.safetensors", tmp_path)
     assert ends == [(2, "lem-train: error: --batch 5 does not divide among 2 processes; give a multiple of 2\n"), (2, "")]

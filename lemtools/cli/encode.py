@@ -46,6 +46,31 @@ EITHER = ("lines",)  # ways of reading
 COMMON = ("device", "seed")  # those who do not compute on one let it pass
 
 
+quantiser = common.chain(  # lem-train has them, too
+    click.option(
+        "--stages", type=click.IntRange(1, 256), metavar="S",
+        help="Codes of a vector, one after the other (rvq).  [default: 4]",
+    ),
+    click.option(
+        "--codes", type=click.IntRange(2, 65536), metavar="K",
+        help="Codes to choose from at a stage (rvq).  [default: 1024]",
+    ),
+    click.option(
+        "--groups", type=click.IntRange(1), metavar="G",
+        help="Parts that a vector is dealt to, each with all stages (rvq).  [default: 1]",
+    ),
+    click.option(
+        "--beam", type=click.IntRange(1, 4096), metavar="B",
+        help="Paths kept in the search of codes (rvq).  [default: 16]",
+    ),
+    click.option(
+        "--cosine", type=common.Finite(0), metavar="W",
+        help="Weight of 1 - cosine beside the squared error (rvq).  [default: 0]",
+    ),
+    click.option("--gain-shape", is_flag=True, help="Code a vector's length apart from its direction (rvq)."),
+)
+
+
 @common.command("lem-encode", EXAMPLES)
 @common.inputs()
 @click.option(
@@ -68,26 +93,7 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
     "[default: all in which it varies]",
 )
 @click.option("--whiten", is_flag=True, help="Divide every direction by its standard deviation (pca, rvq).")
-@click.option(
-    "--stages", type=click.IntRange(1, 256), metavar="S",
-    help="Codes of a vector, one after the other (rvq).  [default: 4]",
-)
-@click.option(
-    "--codes", type=click.IntRange(2, 65536), metavar="K",
-    help="Codes to choose from at a stage (rvq).  [default: 1024]",
-)
-@click.option(
-    "--groups", type=click.IntRange(1), metavar="G",
-    help="Parts that a vector is dealt to, each with all stages (rvq).  [default: 1]",
-)
-@click.option(
-    "--beam", type=click.IntRange(1, 4096), metavar="B", help="Paths kept in the search of codes (rvq).  [default: 16]"
-)
-@click.option(
-    "--cosine", type=common.Finite(0), metavar="W",
-    help="Weight of 1 - cosine beside the squared error (rvq).  [default: 0]",
-)
-@click.option("--gain-shape", is_flag=True, help="Code a vector's length apart from its direction (rvq).")
+@quantiser
 @click.option(
     "--validate", metavar="PATH", help="What to report a fit on (rvq).  [default: a tenth, held back from the fit]"
 )

@@ -2,7 +2,8 @@
 
 import click
 
-from . import common
+from . import common, config, results
+from .encode import quantiser
 from .fragment import fragment_options, ordered
 
 EXAMPLES = """
@@ -10,10 +11,20 @@ lem-train feedforward --data photos/ --crop 128 --fragment '--bits 1-6 --mask 0-
 lem-train diffusion --data faces.npy --steps 20000 --pictures pictures/ -o dreams.safetensors
 lem-train recurrent --data digits.idx.gz --fragment '--mask .75' --dry-run -o model.safetensors
 lem-train lm --data book.txt --depth 2 -o small.safetensors
+lem-train rvq --data embeddings.npy --stages 4 --codes 256 -o codebooks.safetensors
 torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml -o model.safetensors
 """
 
-RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "token-ae"]
+RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "token-ae", "rvq"]
+PROPERTIES = ("stages", "codes", "groups", "beam", "cosine", "gain_shape", "whiten")  # of rvq's quantiser
+FOR = {  # options of some recipes alone
+    "weighting": ("feedforward", "recurrent"), "labels": ("diffusion",), "context": ("lm",), "chunk": ("token-ae",),
+    "codec": ("lm", "token-ae"), **dict.fromkeys(PROPERTIES, ("rvq",)),
+}
+RVQ = {  # all that rvq, which has no network, takes
+    "recipe", "data", "key", "validate", "holdout", "steps", "flops", "batch", "ema", "workers", "device", "save_every",
+    "log", "card", "path", "dry_run", "output", "seed", "options", "quiet", "verbose", "debug", *PROPERTIES,
+}
 
 
 @common.command("lem-train", EXAMPLES)
@@ -23,7 +34,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
     multiple=True,
     metavar="PATH",
     help="Memories to learn from: files, folders; a lone npy or safetensors file is mapped, not read. Fragments are "
-    "learnt from by what they hold. lm and token-ae learn text, as bytes, or tokens.",
+    "learnt from by what they hold. lm and token-ae learn text, as bytes, or tokens, rvq embeddings.",
 )
 @click.option("--key", metavar="NAME", help="Tensor or array to read from a foreign file.")
 @click.option(
@@ -44,8 +55,8 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
     "--holdout",
     type=click.IntRange(0),
     metavar="N",
-    help="Items of the data kept back to validate on; of text, windows at its end.  [default: 1 in 50, at most 256, or "
-    "of text a tenth, at most 1024]",
+    help="Items of the data kept back to validate on; of text, windows at its end.  [default: 1 in 50, at most 256, of "
+    "text and for rvq 1 in 10]",
 )
 @click.option(
     "--crop", type=click.IntRange(8), metavar="PX", help="Learn from random windows of images."
@@ -75,6 +86,8 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
 )
 @click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens that lm sees.  [default: 64 a layer]")
 @click.option("--chunk", type=click.IntRange(1), metavar="K", help="Tokens in a vector (token-ae).  [default: 4]")
+@quantiser
+@click.option("--whiten", is_flag=True, help="Divide every direction by its standard deviation (rvq).")
 @click.option(
     "--padding", type=click.Choice(["zeros", "circular"]),
     help="What lies beyond the border (diffusion).  [default: zeros]",
@@ -95,7 +108,7 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
     help="Divide an item's squared error by the variance that its fragment leaves (level), take the logarithm of that "
     "(log), or neither (plain); feedforward and recurrent.",
 )
-@click.option("--steps", type=click.IntRange(1), default=10_000, show_default=True, metavar="N", help="Updates.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Updates.  [default: 10000, for rvq 1000]")
 @click.option(
     "--flops", type=common.Finite(1), metavar="F", help="As many updates as F floating-point operations allow."
 )
@@ -118,8 +131,9 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
 @click.option("--weight-decay", type=common.Finite(0), default=0.0, show_default=True, metavar="W", help="Of AdamW.")
 @click.option("--beta2", type=common.Finite(0, 0.99999), default=0.99, show_default=True, metavar="B", help="Of AdamW.")
 @click.option(
-    "--ema", type=common.Finite(0, 0.999999), default=0.999, show_default=True, metavar="D",
-    help="Decay of the average of the weights, which is what is kept.",
+    "--ema", type=common.Finite(0, 0.999999), metavar="D",
+    help="Decay of the average of the weights, which is what is kept; of rvq, of the sums whose means the codes are.  "
+    "[default: .999, for rvq .99]",
 )
 @click.option(
     "--clip", type=common.Finite(0), default=1.0, show_default=True, metavar="G",
@@ -158,22 +172,24 @@ RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "tok
 )
 @click.option("--pictures", metavar="DIR", help="At every checkpoint, a PNG of what is recalled of items kept back.")
 @click.option("--card", multiple=True, metavar="NAME=TEXT", help="A line of the model card, kept with the model.")
-@click.option("--config", metavar="FILE", help="Options from a TOML file; those on the command line come first.")
+@click.option(
+    "--config", "path", metavar="FILE", help="Options from a TOML file; those on the command line come first."
+)
 @click.option("--dry-run", is_flag=True, help="Print parameters, operations, memory and time, and train nothing.")
 @click.option("-o", "--output", metavar="MODEL", help="Where the model goes, a .safetensors file.")
 @common.seed
-def cli(run, recipe, config, dry_run, options, card, **settings):
+def cli(run, recipe, path, dry_run, options, card, **settings):
     """Train a small network to recall the whole from the fragment.
 
     Recipes: feedforward (one step), recurrent (one block, iterated), autoregressive (element by element), diffusion
-    (from noise), lm (text, token by token), token-ae (K tokens as one vector). Writes a checkpoint at every interval;
-    the same command again goes on where it stopped, and so it does after kill -9. SIGTERM and SIGUSR1 write a
-    checkpoint and end it. lem-reconstruct --model uses what it learnt.
+    (from noise), lm (text, token by token), token-ae (K tokens as one vector), rvq (vectors as codes, for lem-encode).
+    Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does after
+    kill -9. SIGTERM and SIGUSR1 write a checkpoint and end it. lem-reconstruct --model uses what it learnt.
     """
     context = click.get_current_context()
-    given = _given(context)
-    if config is not None:
-        settings = _configured(context, config, dict(settings, options=options, card=card), given)
+    given = config.given(context)
+    if path is not None:
+        settings = config.merged(context, path, dict(settings, options=options, card=card), given)
         options, card = settings.pop("options"), settings.pop("card")
     if not settings["data"]:
         raise click.UsageError("nothing to learn from: give --data")
@@ -185,10 +201,11 @@ def cli(run, recipe, config, dry_run, options, card, **settings):
         raise click.UsageError(f"-o {settings['output']}: a model is a .safetensors file")
     if settings["flops"] is not None and "steps" in given:
         raise click.UsageError("--steps and --flops both say how long: give one of them")
-    for name, recipes in (("weighting", ("feedforward", "recurrent")), ("labels", ("diffusion",)),
-                          ("context", ("lm",)), ("chunk", ("token-ae",)), ("codec", ("lm", "token-ae"))):
-        if name in given and recipe not in recipes:
-            raise click.UsageError(f"--{name} is for {' and '.join(recipes)}, not {recipe}")
+    for name in sorted(given):
+        recipes = FOR.get(name, ())
+        if recipe not in (recipes or RECIPES) or (recipe == "rvq" and name not in RVQ):
+            only = f"for {' and '.join(recipes)}, not {recipe}" if recipes else "not for rvq, which learns no network"
+            raise click.UsageError(f"--{config.spelt(context, name)} is {only}")
     decay, _, rate = settings["decay"].partition(":")
     plain = settings["decay"] in ("cosine", "constant")
     if not plain and not (decay == "exponential" and _is_rate(rate)):
@@ -199,10 +216,9 @@ def cli(run, recipe, config, dry_run, options, card, **settings):
     from ..train.settings import Settings
 
     chosen = dict(option(text) for text in options)
-    for name, spelt in (("padding", "padding"), ("predict", "predicts"), ("order", "order"), ("context", "context"),
-                        ("chunk", "chunk")):
-        if (value := settings.pop(name)) is not None:
-            chosen[spelt] = value
+    for name in ("padding", "predict", "order", "context", "chunk", *PROPERTIES):
+        if (value := settings.pop(name)) not in (None, False):
+            chosen[{"predict": "predicts"}.get(name, name)] = value
     settings["crop"] = settings["crop"] or 0
     settings["codec"] = list(settings["codec"]) or None
     settings |= {k: list(settings[k]) for k in ("data", "fragment", "target", "validate", "augment")}
@@ -221,7 +237,7 @@ def cli(run, recipe, config, dry_run, options, card, **settings):
         return None
     show = Progress(run)
     try:
-        train(asked, run.note, show)
+        report = train(asked, run.note, show).report
     except Echo:
         return 2
     except Stopped as stopped:
@@ -232,6 +248,8 @@ def cli(run, recipe, config, dry_run, options, card, **settings):
         raise common.Killed(stopped.number) from None
     finally:
         show.close()
+    if report is not None:
+        results.show(run, False, [], [[name, results.cell(value)] for name, value in report.items()], ("name", "value"))
     return None
 
 
@@ -277,46 +295,6 @@ def operations(text: str) -> list[dict]:
         raise click.UsageError(f"--fragment {text!r}: {error}") from error
     except click.UsageError as error:
         raise click.UsageError(f"--fragment {text!r}: {error.format_message()}") from error
-
-
-def _given(context) -> set[str]:
-    """Options that stand on the command line or in the environment."""
-    default = (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
-    return {name for name in context.params if context.get_parameter_source(name) not in default}
-
-
-def _configured(context, path: str, values: dict, given: set[str]) -> dict:
-    """The options, those that were not given taken from a TOML file where it has them."""
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path}: not TOML ({error})") from error
-    spoken = set(given)
-    params = {max(p.opts, key=len).lstrip("-"): p for p in context.command.params if isinstance(p, click.Option)}
-    for name, value in table.items():
-        param = params.get(name)
-        if param is None or param.name not in values:
-            raise click.UsageError(f"{path}: no option {name!r}; names are those of the command line, as in save-every")
-        if param.name in given or {"steps": "flops", "flops": "steps"}.get(param.name) in spoken:
-            continue
-        if name == "set" and isinstance(value, dict):
-            import json
-
-            value = [f"{k}={json.dumps(v)}" for k, v in value.items()]
-        if name == "card" and isinstance(value, dict):
-            value = [f"{k}={v}" for k, v in value.items()]
-        if param.multiple and not isinstance(value, list):
-            value = [value]
-        value = [str(v) for v in value] if param.multiple else value if param.is_flag else str(value)
-        try:
-            values[param.name] = param.type_cast_value(context, value)
-        except click.BadParameter as error:
-            raise click.UsageError(f"{path}: {name}: {error.format_message()}") from error
-        given.add(param.name)
-    return values
 
 
 def _pair(text: str) -> tuple[str, str]:

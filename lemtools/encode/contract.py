@@ -4,7 +4,6 @@ import json
 import os
 
 import numpy as np
-from safetensors import SafetensorError
 
 from .. import stream
 from ..media.save import whole_file
@@ -46,21 +45,12 @@ def write(path: str, record: dict, tensors: dict[str, np.ndarray]) -> None:
 
 def read(path: str) -> tuple[dict, dict[str, np.ndarray]]:
     """(record, tensors) of a fitted encoder's file."""
-    from safetensors import safe_open
-
     shown = os.fsdecode(path)
-    try:
-        with safe_open(path, "np") as file:
-            record = json.loads((file.metadata() or {}).get(KEY, "null"))
-            if not isinstance(record, dict):
-                raise LemError(f"{shown}: not a fitted encoder (of lem-encode --fit)")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError as error:
-        raise LemError(f"{shown}: no such file") from error
-    except SafetensorError as error:
-        raise LemError(f"{shown}: not a whole safetensors file ({error})") from error
-    except OSError as error:
-        raise LemError(f"{shown}: {error.strerror or error}") from error
+    with stream.opened(path, "np") as file:
+        record = json.loads((file.metadata() or {}).get(KEY, "null"))
+        if not isinstance(record, dict):
+            raise LemError(f"{shown}: not a fitted encoder (of lem-encode --fit)")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if record.get("v") != 1:
         raise LemError(f"{shown}: version {record.get('v')!r} of an encoder's file; a newer lemtools wrote it")
     for name, tensor in tensors.items():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,9 +55,8 @@ class RVQ:
 
     def to(self, device: str) -> RVQ:
         self.device, self.frame = device, self.frame.to(device)
-        self.codebooks = [c.to(device).contiguous() for c in self.codebooks]
         self.gains = None if self.gains is None else self.gains.to(device)
-        self._tables, self._average = [tables(c) for c in self.codebooks], None
+        self.learnt([c.to(device).contiguous() for c in self.codebooks])
         return self
 
     groups = property(lambda self: len(self.codebooks))
@@ -83,7 +82,7 @@ class RVQ:
     @classmethod
     def fit(cls, vectors: Vectors, *, stages: int = 4, codes: int = 1024, groups: int = 1, beam: int = 16,
             cosine: float = 0.0, gain_shape: bool = False, gains: int = 16, whiten: bool = False, seed: int = 0,
-            device: str = "cpu", samples: int | None = None,
+            device: str = "cpu", samples: int | None = None, updates: int = rvq_fit.UPDATES,
             progress: Callable[[int, int], None] = lambda done, of: None) -> RVQ:
         """vectors: [N, D], or a callable that yields batches [n, D] afresh at every call (it is read twice: for the
         moments of all, and for a sample).
@@ -91,7 +90,8 @@ class RVQ:
         stages x groups codes a vector, of log2(codes) bits each; beam: paths kept in the search (at most 8 in the
         fit). cosine: weight w of the loss. gain_shape: code |x| apart, in one of `gains` levels, and x / |x| by the
         stages. whiten: every direction counts alike, none is left out. samples: vectors that the codebooks are fitted
-        to, drawn evenly from all (default 64 a code, at least 65,536). Zero vectors are coded exactly, and left out.
+        to, drawn evenly from all (default 64 a code, at least 65,536). updates: of all stages together, once k-means
+        has made one after the other. Zero vectors are coded exactly, and left out.
         LemError: NaN or infinity, fewer vectors than codes, settings out of range, D not a multiple of groups.
         """
         settings = {"stages": stages, "codes": codes, "groups": groups, "beam": beam, "cosine": cosine, "gains": gains}
@@ -109,7 +109,7 @@ class RVQ:
             weight, factor = (v.to(device) for v in frame.aims(energy[order], cosine))
             variances = frame.variance.split(frame.widths)
             tries = [rvq_fit.widths(v, stages * math.log2(codes), whiten) for v in variances]
-            done, of, books = 0, sum(map(len, tries)) * rvq_fit.UPDATES, []
+            done, of, books = 0, sum(map(len, tries)) * updates, []
 
             def tick() -> None:
                 nonlocal done
@@ -118,52 +118,35 @@ class RVQ:
             for part, variance, wide in zip(frame.split(z), variances, tries):
                 aim = part[order].to(device) * factor[:, None]
                 books.append(rvq_fit.fit_group(aim, weight, variance, wide, stages=stages, codes=codes, beam=beam,
-                                               generator=generator, tick=tick))
+                                               updates=updates, generator=generator, tick=tick))
             frame = frame.narrow([book.shape[2] for book in books])
             spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance()), 0))[::-1].copy()
             made = cls(frame, books, None, spectrum, whole.mean(), beam, float(cosine), len(z), seed, device)
             if gain_shape:
-                made.gains = torch.ones(1, device=device)  # until there are gains to choose levels from
-                first = [x for _, x in zip(range(16), (rows(b, device) for _, b in blocks(vectors)))]
-                x = torch.cat([x[(x != 0).any(1)] for x in first])
-                shape = made._recall(made._search(torch.nn.functional.normalize(x, dim=1)))
-                best = (x * shape).sum(1) / shape.square().sum(1).clamp_min(1e-30)
-                made.gains = rvq_fit.gain_levels(best[best > 0], gains, generator).to(device)
+                made.fit_gains(vectors, gains)
             return made
 
-    @classmethod
-    def fit_stream(cls, batches: Iterable[np.ndarray], *, warm: int = 1 << 16, decay: float = 0.99, **settings) -> RVQ:
-        """Fit to a stream that passes once: directions and first codebooks from the first `warm` vectors (or all there
-        are), then ``update`` with every batch. settings: as of ``fit``."""
-        source, kept, count = iter(batches), [], 0
-        while count < warm and (batch := next(source, None)) is not None:
-            kept.append(batch)
-            count += len(batch)
-        if not kept:
-            raise LemError("no vectors to fit to")
-        made = cls.fit(np.concatenate(kept), **settings)
-        for batch in source:
-            made.update(batch, decay)
-        return made
-
     @torch.no_grad()
-    def update(self, batch: np.ndarray | torch.Tensor, decay: float = 0.99) -> None:
-        """Let the codebooks follow a batch [n, D]: means of what each code stood for, forgotten at `decay` an update.
-        Codes that fall out of use are given to vectors of the batch that are coded badly. Directions and gains stay."""
-        x = rows(batch, self.device, 0, self.dims)
-        x = self._shape(x[(x != 0).any(1)])
-        if not len(x):
-            return
-        z, energy = self.frame.coordinates(x)
+    def fit_gains(self, vectors: Vectors, levels: int) -> None:
+        """Choose the levels of the gain, by the first blocks of vectors [N, D]."""
+        first = [x for _, x in zip(range(16), (rows(b, self.device) for _, b in blocks(vectors)))]
+        x = torch.cat([x[(x != 0).any(1)] for x in first])
+        self.gains = torch.ones(1, device=self.device)  # the shape is coded apart from now on
+        shape = self._recall(self._search(self._shape(x)))
+        best = (x * shape).sum(1) / shape.square().sum(1).clamp_min(1e-30)
+        generator = torch.Generator().manual_seed(self.seed)
+        self.gains = rvq_fit.gain_levels(best[best > 0], levels, generator).to(self.device)
+
+    def aims(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of vectors [N, D] (the coordinates [N, R] that a recall should meet, weight [N] of its squared error: 0 for
+        zero vectors)."""
+        z, energy = self.frame.coordinates(self._shape(x))
         weight, factor = self.frame.aims(energy, self.cosine)
-        if self._average is None:
-            generator = torch.Generator().manual_seed(self.seed)
-            prior = len(x) / self.codes / (1 - decay)  # as many as there will be in the long run
-            self._average = [rvq_fit.Average(c, decay, generator, prior) for c in self.codebooks]
-        for g, part in enumerate(self.frame.split(z * factor[:, None])):
-            self._average[g].update(part, weight, min(self.beam, rvq_fit.BEAM))
-            self.codebooks[g] = self._average[g].codebooks.clone()
-        self._tables = [tables(c) for c in self.codebooks]
+        return z * factor[:, None], weight * (x != 0).any(1)
+
+    def learnt(self, codebooks: list[torch.Tensor]) -> None:
+        """Take other codebooks of the same shapes."""
+        self.codebooks, self._tables = codebooks, [tables(c) for c in codebooks]
 
     def _shape(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.gains is None else torch.nn.functional.normalize(x, dim=1)

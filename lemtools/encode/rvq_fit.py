@@ -110,13 +110,14 @@ class Average:
     appendix A.1), each stage on what the others, as they stand after their own update, leave."""
 
     def __init__(self, codebooks: torch.Tensor, decay: float, generator: torch.Generator, prior: float = 0.0):
-        """prior: vectors that every code as it stands counts for at the first update."""
+        """prior: vectors that every code as it stands counts for at the first update; a hundredth is dead."""
         self.codebooks, self.decay, self.generator = codebooks.clone(), decay, generator
+        self.dead = max(DEAD, prior / 100)
         self.count = torch.full(codebooks.shape[:2], float(prior), device=codebooks.device)
         self.sum = codebooks * (prior + RIDGE * (prior > 0))
 
-    def update(self, z: torch.Tensor, weight: torch.Tensor, beam: int) -> None:
-        codes = assign(z, self.codebooks, beam)
+    def update(self, z: torch.Tensor, weight: torch.Tensor, codes: torch.Tensor) -> None:
+        """z [N, W], weight [N], codes [N, S] of z as the codebooks stand."""
         self.count *= self.decay
         self.sum *= self.decay
         old = self.sum.clone()
@@ -134,15 +135,15 @@ class Average:
             self._revive(s, code, left, weight)
 
     def _revive(self, s: int, code: torch.Tensor, left: torch.Tensor, weight: torch.Tensor) -> None:
-        dead = torch.nonzero(self.count[s] < DEAD)[:, 0]
+        dead = torch.nonzero(self.count[s] < self.dead)[:, 0]
         share = (weight * left.square().sum(1)).double().cpu()
         dead = dead[: int((share > 0).sum())]
         if not len(dead):
             return
         chosen = torch.multinomial(share, len(dead), generator=self.generator).to(left.device)
         self.codebooks[s][dead] = self.codebooks[s][code[chosen]] + left[chosen]
-        self.count[s][dead] = 1.0
-        self.sum[s][dead] = (1 + RIDGE) * self.codebooks[s][dead]
+        self.count[s][dead] = count = max(1.0, 2 * self.dead)
+        self.sum[s][dead] = (count + RIDGE) * self.codebooks[s][dead]
 
 
 def widths(variance: torch.Tensor, bits: float, whiten: bool) -> list[int]:
@@ -172,9 +173,10 @@ def fit_group(z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, tri
 
 
 def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, test_weight: torch.Tensor,
-                  variance: torch.Tensor, *, stages: int, codes: int, beam: int, generator: torch.Generator,
-                  tick: Callable[[], None]) -> tuple[torch.Tensor, float]:
-    """(codebooks [S, K, W], mean weighted squared error on `test`). variance [W]: of the coordinates.
+                  variance: torch.Tensor, *, stages: int, codes: int, beam: int, updates: int,
+                  generator: torch.Generator, tick: Callable[[], None]) -> tuple[torch.Tensor, float]:
+    """(codebooks [S, K, W], mean weighted squared error on `test`). variance [W]: of the coordinates. updates: of all
+    stages together; 0: the codebooks as k-means, stage by stage, has made them.
 
     Every vector is met with noise of the data's own variances, in a share that goes from 1 to 0 (a smoothed bootstrap,
     Silverman & Young 1987, which keeps the covariance): at 1 the codes see little but the spectrum, which few vectors
@@ -187,8 +189,12 @@ def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, tes
         """`count` vectors, all equally often (but one time more or less)."""
         order = [torch.randperm(len(z), generator=generator) for _ in range(-(-count // len(z)))]
         chosen = torch.cat(order)[:count].to(z.device)
-        noise = torch.randn((count, z.shape[1]), generator=generator).to(z.device) * deviation
-        return (z[chosen] + share * noise) / (1 + share**2) ** 0.5, weight[chosen]
+        noise = torch.randn((count, z.shape[1]), generator=generator).to(z.device)
+        return blurred(z[chosen], noise * deviation, share), weight[chosen]
+
+    def judged(books: torch.Tensor) -> float:
+        error = test - total(books, assign(test, books, beam))
+        return float((test_weight * error.square().sum(1)).double().mean())
 
     first, first_weight = draw(max(len(z), 64 * codes), 1.0)
     left, made = first, []
@@ -196,16 +202,24 @@ def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, tes
         made.append(kmeans(left, first_weight, codes, LLOYD, generator))
         left = first - total(found := torch.stack(made), assign(first, found, beam))
     average, count = Average(found, DECAY, generator), min(PER_CODE * codes, max(MOST, 8 * codes))
-    best, least = found, np.inf
-    for i in range(UPDATES):
-        average.update(*draw(count, min(1.0, 2 - 2 * (i + 1) / UPDATES)), beam)
+    best, least = found, judged(found)
+    for i in range(updates):
+        drawn, drawn_weight = draw(count, share_of_noise(i, updates))
+        average.update(drawn, drawn_weight, assign(drawn, average.codebooks, beam))
         tick()
-        if (i + 1) % 4 == 0:
-            error = test - total(average.codebooks, assign(test, average.codebooks, beam))
-            loss = float((test_weight * error.square().sum(1)).double().mean())
-            if loss < least:
-                best, least = average.codebooks.clone(), loss
+        if (i + 1) % 4 == 0 and (loss := judged(average.codebooks)) < least:
+            best, least = average.codebooks.clone(), loss
     return best, least
+
+
+def share_of_noise(update: int, updates: int) -> float:
+    """1 in the first half of the updates, then less and less, 0 in the last."""
+    return min(1.0, 2 - 2 * (update + 1) / updates)
+
+
+def blurred(z: torch.Tensor, noise: torch.Tensor, share: float) -> torch.Tensor:
+    """z [N, W] met with noise [N, W] of its own covariance, in a share of 0 to 1; the covariance stays."""
+    return (z + share * noise) / (1 + share**2) ** 0.5
 
 
 def gain_levels(norms: torch.Tensor, levels: int, generator: torch.Generator) -> torch.Tensor:

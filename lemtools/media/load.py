@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal, unpack_names
+from ..signal import DTYPES, LemError, Signal, unpack_names
 from . import arrays, images, sounds
 from .large import pieces
 
@@ -335,10 +335,10 @@ def _mapped(path: str, key: str | None) -> Signal | None:
 
         def array(name):
             dtype, shape, begin, stop = header.tensors[name]
-            return np.memmap(path, stream.DTYPES[dtype], "r", source.place + begin, shape)
+            return np.memmap(path, DTYPES[dtype], "r", source.place + begin, shape)
 
         dtype, shape, begin, stop = header.tensors[names[0]]
-        if dtype not in stream.DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
+        if dtype not in DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
             return None
         told = [k for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors]
         beside = {k: np.array(array(k)) for k in told}

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import functools
 import io
+import itertools
 import os
 import re
 import stat
@@ -169,7 +170,7 @@ def save(signals: Iterable[Signal], target: Target) -> int:
     first = next(signals, None)
     if first is None:
         return 0
-    signals = stream._chain(first, signals)
+    signals = itertools.chain([first], signals)
     if target.folder or target.pattern:
         return _save_items(signals, target)
     if target.stdout:
@@ -227,8 +228,8 @@ def _save_stdout(signals: Iterable[Signal], target: Target, file) -> int:
             form = _OWN[first.kind]
             first.last = True
         else:
-            rest = stream._chain(second, signals)
-    seen = _Counter(stream._chain(first, rest))
+            rest = itertools.chain([second], signals)
+    seen = _Counter(itertools.chain([first], rest))
     if form in (None, "safetensors"):
         stream.write(seen, file)
     else:

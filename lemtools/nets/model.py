@@ -30,6 +30,7 @@ from torch import nn
 
 from ..denoise.contract import Scale
 from ..signal import LemError
+from ..stream import opened
 from . import NETS, build
 
 SCALES = ("scale", "target_scale")
@@ -70,23 +71,17 @@ class Model:
 
 def load(path: str, device: str | torch.device = "cpu") -> Model:
     """Read a model, in float32 and ready for use (eval mode). LemError for a file that is not one, or not whole."""
-    from safetensors import SafetensorError, safe_open
-
     shown = os.fsdecode(path)
     try:
-        with safe_open(path, "pt") as file:
+        with opened(path, "pt") as file:
             meta = json.loads((file.metadata() or {}).get("lem", "null"))
             if not isinstance(meta, dict) or "net" not in meta:
                 raise LemError(f"{shown}: not a model of lem-train (no record of a network in it)")
+            if "encoder" in meta and meta["net"].get("net") == "codebooks":
+                raise LemError(f"{shown}: codebooks, for lem-encode --model; there is no network in it")
             if meta.get("v") != 1 or meta["net"].get("net") not in NETS:
                 raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError as error:
-        raise LemError(f"{shown}: no such file") from error
-    except SafetensorError as error:
-        raise LemError(f"{shown}: not a whole safetensors file ({error}); train again or take another copy") from error
-    except OSError as error:
-        raise LemError(f"{shown}: {error.strerror or error}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         if isinstance(error, LemError):
             raise

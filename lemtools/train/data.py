@@ -167,7 +167,8 @@ class Batches(torch.utils.data.Dataset):
         spec, items = self.spec, self.spec.items
         place = step * spec.batch + self.rank * self.share + np.arange(self.share)
         rows = np.array([self._order(int(p // len(items)))[p % len(items)] for p in place])
-        draws = generators(spec.seed, place, 0, "item")
+        drawn = spec.extras or spec.operations or spec.crop or spec.augment
+        draws = generators(spec.seed, place, 0, "item") if drawn else []
         whole = [items.data[r] for r in rows]
         seen = None if items.seen is None else items.seen[rows]
         if spec.crop or spec.augment:
@@ -181,8 +182,8 @@ class Batches(torch.utils.data.Dataset):
         if items.label is not None:
             out["label"] = items.label[rows]
         if spec.extras is not None:
-            drawn = [spec.extras(rng, out["target"].shape[1:]) for rng in draws]
-            out |= {name: np.stack([d[name] for d in drawn]) for name in drawn[0]}
+            each = [spec.extras(rng, out["target"].shape[1:]) for rng in draws]
+            out |= {name: np.stack([d[name] for d in each]) for name in each[0]}
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in out.items()}
 
     def _broken(self, data: np.ndarray, place: np.ndarray, draws, seen) -> dict[str, np.ndarray]:

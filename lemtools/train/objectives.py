@@ -27,7 +27,9 @@ LOST_VARIANCE = 0.04  # of a lost value given its neighbours, in a network's coo
 
 
 class Objective(nn.Module):
-    """Common ground: the model, and a batch in its coordinates."""
+    """Common ground: the model, and a batch in its coordinates. passes: of an update, in units of a forward one."""
+
+    passes = 3
 
     def __init__(self, model: Model, weighting: str = "level"):
         super().__init__()

@@ -64,6 +64,12 @@ class Ranks:
         dist.all_gather(every, tensor.contiguous())
         return every
 
+    def same(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What the first process has of a tensor, in place; all must ask together."""
+        if self.world > 1:
+            dist.broadcast(tensor, 0)
+        return tensor
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes; all must ask together."""
         if self.world > 1:
@@ -80,10 +86,15 @@ def join(device: str) -> Ranks:
     ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", 0)))
     if device == "cuda":
         torch.cuda.set_device(ranks.local)
+    # DistributedDataParallel imports it, and its functions have the group of that time as a default: imported later
+    # than the group began, they would keep it, and its threads, beyond destroy_process_group, into the end of Python
+    from torch.distributed import nn  # noqa: F401
+
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     return ranks
 
 
 def leave(ranks: Ranks) -> None:
+    """End the group and its threads, once nothing of a run is left that uses it."""
     if ranks.world > 1 and dist.is_initialized():
         dist.destroy_process_group()

@@ -26,7 +26,7 @@ from .data import Batches, Items, Spec, check_apart, read
 from .objectives import OBJECTIVES, Objective
 from .recipes import FRAGMENTS, RECIPES, blamed, config, moments
 from .settings import Settings
-
+from .trainer import Run, Trainer
 
 COUNTED = 64  # items, at least, whose operations are counted
 ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")  # torch's kernels
@@ -34,7 +34,8 @@ ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention"
 
 @dataclass
 class Prepared:
-    """A run before its first step. held: how items kept back are asked for, or None."""
+    """A run before its first step. held: how items kept back are asked for, or None. run: what learns. note: what a
+    person should know. report: numbers on what is kept back, of recipes that end in some."""
 
     settings: Settings
     model: Model
@@ -42,22 +43,26 @@ class Prepared:
     spec: Spec
     held: Spec | None
     frozen: dict
+    run: type[Run] = Trainer
+    note: str | None = None
+    report: dict[str, float] | None = None
 
     @cached_property
     def flops(self) -> float:
-        """Floating-point operations of one item's forward and backward pass. The backward pass counts twice; there is none
-        through parts that do not learn.
+        """Floating-point operations of one item's forward and, where there is one, backward pass. The backward pass counts
+        twice; there is none through parts that do not learn.
 
         The mean over the losses, of each as many items: what is left of an item makes a sequence long or short. No item
         costs more for those beside it.
         """
-        device, losses = next(self.model.net.parameters()).device, self.spec.each_loss()
+        losses = self.spec.each_loss()
         size = min(self.spec.batch, -(-COUNTED // len(losses)))
         count = -(-COUNTED // (size * len(losses)))
         total = 0
         for one in losses:
-            for batch in Batches(replace(one, batch=size)).steps(0, count, 0, str(device)):
-                for work, times in ((self.objective, 3), (self.objective.given, -2)):
+            for batch in Batches(replace(one, batch=size)).steps(0, count, 0, str(self.objective.device)):
+                passes = self.objective.passes
+                for work, times in ((self.objective, passes), (self.objective.given, 1 - passes)):
                     with torch.no_grad(), flop_counter() as counter:
                         work(batch)
                     total += times * counter.get_total_flops()
@@ -115,8 +120,13 @@ def prepare(settings: Settings) -> Prepared:
     recipe = RECIPES.get(settings.recipe)
     if recipe is None:
         raise LemError(f"no recipe {settings.recipe!r}; there are {', '.join(RECIPES)}")
-    if settings.batch is None:
-        settings.batch = recipe.batch
+    for name in ("batch", "steps", "ema"):
+        if getattr(settings, name) is None:
+            setattr(settings, name, getattr(recipe, name))
+    if recipe.family == "codebooks":
+        from . import codebooks
+
+        return codebooks.prepare(settings)
     if "tokens" in recipe.nets:
         from . import text
 
@@ -159,7 +169,7 @@ def prepare(settings: Settings) -> Prepared:
     model = _model(settings, recipe.family, items, pairs, item, bool(settings.crop), rows)
     objective = OBJECTIVES[recipe.family](model, settings.weighting)
     common = dict(seed=settings.seed, operations=settings.operations, crop=settings.crop, extras=objective.extras)
-    spec = Spec(chosen, settings.batch, augment=steps, pairs=None if pairs is None else _View(pairs, rows), **common)
+    spec = Spec(chosen, settings.batch, augment=steps, pairs=None if pairs is None else View(pairs, rows), **common)
     held_spec = None
     if held is not None:
         common["seed"] = settings.seed + 1
@@ -219,10 +229,10 @@ def _split(settings: Settings, items: Items, pairs):
         raise LemError(f"--holdout {count} leaves nothing of {len(items)} items to learn from")
     order = generator(settings.seed, 0, 0, "holdout").permutation(len(items))
     back, rows = np.sort(order[:count]), np.sort(order[count:])
-    return _View.of(items, rows), items.take(back), None if pairs is None else pairs[back], rows
+    return View.of(items, rows), items.take(back), None if pairs is None else pairs[back], rows
 
 
-class _View:
+class View:
     """Some rows of an array, read when they are asked for: a mapped store stays on disk."""
 
     def __init__(self, array, rows):
@@ -257,8 +267,8 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
     with blamed(record["net"]):
         net = build(record)
     seen = None if items.seen is None else items.seen[rows]
-    scale = Scale(*moments(_View(items.data, rows), items.kind, seen))
-    target_scale = scale if pairs is None else Scale(*moments(_View(pairs, rows), target[0]))
+    scale = Scale(*moments(View(items.data, rows), items.kind, seen))
+    target_scale = scale if pairs is None else Scale(*moments(View(pairs, rows), target[0]))
     free = any_size and "item" not in record
     meta = {
         "v": 1, "tool": "lem-train", "version": __version__,

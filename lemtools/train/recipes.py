@@ -17,12 +17,15 @@ from ..signal import LemError
 
 @dataclass(frozen=True)
 class Recipe:
-    """family: of the network, which fixes the objective. nets: the network of each kind. lr: AdamW's highest rate."""
+    """family: of the network, which fixes the objective. nets: the network of each kind. lr: AdamW's highest rate.
+    batch, steps, ema: as of Settings."""
 
     family: str
     nets: dict[str, str]
-    lr: float
+    lr: float | None
     batch: int
+    steps: int = 10_000
+    ema: float = 0.999
 
 
 RECIPES = {
@@ -32,6 +35,7 @@ RECIPES = {
     "diffusion": Recipe("denoise", {"image": "resnet", "spectrum": "resnet", "embedding": "mlp-denoiser"}, 3e-4, 128),
     "lm": Recipe("language", {"tokens": "lm"}, 2e-3, 32),
     "token-ae": Recipe("autoencoder", {"tokens": "token-ae"}, 1e-3, 32),
+    "rvq": Recipe("codebooks", {}, None, 4096, 1000, 0.99),
 }
 FRAGMENTS = "{} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'"
 DEPTH = ("depth", "blocks")  # what networks call their number of layers

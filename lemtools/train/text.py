@@ -20,7 +20,6 @@ from ..nets import build
 from ..nets.lm import dial
 from ..nets.model import Model
 from ..signal import LemError, Signal
-from . import checkpoint
 from .data import Items, Spec, check_apart
 from .objectives import OBJECTIVES
 from .recipes import RECIPES, blamed, config
@@ -135,7 +134,7 @@ def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
 
     found = Codecs()
     for path in paths:
-        coder = encode.load(path) if checkpoint.saved_step(path) is None else TokenAE.load(path)
+        coder = encode.load(path)
         name = {"token-ae": "ae", "rvq": "rvq", "text": "bpe"}.get(coder.name)
         if name is None:
             raise LemError(f"--codec {path}: {coder.name} makes neither tokens of text nor codes of their vectors")

@@ -22,6 +22,8 @@ import numpy as np
 import torch
 
 from lemtools.encode.rvq import RVQ
+from lemtools.train.loop import train
+from lemtools.train.settings import Settings
 
 try:
     import faiss
@@ -50,24 +52,37 @@ def faiss_quantizer(x, beam):
 
 def error(device: str) -> None:
     beams = (1, 16) if faiss else ()
-    table = {f"faiss, beam {beam}": [] for beam in beams} | {"rvq": []}
-    dead, bounds, told = [], [], None
+    table = {f"faiss, beam {beam}": [] for beam in beams} | {"rvq": [], "lem-train rvq": []}
+    dead, bounds, told = {"rvq": [], "lem-train rvq": []}, [], {}
     for seed in SEEDS:
         draw = np.random.default_rng(seed)
         x, held = gaussian(draw, 8000), gaussian(draw, 4000)
         for beam in beams:
             peer = faiss_quantizer(x, beam)
             table[f"faiss, beam {beam}"].append(nmse(held, peer.decode(peer.compute_codes(held))))
-        told = RVQ.fit(x, stages=STAGES, codes=2**BITS, seed=seed, device=device).report(held)
-        table["rvq"].append(told["NMSE"])
+        told["rvq"] = RVQ.fit(x, stages=STAGES, codes=2**BITS, seed=seed, device=device).report(held)
+        told["lem-train rvq"] = trained(x, held, seed, device)
+        for name, report in told.items():
+            table[name].append(report["NMSE"])
+            dead[name] += [report[f"dead[{s}]"] for s in range(1, STAGES + 1)]
         print(f"seed {seed}", *(f"{name} {values[-1]:.4f}" for name, values in table.items()), sep="\t", flush=True)
-        bounds.append(told["bound-NMSE"])
-        dead.append([told[f"dead[{s}]"] for s in range(1, STAGES + 1)])
+        bounds.append(told["rvq"]["bound-NMSE"])
     print("NMSE held out\tmean\tleast\tmost")
     for name, values in table.items():
         print(name, *(f"{f(values):.4f}" for f in (np.mean, min, max)), sep="\t")
-    print(f"bound\t{np.mean(bounds):.4f}\n\nrvq, dead codes held out, most of any stage and seed\t{np.max(dead):.1%}")
-    print("rvq, last seed\t" + ", ".join(f"{k} {v:.4g}" for k, v in told.items()), flush=True)
+    print(f"bound\t{np.mean(bounds):.4f}\n")
+    for name, report in told.items():
+        print(f"{name}, dead codes held out, most of any stage and seed\t{max(dead[name]):.1%}")
+        print(f"{name}, last seed\t" + ", ".join(f"{k} {v:.4g}" for k, v in report.items()), flush=True)
+
+
+def trained(x, held, seed: int, device: str) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in (("x", x), ("held", held)):
+            np.save(f"{folder}/{name}.npy", part)
+        asked = Settings("rvq", [f"{folder}/x.npy"], f"{folder}/codebooks.safetensors", validate=[f"{folder}/held.npy"],
+                         options={"stages": STAGES, "codes": 2**BITS}, seed=seed, device=device)
+        return train(asked).report
 
 
 def speed(device: str, threads: int) -> None:

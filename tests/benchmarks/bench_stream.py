@@ -14,7 +14,8 @@ import time
 import numpy as np
 
 from lemtools.signal import Signal
-from lemtools.stream import Source, _room, read, widen_pipe, write, write_all
+from lemtools.stream import Source, read, widen_pipe, write, write_all
+from lemtools.stream.source import _room
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READER = "import sys; sys.path[:0] = sys.argv[3:]; import bench_stream as b; b.drain(sys.argv[1], int(sys.argv[2]))"

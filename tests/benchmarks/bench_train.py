@@ -29,10 +29,10 @@ import torch
 from torch.optim import swa_utils
 
 from lemtools.train.data import Batches
-from lemtools.train.loop import Trainer
 from lemtools.train.parallel import Ranks
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
+from lemtools.train.trainer import Trainer
 
 PEAK = 989e12
 CYCLE = 8

@@ -1,20 +1,12 @@
-"""The one thing that travels between the tools: a batch of memories or of fragments, and its form as named tensors."""
+"""The form in which a batch travels: named tensors and a JSON object."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
-from . import codes as _codes
-
-KINDS = {
-    # kind: (dimensions of `data`, spatial axes as negative numbers: where masks, crops and spans act)
-    "image": ((4,), (-2, -1)),
-    "audio": ((3,), (-1,)),
-    "spectrum": ((4,), (-2, -1)),
-    "embedding": ((2, 3), None),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
-    "tokens": ((2,), (-1,)),
-}
+from .. import codes as _codes
+from .batch import LemError, Signal, type_fits
 
 # Types of the wire: safetensors' names and numpy's.
 DTYPES = {
@@ -25,117 +17,6 @@ DTYPES = {
 
 _TYPES = {np.dtype(code).name for code in DTYPES.values()}
 _SHARED = 1024  # channels that may share one bit of a mask
-
-
-class LemError(ValueError):
-    """What a user can mend: the message is one line that says what is wrong, where, and the way out."""
-
-
-@dataclass
-class Signal:
-    """One batch of N items of one shape.
-
-    kind   'image', 'audio', 'spectrum', 'embedding' or 'tokens'.
-    data   image [N, C, H, W] uint8, or float32 with 1 as full scale; audio [N, C, T] float32, full scale 1;
-           spectrum [N, C, F, T] float32; embedding [N, D] or [N, L, D] float; tokens [N, L] integer.
-           In a fragment: the decoded value (middle of the bin or centroid), 0 where it is lost.
-    mask   None, or bool [N, ...] that broadcasts to `data`: True observed, False lost.
-    codes  None, or integers shaped like `data`: its quantised form, described by the last `bits` operation.
-    ops    what was taken away, in order: dicts with `op` and all its parameters; empty for a whole memory. A value that
-           is an array [N, ...] belongs to the items one by one.
-    index  int64 [N]: place of each item in its whole stream; the random generators depend on it.
-    cost   None, or float64 [N]: bits per element of the whole memory that the fragment this was recalled from took.
-    tokens None, or the integers [N] or [N, L] that the positions of an embedding stand for.
-    depth  None, or the bits that a value of `data` truly has: tokens below 2**depth travel packed, float32 of depth 16
-           whose lower half is 0 as bfloat16. Where the values have more after all, they travel as they are.
-    last   True: the stream ends here; None: not known.
-    """
-
-    kind: str
-    data: np.ndarray
-    mask: np.ndarray | None = None
-    codes: np.ndarray | None = None
-    label: np.ndarray | None = None
-    names: list[str] | None = None
-    ops: list[dict] = field(default_factory=list)
-    history: list[dict] = field(default_factory=list)
-    rate: float | None = None
-    index: np.ndarray | None = None
-    cost: np.ndarray | None = None
-    last: bool | None = None
-    tokens: np.ndarray | None = None
-    depth: int | None = None
-
-    def __post_init__(self):
-        dims, _ = KINDS.get(self.kind) or _fail(f"unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
-        if self.data.ndim not in dims:
-            raise LemError(f"{self.kind} data has {' or '.join(map(str, dims))} dimensions, not {self.data.ndim}")
-        if 0 in self.data.shape[1:]:
-            raise LemError(f"{self.kind} items of shape {list(self.data.shape[1:])} hold nothing")
-        if self.index is None:
-            self.index = np.arange(len(self.data), dtype=np.int64)
-        if self.mask is not None:
-            fits = self.mask.ndim == self.data.ndim and all(
-                m == d or (i > 0 and m == 1) for i, (m, d) in enumerate(zip(self.mask.shape, self.data.shape))
-            )
-            if not fits:
-                raise LemError(f"mask {list(self.mask.shape)} does not fit data {list(self.data.shape)}")
-        if self.tokens is not None and not (self.kind == "embedding" and self.tokens.shape == self.data.shape[:-1]):
-            raise LemError(f"token ids {list(self.tokens.shape)} do not fit {self.kind} {list(self.data.shape)}")
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    @property
-    def spatial_axes(self) -> tuple[int, ...]:
-        """Negative axes of `data` along which an item extends in space, time or dimension."""
-        return KINDS[self.kind][1] or tuple(range(1 - self.data.ndim, 0))
-
-    @property
-    def whole_shape(self) -> tuple[int, ...]:
-        """Shape of one item before anything was taken away."""
-        return next((tuple(op["shape"]) for op in self.ops if "shape" in op), self.data.shape[1:])
-
-    @property
-    def whole_dtype(self) -> np.dtype:
-        """Type of the values before anything was taken away."""
-        return np.dtype(next((op["dtype"] for op in self.ops if "dtype" in op), self.data.dtype))
-
-    @property
-    def code_op(self) -> dict | None:
-        """The operation that `codes` belong to."""
-        if self.codes is None:
-            return None
-        return next(op for op in reversed(self.ops) if op["op"] == "bits")
-
-    def observed(self) -> np.ndarray:
-        """The mask at full shape, bool like `data`."""
-        mask = np.True_ if self.mask is None else self.mask
-        return np.broadcast_to(mask, self.data.shape)
-
-    def take(self, items) -> "Signal":
-        """The items selected by a slice or an integer array, with all that belongs to them."""
-        items = np.atleast_1d(np.arange(len(self))[items])
-
-        def pick(value):
-            return value[items] if isinstance(value, np.ndarray) else value
-
-        return replace(
-            self,
-            **{k: pick(getattr(self, k)) for k in ("data", "mask", "codes", "label", "index", "cost", "tokens")},
-            names=None if self.names is None else [self.names[i] for i in items],
-            ops=[{k: pick(v) for k, v in op.items()} for op in self.ops],
-            last=None,
-        )
-
-
-def _fail(message: str):
-    raise LemError(message)
-
-
-def type_fits(kind: str, dtype: np.dtype) -> bool:
-    """Tokens are integers; all else is real, and images may be uint8."""
-    return dtype.kind in "iu" if kind == "tokens" else dtype.kind == "f" or (kind == "image" and dtype == np.uint8)
 
 
 def bits_per_element(signal: Signal) -> np.ndarray:

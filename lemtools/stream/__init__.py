@@ -1,0 +1,12 @@
+"""Streams of signals through pipes: complete safetensors documents back to back, one a batch."""
+
+from .opened import opened
+from .reading import read
+from .source import MAX_BYTES, Source, widen_pipe, write_all
+from .wire import MAX_HEADER, Header, as_array, looks_like_safetensors, read_header, read_tensors
+from .writing import document, write, write_one
+
+__all__ = [
+    "MAX_BYTES", "MAX_HEADER", "Header", "Source", "as_array", "document", "looks_like_safetensors", "opened", "read",
+    "read_header", "read_tensors", "widen_pipe", "write", "write_all", "write_one",
+]

@@ -1,0 +1,263 @@
+"""Codebooks that follow their data: a residual quantiser (encode.rvq) learnt from batches, of files of any size.
+
+Directions, and codebooks to begin with, come from a sample. Every step codes a batch, met with less and less noise
+(rvq_fit.fit_codebooks says why), and moves every code towards the mean of the residuals that it was taken for
+(rvq_fit.Average); codes that fall out of use are given to residuals of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..denoise.device import pick
+from ..encode.rvq import RVQ
+from ..encode.rvq_fit import BEAM, Average, assign, blurred, share_of_noise
+from ..encode.rvq_frame import ROWS
+from ..encode.rvq_search import total
+from ..rng import generator
+from ..signal import LemError
+from . import checkpoint
+from .data import Items, Spec, check_apart, read
+from .parallel import Echo, Ranks
+from .prepare import Prepared, View
+from .settings import Settings
+from .trainer import Run
+
+PROPERTIES = {"stages": 4, "codes": 1024, "groups": 1, "beam": 16, "cosine": 0.0, "gain_shape": False, "gains": 16,
+              "whiten": False}  # as of RVQ.fit
+KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), bool: ((bool,), "true or false")}
+SAMPLE = 1 << 16  # vectors to begin with, or 64 a code
+GAINS = 1 << 14   # vectors to choose the levels of the gain by
+HELD = 10         # one item in so many is kept back,
+MOST = 4096       # but no more vectors than these, or 16 a code
+REFUSED = ("fragment", "target", "labels", "crop", "augment", "arch", "width", "depth", "on", "codec", "pictures", "lr",
+           "compile")
+
+
+@dataclass
+class Quantiser:
+    """A quantiser with the record of its run, in a network's place."""
+
+    rvq: RVQ
+    meta: dict
+
+    @property
+    def parameters(self) -> int:
+        return sum(book.numel() for book in self.rvq.codebooks)
+
+
+class Residual:
+    """What an update strives to make small: the weighted squared error of every vector in the coordinates that are
+    coded, in units of the energy of all."""
+
+    passes, extras = 1, None
+
+    def __init__(self, rvq: RVQ):
+        self.rvq = rvq
+
+    @property
+    def device(self) -> str:
+        return self.rvq.device
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        z, weight = self.rvq.aims(batch["target"].float())
+        return self.of(z, weight, self.codes(z))
+
+    def given(self, batch: dict[str, torch.Tensor]) -> None:
+        """All of it is work of one pass."""
+
+    def codes(self, z: torch.Tensor) -> torch.Tensor:
+        """Codes int64 [N, S, G] of coordinates [N, R], by a beam no wider than fits take."""
+        rvq = self.rvq
+        parts = zip(rvq.frame.split(z), rvq.codebooks)
+        return torch.stack([assign(part, book, min(rvq.beam, BEAM)) for part, book in parts], 2)
+
+    def of(self, z: torch.Tensor, weight: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        y = torch.cat([total(book, codes[:, :, g]) for g, book in enumerate(self.rvq.codebooks)], 1)
+        return weight * (z - y).square().sum(1) / max(self.rvq.frame.energy, 1e-30)
+
+
+class Codebooks(Run):
+    """Codebooks that learn by decaying sums of what their codes stood for. The first process learns, all search."""
+
+    def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
+        super().__init__(prepared, ranks, device)
+        self.steps, self.settled = prepared.steps, -1
+        self._take(prepared.model.rvq)
+        if ranks.world > 1:
+            rvq = self.rvq
+            for tensor in (rvq.frame.mean, rvq.frame.basis, rvq.frame.scale, rvq.frame.variance, *rvq.codebooks):
+                ranks.same(tensor)
+            self._take(rvq)
+
+    def _take(self, rvq: RVQ) -> None:
+        """Go on with this quantiser, as if its codes had been used evenly."""
+        self.rvq = self.prepared.model.rvq = self.prepared.objective.rvq = rvq.to(self.device)
+        decay = self.settings.ema
+        prior = self.settings.batch / rvq.codes / (1 - decay)  # vectors of a code in the long run
+        self.averages = [Average(book, decay, torch.Generator(), prior) for book in rvq.codebooks]
+
+    def _seeded(self, name: str) -> torch.Generator:
+        """Draws of this step."""
+        draw = generator(self.settings.seed, self.step, 0, name)
+        return torch.Generator().manual_seed(int(draw.integers(1 << 62)))
+
+    @torch.no_grad()
+    def advance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        rvq, objective, ranks = self.rvq, self.prepared.objective, self.ranks
+        z, weight = rvq.aims(self.to_device(batch)["target"].float())
+        noise = torch.randn((self.settings.batch, z.shape[1]), generator=self._seeded("noise"))
+        noise = noise[ranks.rank * len(z) : (ranks.rank + 1) * len(z)].to(self.device) * rvq.frame.variance.sqrt()
+        z = blurred(z, noise, share_of_noise(self.step, self.steps))
+        z, weight, codes = (torch.cat(ranks.gather(part)) for part in (z, weight, objective.codes(z)))
+        loss = objective.of(z, weight, codes).sum() / (weight > 0).sum().clamp_min(1)
+        draw = self._seeded("revive")
+        for g, (average, part) in enumerate(zip(self.averages, rvq.frame.split(z))):
+            average.generator = draw
+            if ranks.first:
+                average.update(part, weight, codes[:, :, g])
+            ranks.same(average.codebooks)
+        rvq.learnt([average.codebooks for average in self.averages])
+        self.step += 1
+        self.losses.append(loss)
+        return loss
+
+    def told(self) -> dict[str, float]:
+        """Of the last step: the share of noise."""
+        return {"noise": share_of_noise(self.step - 1, self.steps)}
+
+    def check(self) -> None:
+        """Raise LemError where a loss or a code is not finite."""
+        values = [*self.losses, *(book.abs().sum() for book in self.rvq.codebooks)]
+        if not bool(torch.stack(values).isfinite().all()):  # (the same in every process)
+            if not self.ranks.first:
+                raise Echo()
+            raise LemError(f"the loss is not finite by step {self.step}: a vector is beyond float32; leave it out")
+
+    def settle(self) -> None:
+        """What the file has beside the codebooks, to these."""
+        if self.settled != self.step:
+            items = self.prepared.spec.items
+            self.rvq.samples = min(self.step * self.settings.batch, len(items))
+            if self.rvq.gains is not None:
+                rows = np.linspace(0, len(items) - 1, min(GAINS, len(items))).astype(int)
+                self.rvq.fit_gains(blocks(items.data, rows), min(self.settings.options["gains"], self.rvq.codes))
+            self.settled = self.step
+
+    def validate(self) -> dict[str, float]:
+        """RVQ.report of what is kept back, in short: dead codes and perplexity of the worst stage."""
+        if self.prepared.held is None:
+            return {}
+        self.settle()
+        found = self.rvq.report(self.prepared.held.items.data)
+        self.prepared.report = {"fitted-to": self.rvq.samples, **found}
+        stages = range(1, self.rvq.stages + 1)
+        return {"held_out_nmse": found["NMSE"], "held_out_cosine": found["cosine"],
+                "held_out_dead": max(found[f"dead[{s}]"] for s in stages),
+                "held_out_perplexity": min(found[f"perplexity[{s}]"] for s in stages)}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        out = {f"rvq.{name}": torch.from_numpy(np.array(value)) for name, value in self.rvq.tensors().items()}
+        for g, average in enumerate(self.averages):
+            out |= {f"count.{g}": average.count, f"sum.{g}": average.sum}
+        return out
+
+    def record(self) -> dict:
+        return {"encoder": self.rvq.card()}
+
+    def restore(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        tensors = {name.removeprefix("rvq."): value.numpy() for name, value in state.items() if name[:4] == "rvq."}
+        self._take(RVQ.restore(record["encoder"], tensors))
+        for g, average in enumerate(self.averages):
+            average.count, average.sum = (state[f"{name}.{g}"].to(self.device) for name in ("count", "sum"))
+
+    def save_model(self) -> None:
+        """The file that lem-encode --fit writes, too, and under `lem` what it comes from."""
+        self.settle()
+        model = self.prepared.model
+        model.meta |= {"step": self.step, "encoder": {"v": 1, "encoder": "rvq", **self.rvq.card()}}
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.rvq.tensors().items()}
+        checkpoint.write_tensors(self.settings.output, tensors, model.meta)
+
+    def finish(self) -> Prepared:
+        self.settle()
+        if self.ranks.first and self.prepared.report is None:
+            self.validate()
+        return self.prepared
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Read, split, begin. Raises LemError for what does not go together."""
+    for name in REFUSED:
+        if getattr(settings, name):
+            raise LemError(f"--{name} is not for rvq, which learns codebooks of embeddings")
+    check_apart(settings.data, settings.validate)
+    settings.options, settings.dtype = properties(settings.options), "float32"
+    chosen = settings.options
+    items = whole(settings.data, settings.key)
+    frozen = settings.frozen(items)
+    learnt, held = split(settings, items, max(MOST, 16 * chosen["codes"]))
+    count = max(SAMPLE, 64 * chosen["codes"])
+    rows = np.arange(len(learnt))
+    if len(rows) > count:
+        rows = np.sort(generator(settings.seed, 0, 0, "sample").permutation(len(rows))[:count])
+    rvq = RVQ.fit(blocks(learnt, rows), **chosen, seed=settings.seed, device=pick(settings.device), samples=count,
+                  updates=0)
+    meta = {"v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "kind": "embedding",
+            "item": [rvq.dims], "net": {"net": "codebooks", **chosen}, "step": 0, "seed": settings.seed,
+            "card": dict(settings.card)}
+    common = dict(batch=settings.batch, seed=settings.seed, operations=[])
+    spec = Spec(Items("embedding", learnt), **common)
+    held_spec = None if held is None else Spec(Items("embedding", held), **common)
+    return Prepared(settings, Quantiser(rvq, meta), Residual(rvq), spec, held_spec, frozen, Codebooks, rvq.verdict())
+
+
+def properties(options: dict) -> dict:
+    """All properties of a quantiser, those that were chosen put in. LemError for one that there is not."""
+    for name, value in options.items():
+        if name not in PROPERTIES:
+            raise LemError(f"--set {name}: rvq has no {name!r}; it has {', '.join(PROPERTIES)}")
+        kinds, told = KINDS[type(PROPERTIES[name])]
+        if type(value) not in kinds:
+            raise LemError(f"--set {name}={value}: it takes {told}")
+    return {**PROPERTIES, **options}
+
+
+def whole(paths: list[str], key: str | None) -> Items:
+    """Whole embeddings [N, D] or [N, L, D]."""
+    items = read(paths, key)
+    if items.kind != "embedding" or items.seen is not None:
+        found = items.kind + " fragments" * (items.seen is not None)
+        raise LemError(f"{', '.join(paths)}: rvq learns codebooks of whole embeddings, not {found}")
+    return items
+
+
+def split(settings: Settings, items: Items, most: int):
+    """(vectors to learn from, vectors kept back or None), by the seed alone: items whole, of sequences all positions
+    (neighbours resemble each other)."""
+    vectors = items.data.reshape(-1, items.item[-1])
+    if settings.validate:
+        held = whole(settings.validate, settings.key)
+        if held.item[-1] != items.item[-1]:
+            raise LemError(f"--validate: vectors of {held.item[-1]} dimensions beside {items.item[-1]}")
+        return vectors, held.data.reshape(-1, held.item[-1])
+    if settings.holdout == 0:
+        return vectors, None
+    each = math.prod(items.item[:-1])
+    count = settings.holdout or max(1, min(len(items) // HELD, most // each))
+    if count >= len(items):
+        raise LemError(f"--holdout {count} leaves nothing of {len(items)} items to learn from")
+    order = generator(settings.seed, 0, 0, "holdout").permutation(len(items))
+    back, rows = ((np.sort(part)[:, None] * each + np.arange(each)).ravel() for part in (order[:count], order[count:]))
+    return View(vectors, rows), vectors[back]
+
+
+def blocks(vectors, rows: np.ndarray) -> Callable[[], Iterator[np.ndarray]]:
+    """What yields these rows of an array, afresh at every call."""
+    return lambda: (np.asarray(vectors[rows[at : at + ROWS]]) for at in range(0, len(rows), ROWS))

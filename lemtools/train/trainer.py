@@ -1,0 +1,218 @@
+"""What learns: a network by AdamW on its gradients, with warm-up, decay, clipping and an average of its weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..signal import LemError
+from . import checkpoint
+from .data import Batches
+from .parallel import Echo, Ranks
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .prepare import Prepared
+
+
+def rate(settings: Settings, steps: int, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then the decay."""
+    warmup = min(500, steps // 20) if settings.warmup is None else settings.warmup
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.decay == "cosine":
+        return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    if settings.decay == "constant":
+        return settings.lr
+    return settings.lr * float(settings.decay.partition(":")[2]) ** step
+
+
+class Run:
+    """A run of `prepared` on this process's device: where it stands, and what it leaves on disk.
+
+    What learns says the rest: `steps`, of them all; `advance(batch)` makes one step and returns its loss, on the
+    device; `told()`: what a record has beside the loss; `check()` raises LemError before anything that is not finite
+    goes to disk; `validate()`: {name: number} of what is kept back; `state()`, `restore(state, record)`: tensors to go
+    on from, and `record()`: plain values beside them; `save_model()`: the file for others; `finish()`: what was
+    trained.
+    """
+
+    def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
+        self.prepared, self.ranks, self.device = prepared, ranks, device
+        self.settings, self.step, self.cuda = prepared.settings, 0, device.startswith("cuda")
+        self.losses: list[torch.Tensor] = []  # since the last record
+
+    def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+
+    def record(self) -> dict:
+        return {}
+
+    def save(self) -> None:
+        """The model and the state, by the first process; all must call it together."""
+        losses = self.ranks.mean(torch.stack(self.losses)) if self.losses else None
+        if not self.ranks.first:
+            return
+        state = self.state() | ({} if losses is None else {"losses": losses})
+        record = {"step": self.step, "settings": self.prepared.frozen | {"dtype": self.settings.dtype}, **self.record()}
+        checkpoint.save_state(self.settings.output, {k: v.cpu() for k, v in state.items()}, record)
+        self.save_model()
+
+    @torch.no_grad()
+    def resume(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        """Go on from a state and its record, which `save` wrote."""
+        self.restore(state, record)
+        self.step, self.losses = record["step"], list(state.get("losses", torch.zeros(0)).to(self.device))
+
+
+class Trainer(Run):
+    """A network that learns by AdamW, and the average of its weights, which is what is kept."""
+
+    def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
+        super().__init__(prepared, ranks, device)
+        settings = self.settings
+        net = prepared.model.net.to(device)
+        if self.cuda:
+            net.to(memory_format=torch.channels_last)
+            for p in net.parameters():
+                if p.ndim == 4 and p.shape[1] == 1:  # (both orders at once: its gradient comes in the other: DDP warns)
+                    p.data = p.data.clone(memory_format=torch.contiguous_format)
+        if settings.dtype == "auto":
+            settings.dtype = "bfloat16" if self.cuda else "float32"
+        self.bf16 = settings.dtype == "bfloat16"
+        if self.cuda and not self.bf16:  # TF32 is not float32
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self.objective = prepared.objective.to(device)
+        self.steps = prepared.steps  # (counting operations, where it takes that, is quickest here)
+        self.weights = dict(net.named_parameters())
+        self.stored = getattr(torch, settings.weights)  # type of the weights in the model's file
+        self.average = {k: p.detach().clone() for k, p in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=settings.lr, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay,
+            fused=True,  # one pass over the weights; on a CPU, too, a fifth to a third of the time of the others
+        )
+        self.norms: list[torch.Tensor] = []   # of the gradients, since the last check
+        self.call: nn.Module = self.objective
+        if settings.compile:
+            self.call = torch.compile(self.call)
+        if ranks.world > 1:
+            self.call = nn.parallel.DistributedDataParallel(
+                self.call, device_ids=[ranks.local] if self.cuda else None, gradient_as_bucket_view=True
+            )
+
+    def autocast(self):
+        kind = "cuda" if self.cuda else "cpu"
+        return torch.autocast(kind, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def advance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with self.autocast():
+            loss = self.call(self.to_device(batch)).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip or torch.inf, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.settings, self.steps, self.step)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
+        self.losses.append(loss.detach())
+        self.norms.append(self.norm)
+        return loss.detach()
+
+    def told(self) -> dict[str, float]:
+        """Of the last step."""
+        return {"lr": rate(self.settings, self.steps, self.step - 1), "gradient": float(self.norm)}
+
+    def check(self) -> None:
+        """Raise LemError where a loss, a gradient or a weight is not finite."""
+        largest = torch.stack(torch._foreach_norm([p.detach() for p in self.weights.values()], torch.inf))
+        count, bad = len(self.norms), math.inf
+        if count:
+            finite = (torch.stack(self.losses[-count:]) + torch.stack(self.norms)).isfinite().tolist()
+            bad = next((self.step - count + i for i, good in enumerate(finite, 1) if not good), bad)
+        self.norms = []
+        if not bool(torch.isfinite(largest).all()):
+            bad = min(bad, self.step)
+        bad = -self.ranks.most(-bad, self.device)
+        if math.isfinite(bad):
+            if not self.ranks.first:
+                raise Echo()
+            there = os.path.exists(checkpoint.state_path(self.settings.output))
+            good = f"the last good checkpoint stands in {self.settings.output}"
+            kept = good if there else "no checkpoint was written yet"
+            raise LemError(f"the loss is not finite since step {int(bad)}; {kept}. Try --lr {self.settings.lr / 3:.2g}")
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network with the average of its weights."""
+        def swap():
+            for p, e in zip(self.weights.values(), self.average.values()):
+                p.data, e.data = e.data, p.data
+
+        swap()
+        try:
+            yield
+        finally:
+            swap()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Means over the items kept back, with the averaged weights: the loss, and what else the objective measures.
+
+        Of what it measures as two parts, the ratio of their sums.
+        """
+        spec = self.prepared.held
+        if spec is None:
+            return {}
+        batches, sums = Batches(spec), {}
+        with self.averaged(), self.autocast():
+            for step in range(math.ceil(len(spec.items) / spec.batch)):
+                batch = self.to_device(batches[step])
+                fresh = min(spec.batch, len(spec.items) - step * spec.batch)
+                for name, parts in self.objective.measure(batch).items():
+                    values, counts = parts if isinstance(parts, tuple) else (parts, torch.ones_like(parts))
+                    total = sums.setdefault(name, [0.0, 0.0])
+                    for i, part in enumerate((values, counts)):
+                        total[i] += float(part[:fresh].cpu().double().sum())  # (MPS knows no float64)
+        return {f"held_out_{name}": total / over for name, (total, over) in sums.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        state = {f"weight.{k}": p.detach() for k, p in self.weights.items()}
+        state |= {f"average.{k}": e for k, e in self.average.items()}
+        for name, p in self.weights.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                state[f"moment.{key}.{name}"] = torch.as_tensor(value)
+        return state
+
+    def save_model(self) -> None:
+        """The model alone: the average of the weights."""
+        self.prepared.model.meta |= {"step": self.step}
+        checkpoint.save_model(self.prepared.model, self.settings.output, self.stored, self.average)
+
+    @torch.no_grad()
+    def finish(self) -> Prepared:
+        """What was trained, with the network as the model's file has it."""
+        for name, p in self.weights.items():
+            p.copy_(self.average[name].to(self.stored))
+        self.prepared.model.net.eval()
+        self.prepared.model.meta |= {"step": self.step}
+        return self.prepared
+
+    def restore(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        for name, p in self.weights.items():
+            p.copy_(state[f"weight.{name}"])
+            self.average[name].copy_(state[f"average.{name}"])
+            # a fused AdamW counts its steps on the device, and takes moments laid out as the weight only
+            kept = {k: state.get(f"moment.{k}.{name}") for k in ("step", "exp_avg", "exp_avg_sq")}
+            kept = {k: v for k, v in kept.items() if v is not None}
+            like = {k: p if v.shape == p.shape else p.new_empty(v.shape) for k, v in kept.items()}
+            self.optimizer.state[p] = {k: torch.empty_like(like[k]).copy_(v) for k, v in kept.items()}
