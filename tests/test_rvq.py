@@ -65,7 +65,7 @@ def test_bits_for_inverts_the_bound(spectrum):
 
 def test_verdict_says_what_cannot_work_and_what_could():
     told = verdict(np.ones(2048), 4, 1024, 1)
-    assert "40 bits for 2048 dimensions" in told and "cosine 0.163" in told
+    assert "40 bits for 2048 dimensions" in told and "weighted by energy, 0.163" in told
     need = math.ceil(1024 * math.log2(1 / 0.19))  # 1 - .9^2 = .19 of the variance may be lost
     assert f"at least {need} bits (246 codes, as --stages 246 or --stages 4 --groups 64)" in told
     assert verdict(np.ones(2048), 4, 1024, 64) is None
@@ -295,6 +295,8 @@ def test_bad_input_is_one_clear_line(small, tmp_path):
         (lambda: RVQ.fit(x, codes=1), "--codes must lie in 2"),
         (lambda: RVQ.fit(x, codes=4, cosine=-1.0), "--cosine"),
         (lambda: quantiser.encode(np.full((2, 16), 1e300)), "vector 0 holds NaN or infinity, or is beyond float32"),
+        (lambda: quantiser.encode(np.full((2, 16), 1e30)), "vector 0: its largest number is 1e.30, of which float32 has no"),
+        (lambda: quantiser.encode(np.eye(3, 16) * 1e-30), "vector 0: its largest number is 1e-30, .* scale the vectors"),
         (lambda: quantiser.encode(x[:, :9]), "vectors of 9 dimensions, where 16 were fitted"),
         (lambda: quantiser.decode(codes[:, :2]), "codes of shape"),
         (lambda: quantiser.decode(codes + 16), "0 to 15"),

@@ -108,5 +108,5 @@ def verdict(spectrum: np.ndarray, stages: int, codes: int, groups: int, extra_bi
         ways.append(f"--stages {stages} --groups {wide}")
     setting = f"{stages} x {codes} codes" + (f" x {groups} groups" if groups > 1 else "")
     return (f"{setting} = {bits:g} bits for {dims} dimensions: on Gaussian vectors of this spectrum no code of as many "
-            f"bits has an NMSE below {nmse:.3f}, cosine {cosine_of(nmse):.3f}; a cosine of {cosine:g} takes at least "
-            f"{math.ceil(need)} bits ({least} codes, as {' or '.join(ways)})")
+            f"bits has an NMSE below {nmse:.3f} (cosine, weighted by energy, {cosine_of(nmse):.3f}); a cosine of {cosine:g} "
+            f"takes at least {math.ceil(need)} bits ({least} codes, as {' or '.join(ways)})")

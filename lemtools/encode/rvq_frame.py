@@ -5,6 +5,7 @@ Shapes: N vectors of D numbers; R coordinates, the groups' one after the other; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from ..signal import LemError
 from .rvq_bound import allocate, cosine_of, water_fill
 
 ROWS = 4096  # vectors in memory at a time
+SMALLEST, LARGEST = 1e-18, 1e18  # of numbers that have a square in float32, and sums of squares
 ROUNDING = 1e-6  # of the largest variance: directions with less are what float32 makes of none
 Vectors = np.ndarray | torch.Tensor | Callable[[], Iterable[np.ndarray]]
 
@@ -31,7 +33,8 @@ def blocks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def rows(block: np.ndarray | torch.Tensor, device: str, first: int = 0, dims: int | None = None) -> torch.Tensor:
-    """A block as float32 [n, D] on the device. LemError for another width, NaN or infinity, by number of the vector."""
+    """A block as float32 [n, D] on the device. LemError, by number of the vector, for another width, and for NaN, infinity
+    and what has no square in float32."""
     if block.ndim != 2:
         raise LemError(f"vectors have shape [N, D], not {list(block.shape)}")
     if dims not in (None, block.shape[1]):
@@ -40,10 +43,14 @@ def rows(block: np.ndarray | torch.Tensor, device: str, first: int = 0, dims: in
         with np.errstate(over="ignore"):
             block = torch.from_numpy(np.array(block, np.float32))
     x = block.to(device, torch.float32)
-    finite = torch.isfinite(x).all(1)
-    if not bool(finite.all()):
-        raise LemError(f"vector {first + int((~finite).int().argmax())} holds NaN or infinity, or is beyond float32; "
-                       "leave it out or mend it")
+    most = x.abs().amax(1)
+    fine = (most == 0) | (most >= SMALLEST) & (most <= LARGEST)
+    if not bool(fine.all()):
+        at = int((~fine).int().argmax())
+        if not math.isfinite(float(most[at])):
+            raise LemError(f"vector {first + at} holds NaN or infinity, or is beyond float32; leave it out or mend it")
+        raise LemError(f"vector {first + at}: its largest number is {float(most[at]):.0e}, of which float32 has no square; "
+                       "scale the vectors")
     return x
 
 

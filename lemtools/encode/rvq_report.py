@@ -27,7 +27,8 @@ def report(quantiser: RVQ, vectors: Vectors) -> dict[str, float]:
     NMSE                      sum |x - y|^2 / sum |x - mean of these x|^2
     cosine, cosine-centred    mean cosine of x and y; of both less the mean of the vectors fitted to. Where a vector has
                               length 0: 1 if both have, else 0
-    bound-NMSE, bound-cosine  of a Gaussian with the spectrum of the vectors fitted to, at bits-nominal
+    bound-NMSE, bound-cosine  of a Gaussian with the spectrum of the vectors fitted to, at bits-nominal; the cosine weighted
+                              by energy, as of all vectors in a row, which in few dimensions may lie below their mean
     """
     counts = [np.zeros(levels, np.int64) for levels in quantiser.levels]
     n, error, square, cosine, centred, sums = 0, 0.0, 0.0, 0.0, 0.0, np.zeros(quantiser.dims)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-import numpy as np
 import torch
 
 from ..denoise.contract import AlphaBar, Array, split, tensor, wide
