@@ -10,7 +10,9 @@
 #     TEXT=tinyshakespeare.txt DEVICE=auto SEEDS=0 DEPTH=2 FLOPS=1e13
 #     KS='1 2 4 8' LATENT=128 WIDTH=128 STEPS=2000 BATCH=8 STAGES=4 CODES=256 LAYER=1
 #
-# On a GPU: DEPTH=8 FLOPS=3e16 WIDTH=512 STEPS=20000 BATCH=64 CODES=1024 LAYER=4 SEEDS='0 1 2' examples/lm.sh DATA OUT
+# On a GPU, as far as a megabyte of text takes a model (at twice the operations it learns it by heart):
+#
+#     DEPTH=4 FLOPS=1.5e14 WIDTH=256 STEPS=3000 BATCH=32 LAYER=2 SEEDS='0 1 2' examples/lm.sh DATA OUT
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "${1:?usage: lm.sh DATA OUT [stage ...]}" && pwd) out=${2:?where does it go?}
