@@ -239,6 +239,8 @@ BAD = [
     ("--data pixels.npy", "rvq learns codebooks of whole embeddings, not image"),
     ("--data nan.npy", "NaN or infinite values (item 3)"),
     ("--data huge.npy", "is beyond float32"),
+    ("--data far.npy", "far.npy: vector 1234: its largest number is 1e+20"),  # of the data, not of what is learnt from
+    ("--validate far.npy", "far.npy: vector 1234: its largest number is 1e+20"),
     ("--data zero.npy", "no vectors to fit to"),
     ("--data part.safetensors", "rvq learns codebooks of whole embeddings, not embedding fragments"),
 ]
@@ -248,10 +250,10 @@ BAD = [
 def bad(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("bad")
     x = np.load(data / "x.npy")
-    broken, huge = x[:50].copy(), x[:50].astype(np.float64)
-    broken[3, 2], huge[:, 1] = np.nan, 1e300
+    broken, huge, far = x[:50].copy(), x[:50].astype(np.float64), x.copy()
+    broken[3, 2], huge[:, 1], far[1234] = np.nan, 1e300, 1e20
     for name, array in (("x", x), ("wide", x[:, :5]), ("nan", broken), ("huge", huge), ("zero", np.zeros((40, 4), np.float32)),
-                        ("pixels", np.zeros((4, 1, 8, 8), np.uint8))):
+                        ("far", far), ("pixels", np.zeros((4, 1, 8, 8), np.uint8))):
         np.save(folder / f"{name}.npy", array)
     assert lem_fork("fragment", "--bits", "3", "x.npy", "-o", "part.safetensors", cwd=folder).returncode == 0
     return folder

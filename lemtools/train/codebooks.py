@@ -19,6 +19,7 @@ from ..denoise.device import pick
 from ..encode.rvq import RVQ
 from ..encode.rvq_fit import BEAM, Average, assign, blurred, share_of_noise
 from ..encode.rvq_frame import ROWS
+from ..encode.rvq_frame import rows as checked
 from ..encode.rvq_search import total
 from ..rng import generator
 from ..signal import LemError
@@ -230,11 +231,17 @@ def properties(options: dict) -> dict:
 
 
 def whole(paths: list[str], key: str | None) -> Items:
-    """Whole embeddings [N, D] or [N, L, D]."""
+    """Whole embeddings [N, D] or [N, L, D]; LemError for a vector that cannot be coded, by its number in the data."""
     items = read(paths, key)
     if items.kind != "embedding" or items.seen is not None:
         found = items.kind + " fragments" * (items.seen is not None)
         raise LemError(f"{', '.join(paths)}: rvq learns codebooks of whole embeddings, not {found}")
+    vectors = items.data.reshape(-1, items.item[-1])
+    try:
+        for at in range(0, len(vectors), ROWS):
+            checked(vectors[at : at + ROWS], "cpu", at)
+    except LemError as error:
+        raise LemError(f"{', '.join(paths)}: {error}") from error
     return items
 
 

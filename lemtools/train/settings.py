@@ -21,14 +21,14 @@ class Settings:
 
     crop: side of random crops of images; 0: whole ones. augment: as augment.parse takes it. arch, width, depth,
     options: the network (recipes.config). weighting: 'level', 'log' or 'plain' (objectives). holdout: items kept back
-    for validation where no `validate` names others; None: 1 in 50, at most 256. steps: updates; None: by recipe; flops:
-    in their place, a budget of floating-point operations, forward and backward, padding included. batch: items an
-    update, of all processes together; None: by recipe. lr: highest rate of AdamW; weight_decay, beta2: of the same.
-    decay: 'cosine', 'constant', 'exponential:R' (R a step). warmup: steps. ema: decay of the average of the weights, or
-    of codebooks' sums; None: by recipe. clip: norm of the gradient; 0: none. dtype: 'auto', 'float32', 'bfloat16'.
-    weights: their type in the model's file, 'float32' or 'float16'. save_every: steps between checkpoints; log: a JSON
-    Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or 'dense', of lm; codec: files of
-    encodings fitted before (text.codecs). card: free text by key, kept with the model.
+    for validation where no `validate` names others; None: 1 in 50, at most 256, of text and for rvq 1 in 10. steps:
+    updates; None: by recipe; flops: in their place, a budget of floating-point operations, forward and backward,
+    padding included. batch: items an update, of all processes together; None: by recipe. lr: highest rate of AdamW;
+    weight_decay, beta2: of the same. decay: 'cosine', 'constant', 'exponential:R' (R a step). warmup: steps. ema: decay
+    of the average of the weights, or of codebooks' sums; None: by recipe. clip: norm of the gradient; 0: none. dtype:
+    'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
+    between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
+    'dense', of lm; codec: files of encodings fitted before (text.codecs). card: free text by key, kept with the model.
     """
 
     recipe: str
