@@ -113,6 +113,22 @@ def test_banks_that_the_kernel_does_not_take(found):
     assert found["usable"] == [True, False, False]
 
 
+def test_another_gpu_than_the_current_one():
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("two GPUs")
+    from lemtools.els.bank import Bank
+    from lemtools.els.posterior import Local
+
+    rng = np.random.default_rng(0)
+    bank = Bank(rng.integers(0, 256, (50, 3, 12, 12), dtype=np.uint8))
+    x = rng.normal(size=(2, 3, 12, 12)).astype(np.float32)
+    wanted = Local(bank, "bbels", 3)(x, 0.7)
+    found = Local(bank, "bbels", 3, device="cuda:1")(torch.from_numpy(x).to("cuda:1"), 0.7).cpu().numpy()
+    assert torch.cuda.current_device() == 0 and np.abs(found - wanted).max() < 1e-4
+
+
 # What follows runs in the interpreter's process.
 
 

@@ -135,10 +135,11 @@ def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip:
     together = max(1, memory // 3 // seed)
     if not len(bank):
         state[0] = EMPTY
-    for first in range(0, len(x) if len(bank) else 0, together):
-        u = query.u[first : first + together]
-        group = parts(rows, cols, bank.item, centre, len(u), query.digits, query.apart, choose, x.device)
-        _pass(bank, replace(query, u=u), group, state, first, skip, memory)
+    with torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext():  # where Triton launches
+        for first in range(0, len(x) if len(bank) else 0, together):
+            u = query.u[first : first + together]
+            group = parts(rows, cols, bank.item, centre, len(u), query.digits, query.apart, choose, x.device)
+            _pass(bank, replace(query, u=u), group, state, first, skip, memory)
     return Sums(state[:1], state[2:].T[None], state[1:2]), coordinates(centre, x.device), 1 / UNIT
 
 
