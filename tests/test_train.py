@@ -185,6 +185,17 @@ def test_no_worker_writes_where_the_device_may_still_read():
     assert lost > 30  # (what is older is written over)
 
 
+def test_workers_nobody_asked_for_are_as_many_as_shared_memory_holds(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    told, size = [], ring.layout([Batches(spec(batch=8))[0]])[1]
+    monkeypatch.setattr(data, "MESSAGE", 1)
+    monkeypatch.setattr(data, "Ring", lambda *given: told.append(given[-1]) or SimpleNamespace(on=lambda *_: []))
+    for places in (100, ring.SPARE + 2 * ring.AHEAD, ring.SPARE):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, n=places: SimpleNamespace(free=n * size))
+        assert list(Batches(spec(batch=8)).steps(0, 0, None, "cuda")) == []
+    assert told == [6, 2]
+
+
 def test_too_little_shared_memory_is_told_before_a_worker_dies(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(LemError, match="take 2,048 bytes of shared memory, 1,000 are free: fewer --workers"):

@@ -19,7 +19,7 @@ from ..media.load import expand
 from ..rng import generator, generators
 from ..signal import LemError, Signal
 from .augment import augment
-from .ring import MESSAGE, Ring, layout
+from .ring import MESSAGE, Ring, layout, most_workers
 
 
 LEARNT = ("image", "spectrum", "embedding")
@@ -207,17 +207,21 @@ class Batches(torch.utils.data.Dataset):
     def steps(self, first: int, last: int, workers: int | None, device: str = "cpu") -> Iterator[dict]:
         """Yield the batches of the steps from `first` to `last` on `device`, made ahead by `workers` processes.
 
-        workers: 0: this process makes them, when asked. None: for a GPU one for every core but two, else 0.
+        workers: 0: this process makes them, when asked. None: for a GPU one for every core but two, no more than shared
+        memory holds the batches of; else 0.
         """
         cuda = device.startswith("cuda")
-        if workers is None:
+        asked = workers is not None
+        if not asked:
             here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))  # (torchrun's) processes of this machine
             workers = min(MOST, max(_cores() // here - 2, 0)) if cuda else 0
+        if workers:
+            size = layout([self[first]])[1]
+            several = max(1, MESSAGE // size)
+            workers = workers if asked else int(min(workers, most_workers(several * size)))
         if not workers:
             yield from ({name: part.to(device) for name, part in self[step].items()} for step in range(first, last))
             return
-        size = layout([self[first]])[1]
-        several = max(1, MESSAGE // size)
         yield from Ring(self, first, last, several, several * size, workers).on(device, _quiet)
 
 

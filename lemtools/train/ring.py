@@ -8,6 +8,8 @@ than the step of a small network leaves.
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 
@@ -105,13 +107,24 @@ def pinned(memory: torch.Tensor, device: str) -> Iterator[None]:
         torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
 
 
+def free() -> float:
+    """Bytes of shared memory for this process among those of a run on this machine."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage("/dev/shm").free / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return math.inf
+
+
+def most_workers(size: int) -> float:
+    """As many as places of `size` bytes for their messages leave room for."""
+    return max((free() / size - SPARE) // AHEAD, 0)
+
+
 def shared(slots: int, size: int) -> torch.Tensor:
     """uint8 [slots, size] for all processes. Raises LemError where there is not so much: a process that wrote beyond
     would be killed."""
-    with contextlib.suppress(OSError):
-        if (free := shutil.disk_usage("/dev/shm").free) < slots * size:
-            raise LemError(f"batches on their way take {slots * size:,} bytes of shared memory, {free:,} are free: "
-                           "fewer --workers or a smaller --batch take less")
+    if (there := free()) < slots * size:
+        raise LemError(f"batches on their way take {slots * size:,} bytes of shared memory, {there:,.0f} are free: "
+                       "fewer --workers or a smaller --batch take less")
     return torch.empty(slots, size, dtype=torch.uint8).share_memory_()
 
 
