@@ -214,7 +214,7 @@ def recall_one(source: Path, path: Path) -> None:
     from lemtools.reconstruct.learned import Learned
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    folder, (arm, seed) = path.parent, path.stem.rsplit("-", 1)
+    folder, arm = path.parent, path.stem.rsplit("-", 1)[0]
     kept = {}
     if arm in CODES:
         from lemtools.signal import Signal

@@ -50,7 +50,9 @@ class Local:
     """A local machine as a denoiser: ``(x_t, alpha_bar) -> E[x_0 | patch of x_t]``; see ``plan`` and ``local``.
 
     machine: 'ls', 'els' or 'bbels'. size: odd patch size in px, or a function alpha_bar -> size. skip: share of a
-    pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer.
+    pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer;
+    on a GPU what it laid out of them may stay for the next call while the bank, which must not change, lives
+    (``fused.forget``).
     valid: els knows only patches that do not wrap, as in the paper's released code. share: this process among those
     that each hold a part of the bank and make the same calls; their sums are merged, so all have the whole answer.
     ``error`` is the bound on the answer's error through `skip`, of the last call: 2 max|v| skipped / (kept + skipped),

@@ -90,6 +90,16 @@ def noisy(bank: Bank, seeds: int, alpha_bar: float) -> torch.Tensor:
     return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * noise
 
 
+def elapsed(call) -> float:
+    """ms of a call, by events on the device."""
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+    events[0].record()
+    call()
+    events[1].record()
+    torch.cuda.synchronize()
+    return events[0].elapsed_time(events[1])
+
+
 def timed(call, most: int = 10) -> tuple[float, float]:
     """Median ms of a call by CUDA events, and the peak of its memory in MiB beyond what was there."""
     for _ in range(2):
@@ -104,12 +114,7 @@ def timed(call, most: int = 10) -> tuple[float, float]:
     call()  # lays out its keys again
     found = []
     for _ in range(max(3, min(most, int(10 / last))) if last > 1 else most):
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-        events[0].record()
-        call()
-        events[1].record()
-        torch.cuda.synchronize()
-        found.append(events[0].elapsed_time(events[1]))
+        found.append(elapsed(call))
     return statistics.median(found), (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
@@ -124,12 +129,7 @@ def anew(call, most: int = 10) -> float:
     for _ in range(most):
         forget()
         torch.cuda.synchronize()
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-        events[0].record()
-        call()
-        events[1].record()
-        torch.cuda.synchronize()
-        found.append(events[0].elapsed_time(events[1]))
+        found.append(elapsed(call))
     return statistics.median(found)
 
 
