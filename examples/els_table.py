@@ -34,9 +34,14 @@ STEPS, WIDTH, IMAGES = (int(os.environ.get(k, v)) for k, v in (("STEPS", 28_000)
 LR, SEEDS = os.environ.get("LR", "3e-4"), os.environ.get("SEEDS", "0-99")
 NETWORKS = {
     # network: medians of r with the machine in its name, of 100 seeds, as the paper gives them for 150 and 20 steps
-    "mnist-resnet-zeros": (0.94, 0.94), "mnist-resnet-circular": (0.77, 0.73), "mnist-unet-zeros": (0.89, 0.84),
-    "fashion-resnet-zeros": (0.94, 0.90), "fashion-unet-zeros": (0.93, 0.91),
-    "cifar-resnet-zeros": (0.95, 0.90), "cifar-resnet-circular": (0.94, 0.90), "cifar-unet-zeros": (0.90, 0.82),
+    "mnist-resnet-zeros": (0.94, 0.94),
+    "mnist-resnet-circular": (0.77, 0.73),
+    "mnist-unet-zeros": (0.89, 0.84),
+    "fashion-resnet-zeros": (0.94, 0.90),
+    "fashion-unet-zeros": (0.93, 0.91),
+    "cifar-resnet-zeros": (0.95, 0.90),
+    "cifar-resnet-circular": (0.94, 0.90),
+    "cifar-unet-zeros": (0.90, 0.82),
 }
 MACHINE = {"zeros": "bbels", "circular": "els"}
 
@@ -57,8 +62,11 @@ def digest(path: Path) -> str:
 def make(path: Path, words: list, inputs: list[Path], work, **settings) -> None:
     """Do the work that makes a file, unless it is there and the words of its command, the contents of its inputs and the
     settings are those that its note tells."""
-    record = {"command": [w.name if isinstance(w, Path) else str(w) for w in words], "settings": settings,
-              "inputs": {p.name: digest(p) for p in inputs}}
+    record = {
+        "command": [w.name if isinstance(w, Path) else str(w) for w in words],
+        "settings": settings,
+        "inputs": {p.name: digest(p) for p in inputs},
+    }
     note, told = path.with_name(path.name + ".made"), json.dumps(record, indent=1)
     if path.exists() and note.exists() and note.read_text() == told:
         return
@@ -102,11 +110,38 @@ def banks(data: Path, out: Path) -> None:
 def train(data: Path, out: Path) -> None:
     def work(name: str, more: dict) -> None:
         which, arch, padding = name.split("-")
-        shape = ["--width", WIDTH, "--depth", 6] if arch == "resnet" else [
-            "--set", f"widths={[WIDTH // 4, WIDTH // 2, WIDTH]}".replace(" ", "")]
-        command("lem-train", "diffusion", "-q", "--data", out / f"{which}.bank.safetensors", "--arch", arch,
-                "--padding", padding, *shape, "--batch", 128, "--steps", STEPS, "--lr", LR, "--ema", ".999", "--save-every",
-                max(STEPS // 4, 1), "--log-file", out / f"{name}.jsonl", "-o", out / f"{name}.safetensors", **more)
+        shape = (
+            ["--width", WIDTH, "--depth", 6]
+            if arch == "resnet"
+            else ["--set", f"widths={[WIDTH // 4, WIDTH // 2, WIDTH]}".replace(" ", "")]
+        )
+        command(
+            "lem-train",
+            "diffusion",
+            "-q",
+            "--data",
+            out / f"{which}.bank.safetensors",
+            "--arch",
+            arch,
+            "--padding",
+            padding,
+            *shape,
+            "--batch",
+            128,
+            "--steps",
+            STEPS,
+            "--lr",
+            LR,
+            "--ema",
+            ".999",
+            "--save-every",
+            max(STEPS // 4, 1),
+            "--log-file",
+            out / f"{name}.jsonl",
+            "-o",
+            out / f"{name}.safetensors",
+            **more,
+        )
 
     on_every_gpu(work)
 
@@ -115,8 +150,20 @@ def scales(data: Path, out: Path) -> None:
     def work(name: str, more: dict) -> None:
         which, _, padding = name.split("-")
         bank, network, sizes = inputs(out, name)
-        words = ["lem-els", "--bank", bank, "--machine", MACHINE[padding], *labels(which), "--calibrate", network,
-                 "--seeds", "1000-1009", "-o", sizes]
+        words = [
+            "lem-els",
+            "--bank",
+            bank,
+            "--machine",
+            MACHINE[padding],
+            *labels(which),
+            "--calibrate",
+            network,
+            "--seeds",
+            "1000-1009",
+            "-o",
+            sizes,
+        ]
         make(sizes, words, [bank, network], lambda: command(*words, **more))
 
     on_every_gpu(work)
@@ -125,11 +172,28 @@ def scales(data: Path, out: Path) -> None:
 def compare(data: Path, out: Path) -> None:
     def work(name: str, more: dict) -> None:
         bank, network, sizes = inputs(out, name)
-        words = ["lem-els", "--bank", bank, *labels(name.split("-")[0]), "--against", network, "--scales", sizes, "--seeds",
-                 SEEDS, "--json", "-o", out / f"{name}-sheet.png"]
+        words = [
+            "lem-els",
+            "--bank",
+            bank,
+            *labels(name.split("-")[0]),
+            "--against",
+            network,
+            "--scales",
+            sizes,
+            "--seeds",
+            SEEDS,
+            "--json",
+            "-o",
+            out / f"{name}-sheet.png",
+        ]
         found = out / f"{name}-against.jsonl"
-        make(found, words, [bank, network, sizes],
-             lambda: found.write_bytes(command(*words, stdout=subprocess.PIPE, **more).stdout))
+        make(
+            found,
+            words,
+            [bank, network, sizes],
+            lambda: found.write_bytes(command(*words, stdout=subprocess.PIPE, **more).stdout),
+        )
 
     on_every_gpu(work)
 

@@ -59,8 +59,11 @@ def controls(path: str) -> None:
     learnt, held = (part.tobytes() for part in parts(path))
     rows = {"uniform": 8.0}
     rows |= {("unigram" if n == 0 else f"order {n}, Witten-Bell"): counted(learnt, held, n) for n in (0, 1, 2, 3, 4, 5)}
-    for name, size in (("gzip -9", lambda x: len(gzip.compress(x, 9))), ("bzip2 -9", lambda x: len(bz2.compress(x, 9))),
-                       ("xz -9e", lambda x: len(lzma.compress(x, preset=9 | lzma.PRESET_EXTREME)))):
+    for name, size in (
+        ("gzip -9", lambda x: len(gzip.compress(x, 9))),
+        ("bzip2 -9", lambda x: len(bz2.compress(x, 9))),
+        ("xz -9e", lambda x: len(lzma.compress(x, preset=9 | lzma.PRESET_EXTREME))),
+    ):
         rows[f"{name}, the last tenth alone"] = 8 * size(held) / len(held)
         rows[f"{name}, after all before it"] = 8 * (size(learnt + held) - size(learnt)) / len(held)
     for name, bits in rows.items():

@@ -46,12 +46,15 @@ PER, BATCH = (int(os.environ.get(k, v)) for k, v in (("PER", 3), ("BATCH", 128))
 FEW = max((TEST or 10_000) // 5, 1)  # items of which a mean of DRAWS is taken
 RATES = ("1e-3", "3e-3", "1e-2")
 FRAGMENTS = {
-    "2 bits": "--bits 2", "50 %": "--mask .5", "75 %": "--mask .75", "90 %": "--mask .9",
+    "2 bits": "--bits 2",
+    "50 %": "--mask .5",
+    "75 %": "--mask .75",
+    "90 %": "--mask .9",
     "lower half": "--mask .5 --mask-shape half",
 }
 ARMS = {
     "feedforward": "feedforward --arch conv --set widths=[32,64,96] --set blocks=[2,1,1,1,2] --set shuffle=1 "
-                   "--set lost=1.0",
+    "--set lost=1.0",
     "recurrent": "recurrent --width 84",
     "any-order": "autoregressive --width 96 --depth 4",
     "raster": "autoregressive --width 96 --depth 4 --order raster",
@@ -63,6 +66,7 @@ BITS, COMPONENTS = (1, 2, 3, 4), 64
 
 
 # --- data
+
 
 def data(source: Path, out: Path) -> None:
     """OUT/SET/: train.npy, test.npy (uint8), half.safetensors (fragments of train), codes-{train,test}.npy, pca.npz."""
@@ -104,6 +108,7 @@ def sheets(folder: Path, split: str) -> np.ndarray:
 
 # --- training
 
+
 def arms(folder: Path) -> dict[str, tuple[list[str], float, int]]:
     """{arm: (network, data and losses as arguments of lem-train, operations, batch)}, of all arms."""
     losses = list(itertools.chain.from_iterable(("--fragment", f) for f in FRAGMENTS.values()))
@@ -129,7 +134,16 @@ def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
                 runs = [(f"{arm}-{seed}", best, flops, seed) for seed in SEEDS]
             for run, lr, budget, seed in runs:
                 made[folder / f"{run}.safetensors"] = [
-                    *words, "--lr", lr, "--flops", f"{budget:g}", "--seed", str(seed), "--batch", str(batch)]
+                    *words,
+                    "--lr",
+                    lr,
+                    "--flops",
+                    f"{budget:g}",
+                    "--seed",
+                    str(seed),
+                    "--batch",
+                    str(batch),
+                ]
     return made
 
 
@@ -153,8 +167,21 @@ def train(source: Path, out: Path) -> None:
         for model, words in jobs(out, search).items():
             model.parent.mkdir(exist_ok=True)
             if not finished(model):
-                waiting.append(["lem-train", *words, "-q", "--save-every", "1000000", "--workers", workers(),
-                                "--log-file", str(model.with_suffix(".jsonl")), "-o", str(model)])
+                waiting.append(
+                    [
+                        "lem-train",
+                        *words,
+                        "-q",
+                        "--save-every",
+                        "1000000",
+                        "--workers",
+                        workers(),
+                        "--log-file",
+                        str(model.with_suffix(".jsonl")),
+                        "-o",
+                        str(model),
+                    ]
+                )
         side_by_side(waiting, allowed=search)
 
 
@@ -191,12 +218,16 @@ def side_by_side(commands: list[list[str]], allowed: bool = False) -> None:
                     other.terminate()
                 sys.exit(f"failed: {shlex.join(words)}")
             made = Path(words[-1])
-            print(f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{made.parent.name}/{made.name}",
-                  file=sys.stderr, flush=True)
+            print(
+                f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{made.parent.name}/{made.name}",
+                file=sys.stderr,
+                flush=True,
+            )
         time.sleep(0.2)
 
 
 # --- recall
+
 
 def recall(source: Path, out: Path) -> None:
     """OUT/SET/ARM-SEED.npz of every trained model: what it recalls of the test images' fragments, and at what cost."""
@@ -289,8 +320,15 @@ def surprise(model, target, condition) -> float:
         return float(torch.cat(nats).sum() / unknown / math.log(2))
     if model.family == "denoise":
         with torch.inference_mode():
-            found = bound(Trained(model, condition), target, condition.low, condition.high, generators=draws,
-                          step=2 / 255, extent=(-1.0, 1.0))
+            found = bound(
+                Trained(model, condition),
+                target,
+                condition.low,
+                condition.high,
+                generators=draws,
+                step=2 / 255,
+                extent=(-1.0, 1.0),
+            )
         return float(found.nats.sum() / found.unknown.sum() / math.log(2))
     return math.nan
 
@@ -311,6 +349,7 @@ def tests(folder: Path):
 
 # --- tables
 
+
 def table(source: Path, out: Path) -> None:
     """OUT/table.tsv, and printed: every arm, mean and standard deviation over the seeds, beside the controls. What has not
     been recalled yet is left out."""
@@ -322,8 +361,10 @@ def table(source: Path, out: Path) -> None:
     def measured(whole, broken, back, mean, memories) -> dict[str, float]:
         found, few = {}, broken.take(np.arange(len(mean)))
         for key, what, metrics, fragments in (
-            ("psnr of one", back, ["psnr"], broken), ("few: psnr of one", back[: len(mean)], ["psnr"], few),
-            ("few: psnr of mean", mean, ["psnr"], few), ("set", back, controls.METRICS, None),
+            ("psnr of one", back, ["psnr"], broken),
+            ("few: psnr of one", back[: len(mean)], ["psnr"], few),
+            ("few: psnr of mean", mean, ["psnr"], few),
+            ("set", back, controls.METRICS, None),
         ):
             comparison = Comparison(metrics, train=memories)
             shown = whole.take(np.arange(len(what)))
@@ -334,6 +375,7 @@ def table(source: Path, out: Path) -> None:
         return found
 
     with open(out / "table.tsv", "w") as file:
+
         def put(*cells):
             line = "\t".join(str(c) for c in cells)
             print(line, flush=True)
@@ -357,9 +399,15 @@ def table(source: Path, out: Path) -> None:
                     for path in recalled(folder, arm):
                         with np.load(path) as kept:
                             got = {k.split("|")[1]: kept[k] for k in kept.files if k.startswith(f"{loss}|")}
-                        rows[arm].append(measured(whole, broken, got["one"], got["mean"], memories) | {
-                            "bits a missing value": float(got["bits"]), "s/image": float(got["seconds"]),
-                            "GFLOP/image": float(got["flops"]) / 1e9, "parameters": float(got["parameters"])})
+                        rows[arm].append(
+                            measured(whole, broken, got["one"], got["mean"], memories)
+                            | {
+                                "bits a missing value": float(got["bits"]),
+                                "s/image": float(got["seconds"]),
+                                "GFLOP/image": float(got["flops"]) / 1e9,
+                                "parameters": float(got["parameters"]),
+                            }
+                        )
                 names = list(dict.fromkeys(k for r in rows.values() for row in r for k in row))
                 if names != head:
                     put("set", "lost", "arm", *names)

@@ -51,6 +51,7 @@ def _states(key: np.ndarray) -> np.ndarray:
 
     The hash of O'Neill, "Developing a seed_seq alternative" (2015), with NumPy's constants, in arithmetic modulo 2^32.
     """
+
     def scatter(words: np.ndarray, powers: np.ndarray) -> np.ndarray:
         words = (words ^ powers[:-1]) * powers[1:]
         return words ^ words >> _HALF

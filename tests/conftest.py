@@ -39,8 +39,13 @@ def lem(tool: str, *args, stdin: bytes | None = b"", cwd=None, env=None, ok: boo
     ok: True asserts exit status 0, False asserts one that is not 0, None asserts nothing.
     """
     code = f"from lemtools.cli.{tool} import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], input=stdin, capture_output=True, cwd=cwd,
-                          env={**os.environ, **(env or {})})
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+    )
     if ok is not None:
         assert (done.returncode == 0) == ok, (args, done.returncode, done.stderr.decode())
     return done
@@ -106,12 +111,23 @@ def lem_together(tool: str, line: str, folder, world: int = 2, begin: str = "") 
 
     begin: what they do first. Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
     """
-    code = (f"import faulthandler; faulthandler.dump_traceback_later(100, exit=True); {begin}\n"
-            f"from lemtools.cli.{tool} import main; main()")
+    code = (
+        f"import faulthandler; faulthandler.dump_traceback_later(100, exit=True); {begin}\n"
+        f"from lemtools.cli.{tool} import main; main()"
+    )
     port, started = free_port(), []
     for rank in range(world):
         env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
         env = {**os.environ, "PYTHONPATH": ROOT, **{k: str(v) for k, v in env.items()}}
-        started.append(subprocess.Popen([sys.executable, "-c", code, *shlex.split(line)], cwd=folder, env=env, text=True,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *shlex.split(line)],
+                cwd=folder,
+                env=env,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        )
     return [(child.returncode, told) for child in started for _, told in [child.communicate()]]

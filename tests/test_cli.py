@@ -424,7 +424,9 @@ def test_pairs_by_order_and_by_name(photos):
     assert lem_fork("compare", "a", "b", "--pair", "order", "--metric", "mse", cwd=photos).returncode == 0
     assert b"z.png: no recalled item of that name" in lem_fork("compare", "a", "b", "--pair", "name", cwd=photos).stderr
     (photos / "a/z.png").unlink()
-    assert b"0: a recalled item without an original" in lem_fork("compare", "a", "b", "--pair", "name", cwd=photos).stderr
+    assert (
+        b"0: a recalled item without an original" in lem_fork("compare", "a", "b", "--pair", "name", cwd=photos).stderr
+    )
     (photos / "b/0.png").unlink()
     done = lem_fork("compare", "a", "b", "--pair", "name", "--metric", "mse", "--items", cwd=photos)
     assert [line.split("\t")[1] for line in done.stdout.decode().splitlines()] == ["16", "64", "40"]

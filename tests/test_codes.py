@@ -36,11 +36,14 @@ def gaussian_table(bits, quantizer):
     return codes.decode(every, op)[0].astype(np.float64), np.append(low, high[-1])
 
 
-@pytest.mark.parametrize("quantizer, published", [
-    # distortion to 4 digits (Max 1960), beyond 4 bits as signal-to-noise in dB (Jayant & Noll 1984)
-    ("lloyd-max", [0.3634, 0.1175, 0.0345, 0.0095, 26.01]),
-    ("uniform", [0.3634, 0.1188, 0.0374, 0.0115, 24.57, 29.83]),
-])
+@pytest.mark.parametrize(
+    "quantizer, published",
+    [
+        # distortion to 4 digits (Max 1960), beyond 4 bits as signal-to-noise in dB (Jayant & Noll 1984)
+        ("lloyd-max", [0.3634, 0.1175, 0.0345, 0.0095, 26.01]),
+        ("uniform", [0.3634, 0.1188, 0.0374, 0.0115, 24.57, 29.83]),
+    ],
+)
 def test_error_on_a_gaussian_is_the_published_one(quantizer, published):
     for bits, value in enumerate(published, 1):
         error = gaussian_error(*gaussian_table(bits, quantizer))
@@ -80,7 +83,7 @@ def test_uniform_step_is_the_minimum(bits):
             return gaussian_error(levels, edges)
         # above, the granular part is step^2 / 12 and the rest the tail beyond the last edge: nothing cancels
         t = edges[-2]
-        tail = ((1 + levels[-1] ** 2) * upper_tail([t])[0] + (t - 2 * levels[-1]) * density(t))
+        tail = (1 + levels[-1] ** 2) * upper_tail([t])[0] + (t - 2 * levels[-1]) * density(t)
         return step**2 / 12 * (1 - 2 * upper_tail([t])[0]) + 2 * tail
 
     best = error(codes.UNIFORM_STEP[bits])
@@ -131,10 +134,16 @@ def test_uint8_keeps_the_top_bits_and_decodes_to_mid_bin():
 
 
 KINDS = [
-    ("image", np.uint8, "full"), ("image", np.float32, "full"),
-    ("audio", np.float32, "full"), ("audio", np.float32, "peak"), ("audio", np.float32, "rms"),
-    ("embedding", np.float32, "rms"), ("embedding", np.float32, "peak"),
-    ("embedding", np.float16, "rms"), ("embedding", np.float64, "rms"), ("embedding", np.float64, "peak"),
+    ("image", np.uint8, "full"),
+    ("image", np.float32, "full"),
+    ("audio", np.float32, "full"),
+    ("audio", np.float32, "peak"),
+    ("audio", np.float32, "rms"),
+    ("embedding", np.float32, "rms"),
+    ("embedding", np.float32, "peak"),
+    ("embedding", np.float16, "rms"),
+    ("embedding", np.float64, "rms"),
+    ("embedding", np.float64, "peak"),
 ]
 DIMS = {"image": (1, 5, 7), "audio": (2, 35), "embedding": (70,)}
 
@@ -161,9 +170,13 @@ def memories(kind, dtype, seed, magnitude):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(KINDS), st.sampled_from(["uniform", "lloyd-max"]),
-       st.sampled_from([1, 2, 3, 5, 8, 11, 16, (1, 6)]), st.integers(0, 999),
-       st.sampled_from([1.0, 1e30, 1e-30, 1e-42, 3.7e-5, 60000.0]))
+@given(
+    st.sampled_from(KINDS),
+    st.sampled_from(["uniform", "lloyd-max"]),
+    st.sampled_from([1, 2, 3, 5, 8, 11, 16, (1, 6)]),
+    st.integers(0, 999),
+    st.sampled_from([1.0, 1e30, 1e-30, 1e-42, 3.7e-5, 60000.0]),
+)
 def test_the_original_lies_inside_its_bin(kind, quantizer, bits, seed, magnitude):
     name, dtype, scale = kind
     if dtype == np.float16 and not 1e-6 < magnitude < 1e4:
@@ -190,12 +203,16 @@ def test_the_original_lies_inside_its_bin(kind, quantizer, bits, seed, magnitude
 @given(st.integers(1, 8), st.integers(0, 2**32), st.sampled_from(["any", "few", "skew", "constant"]))
 def test_fitted_lloyd_max_is_never_worse_than_uniform(bits, seed, shape):
     rng = np.random.default_rng(seed)
-    v = {
-        "any": lambda: rng.integers(0, 256, 300),
-        "few": lambda: rng.choice(rng.integers(0, 256, 5), 300),
-        "skew": lambda: np.clip(rng.gamma(1, 20, 300), 0, 255),
-        "constant": lambda: np.full(300, rng.integers(0, 256)),
-    }[shape]().astype(np.uint8).reshape(1, 1, 15, 20)
+    v = (
+        {
+            "any": lambda: rng.integers(0, 256, 300),
+            "few": lambda: rng.choice(rng.integers(0, 256, 5), 300),
+            "skew": lambda: np.clip(rng.gamma(1, 20, 300), 0, 255),
+            "constant": lambda: np.full(300, rng.integers(0, 256)),
+        }[shape]()
+        .astype(np.uint8)
+        .reshape(1, 1, 15, 20)
+    )
     errors = {}
     for quantizer in ("uniform", "lloyd-max"):
         out = apply(Signal("image", v), {"op": "bits", "bits": bits, "quantizer": quantizer})
@@ -214,8 +231,12 @@ def test_fitted_levels_of_a_known_mixture():
 
 def test_bits_per_item():
     x = np.random.default_rng(1).standard_normal((4, 300)).astype(np.float32)
-    op = {"bits": np.array([1, 3, 9, 16], np.uint8), "quantizer": "uniform", "domain": "gaussian",
-          "scale": np.array([1, 2, 1, 0.5], np.float32)}
+    op = {
+        "bits": np.array([1, 3, 9, 16], np.uint8),
+        "quantizer": "uniform",
+        "domain": "gaussian",
+        "scale": np.array([1, 2, 1, 0.5], np.float32),
+    }
     together = codes.decode(codes.encode(x, op), op)
     for i in range(4):
         alone = {**op, "bits": int(op["bits"][i]), "scale": op["scale"][i : i + 1]}

@@ -64,7 +64,9 @@ def test_names_are_checked_or_used():
     draws = Signal("image", a.data, names=["a.png#0", "a.png#1", "b.png#0"])
     with pytest.raises(LemError, match="no recalled item"):
         measured([a], [draws], by="name")
-    one_by_one = [[s.take([i]) for i in range(2)] for s in (a, Signal("image", a.data, names=["q.png", "b.png", "c.png"]))]
+    one_by_one = [
+        [s.take([i]) for i in range(2)] for s in (a, Signal("image", a.data, names=["q.png", "b.png", "c.png"]))
+    ]
     with pytest.raises(LemError, match="--pair name"):
         measured(*one_by_one)
     assert measured([a.take([0])], [Signal("image", a.data[:1], names=["other.png"])])["mse"].mean == 0

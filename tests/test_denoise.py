@@ -48,6 +48,7 @@ def covariance(rng, dim):
 
 # ---- contract
 
+
 def test_package_import_is_light():
     code = "import sys, lemtools.denoise; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -95,6 +96,7 @@ def test_store_mean_rows_and_tiles(tmp_path):
 
 # ---- softmax over stored patterns
 
+
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("sigma", [0.02, 0.3, 3.0])
 @pytest.mark.parametrize("tile", [1, 7, 100])
@@ -111,7 +113,7 @@ def test_recall_equals_the_definition(tile, sigma, centred):
     np.testing.assert_array_equal(found.index, order)
     np.testing.assert_allclose(found.weight, np.take_along_axis(posterior, order, 1), atol=1e-6)
     np.testing.assert_allclose(found.log_sum, log_sum, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(found.effective, 1 / (posterior ** 2).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(found.effective, 1 / (posterior**2).sum(1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("alpha_bar", [1e-8, 0.01, 0.5, 0.99, 1 - 1e-13])
@@ -125,7 +127,7 @@ def test_memory_denoiser_equals_the_definition(alpha_bar):
     result = memory(x.reshape(5, 2, 4, 4), alpha_bar)
     assert result.shape == (5, 2, 4, 4) and result.dtype == np.float64
     np.testing.assert_allclose(result.reshape(5, 32), expected, atol=1e-6)
-    single = memory(torch.from_numpy(x[2:3]).reshape(1, 2, 4, 4).float(), alpha_bar)   # batch size changes nothing
+    single = memory(torch.from_numpy(x[2:3]).reshape(1, 2, 4, 4).float(), alpha_bar)  # batch size changes nothing
     assert isinstance(single, torch.Tensor) and single.dtype == torch.float32
     np.testing.assert_allclose(single.reshape(-1), expected[2], atol=1e-5)
 
@@ -144,7 +146,7 @@ def test_duplicates_share_the_weight_equally():
     rng = np.random.default_rng(4)
     memories = rng.integers(0, 256, (200, 30), dtype=np.uint8)
     memories[[50, 121, 180]] = memories[7]
-    memories[100:140:2, :10] = memories[3, :10]              # 21 ties on the first ten: more than the candidates
+    memories[100:140:2, :10] = memories[3, :10]  # 21 ties on the first ten: more than the candidates
     memory = Memory(memories, tile=60)
     found = memory.recall(memories[[7]], top=5)
     assert found.index[0, :4].tolist() == [7, 50, 121, 180]
@@ -176,7 +178,7 @@ def test_nothing_observed_recalls_the_mean():
 def test_centred_recall_ignores_gain_and_offset_and_unaware_does_not_use_the_mask():
     rng = np.random.default_rng(6)
     memories, mask = rng.random((60, 50)), rng.random((60, 50)) < 0.3
-    memories[9] = 0.4                                       # a constant explains nothing
+    memories[9] = 0.4  # a constant explains nothing
     found = Memory(memories).recall(0.2 * memories + 5, mask, centred=True)
     right = np.arange(60) != 9
     np.testing.assert_array_equal(found.index[right, 0], np.arange(60)[right])
@@ -200,10 +202,12 @@ def test_samples_follow_the_posterior_and_only_their_generator(sigma):
     rng = np.random.default_rng(8)
     memories, query = rng.random((50, 10)), rng.random((2, 10))
     _, posterior, *_ = softmax_by_definition(memories, query, True, sigma)
-    found = Memory(memories, tile=9).recall(query, None, sigma, samples=20000,
-                                            generators=[np.random.default_rng(i) for i in (1, 2)])
-    alone = Memory(memories, tile=50).recall(query[1:], None, sigma, samples=20000,
-                                             generators=[np.random.default_rng(2)])
+    found = Memory(memories, tile=9).recall(
+        query, None, sigma, samples=20000, generators=[np.random.default_rng(i) for i in (1, 2)]
+    )
+    alone = Memory(memories, tile=50).recall(
+        query[1:], None, sigma, samples=20000, generators=[np.random.default_rng(2)]
+    )
     np.testing.assert_array_equal(found.sampled[1], alone.sampled[0])
     for drawn, p in zip(found.sampled, posterior):
         frequency = np.bincount(drawn, minlength=50) / 20000
@@ -214,8 +218,9 @@ def test_mask_shared_by_channels_and_bad_arguments():
     rng = np.random.default_rng(9)
     images, mask = rng.random((20, 3, 4, 4)), rng.random((20, 1, 4, 4)) < 0.5
     memory = Memory(images)
-    np.testing.assert_array_equal(memory.recall(images, mask).mean,
-                                  memory.recall(images, np.broadcast_to(mask, images.shape)).mean)
+    np.testing.assert_array_equal(
+        memory.recall(images, mask).mean, memory.recall(images, np.broadcast_to(mask, images.shape)).mean
+    )
     with pytest.raises(ValueError, match="expected"):
         memory.recall(images[:, :2])
     with pytest.raises(ValueError, match="does not fit"):
@@ -244,11 +249,13 @@ def test_documented_example():
     import doctest
 
     import lemtools.denoise.memory as module
+
     done = doctest.testmod(module)
     assert done.attempted and not done.failed
 
 
 # ---- Gaussian
+
 
 @pytest.mark.parametrize("alpha_bar", [1e-9, 0.3, 1 - 1e-9])
 def test_wiener_filter_equals_the_closed_form(alpha_bar):
@@ -261,7 +268,7 @@ def test_wiener_filter_equals_the_closed_form(alpha_bar):
 
 def test_fit_equals_numpy_and_shrinkage_its_formula():
     rng = np.random.default_rng(12)
-    for count in (200, 9):                                   # also fewer memories than dimensions
+    for count in (200, 9):  # also fewer memories than dimensions
         data = rng.standard_normal((count, 15)) @ rng.standard_normal((15, 15)) + 100
         store = Store(data, tile=7)
         cov = np.cov(data.T, bias=True)
@@ -271,11 +278,12 @@ def test_fit_equals_numpy_and_shrinkage_its_formula():
         np.testing.assert_allclose(fitted.mean, data.mean(0), rtol=1e-7)
         centred = data - data.mean(0)
         distance = np.sum((cov - level * np.eye(15)) ** 2)
-        ledoit = min(1, sum(np.sum((np.outer(v, v) - cov) ** 2) for v in centred) / count ** 2 / distance)
-        oas = min(1, ((1 - 2 / 15) * np.sum(cov ** 2) + np.trace(cov) ** 2) / ((count + 1 - 2 / 15) * distance))
+        ledoit = min(1, sum(np.sum((np.outer(v, v) - cov) ** 2) for v in centred) / count**2 / distance)
+        oas = min(1, ((1 - 2 / 15) * np.sum(cov**2) + np.trace(cov) ** 2) / ((count + 1 - 2 / 15) * distance))
         for name, r in (("ledoit-wolf", ledoit), ("oas", oas)):
-            np.testing.assert_allclose(Gaussian.fit(store, name).covariance, (1 - r) * cov + r * level * np.eye(15),
-                                       rtol=1e-7, atol=1e-9)
+            np.testing.assert_allclose(
+                Gaussian.fit(store, name).covariance, (1 - r) * cov + r * level * np.eye(15), rtol=1e-7, atol=1e-9
+            )
     with pytest.raises(ValueError, match="unknown shrinkage"):
         Gaussian.fit(data, "no")
 
@@ -328,8 +336,10 @@ def test_singular_covariance_is_refused_in_words():
 
 # ---- real data
 
+
 def mnist(count):
     from conftest import data_dir
+
     with gzip.open(data_dir("mnist") / "train-images-idx3-ubyte.gz") as f:
         return np.frombuffer(f.read(16 + count * 784), np.uint8, offset=16).reshape(count, 1, 28, 28)
 
@@ -338,9 +348,10 @@ def test_mnist_recall_reaches_the_ceiling_of_exact_ties():
     images = mnist(400)
     for lost in (14, 22):
         mask = np.ones((1, 1, 28, 28))
-        mask[:, :, 28 - lost:] = 0
-        _, group, size = np.unique(images[:, :, :28 - lost].reshape(400, -1), axis=0, return_inverse=True,
-                                   return_counts=True)
+        mask[:, :, 28 - lost :] = 0
+        _, group, size = np.unique(
+            images[:, :, : 28 - lost].reshape(400, -1), axis=0, return_inverse=True, return_counts=True
+        )
         found = Memory(images).recall(images, mask)
         np.testing.assert_allclose(found.effective, size[group.reshape(-1)], rtol=1e-6)
         assert (found.index[:, 0] == np.arange(400)).mean() >= len(size) / 400 - 0.002

@@ -12,7 +12,9 @@ from lemtools.denoise.memory import Memory  # noqa: E402
 
 def blobs(n, d=300, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, 20)) @ rng.standard_normal((20, d)) / 5 + rng.standard_normal((n, d)) / 3).astype(np.float32)
+    return (rng.standard_normal((n, 20)) @ rng.standard_normal((20, d)) / 5 + rng.standard_normal((n, d)) / 3).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])

@@ -53,25 +53,32 @@ def normal(*shape, seed=1, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-NETS = [(ResNet, {}, (3, 8, 8)), (ResNet, {"padding": "circular", "channels": 1}, (1, 5, 7)), (UNet, {}, (3, 8, 8)),
-        (UNet, {"padding": "circular"}, (3, 4, 12)), (UNet, {"channels": 2}, (2, 9, 6)), (Vector, {"item": (6,)}, (6,)),
-        (Vector, {"item": (2, 5)}, (2, 5))]
+NETS = [
+    (ResNet, {}, (3, 8, 8)),
+    (ResNet, {"padding": "circular", "channels": 1}, (1, 5, 7)),
+    (UNet, {}, (3, 8, 8)),
+    (UNet, {"padding": "circular"}, (3, 4, 12)),
+    (UNet, {"channels": 2}, (2, 9, 6)),
+    (Vector, {"item": (6,)}, (6,)),
+    (Vector, {"item": (2, 5)}, (2, 5)),
+]
 
 
 # ---- what a network sees
+
 
 @pytest.mark.parametrize("blocks, side", [(6, 17), (1, 7)])
 def test_receptive_field_is_the_documented_window(blocks, side):
     net = tiny(ResNet, channels=1, width=4, blocks=blocks).double()
     assert net.receptive_field == side
     assert ResNet(width=2).receptive_field == 17, "the paper's shape"
-    for conv in [net.first, *net.convs, net.last]:   # positive weights: no path is cut by a ReLU, none cancels another
+    for conv in [net.first, *net.convs, net.last]:  # positive weights: no path is cut by a ReLU, none cancels another
         conv.weight.data.abs_()
         conv.bias.data.abs_()
     x = torch.rand(1, 1, 25, 23, dtype=torch.float64, requires_grad=True)
     net(x, torch.tensor([0.5], dtype=torch.float64))[0, 0, 12, 11].backward()
     window = torch.zeros(25, 23, dtype=torch.bool)
-    window[12 - side // 2:13 + side // 2, 11 - side // 2:12 + side // 2] = True
+    window[12 - side // 2 : 13 + side // 2, 11 - side // 2 : 12 + side // 2] = True
     assert torch.equal(x.grad[0, 0] != 0, window)
 
 
@@ -99,7 +106,7 @@ def test_circular_padding_commutes_with_shifts_and_zeros_padding_does_not(make, 
 
 
 def test_zeros_padding_breaks_equivariance_at_borders_only():
-    net = tiny(ResNet, channels=1, blocks=1).double()   # 7 x 7 window
+    net = tiny(ResNet, channels=1, blocks=1).double()  # 7 x 7 window
     x, level = normal(1, 1, 20, 20, dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)
     error = (net(x, level).roll(1, 2) - net(x.roll(1, 2), level)).abs()[0, 0]
     inside = error[4:-3, :]
@@ -119,7 +126,7 @@ def test_no_normalisation_and_items_do_not_see_each_other(make, keywords, item):
     kinds = {type(module).__name__ for module in net.modules()}
     assert not [kind for kind in kinds if "Norm" in kind or "Dropout" in kind], kinds
     x, level = normal(3, *item), torch.tensor([0.1, 0.5, 0.999], dtype=torch.float64)
-    alone = torch.cat([net(x[i:i + 1], level[i:i + 1]) for i in range(3)])
+    alone = torch.cat([net(x[i : i + 1], level[i : i + 1]) for i in range(3)])
     assert alone.shape == x.shape
     torch.testing.assert_close(net(x, level), alone, rtol=0, atol=1e-6)
 
@@ -134,9 +141,14 @@ def test_other_sizes_are_padded_or_refused():
         tiny(UNet, padding="circular")(x, level)
 
 
-@pytest.mark.parametrize("record", [{"net": "resnet", "channels": 1, "width": 4, "blocks": 1, "padding": "circular"},
-                                    {"net": "unet", "widths": [4, 6], "classes": 2, "conditioned": True},
-                                    {"net": "mlp-denoiser", "item": [2, 3], "width": 8, "predicts": "v"}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"net": "resnet", "channels": 1, "width": 4, "blocks": 1, "padding": "circular"},
+        {"net": "unet", "widths": [4, 6], "classes": 2, "conditioned": True},
+        {"net": "mlp-denoiser", "item": [2, 3], "width": 8, "predicts": "v"},
+    ],
+)
 def test_saved_and_read(record, tmp_path):
     """What JSON and safetensors keep of a network is the network."""
     item = record.get("item", [record.get("channels", 3), 8, 8])
@@ -151,6 +163,7 @@ def test_saved_and_read(record, tmp_path):
 
 
 # ---- what it is told
+
 
 @pytest.mark.parametrize("make, item", [(ResNet, (3, 8, 8)), (UNet, (3, 8, 8)), (Vector, (6,))])
 def test_label_changes_the_answer_and_a_negative_one_is_none(make, item):
@@ -189,8 +202,12 @@ def test_every_part_of_a_condition_counts(make, item):
     x, level, told = normal(2, *item), torch.full((2,), 0.5, dtype=torch.float64), condition(2, item)
     answer = net(x, level, told)
     other = condition(2, item, seed=5)
-    for change in ({"value": other.value}, {"known": other.known}, {"low": other.low, "high": other.high},
-                   {"sigma": torch.ones(2)}):
+    for change in (
+        {"value": other.value},
+        {"known": other.known},
+        {"low": other.low, "high": other.high},
+        {"sigma": torch.ones(2)},
+    ):
         assert (net(x, level, Condition(**{**told.__dict__, **change})) - answer).abs().max() > 1e-5, change.keys()
 
 
@@ -242,6 +259,7 @@ def test_wrong_calls_say_what_is_wrong():
 
 # ---- eps, x0, v
 
+
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
 def test_conversions_are_inverse(predicts):
     x0, noise = (normal(len(LEVELS), 50, seed=seed, dtype=torch.float64) for seed in (2, 3))
@@ -249,9 +267,9 @@ def test_conversions_are_inverse(predicts):
     x_t = noisy(x0, noise, level)
     back = to_x0(predicts, target(predicts, x0, noise, level), x_t, level)
     assert (back - x0).abs().max() < 1e-12
-    for i, value in enumerate(LEVELS):   # one number, and one per item
-        one = to_x0(predicts, target(predicts, x0[i:i + 1], noise[i:i + 1], value), x_t[i:i + 1], value)
-        torch.testing.assert_close(one, back[i:i + 1], rtol=0, atol=0)
+    for i, value in enumerate(LEVELS):  # one number, and one per item
+        one = to_x0(predicts, target(predicts, x0[i : i + 1], noise[i : i + 1], value), x_t[i : i + 1], value)
+        torch.testing.assert_close(one, back[i : i + 1], rtol=0, atol=0)
 
 
 def test_levels_are_those_of_the_definition():
@@ -267,6 +285,7 @@ def test_levels_are_those_of_the_definition():
 
 # ---- the contract
 
+
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
 def test_edges_of_the_contract(predicts):
     denoiser = Trained(model(tiny(ResNet, predicts=predicts)))
@@ -278,7 +297,7 @@ def test_edges_of_the_contract(predicts):
     x = x.double().numpy()
     together = denoiser(x, levels[:, None, None, None])
     assert type(together) is np.ndarray and together.dtype == np.float64 and together.shape == x.shape
-    apart = np.concatenate([denoiser(x[i:i + 1], float(levels[i])) for i in range(4)])
+    apart = np.concatenate([denoiser(x[i : i + 1], float(levels[i])) for i in range(4)])
     np.testing.assert_allclose(together, apart, rtol=0, atol=2e-5)
     assert np.array_equal(together[3], x[3])
     assert denoiser(x.astype(np.float16), levels).dtype == np.float16
@@ -329,9 +348,9 @@ def test_what_is_bound_follows_the_rows():
     denoiser = Trained(model(net), told, torch.tensor([2, -1]))
     answer = denoiser(x, level)
     for row in range(6):
-        one = told.each(lambda t: t[row // 3:row // 3 + 1])
-        alone = Trained(model(net), one, (2, -1)[row // 3])(x[row:row + 1], level[row].item())
-        torch.testing.assert_close(answer[row:row + 1], alone, rtol=0, atol=1e-5)
+        one = told.each(lambda t: t[row // 3 : row // 3 + 1])
+        alone = Trained(model(net), one, (2, -1)[row // 3])(x[row : row + 1], level[row].item())
+        torch.testing.assert_close(answer[row : row + 1], alone, rtol=0, atol=1e-5)
     swapped = Trained(model(net), told.each(lambda t: t.flip(0)), torch.tensor([2, -1]))(x, level)
     assert (swapped - answer).abs().amax((1, 2, 3)).min() > 1e-3
     with pytest.raises(ValueError, match="5 rows, no multiple of the 2 items"):
@@ -342,6 +361,7 @@ def test_what_is_bound_follows_the_rows():
 
 # ---- learning
 
+
 def shapes():
     """Four images [4, 1, 8, 8] of -1 and 1: a half, a chessboard, stripes either way."""
     half, board, stripes = torch.ones(3, 8, 8)
@@ -350,9 +370,14 @@ def shapes():
     return torch.stack([half, board, stripes, stripes.T])[:, None]
 
 
-@pytest.mark.parametrize("make, predicts, steps, keywords", [
-    (ResNet, "eps", 300, {"width": 16, "channels": 1}), (UNet, "v", 150, {"widths": (12, 24), "channels": 1}),
-    (Vector, "x0", 150, {"width": 64, "item": (1, 8, 8)})])
+@pytest.mark.parametrize(
+    "make, predicts, steps, keywords",
+    [
+        (ResNet, "eps", 300, {"width": 16, "channels": 1}),
+        (UNet, "v", 150, {"widths": (12, 24), "channels": 1}),
+        (Vector, "x0", 150, {"width": 64, "item": (1, 8, 8)}),
+    ],
+)
 def test_a_batch_is_learned_beyond_the_gaussian(make, predicts, steps, keywords):
     """A few hundred steps on four images: better than their mean and than the Wiener filter of their covariance."""
     images, generator = shapes(), torch.Generator().manual_seed(0)
@@ -371,7 +396,10 @@ def test_a_batch_is_learned_beyond_the_gaussian(make, predicts, steps, keywords)
         optimiser.step()
     x0, level = images.repeat(32, 1, 1, 1), 0.5
     x_t = noisy(x0, draw(x0), level)
-    answers = {"network": Trained(model(net, item=(1, 8, 8)))(x_t, level), "mean": images.mean(0),
-               "wiener": Gaussian.fit(images.numpy(), scale=Scale())(x_t, level)}
+    answers = {
+        "network": Trained(model(net, item=(1, 8, 8)))(x_t, level),
+        "mean": images.mean(0),
+        "wiener": Gaussian.fit(images.numpy(), scale=Scale())(x_t, level),
+    }
     error = {name: (answer - x0).square().mean().item() for name, answer in answers.items()}
     assert error["network"] < min(error["mean"], error["wiener"]), error

@@ -18,7 +18,7 @@ def window(image: np.ndarray, row: int, col: int, size: int, circular: bool) -> 
     """The size x size window of [C, H, W] around a pixel, zero-extended or circular."""
     d = size // 2
     ext = np.pad(image, ((0, 0), (d, d), (d, d)), mode="wrap" if circular else "constant")
-    return ext[:, row:row + size, col:col + size]
+    return ext[:, row : row + size, col : col + size]
 
 
 def kind(c: int, length: int, size: int):
@@ -27,7 +27,9 @@ def kind(c: int, length: int, size: int):
     return c if size >= length or c < d or length - 1 - c < d else "interior"
 
 
-def brute(machine: str, bank: np.ndarray, x: np.ndarray, alpha_bar: float, size: int, valid: bool = False) -> np.ndarray:
+def brute(
+    machine: str, bank: np.ndarray, x: np.ndarray, alpha_bar: float, size: int, valid: bool = False
+) -> np.ndarray:
     """x0_hat of one x_t [C, H, W] by the definition; bank [N, C, H, W] in [-1, 1]."""
     channels, height, width = x.shape
     places = [(r, c) for r in range(height) for c in range(width)]
@@ -38,8 +40,11 @@ def brute(machine: str, bank: np.ndarray, x: np.ndarray, alpha_bar: float, size:
         elif machine == "els":
             seen = [(s, t) for s, t in places if not valid or d <= s < height - d and d <= t < width - d]
         else:
-            seen = [(s, t) for s, t in places
-                    if kind(s, height, size) == kind(r, height, size) and kind(t, width, size) == kind(c, width, size)]
+            seen = [
+                (s, t)
+                for s, t in places
+                if kind(s, height, size) == kind(r, height, size) and kind(t, width, size) == kind(c, width, size)
+            ]
         q = window(x, r, c, size, circular)
         keys = np.stack([window(y, s, t, size, circular) for y in bank for s, t in seen])
         values = np.stack([y[:, s, t] for y in bank for s, t in seen])
@@ -109,7 +114,7 @@ def test_machines_keep_the_contract(name):
         mean = brute(name, bank[labels == 1], x[0], 1e-12, 3)
     assert np.abs(denoise(x, 0.0) - mean).max() < 1e-5
     levels = np.array([0.1, 0.9, 0.5])
-    each = np.concatenate([denoise(x[k:k + 1], levels[k]) for k in range(3)])
+    each = np.concatenate([denoise(x[k : k + 1], levels[k]) for k in range(3)])
     assert np.abs(denoise(x, levels) - each).max() < 1e-5
 
 
@@ -140,7 +145,7 @@ def test_results_do_not_depend_on_tiles_threads_or_batch():
             assert torch.get_num_threads() == count
         finally:
             torch.set_num_threads(threads)
-    assert np.abs(np.concatenate([machine_(x[k:k + 1], 0.6) for k in range(4)]) - want).max() < 1e-5
+    assert np.abs(np.concatenate([machine_(x[k : k + 1], 0.6) for k in range(4)]) - want).max() < 1e-5
 
 
 def test_best_patch_and_its_weight():
@@ -153,10 +158,21 @@ def test_best_patch_and_its_weight():
         d, circular = size // 2, name == "els"
         for s, u, v in ((0, 0, 0), (1, 3, 4), (0, 6, 2), (1, 2, 7), (0, 0, 5)):
             q = window(x[s], u, v, size, circular)
-            seen = [(u, v)] if name == "ls" else [(a, b) for a in range(7) for b in range(8) if circular or (
-                kind(a, 7, size) == kind(u, 7, size) and kind(b, 8, size) == kind(v, 8, size))]
-            every = {(i, a, b): -((q - np.sqrt(0.7) * window(bank[i], a, b, size, circular)) ** 2).sum() / 0.6
-                     for i in range(4) for a, b in seen}
+            seen = (
+                [(u, v)]
+                if name == "ls"
+                else [
+                    (a, b)
+                    for a in range(7)
+                    for b in range(8)
+                    if circular or (kind(a, 7, size) == kind(u, 7, size) and kind(b, 8, size) == kind(v, 8, size))
+                ]
+            )
+            every = {
+                (i, a, b): -((q - np.sqrt(0.7) * window(bank[i], a, b, size, circular)) ** 2).sum() / 0.6
+                for i in range(4)
+                for a, b in seen
+            }
             likeliest = max(every, key=every.get)
             assert (image[s, u, v], r[s, u, v], c[s, u, v]) == likeliest
             weight = 1 / sum(np.exp(e - every[likeliest]) for e in every.values())

@@ -144,9 +144,7 @@ def test_a_sample_is_ddim_over_the_machine(bench):
         want = ddim(machine(name, bank, Scales(sizes)), started([0, 3, 4]), grid(4))
         (found,) = Study(bank, sizes, 4, device="cpu").samples(name, [0, 3, 4])
         assert np.array_equal(found.data, (want / 2 + 0.5).numpy()) and found.data.dtype == np.float32
-    done = els(
-        bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener"
-    )
+    done = els(bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener")
     told = wire(done.stdout)
     assert np.allclose(told.data, found.data, atol=1e-6)
     assert (told.kind, told.names, told.index.tolist()) == ("image", ["seed-0", "seed-3", "seed-4"], [0, 3, 4])
@@ -712,7 +710,10 @@ BAD = {
     ),
     "other losses": ("--bank bank.npy --scales 3 --denoise broken.safetensors", "other losses than noise"),
     "a form for no images": ("--bank bank.npy --scales 3 -o x.wav", "images do not fit a wav"),
-    "a map where its table goes": ("--bank bank.npy --scales 3 --explain m.safetensors", "a picture is a PNG; name it m.png"),
+    "a map where its table goes": (
+        "--bank bank.npy --scales 3 --explain m.safetensors",
+        "a picture is a PNG; name it m.png",
+    ),
     "device without a machine": (
         "--bank bank.npy --prepare --device cpu -o x.safetensors",
         "--device is for what asks",

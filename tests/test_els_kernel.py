@@ -52,8 +52,13 @@ CASES = {
 
 
 # name: side, P; see ``hard``
-HARD = {"near duplicates, P 3": (8, 3), "near duplicates, P 7": (9, 7), "near duplicates, P 17": (18, 17),
-        "halfway, P 3": (8, 3), "halfway, P 17": (18, 17)}
+HARD = {
+    "near duplicates, P 3": (8, 3),
+    "near duplicates, P 7": (9, 7),
+    "near duplicates, P 17": (18, 17),
+    "halfway, P 3": (8, 3),
+    "halfway, P 17": (18, 17),
+}
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +147,9 @@ def answered(bank, machine, x, alpha_bar, size, skip=0.0, valid=False, memory=1 
     x = torch.as_tensor(x, dtype=torch.float64)
     rows, cols = (axis(machine, n, size, valid) for n in x.shape[2:])
     level = Level(alpha_bar**0.5, 1 - alpha_bar)
-    sums, shift, factor = fused.run(bank, x, level, rows, cols, skip, memory,
-                                    lambda *about: replace(fused.tiling(*about), **plan))
+    sums, shift, factor = fused.run(
+        bank, x, level, rows, cols, skip, memory, lambda *about: replace(fused.tiling(*about), **plan)
+    )
     return posterior.whole(sums, x.shape, shift, factor).mean.numpy(), sums
 
 
@@ -201,8 +207,7 @@ def skip():
     from lemtools.els.bank import Bank
 
     out = []
-    for k, (machine, size, alpha_bar, allowed) in enumerate(
-            (("bbels", 3, 0.99, 1e-6), ("els", 3, 0.99, 1e-2))):
+    for k, (machine, size, alpha_bar, allowed) in enumerate((("bbels", 3, 0.99, 1e-6), ("els", 3, 0.99, 1e-2))):
         g = np.random.default_rng(k)
         raw = g.integers(0, 256, (16, 1, 7, 7), dtype=np.uint8)
         x = alpha_bar**0.5 * (raw[:1] / 127.5 - 1) + (1 - alpha_bar) ** 0.5 * g.standard_normal((1, 1, 7, 7))
@@ -211,8 +216,14 @@ def skip():
         total = a.sums[..., -1] * 2.0 ** (a.reference - b.reference)
         lost = (total - b.sums[..., -1]) / total - 1e-6 * (b.skipped == 0)  # (what sums in float32 lose)
         bound = b.skipped / (b.sums[..., -1] + b.skipped)
-        out.append({"true": float(lost.clamp(min=0).max()), "bound": float(bound.max()), "allowed": allowed,
-                    "within": bool((lost <= bound * 1.01 + 1e-7).all())})
+        out.append(
+            {
+                "true": float(lost.clamp(min=0).max()),
+                "bound": float(bound.max()),
+                "allowed": allowed,
+                "within": bool((lost <= bound * 1.01 + 1e-7).all()),
+            }
+        )
     return out
 
 
@@ -228,8 +239,14 @@ def kept():
     parts.Fused.fill = lambda self, *about: (count.append(self), fill(self, *about))[1]
     out = {"laid": [], "definition": []}
     for which, size, alpha_bar, seeds, memory in (
-            (0, 3, 0.5, 1, 1 << 30), (0, 3, 0.999, 1, 1 << 30), (0, 3, 0.1, 2, 1 << 30),  # other noise, other seeds
-            (0, 5, 0.5, 1, 1 << 30), (1, 5, 0.5, 1, 1 << 30), (1, 5, 0.5, 1, 1 << 30), (0, 5, 0.5, 1, 1 << 30)):
+        (0, 3, 0.5, 1, 1 << 30),
+        (0, 3, 0.999, 1, 1 << 30),
+        (0, 3, 0.1, 2, 1 << 30),  # other noise, other seeds
+        (0, 5, 0.5, 1, 1 << 30),
+        (1, 5, 0.5, 1, 1 << 30),
+        (1, 5, 0.5, 1, 1 << 30),
+        (0, 5, 0.5, 1, 1 << 30),
+    ):
         x = g.standard_normal((seeds, 1, 8, 8))
         answer, _ = answered(banks[which], "bbels", x, alpha_bar, size, memory=memory)
         want = np.stack([brute("bbels", raws[which] / 127.5 - 1, one, alpha_bar, size) for one in x])
@@ -254,8 +271,9 @@ def corners():
 
     out, plain = [], fused.Corners
     fused.Corners = Small
-    for k, (shape, size, alpha_bar, memory) in enumerate((
-            ((3, 5, 6), 3, 0.5, 1 << 30), ((1, 5, 6), 5, 0.999, 1 << 30), ((1, 5, 4), 5, 0.9, 40_000))):
+    for k, (shape, size, alpha_bar, memory) in enumerate(
+        (((3, 5, 6), 3, 0.5, 1 << 30), ((1, 5, 6), 5, 0.999, 1 << 30), ((1, 5, 4), 5, 0.9, 40_000))
+    ):
         g = np.random.default_rng(k)
         raw, x = g.integers(0, 256, (13, *shape), dtype=np.uint8), g.standard_normal((2, *shape))
         answer, _ = answered(Bank(raw), "bbels", x, alpha_bar, size, memory=memory)

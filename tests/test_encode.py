@@ -318,8 +318,14 @@ def test_the_front_end_is_that_of_librosa():
 
 
 # librosa 0.11: feature.melspectrogram(y=chirp(), sr=16000, n_fft=400, hop_length=160, n_mels=40)[band, frame]
-LIBROSA = {(0, 1): 0.4657375, (7, 1): 4.89579, (100, 3): 0.09068511, (200, 4): 0.1208531, (299, 5): 0.09684157,
-           (300, 6): 0.01365125}
+LIBROSA = {
+    (0, 1): 0.4657375,
+    (7, 1): 4.89579,
+    (100, 3): 0.09068511,
+    (200, 4): 0.1208531,
+    (299, 5): 0.09684157,
+    (300, 6): 0.01365125,
+}
 
 
 def test_pieces_of_a_voice_are_those_of_resemblyzer(tmp_path):
@@ -434,7 +440,12 @@ def bench(tmp_path_factory):
     done = lem_fork("encode", "--encoder", "pca", "--fit", "--dims", "3", "v.npy", "-o", "v.safetensors", cwd=here)
     assert done.returncode == 0, done.stderr.decode()
     assert [line.split("\t")[0] for line in done.stdout.decode().splitlines()] == [
-        "vectors", "width", "dims", "rank", "variance-kept"]
+        "vectors",
+        "width",
+        "dims",
+        "rank",
+        "variance-kept",
+    ]
     return here
 
 

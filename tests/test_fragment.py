@@ -18,15 +18,22 @@ from lemtools.signal import LemError, Signal
 from lemtools.stream import Source, read, write
 
 SPECS = {
-    "bits3": {"op": "bits", "bits": 3}, "bits5": {"op": "bits", "bits": 5}, "bits1-6": {"op": "bits", "bits": (1, 6)},
+    "bits3": {"op": "bits", "bits": 3},
+    "bits5": {"op": "bits", "bits": 5},
+    "bits1-6": {"op": "bits", "bits": (1, 6)},
     "lloyd4": {"op": "bits", "bits": 4, "quantizer": "lloyd-max"},
     "lloyd2-5": {"op": "bits", "bits": (2, 5), "quantizer": "lloyd-max"},
-    "mask": {"op": "mask", "mask": 0.4}, "mask0-1": {"op": "mask", "mask": (0.0, 1.0)},
+    "mask": {"op": "mask", "mask": 0.4},
+    "mask0-1": {"op": "mask", "mask": (0.0, 1.0)},
     "patch": {"op": "mask", "mask": 0.5, "shape": "patch:3"},
-    "span": {"op": "mask", "mask": 0.3, "shape": "span:4"}, "dims": {"op": "mask", "mask": 0.3, "shape": "dims"},
-    "noise": {"op": "noise", "sigma": 0.1}, "noise0-1": {"op": "noise", "sigma": (0.0, 1.0)},
-    "clamp": {"op": "noise", "sigma": 0.4, "clamp": True}, "crop": {"op": "crop", "crop": "5"},
-    "downsample": {"op": "downsample", "factor": 2}, "keep": {"op": "keep-dims", "keep": 20},
+    "span": {"op": "mask", "mask": 0.3, "shape": "span:4"},
+    "dims": {"op": "mask", "mask": 0.3, "shape": "dims"},
+    "noise": {"op": "noise", "sigma": 0.1},
+    "noise0-1": {"op": "noise", "sigma": (0.0, 1.0)},
+    "clamp": {"op": "noise", "sigma": 0.4, "clamp": True},
+    "crop": {"op": "crop", "crop": "5"},
+    "downsample": {"op": "downsample", "factor": 2},
+    "keep": {"op": "keep-dims", "keep": 20},
 }
 
 
@@ -66,8 +73,14 @@ def test_two_fragments_in_a_pipe_equal_one_command(kind):
 @pytest.mark.parametrize("kind", ["image8", "audio", "embedding"])
 def test_results_do_not_depend_on_batches_or_shards(kind):
     whole = WHOLE[kind](9)
-    for names in (("bits1-6", "mask0-1", "noise0-1"), ("noise", "lloyd2-5", "bits1-6"), ("bits3", "bits1-6"),
-                  ("crop", "lloyd2-5", "bits3"), ("mask", "mask"), ("bits1-6", "lloyd4")):
+    for names in (
+        ("bits1-6", "mask0-1", "noise0-1"),
+        ("noise", "lloyd2-5", "bits1-6"),
+        ("bits3", "bits1-6"),
+        ("crop", "lloyd2-5", "bits3"),
+        ("mask", "mask"),
+        ("bits1-6", "lloyd4"),
+    ):
         specs = [SPECS[n] for n in names]
         (together,) = fragment([whole], specs, seed=5)
         parts = [slice(0, 1), slice(1, 4), slice(4, 9), slice(0, None, 3), slice(2, None, 3), [8, 0, 3]]
@@ -104,8 +117,14 @@ def test_two_masks_in_a_row_are_independent():
         assert np.array_equal(broken.data, broken.mask)
 
 
-EXTENTS = {"image": (3, 20, 30), "audio": (2, 600), "spectrum": (2, 20, 30), "embedding": (600,), "sequence": (20, 30),
-           "tokens": (600,)}
+EXTENTS = {
+    "image": (3, 20, 30),
+    "audio": (2, 600),
+    "spectrum": (2, 20, 30),
+    "embedding": (600,),
+    "sequence": (20, 30),
+    "tokens": (600,),
+}
 
 
 def blank(kind, n=3):
@@ -269,8 +288,12 @@ def test_crop_places():
 
 
 def test_crop_and_keep_dims_cut_masks_and_codes_alike():
-    for kind, spec in (("image8", {"op": "crop", "crop": "6x4"}), ("embedding", {"op": "keep-dims", "keep": 50}),
-                       ("sequence", {"op": "crop", "crop": "3x2"}), ("sequence", {"op": "keep-dims", "keep": 3})):
+    for kind, spec in (
+        ("image8", {"op": "crop", "crop": "6x4"}),
+        ("embedding", {"op": "keep-dims", "keep": 50}),
+        ("sequence", {"op": "crop", "crop": "3x2"}),
+        ("sequence", {"op": "keep-dims", "keep": 3}),
+    ):
         (before,) = fragment([WHOLE[kind](3)], [{"op": "bits", "bits": 3}, {"op": "mask", "mask": 0.5}])
         after = apply(before, spec)
         assert after.codes.shape == after.data.shape and after.observed().shape == after.data.shape
@@ -325,11 +348,20 @@ def test_keep_dims():
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.sampled_from(["image8", "image", "audio", "embedding", "embedding64"]),
-       st.lists(st.tuples(st.sampled_from([1, 2, 3, 4, 6, 8, (1, 6), (2, 8)]),
-                          st.sampled_from(["uniform", "lloyd-max"]), st.sampled_from(["full", "peak", "rms"])),
-                min_size=2, max_size=3),
-       st.booleans(), st.integers(0, 99))
+@given(
+    st.sampled_from(["image8", "image", "audio", "embedding", "embedding64"]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([1, 2, 3, 4, 6, 8, (1, 6), (2, 8)]),
+            st.sampled_from(["uniform", "lloyd-max"]),
+            st.sampled_from(["full", "peak", "rms"]),
+        ),
+        min_size=2,
+        max_size=3,
+    ),
+    st.booleans(),
+    st.integers(0, 99),
+)
 def test_bits_after_bits_stay_truthful(kind, steps, masked, seed):
     whole = WHOLE[kind](4)
     specs = []
@@ -379,7 +411,8 @@ REFUSED = [
     ("image8", {"op": "keep-dims", "keep": 2}, "for embeddings"),
     ("embedding", {"op": "keep-dims", "keep": 129}, "has 128 dimensions"),
     ("embedding", {"op": "keep-dims", "keep": 0}, "has 128 dimensions"),
-    ("image8", {"op": "bits", "bits": 0}, "1-16, not 0"), ("image8", {"op": "bits", "bits": 17}, "1-16, not 17"),
+    ("image8", {"op": "bits", "bits": 0}, "1-16, not 0"),
+    ("image8", {"op": "bits", "bits": 17}, "1-16, not 17"),
     ("image8", {"op": "bits", "bits": (0, 6)}, "1-16, not 0-6"),
     ("image8", {"op": "bits", "bits": (1, 30)}, "not 1-30"),
     ("image8", {"op": "bits", "bits": (6, 1)}, "not 6-1"),
@@ -389,7 +422,8 @@ REFUSED = [
     ("image", {"op": "bits", "bits": (1, 9), "quantizer": "lloyd-max"}, "at most 8 bits"),
     ("image8", {"op": "mask", "mask": 1.5}, "0 to 1, not 1.5"),
     ("image8", {"op": "mask", "mask": (0.2, 1.5)}, "not 0.2-1.5"),
-    ("image8", {"op": "mask", "mask": -0.1}, "0 to 1"), ("image8", {"op": "mask", "mask": math.nan}, "0 to 1"),
+    ("image8", {"op": "mask", "mask": -0.1}, "0 to 1"),
+    ("image8", {"op": "mask", "mask": math.nan}, "0 to 1"),
     ("image8", {"op": "mask", "mask": 0.5, "shape": "spiral"}, "no mask shape 'spiral'"),
     ("image8", {"op": "mask", "mask": 0.5, "shape": "patch"}, "patch needs a size"),
     ("image8", {"op": "mask", "mask": 0.5, "shape": "patch:0"}, "not a length"),
@@ -412,8 +446,10 @@ REFUSED = [
     ("image8", {"op": "crop", "crop": "boo"}, "not a window"),
     ("image8", {"op": "crop", "crop": "-4"}, "not a window"),
     ("image8", {"op": "crop", "crop": "1.5s"}, "seconds are for sound"),
-    ("image8", {"op": "crop", "crop": "1.5.5"}, "not a length"), ("image8", {"op": "crop", "crop": ""}, "not a window"),
-    ("audio", {"op": "crop", "crop": "4x4"}, "1 direction$"), ("audio", {"op": "crop", "crop": "9s"}, "larger than"),
+    ("image8", {"op": "crop", "crop": "1.5.5"}, "not a length"),
+    ("image8", {"op": "crop", "crop": ""}, "not a window"),
+    ("audio", {"op": "crop", "crop": "4x4"}, "1 direction$"),
+    ("audio", {"op": "crop", "crop": "9s"}, "larger than"),
     ("image8", {"op": "forget"}, "no operation 'forget'"),
 ]
 
@@ -428,8 +464,11 @@ def test_refused(kind, spec, message):
 def test_refused_the_same_whatever_is_drawn():
     # a range is judged by its ends: not by what the items of one batch happened to draw
     for seed in range(20):
-        for spec in ({"op": "mask", "mask": (0.0, 1.001)}, {"op": "noise", "sigma": (-0.001, 1.0)},
-                     {"op": "bits", "bits": (1, 17)}):
+        for spec in (
+            {"op": "mask", "mask": (0.0, 1.001)},
+            {"op": "noise", "sigma": (-0.001, 1.0)},
+            {"op": "bits", "bits": (1, 17)},
+        ):
             with pytest.raises(LemError):
                 list(fragment([WHOLE["embedding"](1)], [spec], seed))
 

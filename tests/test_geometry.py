@@ -300,7 +300,8 @@ def test_lines_and_frozen_keys(folder):
     assert all(list(line) == ["metric", "name", "unit", "mean", "low", "high", "n"] for line in lines)
     done = lem_fork("compare", "a.npy", "b.npy", "--metric", "alpha-req@24", cwd=folder)
     assert [line.split(b"\t")[0] for line in done.stdout.splitlines()] == [
-        b"alpha_req[recalled,11-24]", b"alpha_req[original,11-24]"
+        b"alpha_req[recalled,11-24]",
+        b"alpha_req[original,11-24]",
     ]
     done = lem_fork("compare", "a.npy", "a.npy", "--metric", "geometry", "--max", "rankme=3", cwd=folder)
     assert done.returncode == 1 and b"rankme is" in done.stderr

@@ -28,8 +28,10 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def averages(x: np.ndarray, f: int) -> np.ndarray:
     """Cell means of [C, H, W], by definition."""
-    cells = [[x[:, i:i + f, j:j + f].mean((1, 2), np.float64) for j in range(0, x.shape[2], f)]
-             for i in range(0, x.shape[1], f)]
+    cells = [
+        [x[:, i : i + f, j : j + f].mean((1, 2), np.float64) for j in range(0, x.shape[2], f)]
+        for i in range(0, x.shape[1], f)
+    ]
     return np.moveaxis(np.array(cells), 2, 0).astype(np.float32)
 
 
@@ -37,7 +39,7 @@ def test_blocks_against_their_definition():
     x = np.random.default_rng(0).random((11, 14), dtype=np.float32)
     blocks = gather(x, 4, 3)
     corners = [(i, j) for i in range(0, 8, 3) for j in range(0, 11, 3)]
-    assert np.array_equal(blocks.T, [x[i:i + 4, j:j + 4].ravel() for i, j in corners])
+    assert np.array_equal(blocks.T, [x[i : i + 4, j : j + 4].ravel() for i, j in corners])
     order = np.random.default_rng(1).permutation(len(corners))
     assert np.array_equal(gather(x, 4, 3, order), blocks[:, order])
     v = np.random.default_rng(2).random(blocks.shape, dtype=np.float32)
@@ -106,9 +108,9 @@ def test_one_pixel_of_which_channels_are_left():
 def holes(h: int, w: int) -> dict[str, np.ndarray]:
     full = np.ones((h, w), bool)
     block, half, rows = full.copy(), full.copy(), full.copy()
-    block[h // 3:h // 3 + 24, w // 4:w // 4 + 24] = False
-    half[h // 2:] = False
-    rows[np.random.default_rng(3).permutation(h)[:h // 2]] = False
+    block[h // 3 : h // 3 + 24, w // 4 : w // 4 + 24] = False
+    half[h // 2 :] = False
+    rows[np.random.default_rng(3).permutation(h)[: h // 2]] = False
     return {"block": block, "half": half, "rows": rows}
 
 

@@ -100,8 +100,21 @@ def stand_ins(monkeypatch):
 
 def record(net, kind="image", item=(3, 0, 0), target=None, fragments=(), **keywords):
     target = target or {"kind": kind, "item": list(item)}
-    return {"v": 1, "tool": "lem-train", "version": "0", "recipe": "test", "net": {"net": net, **keywords}, "kind": kind,
-            "item": list(item), "target": target, "fragment": list(fragments), "classes": 0, "step": 1, "seconds": 1.0, "card": {}}
+    return {
+        "v": 1,
+        "tool": "lem-train",
+        "version": "0",
+        "recipe": "test",
+        "net": {"net": net, **keywords},
+        "kind": kind,
+        "item": list(item),
+        "target": target,
+        "fragment": list(fragments),
+        "classes": 0,
+        "step": 1,
+        "seconds": 1.0,
+        "card": {},
+    }
 
 
 def model(net, kind="image", item=(3, 0, 0), target=None, fragments=(), **keywords):
@@ -111,7 +124,9 @@ def model(net, kind="image", item=(3, 0, 0), target=None, fragments=(), **keywor
     meta = record(net, kind, item, target, fragments, **keywords)
     if "shape" in keywords:  # of the networks that call it `item`
         meta["net"]["item"] = meta["net"].pop("shape")
-    scales = [Scale.image() if k == "image" else Scale.centred(np.float32(0), 1.0) for k in (kind, meta["target"]["kind"])]
+    scales = [
+        Scale.image() if k == "image" else Scale.centred(np.float32(0), 1.0) for k in (kind, meta["target"]["kind"])
+    ]
     return Model(build(meta["net"]), meta, *scales)
 
 
@@ -127,8 +142,11 @@ def photos(n=2, shape=(3, 40, 56), seed=0, dtype=np.uint8):
 
 
 def vectors(n=6, d=20, seed=0):
-    return Signal("embedding", np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32),
-                  names=[str(i) for i in range(n)])
+    return Signal(
+        "embedding",
+        np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32),
+        names=[str(i) for i in range(n)],
+    )
 
 
 def broken(whole, *operations, seed=0):
@@ -216,7 +234,12 @@ def test_grey_goes_through_colours_as_three_equal_channels():
 
 
 def test_another_kind_is_recalled():
-    net = Model(Fixed([3, 4, 5]), record("fixed", "embedding", (20,), {"kind": "image", "item": [3, 4, 5]}), Scale(), Scale.image())
+    net = Model(
+        Fixed([3, 4, 5]),
+        record("fixed", "embedding", (20,), {"kind": "image", "item": [3, 4, 5]}),
+        Scale(),
+        Scale.image(),
+    )
     out = recalled(broken(vectors(), MASK), net)
     assert out.kind == "image" and out.data.shape == (6, 3, 4, 5) and (out.data == 128).all() and len(out.names) == 6
 
@@ -252,7 +275,9 @@ def test_the_plan_keeps_to_its_memory():
     assert made(100, 100, 10, 1e6, 20) == Plan(10)
     for shape in ((4000, 6000), (600, 600), (70, 9000)):
         tiled = made(*shape, 1000, 5e8, 90)
-        assert tiled.items == 1 and (not tiled.side or (tiled.side + 2 * tiled.halo) ** 2 * 1000 <= 5e8 and tiled.halo == 96)
+        assert tiled.items == 1 and (
+            not tiled.side or (tiled.side + 2 * tiled.halo) ** 2 * 1000 <= 5e8 and tiled.halo == 96
+        )
     assert made(4000, 6000, 1000, 5e8, 90).side == 512
     assert made(4000, 6000, 1000, 5e8, None) == Plan(1)
     assert made(4000, 6000, 1e9, 1.0, 90).side == 32
@@ -288,7 +313,10 @@ def test_the_default_is_what_recalls_most(monkeypatch):
     for bits in (6, 7):
         assert chosen({"op": "bits", "bits": bits}) == "smooth" and chosen({"op": "bits", "bits": bits}, exact) == "net"
     assert chosen(exact) == "net" and chosen({"op": "bits", "bits": 3, "quantizer": "lloyd-max"}) == "smooth"
-    assert chosen(exact, {"op": "noise", "sigma": 0.1}) == "smooth" and chosen({"op": "downsample", "factor": 2}) == "inpaint"
+    assert (
+        chosen(exact, {"op": "noise", "sigma": 0.1}) == "smooth"
+        and chosen({"op": "downsample", "factor": 2}) == "inpaint"
+    )
 
 
 def test_batches_change_nothing():
@@ -299,8 +327,10 @@ def test_batches_change_nothing():
     together = recalled(lossy, made).data.astype(int)
     single = np.concatenate([recalled(lossy.take([i]), made).data for i in range(5)])
     assert np.abs(together - single).max() <= 1
-    draws = [recalled(part, model("coin", "embedding", (20,)), samples=3)
-             for part in (broken(vectors(), MASK), *(broken(vectors(), MASK).take([i]) for i in range(6)))]
+    draws = [
+        recalled(part, model("coin", "embedding", (20,)), samples=3)
+        for part in (broken(vectors(), MASK), *(broken(vectors(), MASK).take([i]) for i in range(6)))
+    ]
     assert np.array_equal(draws[0].data, np.concatenate([d.data for d in draws[1:]]))
 
 
@@ -309,7 +339,9 @@ def test_batches_change_nothing():
 
 @pytest.mark.parametrize("conditioned", [True, False])
 def test_a_class_is_asked_for(conditioned):
-    made = model("resnet", item=(1, 8, 8), channels=1, width=8, blocks=1, classes=3, conditioned=conditioned, predicts="v")
+    made = model(
+        "resnet", item=(1, 8, 8), channels=1, width=8, blocks=1, classes=3, conditioned=conditioned, predicts="v"
+    )
     lossy = broken(photos(2, (1, 8, 8)), MASK)
     draws = [recalled(lossy, made, samples=2, steps=4, label=label).data for label in (None, 0, 2, 2)]
     assert np.array_equal(draws[2], draws[3])
@@ -349,8 +381,9 @@ def test_one_answer_has_no_samples():
 @pytest.mark.parametrize("conditioned", [True, False])
 def test_denoisers_draw(conditioned):
     lossy = broken(vectors(), MASK)
-    made = model("mlp-denoiser", "embedding", (20,), width=16, depth=1, conditioned=conditioned, predicts="x0",
-                 shape=[20])
+    made = model(
+        "mlp-denoiser", "embedding", (20,), width=16, depth=1, conditioned=conditioned, predicts="x0", shape=[20]
+    )
     calls = []
     made.net.register_forward_hook(lambda net, given, out: calls.append(len(out)))
     out = recalled(lossy, made, samples=3, steps=4)
@@ -365,7 +398,9 @@ def test_denoisers_draw(conditioned):
     single = [recalled(lossy.take([i]), made, steps=4).data for i in range(6)]
     assert np.allclose(mean, np.concatenate(single), atol=1e-5)
     wrong = "net" if not conditioned else "dream"
-    with pytest.raises(LemError, match=f"--method {wrong}: the model .*: --method {'dream' if wrong == 'net' else 'net'}"):
+    with pytest.raises(
+        LemError, match=f"--method {wrong}: the model .*: --method {'dream' if wrong == 'net' else 'net'}"
+    ):
         recalled(lossy, made, wrong)
 
 
@@ -373,9 +408,13 @@ def test_a_denoiser_recalls_another_kind():
     from lemtools.nets.diffusion import Vector
 
     net = Vector([1, 4, 4], width=16, depth=1, conditioned=True, predicts="v", source=[20])
-    made = Model(net, record("mlp-denoiser", "embedding", (20,), {"kind": "image", "item": [1, 4, 4]}), Scale(), Scale.image())
+    made = Model(
+        net, record("mlp-denoiser", "embedding", (20,), {"kind": "image", "item": [1, 4, 4]}), Scale(), Scale.image()
+    )
     out = recalled(broken(vectors(), MASK), made, samples=2, steps=3)
-    assert out.kind == "image" and out.data.shape == (12, 1, 4, 4) and out.data.dtype == np.uint8 and out.names[1] == "0#1"
+    assert (
+        out.kind == "image" and out.data.shape == (12, 1, 4, 4) and out.data.dtype == np.uint8 and out.names[1] == "0#1"
+    )
 
 
 # --- dreams of a store
@@ -423,17 +462,28 @@ def test_a_dream_of_patches_as_large_as_the_image_is_one_of_the_images():
     assert all(np.abs(answers[p] - answers["recall"]).max() > 10 for p in ("ls:1", "bbels:1,1,3"))
 
 
-@pytest.mark.parametrize("prior, told", [
-    ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes"), ("is:3", "no prior 'is:3'"),
-    ("els:5", "a patch of 5 px is too large for els on 4 x 4 px: at most 3"), ("ls:2", "a patch of 2 px has no centre"),
-])
+@pytest.mark.parametrize(
+    "prior, told",
+    [
+        ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes"),
+        ("is:3", "no prior 'is:3'"),
+        ("els:5", "a patch of 5 px is too large for els on 4 x 4 px: at most 3"),
+        ("ls:2", "a patch of 2 px has no centre"),
+    ],
+)
 def test_priors_that_are_none(prior, told):
     memories = np.zeros((3, 1, 4, 4), np.uint8)
     with pytest.raises(LemError, match=re.escape(told)):
-        list(reconstruct([broken(Signal("image", memories[:1]), MASK)], "dream", memory=memories, prior=prior, device="cpu"))
+        list(
+            reconstruct(
+                [broken(Signal("image", memories[:1]), MASK)], "dream", memory=memories, prior=prior, device="cpu"
+            )
+        )
 
 
-@pytest.mark.parametrize("operations", [[BITS], [MASK, BITS], [{"op": "noise", "sigma": 0.1}], [{"op": "crop", "crop": "3x2"}]])
+@pytest.mark.parametrize(
+    "operations", [[BITS], [MASK, BITS], [{"op": "noise", "sigma": 0.1}], [{"op": "crop", "crop": "3x2"}]]
+)
 def test_dreams_hold_bins_and_windows(operations):
     memories = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 4)).astype(np.uint8)
     lossy = broken(Signal("image", memories[:2]), *operations)
@@ -534,7 +584,9 @@ def files(tmp_path):
 def test_one_line_for_what_is_wrong(tmp_path, line, words):
     files(tmp_path)
     before = sorted(p.name for p in tmp_path.iterdir())
-    done = lem_fork("reconstruct", "f.st", *line.split(), *([] if "-o" in line else ["-o", "out.safetensors"]), cwd=tmp_path)
+    done = lem_fork(
+        "reconstruct", "f.st", *line.split(), *([] if "-o" in line else ["-o", "out.safetensors"]), cwd=tmp_path
+    )
     assert done.returncode == 2 and done.stdout == b""
     (said,) = done.stderr.decode().splitlines()
     assert said.startswith("lem-reconstruct: error: ") and words in said and "defect" not in said
@@ -544,13 +596,28 @@ def test_one_line_for_what_is_wrong(tmp_path, line, words):
 def test_the_command_recalls_and_tells(tmp_path):
     good = files(tmp_path)
     done = lem_fork("reconstruct", "f.st", "--model", good, "-o", "out/", "--tile", "32", "-v", cwd=tmp_path)
-    assert done.returncode == 0 and b"net (net: one call of good.safetensors, tiles of 32 px, 96 px overlap)" in done.stderr
+    assert (
+        done.returncode == 0
+        and b"net (net: one call of good.safetensors, tiles of 32 px, 96 px overlap)" in done.stderr
+    )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
     done = lem_fork("reconstruct", "f.st", "--model", good, "--method", "net", "--to", "safetensors", cwd=tmp_path)
     entry = json.loads(done.stdout[8 : 8 + int.from_bytes(done.stdout[:8], "little")])["__metadata__"]["lem"]
     digest = hashlib.sha256((tmp_path / "good.safetensors").read_bytes()).hexdigest()
     assert json.loads(entry)["history"][-1]["model"] == f"good.safetensors sha256:{digest[:12]}"
-    done = lem_fork("reconstruct", "f.st", "--model", "dream.safetensors", "--samples", "2", "--steps", "2", "-o", "two/", cwd=tmp_path)
+    done = lem_fork(
+        "reconstruct",
+        "f.st",
+        "--model",
+        "dream.safetensors",
+        "--samples",
+        "2",
+        "--steps",
+        "2",
+        "-o",
+        "two/",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["0#0.png", "0#1.png", "1#0.png", "1#1.png"]
 
@@ -579,7 +646,9 @@ def test_auto_takes_the_bundled_network_for_what_it_knows(tmp_path, monkeypatch,
     monkeypatch.setattr(rooms, "BUNDLED", type(rooms.BUNDLED)(path))
     assert choose(lossy) == name and choose(replace(lossy, data=lossy.data), memory=True) == "recall"
     (out,) = reconstruct([lossy], device="cpu")
-    assert out.history[-1]["method"] == name and out.history[-1].get("model", "").startswith("bundled" * (name == "net"))
+    assert out.history[-1]["method"] == name and out.history[-1].get("model", "").startswith(
+        "bundled" * (name == "net")
+    )
     assert choose(broken(photos(1, (4, 8, 8)), MASK)) == "inpaint" and choose(broken(vectors(), MASK)) == "decode"
     (asked,) = reconstruct([lossy], "net", device="cpu") if name != "inpaint" else [None]
     assert asked is None or asked.history[-1]["method"] == "net"

@@ -27,10 +27,12 @@ from lemtools.train.settings import Settings
 from lemtools.train.trainer import Trainer
 
 WORDS = ["what ", "is ", "gone ", "was ", "here ", "and ", "none ", "knew\n"]
-SMALL = {"lm": dict(width=16, depth=1, options={"context": 16}),
-         "token-ae": dict(width=16, options={"latent": 8}),
-         "dense": dict(recipe="lm", on="dense", width=16, depth=1, options={"context": 16, "components": 2}),
-         "codes": dict(recipe="lm", on="dense", width=16, depth=1, options={"context": 16})}
+SMALL = {
+    "lm": dict(width=16, depth=1, options={"context": 16}),
+    "token-ae": dict(width=16, options={"latent": 8}),
+    "dense": dict(recipe="lm", on="dense", width=16, depth=1, options={"context": 16, "components": 2}),
+    "codes": dict(recipe="lm", on="dense", width=16, depth=1, options={"context": 16}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +47,19 @@ def book(tmp_path_factory):
 @pytest.fixture(scope="module")
 def coded(book, tmp_path_factory):
     """A token autoencoder of that text."""
-    asked = run("token-ae", tmp_path_factory.mktemp("coded"), book, steps=100, batch=4, lr=1e-2, width=32, holdout=4,
-                save_every=100, ema=0.9, options={"latent": 16, "token_dropout": 0.05, "latent_dropout": 0.05})
+    asked = run(
+        "token-ae",
+        tmp_path_factory.mktemp("coded"),
+        book,
+        steps=100,
+        batch=4,
+        lr=1e-2,
+        width=32,
+        holdout=4,
+        save_every=100,
+        ema=0.9,
+        options={"latent": 16, "token_dropout": 0.05, "latent_dropout": 0.05},
+    )
     torch.set_num_threads(1)
     train(asked)
     return asked.output
@@ -76,8 +89,18 @@ class Residual:
 
 def run(which, folder, book, **more) -> Settings:
     """A small run on the CPU in `folder`: 12 steps, a checkpoint every 4."""
-    plain = dict(recipe=which, data=[str(book)], output=str(folder / "model.safetensors"), steps=12, batch=2,
-                 save_every=4, workers=0, device="cpu", holdout=3, log=str(folder / "log.jsonl"))
+    plain = dict(
+        recipe=which,
+        data=[str(book)],
+        output=str(folder / "model.safetensors"),
+        steps=12,
+        batch=2,
+        save_every=4,
+        workers=0,
+        device="cpu",
+        holdout=3,
+        log=str(folder / "log.jsonl"),
+    )
     return Settings(**{**plain, **SMALL[which], **more})
 
 
@@ -149,8 +172,9 @@ def test_the_next_vector_is_told_by_those_before_it_alone(stages):
 
 def dense(stages=0, **more) -> DenseLM:
     codec = {"net": "token-ae", "vocabulary": 7, "chunk": 2, "latent": 3, "width": 16}
-    net = DenseLM(codec, stages=stages, codes=3 if stages else 0, depth=1, width=32, context=8,
-                  **{"components": 3, **more})
+    net = DenseLM(
+        codec, stages=stages, codes=3 if stages else 0, depth=1, width=32, context=8, **{"components": 3, **more}
+    )
     if stages:
         net.tables.copy_(torch.randn(stages, 3, 3))
     return net
@@ -181,7 +205,8 @@ def test_rate_and_rest_of_latents_by_their_definition():
     weights, means, deviations = net.mixture(net.trunked(mean[:, :-1]))
     parts = torch.distributions.Normal(means / net.gain + net.offset, deviations.exp() / net.gain)
     mixed = torch.distributions.MixtureSameFamily(
-        torch.distributions.Categorical(logits=weights), torch.distributions.Independent(parts, 1))
+        torch.distributions.Categorical(logits=weights), torch.distributions.Independent(parts, 1)
+    )
     posterior = torch.distributions.Normal(mean, deviation.exp()).log_prob(drawn).sum(-1)
     assert torch.allclose(net.rate(items, noise), posterior[:, 1:] - mixed.log_prob(drawn[:, 1:]), atol=1e-4)
     told = net.codec.decode(drawn).log_softmax(-1).gather(-1, items.flatten(1)[..., None])
@@ -278,7 +303,13 @@ def test_operations_of_the_language_model_are_those_counted_by_hand(tmp_path, bo
 
 def test_a_codec_that_does_not_learn_has_no_backward_pass(tmp_path, book, coded):
     """Latents: the autoencoder's encoder counts once, all that is learnt three times; codes come from the data."""
-    width, dims, chunk, place, hidden = 32, 16, 4, 16, 64  # of the autoencoder; of the model on vectors: 8/3 of 16 is 64
+    width, dims, chunk, place, hidden = (
+        32,
+        16,
+        4,
+        16,
+        64,
+    )  # of the autoencoder; of the model on vectors: 8/3 of 16 is 64
     block = 3 * width * 96
     encoder = chunk * block + chunk * width * width + block + width * 2 * dims  # of a chunk
     rows = 4
@@ -395,8 +426,10 @@ def test_tokens_of_a_stream_are_counted_by_themselves(tmp_path):
     assert prepared.model.net.vocabulary == 1024
     told = Trainer(prepared, Ranks(), "cpu").validate()
     assert told["held_out_bits_per_token"] == pytest.approx(10, abs=1e-6) and "held_out_bits_per_byte" not in told
-    codes = [Signal("tokens", tokens.astype(np.uint8), history=[{"encoder": "rvq"}], last=True),
-             Signal("tokens", tokens % 200, last=True)]
+    codes = [
+        Signal("tokens", tokens.astype(np.uint8), history=[{"encoder": "rvq"}], last=True),
+        Signal("tokens", tokens % 200, last=True),
+    ]
     for i, part in enumerate(codes):  # few kinds of tokens are not yet bytes of a text
         with open(tmp_path / f"c{i}.safetensors", "wb", buffering=0) as file:
             stream.write([part], file)
@@ -542,8 +575,15 @@ def test_activations_put_back_as_they_are_change_nothing():
 def test_a_model_of_transformers_is_cut_the_same_way():
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=3,
-                                      num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=16)
+    config = transformers.LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=16,
+    )
     gpt = transformers.GPT2Config(vocab_size=64, n_embd=32, n_layer=3, n_head=2, n_positions=16)
     for model in (transformers.LlamaForCausalLM(config), transformers.GPT2LMHeadModel(gpt)):
         cut, tokens = HuggingFace(model), torch.randint(64, (2, 9))
@@ -566,7 +606,10 @@ BAD = [
     ("lm --data book.txt --chunk 3", "--chunk is for token-ae, not lm"),
     ("lm --data book.txt --context 99999", "tokens is too short for windows of 100000"),
     ("lm --data book.txt --width 9", "--arch lm: depth 4, width 9: a width is a multiple of 2 x 1 heads"),
-    ("lm --data book.txt --on dense --codec ae.safetensors --context 3", "--context 3: a vector of the --codec takes 4"),
+    (
+        "lm --data book.txt --on dense --codec ae.safetensors --context 3",
+        "--context 3: a vector of the --codec takes 4",
+    ),
     ("lm --data book.txt --on dense", "--on dense: of what vectors? Give --codec AE"),
     ("lm --data book.txt --codec ae.safetensors", "--codec: a token-ae is for --on dense"),
     ("lm --data book.txt --on dense --codec ae.safetensors --codec ae.safetensors", "the second token-ae"),
@@ -615,10 +658,13 @@ def test_a_language_model_recalls_no_fragment(tmp_path, book):
     train(run("lm", tmp_path, book, steps=1))
     fragment = lem_fork("fragment", "--mask", ".5", str(book), "-o", "f.safetensors", cwd=tmp_path)
     assert fragment.returncode == 0
-    done = lem_fork("reconstruct", "--method", "net", "--model", "model.safetensors", "f.safetensors", "-o", "o.txt",
-                    cwd=tmp_path)
+    done = lem_fork(
+        "reconstruct", "--method", "net", "--model", "model.safetensors", "f.safetensors", "-o", "o.txt", cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (
-        2, b"lem-reconstruct: error: model.safetensors: a model of text (lm), which recalls no fragments\n")
+        2,
+        b"lem-reconstruct: error: model.safetensors: a model of text (lm), which recalls no fragments\n",
+    )
 
 
 def test_dry_run_of_a_budget(tmp_path, book):
@@ -633,7 +679,9 @@ def test_the_command_encodes_and_decodes_by_it(book, coded, tmp_path):
     lem("encode", "-q", "--model", coded, book, "-o", tmp_path / "e.safetensors")
     lem("encode", "-q", "--model", coded, "--decode", tmp_path / "e.safetensors", "-o", tmp_path / "back.txt")
     by_line = lem("encode", "-q", "--model", coded, "--lines", book).stdout
-    counts = [int(x.split(b"\t")[1]) for x in lem("info", "-", stdin=by_line).stdout.splitlines() if x[:6] == b"items\t"]
+    counts = [
+        int(x.split(b"\t")[1]) for x in lem("info", "-", stdin=by_line).stdout.splitlines() if x[:6] == b"items\t"
+    ]
     assert sum(counts) == book.read_text().count("\n") + (not book.read_text().endswith("\n"))
     ae, told = TokenAE.load(coded), np.frombuffer(book.read_bytes(), np.uint8)
     whole = Signal("tokens", told[None])
@@ -658,7 +706,17 @@ def test_the_command_puts_activations_back(book, tmp_path):
 
     code = RVQ.fit(x, stages=2, codes=8, beam=4, seed=0)
     Dense(code).save(str(tmp_path / "codes.safetensors"))
-    line = ["encode", "-q", "--model", tmp_path / "codes.safetensors", "--patch-back", "--lm", asked.output, "--layer", "1"]
+    line = [
+        "encode",
+        "-q",
+        "--model",
+        tmp_path / "codes.safetensors",
+        "--patch-back",
+        "--lm",
+        asked.output,
+        "--layer",
+        "1",
+    ]
     lines = lem(*line, "--json", book).stdout.decode().splitlines()
     assert [json.loads(text) for text in lines] == [pytest.approx(row) for row in patch_back(net, 1, code, windows)]
     assert lem(*line, book).stdout.decode().startswith("as it is\t-\t0\t")

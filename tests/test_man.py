@@ -219,7 +219,8 @@ def test_properties_of_the_networks_are_those_told():
             usual = inspect.signature(net_class(entry.split()[0]).__init__).parameters[name].default
             usual = list(usual) if isinstance(usual, tuple) else usual
             assert (str(usual) if isinstance(usual, str) else json.loads(json.dumps(usual))) == (
-                value if isinstance(usual, str) else json.loads(re.sub(r"^\.", "0.", value))), (name, value)
+                value if isinstance(usual, str) else json.loads(re.sub(r"^\.", "0.", value))
+            ), (name, value)
 
 
 def test_lines_of_a_dry_run_and_keys_of_a_log_are_all_defined(bench):
@@ -336,15 +337,20 @@ def bench(tmp_path_factory):
     for name in COMMANDS:
         code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from lemtools.cli.{name[4:]} import main; main()"
         script = here / "bin" / name
-        script.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} \"$@\"\n")
+        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
         script.chmod(0o755)
     return here
 
 
 # the other lines load torch, or do what one of these does
-QUICK = [line for where, line in LINES if where in ("lem-fragment.1", "lem-compare.1", "lem-info.1")
-         and not line.endswith("| lem-reconstruct > recalled.png") and "--plot" not in line
-         and line not in ("lem-compare photo.png recalled.png", "lem-info fragments.safetensors")]
+QUICK = [
+    line
+    for where, line in LINES
+    if where in ("lem-fragment.1", "lem-compare.1", "lem-info.1")
+    and not line.endswith("| lem-reconstruct > recalled.png")
+    and "--plot" not in line
+    and line not in ("lem-compare photo.png recalled.png", "lem-info fragments.safetensors")
+]
 
 
 def run(bench, line: str):
@@ -352,8 +358,14 @@ def run(bench, line: str):
     if not shutil.which("bash"):
         pytest.skip("bash is not here")
     one = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", f"PATH=$PWD/bin:$PATH; {line}"], cwd=bench,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, env=one)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"PATH=$PWD/bin:$PATH; {line}"],
+        cwd=bench,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=one,
+    )
     assert done.returncode == 0, done.stderr
     return done
 
@@ -364,8 +376,9 @@ def forked(bench, line: str):
 
     given = b""
     for name, *arguments in stages(line):
-        done = lem_fork(name[4:], *arguments, stdin=given, cwd=bench, seconds=60,
-                        prepare=lambda: torch.set_num_threads(1))
+        done = lem_fork(
+            name[4:], *arguments, stdin=given, cwd=bench, seconds=60, prepare=lambda: torch.set_num_threads(1)
+        )
         assert done.returncode == 0, (line, done.stderr.decode())
         given = done.stdout
     return done

@@ -714,8 +714,15 @@ def test_a_large_document_is_read_in_pieces_and_is_the_same(tmp_path, monkeypatc
     else:
         ids = np.arange(150, dtype=np.int32).reshape(50, 3)
         told = {"names": [f"é{i}" * (i % 3) for i in range(50)], "label": np.arange(50) % 4, "tokens": ids}
-        signal = Signal("embedding", x, index=7 + 2 * np.arange(50), history=[{"tool": "t"}],
-                        depth=16 if form == "bfloat16" else None, last=True, **told)
+        signal = Signal(
+            "embedding",
+            x,
+            index=7 + 2 * np.arange(50),
+            history=[{"tool": "t"}],
+            depth=16 if form == "bfloat16" else None,
+            last=True,
+            **told,
+        )
         with open(path, "wb", buffering=0) as file:
             stream.write([signal], file)
     key = "x" if form == "foreign" else None

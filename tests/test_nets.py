@@ -135,18 +135,26 @@ def test_grey_images_and_spectra(name, channels):
     assert build(record)(condition).shape == (2, channels, 6, 7)
 
 
-@pytest.mark.parametrize("record", [
-    {"net": "mlp", "item": [10], "target": [3, 4, 5], "width": 8},
-    {"net": "gru", "item": [10], "target": [3, 4, 5], "width": 8, "steps": 2},
-    {"net": "mlp", "item": [10], "target": [6], "width": 8},
-])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"net": "mlp", "item": [10], "target": [3, 4, 5], "width": 8},
+        {"net": "gru", "item": [10], "target": [3, 4, 5], "width": 8, "steps": 2},
+        {"net": "mlp", "item": [10], "target": [6], "width": 8},
+    ],
+)
 def test_another_target(record):
     out = build(record)(item_for("gru-vector"))
     assert out.shape == (2, *record["target"]) and out.abs().max() == 0  # starts at the mean
 
 
-@pytest.mark.parametrize("record", [{"net": "flat", "channels": 3, "target_channels": 1, "width": 8, "blocks": 1},
-                                    {"net": "gru", "item": [3, 0, 0], "target": [1, 0, 0], "width": 8}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"net": "flat", "channels": 3, "target_channels": 1, "width": 8, "blocks": 1},
+        {"net": "gru", "item": [3, 0, 0], "target": [1, 0, 0], "width": 8},
+    ],
+)
 def test_images_with_other_channels(record):
     assert build(record)(item_for("flat")).shape == (2, 1, 9, 13)
 
@@ -278,8 +286,9 @@ def test_shifts_with_the_image(name):
     edge = 58
     assert getattr(model, "reach", 16) <= edge - shift
     inner = np.s_[..., edge : 120 - edge, edge : 120 - edge]
-    torch.testing.assert_close(a[..., edge + shift : 120 - edge + shift, edge + shift : 120 - edge + shift], b[inner],
-                               atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        a[..., edge + shift : 120 - edge + shift, edge + shift : 120 - edge + shift], b[inner], atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", ["conv", "opponent", "flat"])

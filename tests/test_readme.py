@@ -67,8 +67,15 @@ def test_pipelines_of_the_readme_parse(tmp_path):
 
     from lemtools.cli import compare, els, encode, fragment, info, reconstruct, train
 
-    commands = {"lem-fragment": fragment, "lem-reconstruct": reconstruct, "lem-compare": compare, "lem-train": train,
-                "lem-els": els, "lem-encode": encode, "lem-info": info}
+    commands = {
+        "lem-fragment": fragment,
+        "lem-reconstruct": reconstruct,
+        "lem-compare": compare,
+        "lem-train": train,
+        "lem-els": els,
+        "lem-encode": encode,
+        "lem-info": info,
+    }
     count = 0
     for line in re.findall(r"^    (lem-.*)$", README, re.M):
         for stage in line.split("#")[0].split("|"):

@@ -147,13 +147,17 @@ def test_the_cost_is_that_of_the_last_fragment():
     whole = images(1)
     once = there_and_back(whole, [{"op": "bits", "bits": 1}], "decode")
     (again,) = fragment([once], [{"op": "bits", "bits": 6}])
-    assert once.cost == 1 and there_and_back(once, [{"op": "bits", "bits": 6}], "decode").cost == 6 and again.cost is None
+    assert (
+        once.cost == 1 and there_and_back(once, [{"op": "bits", "bits": 6}], "decode").cost == 6 and again.cost is None
+    )
 
 
 def test_windows_that_take_nothing_come_back():
     assert (there_and_back(images(2), [{"op": "crop", "crop": "56x40"}]).data == images(2).data).all()
     whole = vectors()
-    assert (there_and_back(whole, [{"op": "keep-dims", "keep": 20}, {"op": "keep-dims", "keep": 20}]).data == whole.data).all()
+    assert (
+        there_and_back(whole, [{"op": "keep-dims", "keep": 20}, {"op": "keep-dims", "keep": 20}]).data == whole.data
+    ).all()
 
 
 def test_sound_on_its_rms_has_no_end_bins_to_stay_inside_of():

@@ -35,10 +35,14 @@ def small():
 
 # the bound
 
+
 @pytest.mark.parametrize("dims, bits", [(1, 3), (128, 28), (2048, 40)])
 def test_bound_of_an_isotropic_spectrum(dims, bits):
-    assert water_fill(np.full(dims, 2.5), bits) == (pytest.approx(2.5 * 4 ** (-bits / dims)), dims,
-                                                   pytest.approx(4 ** (-bits / dims)))
+    assert water_fill(np.full(dims, 2.5), bits) == (
+        pytest.approx(2.5 * 4 ** (-bits / dims)),
+        dims,
+        pytest.approx(4 ** (-bits / dims)),
+    )
 
 
 def test_bound_of_two_levels_by_hand():
@@ -84,6 +88,7 @@ def test_groups_need_equally_many_bits():
 
 # search and k-means against brute force
 
+
 @pytest.mark.parametrize("many, keep", [(2048, 16), (1600, 7), (97, 3), (40, 40), (500, 1)])
 def test_smallest_is_exact(many, keep):
     values = torch.randn((20, many), generator=torch.Generator().manual_seed(0))
@@ -128,6 +133,7 @@ def test_kmeans_weights_and_leaves_no_code_unused():
 
 # the codec
 
+
 def test_beats_the_numbers_of_the_issue():
     held = gaussian(4000, seed=1)
     quantiser = RVQ.fit(gaussian(8000), stages=4, codes=128, updates=12)  # bench_rvq.py does all of them
@@ -161,8 +167,9 @@ def test_codes_do_not_depend_on_the_batch(small):
     assert codes.dtype == np.uint8 and codes.shape == (1000, 3)
     cut = [quantiser.encode(x[a:b]) for a, b in ((0, 1), (1, 130), (130, 700), (700, 1000))]
     assert np.array_equal(np.concatenate(cut), codes)
-    assert np.array_equal(np.concatenate([quantiser.decode(codes[:9]), quantiser.decode(codes[9:])]),
-                          quantiser.decode(codes))
+    assert np.array_equal(
+        np.concatenate([quantiser.decode(codes[:9]), quantiser.decode(codes[9:])]), quantiser.decode(codes)
+    )
     assert len(quantiser.encode(x[:0])) == 0 and quantiser.decode(codes[:0]).shape == (0, 16)
 
 
@@ -186,8 +193,16 @@ def test_zero_vectors_come_back_zero(small):
     assert quantiser.encode(here).any() and 0 < np.abs(back - here).sum() < np.abs(here).sum()
 
 
-@pytest.mark.parametrize("settings", [{"groups": 4}, {"gain_shape": True, "gains": 8}, {"whiten": True}, {"cosine": 1.0},
-                                      {"groups": 2, "cosine": 0.5, "gain_shape": True}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"groups": 4},
+        {"gain_shape": True, "gains": 8},
+        {"whiten": True},
+        {"cosine": 1.0},
+        {"groups": 2, "cosine": 0.5, "gain_shape": True},
+    ],
+)
 def test_every_setting_survives_its_file(settings, tmp_path):
     x = gaussian(1500, 1 / np.arange(1, 17))
     made = RVQ.fit(x, stages=2, codes=16, updates=QUICK, **settings)
@@ -229,8 +244,9 @@ def test_the_choice_among_the_last_paths_is_by_the_loss():
     paths = torch.tensor(list(itertools.product(range(4), repeat=2)))
     y = total(quantiser.codebooks[0], paths)
     along, length = z @ y.mT, y.square().sum(1)
-    loss = ((energy[:, None] - 2 * along + length) / quantiser.frame.energy
-            - 0.5 * along / (energy[:, None] * length).sqrt())
+    loss = (energy[:, None] - 2 * along + length) / quantiser.frame.energy - 0.5 * along / (
+        energy[:, None] * length
+    ).sqrt()
     found = torch.from_numpy(quantiser.encode(x[:200]).astype(np.int64))
     taken = loss[torch.arange(200), found[:, 0] * 4 + found[:, 1]]
     free = loss.argmin(1) > 0  # path 0 is kept for the zero vector
@@ -281,6 +297,7 @@ def test_vectors_with_little_in_them():
 
 # bad input
 
+
 def test_bad_input_is_one_clear_line(small, tmp_path):
     quantiser, x = small
     broken = gaussian(9000, np.ones(8))
@@ -291,12 +308,21 @@ def test_bad_input_is_one_clear_line(small, tmp_path):
         (lambda: quantiser.encode(np.where(np.arange(1000)[:, None] == 777, np.inf, x)), "vector 777 holds"),
         (lambda: RVQ.fit(x[:100], codes=128), "100 vectors .* for 128 codes"),
         (lambda: RVQ.fit(np.zeros((50, 4), np.float32), codes=2), "no vectors"),
-        (lambda: RVQ.fit(x, codes=4, groups=3), "16 dimensions do not divide into 3 groups; they do into 1, 2, 4, 8, 16"),
+        (
+            lambda: RVQ.fit(x, codes=4, groups=3),
+            "16 dimensions do not divide into 3 groups; they do into 1, 2, 4, 8, 16",
+        ),
         (lambda: RVQ.fit(x, codes=1), "--codes must lie in 2"),
         (lambda: RVQ.fit(x, codes=4, cosine=-1.0), "--cosine"),
         (lambda: quantiser.encode(np.full((2, 16), 1e300)), "vector 0 holds NaN or infinity, or is beyond float32"),
-        (lambda: quantiser.encode(np.full((2, 16), 1e30)), "vector 0: its largest number is 1e.30, of which float32 has no"),
-        (lambda: quantiser.encode(np.eye(3, 16) * 1e-30), "vector 0: its largest number is 1e-30, .* scale the vectors"),
+        (
+            lambda: quantiser.encode(np.full((2, 16), 1e30)),
+            "vector 0: its largest number is 1e.30, of which float32 has no",
+        ),
+        (
+            lambda: quantiser.encode(np.eye(3, 16) * 1e-30),
+            "vector 0: its largest number is 1e-30, .* scale the vectors",
+        ),
         (lambda: quantiser.encode(x[:, :9]), "vectors of 9 dimensions, where 16 were fitted"),
         (lambda: quantiser.decode(codes[:, :2]), "codes of shape"),
         (lambda: quantiser.decode(codes + 16), "0 to 15"),
@@ -322,6 +348,7 @@ def test_a_damaged_file_is_told(small, tmp_path):
 
 
 # a peer
+
 
 def test_no_worse_than_faiss_at_the_same_bits():
     faiss = pytest.importorskip("faiss")

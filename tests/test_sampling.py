@@ -53,6 +53,7 @@ def assert_moments(draws, mean, covariance, bias=0.06):
 
 # ---- schedules
 
+
 def test_schedules():
     t = np.linspace(0, 1, 101)
     assert cosine(0.0) == 1 and cosine(t).dtype == np.float64 and (np.diff(cosine(t)) < 0).all()
@@ -72,6 +73,7 @@ def test_schedules():
 
 # ---- samplers
 
+
 def test_ddim_converges_to_the_probability_flow_at_first_order():
     gaussian = prior()
     values, axes = gaussian.spectrum
@@ -87,6 +89,7 @@ def test_ddim_converges_to_the_probability_flow_at_first_order():
 
 def test_a_step_of_ddim_is_equation_12():
     """Of a denoiser that answers 0, started at 0, only fresh noise and the direction to x_t are left."""
+
     def nothing(x, level):
         return torch.zeros_like(x)
 
@@ -95,9 +98,15 @@ def test_a_step_of_ddim_is_equation_12():
     for eta in (0.0, 0.5, 1.0):
         std = eta * math.sqrt((1 - then) / (1 - now) * (1 - now / then))
         seen = []
-        ddim(nothing, x, np.array([now, then, 1.0]), eta=eta, generators=generators(4, "fresh"),
-             callback=lambda k, level, x_t, x0: seen.append(x_t))
-        expected = math.sqrt(1 - then - std ** 2) * x / math.sqrt(1 - now) + std * n
+        ddim(
+            nothing,
+            x,
+            np.array([now, then, 1.0]),
+            eta=eta,
+            generators=generators(4, "fresh"),
+            callback=lambda k, level, x_t, x0: seen.append(x_t),
+        )
+        expected = math.sqrt(1 - then - std**2) * x / math.sqrt(1 - now) + std * n
         torch.testing.assert_close(seen[1], expected)
 
 
@@ -109,7 +118,7 @@ def test_ancestral_samples_have_the_moments_of_the_prior():
     half = noised(x, 0.5, generators(count, "half"))
     back = ancestral(gaussian, half, grid(80, log_snr(1, 0.01), stop=0), generators=generators(count, "back"))
     assert_moments(back.numpy(), gaussian.mean.numpy(), gaussian.covariance.numpy(), bias=0.03)
-    assert float((back - x).square().mean()) < 0.8 * 2 * float(gaussian.covariance.trace()) / 3   # it remembers
+    assert float((back - x).square().mean()) < 0.8 * 2 * float(gaussian.covariance.trace()) / 3  # it remembers
 
 
 def test_sampler_ends_projection_and_callback():
@@ -120,13 +129,19 @@ def test_sampler_ends_projection_and_callback():
     def project(x0):
         return torch.cat([known.expand(3, 2), x0[:, 2:]], 1)
 
-    out = ancestral(gaussian, x, grid(20), generators=generators(3), project=project,
-                    callback=lambda k, level, x_t, x0: seen.append((k, level)))
+    out = ancestral(
+        gaussian,
+        x,
+        grid(20),
+        generators=generators(3),
+        project=project,
+        callback=lambda k, level, x_t, x0: seen.append((k, level)),
+    )
     assert torch.equal(out[:, :2], known.expand(3, 2)) and [k for k, _ in seen] == list(range(20))
     assert [level for _, level in seen] == grid(20)[:-1].tolist()
     still = ancestral(gaussian, x, grid(20), generators=generators(3, seed=1), temperature=0)
     assert torch.equal(still, ancestral(gaussian, x, grid(20), generators=generators(3), temperature=0))
-    pure = ddim(gaussian, x, np.array([0.0, 1.0]))   # from alpha_bar = 0, in one step: the mean
+    pure = ddim(gaussian, x, np.array([0.0, 1.0]))  # from alpha_bar = 0, in one step: the mean
     assert torch.equal(pure, gaussian.mean.float().expand(3, 6))
     for levels in ([0.5], [0.5, 0.5], [0.5, 1.1], [-0.1, 1]):
         with pytest.raises(ValueError, match="rise"):
@@ -137,19 +152,21 @@ def test_sampler_ends_projection_and_callback():
 
 # ---- draws given a fragment
 
+
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
 def test_posterior_of_a_gaussian(sigma):
     gaussian, draws = prior(), 1000
     y = gaussian.mean.numpy() + 0.5 * np.random.default_rng(4).standard_normal(6)
     observed = np.array([1, 1, 0, 1, 0, 0], bool)
     low, high = interval(y, observed)
-    x = posterior(gaussian, low[None], high[None], sigma=sigma, samples=draws, steps=100,
-                  generators=generators(draws))[0]
+    x = posterior(gaussian, low[None], high[None], sigma=sigma, samples=draws, steps=100, generators=generators(draws))[
+        0
+    ]
     mean, cov = gaussian.mean.numpy(), gaussian.covariance.numpy()
-    gain = cov[:, observed] @ np.linalg.inv(cov[np.ix_(observed, observed)] + sigma ** 2 * np.eye(3))
+    gain = cov[:, observed] @ np.linalg.inv(cov[np.ix_(observed, observed)] + sigma**2 * np.eye(3))
     mean, cov = mean + gain @ (y - mean)[observed], cov - gain @ cov[observed]
     look = ~observed if sigma == 0 else np.ones(6, bool)
-    np.testing.assert_allclose(gaussian.conditional(y[None], observed[None], sigma ** 2)[0], mean, atol=1e-9)
+    np.testing.assert_allclose(gaussian.conditional(y[None], observed[None], sigma**2)[0], mean, atol=1e-9)
     assert_moments(x[:, look], mean[look], cov[np.ix_(look, look)])
     assert (x[:, observed] == y[observed]).all() or sigma > 0
 
@@ -174,7 +191,7 @@ def test_reflection_keeps_a_flat_density_flat():
     for std in (0.3, 5.0):
         z = _reflect(start + std * torch.from_numpy(rng.standard_normal(count)), low, high, low < high)
         gap = np.sort(z.numpy()) - np.linspace(-0.5, 1.5, count)
-        assert np.abs(gap / 2).max() < 1.95 / math.sqrt(count)       # Kolmogorov-Smirnov, p = .001
+        assert np.abs(gap / 2).max() < 1.95 / math.sqrt(count)  # Kolmogorov-Smirnov, p = .001
     ends = torch.tensor([-1.0, -INF]), torch.tensor([INF, 1.0])
     one_sided = _reflect(torch.tensor([-2.0, 3.0]), *ends, torch.tensor(True))
     assert one_sided.tolist() == [0.0, -1.0]
@@ -183,7 +200,7 @@ def test_reflection_keeps_a_flat_density_flat():
 def test_posterior_of_a_finite_memory_is_its_enumeration():
     rng = np.random.default_rng(0)
     rows, observed, draws = 0.5 * rng.standard_normal((20, 32)), np.arange(32) < 16, 300
-    rows[1:3, :16] = rows[0, :16]                      # three memories fit the fragment, seventeen do not
+    rows[1:3, :16] = rows[0, :16]  # three memories fit the fragment, seventeen do not
     low, high = interval(rows[[0, 5]], observed)
     x = posterior(Finite(rows), low, high, samples=draws, steps=100, generators=generators(2 * draws))
     nearest = np.square(x[:, :, None] - rows).sum(3).argmin(2)
@@ -193,7 +210,7 @@ def test_posterior_of_a_finite_memory_is_its_enumeration():
     assert counts[:3].sum() == draws
     assert np.abs(counts[:3] / draws - 1 / 3).max() < 0.05 + 4 * math.sqrt(2 / 9 / draws)
     assert (nearest[1] == 5).all()
-    assert np.abs(x[1] - rows[5]).max() < 1e-6         # and it is the memory itself
+    assert np.abs(x[1] - rows[5]).max() < 1e-6  # and it is the memory itself
 
 
 def test_posterior_recalls_from_a_quarter():
@@ -213,8 +230,14 @@ def test_memory_and_images_through_the_contract():
     whole = (store[3:5] / 255).astype(np.float32)
     low, high = interval(whole, np.arange(4)[:, None] < 2)
     for given in (np.asarray, torch.from_numpy):
-        x = posterior(memory, given(low.astype(np.float32)), given(high.astype(np.float32)), samples=2, steps=60,
-                      generators=generators(4))
+        x = posterior(
+            memory,
+            given(low.astype(np.float32)),
+            given(high.astype(np.float32)),
+            samples=2,
+            steps=60,
+            generators=generators(4),
+        )
         assert isinstance(x, type(given(low))) and x.shape == (2, 2, 1, 4, 4)
         np.testing.assert_allclose(x, np.repeat(whole[:, None], 2, 1), atol=1e-5)
 
@@ -238,9 +261,14 @@ def test_draws_hold_the_fragment_and_depend_on_their_generator_alone():
 
 def test_posterior_says_what_is_wrong():
     gaussian, y = prior(), np.zeros((2, 6))
-    for wrong, match in ((dict(generators=generators(3)), "generators"), (dict(steps=0), "steps"),
-                         (dict(samples=0), "samples"), (dict(temperature=-1.0), "temperature"),
-                         (dict(sigma=np.zeros(3)), "sigma"), (dict(cleanest=0.0), "cleanest")):
+    for wrong, match in (
+        (dict(generators=generators(3)), "generators"),
+        (dict(steps=0), "steps"),
+        (dict(samples=0), "samples"),
+        (dict(temperature=-1.0), "temperature"),
+        (dict(sigma=np.zeros(3)), "sigma"),
+        (dict(cleanest=0.0), "cleanest"),
+    ):
         with pytest.raises(ValueError, match=match):
             posterior(gaussian, y, y, **{"generators": generators(2), **wrong})
     with pytest.raises(ValueError, match="low <= high"):
@@ -248,6 +276,7 @@ def test_posterior_says_what_is_wrong():
 
 
 # ---- the bound on bits
+
 
 def surprise(x, mean, covariance):
     """-log density of a Gaussian, [N]."""
@@ -271,7 +300,7 @@ def test_bound_of_a_gaussian_is_its_entropy():
     more, error = excess(found, surprise(x, mean, cov))
     assert -4 * error < more < 4 * error + 0.002 and error < 0.02
     spread = (found.nats - surprise(x, mean, cov)).std()
-    assert 0.8 < np.sqrt((found.error ** 2).mean()) / spread < 1.4     # the error that it tells is its error
+    assert 0.8 < np.sqrt((found.error**2).mean()) / spread < 1.4  # the error that it tells is its error
     np.testing.assert_allclose(found.nats, found.prior + found.diffusion + found.reconstruction)
 
 
@@ -287,15 +316,20 @@ def test_bound_given_a_fragment():
     assert (tight.unknown == 3).all()
     (more, error), (much_more, _) = excess(tight, true), excess(loose, true)
     assert -4 * error < more < 4 * error + 0.02
-    assert much_more > more + 0.05                      # what the exact values tell through noise is less
+    assert much_more > more + 0.05  # what the exact values tell through noise is less
 
-    def told(x_t, level):                               # a denoiser that was told of the fragment: the bound is tight
+    def told(x_t, level):  # a denoiser that was told of the fragment: the bound is tight
         level = torch.as_tensor(level).reshape(-1, 1)
         clean = torch.cat([torch.from_numpy(x[:, o]), x_t[:, ~torch.from_numpy(o)] / level.sqrt()], 1)
         variance = np.where(o, 0.0, 1.0)
-        return torch.from_numpy(np.concatenate([
-            gaussian.conditional(c[None].numpy(), noise_var=variance[None] * float(1 / v - 1))
-            for c, v in zip(clean, level)]))
+        return torch.from_numpy(
+            np.concatenate(
+                [
+                    gaussian.conditional(c[None].numpy(), noise_var=variance[None] * float(1 / v - 1))
+                    for c, v in zip(clean, level)
+                ]
+            )
+        )
 
     few = 60
     x, low, high = x[:few], low[:few], high[:few]
@@ -307,7 +341,7 @@ def test_bound_given_a_fragment():
 def test_bound_over_levels_and_bins(sharp):
     """Independent 5-bit values: -log of the probability of a level, and of a level within its bin of four."""
     std, count, step, dim = 0.3, 300, 2 / 31, 8
-    gaussian = Gaussian(np.zeros(dim), std ** 2 * np.eye(dim))
+    gaussian = Gaussian(np.zeros(dim), std**2 * np.eye(dim))
     rng = np.random.default_rng(0)
     level = np.clip(np.rint((rng.normal(0, std, (count, dim)) + 1) / step), 0, 31).astype(int)
     x, ends = level * step - 1, (np.arange(33) - 0.5) * step - 1
@@ -328,7 +362,7 @@ def test_bound_over_levels_and_bins(sharp):
     # where z tells nothing: one of four levels
     blurred = bound(gaussian, x, low, high, **{**options, "cleanest": 20 * step})
     assert abs(blurred.reconstruction.mean() / dim - math.log(4)) < 0.02
-    assert more < 0.6                                   # E[x_0 | x_t] is only clipped into the bin, not the mean in it
+    assert more < 0.6  # E[x_0 | x_t] is only clipped into the bin, not the mean in it
 
 
 def test_bound_says_what_is_wrong():

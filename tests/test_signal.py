@@ -48,10 +48,15 @@ def same(a: Signal, b: Signal) -> None:
 
 
 OPS = [
-    [], [{"op": "mask", "mask": 0.5}], [{"op": "bits", "bits": 3}], [{"op": "bits", "bits": (1, 6)}],
-    [{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": (0.1, 0.9)}], [{"op": "bits", "bits": 11}],
+    [],
+    [{"op": "mask", "mask": 0.5}],
+    [{"op": "bits", "bits": 3}],
+    [{"op": "bits", "bits": (1, 6)}],
+    [{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": (0.1, 0.9)}],
+    [{"op": "bits", "bits": 11}],
     [{"op": "bits", "bits": 3, "quantizer": "lloyd-max"}, {"op": "mask", "mask": 1.0}],
-    [{"op": "noise", "sigma": (0.1, 0.2)}, {"op": "bits", "bits": 5}], [{"op": "crop", "crop": "4"}],
+    [{"op": "noise", "sigma": (0.1, 0.2)}, {"op": "bits", "bits": 5}],
+    [{"op": "crop", "crop": "4"}],
 ]
 
 
@@ -151,14 +156,17 @@ def test_narrow_is_exact_or_float32():
         assert out.dtype == np.float32 and out[1] == np.float32(value)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: Signal("smell", np.zeros((1, 2))), "unknown kind"),
-    (lambda: Signal("image", np.zeros((1, 2))), "4 dimensions, not 2"),
-    (lambda: Signal("image", np.zeros((1, 3, 0, 4))), "hold nothing"),
-    (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((2, 3), bool)), "does not fit"),
-    (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((1, 4), bool)), "does not fit"),
-    (lambda: to_tensors(Signal("embedding", np.zeros((2, 4), complex))), "cannot travel"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Signal("smell", np.zeros((1, 2))), "unknown kind"),
+        (lambda: Signal("image", np.zeros((1, 2))), "4 dimensions, not 2"),
+        (lambda: Signal("image", np.zeros((1, 3, 0, 4))), "hold nothing"),
+        (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((2, 3), bool)), "does not fit"),
+        (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((1, 4), bool)), "does not fit"),
+        (lambda: to_tensors(Signal("embedding", np.zeros((2, 4), complex))), "cannot travel"),
+    ],
+)
 def test_refused(make, message):
     with pytest.raises(LemError, match=message) as caught:
         make()

@@ -14,12 +14,12 @@ def toeplitz(t):
 
 
 def snr(truth, estimate):
-    return 10 * np.log10(np.sum(truth ** 2) / np.sum((truth - estimate) ** 2))
+    return 10 * np.log10(np.sum(truth**2) / np.sum((truth - estimate) ** 2))
 
 
 def ar2(n, seed=0):
     """A stationary AR(2) sample [n], its coefficients (1, a1, a2) and autocovariance [n] for unit innovations."""
-    a = np.array([1.0, -1.6, .81])
+    a = np.array([1.0, -1.6, 0.81])
     noise = np.random.default_rng(seed).standard_normal(n + 500)
     x = np.zeros(n + 500)
     for i in range(2, len(x)):
@@ -34,7 +34,7 @@ def ar2(n, seed=0):
 
 def quantize(x, bits=6):
     """Bounds of a mid-riser over [-1, 1] of x divided by its own peak, and the divided x."""
-    v, n = x / np.abs(x).max(), 2 ** bits
+    v, n = x / np.abs(x).max(), 2**bits
     code = np.clip(np.floor((v + 1) / 2 * n), 0, n - 1)
     return v, code / n * 2 - 1, (code + 1) / n * 2 - 1
 
@@ -57,7 +57,7 @@ def test_levinson_solves_the_normal_equations():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 64, 333])
 def test_toeplitz_solver_is_the_dense_one(n):
-    t = .95 ** np.arange(n) * np.cos(.3 * np.arange(n)) + 1e-3 * (np.arange(n) == 0)
+    t = 0.95 ** np.arange(n) * np.cos(0.3 * np.arange(n)) + 1e-3 * (np.arange(n) == 0)
     b = np.random.default_rng(n).standard_normal(n)
     np.testing.assert_allclose(gaps.toeplitz_solver(t)(b), np.linalg.solve(toeplitz(t), b), rtol=1e-7, atol=1e-7)
 
@@ -67,8 +67,11 @@ def test_toeplitz_inverse_is_the_precision_matrix():
     np.testing.assert_allclose(gaps.toeplitz_inverse(a, 30)(np.eye(30)), np.linalg.inv(toeplitz(c)), atol=1e-10)
 
 
-@pytest.mark.parametrize("lost", [np.arange(40, 60), np.arange(0, 7), np.arange(93, 100), np.arange(1, 99, 2),
-                                  np.array([0, 3, 4, 50, 98, 99])], ids=["middle", "start", "end", "odd", "scattered"])
+@pytest.mark.parametrize(
+    "lost",
+    [np.arange(40, 60), np.arange(0, 7), np.arange(93, 100), np.arange(1, 99, 2), np.array([0, 3, 4, 50, 98, 99])],
+    ids=["middle", "start", "end", "odd", "scattered"],
+)
 def test_conditional_mean_is_the_gaussian_one(lost):
     x, a, c = ar2(100)
     covariance, rest = toeplitz(c), np.setdiff1d(np.arange(100), lost)
@@ -79,7 +82,7 @@ def test_conditional_mean_is_the_gaussian_one(lost):
 def test_weighted_least_squares_against_the_stacked_system():
     x, _, _ = ar2(120)
     lost, p, n = np.array([50, 51, 52, 70]), 3, 117
-    variance = np.random.default_rng(1).uniform(.5, 2, (2, n))
+    variance = np.random.default_rng(1).uniform(0.5, 2, (2, n))
     root = np.sqrt(variance.ravel())[:, None]
     a, filled = gaps.weighted_least_squares(x, lost, p, variance)
     rows = np.lib.stride_tricks.sliding_window_view(x, p + 1)
@@ -87,7 +90,7 @@ def test_weighted_least_squares_against_the_stacked_system():
     np.testing.assert_allclose(a[1:], np.linalg.lstsq(both[:, 1:], -both[:, 0], rcond=None)[0], atol=1e-7)
     filters = np.zeros((2, n, 120))  # the prediction errors are filters @ x
     for i in range(n):
-        filters[0, i, i:i + p + 1], filters[1, i, i:i + p + 1] = a[::-1], a
+        filters[0, i, i : i + p + 1], filters[1, i, i : i + p + 1] = a[::-1], a
     stacked = (filters / np.sqrt(variance)[:, :, None]).reshape(2 * n, 120)  # variance is now the local one
     known = np.delete(np.arange(120), lost)
     expected = np.linalg.lstsq(stacked[:, lost], -stacked[:, known] @ x[known], rcond=None)[0]
@@ -96,13 +99,13 @@ def test_weighted_least_squares_against_the_stacked_system():
 
 
 def test_gaps_at_a_low_rate_follow_bursts_of_excitation():
-    burst = np.random.default_rng(0).standard_normal(8000) * np.where(np.arange(8000) % 70 < 3, 1, .01)
+    burst = np.random.default_rng(0).standard_normal(8000) * np.where(np.arange(8000) % 70 < 3, 1, 0.01)
     x = np.zeros(8000)
     for i in range(2, 8000):
-        x[i] = burst[i] + 1.8 * x[i - 1] - .95 * x[i - 2]
+        x[i] = burst[i] + 1.8 * x[i - 1] - 0.95 * x[i - 2]
     observed = np.ones(8000, bool)
     for at in range(500, 7500, 350):  # after a burst
-        observed[at + 5:at + 45] = False
+        observed[at + 5 : at + 45] = False
     assert snr(x[~observed], fill_gaps(np.where(observed, x, 0)[None], observed, 8000)[0, ~observed]) > 15
 
 
@@ -117,7 +120,7 @@ def test_long_runs_take_the_fast_path_to_the_same_answer():
 
 def test_burg_continues_sinusoids():
     n = np.arange(1200)
-    x = np.sin(.05 * n) + .5 * np.cos(.31 * n + 1)
+    x = np.sin(0.05 * n) + 0.5 * np.cos(0.31 * n + 1)
     assert snr(x[1000:], gaps.extrapolate(x[:1000], 200, gaps.burg(x[:1000], 32))) > 30
 
 
@@ -126,24 +129,36 @@ def test_sinusoids_come_back(length):
     t = np.arange(22050) / 44100
     x = sum(np.sin(2 * np.pi * f * t + f) for f in (440, 1234.5, 3000))[None] / 3
     observed = np.ones(22050, bool)
-    observed[9000:9000 + length] = False
+    observed[9000 : 9000 + length] = False
     out = fill_gaps(np.where(observed, x, 0), observed, 44100)
     assert snr(x[:, ~observed], out[:, ~observed]) > 40
     assert snr(x[:, ~observed], linear(np.where(observed, x, 0), observed)[:, ~observed]) < 10
 
 
 def test_half_of_the_samples_lost():
-    x = chord(.2)[None]
-    observed = np.random.default_rng(0).random(x.shape) > .5
+    x = chord(0.2)[None]
+    observed = np.random.default_rng(0).random(x.shape) > 0.5
     y = np.where(observed, x, 0)
     control = snr(x[~observed], linear(y, observed)[~observed])
     assert snr(x[~observed], fill_gaps(y, observed, 44100)[~observed]) > control + 10
 
 
-@pytest.mark.parametrize("where", [slice(0, 300), slice(-300, None), slice(0, 1), slice(-1, None), slice(50, 400),
-                                   slice(700, 701), slice(0, 1999), slice(1, None), slice(0, None, 2)])
+@pytest.mark.parametrize(
+    "where",
+    [
+        slice(0, 300),
+        slice(-300, None),
+        slice(0, 1),
+        slice(-1, None),
+        slice(50, 400),
+        slice(700, 701),
+        slice(0, 1999),
+        slice(1, None),
+        slice(0, None, 2),
+    ],
+)
 def test_edges_are_finite_and_observed_samples_exact(where):
-    x = np.stack([chord(.1)[:2000], -chord(.1)[1000:3000]]).astype(np.float32)
+    x = np.stack([chord(0.1)[:2000], -chord(0.1)[1000:3000]]).astype(np.float32)
     observed = np.ones(2000, bool)
     observed[where] = False
     y = np.where(observed, x, np.float32(np.nan))  # what a lost sample holds must not matter
@@ -154,7 +169,7 @@ def test_edges_are_finite_and_observed_samples_exact(where):
 
 
 def test_masks_of_each_channel_and_of_one_row_agree():
-    x = np.stack([chord(.1)] * 2)
+    x = np.stack([chord(0.1)] * 2)
     observed = np.ones(x.shape[1], bool)
     observed[1000:1100] = False
     for shape in (observed[None], np.stack([observed] * 2)):
@@ -163,7 +178,7 @@ def test_masks_of_each_channel_and_of_one_row_agree():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_tiny_sounds(n):
-    for mask in range(2 ** n):
+    for mask in range(2**n):
         observed = np.array([mask >> i & 1 for i in range(n)], bool)
         out = fill_gaps(np.ones((1, n)), observed, 8000)
         assert np.isfinite(out).all() and (out[:, observed] == 1).all()
@@ -177,17 +192,17 @@ def test_a_gap_in_digital_silence_is_silence():
 
 
 def test_truncated_normal_against_a_fine_grid():
-    for mean, deviation in [(0, .3), (.9, .2), (-3, 1), (5, 2), (.2, 10), (1.4, .1)]:
+    for mean, deviation in [(0, 0.3), (0.9, 0.2), (-3, 1), (5, 2), (0.2, 10), (1.4, 0.1)]:
         x = np.linspace(0, 1, 200001)
-        p = np.exp(-(x - mean) ** 2 / (2 * deviation ** 2))
+        p = np.exp(-((x - mean) ** 2) / (2 * deviation**2))
         m = (p * x).sum() / p.sum()
-        got = truncated_normal(np.zeros(1), np.ones(1), mean, np.array([deviation ** 2]))
+        got = truncated_normal(np.zeros(1), np.ones(1), mean, np.array([deviation**2]))
         np.testing.assert_allclose([got[0][0], got[1][0]], [m, (p * (x - m) ** 2).sum() / p.sum()], atol=2e-3)
 
 
-@pytest.mark.parametrize(("bits", "gain"), [(1, .2), (3, 1), (6, 4), (12, 4)])
+@pytest.mark.parametrize(("bits", "gain"), [(1, 0.2), (3, 1), (6, 4), (12, 4)])
 def test_dequantised_sound_is_inside_the_bins_and_repeatable(bits, gain):
-    v, lo, hi = quantize(np.stack([chord(.2), chord(.2)[::-1]]), bits)
+    v, lo, hi = quantize(np.stack([chord(0.2), chord(0.2)[::-1]]), bits)
     lo, hi = lo.astype(np.float32), hi.astype(np.float32)
     x = dequantize(lo, hi, 44100)
     assert x.dtype == np.float32 and (x >= lo).all() and (x <= hi).all()
@@ -212,19 +227,19 @@ def test_loud_white_noise_is_left_alone(distribution):
     draw = np.random.default_rng(0)
     x = draw.standard_normal((1, 44100)) if distribution == "standard_normal" else draw.uniform(-1, 1, (1, 44100))
     v, lo, hi = quantize(x)
-    assert snr(v, dequantize(lo, hi, 44100)) > snr(v, (lo + hi) / 2) - .05
+    assert snr(v, dequantize(lo, hi, 44100)) > snr(v, (lo + hi) / 2) - 0.05
 
 
 def test_silence_constant_and_short_sounds():
     for n in (1, 2, 17, 5000):
         lo, hi = np.zeros((1, n)), np.full((1, n), 2 / 64)
-        assert (dequantize(lo, hi, 44100) < .1 * hi).all()  # digital silence is coded as the bin that starts at 0
-        np.testing.assert_array_equal(dequantize(lo + .25, lo + .25, 44100), lo + .25)  # zero width: known exactly
+        assert (dequantize(lo, hi, 44100) < 0.1 * hi).all()  # digital silence is coded as the bin that starts at 0
+        np.testing.assert_array_equal(dequantize(lo + 0.25, lo + 0.25, 44100), lo + 0.25)  # zero width: known exactly
         assert (dequantize(lo, lo, 44100) == 0).all()
 
 
 def test_lost_samples_of_a_quantised_sound():
-    v, lo, hi = quantize(chord(.5)[None])
+    v, lo, hi = quantize(chord(0.5)[None])
     observed = np.ones(v.shape[1], bool)
     observed[9000:9220] = False
     x = dequantize(np.where(observed, lo, np.nan), np.where(observed, hi, np.nan), 44100, observed)

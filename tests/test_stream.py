@@ -46,8 +46,10 @@ def concatenated(signals: list[Signal]) -> Signal:
         return None if values[0] is None else np.concatenate(values)
 
     fields = {k: join([getattr(s, k) for s in signals]) for k in ("data", "mask", "codes", "label", "index", "cost")}
-    ops = [{k: join([s.ops[i][k] for s in signals]) if isinstance(v, np.ndarray) else v for k, v in op.items()}
-           for i, op in enumerate(signals[0].ops)]
+    ops = [
+        {k: join([s.ops[i][k] for s in signals]) if isinstance(v, np.ndarray) else v for k, v in op.items()}
+        for i, op in enumerate(signals[0].ops)
+    ]
     names = None if signals[0].names is None else [n for s in signals for n in s.names]
     return replace(signals[0], **fields, ops=ops, names=names)
 
@@ -172,10 +174,14 @@ LIES = {
     "no data": lem_document({}),
     "dimensions": lem_document({"kind": "image"}, data=np.zeros((2, 8), np.float32)),
     "type": lem_document({"kind": "tokens"}, data=np.zeros((2, 8), np.float32)),
-    "shape beyond the codes": lem_document({"shape": [2**39], "dtype": "F32", "ops": [BITS]},
-                                           codes=np.zeros(6, np.uint8)),
-    "shape beyond the mask": lem_document({"shape": [1024, 4096, 4096], "dtype": "F64", "mask": [1, 1, 1]},
-                                          values=np.zeros(0), mask=np.zeros((2, 1), np.uint8)),
+    "shape beyond the codes": lem_document(
+        {"shape": [2**39], "dtype": "F32", "ops": [BITS]}, codes=np.zeros(6, np.uint8)
+    ),
+    "shape beyond the mask": lem_document(
+        {"shape": [1024, 4096, 4096], "dtype": "F64", "mask": [1, 1, 1]},
+        values=np.zeros(0),
+        mask=np.zeros((2, 1), np.uint8),
+    ),
     "shape 0": lem_document({"shape": [0], "dtype": "F32", "ops": [BITS]}, codes=np.zeros(6, np.uint8)),
     "shape float": lem_document({"shape": [8.5], "dtype": "F32", "ops": [BITS]}, codes=np.zeros(6, np.uint8)),
     "codes without bits": lem_document(FLOAT, codes=np.zeros(6, np.uint8)),
@@ -189,26 +195,36 @@ LIES = {
     "scale missing": lem_document({**FLOAT, "ops": [BITS]}, codes=np.zeros(6, np.uint8)),
     "scale negative": lem_document({**FLOAT, "ops": [BITS]}, codes=np.zeros(6, np.uint8), **{"ops.0.scale": -SCALE}),
     "scale NaN": lem_document({**FLOAT, "ops": [BITS]}, codes=np.zeros(6, np.uint8), **{"ops.0.scale": SCALE * np.nan}),
-    "scale of three": lem_document({**FLOAT, "ops": [BITS]}, codes=np.zeros(6, np.uint8),
-                                   **{"ops.0.scale": np.ones(3, np.float32)}),
-    "levels missing": lem_document({**FLOAT, "ops": [{**BITS, "domain": "signed", "quantizer": "lloyd-max"}]},
-                                   codes=np.zeros(6, np.uint8)),
+    "scale of three": lem_document(
+        {**FLOAT, "ops": [BITS]}, codes=np.zeros(6, np.uint8), **{"ops.0.scale": np.ones(3, np.float32)}
+    ),
+    "levels missing": lem_document(
+        {**FLOAT, "ops": [{**BITS, "domain": "signed", "quantizer": "lloyd-max"}]}, codes=np.zeros(6, np.uint8)
+    ),
     "parameter of no operation": lem_document({}, data=np.zeros((2, 8), np.float32), **{"ops.4.scale": SCALE}),
     "operation without a name": lem_document({"ops": [{"bits": 3}]}, data=np.zeros((2, 8), np.float32)),
-    "operation of an evil type": lem_document({"ops": [{"op": "noise", "dtype": "O"}]},
-                                              data=np.zeros((2, 8), np.float32)),
-    "operation of an evil shape": lem_document({"ops": [{"op": "crop", "shape": [-1]}]},
-                                               data=np.zeros((2, 8), np.float32)),
+    "operation of an evil type": lem_document(
+        {"ops": [{"op": "noise", "dtype": "O"}]}, data=np.zeros((2, 8), np.float32)
+    ),
+    "operation of an evil shape": lem_document(
+        {"ops": [{"op": "crop", "shape": [-1]}]}, data=np.zeros((2, 8), np.float32)
+    ),
     "ops no list": lem_document({"ops": 3}, data=np.zeros((2, 8), np.float32)),
     "mask missing": lem_document({**FLOAT, "mask": [8]}, values=np.zeros(4, np.float32)),
-    "mask of another shape": lem_document({**FLOAT, "mask": [7]}, values=np.zeros(14, np.float32),
-                                          mask=np.full((2, 1), 254, np.uint8)),
-    "values short": lem_document({**FLOAT, "mask": [8]}, values=np.zeros(4, np.float32),
-                                 mask=np.full((2, 1), 255, np.uint8)),
-    "values of another type": lem_document({**FLOAT, "mask": [8]}, values=np.zeros(16, np.int64),
-                                           mask=np.full((2, 1), 255, np.uint8)),
-    "names": lem_document({}, data=np.zeros((2, 8), np.float32), **{"names.utf8": np.zeros(3, np.uint8),
-                                                                    "names.offsets": np.array([0, 5, 3])}),
+    "mask of another shape": lem_document(
+        {**FLOAT, "mask": [7]}, values=np.zeros(14, np.float32), mask=np.full((2, 1), 254, np.uint8)
+    ),
+    "values short": lem_document(
+        {**FLOAT, "mask": [8]}, values=np.zeros(4, np.float32), mask=np.full((2, 1), 255, np.uint8)
+    ),
+    "values of another type": lem_document(
+        {**FLOAT, "mask": [8]}, values=np.zeros(16, np.int64), mask=np.full((2, 1), 255, np.uint8)
+    ),
+    "names": lem_document(
+        {},
+        data=np.zeros((2, 8), np.float32),
+        **{"names.utf8": np.zeros(3, np.uint8), "names.offsets": np.array([0, 5, 3])},
+    ),
     "label": lem_document({}, data=np.zeros((2, 8), np.float32), label=np.zeros(3, np.int64)),
     "index negative": lem_document({"first": -5}, data=np.zeros((2, 8), np.float32)),
     "index beyond": lem_document({"first": 10**30}, data=np.zeros((2, 8), np.float32)),
@@ -274,7 +290,7 @@ def test_last_saves_the_end_document():
     open_ended = sent([one, two])
     two.last = True
     closed = sent([one, two])
-    assert closed.count(rb'\"n\":0') == 0 and open_ended.count(rb'\"n\":0') == 1
+    assert closed.count(rb"\"n\":0") == 0 and open_ended.count(rb"\"n\":0") == 1
     assert received(closed)[-1].last is True and received(open_ended)[-1].last is None
     assert sent([]) == b"" and sent([], write_one) == b""
 
@@ -316,8 +332,11 @@ def test_random_bytes_raise_nothing_else(body, length):
 
 
 LEAF = st.none() | st.booleans() | st.integers(-2, 70) | st.floats() | st.sampled_from(["", "bits", "F32", "U8"])
-JSON = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3)
-                    | st.dictionaries(st.sampled_from(["op", "bits", "shape"]), inner), max_leaves=6)
+JSON = st.recursive(
+    LEAF,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["op", "bits", "shape"]), inner),
+    max_leaves=6,
+)
 KEYS = ["v", "kind", "n", "first", "step", "shape", "dtype", "mask", "ops", "history", "rate", "last"]
 
 
@@ -364,14 +383,19 @@ def test_write_one_is_the_concatenation(kind, ops, tmp_path):
 
 def test_write_one_of_no_items_is_a_closed_stream():
     raw = sent([images(0), images(0)], write_one)
-    assert received(raw) == [] and rb'\"last\":true' in raw
+    assert received(raw) == [] and rb"\"last\":true" in raw
 
 
-@pytest.mark.parametrize("other", [
-    lambda: images(2, first=2, side=5), lambda: replace(images(2), names=None), lambda: WHOLE["embedding"](2),
-    lambda: next(fragment([images(2)], [{"op": "mask", "mask": 0.5}])),
-    lambda: replace(images(2), history=[{"tool": "x"}]),
-])
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: images(2, first=2, side=5),
+        lambda: replace(images(2), names=None),
+        lambda: WHOLE["embedding"](2),
+        lambda: next(fragment([images(2)], [{"op": "mask", "mask": 0.5}])),
+        lambda: replace(images(2), history=[{"tool": "x"}]),
+    ],
+)
 def test_write_one_refuses_what_does_not_fit(other):
     with pytest.raises(LemError, match="do not fit one file"):
         sent([images(2), other()], write_one)
@@ -439,8 +463,13 @@ def test_the_readers_memory_is_flat():
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         print(len(peaks), peaks[5], peaks[-1])
     """
-    reader = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
-                              cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    reader = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    )
     data = np.zeros((64, 1 << 14), np.float32)
 
     def batches():

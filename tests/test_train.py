@@ -43,7 +43,7 @@ def one_thread():
 def images(n=40, c=1, side=8, seed=0):
     """Planes of random slope: what is lost can be told from what is left."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1:side * 1j, -1:1:side * 1j]
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     slope = rng.uniform(-60, 60, (n, c, 2, 1, 1))
     return np.rint(128 + slope[:, :, 0] * x + slope[:, :, 1] * y).astype(np.uint8)
 
@@ -69,18 +69,36 @@ def kept(tmp_path):
     return {p.stem: str(p) for p in tmp_path.iterdir()}
 
 
-TINY = {"flat": {"width": 8, "depth": 1}, "conv": {"options": {"widths": [8], "blocks": [1], "shuffle": 1}},
-        "mlp": {"width": 8, "depth": 1}, "gru": {"width": 8, "options": {"steps": 2}},
-        "transformer": {"width": 8, "depth": 1, "options": {"heads": 1, "mixtures": 2}},
-        "resnet": {"width": 8, "depth": 1}, "mlp-denoiser": {"width": 16, "depth": 1}, "unet": {"options": {"widths": [8, 8]}}}
+TINY = {
+    "flat": {"width": 8, "depth": 1},
+    "conv": {"options": {"widths": [8], "blocks": [1], "shuffle": 1}},
+    "mlp": {"width": 8, "depth": 1},
+    "gru": {"width": 8, "options": {"steps": 2}},
+    "transformer": {"width": 8, "depth": 1, "options": {"heads": 1, "mixtures": 2}},
+    "resnet": {"width": 8, "depth": 1},
+    "mlp-denoiser": {"width": 16, "depth": 1},
+    "unet": {"options": {"widths": [8, 8]}},
+}
 
 
 def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat", fragment=("--mask .5",), **more):
     """A small run in `tmp_path`: 12 steps, a checkpoint every 4."""
     arch = arch or recipes.RECIPES[recipe].nets[kind]
-    plain = dict(recipe=recipe, data=[paths[kind]], output=str(tmp_path / "model.safetensors"), fragment=list(fragment),
-                 operations=[operations(text) for text in fragment], arch=arch, steps=12, batch=4, save_every=4,
-                 workers=0, device="cpu", holdout=4, log=str(tmp_path / "log.jsonl"))
+    plain = dict(
+        recipe=recipe,
+        data=[paths[kind]],
+        output=str(tmp_path / "model.safetensors"),
+        fragment=list(fragment),
+        operations=[operations(text) for text in fragment],
+        arch=arch,
+        steps=12,
+        batch=4,
+        save_every=4,
+        workers=0,
+        device="cpu",
+        holdout=4,
+        log=str(tmp_path / "log.jsonl"),
+    )
     return Settings(**{**plain, **{k: dict(v) if isinstance(v, dict) else v for k, v in TINY[arch].items()}, **more})
 
 
@@ -144,8 +162,10 @@ def test_batches_of_worker_processes_are_the_same(workers, message, device, monk
 
 
 def test_batches_lie_in_one_piece():
-    batches = [{"bytes": torch.arange(5, dtype=torch.uint8), "none": torch.zeros(0, 3), "mask": torch.ones(1, 3) > 0},
-               {"number": torch.tensor(2.5, dtype=torch.float64), "label": torch.arange(3), "x": torch.rand(2, 7).T}]
+    batches = [
+        {"bytes": torch.arange(5, dtype=torch.uint8), "none": torch.zeros(0, 3), "mask": torch.ones(1, 3) > 0},
+        {"number": torch.tensor(2.5, dtype=torch.float64), "label": torch.arange(3), "x": torch.rand(2, 7).T},
+    ]
     places, size = ring.layout(batches)
     flat = torch.full((size,), 77, dtype=torch.uint8)
     for batch, there in zip(batches, ring.views(flat, places)):
@@ -174,14 +194,18 @@ def test_a_ring_gives_every_batch_once_in_order_also_those_too_long_for_it(sever
 
 def test_no_worker_writes_where_the_device_may_still_read():
     made, lost = ring.Ring(Numbers(), 0, 60, 1, 64, 2), 0
-    loader = torch.utils.data.DataLoader(made, batch_size=None, sampler=range(60), num_workers=2,
-                                         prefetch_factor=ring.AHEAD, collate_fn=ring._as_it_is)
+    loader = torch.utils.data.DataLoader(
+        made, batch_size=None, sampler=range(60), num_workers=2, prefetch_factor=ring.AHEAD, collate_fn=ring._as_it_is
+    )
     for message, _ in enumerate(loader):
         time.sleep(0.03)  # workers run ahead as far as they may
         kept = [made.memory[m % made.slots].view(torch.float32)[0] == m for m in range(message + 1) if m % 5 != 4]
         lost = len(kept) - sum(kept)
-        assert all(made.memory[m % made.slots].view(torch.float32)[0] == m
-                   for m in range(max(message + 1 - ring.SPARE, 0), message + 1) if m % 5 != 4)
+        assert all(
+            made.memory[m % made.slots].view(torch.float32)[0] == m
+            for m in range(max(message + 1 - ring.SPARE, 0), message + 1)
+            if m % 5 != 4
+        )
     assert lost > 30  # (what is older is written over)
 
 
@@ -202,9 +226,16 @@ def test_too_little_shared_memory_is_told_before_a_worker_dies(monkeypatch):
         ring.shared(8, 256)
 
 
-@pytest.mark.parametrize("asked, device, world, made_by", [
-    (None, "cuda:1", 1, 6), (None, "cuda", 2, 2), (None, "cuda", 4, 0), (None, "cpu", 1, 0), (3, "cpu", 1, 3),
-])
+@pytest.mark.parametrize(
+    "asked, device, world, made_by",
+    [
+        (None, "cuda:1", 1, 6),
+        (None, "cuda", 2, 2),
+        (None, "cuda", 4, 0),
+        (None, "cpu", 1, 0),
+        (3, "cpu", 1, 3),
+    ],
+)
 def test_worker_processes_by_the_cores_that_may_be_used(asked, device, world, made_by, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     told = []
@@ -244,20 +275,23 @@ def conditions(kind, array, texts, monkeypatch) -> tuple[Condition, list[Conditi
 FLOATS = images(40, 3).astype(np.float32) / 255
 
 
-@pytest.mark.parametrize("kind, array, texts", [
-    ("image", images(40, 3), ["--bits 1-7"]),
-    ("image", images(40, 3), ["--mask 0-.9"]),
-    ("image", images(40, 3), ["--bits 1-8 --mask 0-.9", "--mask .5 --mask-shape block --bits 2"]),
-    ("image", images(40, 3), ["--bits 3 --crop 5x4", "--crop 6x6+1+2", "--mask .3"]),
-    ("image", images(40, 3), ["--bits 2 --quantizer lloyd-max", "--mask .4"]),
-    ("image", images(40, 3), ["--bits 5 --bits 3 --quantizer lloyd-max"]),
-    ("image", images(40, 3), ["--bits 3", "--noise .1", "--bits 2 --noise 0-.2 --mask .5"]),
-    ("image", FLOATS, ["--bits 1-7 --mask .3", "--noise .1"]),
-    ("embedding", vectors(), ["--bits 1-4"]),
-    ("embedding", vectors(), ["--bits 2 --quantizer lloyd-max --mask .3", "--bits 3 --scale peak"]),
-    ("embedding", vectors(), ["--keep-dims 5 --noise .2"]),
-    ("spectrum", spectra(), ["--bits 1-4 --mask .5", "--noise .1"]),
-])
+@pytest.mark.parametrize(
+    "kind, array, texts",
+    [
+        ("image", images(40, 3), ["--bits 1-7"]),
+        ("image", images(40, 3), ["--mask 0-.9"]),
+        ("image", images(40, 3), ["--bits 1-8 --mask 0-.9", "--mask .5 --mask-shape block --bits 2"]),
+        ("image", images(40, 3), ["--bits 3 --crop 5x4", "--crop 6x6+1+2", "--mask .3"]),
+        ("image", images(40, 3), ["--bits 2 --quantizer lloyd-max", "--mask .4"]),
+        ("image", images(40, 3), ["--bits 5 --bits 3 --quantizer lloyd-max"]),
+        ("image", images(40, 3), ["--bits 3", "--noise .1", "--bits 2 --noise 0-.2 --mask .5"]),
+        ("image", FLOATS, ["--bits 1-7 --mask .3", "--noise .1"]),
+        ("embedding", vectors(), ["--bits 1-4"]),
+        ("embedding", vectors(), ["--bits 2 --quantizer lloyd-max --mask .3", "--bits 3 --scale peak"]),
+        ("embedding", vectors(), ["--keep-dims 5 --noise .2"]),
+        ("spectrum", spectra(), ["--bits 1-4 --mask .5", "--noise .1"]),
+    ],
+)
 def test_network_is_told_in_training_what_it_will_be_told_in_use(kind, array, texts, monkeypatch):
     """The packed way of a batch to the device gives the Condition that lem-reconstruct makes of the same fragments."""
     condition, alone = conditions(kind, array, texts, monkeypatch)
@@ -301,8 +335,18 @@ def trained_on_one_batch(asked: Settings, steps: int):
 
 @pytest.mark.parametrize("recipe, kind, arch", EVERY)
 def test_overfits_one_batch_and_every_parameter_learns(recipe, kind, arch, tmp_path, kept):
-    asked = settings(tmp_path, kept, recipe=recipe, kind=kind, arch=arch, steps=60, lr=1e-2, warmup=0, decay="constant",
-                     fragment=["--bits 3 --mask .5"])
+    asked = settings(
+        tmp_path,
+        kept,
+        recipe=recipe,
+        kind=kind,
+        arch=arch,
+        steps=60,
+        lr=1e-2,
+        warmup=0,
+        decay="constant",
+        fragment=["--bits 3 --mask .5"],
+    )
     trainer, _, losses, reached = trained_on_one_batch(asked, 40)
     assert np.mean(losses[-3:]) < (losses[0] - 0.3 if recipe == "autoregressive" else 0.8 * losses[0])
     assert reached == set(trainer.weights)
@@ -312,8 +356,9 @@ def test_opponent_colours_are_learnt_from(tmp_path):
     """--set opponent=true: the planes reach the first layer, learn, and come back from the file."""
     np.save(tmp_path / "colour.npy", images(40, 3))
     options = dict([recipes.option(text) for text in ("widths=[8]", "blocks=[1]", "shuffle=1", "opponent=true")])
-    asked = settings(tmp_path, {"image": str(tmp_path / "colour.npy")}, arch="conv", options=options, lr=1e-2,
-                     fragment=["--bits 6"])
+    asked = settings(
+        tmp_path, {"image": str(tmp_path / "colour.npy")}, arch="conv", options=options, lr=1e-2, fragment=["--bits 6"]
+    )
     prepared = train(asked)
     model = load(asked.output)
     assert model.net.opponent and model.meta["net"]["opponent"] is True and model.net.enter.in_channels == 3 + 9 + 9 + 3
@@ -420,8 +465,16 @@ def test_an_embedding_recalls_an_image(tmp_path, kept):
     for recipe in ("feedforward", "recurrent", "diffusion"):
         folder = tmp_path / recipe
         folder.mkdir()
-        asked = settings(folder, kept, recipe=recipe, kind="embedding", arch=None, target=[kept["image"]], steps=4,
-                         pictures=str(folder / "p"))
+        asked = settings(
+            folder,
+            kept,
+            recipe=recipe,
+            kind="embedding",
+            arch=None,
+            target=[kept["image"]],
+            steps=4,
+            pictures=str(folder / "p"),
+        )
         train(asked)
         assert load(asked.output).meta["target"] == {"kind": "image", "item": [1, 8, 8]}
         assert [p.name for p in (folder / "p").iterdir()] == ["step-0000004.png"]
@@ -478,7 +531,9 @@ def test_operations_are_those_counted_by_hand(tmp_path, kept):
 
 def test_attention_counts_on_a_cpu(tmp_path, kept):
     """All 8 values are asked for, in 16 tokens: attention is two products of 8 features for each pair that is seen."""
-    prepared = prepare(settings(tmp_path, kept, recipe="autoregressive", kind="embedding", arch=None, fragment=["--mask 1"]))
+    prepared = prepare(
+        settings(tmp_path, kept, recipe="autoregressive", kind="embedding", arch=None, fragment=["--mask 1"])
+    )
     linear = []
     for layer in prepared.model.net.modules():
         if isinstance(layer, torch.nn.Linear):
@@ -553,6 +608,7 @@ def whole_run(tmp_path_factory, kept, **more):
 
 def dying(asked: Settings, step: int) -> list[str]:
     """Train until the first record from `step` on, and die between the log and the checkpoint."""
+
     def die(at, steps, record):
         if at >= step:
             raise Died
@@ -581,9 +637,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kept, tmp_path_factory
     assert lines[-1] == "going on from step 8" and result(tmp_path) == wanted
 
 
-@pytest.mark.parametrize("recipe, kind", [
-    ("autoregressive", "embedding"), ("diffusion", "image"), ("recurrent", "spectrum"),
-])
+@pytest.mark.parametrize(
+    "recipe, kind",
+    [
+        ("autoregressive", "embedding"),
+        ("diffusion", "image"),
+        ("recurrent", "spectrum"),
+    ],
+)
 def test_every_recipe_resumes_bit_for_bit(recipe, kind, tmp_path, kept, tmp_path_factory):
     more = dict(recipe=recipe, kind=kind, arch=None, steps=6, save_every=3)
     wanted = whole_run(tmp_path_factory, kept, **more)
@@ -784,8 +845,14 @@ def test_weights_that_overflow_are_not_saved(tmp_path, kept):
     assert not list(tmp_path.glob("model*"))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-                                   torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+    ],
+)
 def test_out_of_memory_names_a_batch_to_try(error, tmp_path, kept, monkeypatch):
     def advance(self, batch):
         raise error
@@ -837,8 +904,18 @@ def test_fragments_teach_what_no_one_saw_whole(tmp_path):
     np.save(tmp_path / "whole.npy", whole)
     lem_fork("fragment", tmp_path / "whole.npy", "--mask", ".5", "-o", tmp_path / "half.safetensors")
     paths = {"embedding": str(tmp_path / "half.safetensors")}
-    asked = settings(tmp_path, paths, kind="embedding", arch="mlp", fragment=["--mask .4"], steps=250, batch=64, lr=3e-3,
-                     save_every=250, width=48)
+    asked = settings(
+        tmp_path,
+        paths,
+        kind="embedding",
+        arch="mlp",
+        fragment=["--mask .4"],
+        steps=250,
+        batch=64,
+        lr=3e-3,
+        save_every=250,
+        width=48,
+    )
     train(asked)
     items, model = data.read(asked.data), load(asked.output)
     assert items.seen is not None and 0.45 < items.seen.mean() < 0.55 and np.abs(items.data[~items.seen]).max() == 0
@@ -889,7 +966,9 @@ def test_crops_lie_inside_the_image():
 
 def test_symmetries_of_the_square_and_mirror():
     image = np.arange(16).reshape(1, 4, 4)
-    eight = {augment.augment(image, 0, augment.parse(["dihedral"]), np.random.default_rng(s)).tobytes() for s in range(100)}
+    eight = {
+        augment.augment(image, 0, augment.parse(["dihedral"]), np.random.default_rng(s)).tobytes() for s in range(100)
+    }
     turned = [np.rot90(image, k, (1, 2)) for k in range(4)]
     assert eight == {np.ascontiguousarray(x).tobytes() for t in turned for x in (t, t[..., ::-1])} and len(eight) == 8
     two = {augment.augment(image, 0, augment.parse(["flip"]), np.random.default_rng(s)).tobytes() for s in range(50)}
@@ -917,21 +996,39 @@ def test_zoom_keeps_the_size_and_shows_more(scale):
     assert np.abs(out - wanted)[:, 1:-1, 1:-1].max() < 3 * scale
 
 
-@pytest.mark.parametrize("text", [
-    "turn", "zoom:0", "zoom:.5-2", "zoom:.9-.5", "zoom:.1-.2-.3", "grey:x", "grey:.1-.2", "grey:nan", "flip:.3", "dihedral:1",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "turn",
+        "zoom:0",
+        "zoom:.5-2",
+        "zoom:.9-.5",
+        "zoom:.1-.2-.3",
+        "grey:x",
+        "grey:.1-.2",
+        "grey:nan",
+        "flip:.3",
+        "dihedral:1",
+    ],
+)
 def test_augment_refuses(text):
     with pytest.raises(LemError, match=f"--augment {text}: "):
         augment.parse([text])
     assert augment.parse(["flip", "zoom", "zoom:.7", "grey"]) == (
-        ("flip", ()), ("zoom", (0.5, 1)), ("zoom", (0.7,)), ("grey", (0.2,)))
+        ("flip", ()),
+        ("zoom", (0.5, 1)),
+        ("zoom", (0.7,)),
+        ("grey", (0.2,)),
+    )
 
 
 def test_zoom_and_crop_take_one_window_in_turn():
     """A window of the image as the steps before left it; without zoom the crop comes first."""
     image = np.arange(12 * 11).reshape(1, 12, 11).astype(np.uint8)
     for texts in (["zoom:1", "dihedral"], ["dihedral", "zoom:1"], ["dihedral"]):
-        shown = {augment.augment(image, 11, augment.parse(texts), np.random.default_rng(s)).tobytes() for s in range(200)}
+        shown = {
+            augment.augment(image, 11, augment.parse(texts), np.random.default_rng(s)).tobytes() for s in range(200)
+        }
         windows = [image[:, t : t + 11] for t in range(2)]
         turned = [np.rot90(w, k, (1, 2)) for w in windows for k in range(4)]
         assert shown == {np.ascontiguousarray(x).tobytes() for t in turned for x in (t, t[..., ::-1])}

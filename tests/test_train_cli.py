@@ -58,14 +58,21 @@ def test_config_file_and_the_command_line_before_it(tmp_path, kept):
     """)
     done = run("feedforward --config run.toml -o m.safetensors", tmp_path)
     assert done.returncode == 2 and b"no option 'quiet-is-no-such-option'" in done.stderr
-    text = (tmp_path / "run.toml").read_text().replace("quiet-is-no-such-option = 1", """
+    text = (
+        (tmp_path / "run.toml")
+        .read_text()
+        .replace(
+            "quiet-is-no-such-option = 1",
+            """
         [set]
         lost = 0.25
         dilations = [1, 3]
         [card]
         licence = "CC0"
         note = "a = b"
-    """)
+    """,
+        )
+    )
     (tmp_path / "run.toml").write_text(text)
     good("feedforward --config run.toml --width 5 --lr 2e-2 --card 'note=mine' -o m.safetensors", tmp_path)
     settings = checkpoint.load_state(str(tmp_path / "m.safetensors"))[1]["settings"]
@@ -86,16 +93,19 @@ def test_command_line_says_how_long_whichever_way(tmp_path, kept):
     assert load(str(tmp_path / "m.safetensors")).meta["step"] == 2
 
 
-@pytest.mark.parametrize("toml, says", [
-    ("steps = ", "run.toml: not TOML"),
-    ("steps = true", "run.toml: steps: Invalid value for '--steps': 'True' is not a valid integer"),
-    ("steps = 0", "run.toml: steps: Invalid value for '--steps': 0 is not in the range"),
-    ("recipe = 'diffusion'", "run.toml: no option 'recipe'"),
-    ("save_every = 3", "run.toml: no option 'save_every'"),
-    ("config = 'x'", "run.toml: no option 'config'"),
-    ("set = {foo = 1}", "--arch flat has no 'foo'; it has width, blocks"),
-    ("[fragment]\nmask = 0.5", "--fragment"),
-])
+@pytest.mark.parametrize(
+    "toml, says",
+    [
+        ("steps = ", "run.toml: not TOML"),
+        ("steps = true", "run.toml: steps: Invalid value for '--steps': 'True' is not a valid integer"),
+        ("steps = 0", "run.toml: steps: Invalid value for '--steps': 0 is not in the range"),
+        ("recipe = 'diffusion'", "run.toml: no option 'recipe'"),
+        ("save_every = 3", "run.toml: no option 'save_every'"),
+        ("config = 'x'", "run.toml: no option 'config'"),
+        ("set = {foo = 1}", "--arch flat has no 'foo'; it has width, blocks"),
+        ("[fragment]\nmask = 0.5", "--fragment"),
+    ],
+)
 def test_config_refuses(toml, says, tmp_path, kept):
     (tmp_path / "run.toml").write_text(toml)
     line = "feedforward --data image.npy " + ("" if "fragment" in toml else "--fragment '--mask .5' ") + SMALL
@@ -106,8 +116,18 @@ def test_dry_run(tmp_path, kept):
     before = sorted(tmp_path.iterdir())
     done = good(RUN + " --steps 50 --dry-run -o m.safetensors", tmp_path)
     table = dict(line.split("\t") for line in done.stdout.decode().splitlines())
-    assert list(table) == ["parameters", "steps", "batch", "flops_per_item", "flops", "memory_bytes", "seconds_per_step",
-                           "seconds", "loader_seconds_per_step", "epochs"]
+    assert list(table) == [
+        "parameters",
+        "steps",
+        "batch",
+        "flops_per_item",
+        "flops",
+        "memory_bytes",
+        "seconds_per_step",
+        "seconds",
+        "loader_seconds_per_step",
+        "epochs",
+    ]
     assert int(table["parameters"]) == 9 * (5 * 4 + 2 * 16 + 4) + 3 * 4 + 1 and int(table["steps"]) == 50
     assert float(table["flops_per_item"]) == 6 * 64 * 9 * (5 * 4 + 2 * 16 + 4) and float(table["seconds"]) > 0
     assert sorted(tmp_path.iterdir()) == before
@@ -129,10 +149,19 @@ def test_words_of_a_run(tmp_path, kept):
     line = RUN + " --steps 4 --log-file log.jsonl --pictures pics -o m.safetensors"
     done = good(line, tmp_path)
     assert done.stdout == b"" and done.stderr.decode().splitlines() == [
-        "lem-train: feedforward: flat of 517 parameters, 36 items, 4 steps of 4 on cpu"]
+        "lem-train: feedforward: flat of 517 parameters, 36 items, 4 steps of 4 on cpu"
+    ]
     (record,) = map(json.loads, open(tmp_path / "log.jsonl"))
-    assert record.keys() == {"step", "loss", "lr", "gradient", "items_per_second", "seconds_per_step", "held_out_loss",
-                             "held_out_psnr"}
+    assert record.keys() == {
+        "step",
+        "loss",
+        "lr",
+        "gradient",
+        "items_per_second",
+        "seconds_per_step",
+        "held_out_loss",
+        "held_out_psnr",
+    }
     assert sorted(p.name for p in (tmp_path / "pics").iterdir()) == ["step-0000004.png"]
     assert good(line + " -q", tmp_path).stderr == b""
     again = good(line + " -v", tmp_path).stderr.decode().splitlines()
@@ -198,7 +227,7 @@ BAD = [
     (changed(FRAGMENT, "--fragment '--msak .5'"), "--fragment '--msak .5': No such option"),
     (changed(FRAGMENT, "--fragment '--mask'"), "--fragment '--mask': "),
     (changed(FRAGMENT, "--fragment '--mask .5 x.png'"), "unexpected extra argument"),
-    (changed(FRAGMENT, "--fragment \"--mask '.5\""), "No closing quotation"),
+    (changed(FRAGMENT, '--fragment "--mask \'.5"'), "No closing quotation"),
     (changed(FRAGMENT, "--fragment '--downsample 2'"), "--downsample leaves no element of the memory"),
     (changed(FRAGMENT, "--fragment '--mask .5' --fragment '--keep-dims 2'"), "--keep-dims is for embeddings"),
     (changed(FRAGMENT, "--fragment '--crop 9x9'"), "--crop 9x9: larger than the image"),
@@ -216,9 +245,15 @@ BAD = [
     (RUN + " --crop 9", "an image of 8 x 8 is smaller than --crop 9"),
     (RUN + " --augment zoom", "--augment zoom needs a --crop"),
     (RUN + " --augment spin", "--augment spin: there are flip, dihedral, grey, zoom"),
-    (changed("feedforward", "diffusion").replace("flat", "resnet") + " --labels labels.npy", "labels.npy: 7 labels for 40 items"),
+    (
+        changed("feedforward", "diffusion").replace("flat", "resnet") + " --labels labels.npy",
+        "labels.npy: 7 labels for 40 items",
+    ),
     (RUN + " --labels labels.npy", "--labels is for diffusion, not feedforward"),
-    (changed("feedforward", "diffusion").replace("flat", "resnet") + " --weighting log", "--weighting is for feedforward"),
+    (
+        changed("feedforward", "diffusion").replace("flat", "resnet") + " --weighting log",
+        "--weighting is for feedforward",
+    ),
     (changed("flat --width 4 --depth 1", "conv") + " --set opponent=true", "one channel has no opponent colours"),
     (changed("flat --width 4", "conv"), "--depth is one number; --arch conv has several: --set blocks=[...]"),
     (RUN + " --validate large.npy", "--validate: items of [1, 16, 16] beside [1, 8, 8]"),
@@ -274,7 +309,9 @@ def test_no_cuda_here(tmp_path, kept):
 
 def test_resume_with_other_options(tmp_path, kept):
     good(RUN + " --steps 4 -q -o m.safetensors", tmp_path)
-    says = "its run has --fragment ['--mask .5'], not ['--bits 2']; --steps 4, not 5. Give the same settings to go on, or"
+    says = (
+        "its run has --fragment ['--mask .5'], not ['--bits 2']; --steps 4, not 5. Give the same settings to go on, or"
+    )
     assert says in refused(changed(FRAGMENT, "--fragment '--bits 2'") + " --steps 5 -q -o m.safetensors", tmp_path)
 
 
@@ -298,7 +335,8 @@ def test_signal_writes_a_checkpoint_and_is_died_of(number, tmp_path, kept):
     step = load(str(tmp_path / "m.safetensors")).meta["step"]
     assert done.returncode == -number and step >= 5 and done.stdout == b""
     assert done.stderr.decode() == (
-        f"lem-train: stopped at step {step}; m.safetensors and its state are written, the same command goes on\n")
+        f"lem-train: stopped at step {step}; m.safetensors and its state are written, the same command goes on\n"
+    )
     assert checkpoint.load_state(str(tmp_path / "m.safetensors"))[1]["step"] == step
     assert not list(tmp_path.glob(".*"))
 
@@ -331,7 +369,10 @@ def test_threads_of_the_group_end_with_it(tmp_path, kept):
 
 def test_one_of_two_processes_says_what_is_wrong(tmp_path, kept):
     ends = lem_together("train", changed("--batch 4", "--batch 5") + " -o m.safetensors", tmp_path)
-    assert ends == [(2, "lem-train: error: --batch 5 does not divide among 2 processes; give a multiple of 2\n"), (2, "")]
+    assert ends == [
+        (2, "lem-train: error: --batch 5 does not divide among 2 processes; give a multiple of 2\n"),
+        (2, ""),
+    ]
     ends = lem_together("train", changed(DATA, "--data -") + " -o m.safetensors", tmp_path)
     assert ends[0] == (2, "lem-train: error: standard input cannot be shared by several processes; give files\n")
     ends = lem_together("train", RUN + " --lr 1e30 --warmup 0 --steps 9 -q -o m.safetensors", tmp_path)
@@ -367,12 +408,21 @@ def cluster(tmp_path, kept):
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
         (tools / name).chmod(0o755)
     env = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
-    env |= {"PATH": f"{tools}:{env['PATH']}", "FAKE": str(tmp_path), "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(SLURM.parent.parent), env.get("PYTHONPATH", "")])}
+    env |= {
+        "PATH": f"{tools}:{env['PATH']}",
+        "FAKE": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(SLURM.parent.parent), env.get("PYTHONPATH", "")]),
+    }
 
     def start(script: str, line: str, **variables):
-        return subprocess.Popen(["bash", SLURM / script, *shlex.split(line)], cwd=tmp_path, stderr=subprocess.PIPE,
-                                env=env | {f"SLURM_{k}": str(v) for k, v in variables.items()}, text=True)
+        return subprocess.Popen(
+            ["bash", SLURM / script, *shlex.split(line)],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            env=env | {f"SLURM_{k}": str(v) for k, v in variables.items()},
+            text=True,
+        )
 
     return tmp_path, start
 
@@ -403,8 +453,14 @@ def test_slurm_array_is_stopped_requeued_and_goes_on(cluster):
 
 def test_slurm_nodes_meet_and_learn_what_one_process_does(cluster):
     folder, start = cluster
-    job = start("multinode.sbatch", RUN + " --steps 8 --lr 1e-2 -o many.safetensors", NNODES=2, GPUS_ON_NODE=1,
-                JOB_ID=free_port() - 20000, JOB_NODELIST="node[1-2]")
+    job = start(
+        "multinode.sbatch",
+        RUN + " --steps 8 --lr 1e-2 -o many.safetensors",
+        NNODES=2,
+        GPUS_ON_NODE=1,
+        JOB_ID=free_port() - 20000,
+        JOB_NODELIST="node[1-2]",
+    )
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
     assert errors.count("8 steps of 4 on cpu (2 processes)") == 1 and "Traceback" not in errors

@@ -39,7 +39,8 @@ def test_every_arm_has_the_same_search(example, tmp_path):
     arms = {*dream.ARMS, dream.ONLY, *dream.CODES}
     search, folder = dream.jobs(tmp_path, True), tmp_path / "mnist"
     assert set(search) == {
-        tmp_path / name / f"search/{arm}-{lr}.safetensors" for name in dream.SETS for arm in arms for lr in dream.RATES}
+        tmp_path / name / f"search/{arm}-{lr}.safetensors" for name in dream.SETS for arm in arms for lr in dream.RATES
+    }
     (folder / "search").mkdir(parents=True)
     (tmp_path / "fashion" / "search").mkdir(parents=True)
     best = {}
@@ -50,7 +51,8 @@ def test_every_arm_has_the_same_search(example, tmp_path):
         model.with_suffix(".jsonl").write_text(f'{{"held_out_loss": {loss}}}\n')
     runs = dream.jobs(tmp_path, False)
     assert set(runs) == {
-        tmp_path / name / f"{arm}-{seed}.safetensors" for name in dream.SETS for arm in arms for seed in (0, 1, 2)}
+        tmp_path / name / f"{arm}-{seed}.safetensors" for name in dream.SETS for arm in arms for seed in (0, 1, 2)
+    }
     for model, words in runs.items():
         arm, seed = model.stem.rsplit("-", 1)
         assert option(words, "--seed") == seed and option(words, "--lr") == min(best[model.parent, arm])[1]
@@ -77,4 +79,12 @@ def test_controls_of_both_tables(example):
     head, *rows = controls.table(train, whole, ["--mask .5", "--bits 2"], 1)
     assert head[:2] == ["fragment", "control"] and all(len(row) == len(head) for row in rows)
     first = ["mean", "nearest", "recall", "gaussian = wiener", "sample", "originals"]
-    assert [row[1] for row in rows] == first + ["mean", "nearest", "recall", "gaussian", "sample", "wiener", "originals"]
+    assert [row[1] for row in rows] == first + [
+        "mean",
+        "nearest",
+        "recall",
+        "gaussian",
+        "sample",
+        "wiener",
+        "originals",
+    ]

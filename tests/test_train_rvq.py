@@ -36,8 +36,18 @@ def data(tmp_path_factory):
 
 def run(folder, where, **more) -> Settings:
     """A small run: 12 steps of 64, a checkpoint every 4, 2 x 16 codes."""
-    plain = dict(recipe="rvq", data=[str(where / "x.npy")], output=str(folder / "model.safetensors"), steps=12, batch=64,
-                 save_every=4, workers=0, device="cpu", ema=0.9, log=str(folder / "log.jsonl"))
+    plain = dict(
+        recipe="rvq",
+        data=[str(where / "x.npy")],
+        output=str(folder / "model.safetensors"),
+        steps=12,
+        batch=64,
+        save_every=4,
+        workers=0,
+        device="cpu",
+        ema=0.9,
+        log=str(folder / "log.jsonl"),
+    )
     return Settings(**{**plain, **more, "options": {"stages": 2, "codes": 16, **more.get("options", {})}})
 
 
@@ -144,7 +154,9 @@ def test_the_file_is_that_of_a_fit(tmp_path, data):
     fitted = RVQ.fit(np.load(data / "x.npy"), stages=2, codes=16, gain_shape=True, gains=4, updates=1)
     fitted.save(tmp_path / "fit.safetensors")
     (made, tensors), (record, wanted) = (encode.contract.read(str(p)) for p in (path, tmp_path / "fit.safetensors"))
-    assert set(made) == set(record) and {k: v.dtype for k, v in tensors.items()} == {k: v.dtype for k, v in wanted.items()}
+    assert set(made) == set(record) and {k: v.dtype for k, v in tensors.items()} == {
+        k: v.dtype for k, v in wanted.items()
+    }
     found = RVQ.load(path)
     assert np.array_equal(found.encode(held), prepared.model.rvq.encode(held)) and made["samples"] == 768
     assert prepared.report == {"fitted-to": 768, **found.report(prepared.held.items.data)}
@@ -159,8 +171,17 @@ def test_it_beats_the_numbers_of_the_issue_but_for_the_fit_in_memory(tmp_path):
     x, held = gaussian(8000), gaussian(4000, seed=1)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "held.npy", held)
-    report = train(run(tmp_path, tmp_path, validate=[str(tmp_path / "held.npy")], options={"stages": 4, "codes": 128},
-                       steps=40, batch=1024, save_every=40)).report
+    report = train(
+        run(
+            tmp_path,
+            tmp_path,
+            validate=[str(tmp_path / "held.npy")],
+            options={"stages": 4, "codes": 128},
+            steps=40,
+            batch=1024,
+            save_every=40,
+        )
+    ).report
     assert report["bound-NMSE"] < report["NMSE"] <= 0.422  # of the fit, with all its updates, .419 (bench_rvq.py)
     assert max(report[f"dead[{s}]"] for s in (1, 2, 3, 4)) <= 0.02 and report["bits-nominal"] == 28
 
@@ -184,7 +205,10 @@ def test_what_is_kept_back(tmp_path, data):
     asked = prepare(run(tmp_path, data, data=[str(tmp_path / "sequences.npy")]))
     kept = asked.held.items.data.reshape(-1, 100, 16)
     assert len(kept) == 2 and all(any(np.array_equal(k, s) for s in everything.reshape(20, 100, 16)) for k in kept)
-    assert prepare(run(tmp_path, data, holdout=0)).held is None and len(prepare(run(tmp_path, data, holdout=7)).held.items) == 7
+    assert (
+        prepare(run(tmp_path, data, holdout=0)).held is None
+        and len(prepare(run(tmp_path, data, holdout=7)).held.items) == 7
+    )
 
 
 def test_two_processes_learn_what_one_does(tmp_path, data):
@@ -204,7 +228,9 @@ def test_the_command_prints_the_report_of_lem_encode(tmp_path, data):
     line = f"--codes 16 --stages 2 --cosine .5 --whiten --device cpu {{}} {data / 'x.npy'} -o {{}}.safetensors"
     settings = f"--steps 4 --batch 64 --validate {data / 'held.npy'}"
     done = lem_fork("train", "rvq", *line.format(f"{settings} --data", "a").split(), cwd=tmp_path)
-    fit = lem_fork("encode", *line.format(f"--encoder rvq --fit --validate {data / 'held.npy'}", "b").split(), cwd=tmp_path)
+    fit = lem_fork(
+        "encode", *line.format(f"--encoder rvq --fit --validate {data / 'held.npy'}", "b").split(), cwd=tmp_path
+    )
     assert done.returncode == fit.returncode == 0, done.stderr
     a, b = ([row.split("\t") for row in out.stdout.decode().splitlines()] for out in (done, fit))
     assert [name for name, _ in a] == [name for name, _ in b]
@@ -252,8 +278,15 @@ def bad(tmp_path_factory, data):
     x = np.load(data / "x.npy")
     broken, huge, far = x[:50].copy(), x[:50].astype(np.float64), x.copy()
     broken[3, 2], huge[:, 1], far[1234] = np.nan, 1e300, 1e20
-    for name, array in (("x", x), ("wide", x[:, :5]), ("nan", broken), ("huge", huge), ("zero", np.zeros((40, 4), np.float32)),
-                        ("far", far), ("pixels", np.zeros((4, 1, 8, 8), np.uint8))):
+    for name, array in (
+        ("x", x),
+        ("wide", x[:, :5]),
+        ("nan", broken),
+        ("huge", huge),
+        ("zero", np.zeros((40, 4), np.float32)),
+        ("far", far),
+        ("pixels", np.zeros((4, 1, 8, 8), np.uint8)),
+    ):
         np.save(folder / f"{name}.npy", array)
     assert lem_fork("fragment", "--bits", "3", "x.npy", "-o", "part.safetensors", cwd=folder).returncode == 0
     return folder

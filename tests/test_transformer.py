@@ -47,8 +47,13 @@ def fragment(x: torch.Tensor, observed: torch.Tensor, bits: int = 0, levels: int
         first = ((x * top + top).round() / size).floor() * size
         low, high, known = first / top - 1, (first + size - 1) / top - 1, torch.full_like(x, bits / 8)
     value = (low + high) / 2
-    return Condition(torch.where(observed, value, 0), torch.where(observed, known, 0), torch.where(observed, low, -INF),
-                     torch.where(observed, high, INF), torch.zeros(len(x)))
+    return Condition(
+        torch.where(observed, value, 0),
+        torch.where(observed, known, 0),
+        torch.where(observed, low, -INF),
+        torch.where(observed, high, INF),
+        torch.zeros(len(x)),
+    )
 
 
 def some(n=4, item=(1, 4, 4), levels=256, seed=0) -> torch.Tensor:
@@ -220,8 +225,10 @@ def test_a_step_is_told_the_fragment_of_its_own_place(order):
 # probabilities
 
 
-@pytest.mark.parametrize("item, levels, order", [((1, 1, 2), 4, "any"), ((1, 1, 2), 4, "raster"), ((3, 1, 1), 3, "any"),
-                                                 ((2, 2, 1), 3, "any")])
+@pytest.mark.parametrize(
+    "item, levels, order",
+    [((1, 1, 2), 4, "any"), ((1, 1, 2), 4, "raster"), ((3, 1, 1), 3, "any"), ((2, 2, 1), 3, "any")],
+)
 def test_log_prob_sums_to_one_over_all_completions(item, levels, order):
     net = tiny(item, sharp=20, levels=levels, order=order)
     size = math.prod(item)
@@ -412,8 +419,9 @@ def test_one_batch_is_learned():
     assert losses[0] > 1 and losses[-1] < 0.1, losses
 
 
-@pytest.mark.parametrize("net", [{"item": [3, 4, 4]}, {"item": [6], "kind": "embedding"},
-                                 {"item": [2, 5], "kind": "embedding"}])
+@pytest.mark.parametrize(
+    "net", [{"item": [3, 4, 4]}, {"item": [6], "kind": "embedding"}, {"item": [2, 5], "kind": "embedding"}]
+)
 def test_bf16_autocast_and_the_record(net):
     """Built from a record that JSON holds; under autocast the probabilities stay float32 and near those of float32."""
     config = json.loads(json.dumps({"net": "transformer", "width": 16, "depth": 2, "heads": 2, "mixtures": 3, **net}))
@@ -436,7 +444,7 @@ def test_fragments_of_the_tool_are_understood():
     from lemtools.fragment import fragment as break_it
 
     image = Signal("image", np.random.default_rng(0).integers(0, 256, (2, 1, 4, 4), dtype=np.uint8))
-    broken, = break_it([image], [{"op": "bits", "bits": 2}], seed=0)
+    (broken,) = break_it([image], [{"op": "bits", "bits": 2}], seed=0)
     condition = Condition.of(evidence(broken), Scale.image(), "image")
     known = tiny()._known(condition)
     assert ((known.high - known.low) == 63).all() and known.free.all()

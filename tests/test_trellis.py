@@ -151,8 +151,12 @@ def test_the_kernels_find_the_codes_that_numpy_finds():
     pytest.importorskip("triton")
     import os
 
-    done = subprocess.run([sys.executable, "-c", KERNEL], capture_output=True, text=True,
-                          env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, "-c", KERNEL],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert done.stdout.split() == ["True"] * 2, done.stderr[-500:]
 
 
@@ -285,16 +289,23 @@ def test_zero_vectors_come_back_zero(way):
     assert not low[2].any() and not high[2].any() and np.isposinf(high[[0, 1, 3]]).all() and np.isneginf(low[0]).all()
 
 
-@pytest.mark.parametrize("spec, signal, message", [
-    ({"quantizer": "trellis"}, Signal("image", np.zeros((1, 1, 4, 4), np.uint8)), "is for embeddings"),
-    ({"rotate": True}, Signal("audio", np.zeros((1, 1, 9), np.float32), rate=8.0), "is for embeddings"),
-    ({"quantizer": "trellis", "scale": "peak"}, Signal("embedding", gaussian(2, 8)), "--scale rms"),
-    ({"quantizer": "trellis", "bits": 7}, Signal("embedding", gaussian(2, 8)), "must lie in 1-6"),
-    ({"quantizer": "trellis"}, Signal("embedding", gaussian(2, 1)), "2 dimensions"),
-    ({"rotate": True}, apply(Signal("embedding", gaussian(2, 8)), {"op": "mask", "mask": 0.5}), "put the --mask after"),
-    ({"rotate": True}, broken(gaussian(2, 8), bits=4), "cannot be quantised"),
-    ({"quantizer": "uniform"}, broken(gaussian(2, 8), bits=4, rotate=True), "cannot be quantised"),
-])
+@pytest.mark.parametrize(
+    "spec, signal, message",
+    [
+        ({"quantizer": "trellis"}, Signal("image", np.zeros((1, 1, 4, 4), np.uint8)), "is for embeddings"),
+        ({"rotate": True}, Signal("audio", np.zeros((1, 1, 9), np.float32), rate=8.0), "is for embeddings"),
+        ({"quantizer": "trellis", "scale": "peak"}, Signal("embedding", gaussian(2, 8)), "--scale rms"),
+        ({"quantizer": "trellis", "bits": 7}, Signal("embedding", gaussian(2, 8)), "must lie in 1-6"),
+        ({"quantizer": "trellis"}, Signal("embedding", gaussian(2, 1)), "2 dimensions"),
+        (
+            {"rotate": True},
+            apply(Signal("embedding", gaussian(2, 8)), {"op": "mask", "mask": 0.5}),
+            "put the --mask after",
+        ),
+        ({"rotate": True}, broken(gaussian(2, 8), bits=4), "cannot be quantised"),
+        ({"quantizer": "uniform"}, broken(gaussian(2, 8), bits=4, rotate=True), "cannot be quantised"),
+    ],
+)
 def test_refused(spec, signal, message):
     with pytest.raises(LemError, match=message):
         apply(signal, {"op": "bits", "bits": 2, **spec})
@@ -306,10 +317,20 @@ def test_no_fewer_bits_leave_a_fragment_as_it_is():
     assert np.array_equal(again.codes, out.codes) and np.array_equal(sent(again).data, out.data)
 
 
-@pytest.mark.parametrize("change", [
-    {"domain": "unit"}, {"rotate": -1}, {"rotate": True}, {"rotate": "x"}, {"bits": 7}, {"scale": None},
-    {"scale": np.ones((2, 8), np.float32)}, {"quantizer": "magic"}, {"scale": np.full(2, np.nan, np.float32)},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"domain": "unit"},
+        {"rotate": -1},
+        {"rotate": True},
+        {"rotate": "x"},
+        {"bits": 7},
+        {"scale": None},
+        {"scale": np.ones((2, 8), np.float32)},
+        {"quantizer": "magic"},
+        {"scale": np.full(2, np.nan, np.float32)},
+    ],
+)
 def test_a_damaged_record_is_told(change):
     out = broken(gaussian(2, 16), bits=2, quantizer="trellis", rotate=True)
     with pytest.raises(LemError, match="damaged|unknown quantiser"):
@@ -321,8 +342,12 @@ def test_a_damaged_record_is_told(change):
 
 def test_what_follows_makes_values_of_codes():
     out = broken(gaussian(3, 16), bits=2, quantizer="trellis", rotate=True)
-    for spec in ({"op": "mask", "mask": 0.5}, {"op": "keep-dims", "keep": 5}, {"op": "crop", "crop": "4"},
-                 {"op": "noise", "sigma": 0.1}):
+    for spec in (
+        {"op": "mask", "mask": 0.5},
+        {"op": "keep-dims", "keep": 5},
+        {"op": "crop", "crop": "4"},
+        {"op": "noise", "sigma": 0.1},
+    ):
         less = apply(out, spec)
         got = sent(less)
         assert got.codes is None and np.array_equal(got.data, less.data)

@@ -12,7 +12,18 @@ from pathlib import Path
 import click
 from manpages import ROOT, choices, commands, options, renew, sentences
 
-FILES = ("FILE", "OUT", "STORE", "ORIGINAL", "RECALLED", "PATH", "DIR", "MODEL", "MAP", "SIZES")  # metavars that name files
+FILES = (
+    "FILE",
+    "OUT",
+    "STORE",
+    "ORIGINAL",
+    "RECALLED",
+    "PATH",
+    "DIR",
+    "MODEL",
+    "MAP",
+    "SIZES",
+)  # metavars that name files
 
 
 def words(option: click.Option) -> list[str]:
@@ -62,34 +73,36 @@ def bash(command: click.Command) -> str:
     flags = [name for option in options(command) for name in option.opts]
     function = "_" + command.name.replace("-", "_")
     other = f"words='{' '.join(argument_words(command))}'" if argument_words(command) else "files=1"
-    return "\n".join([
-        f"# bash completion for {command.name}; made by tools/completions.py",
-        f"{function}() {{",
-        "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= files= IFS=$' \\t\\n'",
-        "    COMPREPLY=()",
-        "    # readline parts --option=value into three words",
-        "    if [[ $cur == = ]]; then",
-        "        cur=",
-        "    elif [[ $prev == = ]]; then",
-        "        prev=${COMP_WORDS[COMP_CWORD-2]}",
-        "    fi",
-        "    case $prev in",
-        *cases,
-        f"        *) if [[ $cur == -* ]]; then words='{' '.join(flags)}'; else {other}; fi ;;",
-        "    esac",
-        "    if [[ $files ]]; then",
-        "        compopt -o filenames",
-        "        IFS=$'\\n'",
-        "        COMPREPLY=($(compgen -f -- \"$cur\"))",
-        "    else",
-        "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))",
-        "        # such a word wants more behind it",
-        "        [[ ${#COMPREPLY[@]} == 1 && $COMPREPLY == *[:@=] ]] && compopt -o nospace",
-        "    fi",
-        "}",
-        f"complete -F {function} {command.name}",
-        "",
-    ])
+    return "\n".join(
+        [
+            f"# bash completion for {command.name}; made by tools/completions.py",
+            f"{function}() {{",
+            "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= files= IFS=$' \\t\\n'",
+            "    COMPREPLY=()",
+            "    # readline parts --option=value into three words",
+            "    if [[ $cur == = ]]; then",
+            "        cur=",
+            "    elif [[ $prev == = ]]; then",
+            "        prev=${COMP_WORDS[COMP_CWORD-2]}",
+            "    fi",
+            "    case $prev in",
+            *cases,
+            f"        *) if [[ $cur == -* ]]; then words='{' '.join(flags)}'; else {other}; fi ;;",
+            "    esac",
+            "    if [[ $files ]]; then",
+            "        compopt -o filenames",
+            "        IFS=$'\\n'",
+            '        COMPREPLY=($(compgen -f -- "$cur"))',
+            "    else",
+            '        COMPREPLY=($(compgen -W "$words" -- "$cur"))',
+            "        # such a word wants more behind it",
+            "        [[ ${#COMPREPLY[@]} == 1 && $COMPREPLY == *[:@=] ]] && compopt -o nospace",
+            "    fi",
+            "}",
+            f"complete -F {function} {command.name}",
+            "",
+        ]
+    )
 
 
 def zsh(command: click.Command) -> str:

@@ -19,8 +19,8 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the commands of this checkout, whatever is installed
 
-BEGIN = r'.\" begin generated options'
-END = r'.\" end generated options'
+BEGIN = r".\" begin generated options"
+END = r".\" end generated options"
 MANY = 4  # choices that are listed in the text, not in the option's head
 GENERAL = ("--quiet", "--verbose", "--debug", "--version", "--help")  # every command has these; they come last
 
@@ -92,8 +92,11 @@ def tag(option: click.Option) -> str:
 
 def block(command: click.Command) -> str:
     """The generated part of a command's page, markers included."""
-    lines = [BEGIN, f".\\\" by tools/manpages.py from {command.name} \\-\\-help; do not edit".replace("\\-", "-"),
-             ".Bl -tag -width Ds"]
+    lines = [
+        BEGIN,
+        f'.\\" by tools/manpages.py from {command.name} \\-\\-help; do not edit'.replace("\\-", "-"),
+        ".Bl -tag -width Ds",
+    ]
     for option in options(command):
         lines.append(tag(option))
         for sentence in sentences(option):
@@ -108,7 +111,7 @@ def fill(page: str, command: click.Command) -> str:
     begin, end = page.find(BEGIN), page.find(END)
     if not 0 <= begin < end or page.count(BEGIN) != 1 or page.count(END) != 1:
         raise ValueError(f"{command.name}.1: the two markers of the generated options are missing or out of order")
-    return page[:begin] + block(command) + page[end + len(END):]
+    return page[:begin] + block(command) + page[end + len(END) :]
 
 
 def pages() -> dict[Path, str]:

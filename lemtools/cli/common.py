@@ -34,34 +34,24 @@ class Command(click.Command):
         if self.epilog:
             with formatter.section("Examples"):
                 for line in self.epilog.strip().splitlines():
-                    formatter.write(
-                        " " * formatter.current_indent + line.strip() + "\n"
-                    )
+                    formatter.write(" " * formatter.current_indent + line.strip() + "\n")
 
 
 def command(name: str, examples: str):
     """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests."""
 
     def decorate(function):
-        function = click.option(
-            "--debug", is_flag=True, help="Show the traceback of an error."
-        )(function)
-        function = click.option(
-            "-v", "--verbose", is_flag=True, help="Say more on standard error."
-        )(function)
+        function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
+        function = click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")(function)
         function = click.option(
             "-q",
             "--quiet",
             is_flag=True,
             help="No notes and no progress on standard error.",
         )(function)
-        function = click.version_option(__version__, "--version", prog_name=name)(
-            function
-        )
+        function = click.version_option(__version__, "--version", prog_name=name)(function)
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        return click.command(
-            name, cls=Command, epilog=examples, context_settings=settings
-        )(_guarded(name, function))
+        return click.command(name, cls=Command, epilog=examples, context_settings=settings)(_guarded(name, function))
 
     return decorate
 
@@ -189,15 +179,11 @@ def reading(
     from .. import media
 
     wanted = _wanted(paths, shard, target if skip_existing else None)
-    options = {"batch": batch, "key": key, "wanted": wanted} | (
-        {"max_bytes": max_bytes} if max_bytes else {}
-    )
+    options = {"batch": batch, "key": key, "wanted": wanted} | ({"max_bytes": max_bytes} if max_bytes else {})
     return paths, media.load(paths, report=run.error, **options)
 
 
-def named_inputs(
-    run: Run, files, files_from, sample, sample_name, default_sample=False
-) -> list[str]:
+def named_inputs(run: Run, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
     """The input paths of a command."""
     from ..media import inputs_named
     from ..media.load import sample as sample_path
@@ -211,8 +197,7 @@ def named_inputs(
         if not default_sample:
             context = click.get_current_context()
             click.echo(
-                context.get_usage()
-                + f"\nTry '{run.name} --help', or --sample for a bundled memory.",
+                context.get_usage() + f"\nTry '{run.name} --help', or --sample for a bundled memory.",
                 err=True,
             )
             context.exit(2)
@@ -241,15 +226,11 @@ def _shard(text: str | None, paths) -> tuple[int, int]:
     if text is None:
         return 0, 1
     if "-" in paths:
-        raise click.UsageError(
-            "--shard needs files: standard input is not shared between shards"
-        )
+        raise click.UsageError("--shard needs files: standard input is not shared between shards")
     if auto := text == "auto":
         variables = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
         if not all(v in os.environ for v in variables):
-            raise click.UsageError(
-                f"--shard auto needs {' and '.join(variables)}, which SLURM sets in an array job"
-            )
+            raise click.UsageError(f"--shard auto needs {' and '.join(variables)}, which SLURM sets in an array job")
         text = "/".join(os.environ[v] for v in variables)
     try:
         k, n = (int(part) for part in text.split("/"))
@@ -266,11 +247,7 @@ def skip_whole(run: Run, target, skip_existing: bool) -> bool:
     """True where the one output file is there already and --skip-existing asks to leave it."""
     if skip_existing and target.stdout:
         raise click.UsageError("--skip-existing needs files: name them with -o")
-    if (
-        skip_existing
-        and not (target.stdout or target.folder or target.pattern)
-        and os.path.exists(target.out)
-    ):
+    if skip_existing and not (target.stdout or target.folder or target.pattern) and os.path.exists(target.out):
         run.note(f"{target.out} is there already; skipped")
         return True
     return False
@@ -300,9 +277,7 @@ def spread(run: Run, paths, signals, work):
             yield from work(batch)
         except LemError as problem:
             more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
-            error = LemError(
-                f"{batch.names[0] if batch.names else f'item {batch.index[0]}'}{more}: {problem}"
-            )
+            error = LemError(f"{batch.names[0] if batch.names else f'item {batch.index[0]}'}{more}: {problem}")
             if _lone(paths):
                 raise error from problem
             run.error(error)
@@ -324,9 +299,7 @@ class Amount(click.ParamType):
             return value
         import re
 
-        match = re.fullmatch(
-            r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower()
-        )
+        match = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower())
         kind = int if self.whole else float
         try:
             low, high = kind(match[1]), kind(match[2] or match[1])

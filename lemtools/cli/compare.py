@@ -84,9 +84,7 @@ class Threshold(click.ParamType):
     show_default=True,
     help="Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr).",
 )
-@click.option(
-    "--items", is_flag=True, help="Print every item's value before the means."
-)
+@click.option("--items", is_flag=True, help="Print every item's value before the means.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @click.option(
     "--plot",
@@ -160,9 +158,7 @@ def cli(
     if fragment and not (plot or missing):
         raise click.UsageError("--fragment is for the --plot and for --where missing")
     if fragment == "-" and plot and missing:
-        raise click.UsageError(
-            "--fragment - is read once: for the --plot or for --where missing"
-        )
+        raise click.UsageError("--fragment - is read once: for the --plot or for --where missing")
     small = ("all", "mse", "mae", "max", "psnr", "ssim", "ms-", "gmsd", "snr", "si-", "lsd", "nmse", "sqnr", "accuracy")
     if all(m.startswith((*small, "bits")) or m == "cosine" for m in metric):  # the others are large matrix products
         common.one_thread()
@@ -172,9 +168,7 @@ def cli(
     from ..media.save import whole_file
     from ..signal import LemError
 
-    thresholds = [(name, value, 1) for name, value in minimum] + [
-        (name, value, -1) for name, value in maximum
-    ]
+    thresholds = [(name, value, 1) for name, value in minimum] + [(name, value, -1) for name, value in maximum]
     for name, _, _ in thresholds:
         if name in GROUPS:
             raise click.UsageError(f"--min and --max take one metric each, not {name}")
@@ -218,25 +212,18 @@ def cli(
             told = next((r for r in each if r.unit == "dB"), found[0])
             values = dict(zip(told.items, told.values))
             notes = {
-                "recalled": [
-                    f"{told.name} {values[n]:.4g} {told.unit}" if n in values else ""
-                    for n in sheet.names
-                ]
+                "recalled": [f"{told.name} {values[n]:.4g} {told.unit}" if n in values else "" for n in sheet.names]
             }
             sheet.draw(file, notes)
     most = max(len(result.items) for result in found)
     for result in found:
         if len(result.items) < most:
-            run.note(
-                f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
-            )
+            run.note(f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)")
     show(run, found, items, as_json)
     means = {result.metric: result.mean for result in found}
     missed = [(n, v, s) for n, v, s in thresholds if not s * (means[n] - v) >= 0]
     for name, value, sign in missed:
-        run.note(
-            f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}"
-        )
+        run.note(f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}")
     return 1 if missed else 0
 
 

@@ -48,23 +48,33 @@ COMMON = ("device", "seed")  # those who do not compute on one let it pass
 
 quantiser = common.chain(  # lem-train has them, too
     click.option(
-        "--stages", type=click.IntRange(1, 256), metavar="S",
+        "--stages",
+        type=click.IntRange(1, 256),
+        metavar="S",
         help="Codes of a vector, one after the other (rvq).  [default: 4]",
     ),
     click.option(
-        "--codes", type=click.IntRange(2, 65536), metavar="K",
+        "--codes",
+        type=click.IntRange(2, 65536),
+        metavar="K",
         help="Codes to choose from at a stage (rvq).  [default: 1024]",
     ),
     click.option(
-        "--groups", type=click.IntRange(1), metavar="G",
+        "--groups",
+        type=click.IntRange(1),
+        metavar="G",
         help="Parts that a vector is dealt to, each with all stages (rvq).  [default: 1]",
     ),
     click.option(
-        "--beam", type=click.IntRange(1, 4096), metavar="B",
+        "--beam",
+        type=click.IntRange(1, 4096),
+        metavar="B",
         help="Paths kept in the search of codes (rvq).  [default: 16]",
     ),
     click.option(
-        "--cosine", type=common.Finite(0), metavar="W",
+        "--cosine",
+        type=common.Finite(0),
+        metavar="W",
         help="Weight of 1 - cosine beside the squared error (rvq).  [default: 0]",
     ),
     click.option("--gain-shape", is_flag=True, help="Code a vector's length apart from its direction (rvq)."),
@@ -79,16 +89,17 @@ quantiser = common.chain(  # lem-train has them, too
 @click.option("--fit", is_flag=True, help="Fit the encoder to the input, write it to -o, and print what it reaches.")
 @click.option("--decode", is_flag=True, help="Undo the latest encoding, or that of the --model.")
 @click.option(
-    "--patch-back", is_flag=True,
+    "--patch-back",
+    is_flag=True,
     help="Put the activations of a language model, decoded from the codes of the --model (rvq), back at their --layer, "
     "and print its loss by number of stages.",
 )
 @click.option("--model", metavar="FILE", help="A fitted encoder, from --fit.")
+@click.option("--size", type=click.IntRange(1), metavar="PX", help="Side of the patches.  [default: 8]")
 @click.option(
-    "--size", type=click.IntRange(1), metavar="PX", help="Side of the patches.  [default: 8]"
-)
-@click.option(
-    "--dims", type=click.IntRange(1), metavar="K",
+    "--dims",
+    type=click.IntRange(1),
+    metavar="K",
     help="Principal components to keep; without --fit or --model they are those of the input itself.  "
     "[default: all in which it varies]",
 )
@@ -98,26 +109,37 @@ quantiser = common.chain(  # lem-train has them, too
     "--validate", metavar="PATH", help="What to report a fit on (rvq).  [default: a tenth, held back from the fit]"
 )
 @click.option(
-    "--vocab", type=click.IntRange(257, 65536), metavar="V",
+    "--vocab",
+    type=click.IntRange(257, 65536),
+    metavar="V",
     help="Tokens of the byte-pair encoding that --encoder text --fit learns.  [default: 4096]",
 )
 @click.option("--weights", metavar="FILE", help="Weights of --encoder voice: resemblyzer's pretrained.pt.")
 @click.option(
-    "--hf", metavar="DIR",
+    "--hf",
+    metavar="DIR",
     help="Folder of a Hugging Face model: a causal one (activations) or a sentence encoder (minilm).",
 )
 @click.option("--lm", metavar="FILE", help="Language model of lem-train lm, in place of --hf (activations).")
 @click.option(
-    "--layer", type=int, metavar="K",
+    "--layer",
+    type=int,
+    metavar="K",
     help="Hidden states after K blocks; 0 is the embedding, -1 the last one (activations).",
 )
 @click.option(
-    "--window", type=click.IntRange(1), metavar="L",
+    "--window",
+    type=click.IntRange(1),
+    metavar="L",
     help="Cut longer documents into windows of L tokens (activations).  [default: what the model takes, at most 1024]",
 )
 @click.option("--flat", is_flag=True, help="Every position is a memory of its own, a vector (activations).")
 @click.option(
-    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="LEM_DEVICE",
+    metavar="NAME",
     help="auto, cpu, cuda or mps (rvq, token-ae, voice, minilm, activations).",
 )
 @click.option("--lines", is_flag=True, help="Every line of a text is a memory of its own.")
@@ -137,13 +159,16 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
     if fit and (decode or model):
         raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
     if fit and (output is None or not output.endswith(".safetensors") or to or shard or skip_existing):
-        raise click.UsageError("--fit writes one file from the whole input: -o FILE.safetensors, no --to, --shard or "
-                               "--skip-existing")
+        raise click.UsageError(
+            "--fit writes one file from the whole input: -o FILE.safetensors, no --to, --shard or --skip-existing"
+        )
     if as_json and not (fit or patch_back):
         raise click.UsageError("--json is for what --fit reaches and for --patch-back")
     if patch_back and (fit or decode or output or to or shard or skip_existing or not model):
-        raise click.UsageError("--patch-back prints a table, of the codebooks of --model FILE: leave out --fit, "
-                               "--decode, -o, --to, --shard and --skip-existing")
+        raise click.UsageError(
+            "--patch-back prints a table, of the codebooks of --model FILE: leave out --fit, "
+            "--decode, -o, --to, --shard and --skip-existing"
+        )
     from .. import encode as room
     from ..media import Target, save
 

@@ -189,9 +189,7 @@ def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:
         if name in STARTS:
             operations.append({"op": operation, parameter: value})
         elif not operations or operations[-1]["op"] != operation:
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} belongs right after a --{operation}"
-            )
+            raise click.UsageError(f"--{name.replace('_', '-')} belongs right after a --{operation}")
         else:
             operations[-1][parameter] = value
     if not operations:

@@ -42,9 +42,7 @@ def cli(run, files, as_json):
                 continue
             many = isinstance(value, list) and name in ("ops", "history", "tensors")
             for line in value if many else [value]:
-                click.echo(
-                    f"{name}\t{line if isinstance(line, str) else json.dumps(line)}"
-                )
+                click.echo(f"{name}\t{line if isinstance(line, str) else json.dumps(line)}")
     return 1 if cut else 0
 
 

@@ -69,9 +69,7 @@ OPTIONS = {
     metavar="STORE",
     help="Whole memories to recall from: files or folders; a lone safetensors or npy file is mapped, not read.",
 )
-@click.option(
-    "--memory-key", metavar="NAME", help="Tensor or array to read from the STORE."
-)
+@click.option("--memory-key", metavar="NAME", help="Tensor or array to read from the STORE.")
 @click.option(
     "--model",
     metavar="FILE",
@@ -178,9 +176,7 @@ def cli(
         if given and way not in ways.split():
             raise click.UsageError(f"--{name.replace('_', '-')} {purpose}")
     if options["samples"] and skip_existing:
-        raise click.UsageError(
-            "--skip-existing does not know the files of --samples; leave one of them out"
-        )
+        raise click.UsageError("--skip-existing does not know the files of --samples; leave one of them out")
     if way in ("plain", "auto"):  # what asks no memory works in small pieces; a pool of BLAS threads gets in its way
         common.one_thread()
     from ..media import Target, save, store
@@ -189,9 +185,7 @@ def cli(
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
         return
-    paths, signals = common.reading(
-        run, **reading, shard=shard, target=target, skip_existing=skip_existing
-    )
+    paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing)
     target.refuse([*paths, *memory, *([model] if model else [])])
     options = {name: options[name] for name in OPTIONS[way].split()}
     if "shrink" in options:
@@ -200,16 +194,12 @@ def cli(
     if memory:
         memories = store(list(memory), memory_key)
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
-    recall = Reconstructor(
-        method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **options
-    )
+    recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **options)
 
     def work(batch):
         back = recall(batch)
         entry = back.history[-1]
-        run.detail(
-            f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})"
-        )
+        run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
         return back
 
     save(common.each(run, paths, signals, work), target)

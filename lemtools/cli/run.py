@@ -63,9 +63,7 @@ class Run:
                     live = Console(stderr=True).status("")
                     live.start()
                 if live is not None:
-                    live.update(
-                        f"{self.name}: {count} items, {count / (time.monotonic() - begun):.3g} a second"
-                    )
+                    live.update(f"{self.name}: {count} items, {count / (time.monotonic() - begun):.3g} a second")
         finally:
             if live is not None:
                 live.stop()
@@ -75,11 +73,7 @@ def one_line(problem) -> str:
     """An exception as one line a user understands."""
     text = str(problem)
     if isinstance(problem, OSError) and problem.strerror:
-        text = (
-            problem.strerror
-            if problem.filename is None
-            else f"{os.fsdecode(problem.filename)}: {problem.strerror}"
-        )
+        text = problem.strerror if problem.filename is None else f"{os.fsdecode(problem.filename)}: {problem.strerror}"
     elif isinstance(problem, MemoryError):
         text = "out of memory; try a smaller --batch"
     return printable(" ".join(text.split(" "))) or type(problem).__name__
@@ -87,11 +81,7 @@ def one_line(problem) -> str:
 
 def printable(text: str) -> str:
     """Control characters, line ends and undecodable bytes, as of a file's name, as \\n, \\x1b and \\udcff."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    )
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _say(line: str) -> None:
@@ -136,24 +126,15 @@ def main(cli: click.Command) -> None:
     except BrokenPipeError:
         die(signal.SIGPIPE)
     except click.UsageError as error:
-        _say(
-            f"{cli.name}: error: {one_line(error.format_message())} ({cli.name} --help shows the options)"
-        )
+        _say(f"{cli.name}: error: {one_line(error.format_message())} ({cli.name} --help shows the options)")
     except Exception as error:  # noqa: BLE001  every other problem is one line too
         if "--debug" in sys.argv:
             import traceback
 
             traceback.print_exc()
         # LemError by its name: its module loads numpy
-        known = (
-            isinstance(error, (OSError, MemoryError, click.ClickException))
-            or type(error).__name__ == "LemError"
-        )
-        tail = (
-            ""
-            if known
-            else f" ({type(error).__name__}; a defect of {cli.name}: --debug shows where)"
-        )
+        known = isinstance(error, (OSError, MemoryError, click.ClickException)) or type(error).__name__ == "LemError"
+        tail = "" if known else f" ({type(error).__name__}; a defect of {cli.name}: --debug shows where)"
         _say(f"{cli.name}: error: {one_line(error)}{tail}")
     # a closed standard output must not raise again when the interpreter ends
     try:

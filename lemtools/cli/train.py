@@ -18,12 +18,37 @@ torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml 
 RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "token-ae", "rvq"]
 PROPERTIES = ("stages", "codes", "groups", "beam", "cosine", "gain_shape", "whiten")  # of rvq's quantiser
 FOR = {  # options of some recipes alone
-    "weighting": ("feedforward", "recurrent"), "labels": ("diffusion",), "context": ("lm",), "chunk": ("token-ae",),
-    "codec": ("lm", "token-ae"), **dict.fromkeys(PROPERTIES, ("rvq",)),
+    "weighting": ("feedforward", "recurrent"),
+    "labels": ("diffusion",),
+    "context": ("lm",),
+    "chunk": ("token-ae",),
+    "codec": ("lm", "token-ae"),
+    **dict.fromkeys(PROPERTIES, ("rvq",)),
 }
 RVQ = {  # all that rvq, which has no network, takes
-    "recipe", "data", "key", "validate", "holdout", "steps", "flops", "batch", "ema", "workers", "device", "save_every",
-    "log", "card", "path", "dry_run", "output", "seed", "options", "quiet", "verbose", "debug", *PROPERTIES,
+    "recipe",
+    "data",
+    "key",
+    "validate",
+    "holdout",
+    "steps",
+    "flops",
+    "batch",
+    "ema",
+    "workers",
+    "device",
+    "save_every",
+    "log",
+    "card",
+    "path",
+    "dry_run",
+    "output",
+    "seed",
+    "options",
+    "quiet",
+    "verbose",
+    "debug",
+    *PROPERTIES,
 }
 
 
@@ -58,9 +83,7 @@ RVQ = {  # all that rvq, which has no network, takes
     help="Items of the data kept back to validate on; of text, windows at its end.  [default: 1 in 50, at most 256, of "
     "text and for rvq 1 in 10]",
 )
-@click.option(
-    "--crop", type=click.IntRange(8), metavar="PX", help="Learn from random windows of images."
-)
+@click.option("--crop", type=click.IntRange(8), metavar="PX", help="Learn from random windows of images.")
 @click.option(
     "--augment",
     multiple=True,
@@ -69,19 +92,26 @@ RVQ = {  # all that rvq, which has no network, takes
 )
 @click.option("--arch", metavar="NET", help="The network.  [default: by recipe and kind]")
 @click.option(
-    "--width", type=click.IntRange(1), metavar="N",
+    "--width",
+    type=click.IntRange(1),
+    metavar="N",
     help="Features a layer; of conv and unet: --set widths=[...].",
 )
 @click.option(
-    "--depth", type=click.IntRange(1), metavar="N",
+    "--depth",
+    type=click.IntRange(1),
+    metavar="N",
     help="Layers or blocks; of conv: --set blocks=[...]. Of lm the one dial: width, heads, context and rate follow.",
 )
 @click.option(
-    "--on", type=click.Choice(["tokens", "dense"]),
+    "--on",
+    type=click.Choice(["tokens", "dense"]),
     help="What lm predicts: the next token, or the next vector of K tokens.  [default: tokens]",
 )
 @click.option(
-    "--codec", multiple=True, metavar="FILE",
+    "--codec",
+    multiple=True,
+    metavar="FILE",
     help="Encodings of text that were fitted before, by which it is learnt (lm, token-ae).",
 )
 @click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens that lm sees.  [default: 64 a layer]")
@@ -89,14 +119,16 @@ RVQ = {  # all that rvq, which has no network, takes
 @quantiser
 @click.option("--whiten", is_flag=True, help="Divide every direction by its standard deviation (rvq).")
 @click.option(
-    "--padding", type=click.Choice(["zeros", "circular"]),
+    "--padding",
+    type=click.Choice(["zeros", "circular"]),
     help="What lies beyond the border (diffusion).  [default: zeros]",
 )
 @click.option(
     "--predict", type=click.Choice(["eps", "x0", "v"]), help="What a denoising network answers.  [default: eps]"
 )
 @click.option(
-    "--order", type=click.Choice(["any", "raster"]),
+    "--order",
+    type=click.Choice(["any", "raster"]),
     help="In which order values are recalled (autoregressive).  [default: any]",
 )
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Any other property of the network.")
@@ -114,7 +146,9 @@ RVQ = {  # all that rvq, which has no network, takes
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Items an update, of all processes together.")
 @click.option(
-    "--lr", type=common.Finite(0, 1e30, min_open=True), metavar="R",
+    "--lr",
+    type=common.Finite(0, 1e30, min_open=True),
+    metavar="R",
     help="Highest learning rate.  [default: by recipe]",
 )
 @click.option(
@@ -125,18 +159,26 @@ RVQ = {  # all that rvq, which has no network, takes
     help="Of the learning rate: cosine, constant or exponential:R, R a step.",
 )
 @click.option(
-    "--warmup", type=click.IntRange(0), metavar="N",
+    "--warmup",
+    type=click.IntRange(0),
+    metavar="N",
     help="Updates of linear warm-up.  [default: 5 %, at most 500]",
 )
 @click.option("--weight-decay", type=common.Finite(0), default=0.0, show_default=True, metavar="W", help="Of AdamW.")
 @click.option("--beta2", type=common.Finite(0, 0.99999), default=0.99, show_default=True, metavar="B", help="Of AdamW.")
 @click.option(
-    "--ema", type=common.Finite(0, 0.999999), metavar="D",
+    "--ema",
+    type=common.Finite(0, 0.999999),
+    metavar="D",
     help="Decay of the average of the weights, which is what is kept; of rvq, of the sums whose means the codes are.  "
     "[default: .999, for rvq .99]",
 )
 @click.option(
-    "--clip", type=common.Finite(0), default=1.0, show_default=True, metavar="G",
+    "--clip",
+    type=common.Finite(0),
+    default=1.0,
+    show_default=True,
+    metavar="G",
     help="Greatest norm of a gradient; 0: any.",
 )
 @click.option(
@@ -155,19 +197,31 @@ RVQ = {  # all that rvq, which has no network, takes
 )
 @click.option("--compile", is_flag=True, help="Compile the network (torch.compile).")
 @click.option(
-    "--workers", type=click.IntRange(0), metavar="N",
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
     help="Processes that make batches.  [default: by the machine]",
 )
 @click.option(
-    "--device", default="auto", show_default=True, envvar="LEM_DEVICE", metavar="NAME",
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="LEM_DEVICE",
+    metavar="NAME",
     help="auto, cpu, cuda or mps.",
 )
 @click.option(
-    "--save-every", type=click.IntRange(1), default=1000, show_default=True, metavar="N",
+    "--save-every",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    metavar="N",
     help="Updates between checkpoints.",
 )
 @click.option(
-    "--log-file", "log", metavar="FILE",
+    "--log-file",
+    "log",
+    metavar="FILE",
     help="Write a record every 50 updates and at checkpoints, JSON Lines.",
 )
 @click.option("--pictures", metavar="DIR", help="At every checkpoint, a PNG of what is recalled of items kept back.")

@@ -30,8 +30,21 @@ from .scalar import (
 )
 
 __all__ = [
-    "MAX_BITS", "MAX_FITTED_BITS", "UNIFORM_STEP", "bounds", "code_dtype", "decode", "distortion", "encode",
-    "fit_levels", "joint", "lloyd_max_gaussian", "most_bits", "pack", "packed_size", "unpack",
+    "MAX_BITS",
+    "MAX_FITTED_BITS",
+    "UNIFORM_STEP",
+    "bounds",
+    "code_dtype",
+    "decode",
+    "distortion",
+    "encode",
+    "fit_levels",
+    "joint",
+    "lloyd_max_gaussian",
+    "most_bits",
+    "pack",
+    "packed_size",
+    "unpack",
 ]
 _STEP = 1 << 21  # values worked on at a time
 

@@ -17,8 +17,8 @@ import numpy as np
 
 STATE_BITS = 16
 MAX_BITS = 6
-SEAM = 64          # samples on either side of the seam that settle the bits crossing it
-PIECE = 1024       # longer sequences are cut into equal pieces: the search remembers 2^(L - b) numbers a sample
+SEAM = 64  # samples on either side of the seam that settle the bits crossing it
+PIECE = 1024  # longer sequences are cut into equal pieces: the search remembers 2^(L - b) numbers a sample
 # the table's spread; the best reproduction of N(0, 1) is narrower at low rates, and of the tails wider at high ones
 _SPREAD = {1: 0.88, 2: 0.98, 3: 1.0}
 # squared error a sample on N(0, 1), T = 128 (tests/benchmarks/bench_bits.py)

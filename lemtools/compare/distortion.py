@@ -66,9 +66,7 @@ def _energy(x: np.ndarray, _: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", x, x)
 
 
-def _within(
-    a: np.ndarray, b: np.ndarray, where: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, int | np.ndarray]:
+def _within(a: np.ndarray, b: np.ndarray, where: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, int | np.ndarray]:
     """(a, b, how many elements count): outside of `where` (bool, a's shape) b is made equal to a and adds nothing."""
     if where is None:
         return a, b, math.prod(a.shape[1:])

@@ -115,8 +115,7 @@ class Spectrum:
 
 
 def exp_entropy(weights: np.ndarray) -> float:
-    """exp(-sum p log p), p = weights / sum of weights, 0 log 0 = 0: how many equal weights would be as even. nan of 0s.
-    """
+    """exp(-sum p log p), p = weights / sum of weights, 0 log 0 = 0: how many equal weights would be as even. nan of 0s."""
     p = weights[weights > 0] / (weights.sum() or 1.0)
     return float(np.exp(-(p @ np.log(p)))) if len(p) else np.nan
 

@@ -9,8 +9,7 @@ import numpy as np
 
 
 class Whole(NamedTuple):
-    """One number for a whole set: `value`, the number `beside` it, such as a floor (None: none), the `k` truly used.
-    """
+    """One number for a whole set: `value`, the number `beside` it, such as a floor (None: none), the `k` truly used."""
 
     value: float
     beside: float | None = None

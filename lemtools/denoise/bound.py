@@ -21,10 +21,10 @@ from .posterior import on_device
 from .samplers import Generators, noise
 from .schedule import alpha_bar
 
-NOISIEST = 80.0   # sigma at which the prior N(0, I) of z_first costs next to nothing
-SHARPEST = 0.25   # sigma of z_last in steps: costs a smooth density .09 nats an element, a certain value .12
-TAIL = 8.0        # standard deviations beyond which a level has no share in p(x | z_last)
-DRAWS = 4         # of z_last
+NOISIEST = 80.0  # sigma at which the prior N(0, I) of z_first costs next to nothing
+SHARPEST = 0.25  # sigma of z_last in steps: costs a smooth density .09 nats an element, a certain value .12
+TAIL = 8.0  # standard deviations beyond which a level has no share in p(x | z_last)
+DRAWS = 4  # of z_last
 
 
 @dataclass
@@ -41,9 +41,20 @@ class Bound:
     unknown: np.ndarray
 
 
-def bound(denoiser: Denoiser, x: Array, low: Array, high: Array, *, generators: Generators, step: float | None = None,
-          extent: tuple[float, float] = (-np.inf, np.inf), points: int = 64, matching: int = 0,
-          noisiest: float = NOISIEST, cleanest: float | None = None) -> Bound:
+def bound(
+    denoiser: Denoiser,
+    x: Array,
+    low: Array,
+    high: Array,
+    *,
+    generators: Generators,
+    step: float | None = None,
+    extent: tuple[float, float] = (-np.inf, np.inf),
+    points: int = 64,
+    matching: int = 0,
+    noisiest: float = NOISIEST,
+    cleanest: float | None = None,
+) -> Bound:
     """Upper bound on -log p(unknown values of x | fragment), in expectation over its random draws.
 
     x: the whole memory. low, high: what the fragment says of it, as in ``posterior`` (no noise): equal for exact
@@ -58,8 +69,10 @@ def bound(denoiser: Denoiser, x: Array, low: Array, high: Array, *, generators: 
     """
     x, lower, upper = on_device(x, denoiser), on_device(low, denoiser), on_device(high, denoiser)
     if not x.shape == lower.shape == upper.shape or len(generators) != len(x):
-        raise ValueError(f"x {tuple(x.shape)}, low {tuple(lower.shape)}, high {tuple(upper.shape)} must be one shape, "
-                         f"with one generator an item, not {len(generators)}")
+        raise ValueError(
+            f"x {tuple(x.shape)}, low {tuple(lower.shape)}, high {tuple(upper.shape)} must be one shape, "
+            f"with one generator an item, not {len(generators)}"
+        )
     if points < 2 or points % 2:
         raise ValueError(f"points must be even and positive, not {points}")
     lower, upper = lower.clamp_min(extent[0]), upper.clamp_max(extent[1])
@@ -68,7 +81,7 @@ def bound(denoiser: Denoiser, x: Array, low: Array, high: Array, *, generators: 
     unknown = lower < upper
     cleanest = cleanest or (SHARPEST * step if step else 0.01)
     first, last = -2 * np.log(noisiest), -2 * np.log(cleanest)
-    where = np.stack([g.random(points) for g in generators])                                 # [N, K]
+    where = np.stack([g.random(points) for g in generators])  # [N, K]
     log_snr = first + (last - first) * (np.arange(points) + where) / points
     loss, length = np.zeros((2, len(x), points))
     for k in range(points):
@@ -93,12 +106,12 @@ def bound(denoiser: Denoiser, x: Array, low: Array, high: Array, *, generators: 
     draws = np.stack([_sum(_surprise(x, n, lower, upper, cleanest, step), unknown) for n in fresh])
     diffusion, reconstruction = width * loss.sum(1), draws.mean(0)
     error = np.sqrt(variance + draws.var(0, ddof=1) / DRAWS)
-    return Bound(prior + diffusion + reconstruction, error, prior, diffusion, reconstruction,
-                 count.astype(np.int64))
+    return Bound(prior + diffusion + reconstruction, error, prior, diffusion, reconstruction, count.astype(np.int64))
 
 
-def _recall(denoiser: Denoiser, x: torch.Tensor, unknown: torch.Tensor, sigma: np.ndarray, n: torch.Tensor,
-            matching: int) -> torch.Tensor:
+def _recall(
+    denoiser: Denoiser, x: torch.Tensor, unknown: torch.Tensor, sigma: np.ndarray, n: torch.Tensor, matching: int
+) -> torch.Tensor:
     """E[x_0 | z] at z = x + sigma n, of which the unknown elements stay and the exact ones may be fitted."""
     level = alpha_bar(sigma)
     a, s = (torch.from_numpy(v).to(x.device, x.dtype).reshape(-1, *[1] * (x.ndim - 1)) for v in (np.sqrt(level), sigma))
@@ -110,8 +123,9 @@ def _recall(denoiser: Denoiser, x: torch.Tensor, unknown: torch.Tensor, sigma: n
     return x0
 
 
-def _surprise(x: torch.Tensor, n: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, sigma: float,
-              step: float | None) -> torch.Tensor:
+def _surprise(
+    x: torch.Tensor, n: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, sigma: float, step: float | None
+) -> torch.Tensor:
     """-log p(x | z = x + sigma n), elementwise: proportional to N(z; x, sigma^2) over what the interval allows."""
     if step is None:
         z = (x + sigma * n).double()

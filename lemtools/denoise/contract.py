@@ -49,7 +49,7 @@ class Scale:
     @classmethod
     def whitened(cls, mean: Array, eigenvalues: Array, eigenvectors: Array) -> Scale:
         """Unit variance along principal axes: eigenvalues [R] > 0, eigenvectors [D, R] of the covariance."""
-        return cls(offset=mean, gain=eigenvalues ** -0.5, basis=eigenvectors)
+        return cls(offset=mean, gain=eigenvalues**-0.5, basis=eigenvectors)
 
     def encode(self, v: Array) -> Array:
         """Signal values [..., item] to coordinates; float in, same dtype out; uint8 gives float32."""

@@ -33,8 +33,9 @@ class Gaussian:
             raise ValueError(f"covariance has shape {tuple(self.covariance.shape)}: expected {(self.dim, self.dim)}")
 
     @classmethod
-    def fit(cls, store: Array | Store, shrink: float | str = 1e-4, scale: Scale | None = None,
-            device: str = "cpu") -> Gaussian:
+    def fit(
+        cls, store: Array | Store, shrink: float | str = 1e-4, scale: Scale | None = None, device: str = "cpu"
+    ) -> Gaussian:
         """Mean and shrunk covariance of a store, read twice in tiles, summed in float64. N < D is fine.
 
         shrink: a ridge, relative to the mean eigenvalue m (S + shrink m I), or "oas" or "ledoit-wolf" for the
@@ -85,8 +86,15 @@ class Gaussian:
         mean = self.mean.expand(len(y_), 1, -1)
         return like(self._condition(y_[:, None], mean, observed, noise), y)
 
-    def sample(self, y: Array, mask: Array | None = None, noise_var: float | Array = 0.0, *, samples: int,
-               generators: Sequence[np.random.Generator]) -> Array:
+    def sample(
+        self,
+        y: Array,
+        mask: Array | None = None,
+        noise_var: float | Array = 0.0,
+        *,
+        samples: int,
+        generators: Sequence[np.random.Generator],
+    ) -> Array:
         """Exact posterior samples [N, M, ...item]; arguments as in ``conditional``, one generator for each item."""
         y_, observed, noise = self._fragment(y, mask, noise_var)
         if len(generators) != len(y_):
@@ -111,8 +119,9 @@ class Gaussian:
         noise = per_item(noise_var, len(y_), self.item, "noise_var")
         return tuple(t.to(self.device) for t in (y_, observed > 0, noise))
 
-    def _condition(self, y: torch.Tensor, start: torch.Tensor, observed: torch.Tensor,
-                   noise: torch.Tensor) -> torch.Tensor:
+    def _condition(
+        self, y: torch.Tensor, start: torch.Tensor, observed: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
         """start + S_:o (S_oo + R)^-1 (y - start)_o, for [N, M, D]; one Cholesky for each distinct mask and noise."""
         result = start.clone()
         key = torch.cat(torch.broadcast_tensors(observed.double(), noise), 1)
@@ -136,7 +145,7 @@ class Gaussian:
         lost = torch.ones(self.dim, dtype=torch.bool, device=residual.device)
         lost[o] = False
         lost = lost.nonzero()[:, 0]
-        if len(lost) < len(o) and not bool(noise.any()):   # precision form: P_ll x_l = -P_lo r
+        if len(lost) < len(o) and not bool(noise.any()):  # precision form: P_ll x_l = -P_lo r
             full[:, o] = residual
             if len(lost):
                 full[:, lost] = -_solve(self.precision[lost][:, lost], (residual @ self.precision[o][:, lost]))
@@ -164,14 +173,15 @@ def _solve(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return torch.cholesky_solve(right.T, _cholesky(system)).T
 
 
-def _shrinkage(shrink: float | str, count: int, dim: int, level: float, square: float,
-               fourth: float) -> tuple[float, float]:
+def _shrinkage(
+    shrink: float | str, count: int, dim: int, level: float, square: float, fourth: float
+) -> tuple[float, float]:
     """(factor on S, ridge in units of the mean eigenvalue). square: |S|_F^2; fourth: mean of |x|^4, x centred."""
     if not isinstance(shrink, str):
         if shrink < 0:
             raise ValueError(f"a ridge must not be negative: {shrink}")
         return 1.0, float(shrink)
-    spread = square - dim * level ** 2   # |S - m I|_F^2
+    spread = square - dim * level**2  # |S - m I|_F^2
     if shrink == "ledoit-wolf":
         r = (fourth - square) / count / spread if spread > 0 else 1.0
     elif shrink == "oas":

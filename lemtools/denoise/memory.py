@@ -21,10 +21,10 @@ import torch
 from .contract import AlphaBar, Array, Scale, flat, like, per_item, split, wide
 from .store import Store
 
-CANDIDATES = 16       # nearest memories of a query whose energies are evaluated again, directly, in float64
-TAIL = 1e-9           # weight of all other memories below which the candidates are the whole posterior
-INDEPENDENT = 16.0    # automatic sigma: observations that the elements of a fragment are worth (see ``recall``)
-FLOOR = 1e-12         # squared distances below FLOOR |q|^2 are zero: the query's own rounding to float32
+CANDIDATES = 16  # nearest memories of a query whose energies are evaluated again, directly, in float64
+TAIL = 1e-9  # weight of all other memories below which the candidates are the whole posterior
+INDEPENDENT = 16.0  # automatic sigma: observations that the elements of a fragment are worth (see ``recall``)
+FLOOR = 1e-12  # squared distances below FLOOR |q|^2 are zero: the query's own rounding to float32
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Recalled:
 class Squared:
     """Energies by the squared distance. q: [B, D], w: [B or 1, D], a: [B]; float64 on the CPU."""
 
-    amplification = 8.0   # error of an energy in units of (rounding unit) * size
+    amplification = 8.0  # error of an energy in units of (rounding unit) * size
 
     def __init__(self, q: torch.Tensor, w: torch.Tensor, a: torch.Tensor, shift: torch.Tensor):
         # Removing the store's mean from both changes no difference, but keeps its digits in the matrix products.
@@ -89,7 +89,7 @@ class Correlation(Squared):
     q~ is the query less its own weighted mean; r, where positive, its Pearson correlation with the memory.
     """
 
-    amplification = 64.0   # variance = mean square - squared mean loses more
+    amplification = 64.0  # variance = mean square - squared mean loses more
 
     def __init__(self, q: torch.Tensor, w: torch.Tensor, shift: torch.Tensor):
         q = q - ((w * q).sum(1) / w.sum(1).clamp_min(1e-300))[:, None]
@@ -98,16 +98,17 @@ class Correlation(Squared):
 
     def products(self, k: torch.Tensor) -> torch.Tensor:
         cross, sums, square = (self.w * self.q) @ k.T, self.w @ k.T, self.w @ (k * k).T
-        variance = square - sums ** 2 / self.w.sum(1, keepdim=True).clamp_min(1e-30)
+        variance = square - sums**2 / self.w.sum(1, keepdim=True).clamp_min(1e-30)
         return self._residual(cross, variance, square, 1e-6)
 
     def direct(self, k: torch.Tensor) -> torch.Tensor:
         centred = k - ((k * self.w).sum(1) / self.w.sum().clamp_min(1e-300))[:, None]
-        cross, variance = centred @ (self.w * self.q)[0], (self.w * centred ** 2).sum(1)
+        cross, variance = centred @ (self.w * self.q)[0], (self.w * centred**2).sum(1)
         return self._residual(cross[None], variance, (self.w * k * k).sum(1), 1e-12)[0]
 
-    def _residual(self, cross: torch.Tensor, variance: torch.Tensor, square: torch.Tensor,
-                  rounding: float) -> torch.Tensor:
+    def _residual(
+        self, cross: torch.Tensor, variance: torch.Tensor, square: torch.Tensor, rounding: float
+    ) -> torch.Tensor:
         """A memory that is constant where it is compared (no variance beyond rounding) explains nothing."""
         explained = cross.clamp(min=0) ** 2 / torch.where(variance > rounding * square, variance, torch.inf)
         return 0.5 * (self.size[:, None] - explained).clamp_(min=0)
@@ -140,9 +141,18 @@ class Memory:
             result[inner] = self._posterior(energy, 1.0 / noise[inner], top=0).mean
         return like(result, x_t)
 
-    def recall(self, query: Array, mask: Array | None = None, sigma: float | Array | None = None, *,
-               centred: bool = False, unaware: bool = False, top: int = 1, samples: int = 0,
-               generators: Sequence[np.random.Generator] | None = None) -> Recalled:
+    def recall(
+        self,
+        query: Array,
+        mask: Array | None = None,
+        sigma: float | Array | None = None,
+        *,
+        centred: bool = False,
+        unaware: bool = False,
+        top: int = 1,
+        samples: int = 0,
+        generators: Sequence[np.random.Generator] | None = None,
+    ) -> Recalled:
         """Posterior over the memories given fragments y = x_i + sigma n of them, seen at the observed elements only.
 
         query: [B, ...item]; what stands at lost elements is ignored. mask: broadcastable to query, 1 = observed.
@@ -175,19 +185,28 @@ class Memory:
             variance = per_item(sigma, len(q), self.store.item, "sigma") ** 2
             if not bool((variance > 0).all()):
                 raise ValueError("sigma must be positive (leave it out for exact fragments)")
-            smallest = variance.amin(1, keepdim=True)   # weights stay <= 1, so energies stay finite in float32
+            smallest = variance.amin(1, keepdim=True)  # weights stay <= 1, so energies stay finite in float32
             w, beta = w * (smallest / variance), (1.0 / smallest[:, 0]).expand(len(q))
         if len(w) > 1 and bool((w == w[:1]).all()):
-            w = w[:1]                                   # one row for all queries: a vector product for a matrix one
-        energy = (Correlation(q, w, self.store.mean) if centred
-                  else Squared(q, w, torch.ones(len(q), dtype=q.dtype), self.store.mean))
+            w = w[:1]  # one row for all queries: a vector product for a matrix one
+        energy = (
+            Correlation(q, w, self.store.mean)
+            if centred
+            else Squared(q, w, torch.ones(len(q), dtype=q.dtype), self.store.mean)
+        )
         found = self._posterior(energy, beta, top, [g.random(samples) for g in generators] if samples else None)
         shape = (len(q), *self.store.item)
-        return Recalled(like(found.mean, query, shape), *(t if t is None else t.numpy() for t in (
-            found.index, found.weight, found.log_sum, found.effective, found.sigma, found.sampled)))
+        return Recalled(
+            like(found.mean, query, shape),
+            *(
+                t if t is None else t.numpy()
+                for t in (found.index, found.weight, found.log_sum, found.effective, found.sigma, found.sampled)
+            ),
+        )
 
-    def _posterior(self, energy: Squared, beta: torch.Tensor | None, top: int,
-                   uniforms: Sequence[np.ndarray] | None = None) -> Recalled:
+    def _posterior(
+        self, energy: Squared, beta: torch.Tensor | None, top: int, uniforms: Sequence[np.ndarray] | None = None
+    ) -> Recalled:
         """The posterior of each query, in tensors; beta None is the automatic temperature of ``recall``.
 
         First the nearest memories by float32 products, their energies again in float64. Where all others together
@@ -204,7 +223,7 @@ class Memory:
         for b, candidates in enumerate(self._search(energy)):
             rows = self.store.rows(candidates).reshape(len(candidates), -1)
             e = energy.select(torch.tensor([b])).direct(rows - energy.shift)
-            order = torch.argsort(e, stable=True)[:top]   # candidates come in the order of their numbers
+            order = torch.argsort(e, stable=True)[:top]  # candidates come in the order of their numbers
             index[b], nearest[b] = candidates[order], e[order]
             if automatic:
                 squared = torch.maximum(2 * e.min(), FLOOR * energy.size[b]).clamp_min(1e-300)
@@ -227,7 +246,7 @@ class Memory:
                 u = torch.from_numpy(np.stack([uniforms[b] for b in rows.tolist()]))
                 sampled[rows] = self._draw(part, beta[rows], log_sum[rows], u)
         weight = torch.exp(-beta[:, None] * nearest - log_sum[:, None])
-        return Recalled(mean, index, weight, log_sum, effective, beta ** -0.5, sampled)
+        return Recalled(mean, index, weight, log_sum, effective, beta**-0.5, sampled)
 
     def _search(self, energy: Squared) -> torch.Tensor:
         """[B, C] numbers of the nearest memories, in increasing order."""
@@ -256,15 +275,15 @@ class Memory:
         total, square = torch.zeros_like(high), torch.zeros_like(high)
         for _, tile, logits in self._logits(energy, beta):
             peak = logits.amax(1, keepdim=True)
-            if bool((peak < high - 60).all()):   # e^-60 of what is there already
+            if bool((peak < high - 60).all()):  # e^-60 of what is there already
                 continue
             higher = torch.maximum(high, peak)
             decay, p = torch.exp(high - higher), torch.exp(logits - higher)
             total = total * decay + p.sum(1, keepdim=True)
-            square = square * decay ** 2 + (p * p).sum(1, keepdim=True)
+            square = square * decay**2 + (p * p).sum(1, keepdim=True)
             mean = mean * decay + p @ tile
             high = higher
-        mean, log_sum, effective = mean / total, high + total.log(), total ** 2 / square
+        mean, log_sum, effective = mean / total, high + total.log(), total**2 / square
         return mean.cpu().double() + energy.shift, log_sum[:, 0].cpu().double(), effective[:, 0].cpu().double()
 
     def _draw(self, energy: Squared, beta: torch.Tensor, log_sum: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
@@ -277,4 +296,4 @@ class Memory:
             inside = (drawn < 0) & (position < cumulative.shape[1])
             drawn = torch.where(inside, start + position, drawn)
             before = cumulative[:, -1:]
-        return torch.where(drawn < 0, len(self.store) - 1, drawn)   # u beyond the sum by its rounding
+        return torch.where(drawn < 0, len(self.store) - 1, drawn)  # u beyond the sum by its rounding

@@ -16,13 +16,24 @@ from .schedule import alpha_bar
 
 ALGORITHM = "annealed Langevin dynamics with moment-matched evidence"
 STEPS = 200
-NOISIEST, CLEANEST = 10.0, 0.01   # sigma of the first and of the last call, in the denoiser's coordinates
-GAIN = 10.0                       # how many residuals the evidence's multiplier can hold
+NOISIEST, CLEANEST = 10.0, 0.01  # sigma of the first and of the last call, in the denoiser's coordinates
+GAIN = 10.0  # how many residuals the evidence's multiplier can hold
 
 
-def posterior(denoiser: Denoiser, low: Array, high: Array, *, sigma: float | Array | None = None, samples: int = 1,
-              steps: int = STEPS, generators: Generators, temperature: float = 1.0, noisiest: float = NOISIEST,
-              cleanest: float = CLEANEST, callback: Callback | None = None) -> Array:
+def posterior(
+    denoiser: Denoiser,
+    low: Array,
+    high: Array,
+    *,
+    sigma: float | Array | None = None,
+    samples: int = 1,
+    steps: int = STEPS,
+    generators: Generators,
+    temperature: float = 1.0,
+    noisiest: float = NOISIEST,
+    cleanest: float = CLEANEST,
+    callback: Callback | None = None,
+) -> Array:
     """Approximate posterior draws [N, M, ...item] of the kind and float dtype of low.
 
     low, high: the interval every element lies in, in the denoiser's coordinates: equal for exact values, -inf and inf
@@ -74,11 +85,14 @@ def posterior(denoiser: Denoiser, low: Array, high: Array, *, sigma: float | Arr
     lower, upper = on_device(low, denoiser), on_device(high, denoiser)
     count, item = len(lower), tuple(lower.shape[1:])
     if lower.shape != upper.shape or not bool((lower <= upper).all()) or bool((lower.isinf() & (lower == upper)).any()):
-        raise ValueError(f"low {tuple(lower.shape)} and high {tuple(upper.shape)} must be one shape, low <= high, "
-                         "no value infinite")
+        raise ValueError(
+            f"low {tuple(lower.shape)} and high {tuple(upper.shape)} must be one shape, low <= high, no value infinite"
+        )
     if samples < 1 or steps < 1 or temperature < 0 or not 0 < cleanest <= noisiest:
-        raise ValueError(f"samples {samples} and steps {steps} must be positive, temperature {temperature} "
-                         f"not negative, 0 < cleanest {cleanest} <= noisiest {noisiest}")
+        raise ValueError(
+            f"samples {samples} and steps {steps} must be positive, temperature {temperature} "
+            f"not negative, 0 < cleanest {cleanest} <= noisiest {noisiest}"
+        )
     if len(generators) != count * samples:
         raise ValueError(f"{count} items of {samples} draws need {count * samples} generators, not {len(generators)}")
     seen_by = per_item(0.0 if sigma is None else sigma, count, item, "sigma").to(lower).reshape(-1, *item)
@@ -105,8 +119,18 @@ def posterior(denoiser: Denoiser, low: Array, high: Array, *, sigma: float | Arr
     return x0 if isinstance(low, torch.Tensor) else x0.cpu().numpy()
 
 
-def _step(z: torch.Tensor, x0: torch.Tensor, s: float, then: float, n: torch.Tensor, lower: torch.Tensor,
-          upper: torch.Tensor, middle: torch.Tensor, spread: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+def _step(
+    z: torch.Tensor,
+    x0: torch.Tensor,
+    s: float,
+    then: float,
+    n: torch.Tensor,
+    lower: torch.Tensor,
+    upper: torch.Tensor,
+    middle: torch.Tensor,
+    spread: torch.Tensor,
+    noisy: torch.Tensor,
+) -> torch.Tensor:
     """z at noise s and x0 = E[x_0 | z] to z at noise `then` < s; n: standard normal, scaled by the temperature."""
     keep = (then / s) ** 2
     matched = spread < s
@@ -133,7 +157,7 @@ def _middle(lower: torch.Tensor, upper: torch.Tensor, noisy: torch.Tensor) -> tu
     middle = torch.where(finite, ends, 0.0).sum(0) / finite.sum(0).clamp_min(1)
     both = finite.all(0)
     middle = torch.where(both, lower + (upper - lower) / 2, torch.where(noisy, middle, 0.0))
-    spread = torch.where(both, (upper - lower) / 12 ** 0.5, torch.where(noisy, 0.0, torch.inf))
+    spread = torch.where(both, (upper - lower) / 12**0.5, torch.where(noisy, 0.0, torch.inf))
     return middle, spread
 
 

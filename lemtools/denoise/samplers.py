@@ -19,8 +19,9 @@ Hook = Callable[[torch.Tensor], torch.Tensor]
 Callback = Callable[[int, float, torch.Tensor, torch.Tensor], None]
 
 
-def noise(generators: Generators, item: Sequence[int], dtype: torch.dtype = torch.float32,
-          device: str | torch.device = "cpu") -> torch.Tensor:
+def noise(
+    generators: Generators, item: Sequence[int], dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> torch.Tensor:
     """[N, ...item] standard normal numbers, each row of its own generator (drawn in float32)."""
     rows = np.empty((len(generators), *item), np.float32)
     for row, g in zip(rows, generators):
@@ -34,9 +35,17 @@ def noised(x0: torch.Tensor, alpha_bar: float, generators: Generators) -> torch.
     return float(np.sqrt(alpha_bar)) * x0 + float(np.sqrt(1.0 - alpha_bar)) * n
 
 
-def ddim(denoiser: Denoiser, x: torch.Tensor, levels: np.ndarray, *, eta: float = 0.0,
-         generators: Generators | None = None, temperature: float = 1.0, project: Hook | None = None,
-         callback: Callback | None = None) -> torch.Tensor:
+def ddim(
+    denoiser: Denoiser,
+    x: torch.Tensor,
+    levels: np.ndarray,
+    *,
+    eta: float = 0.0,
+    generators: Generators | None = None,
+    temperature: float = 1.0,
+    project: Hook | None = None,
+    callback: Callback | None = None,
+) -> torch.Tensor:
     """DDIM (Song, Meng & Ermon 2021, eq. 12 and 16): x at levels[0] to [N, ...item] at levels[-1].
 
     eta: 0, the deterministic map of the probability-flow ODE (first order in the steps), to 1, ancestral sampling; for
@@ -60,8 +69,8 @@ def ddim(denoiser: Denoiser, x: torch.Tensor, levels: np.ndarray, *, eta: float 
             callback(k, float(now), x, x0)
         if then == 1:
             return x0
-        b, b_then = 1.0 - now, 1.0 - then                    # variances, in float64
-        fresh = eta ** 2 * (b_then / b) * (1.0 - now / then)   # variance of the noise drawn anew
+        b, b_then = 1.0 - now, 1.0 - then  # variances, in float64
+        fresh = eta**2 * (b_then / b) * (1.0 - now / then)  # variance of the noise drawn anew
         old = float(np.sqrt((b_then - fresh) / b))
         x = float(np.sqrt(then) - old * np.sqrt(now)) * x0 + old * x
         if eta > 0:
@@ -69,8 +78,17 @@ def ddim(denoiser: Denoiser, x: torch.Tensor, levels: np.ndarray, *, eta: float 
     return x
 
 
-def ancestral(denoiser: Denoiser, x: torch.Tensor, levels: np.ndarray, *, generators: Generators,
-              temperature: float = 1.0, project: Hook | None = None, callback: Callback | None = None) -> torch.Tensor:
+def ancestral(
+    denoiser: Denoiser,
+    x: torch.Tensor,
+    levels: np.ndarray,
+    *,
+    generators: Generators,
+    temperature: float = 1.0,
+    project: Hook | None = None,
+    callback: Callback | None = None,
+) -> torch.Tensor:
     """Ancestral sampling (Ho, Jain & Abbeel 2020, algorithm 2, variance beta tilde), a reverse SDE: DDIM, eta = 1."""
-    return ddim(denoiser, x, levels, eta=1.0, generators=generators, temperature=temperature, project=project,
-                callback=callback)
+    return ddim(
+        denoiser, x, levels, eta=1.0, generators=generators, temperature=temperature, project=project, callback=callback
+    )

@@ -22,8 +22,9 @@ class Store:
     Raises ValueError for an empty store.
     """
 
-    def __init__(self, array: Array, scale: Scale | None = None, tile: int | None = None,
-                 device: str | torch.device = "cpu"):
+    def __init__(
+        self, array: Array, scale: Scale | None = None, tile: int | None = None, device: str | torch.device = "cpu"
+    ):
         if len(array.shape) < 2 or 0 in array.shape:
             raise ValueError(f"a store needs memories [N, ...] with N >= 1, not shape {tuple(array.shape)}")
         self.array, self.scale, self.device = array, scale or Scale(), torch.device(device)
@@ -51,7 +52,7 @@ class Store:
     def tiles(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[int, torch.Tensor]]:
         """(number of the first row, [T, D] of ``dtype`` on the device) over the whole store, in order."""
         for start in range(0, len(self), self.tile):
-            t = self._encode(self.array[start:start + self.tile], dtype, self.device)
+            t = self._encode(self.array[start : start + self.tile], dtype, self.device)
             yield start, t.reshape(t.shape[0], self.dim)
             _release(self.array)
 

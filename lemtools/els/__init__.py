@@ -30,8 +30,17 @@ if TYPE_CHECKING:
 MACHINES = ("is", "es", *LOCAL, "wiener")
 
 
-def machine(name: str, bank: Bank, size: int | Callable[[float], int] = 3, *, skip: float = 1e-6, memory: int = 1 << 30,
-            device: str = "cpu", valid: bool = False, share: Share | None = None) -> Denoiser:
+def machine(
+    name: str,
+    bank: Bank,
+    size: int | Callable[[float], int] = 3,
+    *,
+    skip: float = 1e-6,
+    memory: int = 1 << 30,
+    device: str = "cpu",
+    valid: bool = False,
+    share: Share | None = None,
+) -> Denoiser:
     """The machine of that name as a denoiser; arguments as of ``posterior.Local``, of which not all take all."""
     from . import posterior, whole
 

@@ -25,7 +25,7 @@ from .sample import Tell, batches, picture, start
 
 METRICS = ("r", "r^2", "R^2", "mse")
 DRAWS = 10_000  # bootstrap resamples
-BASE = "is"     # the machine that is to be beaten
+BASE = "is"  # the machine that is to be beaten
 
 
 @dataclass
@@ -54,9 +54,18 @@ class Row:
     seeds: int
 
 
-def samples(network: Denoiser, machines: Mapping[str, Denoiser], item: Sequence[int], seeds: Sequence[int],
-            levels: np.ndarray, net_steps: Sequence[int] = (20, 150), *, batch: int = 8, device: str = "cpu",
-            tell: Tell | None = None) -> Iterator[Samples]:
+def samples(
+    network: Denoiser,
+    machines: Mapping[str, Denoiser],
+    item: Sequence[int],
+    seeds: Sequence[int],
+    levels: np.ndarray,
+    net_steps: Sequence[int] = (20, 150),
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    tell: Tell | None = None,
+) -> Iterator[Samples]:
     """The seeds, batch by batch, through the network at every number of steps and through every machine."""
     for first in range(0, len(seeds), batch):
         part = list(seeds[first : first + batch])
@@ -122,8 +131,9 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, flo
     if len(values) < 2:
         return median, None, None
     rng = generator(0, len(values), 0, "bootstrap")
-    medians = np.concatenate([np.median(values[rng.integers(len(values), size=(500, len(values)))], 1)
-                              for _ in range(DRAWS // 500)])
+    medians = np.concatenate(
+        [np.median(values[rng.integers(len(values), size=(500, len(values)))], 1) for _ in range(DRAWS // 500)]
+    )
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
     return median, float(low), float(high)
 

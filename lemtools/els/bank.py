@@ -23,8 +23,13 @@ class Bank:
 
     scale = Scale.image()
 
-    def __init__(self, images: Array, labels: Sequence[int] | None = None, names: Sequence[str] | None = None,
-                 index: np.ndarray | None = None):
+    def __init__(
+        self,
+        images: Array,
+        labels: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        index: np.ndarray | None = None,
+    ):
         if images.ndim != 4 or 0 in images.shape:
             raise LemError(f"a bank holds images [N, C, H, W], not an array of shape {list(images.shape)}")
         if labels is not None and len(labels) != len(images):
@@ -33,8 +38,11 @@ class Bank:
         self.labels = None if labels is None else np.asarray(labels).astype(np.int64)
         self.index = np.arange(len(images)) if index is None else index
         if not np.isfinite(self.mean).all():
-            bad = next(i + int((~torch.isfinite(t).flatten(1).all(1)).nonzero()[0]) for i, t in self.tiles(256)
-                       if not bool(torch.isfinite(t).all()))
+            bad = next(
+                i + int((~torch.isfinite(t).flatten(1).all(1)).nonzero()[0])
+                for i, t in self.tiles(256)
+                if not bool(torch.isfinite(t).all())
+            )
             raise LemError(f"image {bad} of the bank has values that are not finite; leave it out")
 
     def __len__(self) -> int:
@@ -86,8 +94,9 @@ class Bank:
         full = 255.0 if raw.dtype == torch.uint8 else 1.0
         return raw.to(device).to(dtype).mul_(2 / full).sub_(1)
 
-    def tiles(self, count: int, dtype: torch.dtype = torch.float32,
-              device: str | torch.device = "cpu") -> Iterator[tuple[int, torch.Tensor]]:
+    def tiles(
+        self, count: int, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """(number of the first image, [I, C, H, W]) over all images."""
         for start in range(0, len(self), count):
             yield start, self.part(start, start + count, dtype, device)

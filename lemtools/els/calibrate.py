@@ -45,9 +45,18 @@ class Calibration:
         return "\n".join(lines) + "\n"
 
 
-def measure(network: Denoiser, candidates: Mapping[int, Denoiser], item: Sequence[int], seeds: Sequence[int],
-            steps: int = 20, by: str = "cosine", *, batch: int = 8, device: str = "cpu",
-            tell: Tell | None = None) -> Iterator[np.ndarray]:
+def measure(
+    network: Denoiser,
+    candidates: Mapping[int, Denoiser],
+    item: Sequence[int],
+    seeds: Sequence[int],
+    steps: int = 20,
+    by: str = "cosine",
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    tell: Tell | None = None,
+) -> Iterator[np.ndarray]:
     """Scores [S, steps, K] of batches of seeds, low noise first; candidates: {size: machine of that size}."""
     for first in range(0, len(seeds), batch):
         part = seeds[first : first + batch]
@@ -75,8 +84,9 @@ AGREEMENT = {
 }
 
 
-def choose(scores: np.ndarray, candidates: Sequence[int], by: str = "cosine", monotone: bool = False,
-           kamb: bool = False) -> Calibration:
+def choose(
+    scores: np.ndarray, candidates: Sequence[int], by: str = "cosine", monotone: bool = False, kamb: bool = False
+) -> Calibration:
     """The size of the best median at every step; of equal ones the smallest. scores: [S, steps, K].
 
     monotone: of all lists that do not shrink towards more noise, that of the best sum of medians.

@@ -18,8 +18,23 @@ EMPTY_ = tl.constexpr(EMPTY)
 
 
 @triton.jit(do_not_specialize=["images", "seed", "count"])
-def down(u, bank, rows, reached, centre, out, images, seed, height, width, count, SIZE: tl.constexpr,
-         CHANNELS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr):
+def down(
+    u,
+    bank,
+    rows,
+    reached,
+    centre,
+    out,
+    images,
+    seed,
+    height,
+    width,
+    count,
+    SIZE: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    WIDE: tl.constexpr,
+):
     """out[s, i, r, w] = |u - k|^2 over channels and the rows of the window around rows[r], at column reached[w].
 
     u: float64 [S, C, H, W], grey levels from `centre`, int32 [C]; seeds from `seed` on. bank: uint8 [I, C, H, W]. out:
@@ -48,8 +63,28 @@ def down(u, bank, rows, reached, centre, out, images, seed, height, width, count
 
 
 @triton.jit(do_not_specialize=["images", "tiles", "count", "lone", "seeds", "seed"])
-def across(squares, bank, rows, windows, centre, out, images, tiles, count, lone, seeds, seed, height, width, factor,
-           SIZE: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr, LONE: tl.constexpr, TILES: tl.constexpr):
+def across(
+    squares,
+    bank,
+    rows,
+    windows,
+    centre,
+    out,
+    images,
+    tiles,
+    count,
+    lone,
+    seeds,
+    seed,
+    height,
+    width,
+    factor,
+    SIZE: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    LONE: tl.constexpr,
+    TILES: tl.constexpr,
+):
     """Sums of the pixels of row rows[r] over `tiles` tiles of images, of logits `factor` times |u - k|^2.
 
     squares: as ``down`` leaves them, [s, I, R, `count`]. windows: int32 [3, `lone`]: of each its column, and where its
@@ -132,8 +167,9 @@ class Corners:
         tiles = cdiv(total, most)
         return cdiv(total, tiles), tiles, most
 
-    def attend(self, u: torch.Tensor, images: torch.Tensor, found: torch.Tensor, scratch: torch.Tensor,
-               factor: float) -> None:
+    def attend(
+        self, u: torch.Tensor, images: torch.Tensor, found: torch.Tensor, scratch: torch.Tensor, factor: float
+    ) -> None:
         """What images uint8 [I, C, H, W] say, left in found. scratch: float64, for as many seeds as it holds."""
         scratch = scratch.view(self.dtype)
         splits, tiles, _ = self.splits(len(images))
@@ -142,12 +178,40 @@ class Corners:
         tall, share = max(1, 1024 // wide), max(1, scratch.numel() // (len(images) * self.rows * self.wide))
         for seed in range(0, self.seeds, share):
             seeds = min(share, self.seeds - seed)
-            launch(self.memo, down, (cdiv(len(images), tall), self.rows, seeds),
-                   (u, images, rows, reached, self.centre, scratch, len(images), seed, self.height, self.width,
-                    self.wide),
-                   SIZE=self.size, CHANNELS=self.channels, BLOCK=tall, WIDE=wide)
-            launch(self.memo, across, (splits, self.rows, seeds * cdiv(self.lone, self.columns)),
-                   (scratch, images, rows, windows, self.centre, found, len(images), tiles, self.wide, self.lone,
-                    self.seeds, seed, self.height, self.width, factor),
-                   SIZE=self.size, CHANNELS=self.channels, BLOCK=self.block, LONE=self.columns,
-                   TILES=tiles if INTERPRETED else 0)
+            launch(
+                self.memo,
+                down,
+                (cdiv(len(images), tall), self.rows, seeds),
+                (u, images, rows, reached, self.centre, scratch, len(images), seed, self.height, self.width, self.wide),
+                SIZE=self.size,
+                CHANNELS=self.channels,
+                BLOCK=tall,
+                WIDE=wide,
+            )
+            launch(
+                self.memo,
+                across,
+                (splits, self.rows, seeds * cdiv(self.lone, self.columns)),
+                (
+                    scratch,
+                    images,
+                    rows,
+                    windows,
+                    self.centre,
+                    found,
+                    len(images),
+                    tiles,
+                    self.wide,
+                    self.lone,
+                    self.seeds,
+                    seed,
+                    self.height,
+                    self.width,
+                    factor,
+                ),
+                SIZE=self.size,
+                CHANNELS=self.channels,
+                BLOCK=self.block,
+                LONE=self.columns,
+                TILES=tiles if INTERPRETED else 0,
+            )

@@ -19,10 +19,10 @@ from .bank import Bank
 from .posterior import Local
 from .sample import Tell, picture, start, steps_told
 
-NEAREST = 1 - 1e-6    # alpha_bar at which the likeliest patch is the nearest one
+NEAREST = 1 - 1e-6  # alpha_bar at which the likeliest patch is the nearest one
 HALF = 1 / 255 + 1e-6  # half a grey level in [-1, 1], and rounding
-TRACED = 0.5          # weight of a patch that a pixel is traced to
-PALE = 235            # colour of pixels that are not traced
+TRACED = 0.5  # weight of a patch that a pixel is traced to
+PALE = 235  # colour of pixels that are not traced
 
 
 @dataclass
@@ -59,9 +59,16 @@ class Origins:
         """Of each sample: `equal`, share of its pixels that are the centre of their nearest patch; `weight`, mean
         weight of the likeliest patch; `traced`, share of the pixels of which it is at least TRACED; `equal_traced`,
         share of these that are equal, NaN of none; `sources`, number of the training images that they come from."""
-        return [{"equal": float(e.mean()), "weight": float(w.mean(dtype=np.float64)), "traced": float(t.mean()),
-                 "equal_traced": float(e[t].mean()) if t.any() else float("nan"), "sources": len(np.unique(i[t]))}
-                for e, w, t, i in zip(self.equal, self.weight, self.traced, self.image)]
+        return [
+            {
+                "equal": float(e.mean()),
+                "weight": float(w.mean(dtype=np.float64)),
+                "traced": float(t.mean()),
+                "equal_traced": float(e[t].mean()) if t.any() else float("nan"),
+                "sources": len(np.unique(i[t])),
+            }
+            for e, w, t, i in zip(self.equal, self.weight, self.traced, self.image)
+        ]
 
     @property
     def traced(self) -> np.ndarray:
@@ -69,8 +76,16 @@ class Origins:
         return self.weight >= TRACED
 
 
-def explain(machine: Local, bank: Bank, seeds: Sequence[int], levels: np.ndarray, *, batch: int = 8,
-            device: str = "cpu", tell: Tell | None = None) -> Iterator[Origins]:
+def explain(
+    machine: Local,
+    bank: Bank,
+    seeds: Sequence[int],
+    levels: np.ndarray,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    tell: Tell | None = None,
+) -> Iterator[Origins]:
     """Samples of a local machine over a bank (of one class, maybe), and their origins, batch by batch.
 
     The nearest patches are of the size that the machine takes at NEAREST.
@@ -84,14 +99,23 @@ def explain(machine: Local, bank: Bank, seeds: Sequence[int], levels: np.ndarray
         last = machine.posterior(x, float(levels[-2]), track=True)
         sample = last.mean.float().cpu()
         if tell is not None:
-            tell(f"seeds {part[0]} to {part[-1]}, step {len(levels) - 1} of {len(levels) - 1}: origins; "
-                 f"skipping moves x0 by at most {2 * bank.moments[2] * float(last.skipped.max()):.2g}")
+            tell(
+                f"seeds {part[0]} to {part[-1]}, step {len(levels) - 1} of {len(levels) - 1}: origins; "
+                f"skipping moves x0 by at most {2 * bank.moments[2] * float(last.skipped.max()):.2g}"
+            )
         # Scales ends at the last step's size, so that these are patches of it
         nearest = machine.posterior(sample.to(device), NEAREST, track=True).best
         mosaic, centres = (_centres(bank, best) for best in (last.best, nearest))
         equal = np.abs(centres - sample.numpy()).max(1) <= HALF
-        yield Origins(np.array(part, np.int64), sample.numpy(), mosaic.astype(np.float32), *_places(bank, last.best),
-                      last.weight.float().cpu().numpy(), *_places(bank, nearest), equal)
+        yield Origins(
+            np.array(part, np.int64),
+            sample.numpy(),
+            mosaic.astype(np.float32),
+            *_places(bank, last.best),
+            last.weight.float().cpu().numpy(),
+            *_places(bank, nearest),
+            equal,
+        )
 
 
 def _split(bank: Bank, best: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -136,8 +160,9 @@ def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tup
     notes: dict[str, list[str]] = {name: [] for name in out}
     for k in range(1, most + 1):
         out[f"source {k}"], notes[f"source {k}"] = [], []
-    for sample, mosaic, image, traced, facts in zip(origins.sample, origins.mosaic, origins.image, origins.traced,
-                                                    origins.facts()):
+    for sample, mosaic, image, traced, facts in zip(
+        origins.sample, origins.mosaic, origins.image, origins.traced, origins.facts()
+    ):
         out["sample"].append(picture(sample))
         out["mosaic"].append(picture(mosaic))
         out["sources"].append(np.where(traced[..., None], colour(image), np.uint8(PALE)))

@@ -37,9 +37,28 @@ def _place(p, length, CIRCULAR: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["rows", "per_image", "per_along", "image", "plane", "from_along"])
-def expand(images, table, lines, out, squares, rows, pitch, per_image, per_along, image, plane, length_along,
-           length_across, from_along, ELEMENTS: tl.constexpr, ROW: tl.constexpr, WIDTH: tl.constexpr,
-           FOLD: tl.constexpr, CIRCULAR: tl.constexpr, BLOCK: tl.constexpr):
+def expand(
+    images,
+    table,
+    lines,
+    out,
+    squares,
+    rows,
+    pitch,
+    per_image,
+    per_along,
+    image,
+    plane,
+    length_along,
+    length_across,
+    from_along,
+    ELEMENTS: tl.constexpr,
+    ROW: tl.constexpr,
+    WIDTH: tl.constexpr,
+    FOLD: tl.constexpr,
+    CIRCULAR: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Keys: out[r, i, j, l, e], image i at place j across from where lines[r] begin and l along from `from_along`.
 
     table: [4, WIDTH]. out: float16, `pitch` numbers a row r, all of them written: zeros beyond the keys and
@@ -52,8 +71,9 @@ def expand(images, table, lines, out, squares, rows, pitch, per_image, per_along
     inside = row < rows
     i = row // per_image
     p, here = _place((row % per_along)[:, None] + from_along + tl.load(table + e)[None, :], length_along, CIRCULAR)
-    q, there = _place((row % per_image // per_along + begin)[:, None]
-                      + tl.load(table + WIDTH + e)[None, :], length_across, CIRCULAR)
+    q, there = _place(
+        (row % per_image // per_along + begin)[:, None] + tl.load(table + WIDTH + e)[None, :], length_across, CIRCULAR
+    )
     used = here & there & (e < ELEMENTS)[None, :] & inside[:, None]
     at = i.to(tl.int64)[:, None] * image + tl.load(table + 2 * WIDTH + e)[None, :] * plane + p * along + q * across
     raw = tl.load(images + at, mask=used, other=0).to(tl.int32)
@@ -69,9 +89,28 @@ def expand(images, table, lines, out, squares, rows, pitch, per_image, per_along
 
 
 @triton.jit(do_not_specialize=["keys", "padded", "per_image", "per_along", "strips", "image", "plane", "from_along"])
-def centres(images, lines, centre, squares, values, bias, keys, padded, per_image, per_along, strips, image, plane,
-            from_along, reach, CHANNELS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr,
-            FOLD: tl.constexpr, BLOCK: tl.constexpr):
+def centres(
+    images,
+    lines,
+    centre,
+    squares,
+    values,
+    bias,
+    keys,
+    padded,
+    per_image,
+    per_along,
+    strips,
+    image,
+    plane,
+    from_along,
+    reach,
+    CHANNELS: tl.constexpr,
+    SIZE: tl.constexpr,
+    WIDTH: tl.constexpr,
+    FOLD: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Values of keys: their centre pixels less `centre`, and 1; zeros beyond the last. And |k|^2, unless FOLD.
 
     values: [R, C + 1, `padded`], or [R, `padded`, WIDTH]. bias: float32 [R, `padded`], beyond the last key as of the
@@ -112,9 +151,32 @@ def centres(images, lines, centre, squares, values, bias, keys, padded, per_imag
 
 
 @triton.jit(do_not_specialize=["count", "per_along", "seeds", "image", "plane", "from_along"])
-def spread(u, table, lines, out, count, blocks, per_along, seeds, image, plane, length_along, length_across, from_along,
-           power, digit, ratio, ELEMENTS: tl.constexpr, SIZE: tl.constexpr, DIGITS: tl.constexpr, GRID: tl.constexpr,
-           FOLD: tl.constexpr, CIRCULAR: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK: tl.constexpr):
+def spread(
+    u,
+    table,
+    lines,
+    out,
+    count,
+    blocks,
+    per_along,
+    seeds,
+    image,
+    plane,
+    length_along,
+    length_across,
+    from_along,
+    power,
+    digit,
+    ratio,
+    ELEMENTS: tl.constexpr,
+    SIZE: tl.constexpr,
+    DIGITS: tl.constexpr,
+    GRID: tl.constexpr,
+    FOLD: tl.constexpr,
+    CIRCULAR: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Queries, as ``attend`` takes them: float16 [R, `blocks`, DIGITS, BLOCK_Q, SIZE]; windows of zeros beyond `count`.
 
     u: float64 [S, C, H, W]; `power` u is the sum of the digits, of which, if GRID, the first is a multiple of `digit`;
@@ -128,10 +190,16 @@ def spread(u, table, lines, out, count, blocks, per_along, seeds, image, plane, 
     n = tl.arange(0, BLOCK_Q)
     m = block * BLOCK_Q + n
     c = tl.load(table + 2 * SIZE + e, mask=e < SIZE, other=-1)
-    p, here = _place((m // seeds % per_along)[:, None] + from_along
-                     + tl.load(table + e, mask=e < SIZE, other=0)[None, :], length_along, CIRCULAR)
-    q, there = _place((m // seeds // per_along + begin)[:, None]
-                      + tl.load(table + SIZE + e, mask=e < SIZE, other=0)[None, :], length_across, CIRCULAR)
+    p, here = _place(
+        (m // seeds % per_along)[:, None] + from_along + tl.load(table + e, mask=e < SIZE, other=0)[None, :],
+        length_along,
+        CIRCULAR,
+    )
+    q, there = _place(
+        (m // seeds // per_along + begin)[:, None] + tl.load(table + SIZE + e, mask=e < SIZE, other=0)[None, :],
+        length_across,
+        CIRCULAR,
+    )
     used = here & there & (c >= 0)[None, :] & (m < count)[:, None]
     at = (m % seeds).to(tl.int64)[:, None] * image + c[None, :] * plane + p * along + q * across
     place = ((r.to(tl.int64) * blocks + block) * DIGITS * BLOCK_Q + n)[:, None] * SIZE + e[None, :]
@@ -151,8 +219,24 @@ def spread(u, table, lines, out, count, blocks, per_along, seeds, image, plane, 
 
 
 @triton.jit(do_not_specialize=["splits", "queries", "count", "seeds", "first", "total"])
-def merge(found, start, pixels, state, splits, queries, count, seeds, first, total, plane, unit, MOST: tl.constexpr,
-          PARTS: tl.constexpr, SPLITS: tl.constexpr, BLOCK: tl.constexpr):
+def merge(
+    found,
+    start,
+    pixels,
+    state,
+    splits,
+    queries,
+    count,
+    seeds,
+    first,
+    total,
+    plane,
+    unit,
+    MOST: tl.constexpr,
+    PARTS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Take what the programs of ``attend`` found into start [R, `queries`], and into state at the queries' pixels.
 
     found: [`splits`, R, PARTS, `queries`], each relative to its own reference, the first of its parts; logits are

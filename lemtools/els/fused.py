@@ -28,9 +28,9 @@ from .parts import Fused, extreme, jobs, merge
 from .plan import NOT_FINITE, Axis
 from .sums import EMPTY, LOG2E, Sums
 
-UNIT = 127.5      # a grey level of uint8, in coordinates, is 1 / UNIT
-EXACT = 2.0**24   # float32 holds every integer below
-ROUNDING = 1e-4   # rounding of logits by less than this is taken as it is
+UNIT = 127.5  # a grey level of uint8, in coordinates, is 1 / UNIT
+EXACT = 2.0**24  # float32 holds every integer below
+ROUNDING = 1e-4  # rounding of logits by less than this is taken as it is
 
 
 def usable(bank: Bank, device: torch.device, size: int = 1) -> bool:
@@ -49,10 +49,10 @@ class Query:
     `grid`: where `apart` (see the module ``kernel``), what the first digit is a multiple of.
     """
 
-    u: torch.Tensor   # float64 [S, C, H, W]
+    u: torch.Tensor  # float64 [S, C, H, W]
     power: float
-    scale: float      # logits are scale (u power . k + ratio |k|^2), in powers of two
-    digits: int       # 2 or 4, of which the last is zero: products take powers of two
+    scale: float  # logits are scale (u power . k + ratio |k|^2), in powers of two
+    digits: int  # 2 or 4, of which the last is zero: products take powers of two
     grid: float
     apart: bool
     unit: float = 1.0  # what the kernel's references are multiples of, exactly as it knows it
@@ -72,11 +72,11 @@ class Query:
         power = 2.0 ** min(10 - math.frexp(max(most, 1.0))[1], 4)  # (beyond, float16 holds no 2048 ratio)
         most, rms = most * power, norm / u.numel() ** 0.5 * power
         scale = level.a**2 / level.variance * LOG2E / UNIT**2 / power
-        typical = math.sqrt(elements) * UNIT / 2                             # |k|
-        product = scale * math.sqrt(elements) * rms * typical                # u.k
-        apart = product * (elements / 8 + 1) / EXACT > ROUNDING              # cut off after every 16 elements
+        typical = math.sqrt(elements) * UNIT / 2  # |k|
+        product = scale * math.sqrt(elements) * rms * typical  # u.k
+        apart = product * (elements / 8 + 1) / EXACT > ROUNDING  # cut off after every 16 elements
         grid = 2.0 ** math.ceil(math.log2(elements * most * extreme(centre) / EXACT)) if apart else 0.0
-        left = max(grid / 4, rms / 4096) / 4096                              # what two digits leave
+        left = max(grid / 4, rms / 4096) / 4096  # what two digits leave
         unit = struct.unpack("f", struct.pack("f", scale))[0] if apart else 1.0
         return cls(u, power, scale, 4 if scale * left * typical > ROUNDING else 2, grid, apart, unit)
 
@@ -92,8 +92,17 @@ def coordinates(centre: tuple[int, ...], device: torch.device) -> torch.Tensor:
 
 
 @lru_cache(maxsize=256)
-def parts(rows: Axis, cols: Axis, shape: tuple[int, int, int], centre: tuple[int, ...], seeds: int, digits: int,
-          apart: bool, choose: Callable[[int, int, int, int], Tiling], device: torch.device) -> list[Fused | Corners]:
+def parts(
+    rows: Axis,
+    cols: Axis,
+    shape: tuple[int, int, int],
+    centre: tuple[int, ...],
+    seeds: int,
+    digits: int,
+    apart: bool,
+    choose: Callable[[int, int, int, int], Tiling],
+    device: torch.device,
+) -> list[Fused | Corners]:
     """All of a plan, the largest first."""
     found: list[Fused | Corners] = []
     for job in jobs(rows, cols):
@@ -120,8 +129,16 @@ def forget() -> None:
     _kept.clear()
 
 
-def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip: float = 1e-6, memory: int = 1 << 30,
-        choose: Callable[[int, int, int, int], Tiling] = tiling) -> tuple[Sums, torch.Tensor, float]:
+def run(
+    bank: Bank,
+    x: torch.Tensor,
+    level: Level,
+    rows: Axis,
+    cols: Axis,
+    skip: float = 1e-6,
+    memory: int = 1 << 30,
+    choose: Callable[[int, int, int, int], Tiling] = tiling,
+) -> tuple[Sums, torch.Tensor, float]:
     """The sums of every pixel over a bank for which ``usable`` holds.
 
     x: x_t float64 [S, C, H, W] in coordinates, on the device of the bank. Returns Sums [1, S H W] in float64; and of
@@ -143,8 +160,9 @@ def run(bank: Bank, x: torch.Tensor, level: Level, rows: Axis, cols: Axis, skip:
     return Sums(state[:1], state[2:].T[None], state[1:2]), coordinates(centre, x.device), 1 / UNIT
 
 
-def _pass(bank: Bank, query: Query, group: list[Fused | Corners], state: torch.Tensor, first: int, skip: float,
-          memory: int) -> None:
+def _pass(
+    bank: Bank, query: Query, group: list[Fused | Corners], state: torch.Tensor, first: int, skip: float, memory: int
+) -> None:
     """The whole bank against some seeds, the first of number `first`, in chunks that keep within the memory."""
     device, blocks = query.u.device, [part for part in group if isinstance(part, Fused)]
     corner = sum(part.bytes() for part in group if isinstance(part, Corners))

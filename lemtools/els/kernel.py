@@ -64,7 +64,7 @@ def launch(memo: dict, kernel, grid: tuple[int, ...], arguments: tuple, warps: i
     if found := memo.get(name):
         found[(*grid, 1, 1)[:3]](*arguments, *constants.values())
         return
-    assert list(constants) == kernel.arg_names[len(arguments):], kernel.__name__
+    assert list(constants) == kernel.arg_names[len(arguments) :], kernel.__name__
     compiled = kernel[grid](*arguments, **constants, num_warps=warps)
     if not INTERPRETED:
         memo[name] = compiled
@@ -77,11 +77,39 @@ def halves(x, ROWS: tl.constexpr, COLS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["keys", "tiles"])
-def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, tiles, scale, ratio, budget,
-            GROUP: tl.constexpr, STRIP: tl.constexpr, ROW: tl.constexpr, STEP: tl.constexpr, STEPS: tl.constexpr,
-            DIGITS: tl.constexpr, APART: tl.constexpr, FOLD: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr,
-            HALF: tl.constexpr, RESIDENT: tl.constexpr, SKIP: tl.constexpr, STAGES: tl.constexpr,
-            TILES: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr):
+def attend(
+    query,
+    key,
+    bias,
+    values,
+    start,
+    out,
+    queries,
+    keys,
+    padded,
+    pitch,
+    tiles,
+    scale,
+    ratio,
+    budget,
+    GROUP: tl.constexpr,
+    STRIP: tl.constexpr,
+    ROW: tl.constexpr,
+    STEP: tl.constexpr,
+    STEPS: tl.constexpr,
+    DIGITS: tl.constexpr,
+    APART: tl.constexpr,
+    FOLD: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    HALF: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    SKIP: tl.constexpr,
+    STAGES: tl.constexpr,
+    TILES: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
     """Sums of BLOCK_Q queries over `tiles` tiles of keys.
 
     query: float16 [R, blocks, DIGITS, BLOCK_Q, K], K = STEP STEPS, DIGITS 2 or 4: one product takes all digits. key:
@@ -97,8 +125,12 @@ def attend(query, key, bias, values, start, out, queries, keys, padded, pitch, t
     n = tl.arange(0, BLOCK_K)
     e = tl.arange(0, STEP)
     size: tl.constexpr = STEP * STEPS
-    digit = query + (r.to(tl.int64) * queries + block * BLOCK_Q) * (size * DIGITS) \
-        + tl.arange(0, BLOCK_Q * DIGITS)[:, None] * size + e[None, :]
+    digit = (
+        query
+        + (r.to(tl.int64) * queries + block * BLOCK_Q) * (size * DIGITS)
+        + tl.arange(0, BLOCK_Q * DIGITS)[:, None] * size
+        + e[None, :]
+    )
     key += r.to(tl.int64) * pitch
     ref = tl.load(start + r * queries + m)
     skipped = 0.0  # at most, of any query
@@ -247,7 +279,7 @@ def tiling(size: int, channels: int, queries: int, digits: int = 2) -> Tiling:
     if count <= 96:  # (tiles of 128 keys took 200 registers: two programs a multiprocessor)
         return Tiling(64, 64, step, 4, 3, strip, True, dot)
     large = -(-queries // 128) * 128 <= 1.1 * -(-queries // 64) * 64  # else too much of the last block is empty
-    large &= digits == 2                                              # else shared memory does not hold it
+    large &= digits == 2  # else shared memory does not hold it
     return Tiling(128 if large else 64, 128, step, 8 if large else 4, 3, strip, False, dot)
 
 

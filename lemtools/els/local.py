@@ -24,8 +24,8 @@ from .plan import Axis
 from .sums import LOG2E, Sums
 
 TILE = {"cpu": 1 << 20, "cuda": 1 << 26}  # pairs of a tile: fewer, and calls cost more than sums; what fills a GPU
-GROUP = 16                                # images that are unfolded together
-PASS = 20                                 # a pass over the pairs costs as much as so many operations of a product
+GROUP = 16  # images that are unfolded together
+PASS = 20  # a pass over the pairs costs as much as so many operations of a product
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,12 @@ def runs(places: tuple[int, ...]) -> list[range]:
 
 def jobs(rows: Axis, cols: Axis) -> list[Job]:
     """All pairs of which at least one coordinate belongs to a block."""
-    edges = [Job(r, c, run, flipped) for r, c, flipped in ((rows, cols, False), (cols, rows, True))
-             if len(c.queries) for run in runs(r.alone)]
+    edges = [
+        Job(r, c, run, flipped)
+        for r, c, flipped in ((rows, cols, False), (cols, rows, True))
+        if len(c.queries)
+        for run in runs(r.alone)
+    ]
     return edges + ([Job(rows, cols)] if len(rows.queries) and len(cols.queries) else [])
 
 
@@ -182,8 +186,10 @@ class Tiles:
     def add(self, sums: list[Sums], images: torch.Tensor, first: int, skip: float) -> None:
         """Take in images [M, C, H, W], of which the first has the number `first`."""
         whole = len(images) // self.together * self.together
-        for part, begin, together in ((images[:whole], first, self.together),
-                                      (images[whole:], first + whole, len(images) - whole)):
+        for part, begin, together in (
+            (images[:whole], first, self.together),
+            (images[whole:], first + whole, len(images) - whole),
+        ):
             if len(part):
                 self.add_groups(sums, part, begin, together, skip)
 
@@ -198,8 +204,9 @@ class Tiles:
             lines = last if job.alone else min(self.lines, last - row)
             self.add_lines(sums, view.narrow(2, row, lines + job.rows.size - 1), images, row, lines, first, skip)
 
-    def add_lines(self, sums: list[Sums], view: torch.Tensor, images: torch.Tensor, row: int, lines: int, first: int,
-                  skip: float) -> None:
+    def add_lines(
+        self, sums: list[Sums], view: torch.Tensor, images: torch.Tensor, row: int, lines: int, first: int, skip: float
+    ) -> None:
         """The same for keys `row` ... `row + lines - 1` of the rows of keys; view: the lines of their windows."""
         job, together = self.job, images.shape[4]
         height, width = images.shape[3:1:-1] if job.flipped else images.shape[2:4]

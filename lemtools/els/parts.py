@@ -18,7 +18,7 @@ from .kernel import INTERPRETED, WEIGHTS, Tiling, attend, cdiv, constant, launch
 from .plan import Axis
 
 SPLITS, MERGED = 64, 64 if INTERPRETED else 16  # shares and queries that are merged at a time
-SPREAD = 1 << 15 if INTERPRETED else 1 << 12    # elements of queries that are laid out at a time
+SPREAD = 1 << 15 if INTERPRETED else 1 << 12  # elements of queries that are laid out at a time
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,17 @@ def table(depth: int, size: int, centre: tuple[int, ...], row: int, width: int, 
 class Fused:
     """A job by ``kernel.attend``: `seeds` seeds in `digits` digits against images [C, H, W] less `centre`."""
 
-    def __init__(self, job: Job, shape: tuple[int, int, int], centre: tuple[int, ...], seeds: int, digits: int,
-                 apart: bool, plan: Tiling, device: torch.device):
+    def __init__(
+        self,
+        job: Job,
+        shape: tuple[int, int, int],
+        centre: tuple[int, ...],
+        seeds: int,
+        digits: int,
+        apart: bool,
+        plan: Tiling,
+        device: torch.device,
+    ):
         self.job, self.plan, self.centre, self.device = job, plan, centre, device
         self.seeds, self.digits, self.apart = seeds, digits, apart
         self.along, self.across, self.size = job.along, job.across, job.across.size
@@ -123,10 +132,12 @@ class Fused:
         """Memory for keys of so many images: elements, squares of rows, |k|^2, values."""
         rows, _, pitch, padded = self._sizes(images)
         values = (self.rows, padded, 8) if self.plan.dot else (self.rows, self.channels + 1, padded)
-        return (torch.empty(self.rows * pitch, dtype=torch.float16, device=self.device),
-                torch.empty(0 if self.fold else self.rows * rows, device=self.device),
-                torch.empty(0 if self.fold else self.rows * padded, device=self.device),
-                torch.empty(values, dtype=WEIGHTS[1] if self.plan.dot else torch.float32, device=self.device))
+        return (
+            torch.empty(self.rows * pitch, dtype=torch.float16, device=self.device),
+            torch.empty(0 if self.fold else self.rows * rows, device=self.device),
+            torch.empty(0 if self.fold else self.rows * padded, device=self.device),
+            torch.empty(values, dtype=WEIGHTS[1] if self.plan.dot else torch.float32, device=self.device),
+        )
 
     def fill(self, images: torch.Tensor, room: tuple[torch.Tensor, ...]) -> None:
         """Lay out the keys of images uint8 [I, C, H, W]."""
@@ -134,16 +145,60 @@ class Fused:
         rows, keys, pitch, padded = self._sizes(len(images))
         scratch, squares, bias, values = room
         block = max(1, 4096 // self.wide)
-        launch(self.memo, feed.expand, (cdiv(cdiv(pitch, self.stored), block), self.rows),
-               (images, self.elements_of_row, self.key_lines, scratch, squares, rows, pitch,
-                self.lanes * (self.strips or self.members), self.strips or self.members, self.channels * self.plane,
-                self.plane, *self.lengths, first), 8 if self.wide == 128 else 4,  # (a third of the instructions, there)
-               ELEMENTS=self.depth * self.channels * self.size, ROW=self.stored, WIDTH=self.wide, FOLD=self.fold,
-               CIRCULAR=self.across.circular, BLOCK=block)
-        launch(self.memo, feed.centres, (cdiv(padded, 256), self.rows),
-               (images, self.key_lines, self.zero, squares, values, bias, keys, padded, self.lanes * self.members,
-                self.members, self.strips, self.channels * self.plane, self.plane, first, self.size // 2),
-               CHANNELS=self.channels, SIZE=self.size, WIDTH=8 if plan.dot else 0, FOLD=self.fold, BLOCK=256)
+        launch(
+            self.memo,
+            feed.expand,
+            (cdiv(cdiv(pitch, self.stored), block), self.rows),
+            (
+                images,
+                self.elements_of_row,
+                self.key_lines,
+                scratch,
+                squares,
+                rows,
+                pitch,
+                self.lanes * (self.strips or self.members),
+                self.strips or self.members,
+                self.channels * self.plane,
+                self.plane,
+                *self.lengths,
+                first,
+            ),
+            8 if self.wide == 128 else 4,  # (a third of the instructions, there)
+            ELEMENTS=self.depth * self.channels * self.size,
+            ROW=self.stored,
+            WIDTH=self.wide,
+            FOLD=self.fold,
+            CIRCULAR=self.across.circular,
+            BLOCK=block,
+        )
+        launch(
+            self.memo,
+            feed.centres,
+            (cdiv(padded, 256), self.rows),
+            (
+                images,
+                self.key_lines,
+                self.zero,
+                squares,
+                values,
+                bias,
+                keys,
+                padded,
+                self.lanes * self.members,
+                self.members,
+                self.strips,
+                self.channels * self.plane,
+                self.plane,
+                first,
+                self.size // 2,
+            ),
+            CHANNELS=self.channels,
+            SIZE=self.size,
+            WIDTH=8 if plan.dot else 0,
+            FOLD=self.fold,
+            BLOCK=256,
+        )
 
     def query_shape(self) -> tuple[int, ...]:
         """Of float16 numbers."""
@@ -153,12 +208,37 @@ class Fused:
         """Lay out the queries of a ``fused.Query``: by place across, place along, seed, the last block filled up."""
         plan = self.plan
         block = min(triton.next_power_of_2(self.width), SPREAD // plan.block_q)
-        launch(self.memo, feed.spread, (self.blocks * cdiv(self.width, block), self.rows),
-               (query.u, self.elements_of_query, self.query_lines, out, self.count, self.blocks,
-                len(self.along.queries), self.seeds, self.channels * self.plane, self.plane, *self.lengths,
-                self.along.queries[0] - self.size // 2, query.power, query.grid, query.ratio), 8,
-               ELEMENTS=self.elements, SIZE=self.width, DIGITS=self.digits, GRID=self.apart, FOLD=self.fold,
-               CIRCULAR=self.across.circular, BLOCK_Q=plan.block_q, BLOCK=block)
+        launch(
+            self.memo,
+            feed.spread,
+            (self.blocks * cdiv(self.width, block), self.rows),
+            (
+                query.u,
+                self.elements_of_query,
+                self.query_lines,
+                out,
+                self.count,
+                self.blocks,
+                len(self.along.queries),
+                self.seeds,
+                self.channels * self.plane,
+                self.plane,
+                *self.lengths,
+                self.along.queries[0] - self.size // 2,
+                query.power,
+                query.grid,
+                query.ratio,
+            ),
+            8,
+            ELEMENTS=self.elements,
+            SIZE=self.width,
+            DIGITS=self.digits,
+            GRID=self.apart,
+            FOLD=self.fold,
+            CIRCULAR=self.across.circular,
+            BLOCK_Q=plan.block_q,
+            BLOCK=block,
+        )
 
     def splits(self, images: int) -> tuple[int, int, int]:
         """Programs that share the keys, tiles of each, and the most programs of fewer images."""
@@ -167,26 +247,85 @@ class Fused:
         tiles = cdiv(total, most)
         return cdiv(total, tiles), tiles, most
 
-    def attend(self, query, queries: torch.Tensor, images: torch.Tensor, room: tuple[torch.Tensor, ...],
-               start: torch.Tensor, found: torch.Tensor, budget: float) -> None:
+    def attend(
+        self,
+        query,
+        queries: torch.Tensor,
+        images: torch.Tensor,
+        room: tuple[torch.Tensor, ...],
+        start: torch.Tensor,
+        found: torch.Tensor,
+        budget: float,
+    ) -> None:
         """What the keys of images in `room` say to `queries`, left in found. budget: share of a sum to be left out."""
         plan, (scratch, _, bias, values) = self.plan, room
         _, keys, pitch, padded = self._sizes(len(images))
         splits, tiles, _ = self.splits(len(images))
-        launch(self.memo, attend, (self.blocks, splits, self.rows),
-               (queries, scratch, bias, values, start, found, self.queries, keys, padded, pitch, tiles, query.scale,
-                query.ratio, budget / splits), plan.warps,
-               GROUP=self.members if plan.strip else 1, STRIP=self.strips * self.row if plan.strip else self.width,
-               ROW=self.row, STEP=plan.step, STEPS=self.steps, DIGITS=self.digits, APART=self.apart, FOLD=self.fold,
-               CHANNELS=self.channels, WIDTH=8 if plan.dot else 0, HALF=WEIGHTS[0], RESIDENT=plan.resident,
-               SKIP=budget > 0, STAGES=plan.stages, TILES=tiles if INTERPRETED else 0, BLOCK_Q=plan.block_q,
-               BLOCK_K=plan.block_k)
+        launch(
+            self.memo,
+            attend,
+            (self.blocks, splits, self.rows),
+            (
+                queries,
+                scratch,
+                bias,
+                values,
+                start,
+                found,
+                self.queries,
+                keys,
+                padded,
+                pitch,
+                tiles,
+                query.scale,
+                query.ratio,
+                budget / splits,
+            ),
+            plan.warps,
+            GROUP=self.members if plan.strip else 1,
+            STRIP=self.strips * self.row if plan.strip else self.width,
+            ROW=self.row,
+            STEP=plan.step,
+            STEPS=self.steps,
+            DIGITS=self.digits,
+            APART=self.apart,
+            FOLD=self.fold,
+            CHANNELS=self.channels,
+            WIDTH=8 if plan.dot else 0,
+            HALF=WEIGHTS[0],
+            RESIDENT=plan.resident,
+            SKIP=budget > 0,
+            STAGES=plan.stages,
+            TILES=tiles if INTERPRETED else 0,
+            BLOCK_Q=plan.block_q,
+            BLOCK_K=plan.block_k,
+        )
 
 
-def merge(part, found: torch.Tensor, start: torch.Tensor, state: torch.Tensor, splits: int, first: int,
-          unit: float) -> None:
+def merge(
+    part, found: torch.Tensor, start: torch.Tensor, state: torch.Tensor, splits: int, first: int, unit: float
+) -> None:
     """What a part found, into state float64 [C + 3, pixels]. first: number of its first seed."""
-    launch(part.memo, feed.merge, (cdiv(part.queries, MERGED), part.rows),
-           (found, start, part.pixels, state, splits, part.queries, part.count, part.seeds, first, state.shape[1],
-            part.plane, unit),
-           MOST=cdiv(splits, SPLITS) if INTERPRETED else 0, PARTS=part.channels + 3, SPLITS=SPLITS, BLOCK=MERGED)
+    launch(
+        part.memo,
+        feed.merge,
+        (cdiv(part.queries, MERGED), part.rows),
+        (
+            found,
+            start,
+            part.pixels,
+            state,
+            splits,
+            part.queries,
+            part.count,
+            part.seeds,
+            first,
+            state.shape[1],
+            part.plane,
+            unit,
+        ),
+        MOST=cdiv(splits, SPLITS) if INTERPRETED else 0,
+        PARTS=part.channels + 3,
+        SPLITS=SPLITS,
+        BLOCK=MERGED,
+    )

@@ -59,9 +59,18 @@ class Local:
     maximum over pixels.
     """
 
-    def __init__(self, bank: Bank, machine: str = "bbels", size: int | Callable[[float], int] = 3, *,
-                 skip: float = 1e-6, memory: int = 1 << 30, device: str | torch.device = "cpu", valid: bool = False,
-                 share: Share | None = None):
+    def __init__(
+        self,
+        bank: Bank,
+        machine: str = "bbels",
+        size: int | Callable[[float], int] = 3,
+        *,
+        skip: float = 1e-6,
+        memory: int = 1 << 30,
+        device: str | torch.device = "cpu",
+        valid: bool = False,
+        share: Share | None = None,
+    ):
         if machine not in LOCAL:
             raise LemError(f"{machine!r} is no local machine; they are {', '.join(LOCAL)}")
         self.machine, self.device, self.share = machine, torch.device(device), share
@@ -186,13 +195,17 @@ class Local:
             values = torch.cat([of(state).flatten(0, 1) for state in every])
             return torch.empty_like(values).index_copy_(0, place, values)
 
-        found = Sums(placed(lambda s: s.reference)[None], placed(lambda s: s.sums.double())[None],
-                     placed(lambda s: torch.zeros_like(s.reference, dtype=torch.float64).add_(s.skipped))[None])
+        found = Sums(
+            placed(lambda s: s.reference)[None],
+            placed(lambda s: s.sums.double())[None],
+            placed(lambda s: torch.zeros_like(s.reference, dtype=torch.float64).add_(s.skipped))[None],
+        )
         answer = whole(found, x_t.shape, shift)
         if track:
             shape = (len(x_t), height, width)
-            answer.best, answer.weight = (placed(of).view(shape) for of in (lambda s: s.best,
-                                                                           lambda s: s.weight().double()))
+            answer.best, answer.weight = (
+                placed(of).view(shape) for of in (lambda s: s.best, lambda s: s.weight().double())
+            )
         return answer
 
 
@@ -207,5 +220,4 @@ def whole(found: Sums, shape: tuple[int, ...], shift: torch.Tensor, factor: floa
 
 def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:
     """Rectangles of pixels that stand alone on both axes."""
-    return [Alone(r, c, size, x, level, track) for r in local.runs(rows.alone)
-            for c in local.runs(cols.alone)]
+    return [Alone(r, c, size, x, level, track) for r in local.runs(rows.alone) for c in local.runs(cols.alone)]

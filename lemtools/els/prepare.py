@@ -15,8 +15,13 @@ from ..signal import LemError, Signal
 from .bank import Bank
 
 
-def bank(paths: Sequence[str], labels: str | None = None, size: tuple[int, int] | None = None, grey: bool = False,
-         key: str | None = None) -> Bank:
+def bank(
+    paths: Sequence[str],
+    labels: str | None = None,
+    size: tuple[int, int] | None = None,
+    grey: bool = False,
+    key: str | None = None,
+) -> Bank:
     """The bank in files and folders. A lone array or safetensors file that needs no change is mapped, not read.
 
     labels: file of classes, in place of those that the images bring along. size: (width, height) in px. grey: luma.
@@ -33,8 +38,13 @@ def bank(paths: Sequence[str], labels: str | None = None, size: tuple[int, int] 
     return Bank(np.concatenate([p.data for p in parts]), label, names)
 
 
-def images(paths: Sequence[str], labels: str | None = None, size: tuple[int, int] | None = None, grey: bool = False,
-           key: str | None = None) -> Iterator[Signal]:
+def images(
+    paths: Sequence[str],
+    labels: str | None = None,
+    size: tuple[int, int] | None = None,
+    grey: bool = False,
+    key: str | None = None,
+) -> Iterator[Signal]:
     """The same images batch by batch: `data` all of one shape and type, `label` where they have classes."""
     classes = None if labels is None else read_labels(labels)
     first, count, classed = None, 0, None
@@ -93,8 +103,10 @@ def resize(data: np.ndarray, size: tuple[int, int], where: str = "images") -> np
     if size == (width, height):
         return data
     if width * size[1] != height * size[0]:
-        raise LemError(f"{where}: {width} x {height} px would be distorted to {size[0]} x {size[1]}; crop it first, "
-                       "or give --size WIDTHxHEIGHT of its aspect")
+        raise LemError(
+            f"{where}: {width} x {height} px would be distorted to {size[0]} x {size[1]}; crop it first, "
+            "or give --size WIDTHxHEIGHT of its aspect"
+        )
     out = np.empty((*data.shape[:2], size[1], size[0]), data.dtype)
     for image, small in zip(data.reshape(-1, height, width), out.reshape(-1, size[1], size[0])):
         small[:] = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)

@@ -32,8 +32,16 @@ def batch_of(item: Sequence[int], size: int, memory: int, device: str) -> int:
     return max(1, min(BATCH.get(device.split(":")[0], BATCH["cuda"]), memory // 2 // window))
 
 
-def batches(denoiser: Denoiser, item: Sequence[int], seeds: Sequence[int], levels: np.ndarray, *, batch: int = 8,
-            device: str = "cpu", tell: Tell | None = None) -> Iterator[tuple[list[int], torch.Tensor]]:
+def batches(
+    denoiser: Denoiser,
+    item: Sequence[int],
+    seeds: Sequence[int],
+    levels: np.ndarray,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    tell: Tell | None = None,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
     """(seeds, samples [S, ...item] in coordinates), DDIM with eta 0. tell: called with a line a step."""
     for first in range(0, len(seeds), batch):
         part = list(seeds[first : first + batch])
@@ -43,6 +51,7 @@ def batches(denoiser: Denoiser, item: Sequence[int], seeds: Sequence[int], level
 
 def steps_told(denoiser: Denoiser, seeds: Sequence[int], steps: int, tell: Tell):
     """What a sampler calls after every step."""
+
     def callback(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
         size, error = getattr(denoiser, "size", None), getattr(denoiser, "error", None)
         size = size(alpha_bar) if callable(size) else size
@@ -53,19 +62,42 @@ def steps_told(denoiser: Denoiser, seeds: Sequence[int], steps: int, tell: Tell)
     return callback
 
 
-def sample(denoiser: Denoiser, item: Sequence[int], seeds: Sequence[int], levels: np.ndarray, *, batch: int = 8,
-           device: str = "cpu", label: int | None = None, history: dict | None = None,
-           tell: Tell | None = None) -> Iterator[Signal]:
+def sample(
+    denoiser: Denoiser,
+    item: Sequence[int],
+    seeds: Sequence[int],
+    levels: np.ndarray,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    label: int | None = None,
+    history: dict | None = None,
+    tell: Tell | None = None,
+) -> Iterator[Signal]:
     """Samples as images: float32, not clamped; an item's number is its seed, its name seed-N; label: their class."""
     for part, x in batches(denoiser, item, seeds, levels, batch=batch, device=device, tell=tell):
         data = np.ascontiguousarray(denoiser.scale.decode(x).float().cpu().numpy())
         labels = None if label is None else np.full(len(part), label, np.int64)
-        yield Signal("image", data, label=labels, names=[f"seed-{seed}" for seed in part],
-                     index=np.array(part, np.int64), history=[] if history is None else [history])
+        yield Signal(
+            "image",
+            data,
+            label=labels,
+            names=[f"seed-{seed}" for seed in part],
+            index=np.array(part, np.int64),
+            history=[] if history is None else [history],
+        )
 
 
-def denoise(denoiser: Denoiser, item: Sequence[int], noisy: Signal, alpha_bar: float | None = None, *,
-            batch: int = 8, device: str = "cpu", history: dict | None = None) -> Signal:
+def denoise(
+    denoiser: Denoiser,
+    item: Sequence[int],
+    noisy: Signal,
+    alpha_bar: float | None = None,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    history: dict | None = None,
+) -> Signal:
     """E[x_0 | x_t] of a batch of noisy images, as images.
 
     noisy: x_t itself, as values (v = (x + 1) / 2), at `alpha_bar`; or images to which lem-fragment added noise: then

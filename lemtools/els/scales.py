@@ -47,7 +47,7 @@ def levels(steps: int, kamb: bool = False) -> np.ndarray:
     """alpha_bar of a sampler of `steps` steps, rising to 1; kamb: without the noisiest, as in the released code."""
     if steps < 1 + kamb:
         raise LemError(f"a sampler needs at least {1 + kamb} steps, not {steps}")
-    return schedule.grid(steps)[int(kamb):]
+    return schedule.grid(steps)[int(kamb) :]
 
 
 def compat(kamb: bool) -> str:
@@ -99,6 +99,7 @@ def check(machines: Iterable[str], sizes: Iterable[int], height: int, width: int
 
 def allowed(machine: str, sizes: Iterable[int], height: int, width: int) -> list[int]:
     """Those of the sizes that a machine takes on such images."""
+
     def fits(size: int) -> bool:
         try:
             check_size(machine, size, height, width)

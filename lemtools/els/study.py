@@ -88,8 +88,16 @@ class Study:
             check([name], self.sizes, *bank.item[1:])
         chosen = size or (Scales(self.sizes, self.kamb) if self.sizes else 3)
         try:
-            return machine(name, bank, chosen, skip=self.skip, memory=self.memory, device=self.device, valid=self.kamb,
-                           share=self.share)
+            return machine(
+                name,
+                bank,
+                chosen,
+                skip=self.skip,
+                memory=self.memory,
+                device=self.device,
+                valid=self.kamb,
+                share=self.share,
+            )
         except LemError:
             raise
         except ValueError as error:
@@ -112,8 +120,17 @@ class Study:
         """Samples of a machine as images, see ``sample.sample``."""
         self._check_classes([name], seeds)
         for label, bank, mine in self.classes(seeds):
-            yield from sample(self.machine(name, bank), bank.item, mine, self.levels, batch=self._batch(),
-                              device=self.device, label=label, history=history, tell=self.tell)
+            yield from sample(
+                self.machine(name, bank),
+                bank.item,
+                mine,
+                self.levels,
+                batch=self._batch(),
+                device=self.device,
+                label=label,
+                history=history,
+                tell=self.tell,
+            )
 
     def denoiser(self, name: str):
         """A function (noisy batch, alpha_bar or None, history) -> its clean means, see ``sample.denoise``."""
@@ -123,10 +140,18 @@ class Study:
         _, bank, _ = next(self.classes([]))
         asked = self.machine(name, bank)
         return lambda noisy, alpha_bar, history: denoise(
-            asked, bank.item, noisy, alpha_bar, batch=self._batch(), device=self.device, history=history)
+            asked, bank.item, noisy, alpha_bar, batch=self._batch(), device=self.device, history=history
+        )
 
-    def calibrate(self, name: str, path: str, seeds: Sequence[int], candidates: Sequence[int] | None = None,
-                  by: str = "cosine", monotone: bool = False) -> Calibration:
+    def calibrate(
+        self,
+        name: str,
+        path: str,
+        seeds: Sequence[int],
+        candidates: Sequence[int] | None = None,
+        by: str = "cosine",
+        monotone: bool = False,
+    ) -> Calibration:
         """Sizes at which a machine is most like the network in a file. candidates: None for 3, 5 ... 17, as allowed."""
         usual = allowed(name, range(3, 18, 2), *self.bank.item[1:])
         sizes = list(usual if candidates is None else candidates)
@@ -137,12 +162,22 @@ class Study:
         for label, bank, mine in self.classes(seeds):
             machines = {size: self.machine(name, bank, size) for size in sizes}
             network = Trained(model, label=label, clip=False)
-            found += measure(network, machines, bank.item, mine, self.steps, by, batch=self._batch(max(sizes)),
-                             device=self.device, tell=self.tell)
+            found += measure(
+                network,
+                machines,
+                bank.item,
+                mine,
+                self.steps,
+                by,
+                batch=self._batch(max(sizes)),
+                device=self.device,
+                tell=self.tell,
+            )
         return choose(np.concatenate(found), sizes, by, monotone, self.kamb)
 
-    def against(self, names: Sequence[str], path: str, seeds: Sequence[int],
-                net_steps: Sequence[int] = (20, 150)) -> Iterator[Samples]:
+    def against(
+        self, names: Sequence[str], path: str, seeds: Sequence[int], net_steps: Sequence[int] = (20, 150)
+    ) -> Iterator[Samples]:
         """The seeds through the network in a file and through machines, see ``against.samples``."""
         self._check_classes(names, seeds)
         model = self.network(path)
@@ -150,14 +185,30 @@ class Study:
         for label, bank, mine in self.classes(seeds):
             machines = {name: self.machine(name, bank) for name in names}
             network = Trained(model, label=label, clip=False)
-            yield from compared(network, machines, bank.item, mine, self.levels, net_steps, batch=self._batch(),
-                                device=self.device, tell=self.tell)
+            yield from compared(
+                network,
+                machines,
+                bank.item,
+                mine,
+                self.levels,
+                net_steps,
+                batch=self._batch(),
+                device=self.device,
+                tell=self.tell,
+            )
 
     def explain(self, name: str, seeds: Sequence[int]) -> Iterator[Origins]:
         """Samples of a local machine and where their pixels come from, see ``explain.explain``."""
         for _, bank, mine in self.classes(seeds):
-            yield from explain(self.machine(name, bank), bank, mine, self.levels, batch=self._batch(),
-                               device=self.device, tell=self.tell)
+            yield from explain(
+                self.machine(name, bank),
+                bank,
+                mine,
+                self.levels,
+                batch=self._batch(),
+                device=self.device,
+                tell=self.tell,
+            )
 
     def _batch(self, size: int | None = None) -> int:
         largest = size or max(self.sizes or (1,))

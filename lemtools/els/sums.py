@@ -37,8 +37,9 @@ class Sums:
         sums = torch.zeros(rows, queries, channels + 1, dtype=like.dtype, device=like.device)
         return cls(reference, sums, 0.0, reference.clone() if track else None, best)
 
-    def add(self, logits: torch.Tensor, values: torch.Tensor, skip: float = 0.0,
-            keys: torch.Tensor | None = None) -> None:
+    def add(
+        self, logits: torch.Tensor, values: torch.Tensor, skip: float = 0.0, keys: torch.Tensor | None = None
+    ) -> None:
         """Take in a tile. logits: [R, Q, T], overwritten. values: [R, C + 1, T], the last row ones. skip: share of a
         query's sum that may be left out. keys: [R, T] numbers of the keys, where the best is tracked."""
         if self.best is None:

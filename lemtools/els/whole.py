@@ -89,4 +89,3 @@ def wiener(bank: Bank, device: str | torch.device = "cpu", memory: int = 1 << 30
         way = "raise --max-memory, or leave this machine out"
         raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; {way}")
     return Gaussian.fit(bank.store, device=str(device))
-

@@ -49,7 +49,9 @@ class Trained:
 
     def ids(self, signal: Signal) -> list[np.ndarray]:
         if self.vocab > 256 and is_text(signal):
-            raise LemError(f"{self.name} knows {self.vocab} tokens, not bytes: make them first (lem-encode --model BPE)")
+            raise LemError(
+                f"{self.name} knows {self.vocab} tokens, not bytes: make them first (lem-encode --model BPE)"
+            )
         top = int(signal.data.max(initial=0))
         if int(signal.data.min(initial=0)) < 0 or top >= self.vocab:
             raise LemError(f"token {top}, but {self.name} knows {self.vocab}")
@@ -76,8 +78,16 @@ class Activations(Encoder):
 
     name, reads, splits = "activations", ("tokens",), True
 
-    def __init__(self, hf: str | None = None, *, lm: str | None = None, layer: int | None = None,
-                 window: int | None = None, flat: bool = False, device: str = "cpu"):
+    def __init__(
+        self,
+        hf: str | None = None,
+        *,
+        lm: str | None = None,
+        layer: int | None = None,
+        window: int | None = None,
+        flat: bool = False,
+        device: str = "cpu",
+    ):
         if (hf is None) == (lm is None) or layer is None:
             raise LemError("activations need one model and a layer of it: --hf FOLDER or --lm MODEL, and --layer K")
         self.model = Trained(lm, device) if hf is None else Causal(hf, device)
@@ -115,5 +125,13 @@ class Activations(Encoder):
             names = name and [name]
             return replace(item, kind="embedding", data=data[None], tokens=ids[None], depth=depth, names=names)
         label = None if item.label is None else np.repeat(item.label, len(ids))
-        return replace(item, kind="embedding", data=data, tokens=ids, depth=depth, names=None, label=label,
-                       index=np.arange(len(ids)))
+        return replace(
+            item,
+            kind="embedding",
+            data=data,
+            tokens=ids,
+            depth=depth,
+            names=None,
+            label=label,
+            index=np.arange(len(ids)),
+        )

@@ -23,8 +23,10 @@ class Local:
     def __init__(self, folder: str, cls: str, device: str, needed_by: str):
         shown = os.fsdecode(folder)
         if not os.path.isfile(os.path.join(folder, "config.json")):
-            raise LemError(f"{shown}: no folder of a Hugging Face model (config.json and safetensors weights); it has "
-                           "to lie here, nothing is fetched")
+            raise LemError(
+                f"{shown}: no folder of a Hugging Face model (config.json and safetensors weights); it has "
+                "to lie here, nothing is fetched"
+            )
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         extra("transformers", needed_by)
         import transformers

@@ -42,6 +42,7 @@ class HuggingFace:
 
     def resume(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
         """The blocks before run on token 0 for nothing: what they leave is replaced on the way into block `layer`."""
+
         def put(block, args, kwargs):
             if args:
                 return (hidden, *args[1:]), kwargs
@@ -85,8 +86,9 @@ def of_texts(signals: Iterable[Signal], code, *, batch: int = 8, **settings) -> 
 
 
 @torch.no_grad()
-def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[int] | None = None,
-               batch: int = 8) -> list[dict[str, float]]:
+def patch_back(
+    model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[int] | None = None, batch: int = 8
+) -> list[dict[str, float]]:
     """Rows of a rate-distortion-loss table: the model as it is, with the mean activation in place of all, and with the
     activations decoded from 1 .. S stages of their code.
 
@@ -132,7 +134,12 @@ def patch_back(model, layer: int, code, tokens: np.ndarray, *, stages: Sequence[
     width = getattr(code, "groups", 1) * math.log2(getattr(code, "codes", 1))
     bits = {name: None if name is None else name * width for name in names} | {code.stages: getattr(code, "bits", None)}
     return [
-        {"stages": name, "bits": bits[name], "nmse": error / spread if spread else 0.0,
-         "loss": loss, "change": loss - losses[0]}
+        {
+            "stages": name,
+            "bits": bits[name],
+            "nmse": error / spread if spread else 0.0,
+            "loss": loss,
+            "change": loss - losses[0],
+        }
         for name, error, loss in zip(names, errors.tolist(), losses.tolist())
     ]

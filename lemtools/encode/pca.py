@@ -85,11 +85,24 @@ class PCA(Fitted):
             raise LemError(f"--dims {dims}: {why}{', and a direction without variance cannot be whitened' * whiten}")
         # the sign of an eigenvector is the solver's: let the largest entry be positive
         axes = axes[:dims] * np.sign(axes[np.arange(dims), np.abs(axes[:dims]).argmax(1)])[:, None]
-        made = cls(moments.mean.astype(np.float32), axes.astype(np.float32), values, kind=of[0], item=of[1],
-                   dtype=of[2], whiten=whiten, count=moments.count)
+        made = cls(
+            moments.mean.astype(np.float32),
+            axes.astype(np.float32),
+            values,
+            kind=of[0],
+            item=of[1],
+            dtype=of[2],
+            whiten=whiten,
+            count=moments.count,
+        )
         total = values.sum()
-        report = {"vectors": moments.count, "width": len(values), "dims": dims, "rank": rank,
-                  "variance-kept": float(values[:dims].sum() / total) if total > 0 else 1.0}
+        report = {
+            "vectors": moments.count,
+            "width": len(values),
+            "dims": dims,
+            "rank": rank,
+            "variance-kept": float(values[:dims].sum() / total) if total > 0 else 1.0,
+        }
         return made, report
 
     def tensors(self) -> dict[str, np.ndarray]:

@@ -80,10 +80,24 @@ class RVQ:
         return np.dtype(np.uint8 if max(self.levels) <= 256 else np.uint16)
 
     @classmethod
-    def fit(cls, vectors: Vectors, *, stages: int = 4, codes: int = 1024, groups: int = 1, beam: int = 16,
-            cosine: float = 0.0, gain_shape: bool = False, gains: int = 16, whiten: bool = False, seed: int = 0,
-            device: str = "cpu", samples: int | None = None, updates: int = rvq_fit.UPDATES,
-            progress: Callable[[int, int], None] = lambda done, of: None) -> RVQ:
+    def fit(
+        cls,
+        vectors: Vectors,
+        *,
+        stages: int = 4,
+        codes: int = 1024,
+        groups: int = 1,
+        beam: int = 16,
+        cosine: float = 0.0,
+        gain_shape: bool = False,
+        gains: int = 16,
+        whiten: bool = False,
+        seed: int = 0,
+        device: str = "cpu",
+        samples: int | None = None,
+        updates: int = rvq_fit.UPDATES,
+        progress: Callable[[int, int], None] = lambda done, of: None,
+    ) -> RVQ:
         """vectors: [N, D], or a callable that yields batches [n, D] afresh at every call (it is read twice: for the
         moments of all, and for a sample).
 
@@ -102,8 +116,9 @@ class RVQ:
                 raise LemError("no vectors to fit to (zero vectors do not count)")
             rvq_fit.check(len(whole.origin), whole.count, **settings | {"gains": gains})
             frame = Frame.of(coded, groups * stages * math.log2(codes), groups, whiten).to(device)
-            z, energy = rvq_fit.sample(vectors, frame, max(samples or max(64 * codes, 1 << 16), codes), gain_shape,
-                                       device, seed)
+            z, energy = rvq_fit.sample(
+                vectors, frame, max(samples or max(64 * codes, 1 << 16), codes), gain_shape, device, seed
+            )
             generator = torch.Generator().manual_seed(seed)
             order = torch.randperm(len(z), generator=generator)
             weight, factor = (v.to(device) for v in frame.aims(energy[order], cosine))
@@ -117,8 +132,20 @@ class RVQ:
 
             for part, variance, wide in zip(frame.split(z), variances, tries):
                 aim = part[order].to(device) * factor[:, None]
-                books.append(rvq_fit.fit_group(aim, weight, variance, wide, stages=stages, codes=codes, beam=beam,
-                                               updates=updates, generator=generator, tick=tick))
+                books.append(
+                    rvq_fit.fit_group(
+                        aim,
+                        weight,
+                        variance,
+                        wide,
+                        stages=stages,
+                        codes=codes,
+                        beam=beam,
+                        updates=updates,
+                        generator=generator,
+                        tick=tick,
+                    )
+                )
             frame = frame.narrow([book.shape[2] for book in books])
             spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance()), 0))[::-1].copy()
             made = cls(frame, books, None, spectrum, whole.mean(), beam, float(cosine), len(z), seed, device)
@@ -218,13 +245,18 @@ class RVQ:
         """
         codes, use = np.asarray(codes), stages or self.stages
         if not 1 <= use <= self.stages or (stages is not None and self.gains is not None):
-            raise LemError(f"this codebook has {self.stages} stages" + ", and a gain: decode all" * (self.gains is not None))
+            raise LemError(
+                f"this codebook has {self.stages} stages" + ", and a gain: decode all" * (self.gains is not None)
+            )
         wide = (len(self.levels), use * self.groups)[codes.ndim == 2 and codes.shape[1] == use * self.groups]
         if codes.ndim != 2 or codes.shape[1] != wide or (stages is None and wide != len(self.levels)):
             raise LemError(f"codes of shape {list(codes.shape)}; this codebook's are [N, {len(self.levels)}]")
-        if codes.dtype.kind not in "iu" or (codes.size and not (0 <= codes.min() and
-                                                               (codes.max(0) < self.levels[:wide]).all())):
-            raise LemError(f"codes must be integers from 0 to {self.codes - 1}; these are of another codebook, or damaged")
+        if codes.dtype.kind not in "iu" or (
+            codes.size and not (0 <= codes.min() and (codes.max(0) < self.levels[:wide]).all())
+        ):
+            raise LemError(
+                f"codes must be integers from 0 to {self.codes - 1}; these are of another codebook, or damaged"
+            )
         size = CHUNK.get(torch.device(self.device).type, ELSEWHERE)
         return np.concatenate([self._decoded(codes[at : at + size], use) for at in range(0, max(len(codes), 1), size)])
 
@@ -270,9 +302,18 @@ class RVQ:
 
     def card(self) -> dict:
         """What its file says in words: JSON."""
-        return {"groups": self.groups, "stages": self.stages, "codes": self.codes, "beam": self.beam,
-                "cosine": self.cosine, "whiten": self.frame.whiten, "energy": self.frame.energy,
-                "shrink": self.frame.shrink, "samples": self.samples, "seed": self.seed}
+        return {
+            "groups": self.groups,
+            "stages": self.stages,
+            "codes": self.codes,
+            "beam": self.beam,
+            "cosine": self.cosine,
+            "whiten": self.frame.whiten,
+            "energy": self.frame.energy,
+            "shrink": self.frame.shrink,
+            "samples": self.samples,
+            "seed": self.seed,
+        }
 
     @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray], device: str = "cpu") -> RVQ:
@@ -280,12 +321,31 @@ class RVQ:
         t = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items()}
         books = [t[f"codebooks.{g}"] for g in range(record["groups"])]
         shape, rank, dims = (record["stages"], record["codes"]), *t["basis"].shape
-        fits = (books and all(b.ndim == 3 and tuple(b.shape[:2]) == shape for b in books)
-                and sum(b.shape[2] for b in books) == rank and all(t[k].shape == (rank,) for k in ("scale", "variance"))
-                and all(t[k].shape == (dims,) for k in ("mean", "centre", "spectrum")))
+        fits = (
+            books
+            and all(b.ndim == 3 and tuple(b.shape[:2]) == shape for b in books)
+            and sum(b.shape[2] for b in books) == rank
+            and all(t[k].shape == (rank,) for k in ("scale", "variance"))
+            and all(t[k].shape == (dims,) for k in ("mean", "centre", "spectrum"))
+        )
         if not fits:
             raise ValueError("its tensors do not fit together")
-        frame = Frame(*(t[k] for k in ("mean", "basis", "scale", "variance")), [b.shape[2] for b in books],
-                      record["energy"], record["shrink"], record["whiten"])
-        return cls(frame, books, t.get("gains"), tensors["spectrum"], tensors["centre"], record["beam"],
-                   record["cosine"], record["samples"], record["seed"], device)
+        frame = Frame(
+            *(t[k] for k in ("mean", "basis", "scale", "variance")),
+            [b.shape[2] for b in books],
+            record["energy"],
+            record["shrink"],
+            record["whiten"],
+        )
+        return cls(
+            frame,
+            books,
+            t.get("gains"),
+            tensors["spectrum"],
+            tensors["centre"],
+            record["beam"],
+            record["cosine"],
+            record["samples"],
+            record["seed"],
+            device,
+        )

@@ -89,8 +89,9 @@ def allocate(spectrum: np.ndarray, bits: float, groups: int) -> list[np.ndarray]
     return [np.array(m[: max(1, water_fill(spectrum[m], bits / groups).rank)]) for m in members]
 
 
-def verdict(spectrum: np.ndarray, stages: int, codes: int, groups: int, extra_bits: float = 0.0,
-            cosine: float = 0.9) -> str | None:
+def verdict(
+    spectrum: np.ndarray, stages: int, codes: int, groups: int, extra_bits: float = 0.0, cosine: float = 0.9
+) -> str | None:
     """One sentence where the bound forbids a cosine of `cosine`, and what would allow it; None where it does not.
 
     extra_bits: a vector, beside the stages' (the gain's).
@@ -107,6 +108,8 @@ def verdict(spectrum: np.ndarray, stages: int, codes: int, groups: int, extra_bi
     if wide and wide > groups:
         ways.append(f"--stages {stages} --groups {wide}")
     setting = f"{stages} x {codes} codes" + (f" x {groups} groups" if groups > 1 else "")
-    return (f"{setting} = {bits:g} bits for {dims} dimensions: on Gaussian vectors of this spectrum no code of as many "
-            f"bits has an NMSE below {nmse:.3f} (cosine, weighted by energy, {cosine_of(nmse):.3f}); a cosine of {cosine:g} "
-            f"takes at least {math.ceil(need)} bits ({least} codes, as {' or '.join(ways)})")
+    return (
+        f"{setting} = {bits:g} bits for {dims} dimensions: on Gaussian vectors of this spectrum no code of as many "
+        f"bits has an NMSE below {nmse:.3f} (cosine, weighted by energy, {cosine_of(nmse):.3f}); a cosine of {cosine:g} "
+        f"takes at least {math.ceil(need)} bits ({least} codes, as {' or '.join(ways)})"
+    )

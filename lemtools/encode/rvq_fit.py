@@ -16,17 +16,17 @@ from .rvq_bound import water_fill
 from .rvq_frame import ROWS, Frame, Moments, Vectors, blocks, rows
 from .rvq_search import search, tables, total
 
-LLOYD = 8       # rounds of k-means before a stage joins the others
-UPDATES = 24    # of all stages together
-DECAY = 0.9     # of their sums, an update
-PER_CODE = 32   # vectors an update, for each code of a stage,
-MOST = 8192     # but no more than so many, or 8 a code
-BEAM = 8        # at most, when fitting
-RIDGE = 1.0     # vectors at 0 that every code counts beside its own: a code of few vectors stays short
-DEAD = 0.5      # vectors; a code with fewer is given to a vector that is coded badly
-HELD = 10       # one in so many is held back, to tell when to stop
-SHARE = 0.25    # bits that every direction must take where fewer directions are tried
-PASS = 4096     # vectors searched at a time
+LLOYD = 8  # rounds of k-means before a stage joins the others
+UPDATES = 24  # of all stages together
+DECAY = 0.9  # of their sums, an update
+PER_CODE = 32  # vectors an update, for each code of a stage,
+MOST = 8192  # but no more than so many, or 8 a code
+BEAM = 8  # at most, when fitting
+RIDGE = 1.0  # vectors at 0 that every code counts beside its own: a code of few vectors stays short
+DEAD = 0.5  # vectors; a code with fewer is given to a vector that is coded badly
+HELD = 10  # one in so many is held back, to tell when to stop
+SHARE = 0.25  # bits that every direction must take where fewer directions are tried
+PASS = 4096  # vectors searched at a time
 
 
 def read_moments(vectors: Vectors, device: str, gain_shape: bool) -> tuple[Moments, Moments]:
@@ -43,8 +43,9 @@ def read_moments(vectors: Vectors, device: str, gain_shape: bool) -> tuple[Momen
     return whole, coded
 
 
-def sample(vectors: Vectors, frame: Frame, count: int, gain_shape: bool, device: str,
-           seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def sample(
+    vectors: Vectors, frame: Frame, count: int, gain_shape: bool, device: str, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Coordinates [n, R] and energies [n] of `count` vectors drawn evenly (of all, if there are fewer), in order.
 
     A reservoir by random keys: memory is a share of the sample's, whatever the number of vectors.
@@ -156,7 +157,9 @@ def widths(variance: torch.Tensor, bits: float, whiten: bool) -> list[int]:
     return [len(variance)] if whiten or few == len(variance) else [len(variance), few]
 
 
-def fit_group(z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, tries: list[int], **settings) -> torch.Tensor:
+def fit_group(
+    z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, tries: list[int], **settings
+) -> torch.Tensor:
     """Codebooks [S, K, W'] of one group in its first W' coordinates, W' of `tries`; settings: as of ``fit_codebooks``.
 
     One vector in HELD is held back to choose among what was fitted to the others.
@@ -166,15 +169,27 @@ def fit_group(z: torch.Tensor, weight: torch.Tensor, variance: torch.Tensor, tri
     fitted = []
     for wide in tries:
         lost = float((weight[test] * z[test, wide:].square().sum(1)).double().mean())
-        books, loss = fit_codebooks(z[held:, :wide], weight[held:], z[test, :wide], weight[test], variance[:wide],
-                                    **settings)
+        books, loss = fit_codebooks(
+            z[held:, :wide], weight[held:], z[test, :wide], weight[test], variance[:wide], **settings
+        )
         fitted.append((loss + lost, books))
     return min(fitted, key=lambda f: f[0])[1]
 
 
-def fit_codebooks(z: torch.Tensor, weight: torch.Tensor, test: torch.Tensor, test_weight: torch.Tensor,
-                  variance: torch.Tensor, *, stages: int, codes: int, beam: int, updates: int,
-                  generator: torch.Generator, tick: Callable[[], None]) -> tuple[torch.Tensor, float]:
+def fit_codebooks(
+    z: torch.Tensor,
+    weight: torch.Tensor,
+    test: torch.Tensor,
+    test_weight: torch.Tensor,
+    variance: torch.Tensor,
+    *,
+    stages: int,
+    codes: int,
+    beam: int,
+    updates: int,
+    generator: torch.Generator,
+    tick: Callable[[], None],
+) -> tuple[torch.Tensor, float]:
     """(codebooks [S, K, W], mean weighted squared error on `test`). variance [W]: of the coordinates. updates: of all
     stages together; 0: the codebooks as k-means, stage by stage, has made them.
 
@@ -232,8 +247,13 @@ def gain_levels(norms: torch.Tensor, levels: int, generator: torch.Generator) ->
 
 def check(dims: int, count: int, *, stages: int, codes: int, groups: int, beam: int, cosine: float, gains: int) -> None:
     """LemError for settings that do not fit the data or one another."""
-    for name, value, least, most in (("stages", stages, 1, 256), ("codes", codes, 2, 65536), ("beam", beam, 1, 4096),
-                                     ("groups", groups, 1, dims), ("gains", gains, 2, codes)):
+    for name, value, least, most in (
+        ("stages", stages, 1, 256),
+        ("codes", codes, 2, 65536),
+        ("beam", beam, 1, 4096),
+        ("groups", groups, 1, dims),
+        ("gains", gains, 2, codes),
+    ):
         if not least <= value <= most:
             raise LemError(f"--{name} must lie in {least} .. {most}, not {value}")
     if not 0 <= cosine < np.inf:

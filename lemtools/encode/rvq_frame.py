@@ -49,8 +49,10 @@ def rows(block: np.ndarray | torch.Tensor, device: str, first: int = 0, dims: in
         at = int((~fine).int().argmax())
         if not math.isfinite(float(most[at])):
             raise LemError(f"vector {first + at} holds NaN or infinity, or is beyond float32; leave it out or mend it")
-        raise LemError(f"vector {first + at}: its largest number is {float(most[at]):.0e}, of which float32 has no square; "
-                       "scale the vectors")
+        raise LemError(
+            f"vector {first + at}: its largest number is {float(most[at]):.0e}, of which float32 has no square; "
+            "scale the vectors"
+        )
     return x
 
 
@@ -106,9 +108,13 @@ class Frame:
         chosen = np.concatenate(dealt)
         scale = np.sqrt(np.maximum(values, floor))[chosen] if whiten else np.ones(len(chosen))
         made = {"mean": moments.mean(), "basis": axes.T[chosen], "scale": scale, "variance": spectrum[chosen]}
-        return cls(**{k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in made.items()},
-                   widths=[len(d) for d in dealt], energy=float(spectrum.sum()),
-                   shrink=cosine_of(water_fill(spectrum, bits).nmse), whiten=whiten)
+        return cls(
+            **{k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in made.items()},
+            widths=[len(d) for d in dealt],
+            energy=float(spectrum.sum()),
+            shrink=cosine_of(water_fill(spectrum, bits).nmse),
+            whiten=whiten,
+        )
 
     def to(self, device: str) -> Frame:
         for name in ("mean", "basis", "scale", "variance"):
@@ -120,8 +126,13 @@ class Frame:
         starts = np.cumsum([0, *self.widths])
         kept = torch.from_numpy(np.concatenate([np.arange(a, a + w) for a, w in zip(starts, widths)]))
         kept = kept.to(self.mean.device)
-        return replace(self, basis=self.basis[kept].contiguous(), scale=self.scale[kept], variance=self.variance[kept],
-                       widths=widths)
+        return replace(
+            self,
+            basis=self.basis[kept].contiguous(),
+            scale=self.scale[kept],
+            variance=self.variance[kept],
+            widths=widths,
+        )
 
     def coordinates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(z [N, R], |x - mean|^2 [N], with whitening |z|^2)."""

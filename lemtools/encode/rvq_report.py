@@ -54,8 +54,13 @@ def report(quantiser: RVQ, vectors: Vectors) -> dict[str, float]:
         out[f"perplexity[{s + 1}]"] = float(2 ** entropy[columns].mean())
     if quantiser.gains is not None:
         out["perplexity[gain]"] = float(2 ** entropy[-1])
-    return out | {"NMSE": float(error / spread) if spread > 0 else math.nan, "cosine": cosine / n,
-                  "cosine-centred": centred / n, "bound-NMSE": bound, "bound-cosine": cosine_of(bound)}
+    return out | {
+        "NMSE": float(error / spread) if spread > 0 else math.nan,
+        "cosine": cosine / n,
+        "cosine-centred": centred / n,
+        "bound-NMSE": bound,
+        "bound-cosine": cosine_of(bound),
+    }
 
 
 def _cosines(x: np.ndarray, y: np.ndarray) -> float:

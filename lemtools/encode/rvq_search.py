@@ -41,8 +41,9 @@ def tables(codebooks: torch.Tensor) -> list[torch.Tensor]:
     return list(torch.cat([2 * codebooks, codebooks.square().sum(2, keepdim=True), ones], 2).mT.contiguous())
 
 
-def search(z_NW: torch.Tensor, codebooks: torch.Tensor, stage_tables: list[torch.Tensor], beam: int,
-           keep: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def search(
+    z_NW: torch.Tensor, codebooks: torch.Tensor, stage_tables: list[torch.Tensor], beam: int, keep: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Paths of codes whose sum is near z: (codes int64 [N, keep', S], sum minus z [N, keep', W]).
 
     After every stage the `beam` best of all beam x K continuations go on; after the last the `keep` best do (keep' is

@@ -127,8 +127,13 @@ def _beside(signal: Signal) -> dict:
     return {k: getattr(signal, k) for k in ("label", "names", "index", "history", "last")}
 
 
-def recovered(ae: TokenAE, tokens: np.ndarray, noises: Sequence[float] = (0.1, 0.2, 0.3, 0.5),
-              bits: Sequence[int] = (8, 4, 3), seed: int = 0) -> dict[str, float]:
+def recovered(
+    ae: TokenAE,
+    tokens: np.ndarray,
+    noises: Sequence[float] = (0.1, 0.2, 0.3, 0.5),
+    bits: Sequence[int] = (8, 4, 3),
+    seed: int = 0,
+) -> dict[str, float]:
     """Share of tokens [N, L] that come back: from the latents as they are, seen through noise, and quantised.
 
     noises: in units of the rms of the item's latents; bits: a latent, as lem-fragment --bits has them.

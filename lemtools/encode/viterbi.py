@@ -16,9 +16,9 @@ import torch
 from ..codes import trellis
 from ..denoise.device import pick
 
-CPU_ROWS = 8             # sequences at a time: what a step touches stays in the cache
+CPU_ROWS = 8  # sequences at a time: what a step touches stays in the cache
 MOST_ROWS = 1024
-MOST_BYTES = 1 << 33     # for the errors remembered, half of the free memory of the device at most
+MOST_BYTES = 1 << 33  # for the errors remembered, half of the free memory of the device at most
 
 
 def searcher(device: str = "auto", fused: bool | None = None) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -16,8 +16,19 @@ ROWS, TILE, BACK = 4, 512, 16  # sequences and kept bits a program forward; sequ
 
 
 @triton.jit(do_not_specialize=["t"])
-def _step(x, table, errors, t, count, length, KEPT: tl.constexpr, C: tl.constexpr, W: tl.constexpr, ROWS: tl.constexpr,
-          TILE: tl.constexpr):
+def _step(
+    x,
+    table,
+    errors,
+    t,
+    count,
+    length,
+    KEPT: tl.constexpr,
+    C: tl.constexpr,
+    W: tl.constexpr,
+    ROWS: tl.constexpr,
+    TILE: tl.constexpr,
+):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = row < count
     kept = tl.program_id(1) * TILE + tl.arange(0, TILE)
@@ -36,8 +47,18 @@ def _step(x, table, errors, t, count, length, KEPT: tl.constexpr, C: tl.constexp
 
 
 @triton.jit
-def _back(x, table, errors, path, count, T: tl.constexpr, KEPT: tl.constexpr, C: tl.constexpr, W: tl.constexpr,
-          ROWS: tl.constexpr):
+def _back(
+    x,
+    table,
+    errors,
+    path,
+    count,
+    T: tl.constexpr,
+    KEPT: tl.constexpr,
+    C: tl.constexpr,
+    W: tl.constexpr,
+    ROWS: tl.constexpr,
+):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = row < count
     kept = tl.load(path + row * (T + 1) + T, mask=here, other=0)
@@ -69,13 +90,36 @@ class Fused:
         tile = min(TILE, self.kept)
         grid = (triton.cdiv(count, ROWS), triton.cdiv(self.kept, tile))
         for t in range(length):
-            _step[grid](x, self.table, errors, t, count, length, self.kept, self.codes, self.windows, ROWS, tile,
-                        enable_fp_fusion=False)
+            _step[grid](
+                x,
+                self.table,
+                errors,
+                t,
+                count,
+                length,
+                self.kept,
+                self.codes,
+                self.windows,
+                ROWS,
+                tile,
+                enable_fp_fusion=False,
+            )
 
     def back(self, x: torch.Tensor, errors: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         count, length = x.shape
         path = torch.empty(count, length + 1, dtype=torch.int32, device=x.device)
         path[:, length] = kept
-        _back[(triton.cdiv(count, BACK),)](x, self.table, errors, path, count, length, self.kept, self.codes,
-                                           self.windows, BACK, enable_fp_fusion=False)
+        _back[(triton.cdiv(count, BACK),)](
+            x,
+            self.table,
+            errors,
+            path,
+            count,
+            length,
+            self.kept,
+            self.codes,
+            self.windows,
+            BACK,
+            enable_fp_fusion=False,
+        )
         return path.long()

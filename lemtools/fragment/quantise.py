@@ -65,10 +65,20 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
             return signal, dict(old)  # its values already lie on a coarser grid; finer bins would claim too much
         depth = np.minimum(depth, old["bits"])
     depth = depth.astype(np.uint8) if np.ndim(depth) else int(depth)
-    op = {"bits": depth, "quantizer": quantizer, "domain": domain, "scale": None, "levels": None, "slack": None,
-          "rotate": rotate}
+    op = {
+        "bits": depth,
+        "quantizer": quantizer,
+        "domain": domain,
+        "scale": None,
+        "levels": None,
+        "slack": None,
+        "rotate": rotate,
+    }
     alike = old is not None and (old["quantizer"], old["domain"], old.get("scale") is None) == (
-        quantizer, domain, scale_by == "full")
+        quantizer,
+        domain,
+        scale_by == "full",
+    )
     values = signal.data
     if domain != "uint8":
         values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
@@ -108,8 +118,10 @@ def _check_joint(signal: Signal, option: str, scale_by: str) -> None:
 def _check_again(depth, old: dict) -> None:
     """Raise LemError where a quantised embedding would lose bits by, or after, a quantiser of whole vectors."""
     if np.min(depth) < np.max(old["bits"]):
-        raise LemError("a vector coded as a whole (trellis, --rotate) cannot be quantised after, or for, another "
-                       "quantiser; recall the fragment first with lem-reconstruct")
+        raise LemError(
+            "a vector coded as a whole (trellis, --rotate) cannot be quantised after, or for, another "
+            "quantiser; recall the fragment first with lem-reconstruct"
+        )
 
 
 def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarray, alike: bool, observed) -> None:

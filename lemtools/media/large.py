@@ -43,6 +43,7 @@ def _pieces(path, begin, beside, large, lem, size_of, max_bytes) -> Iterator[Sig
     dtype, shape, start, stop = large
     row, rows = (stop - start) // shape[0], 0
     with open(path, "rb", buffering=0) as file:
+
         def tensor(entry, first=0, count=None):
             dtype, shape, start, stop = entry
             count = shape[0] - first if count is None else count

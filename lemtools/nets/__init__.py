@@ -16,16 +16,16 @@ A network is an ``nn.Module`` with a class attribute ``family`` and keyword argu
 from importlib import import_module
 
 NETS = {
-    "mlp": "mlp.MLP",                        # estimate: vectors and small images
-    "conv": "conv.Restorer",                 # estimate: images of any size, multi-scale
-    "flat": "conv.Flat",                     # estimate: images of any size, one scale
-    "gru": "recurrent.Recurrent",            # estimate: one shared block, iterated
+    "mlp": "mlp.MLP",  # estimate: vectors and small images
+    "conv": "conv.Restorer",  # estimate: images of any size, multi-scale
+    "flat": "conv.Flat",  # estimate: images of any size, one scale
+    "gru": "recurrent.Recurrent",  # estimate: one shared block, iterated
     "transformer": "transformer.Transformer",  # sequence
-    "resnet": "diffusion.ResNet",            # denoise
-    "unet": "diffusion.UNet",                # denoise
-    "mlp-denoiser": "diffusion.Vector",      # denoise: vectors
-    "lm": "lm.LM",                           # language: text, token by token
-    "dense-lm": "dense.DenseLM",             # language: text, K tokens in one vector at a time
+    "resnet": "diffusion.ResNet",  # denoise
+    "unet": "diffusion.UNet",  # denoise
+    "mlp-denoiser": "diffusion.Vector",  # denoise: vectors
+    "lm": "lm.LM",  # language: text, token by token
+    "dense-lm": "dense.DenseLM",  # language: text, K tokens in one vector at a time
     "token-ae": "token_ae.TokenAutoencoder",  # autoencoder
 }
 

@@ -14,7 +14,7 @@ from ..denoise.evidence import Evidence
 
 FULL_RANGE = {"image": 2.0}  # full range of a value in coordinates; other kinds: two standard deviations either way
 RANGE = 4.0
-DEEPEST = 8.0                # bits from which on a value counts as known
+DEEPEST = 8.0  # bits from which on a value counts as known
 TOLD = tuple(part.name for part in fields(Evidence))
 
 

@@ -85,8 +85,9 @@ def box(x: torch.Tensor, side: int, axis: int) -> torch.Tensor:
     return total / (there if axis == -1 else there[:, None])
 
 
-def inputs(condition: Condition, first: torch.Tensor, size: torch.Tensor, details: Sequence[int] = (5,),
-           opponent: bool = False) -> torch.Tensor:
+def inputs(
+    condition: Condition, first: torch.Tensor, size: torch.Tensor, details: Sequence[int] = (5,), opponent: bool = False
+) -> torch.Tensor:
     """[N, C + C len(details) + 3, H, W]: the guess, its details, and the planes of observed, known and sigma.
 
     A detail is what the guess differs by from its mean over a square of that side, in units of its size, squashed into
@@ -97,7 +98,7 @@ def inputs(condition: Condition, first: torch.Tensor, size: torch.Tensor, detail
     planes = [first, *contrast(first, size, details)]
     if opponent:
         planes += contrast(first - first.mean(1, keepdim=True), size.mean(1, keepdim=True), details)
-    return torch.cat([*planes, condition.planes()[:, first.shape[1]:]], 1)
+    return torch.cat([*planes, condition.planes()[:, first.shape[1] :]], 1)
 
 
 def contrast(x: torch.Tensor, size: torch.Tensor, details: Sequence[int]) -> list[torch.Tensor]:
@@ -156,9 +157,16 @@ class Restorer(nn.Module):
 
     family = "estimate"
 
-    def __init__(self, channels: int = 3, widths: Sequence[int] = (80, 112, 128),
-                 blocks: Sequence[int] = (4, 1, 1, 1, 4), shuffle: int = 2, lost: float = 0.25,
-                 details: Sequence[int] = (3, 9, 27), opponent: bool = False):
+    def __init__(
+        self,
+        channels: int = 3,
+        widths: Sequence[int] = (80, 112, 128),
+        blocks: Sequence[int] = (4, 1, 1, 1, 4),
+        shuffle: int = 2,
+        lost: float = 0.25,
+        details: Sequence[int] = (3, 9, 27),
+        opponent: bool = False,
+    ):
         super().__init__()
         if opponent not in (True, False):
             raise ValueError(f"opponent is true or false, not {opponent!r}")
@@ -180,7 +188,7 @@ class Restorer(nn.Module):
         self.down = nn.ModuleList(stack(w, n) for w, n in zip(widths, blocks))  # the last one is the bottom
         self.coarser = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in pairs)
         self.finer = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in reversed(pairs))
-        self.up = nn.ModuleList(stack(w, n) for w, n in zip(reversed(widths[:-1]), blocks[len(widths):]))
+        self.up = nn.ModuleList(stack(w, n) for w, n in zip(reversed(widths[:-1]), blocks[len(widths) :]))
         self.leave = zero(nn.Conv2d(widths[0], channels * shuffle**2, 3, padding=1))
 
     @property
@@ -222,8 +230,15 @@ class Flat(nn.Module):
 
     family = "estimate"
 
-    def __init__(self, channels: int, width: int = 64, blocks: int = 6, target_channels: int | None = None,
-                 dilations: Sequence[int] = (1, 2, 4), lost: float = 0.5):
+    def __init__(
+        self,
+        channels: int,
+        width: int = 64,
+        blocks: int = 6,
+        target_channels: int | None = None,
+        dilations: Sequence[int] = (1, 2, 4),
+        lost: float = 0.5,
+    ):
         super().__init__()
         self.lost, self.improves = lost, target_channels in (None, channels)
         self.enter = nn.Conv2d(2 * channels + 3, width, 3, padding=1)

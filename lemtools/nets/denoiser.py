@@ -14,7 +14,7 @@ from ..denoise.contract import AlphaBar, Array, split, tensor, wide
 from .condition import Condition
 from .model import Model
 
-LOWEST = 1e-4   # no schedule trains far below it: cosine (offset .008) ends at 1.6e-4, sigma = 80 (EDM) is 1.6e-4
+LOWEST = 1e-4  # no schedule trains far below it: cosine (offset .008) ends at 1.6e-4, sigma = 80 (EDM) is 1.6e-4
 
 
 def noisy(x0: torch.Tensor, noise: torch.Tensor, alpha_bar: float | torch.Tensor) -> torch.Tensor:
@@ -60,8 +60,16 @@ class Trained:
     and v, and with the errors of eps magnified 100 times for eps. Closed forms return the mean itself.
     """
 
-    def __init__(self, model: Model, condition: Condition | None = None, label: int | Array | None = None, *,
-                 clip: bool = True, dtype: torch.dtype | None = None, lowest: float = LOWEST):
+    def __init__(
+        self,
+        model: Model,
+        condition: Condition | None = None,
+        label: int | Array | None = None,
+        *,
+        clip: bool = True,
+        dtype: torch.dtype | None = None,
+        lowest: float = LOWEST,
+    ):
         if model.family != "denoise":
             raise ValueError(f"a network of the family {model.family!r} is no denoiser")
         self.net, self.scale, self.dtype, self.lowest = model.net, model.target_scale, dtype, lowest

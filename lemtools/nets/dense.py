@@ -59,8 +59,17 @@ class DenseLM(nn.Module):
 
     family = "language"
 
-    def __init__(self, codec: dict, stages: int = 0, codes: int = 0, depth: int = 4, width: int | None = None,
-                 heads: int | None = None, context: int | None = None, components: int = 16):
+    def __init__(
+        self,
+        codec: dict,
+        stages: int = 0,
+        codes: int = 0,
+        depth: int = 4,
+        width: int | None = None,
+        heads: int | None = None,
+        context: int | None = None,
+        components: int = 16,
+    ):
         super().__init__()
         sizes = dial(depth, width, heads, context)
         self.codec = freeze(TokenAutoencoder(**{k: v for k, v in codec.items() if k != "net"}))

@@ -21,9 +21,9 @@ from .condition import Condition
 
 PREDICTS = ("eps", "x0", "v")
 PADDING = ("zeros", "circular")
-FREQUENCIES = 32     # sinusoids of the noise level, periods from 100 down to 0.8 in units of log-SNR
-LOG_SNR = 20.0       # beyond it, either way, noise levels look alike
-EMBEDDING = 256      # largest width of the embedding of noise level and class
+FREQUENCIES = 32  # sinusoids of the noise level, periods from 100 down to 0.8 in units of log-SNR
+LOG_SNR = 20.0  # beyond it, either way, noise levels look alike
+EMBEDDING = 256  # largest width of the embedding of noise level and class
 
 
 class Embedding(nn.Module):
@@ -109,8 +109,16 @@ class ResNet(Convolutional):
     window an output pixel depends on: 1 + 2 (blocks + 2), 17 in the paper's shape.
     """
 
-    def __init__(self, channels: int = 3, width: int = 256, blocks: int = 6, padding: str = "zeros", classes: int = 0,
-                 predicts: str = "eps", conditioned: bool = False):
+    def __init__(
+        self,
+        channels: int = 3,
+        width: int = 256,
+        blocks: int = 6,
+        padding: str = "zeros",
+        classes: int = 0,
+        predicts: str = "eps",
+        conditioned: bool = False,
+    ):
         super().__init__(channels, width, padding, classes, predicts, conditioned)
         self.receptive_field = 1 + 2 * (blocks + 2)
         self.first = self.conv(self.planes, width)
@@ -118,8 +126,13 @@ class ResNet(Convolutional):
         self.convs = nn.ModuleList(self.conv(width, width) for _ in range(blocks))
         self.last = self.conv(width, channels)
 
-    def forward(self, x_t: torch.Tensor, alpha_bar: torch.Tensor, condition: Condition | None = None,
-                label: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x_t: torch.Tensor,
+        alpha_bar: torch.Tensor,
+        condition: Condition | None = None,
+        label: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         x = self.first(self.given(x_t, condition, label))
         embedding = self.embedding(alpha_bar, label)
         for shift, conv in zip(self.shifts, self.convs):
@@ -146,8 +159,15 @@ class UNet(Convolutional):
     coarsest stride: other sizes are padded with zeros and cropped, or with circular padding raise LemError.
     """
 
-    def __init__(self, channels: int = 3, widths: Sequence[int] = (64, 128, 256), padding: str = "zeros",
-                 classes: int = 0, predicts: str = "eps", conditioned: bool = False):
+    def __init__(
+        self,
+        channels: int = 3,
+        widths: Sequence[int] = (64, 128, 256),
+        padding: str = "zeros",
+        classes: int = 0,
+        predicts: str = "eps",
+        conditioned: bool = False,
+    ):
         super().__init__(channels, max(widths), padding, classes, predicts, conditioned)
         self.multiple = 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(self.pair(i, o) for i, o in zip((self.planes, *widths), widths))
@@ -159,8 +179,13 @@ class UNet(Convolutional):
     def pair(self, inputs: int, outputs: int) -> Pair:
         return Pair(self.conv(inputs, outputs), self.conv(outputs, outputs), self.embedded)
 
-    def forward(self, x_t: torch.Tensor, alpha_bar: torch.Tensor, condition: Condition | None = None,
-                label: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x_t: torch.Tensor,
+        alpha_bar: torch.Tensor,
+        condition: Condition | None = None,
+        label: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         height, width = x_t.shape[-2:]
         more = (0, -width % self.multiple, 0, -height % self.multiple)
         if any(more) and self.padding == "circular":
@@ -183,8 +208,16 @@ class Vector(Denoiser):
     than elements, the noise could not pass otherwise.
     """
 
-    def __init__(self, item: Sequence[int], width: int = 512, depth: int = 4, classes: int = 0, predicts: str = "eps",
-                 conditioned: bool = False, source: Sequence[int] | None = None):
+    def __init__(
+        self,
+        item: Sequence[int],
+        width: int = 512,
+        depth: int = 4,
+        classes: int = 0,
+        predicts: str = "eps",
+        conditioned: bool = False,
+        source: Sequence[int] | None = None,
+    ):
         super().__init__(width, classes, predicts, conditioned)
         self.item, size = tuple(item), prod(item)
         self.first = nn.Linear(size + (3 * prod(source or item) + 1 if conditioned else 0), width)
@@ -193,8 +226,13 @@ class Vector(Denoiser):
         self.leave = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.last, self.gain = nn.Linear(width, size), nn.Linear(self.embedded, size)
 
-    def forward(self, x_t: torch.Tensor, alpha_bar: torch.Tensor, condition: Condition | None = None,
-                label: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x_t: torch.Tensor,
+        alpha_bar: torch.Tensor,
+        condition: Condition | None = None,
+        label: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         self.check(condition, label)
         if tuple(x_t.shape[1:]) != self.item:
             raise ValueError(f"x_t has shape {list(x_t.shape)}: expected [N, {', '.join(map(str, self.item))}]")

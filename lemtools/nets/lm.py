@@ -14,8 +14,8 @@ from torch import nn
 
 from .transformer import rotate
 
-HEAD = 64       # features of a head, width of a layer, and positions of context a layer
-BASE = 10_000   # the longest wavelength of the rotations is 2 pi times that many positions
+HEAD = 64  # features of a head, width of a layer, and positions of context a layer
+BASE = 10_000  # the longest wavelength of the rotations is 2 pi times that many positions
 
 
 def dial(depth: int, width: int | None = None, heads: int | None = None, context: int | None = None) -> dict[str, int]:
@@ -87,8 +87,14 @@ class LM(nn.Module):
 
     family = "language"
 
-    def __init__(self, vocabulary: int = 256, depth: int = 4, width: int | None = None, heads: int | None = None,
-                 context: int | None = None):
+    def __init__(
+        self,
+        vocabulary: int = 256,
+        depth: int = 4,
+        width: int | None = None,
+        heads: int | None = None,
+        context: int | None = None,
+    ):
         super().__init__()
         sizes = dial(depth, width, heads, context)
         self.vocabulary, self.context, self.depth = vocabulary, sizes["context"], depth

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-LIMIT = 7.0     # means and logarithms of scales lie within this of 0, in coordinates: float32 reaches so far
+LIMIT = 7.0  # means and logarithms of scales lie within this of 0, in coordinates: float32 reaches so far
 COLDEST = 1e-3  # a temperature of 0 is this one
 
 
@@ -81,8 +81,9 @@ def log_density(x: torch.Tensor, mean: torch.Tensor, log_scale: torch.Tensor) ->
     return F.logsigmoid(z) + F.logsigmoid(-z) - log_scale
 
 
-def quantile(u: torch.Tensor, low: torch.Tensor, high: torch.Tensor, mean: torch.Tensor,
-             log_scale: torch.Tensor) -> torch.Tensor:
+def quantile(
+    u: torch.Tensor, low: torch.Tensor, high: torch.Tensor, mean: torch.Tensor, log_scale: torch.Tensor
+) -> torch.Tensor:
     """The value below which a share u in (0, 1) of the logistic distribution truncated to [low, high] lies.
 
     Computed from the logarithm of the tail in which the interval lies, so that it is right however far out that is.
@@ -153,8 +154,9 @@ class Mixture:
             weights = weights + seen
         return torch.stack(out, -1)
 
-    def sample(self, low: torch.Tensor, high: torch.Tensor, uniforms: torch.Tensor,
-               temperature: float = 1.0) -> torch.Tensor:
+    def sample(
+        self, low: torch.Tensor, high: torch.Tensor, uniforms: torch.Tensor, temperature: float = 1.0
+    ) -> torch.Tensor:
         """Draw x [..., C] in units within [low, high], which are levels where it is discretised.
 
         uniforms [..., C, 2] in [0, 1): one chooses the component, one the value in it. A temperature T divides the

@@ -46,8 +46,14 @@ class MLP(nn.Module):
 
     family = "estimate"
 
-    def __init__(self, item: Sequence[int], target: Sequence[int] | None = None, width: int = 512, depth: int = 2,
-                 lost: float = 1.0):
+    def __init__(
+        self,
+        item: Sequence[int],
+        target: Sequence[int] | None = None,
+        width: int = 512,
+        depth: int = 2,
+        lost: float = 1.0,
+    ):
         super().__init__()
         self.target, self.lost = tuple(item if target is None else target), lost
         self.improves = self.target == tuple(item)

@@ -28,8 +28,15 @@ class Recurrent(nn.Module):
 
     family = "estimate"
 
-    def __init__(self, item: Sequence[int], target: Sequence[int] | None = None, width: int = 64, steps: int = 8,
-                 shuffle: int = 2, lost: float = 0.5):
+    def __init__(
+        self,
+        item: Sequence[int],
+        target: Sequence[int] | None = None,
+        width: int = 64,
+        steps: int = 8,
+        shuffle: int = 2,
+        lost: float = 0.5,
+    ):
         super().__init__()
         target = tuple(item if target is None else target)
         self.images, self.improves = len(item) == 3, target == tuple(item)

@@ -40,8 +40,18 @@ class TokenAutoencoder(nn.Module):
 
     family = "autoencoder"
 
-    def __init__(self, vocabulary: int = 256, chunk: int = 4, latent: int = 128, width: int = 256, depth: int = 1,
-                 token_dropout: float = 0.15, latent_dropout: float = 0.15, kl: float = 1e-3, clamp: float = 0.5):
+    def __init__(
+        self,
+        vocabulary: int = 256,
+        chunk: int = 4,
+        latent: int = 128,
+        width: int = 256,
+        depth: int = 1,
+        token_dropout: float = 0.15,
+        latent_dropout: float = 0.15,
+        kl: float = 1e-3,
+        clamp: float = 0.5,
+    ):
         super().__init__()
         if chunk < 1 or latent < 1 or depth < 1:
             raise ValueError(f"chunk {chunk}, latent {latent}, depth {depth}: each must be 1 or more")

@@ -31,7 +31,7 @@ from .condition import Condition
 from .mixture import Grid, Mixture
 
 ROUND = 32  # lengths of sequences are rounded up to multiples of this at least, and of an eighth of the places
-WAVES = 4   # sines and cosines of a value by which it enters, beside itself: wavelengths 4, 2, 4/3, 1 in coordinates
+WAVES = 4  # sines and cosines of a value by which it enters, beside itself: wavelengths 4, 2, 4/3, 1 in coordinates
 
 # cuDNN's attention is planned anew for every shape, and shapes change with every batch: on an H100 a step took 77 ms with
 # it and 54 without
@@ -90,8 +90,14 @@ class Block(nn.Module):
             self.out.weight *= (2 * depth) ** -0.5
             self.down.weight *= (2 * depth) ** -0.5
 
-    def forward(self, x: torch.Tensor, query_at: tuple, key_at: tuple, cache: Cache | None = None,
-                mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        query_at: tuple,
+        key_at: tuple,
+        cache: Cache | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """x [N, T, W]; query_at, key_at: rotations. Causal among x, or as `mask` says over what is in the cache."""
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = rotate(q, query_at).to(v.dtype), rotate(k, key_at).to(v.dtype)
@@ -119,8 +125,17 @@ class Transformer(nn.Module):
 
     family = "sequence"
 
-    def __init__(self, item: Sequence[int], kind: str = "image", width: int = 128, depth: int = 5, heads: int = 4,
-                 mixtures: int = 10, levels: int | None = None, order: str = "any"):
+    def __init__(
+        self,
+        item: Sequence[int],
+        kind: str = "image",
+        width: int = 128,
+        depth: int = 5,
+        heads: int = 4,
+        mixtures: int = 10,
+        levels: int | None = None,
+        order: str = "any",
+    ):
         super().__init__()
         if kind not in ("image", "embedding"):
             raise ValueError(f"a transformer recalls images and embeddings, not kind {kind!r}")
@@ -198,8 +213,13 @@ class Transformer(nn.Module):
         return out
 
     @torch.no_grad()
-    def sample(self, condition: Condition, order: torch.Tensor | None, generators: Sequence[np.random.Generator],
-               temperature: float = 1.0) -> torch.Tensor:
+    def sample(
+        self,
+        condition: Condition,
+        order: torch.Tensor | None,
+        generators: Sequence[np.random.Generator],
+        temperature: float = 1.0,
+    ) -> torch.Tensor:
         """Whole memories [N, *item] drawn given the fragment, one place a step; exact values and bins hold exactly.
 
         order: as in `log_prob`. generators: one per item; each gives [P, C, 2] uniforms at once, by place, so that
@@ -287,8 +307,15 @@ class Transformer(nn.Module):
         places = [order.gather(1, t.argsort(dim=1, stable=True)) for t in last]
         return Plan(torch.cat(places, 1), *(part.sum(1) for part in parts))
 
-    def _run(self, known: Known, plan: Plan, values: torch.Tensor, index: torch.Tensor, cache: list | None = None,
-             mask: torch.Tensor | None = None) -> torch.Tensor:
+    def _run(
+        self,
+        known: Known,
+        plan: Plan,
+        values: torch.Tensor,
+        index: torch.Tensor,
+        cache: list | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Hidden states [N, T, W] of the tokens of numbers `index` [N, T]; values [N, P, C]: facts that steps leave.
 
         Token 0 starts; token t > 0 tells fact t - 1, prefix first; token before + j asks for the place of step j.

@@ -71,8 +71,9 @@ class Reconstructor:
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
 
-    def __init__(self, method: str = "auto", *, memory=None, model=None, history: dict | None = None, seed: int = 0,
-                 **options):
+    def __init__(
+        self, method: str = "auto", *, memory=None, model=None, history: dict | None = None, seed: int = 0, **options
+    ):
         self.method, self.history, self.asked = method, history or {}, {}
         self.options = {"seed": seed, **options}
         self._check(memory is not None, model is not None)
@@ -101,8 +102,10 @@ class Reconstructor:
         if memory and model:
             raise LemError("--memory and --model: give one of them")
         if method in METHODS and (memory or model):
-            raise LemError(f"--method {method} does not use a --{'memory' if memory else 'model'}; "
-                           f"{'recall, gaussian and dream' if memory else 'net and dream'} do")
+            raise LemError(
+                f"--method {method} does not use a --{'memory' if memory else 'model'}; "
+                f"{'recall, gaussian and dream' if memory else 'net and dream'} do"
+            )
         if method in FROM_MEMORY and not memory:
             raise LemError(f"--method {method} needs a store of memories: --memory STORE")
         if method == "dream" and not (memory or model):
@@ -135,7 +138,10 @@ class Reconstructor:
         if hasattr(self.asked.get(name), "identity"):
             entry["model"] = self.asked[name].identity
         return replace(
-            out, ops=[], history=[*signal.history, entry], last=signal.last,
+            out,
+            ops=[],
+            history=[*signal.history, entry],
+            last=signal.last,
             cost=None if cost is None else cost.repeat(len(out) // max(len(signal), 1)),
         )
 

@@ -30,7 +30,7 @@ def gather(image: np.ndarray, size: int, stride: int, order: np.ndarray | None =
     out = np.empty((size * size, nh * nw if order is None else len(order)), np.float32)
     for d in range(size * size):
         i, j = divmod(d, size)
-        pixels = image[i:i + (nh - 1) * stride + 1:stride, j:j + (nw - 1) * stride + 1:stride]
+        pixels = image[i : i + (nh - 1) * stride + 1 : stride, j : j + (nw - 1) * stride + 1 : stride]
         if order is None:
             out[d].reshape(nh, nw)[...] = pixels
         else:
@@ -38,8 +38,9 @@ def gather(image: np.ndarray, size: int, stride: int, order: np.ndarray | None =
     return out
 
 
-def scatter(blocks: np.ndarray, shape: tuple[int, int], size: int, stride: int,
-            place: np.ndarray | None = None) -> np.ndarray:
+def scatter(
+    blocks: np.ndarray, shape: tuple[int, int], size: int, stride: int, place: np.ndarray | None = None
+) -> np.ndarray:
     """The adjoint of `gather`: float32 [H, W], every pixel the sum of what the blocks over it hold there.
 
     Block i of the grid is column `place[i]` (the inverse permutation of `gather`'s `order`).
@@ -50,10 +51,10 @@ def scatter(blocks: np.ndarray, shape: tuple[int, int], size: int, stride: int,
     for d in range(size * size):
         i, j = divmod(d, size)
         column = blocks[d] if place is None else blocks[d].take(place, mode="clip")
-        plane = planes[i % stride, j % stride, i // stride:, j // stride:]
+        plane = planes[i % stride, j % stride, i // stride :, j // stride :]
         plane[:nh, :nw] += column.reshape(nh, nw)
     out = planes.transpose(2, 0, 3, 1).reshape(planes.shape[2] * stride, planes.shape[3] * stride)
-    return out[:shape[0], :shape[1]]
+    return out[: shape[0], : shape[1]]
 
 
 def box_sums(x: np.ndarray, size: int) -> np.ndarray:
@@ -70,4 +71,4 @@ def averaging(n: int, factor: int) -> np.ndarray:
 
 def spread(y: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
     """Repeat every value of [C, h, w] over its cell: [C, H, W]."""
-    return y.repeat(factor, 1).repeat(factor, 2)[:, :shape[0], :shape[1]]
+    return y.repeat(factor, 1).repeat(factor, 2)[:, : shape[0], : shape[1]]

@@ -18,9 +18,9 @@ import numpy as np
 
 from lemtools.reconstruct.gaps import fill_gaps
 
-WINDOWS = (.0116, .0464, .186)  # seconds; 512, 2048 and 8192 samples at 44.1 kHz
-SHRINK = 2.5                    # noise powers taken from the smoothed spectrum; above 1, as that is itself noisy
-QUIET = .003                    # power, in squared bin widths, of a passage that never leaves the two central bins
+WINDOWS = (0.0116, 0.0464, 0.186)  # seconds; 512, 2048 and 8192 samples at 44.1 kHz
+SHRINK = 2.5  # noise powers taken from the smoothed spectrum; above 1, as that is itself noisy
+QUIET = 0.003  # power, in squared bin widths, of a passage that never leaves the two central bins
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
@@ -51,8 +51,9 @@ def dequantize(lo: np.ndarray, hi: np.ndarray, rate: float, observed: np.ndarray
     return np.where(seen, np.clip(x, lo, hi), x)
 
 
-def truncated_normal(lo: np.ndarray, hi: np.ndarray, mean: np.ndarray | float,
-                     variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def truncated_normal(
+    lo: np.ndarray, hi: np.ndarray, mean: np.ndarray | float, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of N(mean, variance) given that it lies in [lo, hi], by 12-node Gauss-Legendre quadrature.
 
     A standard deviation below 1/20 of the width counts as 1/20: narrower peaks would fall between the nodes.
@@ -67,7 +68,7 @@ def truncated_normal(lo: np.ndarray, hi: np.ndarray, mean: np.ndarray | float,
         first += p * node
         second += p * node * node
     first /= mass
-    return centre + half * first, half ** 2 * np.maximum(second / mass - first ** 2, 0)
+    return centre + half * first, half**2 * np.maximum(second / mass - first**2, 0)
 
 
 def _recall(lo: np.ndarray, hi: np.ndarray, rate: float) -> np.ndarray:
@@ -76,24 +77,24 @@ def _recall(lo: np.ndarray, hi: np.ndarray, rate: float) -> np.ndarray:
     tiny = max(1e-6 * float(width2.max()), 1e-60)
     local = _samples(WINDOWS[0], rate)
 
-    power = np.maximum(_smooth(((lo + hi) / 2) ** 2 - width2 / 4, local), QUIET * width2 + tiny)         # 1
+    power = np.maximum(_smooth(((lo + hi) / 2) ** 2 - width2 / 4, local), QUIET * width2 + tiny)  # 1
     for _ in range(4):
         m, v = truncated_normal(lo, hi, 0.0, power)
         power = np.maximum(_smooth(m * m + v, local), tiny)
     m, v = truncated_normal(lo, hi, 0.0, power)
-    v = np.clip(_smooth(v, local), tiny / 4, .98 * power)
+    v = np.clip(_smooth(v, local), tiny / 4, 0.98 * power)
 
-    noise = 1 / (1 / v - 1 / power)                                                                      # 2
+    noise = 1 / (1 / v - 1 / power)  # 2
     seen = m / v * noise
 
-    filtered = [_wiener(seen, noise, _samples(w, rate)) for w in WINDOWS]                                # 3
+    filtered = [_wiener(seen, noise, _samples(w, rate)) for w in WINDOWS]  # 3
     values, risks = np.array([z for z, _ in filtered]), np.array([_smooth(r, 4 * local) for _, r in filtered])
     risks = np.maximum(risks, 1e-6 * noise)
     weight = (risks / risks.min(0)) ** -2.0
     weight /= weight.sum(0)
-    z, risk = (weight * values).sum(0), np.clip((weight * risks).sum(0), 1e-3 * noise, .98 * noise)
+    z, risk = (weight * values).sum(0), np.clip((weight * risks).sum(0), 1e-3 * noise, 0.98 * noise)
 
-    prior = 1 / (1 / risk - 1 / noise)                                                                   # 4
+    prior = 1 / (1 / risk - 1 / noise)  # 4
     return truncated_normal(lo, hi, (z / risk - seen / noise) * prior, prior)[0]
 
 
@@ -104,16 +105,16 @@ def _wiener(x: np.ndarray, noise: np.ndarray, n: int) -> tuple[np.ndarray, np.nd
     pass of empirical Wiener filters, from the power that the first pass kept, smoothed over 3 frames.
     """
     hop = n // 4
-    window = np.sqrt((.5 - .5 * np.cos(2 * np.pi * (np.arange(n) + .5) / n)) / 2)  # squares at hop n/4 add up to 1
+    window = np.sqrt((0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)) / 2)  # squares at hop n/4 add up to 1
     spectrum = np.fft.rfft(_frames(x, n, hop) * window)
-    level = (_frames(noise, n, hop) @ window ** 2)[:, None] + 1e-60
+    level = (_frames(noise, n, hop) @ window**2)[:, None] + 1e-60
     power = np.maximum(_blur(_blur(np.abs(spectrum) ** 2, 2, 0), 1, 1) - SHRINK * level, 0)
     gain = power / (power + level)
     power = _blur(np.abs(gain * spectrum) ** 2 + gain * level, 1, 0)
     gain = power / (power + level)
     value = _overlap_add(np.fft.irfft(gain * spectrum, n) * window, hop, len(x))
     risk = gain.mean(1, keepdims=True) * level / (window @ window)
-    return value, _overlap_add(risk * window ** 2, hop, len(x))
+    return value, _overlap_add(risk * window**2, hop, len(x))
 
 
 def _samples(seconds: float, rate: float) -> int:
@@ -124,7 +125,7 @@ def _frames(x: np.ndarray, n: int, hop: int) -> np.ndarray:
     """All frames [F, n] that touch x [T], zero outside; the first starts n - hop samples before it."""
     count = -(-(len(x) + n) // hop) + 1
     padded = np.zeros((count - 1) * hop + n)
-    padded[n - hop:n - hop + len(x)] = x
+    padded[n - hop : n - hop + len(x)] = x
     return np.lib.stride_tricks.sliding_window_view(padded, n)[::hop]
 
 
@@ -132,8 +133,8 @@ def _overlap_add(frames: np.ndarray, hop: int, length: int) -> np.ndarray:
     count, n = frames.shape
     x = np.zeros((count + n // hop) * hop)
     for start in range(0, n, hop):
-        x[start:start + count * hop] += frames[:, start:start + hop].ravel()
-    return x[n - hop:n - hop + length]
+        x[start : start + count * hop] += frames[:, start : start + hop].ravel()
+    return x[n - hop : n - hop + length]
 
 
 def _smooth(x: np.ndarray, n: int) -> np.ndarray:
@@ -142,7 +143,7 @@ def _smooth(x: np.ndarray, n: int) -> np.ndarray:
     window = np.fft.rfft(np.hanning(n + 2)[1:-1], size)
 
     def convolve(v: np.ndarray) -> np.ndarray:
-        return np.fft.irfft(np.fft.rfft(v, size) * window, size)[n // 2:n // 2 + len(v)]
+        return np.fft.irfft(np.fft.rfft(v, size) * window, size)[n // 2 : n // 2 + len(v)]
 
     return np.maximum(convolve(x) / convolve(np.ones(len(x))), 0)
 
@@ -150,5 +151,7 @@ def _smooth(x: np.ndarray, n: int) -> np.ndarray:
 def _blur(power: np.ndarray, radius: int, axis: int) -> np.ndarray:
     kernel = np.hanning(2 * radius + 3)[1:-1]
     index = np.arange(power.shape[axis])
-    return sum(k * np.take(power, np.clip(index + shift, 0, len(index) - 1), axis)
-               for shift, k in zip(range(-radius, radius + 1), kernel / kernel.sum()))
+    return sum(
+        k * np.take(power, np.clip(index + shift, 0, len(index) - 1), axis)
+        for shift, k in zip(range(-radius, radius + 1), kernel / kernel.sum())
+    )

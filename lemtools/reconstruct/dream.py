@@ -24,9 +24,9 @@ from ..rng import generator
 from ..signal import LemError, Signal
 from . import tiles
 
-MEAN_OF = 16                  # draws that a mean is made of
-LIVE = 6                      # outputs as large as the largest that a network holds at once, and its layers borrow
-BUDGET = 704 << 20            # bytes for activations on a CPU: 24 megapixels then take less than 2 GB in all
+MEAN_OF = 16  # draws that a mean is made of
+LIVE = 6  # outputs as large as the largest that a network holds at once, and its layers borrow
+BUDGET = 704 << 20  # bytes for activations on a CPU: 24 megapixels then take less than 2 GB in all
 MOST_ROWS = 1024
 
 
@@ -58,8 +58,15 @@ def footprint(net: nn.Module, call: Callable[[], object], keeps: bool = False) -
     return float(sum(sizes) if keeps else LIVE * max(sizes))
 
 
-def drawn(signal: Signal, one: Callable[[np.ndarray, list[np.random.Generator]], np.ndarray], *, samples: int,
-          seed: int, name: str, rows: int) -> np.ndarray:
+def drawn(
+    signal: Signal,
+    one: Callable[[np.ndarray, list[np.random.Generator]], np.ndarray],
+    *,
+    samples: int,
+    seed: int,
+    name: str,
+    rows: int,
+) -> np.ndarray:
     """float32 [N * samples, ...], the draws of every item one after the other; samples = 0: [N, ...], means of MEAN_OF.
 
     one(items, generators) -> [R, ...] draws for the items of these numbers, at most `rows` of them at a time. Every
@@ -85,12 +92,24 @@ def told(samples: int) -> str:
     return f"{samples} draws" if samples else f"mean of {MEAN_OF} draws"
 
 
-def dream(denoiser: Denoiser, condition: Condition, generators: list[np.random.Generator], steps: int | None,
-          temperature: float) -> tuple[torch.Tensor, str]:
+def dream(
+    denoiser: Denoiser,
+    condition: Condition,
+    generators: list[np.random.Generator],
+    steps: int | None,
+    temperature: float,
+) -> tuple[torch.Tensor, str]:
     """One posterior draw [N, ...item], in coordinates, for every item of the condition; and how it was made."""
     steps = CALLS if steps is None else steps
-    x = posterior(denoiser, condition.low, condition.high, sigma=condition.sigma, steps=steps, generators=generators,
-                  temperature=temperature)
+    x = posterior(
+        denoiser,
+        condition.low,
+        condition.high,
+        sigma=condition.sigma,
+        steps=steps,
+        generators=generators,
+        temperature=temperature,
+    )
     return x[:, 0], f"{ALGORITHM}, {steps} calls each, temperature {temperature:g}"
 
 
@@ -103,8 +122,18 @@ class Dreamer:
     item. steps: calls of the denoiser a draw. Raises LemError for a store or a fragment that does not suit.
     """
 
-    def __init__(self, memory, *, prior: str = "recall", shrink: float | str = 1e-4, samples: int = 0,
-                 steps: int | None = None, temperature: float | None = None, seed: int = 0, device: str = "auto"):
+    def __init__(
+        self,
+        memory,
+        *,
+        prior: str = "recall",
+        shrink: float | str = 1e-4,
+        samples: int = 0,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        device: str = "auto",
+    ):
         self.machine, _, sizes = prior.partition(":")
         local = self.machine in LOCAL and re.fullmatch(r"\d+(,\d+)*", sizes)
         if prior not in ("recall", "gaussian") and not local:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import numpy as np
 
 TOGETHER = 128  # lost samples of short runs that are solved for in one dense system; a longer run is Toeplitz
-SCALES = 1, .75, .5  # of the order, one model each
+SCALES = 1, 0.75, 0.5  # of the order, one model each
 SCATTERED = 16  # samples: where the longest run is shorter, averaging models gains < .1 dB: the first one alone
-WEIGHTED = 128, 512     # the order and the lost samples up to which weighted least squares, O(n p^2 + n m^2), is cheap
+WEIGHTED = 128, 512  # the order and the lost samples up to which weighted least squares, O(n p^2 + n m^2), is cheap
 LOCAL = np.hanning(35)[1:-1] / np.hanning(35).sum()  # the window of the local prediction error
-FLOOR = .2      # of the mean prediction error, added to the local one
-WHITE = 1e-9    # of r[0], added to it: keeps Levinson's recursion well defined on sounds that have an empty band
+FLOOR = 0.2  # of the mean prediction error, added to the local one
+WHITE = 1e-9  # of r[0], added to it: keeps Levinson's recursion well defined on sounds that have an empty band
 
 
 def linear(y: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -35,8 +35,9 @@ def linear(y: np.ndarray, observed: np.ndarray) -> np.ndarray:
     return x
 
 
-def fill_gaps(y: np.ndarray, observed: np.ndarray, rate: float = 44100, order: int | None = None,
-              passes: int = 3) -> np.ndarray:
+def fill_gaps(
+    y: np.ndarray, observed: np.ndarray, rate: float = 44100, order: int | None = None, passes: int = 3
+) -> np.ndarray:
     """Interpolate every lost sample of a sound by Janssen's method; observed samples are returned as they are.
 
     y [C, T] in [-1, 1]; observed bool, broadcastable to it; rate in Hz sets the default order, 16 ms of samples (706 at
@@ -47,7 +48,7 @@ def fill_gaps(y: np.ndarray, observed: np.ndarray, rate: float = 44100, order: i
     Returns [C, T] in y's dtype.
     """
     x = np.array(y)
-    order = order or max(32, round(.016 * rate))
+    order = order or max(32, round(0.016 * rate))
     for channel, seen in zip(x, np.broadcast_to(np.asarray(observed, bool), x.shape)):
         if not seen.any():
             channel[:] = 0
@@ -73,10 +74,10 @@ def levinson(r: np.ndarray) -> tuple[np.ndarray, float]:
     a = np.zeros(order + 1)
     a[0], error = 1.0, float(r[0])
     for m in range(1, order + 1):
-        k = -float(a[:m] @ backwards[order - m:order]) / error if error > 0 else 1.0
+        k = -float(a[:m] @ backwards[order - m : order]) / error if error > 0 else 1.0
         if not abs(k) < 1:
             break
-        a[:m + 1] += k * a[m::-1]
+        a[: m + 1] += k * a[m::-1]
         error *= 1 - k * k
     return a, error
 
@@ -91,7 +92,7 @@ def burg(x: np.ndarray, order: int) -> np.ndarray:
         if energy <= 1e-20 * (x @ x):
             break
         k = -2 * (forward @ backward) / energy
-        a[:m + 1] += k * a[m::-1]
+        a[: m + 1] += k * a[m::-1]
         forward, backward = (forward + k * backward)[1:], (backward + k * forward)[:-1]
     return a
 
@@ -102,8 +103,8 @@ def extrapolate(past: np.ndarray, count: int, a: np.ndarray) -> np.ndarray:
     x = np.concatenate([past, np.zeros(count)])
     taps = -a[:0:-1]
     for n in range(len(past), len(x)):
-        x[n] = taps @ x[n - p:n]
-    return x[len(past):]
+        x[n] = taps @ x[n - p : n]
+    return x[len(past) :]
 
 
 def toeplitz_solver(t: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -131,7 +132,7 @@ def solve_banded_toeplitz(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     n, size = len(b), len(b) + len(a) - 1
     power = np.abs(np.fft.rfft(a, size)) ** 2
-    corner = toeplitz_solver(np.fft.irfft(1 / power, size)[:size - n])
+    corner = toeplitz_solver(np.fft.irfft(1 / power, size)[: size - n])
 
     def solve(b: np.ndarray) -> np.ndarray:
         x = np.fft.irfft(np.fft.rfft(b, size) / power, size)
@@ -150,7 +151,7 @@ def toeplitz_inverse(a: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray
     """
     size = 1 << int(2 * n).bit_length()
     padded = np.zeros(n)
-    padded[:len(a)] = a
+    padded[: len(a)] = a
     first = np.fft.rfft(padded, size)
     second = np.fft.rfft(np.concatenate([[0.0], padded[:0:-1]]), size)
 
@@ -183,8 +184,9 @@ def conditional_mean(w: np.ndarray, lost: np.ndarray, a: np.ndarray) -> np.ndarr
     return np.linalg.solve(matrix, target)
 
 
-def weighted_least_squares(w: np.ndarray, lost: np.ndarray, order: int,
-                           variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weighted_least_squares(
+    w: np.ndarray, lost: np.ndarray, order: int, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """AR coefficients a [order + 1] of w [n], and w[lost] under them, by weighted least squares on prediction errors.
 
     Both minimise the sum of error^2 / variance [2, n - order] over forward and backward errors, the fit under a Hann
@@ -221,7 +223,7 @@ def weighted_least_squares(w: np.ndarray, lost: np.ndarray, order: int,
 
 def _autocorrelation(x: np.ndarray, order: int) -> np.ndarray:
     size = 1 << int(len(x) + order).bit_length()
-    return np.fft.irfft(np.abs(np.fft.rfft(x, size)) ** 2, size)[:order + 1]
+    return np.fft.irfft(np.abs(np.fft.rfft(x, size)) ** 2, size)[: order + 1]
 
 
 def _clusters(gap: np.ndarray, reach: int) -> list[tuple[np.ndarray, int]]:
@@ -241,8 +243,9 @@ def _clusters(gap: np.ndarray, reach: int) -> list[tuple[np.ndarray, int]]:
     return [(np.concatenate(group), max(map(len, group))) for group in groups]
 
 
-def _janssen(start: np.ndarray, gap: np.ndarray, order: int, scale: float,
-             passes: int) -> tuple[np.ndarray, np.ndarray]:
+def _janssen(
+    start: np.ndarray, gap: np.ndarray, order: int, scale: float, passes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """One channel [T] filled by a model of scale * order, and that model's prediction error beside each lost sample.
 
     The error is the mean square of the forward residual in the `order` samples after the gap and of the backward
@@ -258,7 +261,7 @@ def _janssen(start: np.ndarray, gap: np.ndarray, order: int, scale: float,
             lo, hi = int(max(0, lost[0] - context)), int(min(len(x), lost[-1] + 1 + context))
             before, after = int(lost[0]) - lo, hi - 1 - int(lost[-1])
             if longest > TOGETHER and min(before, after) < p // 2:
-                past = x[lo:lost[0]] if before > after else x[lost[-1] + 1:hi][::-1]
+                past = x[lo : lost[0]] if before > after else x[lost[-1] + 1 : hi][::-1]
                 ahead = extrapolate(past, len(lost), burg(past, min(p, len(past) // 2)))
                 x[lost] = ahead if before > after else ahead[::-1]
                 continue
@@ -278,15 +281,15 @@ def _janssen(start: np.ndarray, gap: np.ndarray, order: int, scale: float,
                 r[0] *= 1 + WHITE
                 a = levinson(r)[0]
                 w[lost - lo] = conditional_mean(w, lost - lo, a)
-            ahead = w[:lost[-1] + 1 - lo + min(order, after)]
-            behind = w[max(0, before - order):][::-1]
+            ahead = w[: lost[-1] + 1 - lo + min(order, after)]
+            behind = w[max(0, before - order) :][::-1]
             seen = np.concatenate([_residual(ahead, a, min(order, after)), _residual(behind, a, min(order, before))])
-            error[lost] = np.mean(seen ** 2) if len(seen) else 1.0
+            error[lost] = np.mean(seen**2) if len(seen) else 1.0
     return x, error
 
 
 def _residual(x: np.ndarray, a: np.ndarray, count: int) -> np.ndarray:
     """The last count samples of x's prediction error, zeros before x."""
-    x = x[-(count + len(a)):]
+    x = x[-(count + len(a)) :]
     size = 1 << int(len(x) + len(a)).bit_length()
-    return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(a, size), size)[len(x) - count:len(x)]
+    return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(a, size), size)[len(x) - count : len(x)]

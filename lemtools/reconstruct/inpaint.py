@@ -23,15 +23,15 @@ import numpy as np
 from .blocks import averaging, box_sums, dct_matrix, gather, grid, scatter, spread
 
 # Lengths in pixels; thresholds and variances in units of the standard deviation of what was observed.
-TILE, PASSES, THRESHOLDS = 16, 8, (1.5, 0.1)     # passes where every pixel is observed, see _project
+TILE, PASSES, THRESHOLDS = 16, 8, (1.5, 0.1)  # passes where every pixel is observed, see _project
 BLOCK, STRIDE, ROUNDS, STEPS = 8, 2, 2, 7
 ANGLES, BLOCKS_PER_ANGLE = 16, 128
-FLOOR = 8e-3            # of the mean squared gradient: variance that the model leaves unexplained, see _refine
-UPSAMPLE_FLOOR = 0.08   # the same for resolution, where what is unexplained is a whole octave
-CORRELATION = 0.95      # of neighbouring pixels, where an image starts from its box averages
-FREEDOM = 8.0           # of Student's t: a block far from its class counts less
-SHRINK = 20.0           # blocks' worth of the mean covariance mixed into that of each class
-BAND = 8192             # blocks worked on at a time: bounds the memory and feeds the threads
+FLOOR = 8e-3  # of the mean squared gradient: variance that the model leaves unexplained, see _refine
+UPSAMPLE_FLOOR = 0.08  # the same for resolution, where what is unexplained is a whole octave
+CORRELATION = 0.95  # of neighbouring pixels, where an image starts from its box averages
+FREEDOM = 8.0  # of Student's t: a block far from its class counts less
+SHRINK = 20.0  # blocks' worth of the mean covariance mixed into that of each class
+BAND = 8192  # blocks worked on at a time: bounds the memory and feeds the threads
 THREADS = 2
 
 _Map = Callable[[Callable, Iterable], list]
@@ -173,7 +173,7 @@ def _threshold(x: np.ndarray, dct: np.ndarray, shift: tuple[int, int], threshold
     n, (i, j) = len(dct), shift
     h, w = x.shape[0] - 2 * n, x.shape[1] - 2 * n
     tall, wide = -(-(h + i) // n), -(-(w + j) // n)
-    x = np.ascontiguousarray(x[n - i:n - i + tall * n, n - j:n - j + wide * n])
+    x = np.ascontiguousarray(x[n - i : n - i + tall * n, n - j : n - j + wide * n])
     # The transform stays in the image's layout: along the rows, then along the columns.
     c = dct @ (x.reshape(-1, wide, n) @ dct.T).reshape(tall, n, wide * n)
     tiles = c.reshape(tall, n, wide, n)
@@ -184,7 +184,7 @@ def _threshold(x: np.ndarray, dct: np.ndarray, shift: tuple[int, int], threshold
     out = np.empty((2, tall, n, wide, n), np.float32)
     np.multiply(((dct.T @ c).reshape(-1, wide, n) @ dct).reshape(tiles.shape), weight, out=out[0])
     out[1] = weight
-    return out.reshape(2, tall * n, wide * n)[:, i:i + h, j:j + w]
+    return out.reshape(2, tall * n, wide * n)[:, i : i + h, j : j + w]
 
 
 def _refine(x: np.ndarray, observed: np.ndarray, mapped: _Map) -> np.ndarray:
@@ -210,7 +210,7 @@ def _refine(x: np.ndarray, observed: np.ndarray, mapped: _Map) -> np.ndarray:
         system = _system(guide, bands, labels, precision, floor, mapped)
         diagonal = _assemble(lost, view, system, lambda k, b: np.diag(precision[k])[:, None] * np.ones_like(b), mapped)
         x = _solve(x, view, lost.__mul__, lost / np.maximum(diagonal, 1e-6), precision, system, mapped)
-    return x[:, STRIDE:STRIDE + h, STRIDE:STRIDE + w]
+    return x[:, STRIDE : STRIDE + h, STRIDE : STRIDE + w]
 
 
 def _roughness(x: np.ndarray) -> float:
@@ -253,7 +253,7 @@ def _orientations(image: np.ndarray, bands: list) -> list[np.ndarray]:
     label = np.minimum((turn * angles).astype(np.intp), angles - 1)
     label[coherence < 0.4] = angles
     label[energy < np.quantile(energy, 0.2)] = angles + 1
-    return [label[top:top + rows].ravel() for top, rows in bands]
+    return [label[top : top + rows].ravel() for top, rows in bands]
 
 
 def _classify(blocks: np.ndarray, precision: np.ndarray, log_det: np.ndarray, floor: float) -> np.ndarray:
@@ -285,8 +285,8 @@ def _learn(guide: np.ndarray, bands: list, labels: list, floor: float, mapped: _
     s, n = np.sum(sums, 0, dtype=np.float64), np.sum(counts, 0)[:, None, None]
     s = (s + SHRINK * s.sum(0) / n.sum()) / (n + SHRINK)
     # A block turned by half a turn is as likely, and so is its negative.
-    s = (s + s[:, ::-1, ::-1]) / 2 + floor * np.eye(BLOCK ** 2)
-    centre = np.eye(BLOCK ** 2) - 1 / BLOCK ** 2
+    s = (s + s[:, ::-1, ::-1]) / 2 + floor * np.eye(BLOCK**2)
+    centre = np.eye(BLOCK**2) - 1 / BLOCK**2
     return (floor * centre @ np.linalg.inv(s) @ centre).astype(np.float32), np.linalg.slogdet(s)[1]
 
 
@@ -328,8 +328,15 @@ def _assemble(v: np.ndarray, view: tuple, system: list, product: Callable, mappe
     return out
 
 
-def _solve(x: np.ndarray, view: tuple, free: Callable[[np.ndarray], np.ndarray], precondition: np.ndarray | float,
-           precision: np.ndarray, system: list, mapped: _Map) -> np.ndarray:
+def _solve(
+    x: np.ndarray,
+    view: tuple,
+    free: Callable[[np.ndarray], np.ndarray],
+    precondition: np.ndarray | float,
+    precision: np.ndarray,
+    system: list,
+    mapped: _Map,
+) -> np.ndarray:
     """Conjugate gradients from x [C, H, W], each channel its own system, along what the projection `free` lets pass."""
     multiply = lambda v: free(_assemble(v, view, system, lambda k, b: precision[k] @ b, mapped))
     inner = lambda a, b: (a * b).sum((1, 2), keepdims=True)

@@ -27,9 +27,9 @@ from ..signal import LemError, Signal
 from . import tiles
 from .dream import MOST_ROWS, budget, dream, drawn, footprint, rows_of, told
 
-PROBE = 64             # px: side of the piece on which a network's need of memory is measured
-LEVELS = 50            # noise levels of a conditioned denoiser
-PLAIN = 200            # bytes an element takes besides: evidence, condition, answer, and what makes them
+PROBE = 64  # px: side of the piece on which a network's need of memory is measured
+LEVELS = 50  # noise levels of a conditioned denoiser
+PLAIN = 200  # bytes an element takes besides: evidence, condition, answer, and what makes them
 
 
 class Learned:
@@ -47,9 +47,19 @@ class Learned:
     network.
     """
 
-    def __init__(self, model: Model | str, *, samples: int = 0, steps: int | None = None,
-                 temperature: float | None = None, seed: int = 0, device: str = "auto", dtype: str = "auto",
-                 tile: int | None = None, label: int | None = None):
+    def __init__(
+        self,
+        model: Model | str,
+        *,
+        samples: int = 0,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        dtype: str = "auto",
+        tile: int | None = None,
+        label: int | None = None,
+    ):
         try:
             self.device = torch.device(pick(device))
         except (ValueError, RuntimeError) as error:
@@ -71,7 +81,8 @@ class Learned:
         self.convolutional = len(self.meta["item"]) == 3 and 0 in self.meta["item"]
         one_call = self.family == "estimate"
         half = dtype == "bfloat16" or (
-            dtype == "auto" and self.device.type == "cuda" and one_call and self.meta["kind"] == "image")
+            dtype == "auto" and self.device.type == "cuda" and one_call and self.meta["kind"] == "image"
+        )
         self.dtype = torch.bfloat16 if half else torch.float32
         self._check_options(one_call, temperature)
 
@@ -111,11 +122,15 @@ class Learned:
     def _check(self, signal: Signal, whole: Signal) -> None:
         item = whole.data.shape[1:]
         if not self.model.fits(signal.kind, item) and not self._grey(signal.kind, item):
-            raise LemError(f"{self.name} recalls {_those(self.meta['kind'], self.meta['item'])}, not "
-                           f"{_those(signal.kind, item)}; train one for it with lem-train")
+            raise LemError(
+                f"{self.name} recalls {_those(self.meta['kind'], self.meta['item'])}, not "
+                f"{_those(signal.kind, item)}; train one for it with lem-train"
+            )
         if any(op["op"] == "downsample" for op in signal.ops):
-            raise LemError(f"{self.name} takes fragments at their memory's resolution, not of --downsample; "
-                           "recall them without --model")
+            raise LemError(
+                f"{self.name} takes fragments at their memory's resolution, not of --downsample; "
+                "recall them without --model"
+            )
 
     def _grey(self, kind: str, item: tuple[int, ...]) -> bool:
         """Grey images go through a model of colours as three equal channels."""
@@ -146,8 +161,9 @@ class Learned:
         """The network's answer in units of full scale, float32 on the CPU; for grey images, its channels' mean."""
         values = self.model.target_scale.decode(x.detach().float().cpu()).numpy()
         if not np.isfinite(values).all():
-            raise LemError(f"{self.name}: its answer is not finite (NaN); its training may have diverged: take another "
-                           "checkpoint")
+            raise LemError(
+                f"{self.name}: its answer is not finite (NaN); its training may have diverged: take another checkpoint"
+            )
         return values if not self.same or values.shape[1] == fragment.data.shape[1] else values.mean(1, keepdims=True)
 
     def _autocast(self):
@@ -180,10 +196,19 @@ class Learned:
         need += PLAIN * max(prod(probe.data.shape[1:]), 1)
         plan = tiles.Plan(max(1, min(int(budget(self.device) / need), MOST_ROWS)))
         if self.convolutional:
-            plan = tiles.plan(whole, need / prod(probe.data.shape[-2:]), budget(self.device),
-                              getattr(self.net, "reach", None), self.tile)
-        parts = [f"net: one call of {self.name}", *([f"{self.steps} steps"] if self.steps is not None else []),
-                 *([str(plan)] if plan.side else []), *(["bfloat16"] if self.dtype == torch.bfloat16 else [])]
+            plan = tiles.plan(
+                whole,
+                need / prod(probe.data.shape[-2:]),
+                budget(self.device),
+                getattr(self.net, "reach", None),
+                self.tile,
+            )
+        parts = [
+            f"net: one call of {self.name}",
+            *([f"{self.steps} steps"] if self.steps is not None else []),
+            *([str(plan)] if plan.side else []),
+            *(["bfloat16"] if self.dtype == torch.bfloat16 else []),
+        ]
         return tiles.apply(recall, whole, plan, dtype), [", ".join(parts)]
 
     def _coarse(self, whole: Signal, width: int) -> torch.Tensor:
@@ -251,8 +276,14 @@ class Learned:
             return dream(denoiser, condition, generators, self.steps, self.temperature)
         steps = self.steps or LEVELS
         x = self.temperature * noise(generators, self._target_item(condition), device=self.device)
-        x = ancestral(Trained(self.model, condition, self.label, dtype=half), x, grid(steps), generators=generators,
-                      temperature=self.temperature, project=condition.hold if self.same else None)
+        x = ancestral(
+            Trained(self.model, condition, self.label, dtype=half),
+            x,
+            grid(steps),
+            generators=generators,
+            temperature=self.temperature,
+            project=condition.hold if self.same else None,
+        )
         held = ", what was observed held at each" if self.same else ""
         return x, f"ancestral sampling, {steps} calls each{held}, temperature {self.temperature:g}"
 

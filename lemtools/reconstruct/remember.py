@@ -19,8 +19,19 @@ class Recaller:
     for the posterior mean, else draws an item. seed: of the draws. device: 'auto', 'cpu', 'cuda', 'mps'.
     """
 
-    def __init__(self, memory, method: str, *, sigma: float | None = None, centred: bool = False, unaware: bool = False,
-                 shrink: float | str = 1e-4, samples: int = 0, seed: int = 0, device: str = "auto"):
+    def __init__(
+        self,
+        memory,
+        method: str,
+        *,
+        sigma: float | None = None,
+        centred: bool = False,
+        unaware: bool = False,
+        shrink: float | str = 1e-4,
+        samples: int = 0,
+        seed: int = 0,
+        device: str = "auto",
+    ):
         from ..denoise.device import pick
 
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
@@ -57,8 +68,15 @@ class Recaller:
         query, dtype = framed.data, signal.whole_dtype
         if self.method == "recall":
             sigma = None if variance is None else np.sqrt(np.maximum(variance, 1e-12))
-            found = self.core.recall(query, observed, sigma, centred=self.centred, unaware=self.unaware,
-                                     samples=self.samples, generators=draws)
+            found = self.core.recall(
+                query,
+                observed,
+                sigma,
+                centred=self.centred,
+                unaware=self.unaware,
+                samples=self.samples,
+                generators=draws,
+            )
             if self.samples:
                 rows = self.core.store.rows(found.sampled.reshape(-1)).numpy()
                 values = rows.reshape(-1, *query.shape[1:])

@@ -155,8 +155,10 @@ def _filler(kind: str, means: str):
         return linear(x, seen)
 
     table = {
-        ("image", "plain"): mean, ("image", "inpaint"): inpaint_image,
-        ("audio", "inpaint"): fill_sound, ("audio", "linear"): linear_sound,
+        ("image", "plain"): mean,
+        ("image", "inpaint"): inpaint_image,
+        ("audio", "inpaint"): fill_sound,
+        ("audio", "linear"): linear_sound,
     }
     return table.get((kind, means)) or (mean if kind == "image" else zero)
 

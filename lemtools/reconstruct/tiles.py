@@ -10,7 +10,7 @@ import numpy as np
 from ..denoise.evidence import Evidence, evidence, place
 from ..signal import Signal
 
-GRID = 32   # px: corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image
+GRID = 32  # px: corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image
 ROWS = 256  # rows of an image that are looked at together, a multiple of GRID
 
 
@@ -109,8 +109,9 @@ def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, sid
 Place = tuple[int, tuple[slice, slice]]
 
 
-def apply(recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan,
-          dtype: np.dtype) -> np.ndarray:
+def apply(
+    recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype
+) -> np.ndarray:
     """recall(window, place) -> array, over a framed batch as `plan` says: the same as recall(signal, None), whose shape
     is signal's. place: the item and the window in it, None for whole images.
 
@@ -134,10 +135,12 @@ def _tiles(shape: tuple[int, int], plan: Plan) -> Iterator[tuple[tuple[slice, sl
         starts = range(0, extent, plan.side)
         ends = [min(start + plan.side, extent) for start in starts]
         first = [max(0, start - plan.halo) for start in starts]
-        sides.append([
-            (slice(a, b), slice(f, min(b + plan.halo, extent)), slice(a - f, b - f))
-            for a, b, f in zip(starts, ends, first)
-        ])
+        sides.append(
+            [
+                (slice(a, b), slice(f, min(b + plan.halo, extent)), slice(a - f, b - f))
+                for a, b, f in zip(starts, ends, first)
+            ]
+        )
     for row in sides[0]:
         for column in sides[1]:
             yield tuple(zip(row, column))

@@ -4,6 +4,14 @@ from .batch import KINDS, LemError, Signal, type_fits
 from .tensors import DTYPES, bits_per_element, from_tensors, narrow, to_tensors, unpack_names
 
 __all__ = [
-    "DTYPES", "KINDS", "LemError", "Signal", "bits_per_element", "from_tensors", "narrow", "to_tensors", "type_fits",
+    "DTYPES",
+    "KINDS",
+    "LemError",
+    "Signal",
+    "bits_per_element",
+    "from_tensors",
+    "narrow",
+    "to_tensors",
+    "type_fits",
     "unpack_names",
 ]

@@ -10,8 +10,18 @@ from .batch import LemError, Signal, type_fits
 
 # Types of the wire: safetensors' names and numpy's.
 DTYPES = {
-    "BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
-    "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+    "BOOL": "?",
+    "U8": "<u1",
+    "I8": "<i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
 }
 
 
@@ -271,7 +281,9 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
     """Codes and decoded values, both of `shape`, of the packed tensor; lost elements are 0 in both."""
     op = next(op for op in reversed(ops) if op["op"] == "bits")
     if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or op["quantizer"] not in (
-        "uniform", "lloyd-max", "trellis"
+        "uniform",
+        "lloyd-max",
+        "trellis",
     ):
         raise LemError(f"unknown quantiser {op['quantizer']} on {op['domain']}; a newer lemtools wrote this")
     if dtype != (np.uint8 if op["domain"] == "uint8" else np.float32):
@@ -284,8 +296,14 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), op["quantizer"] == "lloyd-max" and op["domain"] != "gaussian"
-    if (levels is not None) != fitted or fitted and not (
-        levels.ndim == 2 and levels.shape[1] >= 2 ** int(bits.max(initial=1)) and np.abs(levels).max(initial=0) <= 255
+    if (
+        (levels is not None) != fitted
+        or fitted
+        and not (
+            levels.ndim == 2
+            and levels.shape[1] >= 2 ** int(bits.max(initial=1))
+            and np.abs(levels).max(initial=0) <= 255
+        )
     ):
         raise LemError("damaged document (levels)")
     if op["domain"] == "gaussian" and op.get("scale") is None:

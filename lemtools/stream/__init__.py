@@ -7,6 +7,19 @@ from .wire import MAX_HEADER, Header, as_array, looks_like_safetensors, read_hea
 from .writing import document, write, write_one
 
 __all__ = [
-    "MAX_BYTES", "MAX_HEADER", "Header", "Source", "as_array", "document", "looks_like_safetensors", "opened", "read",
-    "read_header", "read_tensors", "widen_pipe", "write", "write_all", "write_one",
+    "MAX_BYTES",
+    "MAX_HEADER",
+    "Header",
+    "Source",
+    "as_array",
+    "document",
+    "looks_like_safetensors",
+    "opened",
+    "read",
+    "read_header",
+    "read_tensors",
+    "widen_pipe",
+    "write",
+    "write_all",
+    "write_one",
 ]

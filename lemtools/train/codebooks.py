@@ -30,15 +30,36 @@ from .prepare import Prepared, View
 from .settings import Settings
 from .trainer import Run
 
-PROPERTIES = {"stages": 4, "codes": 1024, "groups": 1, "beam": 16, "cosine": 0.0, "gain_shape": False, "gains": 16,
-              "whiten": False}  # as of RVQ.fit
+PROPERTIES = {
+    "stages": 4,
+    "codes": 1024,
+    "groups": 1,
+    "beam": 16,
+    "cosine": 0.0,
+    "gain_shape": False,
+    "gains": 16,
+    "whiten": False,
+}  # as of RVQ.fit
 KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), bool: ((bool,), "true or false")}
 SAMPLE = 1 << 16  # vectors to begin with, or 64 a code
-GAINS = 1 << 14   # vectors to choose the levels of the gain by
-HELD = 10         # one item in so many is kept back,
-MOST = 4096       # but no more vectors than these, or 16 a code
-REFUSED = ("fragment", "target", "labels", "crop", "augment", "arch", "width", "depth", "on", "codec", "pictures", "lr",
-           "compile")
+GAINS = 1 << 14  # vectors to choose the levels of the gain by
+HELD = 10  # one item in so many is kept back,
+MOST = 4096  # but no more vectors than these, or 16 a code
+REFUSED = (
+    "fragment",
+    "target",
+    "labels",
+    "crop",
+    "augment",
+    "arch",
+    "width",
+    "depth",
+    "on",
+    "codec",
+    "pictures",
+    "lr",
+    "compile",
+)
 
 
 @dataclass
@@ -159,9 +180,12 @@ class Codebooks(Run):
         found = self.rvq.report(self.prepared.held.items.data)
         self.prepared.report = {"fitted-to": self.rvq.samples, **found}
         stages = range(1, self.rvq.stages + 1)
-        return {"held_out_nmse": found["NMSE"], "held_out_cosine": found["cosine"],
-                "held_out_dead": max(found[f"dead[{s}]"] for s in stages),
-                "held_out_perplexity": min(found[f"perplexity[{s}]"] for s in stages)}
+        return {
+            "held_out_nmse": found["NMSE"],
+            "held_out_cosine": found["cosine"],
+            "held_out_dead": max(found[f"dead[{s}]"] for s in stages),
+            "held_out_perplexity": min(found[f"perplexity[{s}]"] for s in stages),
+        }
 
     def state(self) -> dict[str, torch.Tensor]:
         out = {f"rvq.{name}": torch.from_numpy(np.array(value)) for name, value in self.rvq.tensors().items()}
@@ -208,11 +232,21 @@ def prepare(settings: Settings) -> Prepared:
     rows = np.arange(len(learnt))
     if len(rows) > count:
         rows = np.sort(generator(settings.seed, 0, 0, "sample").permutation(len(rows))[:count])
-    rvq = RVQ.fit(blocks(learnt, rows), **chosen, seed=settings.seed, device=pick(settings.device), samples=count,
-                  updates=0)
-    meta = {"v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "kind": "embedding",
-            "item": [rvq.dims], "net": {"net": "codebooks", **chosen}, "step": 0, "seed": settings.seed,
-            "card": dict(settings.card)}
+    rvq = RVQ.fit(
+        blocks(learnt, rows), **chosen, seed=settings.seed, device=pick(settings.device), samples=count, updates=0
+    )
+    meta = {
+        "v": 1,
+        "tool": "lem-train",
+        "version": __version__,
+        "recipe": settings.recipe,
+        "kind": "embedding",
+        "item": [rvq.dims],
+        "net": {"net": "codebooks", **chosen},
+        "step": 0,
+        "seed": settings.seed,
+        "card": dict(settings.card),
+    }
     common = dict(batch=settings.batch, seed=settings.seed, operations=[])
     spec = Spec(Items("embedding", learnt), **common)
     held_spec = None if held is None else Spec(Items("embedding", held), **common)

@@ -54,7 +54,7 @@ class Items:
     def take(self, rows: np.ndarray) -> Items:
         """Some of the items; of a mapped array they are read."""
         data = self.data[rows] if isinstance(self.data, np.ndarray) else [self.data[i] for i in rows]
-        pick = (lambda a: None if a is None else a[rows])
+        pick = lambda a: None if a is None else a[rows]
         return replace(self, data=data, label=pick(self.label), seen=pick(self.seen))
 
 

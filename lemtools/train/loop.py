@@ -21,12 +21,15 @@ from .settings import Settings, differences
 from .stop import Stopped, signals
 from .trainer import Run
 
-LOG_EVERY = 50    # steps between records, at most; the loss is only then brought from the device
+LOG_EVERY = 50  # steps between records, at most; the loss is only then brought from the device
 AGREE_EVERY = 10  # steps between questions whether any process was told to stop
 
 
-def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
-          progress: Callable[[int, int, dict], None] = lambda step, steps, record: None) -> Prepared:
+def train(
+    settings: Settings,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int, dict], None] = lambda step, steps, record: None,
+) -> Prepared:
     """Train by `settings`; returns what was trained, its network with the weights that the model's file holds.
 
     The same call again takes the run up where it stopped, with dtype 'auto' in the precision that it was begun in.
@@ -39,8 +42,13 @@ def train(settings: Settings, tell: Callable[[str], None] = lambda line: None,
     ranks = join("cuda" if kind.startswith("cuda") else "cpu")
     try:
         with _memory(settings, ranks.world):
-            return _train(settings, ranks, ranks.device(kind), tell if ranks.first else lambda line: None,
-                          progress if ranks.first else lambda step, steps, record: None)
+            return _train(
+                settings,
+                ranks,
+                ranks.device(kind),
+                tell if ranks.first else lambda line: None,
+                progress if ranks.first else lambda step, steps, record: None,
+            )
     finally:
         leave(ranks)
 
@@ -147,9 +155,13 @@ def _steps(trainer: Run, batches: Batches, log: Log, caught: list[int], progress
         if told:
             mean = ranks.mean(torch.stack(trainer.losses).mean())
             seconds = time.perf_counter() - begun
-            record = {"step": step, "loss": float(mean), **trainer.told(),
-                      "items_per_second": (step - since) * settings.batch / seconds,
-                      "seconds_per_step": seconds / (step - since)}
+            record = {
+                "step": step,
+                "loss": float(mean),
+                **trainer.told(),
+                "items_per_second": (step - since) * settings.batch / seconds,
+                "seconds_per_step": seconds / (step - since),
+            }
             if due and ranks.first:
                 record |= trainer.validate()
             log.write(record)  # before the state: to take a run up drops what the log has beyond it, but adds nothing

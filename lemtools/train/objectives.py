@@ -85,9 +85,12 @@ def unpacked(low: torch.Tensor, high: torch.Tensor) -> Evidence:
     observed, levels = low <= high, high.float() - low + 1
     middle = low + torch.div(levels, 2, rounding_mode="floor")
     return Evidence(
-        value=torch.where(observed, middle / 255, 0.0), observed=observed,
-        low=torch.where(observed, low / 255, -torch.inf), high=torch.where(observed, high / 255, torch.inf),
-        width=torch.where(levels > 1, levels / 255, 0.0), sigma=torch.zeros(len(low), device=low.device),
+        value=torch.where(observed, middle / 255, 0.0),
+        observed=observed,
+        low=torch.where(observed, low / 255, -torch.inf),
+        high=torch.where(observed, high / 255, torch.inf),
+        width=torch.where(levels > 1, levels / 255, 0.0),
+        sigma=torch.zeros(len(low), device=low.device),
     )
 
 
@@ -219,12 +222,16 @@ class Language(Objective):
         items, noise = batch["target"], batch.get("noise")
         rate, sizes = self.net.rate(items, noise).sum(1), self.net.sizes(items).sum(1)
         rest = self.net.rest(items, noise).sum(1)
-        out = {"loss": rate / (self.per_place * (items.shape[1] - 1)),
-               f"bits_per_{self.unit}": ((rate + rest) / math.log(2), sizes)}
+        out = {
+            "loss": rate / (self.per_place * (items.shape[1] - 1)),
+            f"bits_per_{self.unit}": ((rate + rest) / math.log(2), sizes),
+        }
         if hasattr(self.net, "guess"):
             tokens = self.net.split(items)[1][:, 1:]
-            out |= {f"rest_bits_per_{self.unit}": (rest / math.log(2), sizes),
-                    "next_tokens_right": (self.net.guess(items) == tokens).float().mean((1, 2))}
+            out |= {
+                f"rest_bits_per_{self.unit}": (rest / math.log(2), sizes),
+                "next_tokens_right": (self.net.guess(items) == tokens).float().mean((1, 2)),
+            }
         return out
 
 
@@ -256,19 +263,31 @@ class Autoencode(Objective):
         net, tokens = self.net, batch["target"].long()
         mean, deviation = net.encode(tokens)
         right = net.decode(mean).argmax(-1) == tokens
-        return {"loss": self(batch), "recovered": right.float().mean(1),
-                "nats_per_latent": divergence(mean, deviation).mean((1, 2))}
+        return {
+            "loss": self(batch),
+            "recovered": right.float().mean(1),
+            "nats_per_latent": divergence(mean, deviation).mean((1, 2)),
+        }
 
 
-def _robust(chunk: int, latent: int, tokens: float, latents: float, rng: np.random.Generator,
-            item: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _robust(
+    chunk: int, latent: int, tokens: float, latents: float, rng: np.random.Generator, item: tuple[int, ...]
+) -> dict[str, np.ndarray]:
     """hidden, short bool [L]: tokens not shown, places beyond the end; noise, kept [C, D]: of the latents."""
     size = (item[0] // chunk, latent)
     cut = item[0] - (rng.integers(1, chunk) if chunk > 1 and rng.random() < PADDED else 0)
-    return {"hidden": rng.random(item[0]) < tokens, "short": np.arange(item[0]) >= cut,
-            "noise": rng.standard_normal(size, dtype=np.float32), "kept": rng.random(size, dtype=np.float32) >= latents}
+    return {
+        "hidden": rng.random(item[0]) < tokens,
+        "short": np.arange(item[0]) >= cut,
+        "noise": rng.standard_normal(size, dtype=np.float32),
+        "kept": rng.random(size, dtype=np.float32) >= latents,
+    }
 
 
 OBJECTIVES = {
-    "estimate": Estimate, "denoise": Denoise, "sequence": Sequence, "language": Language, "autoencoder": Autoencode,
+    "estimate": Estimate,
+    "denoise": Denoise,
+    "sequence": Sequence,
+    "language": Language,
+    "autoencoder": Autoencode,
 }

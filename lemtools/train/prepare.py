@@ -246,7 +246,7 @@ class View:
 
     @classmethod
     def of(cls, items: Items, rows: np.ndarray) -> Items:
-        pick = (lambda a: None if a is None else a[rows])
+        pick = lambda a: None if a is None else a[rows]
         return Items(items.kind, cls(items.data, rows), pick(items.label), pick(items.seen))
 
 
@@ -260,8 +260,16 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
     if family != "denoise" and not settings.operations:
         raise LemError(FRAGMENTS.format(settings.recipe))
     record = config(
-        settings.recipe, items.kind, tuple(item), target, net=settings.arch, width=settings.width, depth=settings.depth,
-        options=settings.options, classes=classes, conditioned=bool(settings.operations),
+        settings.recipe,
+        items.kind,
+        tuple(item),
+        target,
+        net=settings.arch,
+        width=settings.width,
+        depth=settings.depth,
+        options=settings.options,
+        classes=classes,
+        conditioned=bool(settings.operations),
     )
     torch.manual_seed(settings.seed)
     with blamed(record["net"]):
@@ -271,12 +279,18 @@ def _model(settings: Settings, family: str, items: Items, pairs, item, any_size:
     target_scale = scale if pairs is None else Scale(*moments(View(pairs, rows), target[0]))
     free = any_size and "item" not in record
     meta = {
-        "v": 1, "tool": "lem-train", "version": __version__,
-        "recipe": settings.recipe, "net": record, "kind": items.kind,
+        "v": 1,
+        "tool": "lem-train",
+        "version": __version__,
+        "recipe": settings.recipe,
+        "net": record,
+        "kind": items.kind,
         "item": [item[0], 0, 0] if free else list(item),
         "target": {"kind": target[0], "item": [target[1][0], 0, 0] if free else list(target[1])},
-        "fragment": settings.fragment, "classes": classes if family == "denoise" else 0,
-        "step": 0, "seed": settings.seed,
+        "fragment": settings.fragment,
+        "classes": classes if family == "denoise" else 0,
+        "step": 0,
+        "seed": settings.seed,
         "card": dict(settings.card),
     }
     return Model(net, meta, scale, target_scale)
@@ -308,9 +322,14 @@ def cost(prepared: Prepared, trainer) -> dict[str, float]:
         torch.cuda.synchronize()
     each = (time.perf_counter() - begun - (made if cuda else 0)) / 3
     return {
-        "parameters": prepared.model.parameters, "steps": prepared.steps, "batch": settings.batch,
-        "flops_per_item": prepared.flops, "flops": prepared.flops * settings.batch * prepared.steps,
-        "memory_bytes": float(memory), "seconds_per_step": each, "seconds": each * prepared.steps,
+        "parameters": prepared.model.parameters,
+        "steps": prepared.steps,
+        "batch": settings.batch,
+        "flops_per_item": prepared.flops,
+        "flops": prepared.flops * settings.batch * prepared.steps,
+        "memory_bytes": float(memory),
+        "seconds_per_step": each,
+        "seconds": each * prepared.steps,
         "loader_seconds_per_step": made / 3,
         "epochs": prepared.steps * settings.batch / max(len(prepared.spec.items), 1),
     }

@@ -40,8 +40,18 @@ RECIPES = {
 FRAGMENTS = "{} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'"
 DEPTH = ("depth", "blocks")  # what networks call their number of layers
 FIXED = (  # by the data
-    "item", "source", "target", "channels", "target_channels", "kind", "classes", "conditioned", "vocabulary", "codec",
-    "stages", "codes",
+    "item",
+    "source",
+    "target",
+    "channels",
+    "target_channels",
+    "kind",
+    "classes",
+    "conditioned",
+    "vocabulary",
+    "codec",
+    "stages",
+    "codes",
 )
 
 
@@ -55,9 +65,20 @@ def net_class(name: str):
     return getattr(import_module(f"..nets.{module}", __package__), cls)
 
 
-def config(recipe: str, kind: str, item: tuple[int, ...], target: tuple[str, tuple[int, ...]], *,
-           net: str | None = None, classes: int = 0, conditioned: bool = True, width: int | None = None,
-           depth: int | None = None, options: dict | None = None, facts: dict | None = None) -> dict:
+def config(
+    recipe: str,
+    kind: str,
+    item: tuple[int, ...],
+    target: tuple[str, tuple[int, ...]],
+    *,
+    net: str | None = None,
+    classes: int = 0,
+    conditioned: bool = True,
+    width: int | None = None,
+    depth: int | None = None,
+    options: dict | None = None,
+    facts: dict | None = None,
+) -> dict:
     """The record of a network for these memories: what the data fix (`facts`: what they fix beside), and what the user
     chose.
 

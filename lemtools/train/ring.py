@@ -20,10 +20,10 @@ from ..signal import LemError
 Batch = dict[str, torch.Tensor]
 Layout = list[list[tuple[str, torch.dtype, torch.Size, int, int]]]  # of each batch: name, type, shape, first, last byte
 
-ALIGNED = 64       # bytes: where a tensor may begin in a message, as torch's own do
+ALIGNED = 64  # bytes: where a tensor may begin in a message, as torch's own do
 MESSAGE = 1 << 20  # bytes of a message, at most, if that is a batch or more
-AHEAD = 2          # messages that a worker makes before they are asked for
-SPARE = 4          # messages that the device may be behind
+AHEAD = 2  # messages that a worker makes before they are asked for
+SPARE = 4  # messages that the device may be behind
 
 
 def layout(batches: Sequence[Batch]) -> tuple[Layout, int]:
@@ -71,8 +71,13 @@ class Ring(torch.utils.data.Dataset):
     def on(self, device: str, start) -> Iterator[Batch]:
         """Yield the batches on `device`. start: called by each worker as it begins."""
         loader = torch.utils.data.DataLoader(
-            self, batch_size=None, sampler=range(len(self)), num_workers=self.workers, prefetch_factor=AHEAD,
-            collate_fn=_as_it_is, worker_init_fn=start,
+            self,
+            batch_size=None,
+            sampler=range(len(self)),
+            num_workers=self.workers,
+            prefetch_factor=AHEAD,
+            collate_fn=_as_it_is,
+            worker_init_fn=start,
         )
         with pinned(self.memory, device) if device.startswith("cuda") else contextlib.nullcontext():
             copied: dict[int, torch.cuda.Event] = {}
@@ -123,8 +128,10 @@ def shared(slots: int, size: int) -> torch.Tensor:
     """uint8 [slots, size] for all processes. Raises LemError where there is not so much: a process that wrote beyond
     would be killed."""
     if (there := free()) < slots * size:
-        raise LemError(f"batches on their way take {slots * size:,} bytes of shared memory, {there:,.0f} are free: "
-                       "fewer --workers or a smaller --batch take less")
+        raise LemError(
+            f"batches on their way take {slots * size:,} bytes of shared memory, {there:,.0f} are free: "
+            "fewer --workers or a smaller --batch take less"
+        )
     return torch.empty(slots, size, dtype=torch.uint8).share_memory_()
 
 

@@ -26,9 +26,9 @@ from .recipes import RECIPES, blamed, config
 from .settings import Settings
 
 STARTS = 1 << 22  # windows begin everywhere, or, in longer texts, at as many places as this
-CHUNKS = 64       # chunks a window of the token autoencoder
-MOST = 1024       # windows kept back, unless told
-BLOCK = 8192      # chunks that are encoded at a time
+CHUNKS = 64  # chunks a window of the token autoencoder
+MOST = 1024  # windows kept back, unless told
+BLOCK = 8192  # chunks that are encoded at a time
 
 
 class Windows:
@@ -210,11 +210,26 @@ def prepare(settings: Settings) -> tuple[Model, object, Spec, Spec | None, dict]
     if dense:
         _fill(net, given, learnt.tokens)
     item = list(windows.shape[1:])
-    model = Model(net, {
-        "v": 1, "tool": "lem-train", "version": __version__, "recipe": settings.recipe, "net": record, "kind": "tokens",
-        "item": item, "target": {"kind": "tokens", "item": item}, "fragment": [], "classes": 0, "step": 0,
-        "seed": settings.seed, "bytes": learnt.bytes, "measured": text.lengths is not None, "card": dict(settings.card),
-    })
+    model = Model(
+        net,
+        {
+            "v": 1,
+            "tool": "lem-train",
+            "version": __version__,
+            "recipe": settings.recipe,
+            "net": record,
+            "kind": "tokens",
+            "item": item,
+            "target": {"kind": "tokens", "item": item},
+            "fragment": [],
+            "classes": 0,
+            "step": 0,
+            "seed": settings.seed,
+            "bytes": learnt.bytes,
+            "measured": text.lengths is not None,
+            "card": dict(settings.card),
+        },
+    )
     if settings.recipe == "token-ae":
         model.meta["encoder"] = {"v": 1, "encoder": "token-ae", "net": record}
     objective = OBJECTIVES[recipe.family](model)
@@ -250,8 +265,17 @@ def _record(settings: Settings, text: Text, given: Codecs) -> dict:
         facts = {"codec": given.ae.config}
         if given.rvq is not None:
             facts |= {"stages": given.rvq.stages * given.rvq.groups, "codes": given.rvq.codes}
-    record = config(settings.recipe, "tokens", (1,), ("tokens", (1,)), net=name, width=settings.width,
-                    depth=settings.depth, options=settings.options, facts=facts)
+    record = config(
+        settings.recipe,
+        "tokens",
+        (1,),
+        ("tokens", (1,)),
+        net=name,
+        width=settings.width,
+        depth=settings.depth,
+        options=settings.options,
+        facts=facts,
+    )
     if settings.recipe == "lm":
         with blamed(name):
             record |= dial(*(record[k] for k in ("depth", "width", "heads", "context")))
@@ -288,7 +312,9 @@ def _split(settings: Settings, text: Text, span: int, rows: int, chunk: int, giv
         tokens, held = tokens[:cut], tokens[cut:]
     for part, name in ((tokens, "--data"), (held, "--validate")):
         if part is not None and len(part) < span:
-            raise LemError(f"{name}: {len(part)} tokens, where a window takes {span}; give more text, or less --context")
+            raise LemError(
+                f"{name}: {len(part)} tokens, where a window takes {span}; give more text, or less --context"
+            )
     return replace(text, tokens=tokens), None if held is None else replace(text, tokens=held)
 
 

@@ -95,10 +95,13 @@ class Trainer(Run):
         self.stored = getattr(torch, settings.weights)  # type of the weights in the model's file
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
-            self.weights.values(), lr=settings.lr, betas=(0.9, settings.beta2), weight_decay=settings.weight_decay,
+            self.weights.values(),
+            lr=settings.lr,
+            betas=(0.9, settings.beta2),
+            weight_decay=settings.weight_decay,
             fused=True,  # one pass over the weights; on a CPU, too, a fifth to a third of the time of the others
         )
-        self.norms: list[torch.Tensor] = []   # of the gradients, since the last check
+        self.norms: list[torch.Tensor] = []  # of the gradients, since the last check
         self.call: nn.Module = self.objective
         if settings.compile:
             self.call = torch.compile(self.call)
@@ -154,6 +157,7 @@ class Trainer(Run):
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """The network with the average of its weights."""
+
         def swap():
             for p, e in zip(self.weights.values(), self.average.values()):
                 p.data, e.data = e.data, p.data

@@ -65,8 +65,11 @@ def table(title: str, x: np.ndarray, variances: np.ndarray, depths: list[int], s
 
 def speed(dims: int, depths: list[int], search, count: int) -> None:
     x = np.random.default_rng(2).standard_normal((count, dims)).astype(np.float32)
-    ways = {"numpy": (trellis.viterbi, min(count, 64)), "device": (search, count)} if search else {
-        "numpy": (trellis.viterbi, min(count, 64))}
+    ways = (
+        {"numpy": (trellis.viterbi, min(count, 64)), "device": (search, count)}
+        if search
+        else {"numpy": (trellis.viterbi, min(count, 64))}
+    )
     print("\t".join([f"trellis, {dims} dimensions, vectors/s", *(f"{b}" for b in depths)]))
     for name, (code, most) in ways.items():
         row = [name]

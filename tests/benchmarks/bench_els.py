@@ -28,8 +28,15 @@ from lemtools.els.posterior import Local  # noqa: E402
 
 def reference(folder: Path):
     """The released module, with stand-ins for the plotting and download packages that it imports and does not use."""
-    for name in ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.models", "matplotlib",
-                 "matplotlib.pyplot", "matplotlib.cm"):
+    for name in (
+        "torchvision",
+        "torchvision.transforms",
+        "torchvision.datasets",
+        "torchvision.models",
+        "matplotlib",
+        "matplotlib.pyplot",
+        "matplotlib.cm",
+    ):
         sys.modules.setdefault(name, types.ModuleType(name))
     for name in ("transforms", "datasets", "models"):
         setattr(sys.modules["torchvision"], name, sys.modules[f"torchvision.{name}"])
@@ -84,8 +91,10 @@ def main() -> None:
     x = np.sqrt(alpha_bar) * bank[:1] + np.sqrt(1 - alpha_bar) * g.standard_normal((1, 3, 32, 32))
     powers = torch.randn(1 << 18)
     rate = 2**18 / best(lambda: torch.exp2(powers), 50)
-    print(f"{asked.images} images of 32 x 32 x 3, one seed, t = {asked.t}, {asked.threads} threads; "
-          f"2^x {rate / 1e9:.2f} G/s")
+    print(
+        f"{asked.images} images of 32 x 32 x 3, one seed, t = {asked.t}, {asked.threads} threads; "
+        f"2^x {rate / 1e9:.2f} G/s"
+    )
     print("machine\tsize\treleased s\tours s\tratio\tns core/pair\tfloor s\tlargest difference")
     peer = None
     if asked.reference:
@@ -107,8 +116,11 @@ def main() -> None:
         want = definition(bank, x[0], alpha_bar, size, pixels)
         found = machine(x, alpha_bar)
         off = max(np.abs(found[0, :, r, c] - w).max() for (r, c), w in zip(pixels, want)) / np.sqrt((found**2).mean())
-        print(f"bbels\t{size}\t{theirs:.3f}\t{ours:.3f}\t{theirs / ours:.1f}\t"
-              f"{ours * asked.threads / pairs * 1e9:.2f}\t{pairs / rate / asked.threads:.3f}\t{off:.1e}", flush=True)
+        print(
+            f"bbels\t{size}\t{theirs:.3f}\t{ours:.3f}\t{theirs / ours:.1f}\t"
+            f"{ours * asked.threads / pairs * 1e9:.2f}\t{pairs / rate / asked.threads:.3f}\t{off:.1e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

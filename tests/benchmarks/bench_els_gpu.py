@@ -62,8 +62,9 @@ def images(count: int, seed: int = 0) -> np.ndarray:
     return (128 + 60 * smooth + 6 * grain).clamp(0, 255).to(torch.uint8).numpy()
 
 
-def answer(bank: Bank, machine: str, size: int, x: torch.Tensor, alpha_bar: float, skip: float = 1e-6,
-           **plan) -> torch.Tensor:
+def answer(
+    bank: Bank, machine: str, size: int, x: torch.Tensor, alpha_bar: float, skip: float = 1e-6, **plan
+) -> torch.Tensor:
     """x0_hat, float64 [S, C, H, W]: what ``Local`` does, with another tiling."""
     rows, cols = (axis(machine, length, size) for length in bank.item[1:])
     level = Level(alpha_bar**0.5, 1 - alpha_bar)
@@ -159,15 +160,20 @@ class Rates:
         self.bytes = 2 * source.numel() / timed(lambda: source.clone())[0] * 1e3
 
     def __str__(self) -> str:
-        return (f"exp2 {self.exp / 1e12:.2f} T/s, float32 {self.float / 1e12:.1f} T FMA/s, "
-                f"float16 GEMM {self.gemm / 1e12:.0f} TFLOP/s, copy {self.bytes / 1e12:.2f} TB/s")
+        return (
+            f"exp2 {self.exp / 1e12:.2f} T/s, float32 {self.float / 1e12:.1f} T FMA/s, "
+            f"float16 GEMM {self.gemm / 1e12:.0f} TFLOP/s, copy {self.bytes / 1e12:.2f} TB/s"
+        )
 
     def floors(self, machine: str, size: int, count: int, seeds: int) -> dict[str, float]:
         """In ms."""
         pairs = count * seeds * seen(machine, size)
-        found = {"exp": pairs / self.exp, "gemm": pairs * 4 * CHANNELS * size**2 / self.gemm,
-                 "box": count * seeds * SIDE**4 * (CHANNELS + 4) / self.float,
-                 "bytes": count * CHANNELS * SIDE**2 / self.bytes}
+        found = {
+            "exp": pairs / self.exp,
+            "gemm": pairs * 4 * CHANNELS * size**2 / self.gemm,
+            "box": count * seeds * SIDE**4 * (CHANNELS + 4) / self.float,
+            "bytes": count * CHANNELS * SIDE**2 / self.bytes,
+        }
         found = {name: 1e3 * value for name, value in found.items()}
         return {**found, "floor": max(found["exp"], min(found["gemm"], found["box"]), found["bytes"])}
 
@@ -207,8 +213,10 @@ def definition(bank: Bank, machine: str, size: int, x: torch.Tensor, alpha_bar: 
     a, columns = alpha_bar**0.5, []
     for row, col in places:
         mask = torch.zeros(SIDE, SIDE, dtype=torch.bool, device=DEVICE)
-        lines = [torch.tensor(list(ax.keys) if c in ax.queries else [c], device=DEVICE)
-                 for c, ax in ((c, axis(machine, SIDE, size)) for c in (row, col))]
+        lines = [
+            torch.tensor(list(ax.keys) if c in ax.queries else [c], device=DEVICE)
+            for c, ax in ((c, axis(machine, SIDE, size)) for c in (row, col))
+        ]
         mask[lines[0][:, None], lines[1]] = True
         total = torch.zeros(len(x), len(keys), SIDE, SIDE, dtype=torch.float64, device=DEVICE)
         for dr, dc in itertools.product(range(size), repeat=2):
@@ -230,22 +238,28 @@ def times(bank: Bank, rates: Rates) -> None:
         floors = rates.floors(machine, size, len(bank), seeds)
         pairs = len(bank) * seeds * seen(machine, size) / ms / 1e9
         told = " ".join(f"{floors[k]:6.2f}" for k in ("exp", "gemm", "box", "bytes", "floor"))
-        print(f"  {machine:7} {size:2} {TIMES[size]:.1f} {seeds:5} {ms:9.2f} {ms / seeds:8.3f} {pairs:7.2f} "
-              f"{memory:8.0f} | {told} {ms / floors['floor']:6.1f}", flush=True)
+        print(
+            f"  {machine:7} {size:2} {TIMES[size]:.1f} {seeds:5} {ms:9.2f} {ms / seeds:8.3f} {pairs:7.2f} "
+            f"{memory:8.0f} | {told} {ms / floors['floor']:6.1f}",
+            flush=True,
+        )
     few = Bank(bank.images[:50])
     print(f"\nsmall bank: N = {len(few)}; ms of one seed, of 64 for each, and their ratio (asked: <= 0.33)")
     for machine, size in itertools.product(("bbels", "els"), TIMES):
         alpha_bar = float(cosine(TIMES[size]))
-        one, many = (timed(lambda x=noisy(few, s, alpha_bar): answer(few, machine, size, x, alpha_bar))[0] / s
-                     for s in (1, 64))
+        one, many = (
+            timed(lambda x=noisy(few, s, alpha_bar): answer(few, machine, size, x, alpha_bar))[0] / s for s in (1, 64)
+        )
         print(f"  {machine:5} P {size:2}  {one:7.3f}  {many:7.4f}  {many / one:6.3f}", flush=True)
 
 
 def calls(bank: Bank) -> None:
     """By the public interface alone, so that other versions of the package can be held beside this one."""
-    print(f"\ncalls: bbels, one seed, N = {len(bank)}; ms of a call like the last, and of one that lays out its keys "
-          "anew;\n  of Python until it returns; MiB beyond the bank; on the device: launches, ms with something "
-          "running, ms by kernel")
+    print(
+        f"\ncalls: bbels, one seed, N = {len(bank)}; ms of a call like the last, and of one that lays out its keys "
+        "anew;\n  of Python until it returns; MiB beyond the bank; on the device: launches, ms with something "
+        "running, ms by kernel"
+    )
     for size, t in TIMES.items():
         alpha_bar = float(cosine(t))
         machine, x = Local(bank, "bbels", size, device=DEVICE), noisy(bank, 1, alpha_bar)
@@ -261,8 +275,11 @@ def calls(bank: Bank) -> None:
             launches, busy, by = where(machine, x, alpha_bar, what == "anew")
             told = "  ".join(f"{name} {ms:.2f}" for name, ms in sorted(by.items(), key=lambda n: -n[1]))
             ms = again if what == "again" else first
-            print(f"  P {size:2} {what:5} {ms:6.2f} ms  host {host:5.2f}  {memory:5.0f} MiB  {launches:3.0f} launches  "
-                  f"busy {busy:5.2f}: {told}", flush=True)
+            print(
+                f"  P {size:2} {what:5} {ms:6.2f} ms  host {host:5.2f}  {memory:5.0f} MiB  {launches:3.0f} launches  "
+                f"busy {busy:5.2f}: {told}",
+                flush=True,
+            )
 
 
 def released(bank: Bank, folder: Path) -> None:
@@ -315,16 +332,27 @@ def where(machine: Local, x: torch.Tensor, alpha_bar: float, anew: bool) -> tupl
 def plans(size: int) -> list[dict]:
     """What the race runs, the default first, then what is likeliest."""
     blocks = (64, 128), (128, 128), (64, 64), (128, 64)
-    small = [dict(block_k=k, block_q=q, warps=q // 16, stages=s, dot=dot, resident=True)
-             for dot in (True, False) for s in (3, 2) for q, k in blocks]
-    large = [dict(block_q=q, warps=q // 16, block_k=k, step=step, stages=s, strip=strip)
-             for s in (3, 4) for strip in (True, False) for step in (64, 32) for q, k in blocks]
+    small = [
+        dict(block_k=k, block_q=q, warps=q // 16, stages=s, dot=dot, resident=True)
+        for dot in (True, False)
+        for s in (3, 2)
+        for q, k in blocks
+    ]
+    large = [
+        dict(block_q=q, warps=q // 16, block_k=k, step=step, stages=s, strip=strip)
+        for s in (3, 4)
+        for strip in (True, False)
+        for step in (64, 32)
+        for q, k in blocks
+    ]
     return [{}] + (small if size <= 5 else large) + [dict(waves=w) for w in (4, 8, 32)]
 
 
 def race(bank: Bank, seconds: float) -> None:
-    print(f"\nrace: bbels, one seed, N = {len(bank)}; ms, best first, of "
-          "(block_q, block_k, step, warps, stages, strip, resident, dot, waves)")
+    print(
+        f"\nrace: bbels, one seed, N = {len(bank)}; ms, best first, of "
+        "(block_q, block_k, step, warps, stages, strip, resident, dot, waves)"
+    )
     for size, share in zip(TIMES, (0.4, 0.15, 0.25, 0.2)):
         alpha_bar, table, until = float(cosine(TIMES[size])), [], time.perf_counter() + share * seconds
         x = noisy(bank, 1, alpha_bar)
@@ -369,8 +397,10 @@ def sample(bank: Bank, rates: Rates) -> None:
         ddim(denoiser, x, levels)
         torch.cuda.synchronize()
         seconds = time.perf_counter() - begin
-    print(f"\nsample: bbels, N = {len(bank)}, 19 steps, one seed: {seconds:.2f} s, "
-          f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f} MiB beyond the bank; P: ms/floor")
+    print(
+        f"\nsample: bbels, N = {len(bank)}, 19 steps, one seed: {seconds:.2f} s, "
+        f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f} MiB beyond the bank; P: ms/floor"
+    )
     print("  " + "  ".join(parts))
 
 
@@ -411,8 +441,11 @@ def main() -> None:
     started = [subprocess.Popen([*command, str(k), str(processes)]) for k in range(processes)]
     for process in started:
         process.wait(timeout=150)
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}; "
-          f"compiled in {time.perf_counter() - begin:.0f} s by {processes} processes", flush=True)
+    print(
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}; "
+        f"compiled in {time.perf_counter() - begin:.0f} s by {processes} processes",
+        flush=True,
+    )
     rates = Rates()
     print(rates)
     wanted = options.only.split(",")

@@ -46,8 +46,17 @@ def one(path: str) -> None:
     begun = time.perf_counter()
     right = (memory.recall(query, mask).index[:, 0] == asked).mean()
     took, peak = time.perf_counter() - begun, peak_mb()
-    print(len(store), f"{took:.2f}", f"{right:.3f}", f"{base:.0f}", f"{peak:.0f}", _peer(store, query, asked), _gpu(store, query, mask, asked, pick),
-          sep="\t", flush=True)
+    print(
+        len(store),
+        f"{took:.2f}",
+        f"{right:.3f}",
+        f"{base:.0f}",
+        f"{peak:.0f}",
+        _peer(store, query, asked),
+        _gpu(store, query, mask, asked, pick),
+        sep="\t",
+        flush=True,
+    )
 
 
 def _peer(store, query, asked) -> str:

@@ -80,8 +80,15 @@ def trained(x, held, seed: int, device: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         for name, part in (("x", x), ("held", held)):
             np.save(f"{folder}/{name}.npy", part)
-        asked = Settings("rvq", [f"{folder}/x.npy"], f"{folder}/codebooks.safetensors", validate=[f"{folder}/held.npy"],
-                         options={"stages": STAGES, "codes": 2**BITS}, seed=seed, device=device)
+        asked = Settings(
+            "rvq",
+            [f"{folder}/x.npy"],
+            f"{folder}/codebooks.safetensors",
+            validate=[f"{folder}/held.npy"],
+            options={"stages": STAGES, "codes": 2**BITS},
+            seed=seed,
+            device=device,
+        )
         return train(asked).report
 
 
@@ -102,12 +109,21 @@ def speed(device: str, threads: int) -> None:
             took[name].append((time.perf_counter() - clock, time.process_time() - cpu))
     median = {name: np.median(t[1:], axis=0) for name, t in took.items()}
     base = median[first]
-    print(f"\nencoding, {threads} threads, rvq on {device}\tNMSE\tvectors/s\tvectors/CPU s\t"
-          f"ratio to {first}\tratio, CPU")
+    print(
+        f"\nencoding, {threads} threads, rvq on {device}\tNMSE\tvectors/s\tvectors/CPU s\tratio to {first}\tratio, CPU"
+    )
     for name, (encode, decode) in ways.items():
         clock, cpu = median[name]
-        print(name, f"{nmse(held, decode(encode())):.4f}", f"{len(held) / clock:.0f}", f"{len(held) / cpu:.0f}",
-              f"{base[0] / clock:.2f}", f"{base[1] / cpu:.2f}", sep="\t", flush=True)
+        print(
+            name,
+            f"{nmse(held, decode(encode())):.4f}",
+            f"{len(held) / clock:.0f}",
+            f"{len(held) / cpu:.0f}",
+            f"{base[0] / clock:.2f}",
+            f"{base[1] / cpu:.2f}",
+            sep="\t",
+            flush=True,
+        )
     if torch.device(device).type != "cpu":
         _large(draw, device, ours)
 
@@ -145,13 +161,23 @@ def one_memory(path: str, count: int) -> None:
     fitted = time.perf_counter()
     codes = sum(quantiser.encode(part).shape[0] for part in read())
     assert codes == count
-    print(count, f"{base:.0f}", f"{peak_mb() - base:.0f}", f"{fitted - begun:.1f}", f"{time.perf_counter() - fitted:.1f}",
-          sep="\t", flush=True)
+    print(
+        count,
+        f"{base:.0f}",
+        f"{peak_mb() - base:.0f}",
+        f"{fitted - begun:.1f}",
+        f"{time.perf_counter() - fitted:.1f}",
+        sep="\t",
+        flush=True,
+    )
 
 
 def memory(counts: list[int]) -> None:
-    print(f"\nN x 768 float16 from disk, {SIZE['stages']} x {SIZE['codes']} codes\n"
-          "N\tMB before\tMB more at peak\tfit s\tencode s", flush=True)
+    print(
+        f"\nN x 768 float16 from disk, {SIZE['stages']} x {SIZE['codes']} codes\n"
+        "N\tMB before\tMB more at peak\tfit s\tencode s",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/vectors.f16"
         for count in counts:
@@ -177,8 +203,11 @@ def main() -> None:
     else:
         print("faiss is not installed: its rows are left out", flush=True)
     for part in args.parts:
-        {"error": lambda: error(args.device), "speed": lambda: speed(args.device, args.threads),
-         "memory": lambda: memory(args.vectors)}[part]()
+        {
+            "error": lambda: error(args.device),
+            "speed": lambda: speed(args.device, args.threads),
+            "memory": lambda: memory(args.vectors),
+        }[part]()
 
 
 if __name__ == "__main__":

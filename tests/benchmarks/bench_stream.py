@@ -57,8 +57,9 @@ def send(side: int, size: float, way: str) -> tuple[float, float, float]:
     one = batch.data.nbytes
     count = max(round(size / one), 3)
     places = [HERE, os.path.dirname(os.path.dirname(HERE))]
-    reader = subprocess.Popen([sys.executable, "-c", READER, way, str(one), *places], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, bufsize=0)
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, way, str(one), *places], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
     if way == "stream":
         write((batch for _ in range(count)), reader.stdin)
     else:

@@ -93,8 +93,21 @@ def main() -> None:
     if "--recall" in sys.argv:
         return recall(device, cuda)
     only = sys.argv[sys.argv.index("--only") + 1].split(",") if "--only" in sys.argv else [""]
-    print("recipe", "parameters", "batch", "ms a step: bare", "clip + EMA", "synthetic", "with loader", "loader",
-          "share", "TFLOP/s", "peak", sep="\t", flush=True)
+    print(
+        "recipe",
+        "parameters",
+        "batch",
+        "ms a step: bare",
+        "clip + EMA",
+        "synthetic",
+        "with loader",
+        "loader",
+        "share",
+        "TFLOP/s",
+        "peak",
+        sep="\t",
+        flush=True,
+    )
     for name, (recipe, item, settings) in CASES.items():
         if not any(part in name for part in only):
             continue
@@ -116,8 +129,17 @@ def main() -> None:
             with contextlib.closing(batches.steps(0, 10**9, None, device)) as made:
                 times += [rate(step, made, steps, cuda) for step in (trainer.advance, lambda batch: None)]
             flops = prepared.flops * asked.batch / times[0]
-            print(name, f"{prepared.model.parameters:,}", asked.batch, *(f"{t * 1e3:.2f}" for t in times),
-                  f"{times[0] / times[3]:.3f}", f"{flops / 1e12:.1f}", f"{flops / PEAK:.3f}", sep="\t", flush=True)
+            print(
+                name,
+                f"{prepared.model.parameters:,}",
+                asked.batch,
+                *(f"{t * 1e3:.2f}" for t in times),
+                f"{times[0] / times[3]:.3f}",
+                f"{flops / 1e12:.1f}",
+                f"{flops / PEAK:.3f}",
+                sep="\t",
+                flush=True,
+            )
     if only == [""]:
         recall(device, cuda)
 

@@ -54,8 +54,12 @@ def main(weights: str, data: str = str(ROOT.parent / "shared" / "data")) -> None
         control = torch.cat([mel_power(x, bank).clamp_min(1e-10).log().mean(1) for x in sounds]).numpy()
         for kind, x in (("voice", vectors), ("mean log-mel", control - control.mean(0))):
             eer, auc, alike, other, pairs = rates(x, who)
-            print(f"{name}\t{len(set(who))}\t{len(who)}\t{kind}\t{eer:.3f}\t{auc:.3f}\t{alike:.3f}\t{other:.3f}\t{pairs}")
-        print(f"# {name}: {spent:.1f} s of CPU for {len(files)} recordings, {torch.get_num_threads()} threads", flush=True)
+            print(
+                f"{name}\t{len(set(who))}\t{len(who)}\t{kind}\t{eer:.3f}\t{auc:.3f}\t{alike:.3f}\t{other:.3f}\t{pairs}"
+            )
+        print(
+            f"# {name}: {spent:.1f} s of CPU for {len(files)} recordings, {torch.get_num_threads()} threads", flush=True
+        )
 
 
 if __name__ == "__main__":
