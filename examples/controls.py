@@ -25,7 +25,7 @@ import numpy as np
 
 from lemtools.cli.train import operations
 from lemtools.compare import Comparison, pair
-from lemtools.denoise.evidence import evidence
+from lemtools.fragment.evidence import evidence
 from lemtools.fragment import fragment
 from lemtools.media import load, store
 from lemtools.reconstruct import Reconstructor

@@ -14,9 +14,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import torch
 
-from lemtools.denoise.device import pick
+from lemtools.device import pick
 from lemtools.encode.patch_back import patch_back
-from lemtools.encode.rvq import RVQ
+from lemtools.vq.residual import RVQ
 from lemtools.encode.token_ae import TokenAE, recovered
 from lemtools.fragment import fragment
 from lemtools.nets.model import load

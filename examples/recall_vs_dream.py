@@ -242,7 +242,7 @@ def recall_one(source: Path, path: Path) -> None:
     import torch
 
     from lemtools.nets.model import load
-    from lemtools.reconstruct.learned import Learned
+    from lemtools.reconstruct.learned import NetworkRecaller
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     folder, arm = path.parent, path.stem.rsplit("-", 1)[0]
@@ -253,7 +253,7 @@ def recall_one(source: Path, path: Path) -> None:
         codes = Signal("embedding", np.load(folder / "codes-test.npy"))
         for bits in BITS:
             (broken,) = broke(codes, f"--bits {bits}")
-            kept[f"{bits} bits|one"] = Learned(load(str(path)))(broken)[0].data
+            kept[f"{bits} bits|one"] = NetworkRecaller(load(str(path)))(broken)[0].data
     else:
         whole = tests(folder)
         for name, spec in FRAGMENTS.items():
@@ -267,22 +267,22 @@ def one(path: Path, broken, whole) -> dict:
     """Of one network and one fragment: one draw of all items, the mean of DRAWS of FEW, bits, seconds, operations."""
     import torch
 
-    from lemtools.denoise.evidence import evidence
+    from lemtools.fragment.evidence import evidence
     from lemtools.nets.condition import Condition
     from lemtools.nets.model import load
-    from lemtools.reconstruct.learned import LEVELS, Learned
+    from lemtools.reconstruct.learned import LEVELS, NetworkRecaller
     from lemtools.train.prepare import flop_counter
 
     few = broken.take(np.arange(FEW))
     model = load(str(path), "cuda" if torch.cuda.is_available() else "cpu")
     draws = {} if model.family == "estimate" else {"samples": 1}
-    Learned(model, **draws)(few.take(np.arange(1)))  # what is prepared once
+    NetworkRecaller(model, **draws)(few.take(np.arange(1)))  # what is prepared once
     begun = time.perf_counter()
-    single = Learned(model, **draws)(broken)[0].data
+    single = NetworkRecaller(model, **draws)(broken)[0].data
     seconds = (time.perf_counter() - begun) / len(broken)
     mean = single[:FEW]
     if draws:
-        many = Learned(model, samples=DRAWS)(few)[0].data
+        many = NetworkRecaller(model, samples=DRAWS)(few)[0].data
         mean = np.rint(many.reshape(FEW, DRAWS, *many.shape[1:]).mean(1)).astype(np.uint8)
     condition = Condition.of(evidence(few), model.scale, "image", next(model.net.parameters()).device)
     target = torch.from_numpy(whole.data[:FEW]).to(condition.value.dtype) / 127.5 - 1  # (CUDA would round otherwise)
@@ -305,7 +305,7 @@ def surprise(model, target, condition) -> float:
     import torch
 
     from lemtools.denoise.bound import bound
-    from lemtools.nets.denoiser import Trained
+    from lemtools.nets.denoiser import NetworkDenoiser
     from lemtools.rng import generator
 
     draws = [generator(0, i, 0, "bits") for i in range(len(target))]
@@ -321,7 +321,7 @@ def surprise(model, target, condition) -> float:
     if model.family == "denoise":
         with torch.inference_mode():
             found = bound(
-                Trained(model, condition),
+                NetworkDenoiser(model, condition),
                 target,
                 condition.low,
                 condition.high,

@@ -7,7 +7,7 @@ import signal
 import click
 
 from .. import __version__
-from .run import Killed, Run, finite, main, printable
+from .run import Killed, Session, finite, main, printable
 
 __all__ = ["Killed", "finite", "main", "printable"]
 
@@ -62,7 +62,7 @@ def _guarded(name: str, function):
     @functools.wraps(function)
     def body(**options):
         options.pop("debug")  # read where the error is caught: parsing may fail before
-        run = Run(name, options.pop("quiet"), options.pop("verbose"))
+        run = Session(name, options.pop("quiet"), options.pop("verbose"))
         try:
             status = function(run=run, **options)
         except BrokenPipeError:
@@ -160,7 +160,7 @@ def one_thread() -> None:
 
 
 def reading(
-    run: Run,
+    run: Session,
     files,
     files_from,
     sample,
@@ -183,7 +183,7 @@ def reading(
     return paths, media.load(paths, report=run.error, **options)
 
 
-def named_inputs(run: Run, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
+def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
     """The input paths of a command."""
     from ..media import inputs_named
     from ..media.load import sample as sample_path
@@ -243,7 +243,7 @@ def _shard(text: str | None, paths) -> tuple[int, int]:
     raise click.UsageError(f"--shard {text}: K/N with 0 <= K < N, or auto")
 
 
-def skip_whole(run: Run, target, skip_existing: bool) -> bool:
+def skip_whole(run: Session, target, skip_existing: bool) -> bool:
     """True where the one output file is there already and --skip-existing asks to leave it."""
     if skip_existing and target.stdout:
         raise click.UsageError("--skip-existing needs files: name them with -o")
@@ -263,12 +263,12 @@ class Finite(click.FloatRange):
         return value
 
 
-def each(run: Run, paths, signals, work):
+def each(run: Session, paths, signals, work):
     """Yield work(batch) for every batch; of several inputs, one that it does not suit is reported and left out."""
     return spread(run, paths, signals, lambda batch: [work(batch)])
 
 
-def spread(run: Run, paths, signals, work):
+def spread(run: Session, paths, signals, work):
     """As `each`, where work(batch) yields any number of batches."""
     from ..signal import LemError
 

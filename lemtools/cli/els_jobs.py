@@ -17,9 +17,9 @@ def do(job: str, run, files, options):
         return JOBS[job](run, files, **options)
     if job == "prepare":
         raise click.UsageError("--prepare is work for one process; run it without torchrun")
-    from ..denoise.device import pick
+    from ..device import pick
     from ..signal import LemError
-    from ..train.parallel import join, leave
+    from ..ranks import join, leave
 
     if "-" in (*options["bank"], *(files or ("-",) * (job == "denoise"))):
         raise click.UsageError("standard input cannot be shared by several processes; give files")
@@ -61,7 +61,7 @@ def study(run, options, sizes: bool = True):
     """The bank, and how it is asked."""
     from ..els import scales
     from ..els.prepare import bank
-    from ..els.study import Study
+    from ..dreams.study import Study
 
     found, kamb = None, options["compat"] == "kamb"
     if sizes and options["scales"] is not None:
@@ -102,7 +102,7 @@ def _history(run, options, asked) -> dict:
 
 
 def _samples(run, files, **options):
-    from ..els.sample import grid
+    from ..dreams.sample import grid
 
     target = _target(options, [], options["to"], own=True)
     _pictured(target, ("safetensors", "png", "jpg", "npy"))
@@ -179,7 +179,7 @@ def _calibrate(run, files, **options):
 
 
 def _against(run, files, **options):
-    from ..els.against import Comparison
+    from ..dreams.against import Comparison
 
     sheet = options["output"]
     if sheet:
@@ -195,7 +195,7 @@ def _against(run, files, **options):
         return
     rows = comparison.rows()
     if sheet:
-        from ..els.against import columns
+        from ..dreams.against import columns
 
         pictures, names = columns(shown, SHEET)
         _draw(run, sheet, pictures, names, None, len(seeds), cell=96)
@@ -227,7 +227,7 @@ def _explain(run, files, **options):
 
     from safetensors.numpy import save as packed
 
-    from ..els.explain import Origins, columns, table
+    from ..dreams.explain import Origins, columns, table
     from ..media.save import whole_file
 
     chart = options["explain"]

@@ -179,7 +179,7 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
         raise click.UsageError(f"--patch-back is for rvq; {model} was fitted for {coder.name}")
     name = "activations" if patch_back else coder.name if coder else encoder or (None if decode else "patches")
     if name in USES["device"][0].split():
-        from ..denoise.device import pick
+        from ..device import pick
 
         try:
             options["device"] = pick(options["device"])

@@ -140,7 +140,7 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
         raise click.UsageError("--device is for --quantizer trellis")
     common.one_thread()
     if device and trellis:
-        from ..encode.viterbi import searcher
+        from ..vq.viterbi import searcher
 
         try:
             search = searcher(device)

@@ -16,7 +16,7 @@ class Killed(BaseException):
         self.number = number
 
 
-class Run:
+class Session:
     """One run of a command: where its notes and errors go, and whether an input failed."""
 
     def __init__(self, name: str, quiet: bool, verbose: bool):

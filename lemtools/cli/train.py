@@ -265,7 +265,7 @@ def cli(run, recipe, path, dry_run, options, card, **settings):
     if not plain and not (decay == "exponential" and _is_rate(rate)):
         raise click.UsageError(f"--decay {settings['decay']}: cosine, constant, or exponential:R with R of 0 to 1")
     from ..train.loop import Stopped, train
-    from ..train.parallel import Echo
+    from ..ranks import RemoteError
     from ..train.recipes import option
     from ..train.settings import Settings
 
@@ -292,7 +292,7 @@ def cli(run, recipe, path, dry_run, options, card, **settings):
     show = Progress(run)
     try:
         report = train(asked, run.note, show).report
-    except Echo:
+    except RemoteError:
         return 2
     except Stopped as stopped:
         show.close()

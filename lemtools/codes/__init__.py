@@ -20,14 +20,7 @@ import numpy as np
 
 from . import hadamard, scalar, trellis
 from .packing import pack, packed_size, unpack
-from .scalar import (
-    MAX_BITS,
-    MAX_FITTED_BITS,
-    UNIFORM_STEP,
-    code_dtype,
-    fit_levels,
-    lloyd_max_gaussian,
-)
+from .scalar import MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian
 
 __all__ = [
     "MAX_BITS",

@@ -183,7 +183,7 @@ class Comparison:
         a, b = self._whole()
         training, out = None, {}
         if self.train is not None and any(metric.train for metric, _ in wanted.values()):
-            from .dreams import Training
+            from .training import Training
 
             training = Training(self.train, a)
         for key, (metric, k) in wanted.items():

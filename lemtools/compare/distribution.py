@@ -21,7 +21,7 @@ from .distortion import paired
 from .summary import Whole
 
 if TYPE_CHECKING:
-    from .dreams import Training
+    from .training import Training
 
 SPLITS = 16  # from one random halving to the next the floor of 1,000 images varies by 3-10 % (pca64), 30-40 % (patch8)
 REFERENCE = 10_000  # training items whose principal axes are taken

@@ -81,12 +81,12 @@ METRICS = {
     "frechet-patch@8": Metric(
         "frechet{of}[patch{k}]", ("image",), "", "lower", "distribution.frechet_patch", of_set=True
     ),
-    "nearest": Metric("nearest{of}", REAL, "", "lower", "dreams.nearest", of_set=True, train="needs"),
+    "nearest": Metric("nearest{of}", REAL, "", "lower", "training.nearest", of_set=True, train="needs"),
     "nearest-patch@8": Metric(
-        "nearest{of}[patch{k}]", ("image",), "", "lower", "dreams.nearest_patch", of_set=True, train="needs"
+        "nearest{of}[patch{k}]", ("image",), "", "lower", "training.nearest_patch", of_set=True, train="needs"
     ),
-    "memorised": Metric("memorised{of}", REAL, "", "lower", "dreams.memorised", of_set=True, train="needs"),
-    "mosaic@8": Metric("mosaic{of}[patch{k}]", ("image",), "", "lower", "dreams.mosaic", of_set=True, train="needs"),
+    "memorised": Metric("memorised{of}", REAL, "", "lower", "training.memorised", of_set=True, train="needs"),
+    "mosaic@8": Metric("mosaic{of}[patch{k}]", ("image",), "", "lower", "training.mosaic", of_set=True, train="needs"),
     "accuracy": Metric("accuracy", ("tokens",), "", "higher", "accuracy"),
     "bits": Metric("bits_per_element", ALL, "bit", "lower", "bits"),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..denoise.evidence import evidence
+from ..fragment.evidence import evidence
 from ..signal import LemError, Signal, bits_per_element
 
 

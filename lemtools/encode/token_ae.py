@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from ..denoise.device import pick
+from ..device import pick
 from ..fragment import fragment
 from ..nets import build
 from ..nets.model import load

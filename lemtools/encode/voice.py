@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..denoise.device import pick
+from ..device import pick
 from ..signal import LemError, Signal
 from .contract import Encoder
 

@@ -10,7 +10,7 @@ A network is an ``nn.Module`` with a class attribute ``family`` and keyword argu
     language    net.rate(windows, noise) -> nats [N, T] of every next token or vector; lm.py, dense.py
     autoencoder net.encode(tokens), net.decode(latents): K tokens as one vector and back; token_ae.py
 
-`denoiser.Trained` makes of a denoising network a denoiser by the project's contract.
+`denoiser.NetworkDenoiser` makes of a denoising network a denoiser by the project's contract.
 """
 
 from importlib import import_module

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from ..denoise.contract import Scale
-from ..denoise.evidence import Evidence
+from ..fragment.evidence import Evidence
 
 FULL_RANGE = {"image": 2.0}  # full range of a value in coordinates; other kinds: two standard deviations either way
 RANGE = 4.0

@@ -44,7 +44,7 @@ def to_x0(predicts: str, output: torch.Tensor, x_t: torch.Tensor, alpha_bar: flo
     return _as(of_x, x_t) * x_t + _as(of_output, x_t) * output
 
 
-class Trained:
+class NetworkDenoiser:
     """A denoiser ``(x_t, alpha_bar) -> E[x_0 | x_t]`` of a network of the family 'denoise'.
 
     model: the network and its scales; ``scale``, the coordinates of x_t and of the answer, is model.target_scale.

@@ -50,7 +50,7 @@ class Embedding(nn.Module):
         return F.silu(self.out(F.silu(hidden)))
 
 
-class Denoiser(nn.Module):
+class DenoisingNet(nn.Module):
     """What the networks here share: attributes, embedding, checks of a call."""
 
     family = "denoise"
@@ -80,7 +80,7 @@ class Circular(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias)
 
 
-class Convolutional(Denoiser):
+class Convolutional(DenoisingNet):
     """Images and spectra [N, channels, H, W]; with a condition, its channels + 3 planes stand beside x_t's."""
 
     def __init__(self, channels: int, width: int, padding: str, classes: int, predicts: str, conditioned: bool):
@@ -200,7 +200,7 @@ class UNet(Convolutional):
         return self.last(x)[..., :height, :width]
 
 
-class Vector(Denoiser):
+class Vector(DenoisingNet):
     """Residual MLP for embeddings ([D] or [L, D], flattened) and small images: `depth` blocks h + out(silu(in(h) + e)).
 
     item: shape of x_t's items; source: the fragment's where it is another (an image recalled from an embedding).

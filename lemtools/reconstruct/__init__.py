@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..denoise.evidence import check_geometry
+from ..fragment.evidence import check_geometry
 from ..signal import LemError, Signal, bits_per_element
-from .restore import Steps, restore
+from ..restore.steps import Steps, restore
 
 METHODS = {
     # what people do today, as controls
@@ -67,7 +67,7 @@ class Reconstructor:
     method: 'auto', a key of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
     be a np.memmap) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a
     denoiser trained without fragments, 'dream'; 'net' without one asks the network that comes with the package. options
-    go to `remember.Recaller`, `dream.Dreamer` or `learned.Learned`. history: the stage's entry; what the method truly
+    go to `remember.Recaller`, `dream.Dreamer` or `learned.NetworkRecaller`. history: the stage's entry; what the method truly
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
 
@@ -116,9 +116,9 @@ class Reconstructor:
             raise LemError("--method net needs a --model: none comes with this installation")
 
     def _learned(self, model):
-        from .learned import Learned
+        from .learned import NetworkRecaller
 
-        return Learned(model, **self.options)
+        return NetworkRecaller(model, **self.options)
 
     def __call__(self, signal: Signal) -> Signal:
         """The batch recalled, whole again: `ops` empty, `cost` what its fragment cost in bits per element.

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from ..denoise.contract import Denoiser, Scale
-from ..denoise.device import pick
-from ..denoise.evidence import Evidence, evidence
+from ..device import pick
+from ..fragment.evidence import Evidence, evidence
 from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
 from ..els import LOCAL
@@ -114,7 +114,7 @@ def dream(
 
 
 class Dreamer:
-    """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `Learned` does.
+    """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `NetworkRecaller` does.
 
     memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves; 'gaussian', their mean and
     covariance with the ridge `shrink`; or of images 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low

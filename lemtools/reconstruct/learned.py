@@ -16,8 +16,8 @@ from math import prod
 import numpy as np
 import torch
 
-from ..denoise.device import pick
-from ..denoise.evidence import Evidence, evidence
+from ..device import pick
+from ..fragment.evidence import Evidence, evidence
 from ..denoise.samplers import ancestral, noise
 from ..denoise.schedule import grid
 from ..nets.condition import Condition
@@ -32,7 +32,7 @@ LEVELS = 50  # noise levels of a conditioned denoiser
 PLAIN = 200  # bytes an element takes besides: evidence, condition, answer, and what makes them
 
 
-class Learned:
+class NetworkRecaller:
     """A trained network made ready; called with a batch of fragments, it answers (recalled, steps).
 
     model: a ``Model``, or the path of one. samples: 0 for the mean (of networks that draw: of 16 draws), else draws an
@@ -268,16 +268,16 @@ class Learned:
 
     def _denoise(self, condition: Condition, generators: list[np.random.Generator]) -> tuple[torch.Tensor, str]:
         """One draw for every item: of a denoiser that sees the fragment from noise, of one that does not by `dream`."""
-        from ..nets.denoiser import Trained
+        from ..nets.denoiser import NetworkDenoiser
 
         half = torch.bfloat16 if self.dtype == torch.bfloat16 else None
         if not self.conditioned:
-            denoiser = Trained(self.model, label=self.label, dtype=half)
+            denoiser = NetworkDenoiser(self.model, label=self.label, dtype=half)
             return dream(denoiser, condition, generators, self.steps, self.temperature)
         steps = self.steps or LEVELS
         x = self.temperature * noise(generators, self._target_item(condition), device=self.device)
         x = ancestral(
-            Trained(self.model, condition, self.label, dtype=half),
+            NetworkDenoiser(self.model, condition, self.label, dtype=half),
             x,
             grid(steps),
             generators=generators,

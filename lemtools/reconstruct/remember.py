@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..denoise.evidence import bin_std, evidence
+from ..fragment.evidence import bin_std, evidence
 from ..rng import generator
 from ..signal import LemError, Signal
 
@@ -32,7 +32,7 @@ class Recaller:
         seed: int = 0,
         device: str = "auto",
     ):
-        from ..denoise.device import pick
+        from ..device import pick
 
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..denoise.evidence import Evidence, evidence, place
+from ..fragment.evidence import Evidence, evidence, place
 from ..signal import Signal
 
 GRID = 32  # px: corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..denoise.device import pick
-from ..encode.rvq import RVQ
-from ..encode.rvq_fit import BEAM, Average, assign, blurred, share_of_noise
-from ..encode.rvq_frame import ROWS
-from ..encode.rvq_frame import rows as checked
-from ..encode.rvq_search import total
+from ..device import pick
+from ..vq.residual import RVQ
+from ..vq.fit import BEAM, Average, assign, blurred, share_of_noise
+from ..vq.frame import ROWS
+from ..vq.frame import rows as checked
+from ..vq.search import total
 from ..rng import generator
 from ..signal import LemError
 from . import checkpoint
 from .data import Items, Spec, check_apart, read
-from .parallel import Echo, Ranks
+from ..ranks import RemoteError, Ranks
 from .prepare import Prepared, View
 from .settings import Settings
 from .trainer import Run
@@ -159,7 +159,7 @@ class Codebooks(Run):
         values = [*self.losses, *(book.abs().sum() for book in self.rvq.codebooks)]
         if not bool(torch.stack(values).isfinite().all()):  # (the same in every process)
             if not self.ranks.first:
-                raise Echo()
+                raise RemoteError()
             raise LemError(f"the loss is not finite by step {self.step}: a vector is beyond float32; leave it out")
 
     def settle(self) -> None:

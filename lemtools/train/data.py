@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .. import media
-from ..denoise.evidence import evidence
+from ..fragment.evidence import evidence
 from ..fragment import fragment
 from ..media.load import expand
 from ..rng import generator, generators

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from ..denoise.device import pick
+from ..device import pick
 from ..signal import LemError
 from . import checkpoint
 from .data import Batches
 from .log import Log
-from .parallel import Ranks, join, leave
+from ..ranks import Ranks, join, leave
 from .prepare import Prepared, prepare
 from .settings import Settings, differences
 from .stop import Stopped, signals

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..denoise.evidence import Evidence
+from ..fragment.evidence import Evidence
 from ..nets.condition import DEEPEST, FULL_RANGE, RANGE, TOLD, Condition
 from ..nets.denoiser import noisy, to_x0
 from ..nets.denoiser import target as denoising_target

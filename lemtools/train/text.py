@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .. import __version__, media
-from ..denoise.device import pick
+from ..device import pick
 from ..encode.text import is_text
 from ..encode.token_ae import TokenAE
 from ..nets import build

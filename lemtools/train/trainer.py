@@ -14,7 +14,7 @@ from torch import nn
 from ..signal import LemError
 from . import checkpoint
 from .data import Batches
-from .parallel import Echo, Ranks
+from ..ranks import RemoteError, Ranks
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Trainer(Run):
         bad = -self.ranks.most(-bad, self.device)
         if math.isfinite(bad):
             if not self.ranks.first:
-                raise Echo()
+                raise RemoteError()
             there = os.path.exists(checkpoint.state_path(self.settings.output))
             good = f"the last good checkpoint stands in {self.settings.output}"
             kept = good if there else "no checkpoint was written yet"

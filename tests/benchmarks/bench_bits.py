@@ -101,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     search = None
     if args.device:
-        from lemtools.encode.viterbi import searcher
+        from lemtools.vq.viterbi import searcher
 
         search = searcher(args.device)
     white, slope = np.ones(args.dims), 1 / np.arange(1, args.dims + 1)

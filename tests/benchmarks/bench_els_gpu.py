@@ -40,7 +40,8 @@ from bench_els import reference
 
 from lemtools.denoise.samplers import ddim
 from lemtools.denoise.schedule import cosine, grid
-from lemtools.els import fused, posterior
+from lemtools.els.gpu import fused
+from lemtools.els import posterior
 from lemtools.els.bank import Bank
 from lemtools.els.local import Level
 from lemtools.els.plan import axis

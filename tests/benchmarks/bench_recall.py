@@ -34,7 +34,7 @@ def peak_mb() -> float:
 
 
 def one(path: str) -> None:
-    from lemtools.denoise.device import pick
+    from lemtools.device import pick
     from lemtools.denoise.memory import Memory
 
     store = np.load(path, mmap_mode="r")

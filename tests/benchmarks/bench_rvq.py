@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lemtools.encode.rvq import RVQ
+from lemtools.vq.residual import RVQ
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
 

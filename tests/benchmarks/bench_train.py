@@ -29,7 +29,7 @@ import torch
 from torch.optim import swa_utils
 
 from lemtools.train.data import Batches
-from lemtools.train.parallel import Ranks
+from lemtools.ranks import Ranks
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.train.trainer import Trainer
@@ -146,7 +146,7 @@ def main() -> None:
 
 def recall(device: str, cuda: bool) -> None:
     """The bundled network on a photo of 768 x 512, 3 bits a colour."""
-    from lemtools.denoise.evidence import evidence
+    from lemtools.fragment.evidence import evidence
     from lemtools.fragment import fragment
     from lemtools.nets.condition import Condition
     from lemtools.nets.model import load

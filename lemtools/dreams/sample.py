@@ -1,0 +1,144 @@
+"""Samples of a denoiser seed by seed, and single steps of it, as signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..denoise.contract import Denoiser
+from ..fragment.evidence import evidence
+from ..denoise.samplers import ddim, noise
+from ..media.images import to_uint8
+from ..rng import generator
+from ..signal import LemError, Signal
+from ..els.scales import time
+
+Tell = Callable[[str], None]
+BATCH = {"cpu": 8, "cuda": 64}  # seeds that share every tile of the bank: as many as help
+
+
+def start(seeds: Sequence[int], item: Sequence[int], device: str | torch.device = "cpu") -> torch.Tensor:
+    """x_T [S, ...item] of the seeds: a generator each, the same for machines and networks, for any batch and device."""
+    return noise([generator(seed, 0, 0, "els") for seed in seeds], item, device=device)
+
+
+def batch_of(item: Sequence[int], size: int, memory: int, device: str) -> int:
+    """Seeds a batch: their windows, twice in float64, take at most half of `memory` bytes."""
+    channels, height, width = item
+    window = 16 * height * width * (channels * size * min(size, 2 * max(height, width)) + 1)
+    return max(1, min(BATCH.get(device.split(":")[0], BATCH["cuda"]), memory // 2 // window))
+
+
+def batches(
+    denoiser: Denoiser,
+    item: Sequence[int],
+    seeds: Sequence[int],
+    levels: np.ndarray,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    tell: Tell | None = None,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """(seeds, samples [S, ...item] in coordinates), DDIM with eta 0. tell: called with a line a step."""
+    for first in range(0, len(seeds), batch):
+        part = list(seeds[first : first + batch])
+        said = None if tell is None else steps_told(denoiser, part, len(levels) - 1, tell)
+        yield part, ddim(denoiser, start(part, item, device), levels, callback=said)
+
+
+def steps_told(denoiser: Denoiser, seeds: Sequence[int], steps: int, tell: Tell):
+    """What a sampler calls after every step."""
+
+    def callback(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
+        size, error = getattr(denoiser, "size", None), getattr(denoiser, "error", None)
+        size = size(alpha_bar) if callable(size) else size
+        more = "" if size is None else f", {size} px"
+        more += "" if error is None else f", skipping moves x0 by at most {error:.2g}"
+        tell(f"seeds {seeds[0]} to {seeds[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}{more}")
+
+    return callback
+
+
+def sample(
+    denoiser: Denoiser,
+    item: Sequence[int],
+    seeds: Sequence[int],
+    levels: np.ndarray,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    label: int | None = None,
+    history: dict | None = None,
+    tell: Tell | None = None,
+) -> Iterator[Signal]:
+    """Samples as images: float32, not clamped; an item's number is its seed, its name seed-N; label: their class."""
+    for part, x in batches(denoiser, item, seeds, levels, batch=batch, device=device, tell=tell):
+        data = np.ascontiguousarray(denoiser.scale.decode(x).float().cpu().numpy())
+        labels = None if label is None else np.full(len(part), label, np.int64)
+        yield Signal(
+            "image",
+            data,
+            label=labels,
+            names=[f"seed-{seed}" for seed in part],
+            index=np.array(part, np.int64),
+            history=[] if history is None else [history],
+        )
+
+
+def denoise(
+    denoiser: Denoiser,
+    item: Sequence[int],
+    noisy: Signal,
+    alpha_bar: float | None = None,
+    *,
+    batch: int = 8,
+    device: str = "cpu",
+    history: dict | None = None,
+) -> Signal:
+    """E[x_0 | x_t] of a batch of noisy images, as images.
+
+    noisy: x_t itself, as values (v = (x + 1) / 2), at `alpha_bar`; or images to which lem-fragment added noise: then
+    x_t = a (2 v - 1), and alpha_bar = 1 / (1 + 4 sigma^2) is known. Raises LemError for other fragments and shapes.
+    """
+    if noisy.kind != "image" or tuple(noisy.data.shape[1:]) != tuple(item):
+        raise LemError(f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds images of {list(item)}")
+    x = torch.from_numpy(np.ascontiguousarray(denoiser.scale.encode(noisy.data), np.float32)).to(device)
+    if noisy.ops:
+        op = noisy.ops[0]
+        if len(noisy.ops) > 1 or op["op"] != "noise" or op.get("clamp"):
+            raise LemError("fragments with other losses than noise, or clamped noise; lem-reconstruct recalls them")
+        if alpha_bar is not None:
+            raise LemError("this fragment says how much noise was added; leave out --t")
+        alpha_bar = 1 / (1 + 4 * evidence(noisy).sigma.astype(np.float64) ** 2)
+        x = x * torch.from_numpy(np.sqrt(alpha_bar)).to(x)[:, None, None, None]
+    elif alpha_bar is None:
+        raise LemError("how much noise is in it? Give --t T, or what lem-fragment --noise writes")
+    level = np.broadcast_to(np.asarray(alpha_bar, np.float64), (len(x),))
+    x0 = torch.cat([denoiser(x[i : i + batch], level[i : i + batch].copy()) for i in range(0, len(x), batch)])
+    data = np.ascontiguousarray(denoiser.scale.decode(x0).float().cpu().numpy())
+    more = [] if history is None else [history]
+    return replace(noisy, data=data, ops=[], history=[*noisy.history, *more])
+
+
+def grid(signals: Iterable[Signal], gap: int = 1) -> Signal:
+    """All items as one picture of 8 bits, by their numbers, row by row on white, about as high as wide."""
+    signals = list(signals)
+    order = np.argsort(np.concatenate([s.index for s in signals]), kind="stable")
+    pictures = np.concatenate([to_uint8(s.data) for s in signals])[order]
+    count, channels, height, width = pictures.shape
+    across = max(1, round(np.sqrt(count * height / width)))
+    down = -(-count // across)
+    page = np.full((channels, down * (height + gap) - gap, across * (width + gap) - gap), 255, np.uint8)
+    for k, picture in enumerate(pictures):
+        top, left = k // across * (height + gap), k % across * (width + gap)
+        page[:, top : top + height, left : left + width] = picture
+    return Signal("image", page[None], names=["grid"], history=signals[0].history, last=True)
+
+
+def picture(x: np.ndarray) -> np.ndarray:
+    """Coordinates [C, H, W] as uint8 [H, W] or [H, W, 3], clamped."""
+    pixels = to_uint8((x + 1) / 2)
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)

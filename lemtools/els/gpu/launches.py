@@ -1,0 +1,331 @@
+"""A share of the plan as launches: which keys are laid out, which queries go against them, where sums belong.
+
+All of it are numbers that do not change from call to call, so they are worked out once; memory is handed in. Letters as
+in ``kernel``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import triton
+
+from . import layout as feed
+from .kernel import INTERPRETED, WEIGHTS, Tiling, attend, cdiv, constant, launch, processors, strip_row
+from ..plan import Axis
+
+SPLITS, MERGED = 64, 64 if INTERPRETED else 16  # shares and queries that are merged at a time
+SPREAD = 1 << 15 if INTERPRETED else 1 << 12  # elements of queries that are laid out at a time
+
+
+@dataclass(frozen=True)
+class Job:
+    """Queries of a block against its keys; or of `lone` lines, each (place, step along, step across), each its own.
+
+    along, across: axes of the windows; of lone lines, that of the lines and that of their places.
+    """
+
+    along: Axis
+    across: Axis
+    lone: tuple[tuple[int, int, int], ...] = ()
+
+    def lines(self, places: range, device: torch.device) -> torch.Tensor:
+        """int32 [R, 3] as in ``feed``; places: of the block across."""
+        found = self.lone or ((places[0], self.across.length, 1),)
+        return constant(tuple(n for p, *steps in found for n in (p - self.across.reach, *steps)), device)
+
+    def pixels(self, device: torch.device) -> torch.Tensor:
+        """int32 [R U], numbers row * W + column of the queries."""
+        across = self.lone or tuple((p, self.across.length, 1) for p in self.across.queries)
+        return constant(tuple(q * along + p * step for p, along, step in across for q in self.along.queries), device)
+
+
+@lru_cache(maxsize=64)
+def jobs(rows: Axis, cols: Axis) -> tuple[Job, ...]:
+    """The block first; rows and columns that stand alone together where they are alike: launches cost time."""
+    width = cols.length
+    lone_rows, lone_cols = tuple((r, 1, width) for r in rows.alone), tuple((c, width, 1) for c in cols.alone)
+    edges = [(cols, rows, lone_rows), (rows, cols, lone_cols)]
+    edges = [(rows, cols, lone_rows + lone_cols)] if rows == cols else edges
+    block = [Job(rows, cols)] if len(rows.queries) and len(cols.queries) else []
+    return *block, *(Job(*edge) for edge in edges if edge[2] and len(edge[0].queries))
+
+
+def extreme(centre: tuple[int, ...]) -> int:
+    """The largest |element| of a key."""
+    return max(max(c, 255 - c) for c in centre)
+
+
+@lru_cache(maxsize=256)
+def table(depth: int, size: int, centre: tuple[int, ...], row: int, width: int, device: torch.device) -> torch.Tensor:
+    """int32 [4, `width`]: as in ``feed``, of windows `depth` along and `size` across; lines along are `row` apart."""
+    out = torch.zeros(4, width, dtype=torch.int32)
+    out[2] = -1
+    for d in range(depth):
+        for c, zero in enumerate(centre):
+            first = d * row + c * size
+            for e in range(size):
+                out[:, first + e] = torch.tensor([d, e, c, zero])
+    return out.to(device)
+
+
+class Fused:
+    """A job by ``kernel.attend``: `seeds` seeds in `digits` digits against images [C, H, W] less `centre`."""
+
+    def __init__(
+        self,
+        job: Job,
+        shape: tuple[int, int, int],
+        centre: tuple[int, ...],
+        seeds: int,
+        digits: int,
+        apart: bool,
+        plan: Tiling,
+        device: torch.device,
+    ):
+        self.job, self.plan, self.centre, self.device = job, plan, centre, device
+        self.seeds, self.digits, self.apart = seeds, digits, apart
+        self.along, self.across, self.size = job.along, job.across, job.across.size
+        self.channels, self.plane = len(centre), math.prod(shape[1:])
+        self.rows, self.lanes = len(job.lone) or 1, 1 if job.lone else len(self.across.keys)
+        self.count = seeds * len(self.along.queries) * (1 if job.lone else len(self.across.queries))
+        self.blocks = -(-self.count // plan.block_q)
+        self.queries = self.blocks * plan.block_q
+        used = self.channels * self.size
+        self.row = strip_row(self.size, self.channels) if plan.strip else used
+        self.elements = self.row * (self.size - 1) + used
+        self.fold = not plan.strip and used * self.size * extreme(centre) ** 2 < feed.FOLDED**2
+        self.steps = -(-(self.elements + 2 * self.fold) // plan.step)
+        self.width = plan.step * self.steps
+        self.members = len(self.along.keys)
+        self.strips = self.members + self.size - 1 if plan.strip else 0
+        self.stored = self.row if plan.strip else self.width  # elements of a row of scratch memory
+        self.query_lines, self.key_lines = (job.lines(p, device) for p in (self.across.queries, self.across.keys))
+        self.pixels, self.zero = job.pixels(device), constant(centre, device)
+        self.elements_of_query = table(self.size, self.size, centre, self.row, self.width, device)
+        self.depth, self.wide = 1 if plan.strip else self.size, triton.next_power_of_2(self.stored)
+        self.elements_of_row = table(self.depth, self.size, centre, used, self.wide, device)
+        self.lengths = self.along.length, self.across.length
+        self.memo: dict = {}
+
+    @property
+    def layout(self) -> tuple:
+        """What keys depend on beside the images."""
+        return self.job, self.stored, self.strips, self.fold, self.plan.dot
+
+    def bytes(self) -> int:
+        """Memory of the keys of an image."""
+        rows, keys, *_ = self._sizes(1)
+        values = 16 if self.plan.dot else 4 * self.channels + 4
+        return self.rows * (2 * rows * self.stored + (0 if self.fold else 4 * (rows + keys)) + keys * values)
+
+    def _sizes(self, images: int) -> tuple[int, int, int, int]:
+        """Of a row: rows of scratch memory, keys, elements (whole vectors of 16 bytes, as Triton has it), values."""
+        keys, rows = (images * self.lanes * n for n in (self.members, self.strips or self.members))
+        filled = 2 * keys + 512 if INTERPRETED else keys  # (there programs go on to the end of their share)
+        return rows, keys, -(-(rows * self.stored + self.width) // 16) * 16, -(-filled // 256) * 256
+
+    def room(self, images: int) -> tuple[torch.Tensor, ...]:
+        """Memory for keys of so many images: elements, squares of rows, |k|^2, values."""
+        rows, _, pitch, padded = self._sizes(images)
+        values = (self.rows, padded, 8) if self.plan.dot else (self.rows, self.channels + 1, padded)
+        return (
+            torch.empty(self.rows * pitch, dtype=torch.float16, device=self.device),
+            torch.empty(0 if self.fold else self.rows * rows, device=self.device),
+            torch.empty(0 if self.fold else self.rows * padded, device=self.device),
+            torch.empty(values, dtype=WEIGHTS[1] if self.plan.dot else torch.float32, device=self.device),
+        )
+
+    def fill(self, images: torch.Tensor, room: tuple[torch.Tensor, ...]) -> None:
+        """Lay out the keys of images uint8 [I, C, H, W]."""
+        plan, first = self.plan, self.along.keys[0] - self.size // 2
+        rows, keys, pitch, padded = self._sizes(len(images))
+        scratch, squares, bias, values = room
+        block = max(1, 4096 // self.wide)
+        launch(
+            self.memo,
+            feed.expand,
+            (cdiv(cdiv(pitch, self.stored), block), self.rows),
+            (
+                images,
+                self.elements_of_row,
+                self.key_lines,
+                scratch,
+                squares,
+                rows,
+                pitch,
+                self.lanes * (self.strips or self.members),
+                self.strips or self.members,
+                self.channels * self.plane,
+                self.plane,
+                *self.lengths,
+                first,
+            ),
+            8 if self.wide == 128 else 4,  # (a third of the instructions, there)
+            ELEMENTS=self.depth * self.channels * self.size,
+            ROW=self.stored,
+            WIDTH=self.wide,
+            FOLD=self.fold,
+            CIRCULAR=self.across.circular,
+            BLOCK=block,
+        )
+        launch(
+            self.memo,
+            feed.centres,
+            (cdiv(padded, 256), self.rows),
+            (
+                images,
+                self.key_lines,
+                self.zero,
+                squares,
+                values,
+                bias,
+                keys,
+                padded,
+                self.lanes * self.members,
+                self.members,
+                self.strips,
+                self.channels * self.plane,
+                self.plane,
+                first,
+                self.size // 2,
+            ),
+            CHANNELS=self.channels,
+            SIZE=self.size,
+            WIDTH=8 if plan.dot else 0,
+            FOLD=self.fold,
+            BLOCK=256,
+        )
+
+    def query_shape(self) -> tuple[int, ...]:
+        """Of float16 numbers."""
+        return self.rows, self.blocks, self.digits, self.plan.block_q, self.width
+
+    def spread(self, query, out: torch.Tensor) -> None:
+        """Lay out the queries of a ``fused.Query``: by place across, place along, seed, the last block filled up."""
+        plan = self.plan
+        block = min(triton.next_power_of_2(self.width), SPREAD // plan.block_q)
+        launch(
+            self.memo,
+            feed.spread,
+            (self.blocks * cdiv(self.width, block), self.rows),
+            (
+                query.u,
+                self.elements_of_query,
+                self.query_lines,
+                out,
+                self.count,
+                self.blocks,
+                len(self.along.queries),
+                self.seeds,
+                self.channels * self.plane,
+                self.plane,
+                *self.lengths,
+                self.along.queries[0] - self.size // 2,
+                query.power,
+                query.grid,
+                query.ratio,
+            ),
+            8,
+            ELEMENTS=self.elements,
+            SIZE=self.width,
+            DIGITS=self.digits,
+            GRID=self.apart,
+            FOLD=self.fold,
+            CIRCULAR=self.across.circular,
+            BLOCK_Q=plan.block_q,
+            BLOCK=block,
+        )
+
+    def splits(self, images: int) -> tuple[int, int, int]:
+        """Programs that share the keys, tiles of each, and the most programs of fewer images."""
+        total = cdiv(images * self.lanes * self.members, self.plan.block_k)
+        most = min(total, cdiv(processors(self.device) * self.plan.waves, self.blocks * self.rows))
+        tiles = cdiv(total, most)
+        return cdiv(total, tiles), tiles, most
+
+    def attend(
+        self,
+        query,
+        queries: torch.Tensor,
+        images: torch.Tensor,
+        room: tuple[torch.Tensor, ...],
+        start: torch.Tensor,
+        found: torch.Tensor,
+        budget: float,
+    ) -> None:
+        """What the keys of images in `room` say to `queries`, left in found. budget: share of a sum to be left out."""
+        plan, (scratch, _, bias, values) = self.plan, room
+        _, keys, pitch, padded = self._sizes(len(images))
+        splits, tiles, _ = self.splits(len(images))
+        launch(
+            self.memo,
+            attend,
+            (self.blocks, splits, self.rows),
+            (
+                queries,
+                scratch,
+                bias,
+                values,
+                start,
+                found,
+                self.queries,
+                keys,
+                padded,
+                pitch,
+                tiles,
+                query.scale,
+                query.ratio,
+                budget / splits,
+            ),
+            plan.warps,
+            GROUP=self.members if plan.strip else 1,
+            STRIP=self.strips * self.row if plan.strip else self.width,
+            ROW=self.row,
+            STEP=plan.step,
+            STEPS=self.steps,
+            DIGITS=self.digits,
+            APART=self.apart,
+            FOLD=self.fold,
+            CHANNELS=self.channels,
+            WIDTH=8 if plan.dot else 0,
+            HALF=WEIGHTS[0],
+            RESIDENT=plan.resident,
+            SKIP=budget > 0,
+            STAGES=plan.stages,
+            TILES=tiles if INTERPRETED else 0,
+            BLOCK_Q=plan.block_q,
+            BLOCK_K=plan.block_k,
+        )
+
+
+def merge(
+    part, found: torch.Tensor, start: torch.Tensor, state: torch.Tensor, splits: int, first: int, unit: float
+) -> None:
+    """What a part found, into state float64 [C + 3, pixels]. first: number of its first seed."""
+    launch(
+        part.memo,
+        feed.merge,
+        (cdiv(part.queries, MERGED), part.rows),
+        (
+            found,
+            start,
+            part.pixels,
+            state,
+            splits,
+            part.queries,
+            part.count,
+            part.seeds,
+            first,
+            state.shape[1],
+            part.plane,
+            unit,
+        ),
+        MOST=cdiv(splits, SPLITS) if INTERPRETED else 0,
+        PARTS=part.channels + 3,
+        SPLITS=SPLITS,
+        BLOCK=MERGED,
+    )

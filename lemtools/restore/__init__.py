@@ -1,0 +1,1 @@
+"""Recall without training: bits, pixels, gaps in sound. numpy only."""

@@ -1,0 +1,255 @@
+"""Training-free recall of sound against closed forms, dense linear algebra and its own contracts."""
+
+import numpy as np
+import pytest
+
+from lemtools.restore import gaps
+from lemtools.restore.dequantize_sound import dequantize, truncated_normal
+from lemtools.restore.gaps import fill_gaps, linear
+
+
+def toeplitz(t):
+    n = np.arange(len(t))
+    return t[np.abs(n[:, None] - n)]
+
+
+def snr(truth, estimate):
+    return 10 * np.log10(np.sum(truth**2) / np.sum((truth - estimate) ** 2))
+
+
+def ar2(n, seed=0):
+    """A stationary AR(2) sample [n], its coefficients (1, a1, a2) and autocovariance [n] for unit innovations."""
+    a = np.array([1.0, -1.6, 0.81])
+    noise = np.random.default_rng(seed).standard_normal(n + 500)
+    x = np.zeros(n + 500)
+    for i in range(2, len(x)):
+        x[i] = noise[i] - a[1] * x[i - 1] - a[2] * x[i - 2]
+    c = np.zeros(n)  # Yule-Walker, solved by hand for p = 2
+    c[0] = (1 + a[2]) / ((1 - a[2]) * ((1 + a[2]) ** 2 - a[1] ** 2))
+    c[1] = -a[1] / (1 + a[2]) * c[0]
+    for k in range(2, n):
+        c[k] = -a[1] * c[k - 1] - a[2] * c[k - 2]
+    return x[500:], a, c
+
+
+def quantize(x, bits=6):
+    """Bounds of a mid-riser over [-1, 1] of x divided by its own peak, and the divided x."""
+    v, n = x / np.abs(x).max(), 2**bits
+    code = np.clip(np.floor((v + 1) / 2 * n), 0, n - 1)
+    return v, code / n * 2 - 1, (code + 1) / n * 2 - 1
+
+
+def chord(seconds=1.0, rate=44100):
+    t = np.arange(round(seconds * rate)) / rate
+    partials = [(f, h) for f in (220, 277.2, 329.6) for h in (1, 2, 3, 4)]
+    return sum(np.sin(2 * np.pi * f * h * t + f) / h * np.exp(-t * h) for f, h in partials)
+
+
+def test_levinson_solves_the_normal_equations():
+    x = np.random.default_rng(0).standard_normal(400)
+    r = np.correlate(x, x, "full")[399:440] / 400
+    a, error = gaps.levinson(r)
+    expected = np.zeros(41)
+    expected[0] = error
+    np.testing.assert_allclose(toeplitz(r) @ a, expected, atol=1e-12)
+    np.testing.assert_allclose(a[1:], np.linalg.solve(toeplitz(r[:-1]), -r[1:]), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 333])
+def test_toeplitz_solver_is_the_dense_one(n):
+    t = 0.95 ** np.arange(n) * np.cos(0.3 * np.arange(n)) + 1e-3 * (np.arange(n) == 0)
+    b = np.random.default_rng(n).standard_normal(n)
+    np.testing.assert_allclose(gaps.toeplitz_solver(t)(b), np.linalg.solve(toeplitz(t), b), rtol=1e-7, atol=1e-7)
+
+
+def test_toeplitz_inverse_is_the_precision_matrix():
+    _, a, c = ar2(30)
+    np.testing.assert_allclose(gaps.toeplitz_inverse(a, 30)(np.eye(30)), np.linalg.inv(toeplitz(c)), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [np.arange(40, 60), np.arange(0, 7), np.arange(93, 100), np.arange(1, 99, 2), np.array([0, 3, 4, 50, 98, 99])],
+    ids=["middle", "start", "end", "odd", "scattered"],
+)
+def test_conditional_mean_is_the_gaussian_one(lost):
+    x, a, c = ar2(100)
+    covariance, rest = toeplitz(c), np.setdiff1d(np.arange(100), lost)
+    expected = covariance[np.ix_(lost, rest)] @ np.linalg.solve(covariance[np.ix_(rest, rest)], x[rest])
+    np.testing.assert_allclose(gaps.conditional_mean(x, lost, a), expected, atol=1e-8)
+
+
+def test_weighted_least_squares_against_the_stacked_system():
+    x, _, _ = ar2(120)
+    lost, p, n = np.array([50, 51, 52, 70]), 3, 117
+    variance = np.random.default_rng(1).uniform(0.5, 2, (2, n))
+    root = np.sqrt(variance.ravel())[:, None]
+    a, filled = gaps.weighted_least_squares(x, lost, p, variance)
+    rows = np.lib.stride_tricks.sliding_window_view(x, p + 1)
+    both = np.concatenate([rows[:, ::-1], rows]) * np.sqrt(np.tile(np.hanning(n + 2)[1:-1], 2))[:, None] / root
+    np.testing.assert_allclose(a[1:], np.linalg.lstsq(both[:, 1:], -both[:, 0], rcond=None)[0], atol=1e-7)
+    filters = np.zeros((2, n, 120))  # the prediction errors are filters @ x
+    for i in range(n):
+        filters[0, i, i : i + p + 1], filters[1, i, i : i + p + 1] = a[::-1], a
+    stacked = (filters / np.sqrt(variance)[:, :, None]).reshape(2 * n, 120)  # variance is now the local one
+    known = np.delete(np.arange(120), lost)
+    expected = np.linalg.lstsq(stacked[:, lost], -stacked[:, known] @ x[known], rcond=None)[0]
+    np.testing.assert_allclose(filled, expected, atol=1e-8)
+    assert variance.mean() == pytest.approx(1) and variance.min() > 0
+
+
+def test_gaps_at_a_low_rate_follow_bursts_of_excitation():
+    burst = np.random.default_rng(0).standard_normal(8000) * np.where(np.arange(8000) % 70 < 3, 1, 0.01)
+    x = np.zeros(8000)
+    for i in range(2, 8000):
+        x[i] = burst[i] + 1.8 * x[i - 1] - 0.95 * x[i - 2]
+    observed = np.ones(8000, bool)
+    for at in range(500, 7500, 350):  # after a burst
+        observed[at + 5 : at + 45] = False
+    assert snr(x[~observed], fill_gaps(np.where(observed, x, 0)[None], observed, 8000)[0, ~observed]) > 15
+
+
+def test_long_runs_take_the_fast_path_to_the_same_answer():
+    x, a, _ = ar2(700)
+    lost = np.arange(200, 201 + gaps.TOGETHER)
+    precision = gaps.toeplitz_inverse(a, 700)(np.eye(700))
+    rest = np.setdiff1d(np.arange(700), lost)
+    expected = np.linalg.solve(precision[np.ix_(lost, lost)], -precision[np.ix_(lost, rest)] @ x[rest])
+    np.testing.assert_allclose(gaps.conditional_mean(x, lost, a), expected, atol=1e-8)
+
+
+def test_burg_continues_sinusoids():
+    n = np.arange(1200)
+    x = np.sin(0.05 * n) + 0.5 * np.cos(0.31 * n + 1)
+    assert snr(x[1000:], gaps.extrapolate(x[:1000], 200, gaps.burg(x[:1000], 32))) > 30
+
+
+@pytest.mark.parametrize("length", [40, 220, 882])
+def test_sinusoids_come_back(length):
+    t = np.arange(22050) / 44100
+    x = sum(np.sin(2 * np.pi * f * t + f) for f in (440, 1234.5, 3000))[None] / 3
+    observed = np.ones(22050, bool)
+    observed[9000 : 9000 + length] = False
+    out = fill_gaps(np.where(observed, x, 0), observed, 44100)
+    assert snr(x[:, ~observed], out[:, ~observed]) > 40
+    assert snr(x[:, ~observed], linear(np.where(observed, x, 0), observed)[:, ~observed]) < 10
+
+
+def test_half_of_the_samples_lost():
+    x = chord(0.2)[None]
+    observed = np.random.default_rng(0).random(x.shape) > 0.5
+    y = np.where(observed, x, 0)
+    control = snr(x[~observed], linear(y, observed)[~observed])
+    assert snr(x[~observed], fill_gaps(y, observed, 44100)[~observed]) > control + 10
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        slice(0, 300),
+        slice(-300, None),
+        slice(0, 1),
+        slice(-1, None),
+        slice(50, 400),
+        slice(700, 701),
+        slice(0, 1999),
+        slice(1, None),
+        slice(0, None, 2),
+    ],
+)
+def test_edges_are_finite_and_observed_samples_exact(where):
+    x = np.stack([chord(0.1)[:2000], -chord(0.1)[1000:3000]]).astype(np.float32)
+    observed = np.ones(2000, bool)
+    observed[where] = False
+    y = np.where(observed, x, np.float32(np.nan))  # what a lost sample holds must not matter
+    for out in (fill_gaps(y, observed, 44100), linear(y, observed)):
+        assert out.dtype == np.float32 and out.shape == x.shape and np.isfinite(out).all()
+        np.testing.assert_array_equal(out[:, observed], x[:, observed])
+        assert np.abs(out).max() < 4 * np.abs(x).max()
+
+
+def test_masks_of_each_channel_and_of_one_row_agree():
+    x = np.stack([chord(0.1)] * 2)
+    observed = np.ones(x.shape[1], bool)
+    observed[1000:1100] = False
+    for shape in (observed[None], np.stack([observed] * 2)):
+        np.testing.assert_array_equal(fill_gaps(x, shape, 44100), fill_gaps(x, observed, 44100))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_tiny_sounds(n):
+    for mask in range(2**n):
+        observed = np.array([mask >> i & 1 for i in range(n)], bool)
+        out = fill_gaps(np.ones((1, n)), observed, 8000)
+        assert np.isfinite(out).all() and (out[:, observed] == 1).all()
+    assert (fill_gaps(np.ones((2, n)), np.zeros(n, bool), 8000) == 0).all()
+
+
+def test_a_gap_in_digital_silence_is_silence():
+    observed = np.ones(4000, bool)
+    observed[1000:1300] = False
+    assert (fill_gaps(np.zeros((1, 4000)), observed, 8000) == 0).all()
+
+
+def test_truncated_normal_against_a_fine_grid():
+    for mean, deviation in [(0, 0.3), (0.9, 0.2), (-3, 1), (5, 2), (0.2, 10), (1.4, 0.1)]:
+        x = np.linspace(0, 1, 200001)
+        p = np.exp(-((x - mean) ** 2) / (2 * deviation**2))
+        m = (p * x).sum() / p.sum()
+        got = truncated_normal(np.zeros(1), np.ones(1), mean, np.array([deviation**2]))
+        np.testing.assert_allclose([got[0][0], got[1][0]], [m, (p * (x - m) ** 2).sum() / p.sum()], atol=2e-3)
+
+
+@pytest.mark.parametrize(("bits", "gain"), [(1, 0.2), (3, 1), (6, 4), (12, 4)])
+def test_dequantised_sound_is_inside_the_bins_and_repeatable(bits, gain):
+    v, lo, hi = quantize(np.stack([chord(0.2), chord(0.2)[::-1]]), bits)
+    lo, hi = lo.astype(np.float32), hi.astype(np.float32)
+    x = dequantize(lo, hi, 44100)
+    assert x.dtype == np.float32 and (x >= lo).all() and (x <= hi).all()
+    np.testing.assert_array_equal(x, dequantize(lo, hi, 44100))
+    assert snr(v, x) > snr(v, (lo + hi) / 2) + gain
+
+
+def test_a_chord_gains_six_decibels():
+    v, lo, hi = quantize(chord()[None])
+    assert snr(v, dequantize(lo, hi, 44100)) > snr(v, (lo + hi) / 2) + 6
+
+
+def test_near_silence_between_two_loud_clicks_gains_six_decibels():
+    x = 1e-3 * np.random.default_rng(0).standard_normal((1, 44100))
+    x[0, [10000, 30000]] = 1, -1
+    v, lo, hi = quantize(x)
+    assert snr(v, dequantize(lo, hi, 44100)) > snr(v, (lo + hi) / 2) + 6
+
+
+@pytest.mark.parametrize("distribution", ["standard_normal", "uniform"])
+def test_loud_white_noise_is_left_alone(distribution):
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((1, 44100)) if distribution == "standard_normal" else draw.uniform(-1, 1, (1, 44100))
+    v, lo, hi = quantize(x)
+    assert snr(v, dequantize(lo, hi, 44100)) > snr(v, (lo + hi) / 2) - 0.05
+
+
+def test_silence_constant_and_short_sounds():
+    for n in (1, 2, 17, 5000):
+        lo, hi = np.zeros((1, n)), np.full((1, n), 2 / 64)
+        assert (dequantize(lo, hi, 44100) < 0.1 * hi).all()  # digital silence is coded as the bin that starts at 0
+        np.testing.assert_array_equal(dequantize(lo + 0.25, lo + 0.25, 44100), lo + 0.25)  # zero width: known exactly
+        assert (dequantize(lo, lo, 44100) == 0).all()
+
+
+def test_lost_samples_of_a_quantised_sound():
+    v, lo, hi = quantize(chord(0.5)[None])
+    observed = np.ones(v.shape[1], bool)
+    observed[9000:9220] = False
+    x = dequantize(np.where(observed, lo, np.nan), np.where(observed, hi, np.nan), 44100, observed)
+    assert (x >= lo)[:, observed].all() and (x <= hi)[:, observed].all()
+    assert snr(v[:, ~observed], x[:, ~observed]) > 15
+    assert (dequantize(lo, hi, 44100, np.zeros(v.shape[1], bool)) == 0).all()
+
+
+def test_bad_bounds_are_refused():
+    with pytest.raises(ValueError, match="lo <= hi"):
+        dequantize(np.ones((1, 4)), np.zeros((1, 4)), 8000)
+    with pytest.raises(ValueError, match="C, T"):
+        dequantize(np.zeros((1, 4)), np.zeros((1, 5)), 8000)

@@ -1,0 +1,361 @@
+"""Residual vector quantisation: the bound in closed form, the search and k-means against brute force, the codec."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lemtools.vq import fit as rvq_fit
+from lemtools.vq.residual import RVQ
+from lemtools.vq.bound import allocate, bits_for, cosine_of, verdict, water_fill
+from lemtools.vq.search import search, smallest, tables, total
+from lemtools.signal import LemError
+
+QUICK = 4  # updates of a fit whose quality is not the question
+POWER = 1 / np.arange(1, 129)
+
+
+def gaussian(count, spectrum=POWER, seed=0):
+    draw = np.random.default_rng(seed)
+    return (draw.standard_normal((count, len(spectrum))) * np.sqrt(spectrum)).astype(np.float32)
+
+
+def nmse(x, y):
+    return float(((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+
+
+@pytest.fixture(scope="module")
+def small():
+    """(quantiser, vectors it was not fitted to): 16 dimensions, 3 x 16 codes, a mean that is not 0."""
+    spectrum = 1 / np.arange(1, 17)
+    return RVQ.fit(gaussian(2000, spectrum) + 1, stages=3, codes=16, updates=QUICK), gaussian(1000, spectrum, 1) + 1
+
+
+# the bound
+
+
+@pytest.mark.parametrize("dims, bits", [(1, 3), (128, 28), (2048, 40)])
+def test_bound_of_an_isotropic_spectrum(dims, bits):
+    assert water_fill(np.full(dims, 2.5), bits) == (
+        pytest.approx(2.5 * 4 ** (-bits / dims)),
+        dims,
+        pytest.approx(4 ** (-bits / dims)),
+    )
+
+
+def test_bound_of_two_levels_by_hand():
+    # 1/2 log2(8 / 2) = 1 bit brings the first to the level 2 of the second; the next 2 bits are shared
+    assert water_fill([8, 2], 0.5) == pytest.approx((4, 1, 6 / 10))
+    assert water_fill([2, 8], 1) == pytest.approx((2, 2, 4 / 10))
+    assert water_fill([8, 2], 3) == pytest.approx((0.5, 2, 1 / 10))
+    assert water_fill([8, 2, 0], 3) == pytest.approx((0.5, 2, 1 / 10))
+    # asked for half a bit a direction at least, 1.2 bits go to the first alone
+    assert water_fill([8, 2], 1.2).rank == 2 and water_fill([8, 2], 1.2, least=0.5).rank == 1
+
+
+def test_bound_of_the_issue():
+    assert water_fill(POWER, 28).nmse == pytest.approx(0.389, abs=5e-4)
+    assert cosine_of(water_fill(np.ones(2048), 40).nmse) == pytest.approx(0.163, abs=5e-4)
+
+
+@pytest.mark.parametrize("spectrum", [POWER, np.ones(7), np.array([5.0, 0, 1, 1e-3])])
+def test_bits_for_inverts_the_bound(spectrum):
+    for aim in (0.9, 0.389, 0.1, 1e-3):
+        assert water_fill(spectrum, bits_for(spectrum, aim)).nmse == pytest.approx(aim)
+    assert bits_for(spectrum, 1) == 0
+
+
+def test_verdict_says_what_cannot_work_and_what_could():
+    told = verdict(np.ones(2048), 4, 1024, 1)
+    assert "40 bits for 2048 dimensions" in told and "weighted by energy, 0.163" in told
+    need = math.ceil(1024 * math.log2(1 / 0.19))  # 1 - .9^2 = .19 of the variance may be lost
+    assert f"at least {need} bits (246 codes, as --stages 246 or --stages 4 --groups 64)" in told
+    assert verdict(np.ones(2048), 4, 1024, 64) is None
+    assert verdict(np.ones(2048), 4, 1024, 1, cosine=0.16) is None
+
+
+def test_groups_need_equally_many_bits():
+    dealt = allocate(POWER, 56, 4)
+    taken = np.concatenate(dealt)
+    assert len(set(taken)) == len(taken) and all(len(d) <= 32 for d in dealt)
+    need = [0.5 * np.log2(POWER[d] / water_fill(POWER, 56).level).clip(0).sum() for d in dealt]
+    assert max(need) - min(need) < 1.0
+    together = sum(water_fill(POWER[d], 14).level * len(d) for d in dealt) + np.delete(POWER, taken).sum()
+    assert together / POWER.sum() < 1.02 * water_fill(POWER, 56).nmse
+
+
+# search and k-means against brute force
+
+
+@pytest.mark.parametrize("many, keep", [(2048, 16), (1600, 7), (97, 3), (40, 40), (500, 1)])
+def test_smallest_is_exact(many, keep):
+    values = torch.randn((20, many), generator=torch.Generator().manual_seed(0))
+    found = values.gather(1, smallest(values, keep)).sort(1).values
+    assert torch.equal(found, values.sort(1).values[:, :keep])
+
+
+def test_a_full_beam_searches_everything():
+    generator = torch.Generator().manual_seed(0)
+    books, z = torch.randn((3, 5, 4), generator=generator), torch.randn((50, 4), generator=generator)
+    paths = torch.tensor(list(itertools.product(range(5), repeat=3)))
+    best = torch.cdist(z.double(), total(books, paths).double()).argmin(1)
+    found, t = search(z, books, tables(books), beam=25)
+    assert torch.equal(found[:, 0], paths[best])
+    torch.testing.assert_close(t[:, 0], total(books, paths[best]) - z)
+    narrow = search(z, books, tables(books), beam=1)[1].square().sum()
+    assert narrow > t.square().sum()
+
+
+def test_kmeans_finds_the_best_partition():
+    x = torch.randn((9, 2), generator=torch.Generator().manual_seed(3))
+
+    def cost(groups):
+        return sum(float((g - g.mean(0)).square().sum()) for g in groups)
+
+    splits = (torch.tensor(s, dtype=torch.bool) for s in itertools.product([0, 1], repeat=9))
+    best = min(cost([x[s], x[~s]]) for s in splits if 0 < s.sum() < 9)
+    tables_ = [rvq_fit.kmeans(x, torch.ones(9), 2, 20, torch.Generator().manual_seed(i)) for i in range(10)]
+    found = [float(torch.cdist(x, t).square().min(1).values.sum()) for t in tables_]
+    assert min(found) == pytest.approx(best, rel=1e-5)
+    assert all(f >= best * (1 - 1e-5) for f in found)
+
+
+def test_kmeans_weights_and_leaves_no_code_unused():
+    x = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
+    table = rvq_fit.kmeans(x, torch.tensor([1.0, 1, 4, 1]), 2, 10, torch.Generator().manual_seed(0))
+    assert sorted(table[:, 0].tolist()) == pytest.approx([4 / 6, 10.0])
+    apart = torch.arange(4.0).repeat_interleave(50)[:, None] * 100
+    found = rvq_fit.kmeans(apart, torch.ones(200), 4, 10, torch.Generator().manual_seed(1))
+    assert sorted(found[:, 0].tolist()) == [0, 100, 200, 300]
+
+
+# the codec
+
+
+def test_beats_the_numbers_of_the_issue():
+    held = gaussian(4000, seed=1)
+    quantiser = RVQ.fit(gaussian(8000), stages=4, codes=128, updates=12)  # bench_rvq.py does all of them
+    report = quantiser.report(held)
+    assert report["bits-nominal"] == 28 and 27 < report["bits-entropy"] <= 28
+    assert report["bound-NMSE"] < report["NMSE"] <= 0.420
+    assert all(report[f"dead[{s}]"] <= 0.02 and report[f"perplexity[{s}]"] > 100 for s in (1, 2, 3, 4))
+
+
+def test_report_against_its_definitions(small):
+    quantiser, x = small
+    report, y = quantiser.report(lambda: iter(np.array_split(x, 7))), quantiser.decode(quantiser.encode(x))
+
+    def cosine(a, b):
+        return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean())
+
+    assert report["NMSE"] == pytest.approx(nmse(x, y), rel=1e-5)
+    assert report["cosine"] == pytest.approx(cosine(x, y), rel=1e-5)
+    centre = quantiser.centre.astype(np.float32)
+    assert report["cosine-centred"] == pytest.approx(cosine(x - centre, y - centre), rel=1e-4)
+    assert report["cosine-centred"] < report["cosine"] - 0.01  # the mean of 1 flatters
+    share = np.bincount(quantiser.encode(x)[:, 1], minlength=16) / len(x)
+    assert report["perplexity[2]"] == pytest.approx(2 ** -(share[share > 0] * np.log2(share[share > 0])).sum())
+    assert report["dead[2]"] == (share == 0).mean()
+    assert report["bound-NMSE"] == pytest.approx(water_fill(quantiser.spectrum, 12).nmse)
+
+
+def test_codes_do_not_depend_on_the_batch(small):
+    quantiser, x = small
+    codes = quantiser.encode(x)
+    assert codes.dtype == np.uint8 and codes.shape == (1000, 3)
+    cut = [quantiser.encode(x[a:b]) for a, b in ((0, 1), (1, 130), (130, 700), (700, 1000))]
+    assert np.array_equal(np.concatenate(cut), codes)
+    assert np.array_equal(
+        np.concatenate([quantiser.decode(codes[:9]), quantiser.decode(codes[9:])]), quantiser.decode(codes)
+    )
+    assert len(quantiser.encode(x[:0])) == 0 and quantiser.decode(codes[:0]).shape == (0, 16)
+
+
+def test_the_same_seed_fits_the_same_codes_however_the_data_come(small):
+    x = gaussian(2000, 1 / np.arange(1, 17)) + 1
+    again = RVQ.fit(lambda: (x[i : i + 4096] for i in (0,)), stages=3, codes=16, updates=QUICK)
+    assert all(torch.equal(a, b) for a, b in zip(again.codebooks, small[0].codebooks))
+    other = RVQ.fit(x, stages=3, codes=16, updates=QUICK, seed=1)
+    assert not torch.equal(other.codebooks[0], small[0].codebooks[0])
+
+
+def test_zero_vectors_come_back_zero(small):
+    quantiser, x = small
+    x = x.copy()
+    x[[3, 500]] = 0
+    codes = quantiser.encode(x)
+    assert (codes[[3, 500]] == 0).all() and (quantiser.decode(codes)[[3, 500]] == 0).all()
+    # a vector that lies exactly where all codes are 0 takes another path, and does not come back zero
+    here = quantiser.frame.back(total(quantiser.codebooks[0], torch.zeros((1, 3), dtype=torch.int64))).numpy()
+    back = quantiser.decode(quantiser.encode(here))
+    assert quantiser.encode(here).any() and 0 < np.abs(back - here).sum() < np.abs(here).sum()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"groups": 4},
+        {"gain_shape": True, "gains": 8},
+        {"whiten": True},
+        {"cosine": 1.0},
+        {"groups": 2, "cosine": 0.5, "gain_shape": True},
+    ],
+)
+def test_every_setting_survives_its_file(settings, tmp_path):
+    x = gaussian(1500, 1 / np.arange(1, 17))
+    made = RVQ.fit(x, stages=2, codes=16, updates=QUICK, **settings)
+    codes = made.encode(x[:300])
+    made.save(tmp_path / "codebook.safetensors")
+    again = RVQ.load(tmp_path / "codebook.safetensors")
+    assert np.array_equal(again.encode(x[:300]), codes)
+    assert np.array_equal(again.decode(codes), made.decode(codes)) and again.card() == made.card()
+    assert codes.shape[1] == len(made.levels) == 2 * settings.get("groups", 1) + ("gain_shape" in settings)
+    assert nmse(x[:300], made.decode(codes)) < 0.75
+    assert made.report(x)["bits-nominal"] == pytest.approx(sum(np.log2(made.levels)))
+
+
+def test_gain_shape_follows_norms_of_any_size():
+    x = gaussian(3000, 1 / np.arange(1, 17)) * np.exp(3 * np.random.default_rng(5).standard_normal((3000, 1)))
+    x = x.astype(np.float32)
+
+    def relative(quantiser):
+        y = quantiser.decode(quantiser.encode(x[2000:]))
+        return float((((x[2000:] - y) ** 2).sum(1) / (x[2000:] ** 2).sum(1)).mean())
+
+    plain = RVQ.fit(x[:2000], stages=4, codes=16)
+    shape = RVQ.fit(x[:2000], stages=3, codes=16, gain_shape=True, gains=16)
+    assert plain.bits == shape.bits == 16
+    assert relative(shape) < 0.6 < relative(plain)
+
+
+def test_the_cosine_weight_trades_error_for_cosine():
+    draw = np.random.default_rng(2)
+    x = gaussian(6000, 1 / np.arange(1, 33)) * np.exp(0.7 * draw.standard_normal((6000, 1))).astype(np.float32)
+    plain, angle = (RVQ.fit(x[:4000], stages=2, codes=32, cosine=w).report(x[4000:]) for w in (0.0, 4.0))
+    assert angle["cosine-centred"] > plain["cosine-centred"] + 0.01 and angle["NMSE"] > plain["NMSE"]
+
+
+def test_the_choice_among_the_last_paths_is_by_the_loss():
+    x = gaussian(1000, 1 / np.arange(1, 9))
+    quantiser = RVQ.fit(x, stages=2, codes=4, cosine=0.5, beam=16, updates=QUICK)
+    z, energy = quantiser.frame.coordinates(torch.from_numpy(x[:200]))
+    paths = torch.tensor(list(itertools.product(range(4), repeat=2)))
+    y = total(quantiser.codebooks[0], paths)
+    along, length = z @ y.mT, y.square().sum(1)
+    loss = (energy[:, None] - 2 * along + length) / quantiser.frame.energy - 0.5 * along / (
+        energy[:, None] * length
+    ).sqrt()
+    found = torch.from_numpy(quantiser.encode(x[:200]).astype(np.int64))
+    taken = loss[torch.arange(200), found[:, 0] * 4 + found[:, 1]]
+    free = loss.argmin(1) > 0  # path 0 is kept for the zero vector
+    assert (taken <= loss.min(1).values + 1e-5)[free].all() and 150 < free.sum() < 200
+
+
+def test_first_stages_alone_are_coarser(small):
+    quantiser, x = small
+    codes = quantiser.encode(x)
+    error = [nmse(x, quantiser.decode(codes, stages=s)) for s in (1, 2, 3)]
+    assert error[0] > error[1] > error[2] == nmse(x, quantiser.decode(codes))
+    assert np.array_equal(quantiser.decode(codes[:, :2], stages=2), quantiser.decode(codes, stages=2))
+
+
+def test_a_dead_code_is_revived():
+    books = torch.tensor([[[0.0], [1000.0]]])
+    average = rvq_fit.Average(books, 0.5, torch.Generator().manual_seed(0))
+    z = torch.tensor([[-1.0], [-1.0], [5.0], [5.0]])
+    for _ in range(20):
+        average.update(z, torch.ones(4), rvq_fit.assign(z, average.codebooks, 1))
+    assert sorted(average.codebooks[0, :, 0].tolist()) == pytest.approx([-1, 5], rel=0.25)
+
+
+def test_memory_is_the_samples_not_the_files():
+    """A reservoir: what is drawn from a stream does not depend on its cut, and is no more than asked for."""
+    x = gaussian(9000, np.ones(4))
+    moments, _ = rvq_fit.read_moments(x, "cpu", False)
+    frame = rvq_fit.Frame.of(moments, 40, 1, False)
+    drawn, energy = rvq_fit.sample(x, frame, 500, False, "cpu", 0)
+    cut, _ = rvq_fit.sample(lambda: iter(np.array_split(x, 31)), frame, 500, False, "cpu", 0)
+    assert drawn.shape == (500, 4) and energy.shape == (500,)
+    torch.testing.assert_close(cut, drawn)
+    np.testing.assert_allclose(moments.covariance(), np.cov(x.T, bias=True), atol=1e-5)
+    np.testing.assert_allclose(moments.mean(), x.mean(0), atol=1e-6)
+    near = torch.cdist(drawn.double(), frame.coordinates(torch.from_numpy(x))[0].double()).min(1)
+    assert near.values.max() < 1e-5 and len(near.indices.unique()) == 500
+
+
+def test_vectors_with_little_in_them():
+    same = np.full((100, 4), 2.0, np.float32)
+    made = RVQ.fit(same, stages=2, codes=4)
+    np.testing.assert_allclose(made.decode(made.encode(same)), same, atol=1e-6)
+    assert math.isnan(made.report(same)["NMSE"]) and made.verdict() is None
+    few = gaussian(20, np.ones(50))  # fewer than dimensions
+    made = RVQ.fit(few.astype(np.float64), stages=2, codes=16, whiten=True)
+    assert made.frame.widths == [19] and made.report(few.astype(np.float16))["NMSE"] < 0.7
+
+
+# bad input
+
+
+def test_bad_input_is_one_clear_line(small, tmp_path):
+    quantiser, x = small
+    broken = gaussian(9000, np.ones(8))
+    broken[5000, 2] = np.nan
+    codes = quantiser.encode(x[:5])
+    cases = [
+        (lambda: RVQ.fit(broken, codes=4), "vector 5000 holds NaN or infinity"),
+        (lambda: quantiser.encode(np.where(np.arange(1000)[:, None] == 777, np.inf, x)), "vector 777 holds"),
+        (lambda: RVQ.fit(x[:100], codes=128), "100 vectors .* for 128 codes"),
+        (lambda: RVQ.fit(np.zeros((50, 4), np.float32), codes=2), "no vectors"),
+        (
+            lambda: RVQ.fit(x, codes=4, groups=3),
+            "16 dimensions do not divide into 3 groups; they do into 1, 2, 4, 8, 16",
+        ),
+        (lambda: RVQ.fit(x, codes=1), "--codes must lie in 2"),
+        (lambda: RVQ.fit(x, codes=4, cosine=-1.0), "--cosine"),
+        (lambda: quantiser.encode(np.full((2, 16), 1e300)), "vector 0 holds NaN or infinity, or is beyond float32"),
+        (
+            lambda: quantiser.encode(np.full((2, 16), 1e30)),
+            "vector 0: its largest number is 1e.30, of which float32 has no",
+        ),
+        (
+            lambda: quantiser.encode(np.eye(3, 16) * 1e-30),
+            "vector 0: its largest number is 1e-30, .* scale the vectors",
+        ),
+        (lambda: quantiser.encode(x[:, :9]), "vectors of 9 dimensions, where 16 were fitted"),
+        (lambda: quantiser.decode(codes[:, :2]), "codes of shape"),
+        (lambda: quantiser.decode(codes + 16), "0 to 15"),
+        (lambda: RVQ.load(tmp_path / "none"), "no such file"),
+    ]
+    for call, told in cases:
+        with pytest.raises(LemError, match=told) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_is_told(small, tmp_path):
+    path = tmp_path / "codebook.safetensors"
+    small[0].save(path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(LemError, match="not a whole safetensors file"):
+        RVQ.load(path)
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(3, np.float32)}, path)
+    with pytest.raises(LemError, match="not a fitted encoder"):
+        RVQ.load(path)
+
+
+# a peer
+
+
+def test_no_worse_than_faiss_at_the_same_bits():
+    faiss = pytest.importorskip("faiss")
+    spectrum = 1 / np.arange(1, 33)
+    x, held = gaussian(3000, spectrum), gaussian(2000, spectrum, 1)
+    peer = faiss.ResidualQuantizer(32, 3, 5)
+    peer.max_beam_size = 16
+    peer.train(x)
+    theirs = nmse(held, peer.decode(peer.compute_codes(held)))
+    assert RVQ.fit(x, stages=3, codes=32).report(held)["NMSE"] < theirs
