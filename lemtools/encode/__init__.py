@@ -21,8 +21,9 @@ from importlib import import_module
 import numpy as np
 
 from .. import media, stream
+from ..media.fitted import read_fitted
 from ..signal import LemError, Signal, bits_per_element
-from .contract import latest, read
+from .contract import latest
 from .text import lines
 
 __all__ = ["ENCODERS", "Coder", "again", "decode", "encode", "encoder", "fit", "lines", "load"]
@@ -51,7 +52,7 @@ def encoder(name: str):
 
 def load(path: str):
     """A fitted encoder from the one file that `fit` wrote; LemError for any other file."""
-    record, tensors = read(path)
+    record, tensors = read_fitted(path)
     if record.get("encoder") not in ENCODERS:
         raise LemError(f"{path}: made by a newer lemtools, which knows an encoder {record.get('encoder')!r}")
     cls = encoder(record["encoder"])

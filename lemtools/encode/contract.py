@@ -1,15 +1,9 @@
-"""What encoders share: their file, their checks, and images as numbers."""
-
-import json
-import os
+"""What encoders share: the contract, their history, and images as numbers."""
 
 import numpy as np
 
-from .. import stream
-from ..media.save import whole_file
+from ..media.fitted import write_fitted
 from ..signal import LemError, Signal
-
-KEY = "lem_encoder"
 
 
 class Encoder:
@@ -31,32 +25,7 @@ class Fitted(Encoder):
     fitted = True
 
     def save(self, path: str) -> None:
-        write(path, {"v": 1, "encoder": self.name, **self.card()}, self.tensors())
-
-
-def write(path: str, record: dict, tensors: dict[str, np.ndarray]) -> None:
-    """One safetensors file, whole or not at all; the record is JSON under the metadata key lem_encoder."""
-    from safetensors.numpy import save
-
-    raw = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {KEY: json.dumps(record)})
-    with whole_file(path) as file:
-        stream.write_all(file, [raw])
-
-
-def read(path: str) -> tuple[dict, dict[str, np.ndarray]]:
-    """(record, tensors) of a fitted encoder's file."""
-    shown = os.fsdecode(path)
-    with stream.opened(path, "np") as file:
-        record = json.loads((file.metadata() or {}).get(KEY, "null"))
-        if not isinstance(record, dict):
-            raise LemError(f"{shown}: not a fitted encoder (of lem-encode --fit)")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    if record.get("v") != 1:
-        raise LemError(f"{shown}: version {record.get('v')!r} of an encoder's file; a newer lemtools wrote it")
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-            raise LemError(f"{shown}: damaged (NaN or infinite values in {name})")
-    return record, tensors
+        write_fitted(path, {"v": 1, "encoder": self.name, **self.card()}, self.tensors())
 
 
 def latest(history: list[dict], name: str | None = None) -> dict | None:

@@ -1,4 +1,4 @@
-"""Dense tokens: embeddings as the codes of a residual quantiser (rvq.py), in streams."""
+"""Dense tokens: embeddings as the codes of a residual quantiser (vq.residual), in streams."""
 
 from __future__ import annotations
 

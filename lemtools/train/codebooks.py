@@ -1,8 +1,8 @@
-"""Codebooks that follow their data: a residual quantiser (encode.rvq) learnt from batches, of files of any size.
+"""Codebooks that follow their data: a residual quantiser (vq.residual) learnt from batches, of files of any size.
 
 Directions, and codebooks to begin with, come from a sample. Every step codes a batch, met with less and less noise
-(rvq_fit.fit_codebooks says why), and moves every code towards the mean of the residuals that it was taken for
-(rvq_fit.Average); codes that fall out of use are given to residuals of the batch.
+(vq.fit.fit_codebooks says why), and moves every code towards the mean of the residuals that it was taken for
+(vq.fit.Average); codes that fall out of use are given to residuals of the batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..device import pick
 from ..vq.residual import RVQ
 from ..vq.fit import BEAM, Average, assign, blurred, share_of_noise
 from ..vq.frame import ROWS
-from ..vq.frame import rows as checked
-from ..vq.search import total
+from ..vq.frame import checked_rows
+from ..vq.search import sum_codes
 from ..rng import generator
 from ..signal import LemError
 from . import checkpoint
@@ -88,7 +88,7 @@ class Residual:
         return self.rvq.device
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        z, weight = self.rvq.aims(batch["target"].float())
+        z, weight = self.rvq.targets(batch["target"].float())
         return self.of(z, weight, self.codes(z))
 
     def given(self, batch: dict[str, torch.Tensor]) -> None:
@@ -101,7 +101,7 @@ class Residual:
         return torch.stack([assign(part, book, min(rvq.beam, BEAM)) for part, book in parts], 2)
 
     def of(self, z: torch.Tensor, weight: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        y = torch.cat([total(book, codes[:, :, g]) for g, book in enumerate(self.rvq.codebooks)], 1)
+        y = torch.cat([sum_codes(book, codes[:, :, g]) for g, book in enumerate(self.rvq.codebooks)], 1)
         return weight * (z - y).square().sum(1) / max(self.rvq.frame.energy, 1e-30)
 
 
@@ -133,7 +133,7 @@ class Codebooks(Run):
     @torch.no_grad()
     def advance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         rvq, objective, ranks = self.rvq, self.prepared.objective, self.ranks
-        z, weight = rvq.aims(self.to_device(batch)["target"].float())
+        z, weight = rvq.targets(self.to_device(batch)["target"].float())
         noise = torch.randn((self.settings.batch, z.shape[1]), generator=self._seeded("noise"))
         noise = noise[ranks.rank * len(z) : (ranks.rank + 1) * len(z)].to(self.device) * rvq.frame.variance.sqrt()
         z = blurred(z, noise, share_of_noise(self.step, self.steps))
@@ -145,7 +145,7 @@ class Codebooks(Run):
             if ranks.first:
                 average.update(part, weight, codes[:, :, g])
             ranks.same(average.codebooks)
-        rvq.learnt([average.codebooks for average in self.averages])
+        rvq.set_codebooks([average.codebooks for average in self.averages])
         self.step += 1
         self.losses.append(loss)
         return loss
@@ -273,7 +273,7 @@ def whole(paths: list[str], key: str | None) -> Items:
     vectors = items.data.reshape(-1, items.item[-1])
     try:
         for at in range(0, len(vectors), ROWS):
-            checked(vectors[at : at + ROWS], "cpu", at)
+            checked_rows(vectors[at : at + ROWS], "cpu", at)
     except LemError as error:
         raise LemError(f"{', '.join(paths)}: {error}") from error
     return items

@@ -57,7 +57,7 @@ def bits_for(spectrum: np.ndarray, nmse: float) -> float:
     if not len(values):
         return 0.0
     tails = values.sum() - np.cumsum(values)
-    # error if the level stood at the r-th variance, falling with r: above the aim, that direction takes bits
+    # error if the level stood at the r-th variance, falling with r: above the target, that direction takes bits
     rank = int(np.count_nonzero(np.arange(1, len(values) + 1) * values + tails > nmse * values.sum() * (1 + 1e-12)))
     if not rank:
         return 0.0

@@ -1,7 +1,7 @@
 """Fitting the codebooks of a residual quantiser: k-means stage by stage, then all stages together under beam search.
 
 Shapes: N vectors, W coordinates of a group, S stages, K codes; z the coordinates that a recall should meet, weight [N]
-of its squared error (see ``Frame.aims``), codes int64 [N, S], codebooks [S, K, W].
+of its squared error (see ``Frame.targets``), codes int64 [N, S], codebooks [S, K, W].
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 
 from ..signal import LemError
 from .bound import water_fill
-from .frame import ROWS, Frame, Moments, Vectors, blocks, rows
-from .search import search, tables, total
+from .frame import ROWS, Frame, Moments, Vectors, checked_rows, row_blocks
+from .search import beam_search, distance_tables, sum_codes
 
 LLOYD = 8  # rounds of k-means before a stage joins the others
 UPDATES = 24  # of all stages together
@@ -24,7 +24,7 @@ MOST = 8192  # but no more than so many, or 8 a code
 BEAM = 8  # at most, when fitting
 RIDGE = 1.0  # vectors at 0 that every code counts beside its own: a code of few vectors stays short
 DEAD = 0.5  # vectors; a code with fewer is given to a vector that is coded badly
-HELD = 10  # one in so many is held back, to tell when to stop
+VALIDATION = 10  # one vector in so many is kept for validation: it says when to stop
 SHARE = 0.25  # bits that every direction must take where fewer directions are tried
 PASS = 4096  # vectors searched at a time
 
@@ -34,8 +34,8 @@ def read_moments(vectors: Vectors, device: str, gain_shape: bool) -> tuple[Momen
     whole = Moments()
     coded = Moments() if gain_shape else whole
     dims = None
-    for first, block in blocks(vectors):
-        x = rows(block, device, first, dims)
+    for first, block in row_blocks(vectors):
+        x = checked_rows(block, device, first, dims)
         dims, x = x.shape[1], x[(x != 0).any(1)]
         whole.add(x)
         if gain_shape:
@@ -53,8 +53,8 @@ def sample(
     draw, edge, full = np.random.default_rng([seed, 1]), 1.0, 0
     room = count + max(count // 4, ROWS)  # one array for all: small ones kept between large ones would scatter memory
     keys, kept = np.empty(room), torch.empty((room, len(frame.scale) + 1))
-    for _, block in blocks(vectors):
-        x = rows(block, device)
+    for _, block in row_blocks(vectors):
+        x = checked_rows(block, device)
         x = x[(x != 0).any(1)]
         key = draw.random(len(x))
         take = key < edge
@@ -102,8 +102,8 @@ def _nearest(z: torch.Tensor, table: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 def assign(z: torch.Tensor, codebooks: torch.Tensor, beam: int) -> torch.Tensor:
     """Codes int64 [N, S] by beam search."""
-    stage_tables = tables(codebooks)
-    return torch.cat([search(part, codebooks, stage_tables, beam)[0][:, 0] for part in z.split(PASS // 4)])
+    stage_tables = distance_tables(codebooks)
+    return torch.cat([beam_search(part, codebooks, stage_tables, beam)[0][:, 0] for part in z.split(PASS // 4)])
 
 
 class Average:
@@ -125,7 +125,7 @@ class Average:
         for s, code in enumerate(codes.T):
             self.count[s].index_add_(0, code, weight)
         for _ in range(2):
-            left = z - total(self.codebooks, codes)
+            left = z - sum_codes(self.codebooks, codes)
             for s, code in enumerate(codes.T):
                 own = self.codebooks[s]
                 self.sum[s] = old[s].index_add(0, code, weight[:, None] * (left + own[code]))
@@ -151,7 +151,7 @@ def widths(variance: torch.Tensor, bits: float, whiten: bool) -> list[int]:
     """Numbers of coordinates to try: all [W] that `bits` reach, and those that take at least SHARE bits each.
 
     A Gaussian long block would use all; but K codes of each are learnt from a few vectors, and short codes have little
-    to say of a direction that takes a tenth of a bit. Which weighs more, held-back vectors tell.
+    to say of a direction that takes a tenth of a bit. Which weighs more is decided on validation vectors.
     """
     few = max(1, water_fill(variance.cpu().numpy(), bits, SHARE).rank)
     return [len(variance)] if whiten or few == len(variance) else [len(variance), few]
@@ -162,15 +162,15 @@ def fit_group(
 ) -> torch.Tensor:
     """Codebooks [S, K, W'] of one group in its first W' coordinates, W' of `tries`; settings: as of ``fit_codebooks``.
 
-    One vector in HELD is held back to choose among what was fitted to the others.
+    One vector in VALIDATION is kept to choose among what was fitted to the others.
     """
-    held = min(len(z) // HELD, len(z) - settings["codes"])
-    test = slice(None, held or None)
+    kept = min(len(z) // VALIDATION, len(z) - settings["codes"])
+    test = slice(None, kept or None)
     fitted = []
     for wide in tries:
         lost = float((weight[test] * z[test, wide:].square().sum(1)).double().mean())
         books, loss = fit_codebooks(
-            z[held:, :wide], weight[held:], z[test, :wide], weight[test], variance[:wide], **settings
+            z[kept:, :wide], weight[kept:], z[test, :wide], weight[test], variance[:wide], **settings
         )
         fitted.append((loss + lost, books))
     return min(fitted, key=lambda f: f[0])[1]
@@ -208,14 +208,14 @@ def fit_codebooks(
         return blurred(z[chosen], noise * deviation, share), weight[chosen]
 
     def judged(books: torch.Tensor) -> float:
-        error = test - total(books, assign(test, books, beam))
+        error = test - sum_codes(books, assign(test, books, beam))
         return float((test_weight * error.square().sum(1)).double().mean())
 
     first, first_weight = draw(max(len(z), 64 * codes), 1.0)
     left, made = first, []
     for _ in range(stages):
         made.append(kmeans(left, first_weight, codes, LLOYD, generator))
-        left = first - total(found := torch.stack(made), assign(first, found, beam))
+        left = first - sum_codes(found := torch.stack(made), assign(first, found, beam))
     average, count = Average(found, DECAY, generator), min(PER_CODE * codes, max(MOST, 8 * codes))
     best, least = found, judged(found)
     for i in range(updates):
@@ -245,7 +245,9 @@ def gain_levels(norms: torch.Tensor, levels: int, generator: torch.Generator) ->
     return kmeans(logs, torch.ones_like(logs[:, 0]), levels, 50, generator)[:, 0].sort().values.exp()
 
 
-def check(dims: int, count: int, *, stages: int, codes: int, groups: int, beam: int, cosine: float, gains: int) -> None:
+def check_settings(
+    dims: int, count: int, *, stages: int, codes: int, groups: int, beam: int, cosine: float, gains: int
+) -> None:
     """LemError for settings that do not fit the data or one another."""
     for name, value, least, most in (
         ("stages", stages, 1, 256),

@@ -21,7 +21,7 @@ ROUNDING = 1e-6  # of the largest variance: directions with less are what float3
 Vectors = np.ndarray | torch.Tensor | Callable[[], Iterable[np.ndarray]]
 
 
-def blocks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
+def row_blocks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
     """(number of the first row, at most ROWS rows [n, D]) of an array, or of what a callable yields afresh."""
     first = 0
     for batch in vectors() if callable(vectors) else [vectors]:
@@ -32,7 +32,9 @@ def blocks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
         first += len(batch)
 
 
-def rows(block: np.ndarray | torch.Tensor, device: str, first: int = 0, dims: int | None = None) -> torch.Tensor:
+def checked_rows(
+    block: np.ndarray | torch.Tensor, device: str, first: int = 0, dims: int | None = None
+) -> torch.Tensor:
     """A block as float32 [n, D] on the device. LemError, by number of the vector, for another width, and for NaN, infinity
     and what has no square in float32."""
     if block.ndim != 2:
@@ -147,7 +149,7 @@ class Frame:
         """The coordinates of each group."""
         return z.split(self.widths, 1)
 
-    def aims(self, energy: torch.Tensor, cosine: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def targets(self, energy: torch.Tensor, cosine: float) -> tuple[torch.Tensor, torch.Tensor]:
         """(weight, factor) [N]: the loss of a vector is about weight |y - factor z|^2 for its recall y.
 
         The loss is |y - z|^2 / E + w (1 - cos(y, z)), with E the mean energy and w the weight of the cosine. 1 - cos is

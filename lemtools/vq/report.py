@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..signal import LemError
 from .bound import cosine_of, water_fill
-from .frame import Vectors, blocks, rows
-
-if TYPE_CHECKING:
-    from .residual import RVQ
+from .frame import Vectors, checked_rows, row_blocks
 
 
-def report(quantiser: RVQ, vectors: Vectors) -> dict[str, float]:
+def report(quantiser, vectors: Vectors) -> dict[str, float]:
     """How well vectors, best such as it was not fitted to, are coded; in one pass, x the vectors and y their recalls.
 
     vectors                   how many
@@ -32,8 +28,8 @@ def report(quantiser: RVQ, vectors: Vectors) -> dict[str, float]:
     """
     counts = [np.zeros(levels, np.int64) for levels in quantiser.levels]
     n, error, square, cosine, centred, sums = 0, 0.0, 0.0, 0.0, 0.0, np.zeros(quantiser.dims)
-    for first, block in blocks(vectors):
-        x = rows(block, quantiser.device, first, quantiser.dims).cpu().numpy().astype(np.float64)
+    for first, block in row_blocks(vectors):
+        x = checked_rows(block, quantiser.device, first, quantiser.dims).cpu().numpy().astype(np.float64)
         codes = quantiser.encode(block)
         y = quantiser.decode(codes)
         cosine += _cosines(x, y)

@@ -2,12 +2,12 @@
 
     x  ->  s = x, or x / |x| with a gain of its own  ->  z = directions (s - mean) / scale  ->  sum of S codes a group
 
-Only directions that the bits can reach are coded (reverse water-filling, rvq_bound.py); what lies in the others is lost
+Only directions that the bits can reach are coded (reverse water-filling, bound.py); what lies in the others is lost
 before a code is spent on it. They are dealt to G groups, each with S codebooks of K codes. A path of codes is found by
-beam search (rvq_search.py), codebooks by k-means stage by stage and then together (rvq_fit.py).
+beam search (search.py), codebooks by k-means stage by stage and then together (fit.py).
 
 Loss of a vector with recall y:  |x - y|^2 / E + w (1 - cos(x - mean, y - mean)),  E the mean of |x - mean|^2, w `cosine`
-(in the coordinates that are coded). The search and the codebooks follow its square (``Frame.aims``); the choice among
+(in the coordinates that are coded). The search and the codebooks follow its square (``Frame.targets``); the choice among
 the last `beam` paths of each group, the others' standing, is by the loss itself.
 """
 
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..media.fitted import read_fitted, write_fitted
 from ..signal import LemError
-from . import fit as rvq_fit
-from ..encode.contract import read, write
+from . import fit as fitting
 from .bound import verdict
-from .frame import Frame, Vectors, blocks, rows
+from .frame import Frame, Vectors, checked_rows, row_blocks
 from .report import report
-from .search import search, tables, total
+from .search import beam_search, distance_tables, sum_codes
 
 CHUNK = {"cpu": 512}  # vectors searched at a time, always as many (a product of fewer may round differently)
 ELSEWHERE = 4096
@@ -56,7 +56,7 @@ class RVQ:
     def to(self, device: str) -> RVQ:
         self.device, self.frame = device, self.frame.to(device)
         self.gains = None if self.gains is None else self.gains.to(device)
-        self.learnt([c.to(device).contiguous() for c in self.codebooks])
+        self.set_codebooks([c.to(device).contiguous() for c in self.codebooks])
         return self
 
     groups = property(lambda self: len(self.codebooks))
@@ -95,7 +95,7 @@ class RVQ:
         seed: int = 0,
         device: str = "cpu",
         samples: int | None = None,
-        updates: int = rvq_fit.UPDATES,
+        updates: int = fitting.UPDATES,
         progress: Callable[[int, int], None] = lambda done, of: None,
     ) -> RVQ:
         """vectors: [N, D], or a callable that yields batches [n, D] afresh at every call (it is read twice: for the
@@ -111,19 +111,19 @@ class RVQ:
         settings = {"stages": stages, "codes": codes, "groups": groups, "beam": beam, "cosine": cosine, "gains": gains}
         gains = min(gains, codes)
         with torch.no_grad():
-            whole, coded = rvq_fit.read_moments(vectors, device, gain_shape)
+            whole, coded = fitting.read_moments(vectors, device, gain_shape)
             if not whole.count:
                 raise LemError("no vectors to fit to (zero vectors do not count)")
-            rvq_fit.check(len(whole.origin), whole.count, **settings | {"gains": gains})
+            fitting.check_settings(len(whole.origin), whole.count, **settings | {"gains": gains})
             frame = Frame.of(coded, groups * stages * math.log2(codes), groups, whiten).to(device)
-            z, energy = rvq_fit.sample(
+            z, energy = fitting.sample(
                 vectors, frame, max(samples or max(64 * codes, 1 << 16), codes), gain_shape, device, seed
             )
             generator = torch.Generator().manual_seed(seed)
             order = torch.randperm(len(z), generator=generator)
-            weight, factor = (v.to(device) for v in frame.aims(energy[order], cosine))
+            weight, factor = (v.to(device) for v in frame.targets(energy[order], cosine))
             variances = frame.variance.split(frame.widths)
-            tries = [rvq_fit.widths(v, stages * math.log2(codes), whiten) for v in variances]
+            tries = [fitting.widths(v, stages * math.log2(codes), whiten) for v in variances]
             done, of, books = 0, sum(map(len, tries)) * updates, []
 
             def tick() -> None:
@@ -131,10 +131,10 @@ class RVQ:
                 progress(done := done + 1, of)
 
             for part, variance, wide in zip(frame.split(z), variances, tries):
-                aim = part[order].to(device) * factor[:, None]
+                target = part[order].to(device) * factor[:, None]
                 books.append(
-                    rvq_fit.fit_group(
-                        aim,
+                    fitting.fit_group(
+                        target,
                         weight,
                         variance,
                         wide,
@@ -156,31 +156,31 @@ class RVQ:
     @torch.no_grad()
     def fit_gains(self, vectors: Vectors, levels: int) -> None:
         """Choose the levels of the gain, by the first blocks of vectors [N, D]."""
-        first = [x for _, x in zip(range(16), (rows(b, self.device) for _, b in blocks(vectors)))]
+        first = [x for _, x in zip(range(16), (checked_rows(b, self.device) for _, b in row_blocks(vectors)))]
         x = torch.cat([x[(x != 0).any(1)] for x in first])
         self.gains = torch.ones(1, device=self.device)  # the shape is coded apart from now on
         shape = self._recall(self._search(self._shape(x)))
         best = (x * shape).sum(1) / shape.square().sum(1).clamp_min(1e-30)
         generator = torch.Generator().manual_seed(self.seed)
-        self.gains = rvq_fit.gain_levels(best[best > 0], levels, generator).to(self.device)
+        self.gains = fitting.gain_levels(best[best > 0], levels, generator).to(self.device)
 
-    def aims(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def targets(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of vectors [N, D] (the coordinates [N, R] that a recall should meet, weight [N] of its squared error: 0 for
         zero vectors)."""
         z, energy = self.frame.coordinates(self._shape(x))
-        weight, factor = self.frame.aims(energy, self.cosine)
+        weight, factor = self.frame.targets(energy, self.cosine)
         return z * factor[:, None], weight * (x != 0).any(1)
 
-    def learnt(self, codebooks: list[torch.Tensor]) -> None:
+    def set_codebooks(self, codebooks: list[torch.Tensor]) -> None:
         """Take other codebooks of the same shapes."""
-        self.codebooks, self._tables = codebooks, [tables(c) for c in codebooks]
+        self.codebooks, self._tables = codebooks, [distance_tables(c) for c in codebooks]
 
     def _shape(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.gains is None else torch.nn.functional.normalize(x, dim=1)
 
     def _recall(self, codes: torch.Tensor) -> torch.Tensor:
         """[N, D] of codes [N, s, G], s <= S, without the gain."""
-        parts = [total(book, codes[:, :, g]) for g, book in enumerate(self.codebooks)]
+        parts = [sum_codes(book, codes[:, :, g]) for g, book in enumerate(self.codebooks)]
         return self.frame.back(torch.cat(parts, 1))
 
     def _search(self, shape: torch.Tensor, beam: int | None = None) -> torch.Tensor:
@@ -188,9 +188,9 @@ class RVQ:
         beam, cosine = beam or self.beam, self.cosine
         z, energy = self.frame.coordinates(shape)
         parts, found = self.frame.split(z), []
-        factor = self.frame.aims(energy, cosine)[1][:, None] if cosine else 1.0
+        factor = self.frame.targets(energy, cosine)[1][:, None] if cosine else 1.0
         for part, book, table in zip(parts, self.codebooks, self._tables):
-            found.append(search(part * factor, book, table, beam, beam if cosine else 1))
+            found.append(beam_search(part * factor, book, table, beam, beam if cosine else 1))
         if not cosine:
             return torch.stack([codes[:, 0] for codes, _ in found], 2)
         recalls = [t + (part * factor)[:, None] for part, (_, t) in zip(parts, found)]
@@ -218,7 +218,7 @@ class RVQ:
         return np.concatenate([self._codes(x[at : at + size], size, at, beam) for at in range(0, max(len(x), 1), size)])
 
     def _codes(self, block: np.ndarray | torch.Tensor, size: int, first: int, beam: int | None) -> np.ndarray:
-        n, x = len(block), rows(block, self.device, first, self.dims)
+        n, x = len(block), checked_rows(block, self.device, first, self.dims)
         x = torch.cat([x, x.new_zeros(size - n, self.dims)])
         shape, zero = self._shape(x), (x == 0).all(1)
         codes = self._search(shape, beam)
@@ -267,11 +267,11 @@ class RVQ:
             out *= self.gains[wide[:, -1]][:, None]
         zero = (wide[:, : self.groups * self.stages] == 0).all(1)
         if use < self.stages and wide.shape[1] <= use * self.groups:
-            zero = torch.zeros_like(zero)  # the columns that would tell are not here
+            zero = torch.zeros_like(zero)  # the columns that mark a zero vector are not here
         return torch.where(zero[:, None], 0, out).cpu().numpy()
 
     def report(self, vectors: Vectors) -> dict[str, float]:
-        """How well vectors, best such as it was not fitted to, are coded: ``rvq_report.report``."""
+        """How well vectors, best such as it was not fitted to, are coded: ``report.report``."""
         return report(self, vectors)
 
     def verdict(self, cosine: float = 0.9) -> str | None:
@@ -281,12 +281,12 @@ class RVQ:
 
     def save(self, path: str | os.PathLike) -> None:
         """One safetensors file, whole or not at all."""
-        write(os.fspath(path), {"v": 1, "encoder": "rvq", **self.card()}, self.tensors())
+        write_fitted(os.fspath(path), {"v": 1, "encoder": "rvq", **self.card()}, self.tensors())
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str = "cpu") -> RVQ:
         """What `save` wrote, or lem-encode --encoder rvq --fit. LemError for any other file, or one that is not whole."""
-        record, tensors = read(os.fspath(path))
+        record, tensors = read_fitted(os.fspath(path))
         try:
             return cls.restore(record, tensors, device)
         except (KeyError, TypeError, ValueError) as error:

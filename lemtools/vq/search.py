@@ -35,13 +35,13 @@ def _divisor(number: int, near: float) -> int:
     return min(ends + [number // d for d in ends], key=lambda d: abs(math.log(d / near)))
 
 
-def tables(codebooks: torch.Tensor) -> list[torch.Tensor]:
+def distance_tables(codebooks: torch.Tensor) -> list[torch.Tensor]:
     """For each stage [W + 2, K]: rows 2 c, |c|^2 and 1, so that [t, 1, |t|^2] @ table = |t + c|^2."""
     ones = torch.ones_like(codebooks[:, :, :1])
     return list(torch.cat([2 * codebooks, codebooks.square().sum(2, keepdim=True), ones], 2).mT.contiguous())
 
 
-def search(
+def beam_search(
     z_NW: torch.Tensor, codebooks: torch.Tensor, stage_tables: list[torch.Tensor], beam: int, keep: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Paths of codes whose sum is near z: (codes int64 [N, keep', S], sum minus z [N, keep', W]).
@@ -69,7 +69,7 @@ def search(
     return torch.stack(path[::-1], 2), t
 
 
-def total(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+def sum_codes(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Sum of the chosen codes, [N, W]; codes [N, s] for the first s stages."""
     out = codebooks[0][codes[:, 0]]
     for s in range(1, codes.shape[1]):

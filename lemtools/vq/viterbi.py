@@ -40,9 +40,9 @@ def viterbi(x: np.ndarray, bits: int, device: torch.device, fused: bool) -> np.n
     """Codes uint8 [B, T] of x, float32 [B, T]: see codes.trellis.viterbi."""
     length, seam = x.shape[1], min(trellis.SEAM, x.shape[1] // 2)
     states = trellis.state_bits(bits, length)
-    walks = Plain
+    walks = TorchWalks
     if fused:
-        from .viterbi_kernel import Fused as walks
+        from .viterbi_kernel import KernelWalks as walks
     steps = walks(bits, states, device)
     kept = 1 << states - bits
     step = _rows(length, kept, device)
@@ -77,7 +77,7 @@ def _first_least(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x == x.amin(1, keepdim=True), place, x.shape[1]).amin(1)
 
 
-class Plain:
+class TorchWalks:
     """The two walks along the trellis, in PyTorch's own operations."""
 
     def __init__(self, bits: int, states: int, device: torch.device):

@@ -1,4 +1,4 @@
-"""The walks along the trellis as Triton kernels: one launch a sample forward, one launch back. See viterbi.Plain.
+"""The walks along the trellis as Triton kernels: one launch a sample forward, one launch back. See viterbi.TorchWalks.
 
 A launch forward reads and writes the errors once, 8 bytes a state over 2^b; the table comes from the cache. Products
 and sums are not fused: the codes are those of every other implementation.
@@ -78,8 +78,8 @@ def _back(
         tl.store(path + row * (T + 1) + t, kept, mask=here)
 
 
-class Fused:
-    """viterbi.Plain by the kernels."""
+class KernelWalks:
+    """viterbi.TorchWalks by the kernels."""
 
     def __init__(self, bits: int, states: int, device: torch.device):
         self.codes, self.kept, self.windows = 1 << bits, 1 << states - bits, 1 << states - 2 * bits

@@ -12,6 +12,7 @@ from lemtools import encode as room
 from lemtools import stream
 from lemtools.encode import contract, dense, patches, pca, text
 from lemtools.media import load, sample
+from lemtools.media.fitted import write_fitted
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, to_tensors
 
 rng = np.random.default_rng(0)
@@ -412,10 +413,10 @@ def test_a_file_of_another_kind_is_told(tmp_path):
     for name, said in (("none", "no such file"), ("text.safetensors", "not a whole safetensors file")):
         with pytest.raises(LemError, match=said):
             room.load(str(tmp_path / name))
-    contract.write(str(tmp_path / "x.safetensors"), {"v": 1, "encoder": "pca", "kind": "image"}, {"mean": np.ones(3)})
+    write_fitted(str(tmp_path / "x.safetensors"), {"v": 1, "encoder": "pca", "kind": "image"}, {"mean": np.ones(3)})
     with pytest.raises(LemError, match="damaged record of pca"):
         room.load(str(tmp_path / "x.safetensors"))
-    contract.write(str(tmp_path / "x.safetensors"), {"v": 2, "encoder": "pca"}, {})
+    write_fitted(str(tmp_path / "x.safetensors"), {"v": 2, "encoder": "pca"}, {})
     with pytest.raises(LemError, match="newer lemtools"):
         room.load(str(tmp_path / "x.safetensors"))
 

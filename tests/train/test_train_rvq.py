@@ -14,6 +14,7 @@ from lemtools import encode
 from lemtools.vq.residual import RVQ
 from lemtools.vq.fit import RIDGE, Average, share_of_noise
 from lemtools.nets.model import load
+from lemtools.media.fitted import read_fitted
 from lemtools.signal import LemError
 from lemtools.train import checkpoint, codebooks
 from lemtools.train.data import Batches
@@ -53,7 +54,7 @@ def run(folder, where, **more) -> Settings:
 
 def result(folder) -> tuple:
     state, record, _ = checkpoint.load_state(str(folder / "model.safetensors"))
-    _, tensors = encode.contract.read(str(folder / "model.safetensors"))
+    _, tensors = read_fitted(str(folder / "model.safetensors"))
     tensors = {**{k: v.numpy() for k, v in state.items()}, **{f"file.{k}": v for k, v in tensors.items()}}
     return record, {k: v.tobytes() for k, v in tensors.items()}, told(folder / "log.jsonl")
 
@@ -100,7 +101,7 @@ def test_noise_fades_and_is_a_function_of_the_seed_and_the_step(tmp_path, data):
         assert torch.equal(one.advance(batches[step]), other.advance(batches[step]))
     assert all(torch.equal(a, b) for a, b in zip(one.rvq.codebooks, other.rvq.codebooks))
     other = codebooks.Codebooks(prepare(run(tmp_path, data, seed=1)), Ranks(), "cpu")
-    other.rvq.learnt(one.rvq.codebooks)
+    other.rvq.set_codebooks(one.rvq.codebooks)
     assert not torch.equal(one._seeded("noise").get_state(), other._seeded("noise").get_state())
 
 
@@ -109,7 +110,7 @@ def test_dead_codes_are_revived_from_residuals(tmp_path, data):
     rvq = learner.rvq
     far = rvq.codebooks[0].clone()
     far[:, 4:] = 1000.0  # three codes in four of every stage are where no vector is
-    rvq.learnt([far])
+    rvq.set_codebooks([far])
     learner._take(rvq)
     held = np.load(data / "held.npy")
     assert rvq.report(held)["dead[1]"] >= 0.7
@@ -153,7 +154,7 @@ def test_the_file_is_that_of_a_fit(tmp_path, data):
     held = np.load(data / "held.npy")
     fitted = RVQ.fit(np.load(data / "x.npy"), stages=2, codes=16, gain_shape=True, gains=4, updates=1)
     fitted.save(tmp_path / "fit.safetensors")
-    (made, tensors), (record, wanted) = (encode.contract.read(str(p)) for p in (path, tmp_path / "fit.safetensors"))
+    (made, tensors), (record, wanted) = (read_fitted(str(p)) for p in (path, tmp_path / "fit.safetensors"))
     assert set(made) == set(record) and {k: v.dtype for k, v in tensors.items()} == {
         k: v.dtype for k, v in wanted.items()
     }

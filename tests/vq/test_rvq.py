@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from lemtools.vq import fit as rvq_fit
+from lemtools.signal import LemError
+from lemtools.vq import fit as fitting
 from lemtools.vq.residual import RVQ
 from lemtools.vq.bound import allocate, bits_for, cosine_of, verdict, water_fill
-from lemtools.vq.search import search, smallest, tables, total
-from lemtools.signal import LemError
+from lemtools.vq.search import beam_search, distance_tables, smallest, sum_codes
 
 QUICK = 4  # updates of a fit whose quality is not the question
 POWER = 1 / np.arange(1, 129)
@@ -100,11 +100,11 @@ def test_a_full_beam_searches_everything():
     generator = torch.Generator().manual_seed(0)
     books, z = torch.randn((3, 5, 4), generator=generator), torch.randn((50, 4), generator=generator)
     paths = torch.tensor(list(itertools.product(range(5), repeat=3)))
-    best = torch.cdist(z.double(), total(books, paths).double()).argmin(1)
-    found, t = search(z, books, tables(books), beam=25)
+    best = torch.cdist(z.double(), sum_codes(books, paths).double()).argmin(1)
+    found, t = beam_search(z, books, distance_tables(books), beam=25)
     assert torch.equal(found[:, 0], paths[best])
-    torch.testing.assert_close(t[:, 0], total(books, paths[best]) - z)
-    narrow = search(z, books, tables(books), beam=1)[1].square().sum()
+    torch.testing.assert_close(t[:, 0], sum_codes(books, paths[best]) - z)
+    narrow = beam_search(z, books, distance_tables(books), beam=1)[1].square().sum()
     assert narrow > t.square().sum()
 
 
@@ -116,7 +116,7 @@ def test_kmeans_finds_the_best_partition():
 
     splits = (torch.tensor(s, dtype=torch.bool) for s in itertools.product([0, 1], repeat=9))
     best = min(cost([x[s], x[~s]]) for s in splits if 0 < s.sum() < 9)
-    tables_ = [rvq_fit.kmeans(x, torch.ones(9), 2, 20, torch.Generator().manual_seed(i)) for i in range(10)]
+    tables_ = [fitting.kmeans(x, torch.ones(9), 2, 20, torch.Generator().manual_seed(i)) for i in range(10)]
     found = [float(torch.cdist(x, t).square().min(1).values.sum()) for t in tables_]
     assert min(found) == pytest.approx(best, rel=1e-5)
     assert all(f >= best * (1 - 1e-5) for f in found)
@@ -124,10 +124,10 @@ def test_kmeans_finds_the_best_partition():
 
 def test_kmeans_weights_and_leaves_no_code_unused():
     x = torch.tensor([[0.0], [0.0], [1.0], [10.0]])
-    table = rvq_fit.kmeans(x, torch.tensor([1.0, 1, 4, 1]), 2, 10, torch.Generator().manual_seed(0))
+    table = fitting.kmeans(x, torch.tensor([1.0, 1, 4, 1]), 2, 10, torch.Generator().manual_seed(0))
     assert sorted(table[:, 0].tolist()) == pytest.approx([4 / 6, 10.0])
     apart = torch.arange(4.0).repeat_interleave(50)[:, None] * 100
-    found = rvq_fit.kmeans(apart, torch.ones(200), 4, 10, torch.Generator().manual_seed(1))
+    found = fitting.kmeans(apart, torch.ones(200), 4, 10, torch.Generator().manual_seed(1))
     assert sorted(found[:, 0].tolist()) == [0, 100, 200, 300]
 
 
@@ -188,7 +188,7 @@ def test_zero_vectors_come_back_zero(small):
     codes = quantiser.encode(x)
     assert (codes[[3, 500]] == 0).all() and (quantiser.decode(codes)[[3, 500]] == 0).all()
     # a vector that lies exactly where all codes are 0 takes another path, and does not come back zero
-    here = quantiser.frame.back(total(quantiser.codebooks[0], torch.zeros((1, 3), dtype=torch.int64))).numpy()
+    here = quantiser.frame.back(sum_codes(quantiser.codebooks[0], torch.zeros((1, 3), dtype=torch.int64))).numpy()
     back = quantiser.decode(quantiser.encode(here))
     assert quantiser.encode(here).any() and 0 < np.abs(back - here).sum() < np.abs(here).sum()
 
@@ -242,7 +242,7 @@ def test_the_choice_among_the_last_paths_is_by_the_loss():
     quantiser = RVQ.fit(x, stages=2, codes=4, cosine=0.5, beam=16, updates=QUICK)
     z, energy = quantiser.frame.coordinates(torch.from_numpy(x[:200]))
     paths = torch.tensor(list(itertools.product(range(4), repeat=2)))
-    y = total(quantiser.codebooks[0], paths)
+    y = sum_codes(quantiser.codebooks[0], paths)
     along, length = z @ y.mT, y.square().sum(1)
     loss = (energy[:, None] - 2 * along + length) / quantiser.frame.energy - 0.5 * along / (
         energy[:, None] * length
@@ -263,20 +263,20 @@ def test_first_stages_alone_are_coarser(small):
 
 def test_a_dead_code_is_revived():
     books = torch.tensor([[[0.0], [1000.0]]])
-    average = rvq_fit.Average(books, 0.5, torch.Generator().manual_seed(0))
+    average = fitting.Average(books, 0.5, torch.Generator().manual_seed(0))
     z = torch.tensor([[-1.0], [-1.0], [5.0], [5.0]])
     for _ in range(20):
-        average.update(z, torch.ones(4), rvq_fit.assign(z, average.codebooks, 1))
+        average.update(z, torch.ones(4), fitting.assign(z, average.codebooks, 1))
     assert sorted(average.codebooks[0, :, 0].tolist()) == pytest.approx([-1, 5], rel=0.25)
 
 
 def test_memory_is_the_samples_not_the_files():
     """A reservoir: what is drawn from a stream does not depend on its cut, and is no more than asked for."""
     x = gaussian(9000, np.ones(4))
-    moments, _ = rvq_fit.read_moments(x, "cpu", False)
-    frame = rvq_fit.Frame.of(moments, 40, 1, False)
-    drawn, energy = rvq_fit.sample(x, frame, 500, False, "cpu", 0)
-    cut, _ = rvq_fit.sample(lambda: iter(np.array_split(x, 31)), frame, 500, False, "cpu", 0)
+    moments, _ = fitting.read_moments(x, "cpu", False)
+    frame = fitting.Frame.of(moments, 40, 1, False)
+    drawn, energy = fitting.sample(x, frame, 500, False, "cpu", 0)
+    cut, _ = fitting.sample(lambda: iter(np.array_split(x, 31)), frame, 500, False, "cpu", 0)
     assert drawn.shape == (500, 4) and energy.shape == (500,)
     torch.testing.assert_close(cut, drawn)
     np.testing.assert_allclose(moments.covariance(), np.cov(x.T, bias=True), atol=1e-5)
