@@ -10,8 +10,9 @@ The contract. A denoiser is a callable ``(x_t, alpha_bar) -> E[x_0 | x_t]``, the
 * ``alpha_bar = 1`` returns ``x_t``; ``alpha_bar = 0`` returns the mean.
 * Class label and memory are bound beforehand, so the call keeps two arguments.
 
-Modules (each imports torch; this package does not):
+Modules (all but moments import torch; this package does not):
 
+    moments    Moments: mean and covariance of what comes in pieces
     contract   Denoiser, Scale, split(alpha_bar)
     store      Store: stored patterns of any size, read in tiles
     memory     Memory: exact softmax over stored patterns (associative recall, modern Hopfield network)

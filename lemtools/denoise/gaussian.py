@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .contract import AlphaBar, Array, Scale, flat, like, per_item, split
+from .moments import Moments
 from .store import Store
 
 
@@ -46,13 +47,11 @@ class Gaussian:
             raise ValueError("a covariance needs at least 2 memories")
         dim, count = store.dim, len(store)
         mean = store.mean.to(store.device)
-        outer = torch.zeros(dim, dim, dtype=torch.float64, device=store.device)
-        fourth = 0.0
+        moments, fourth = Moments(mean), 0.0
         for _, tile in store.tiles(torch.float64):
-            tile = tile - mean
-            outer.addmm_(tile.T, tile)
-            fourth += float((tile * tile).sum(1).square().sum())
-        cov = outer / count
+            moments.add(tile)
+            fourth += float((tile - mean).square().sum(1).square().sum())
+        cov = moments.covariance
         level = float(cov.trace()) / dim
         keep, ridge = _shrinkage(shrink, count, dim, level, float((cov * cov).sum()), fourth / count)
         cov = cov.mul_(keep)

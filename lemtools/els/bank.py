@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..denoise.contract import Array, Scale
+from ..denoise.moments import Moments
 from ..denoise.store import Store
 from ..signal import LemError
 
@@ -109,13 +110,12 @@ class Bank:
     @cached_property
     def moments(self) -> tuple[np.ndarray, float, float]:
         """Of the coordinates: mean of each channel, float64 [C]; rms of all pixels about it; largest absolute value."""
-        total, square, peak, count = 0.0, 0.0, 0.0, len(self) * self.item[1] * self.item[2]
+        moments, peak = Moments(full=False), 0.0
         for _, tile in self.tiles(max(1, min(1024, (1 << 24) // int(np.prod(self.item))))):
             peak = max(peak, float(tile.abs().max()))
-            tile = tile.double()
-            total, square = total + tile.sum((0, 2, 3)).numpy(), square + tile.square().sum((0, 2, 3)).numpy()
-        mean = total / count
-        return mean, float(np.sqrt(np.maximum(square / count - mean**2, 0).mean())), peak
+            moments.add(tile.flatten(1).double())
+        mean = moments.mean.reshape(self.item[0], -1)  # of each place; the variance about a channel's is the sum of two
+        return mean.mean(1).numpy(), float(moments.variance.mean() + mean.var(1, correction=0).mean()) ** 0.5, peak
 
     @property
     def mean(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import nn
 from ..denoise.contract import Denoiser, Scale
 from ..device import pick
 from ..fragment.evidence import Evidence, evidence
+from ..denoise.moments import Moments
 from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
 from ..els import LOCAL
@@ -200,10 +201,8 @@ class Dreamer:
 
 def _centred(memory) -> Scale:
     """Coordinates less the mean memory and over the standard deviation about it (one number), read piece by piece."""
-    rows, total, square = max(1, (1 << 22) // memory[0].size), 0.0, 0.0
+    rows, moments = max(1, (1 << 22) // memory[0].size), Moments(full=False)
     for start in range(0, len(memory), rows):
-        part = np.asarray(memory[start : start + rows], np.float64)
-        total, square = total + part.sum(0), square + np.square(part).sum(0)
-    mean = total / len(memory)
-    std = float(np.sqrt(np.maximum(square / len(memory) - mean**2, 0).mean()))
-    return Scale.centred(mean.astype(np.float32), std or 1.0)
+        moments.add(np.asarray(memory[start : start + rows], np.float64).reshape(-1, memory[0].size))
+    mean = moments.mean.astype(np.float32).reshape(memory.shape[1:])
+    return Scale.centred(mean, float(np.sqrt(moments.variance.mean())) or 1.0)

@@ -1,0 +1,69 @@
+"""Mean and covariance of vectors that come in pieces, in one pass over them. Loads numpy only; takes torch too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Moments:
+    """Mean and covariance of rows [n, D], numpy arrays or torch tensors of one device.
+
+    Differences from `origin` are summed, in float64; by default it is the mean of the first piece. As that piece is
+    part of the data, its mean lies within sqrt(N / n) standard deviations of theirs, so that of the digits of float64
+    no more than those of N / n are lost. Products are made in the type of the rows, or in float32 where `single`.
+
+    full: the whole covariance [D, D]; else the variance [D] alone.
+
+    >>> moments = Moments()
+    >>> for piece in (np.array([[1.0, 2.0]]), np.array([[3.0, 6.0], [5.0, 4.0]])):
+    ...     moments.add(piece)
+    >>> moments.mean, moments.variance
+    (array([3., 4.]), array([2.66666667, 2.66666667]))
+    """
+
+    def __init__(self, origin: Any = None, *, full: bool = True, single: bool = False):
+        self.origin, self.full, self.single = origin, full, single
+        self.count: Any = 0
+        self._sum: Any = 0.0
+        self._square: Any = 0.0
+
+    def add(self, x: Any, seen: Any = None) -> None:
+        """Take in rows x [n, D]. seen: [n, D], 1 where a number counts and 0 where it does not (variance only)."""
+        if not len(x):
+            return
+        count = len(x) if seen is None else seen.sum(0)
+        if self.origin is None:
+            self.origin = x.mean(0) if seen is None else (x * seen).sum(0) / np.maximum(count, 1)
+        d = x - self.origin
+        d = d if seen is None else d * seen
+        self.count = self.count + count
+        self._sum += _wide(d.sum(0))
+        d = d.astype(np.float32) if self.single else d
+        self._square += _wide(d.T @ d if self.full else (d * d).sum(0))
+
+    @property
+    def mean(self) -> Any:
+        """[D] float64; the origin where nothing was seen."""
+        return _wide(self.origin) + self._sum / np.maximum(self.count, 1)
+
+    @property
+    def covariance(self) -> Any:
+        """[D, D] float64, divided by the number of rows."""
+        shift = self._sum / self.count
+        return self._square / self.count - shift[:, None] * shift
+
+    @property
+    def variance(self) -> Any:
+        """[D] float64, not negative: about the mean, divided by how often each number was seen."""
+        count = np.maximum(self.count, 1)
+        square = self._square.diagonal() if self.full else self._square
+        return (square / count - (self._sum / count) ** 2).clip(0)
+
+
+def _wide(x: Any) -> Any:
+    """float64, on the device of x where that has it (MPS has not)."""
+    if isinstance(x, (np.ndarray, np.floating)):
+        return x.astype(np.float64)
+    return (x.cpu() if x.device.type == "mps" else x).double()
