@@ -165,8 +165,8 @@ def cli(
     from ..compare import GROUPS, METRICS, Comparison, named
     from ..compare.pairs import pair as paired
     from ..media import load, store
-    from ..media.save import whole_file
     from ..signal import LemError
+    from ..stream import whole_file
 
     thresholds = [(name, value, 1) for name, value in minimum] + [(name, value, -1) for name, value in maximum]
     for name, _, _ in thresholds:

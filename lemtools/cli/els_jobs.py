@@ -155,7 +155,7 @@ def _prepare(run, files, **options):
 
 
 def _calibrate(run, files, **options):
-    from ..media.save import whole_file
+    from ..stream import whole_file
 
     options["output"] = options["output"] or "-"  # text
     target = _target(options, [options["calibrate"]], "txt")
@@ -213,7 +213,7 @@ def _against(run, files, **options):
 
 def _draw(run, path, pictures, names, notes, count, cell=256) -> None:
     from ..compare.sheet import sheet
-    from ..media.save import whole_file
+    from ..stream import whole_file
 
     if count > SHEET:
         run.note(f"{path} shows {SHEET} of {count} samples")
@@ -225,10 +225,8 @@ def _explain(run, files, **options):
     import os
     from functools import reduce
 
-    from safetensors.numpy import save as packed
-
     from ..dreams.explain import Origins, columns, table
-    from ..media.save import whole_file
+    from ..stream import save_tensors
 
     chart = options["explain"]
     results.picture(chart, "--explain", _inputs(options))
@@ -243,10 +241,7 @@ def _explain(run, files, **options):
     if silent(options):
         return
     history = _history(run, options, asked)
-    with whole_file(beside) as file:
-        import json
-
-        file.write(packed(table(origins, asked.bank), {"tool": "lem-els", "history": json.dumps([history])}))
+    save_tensors(beside, table(origins, asked.bank), {"tool": "lem-els", "history": [history]})
     pictures, notes = columns(origins.take(SHEET), asked.bank)
     _draw(run, chart, pictures, [f"seed {seed}" for seed in origins.seed[:SHEET]], notes, len(origins), cell=192)
     facts = origins.facts()
@@ -258,12 +253,13 @@ def _explain(run, files, **options):
 
 def _is_table(path: str) -> bool:
     """Whether a file is what --explain wrote before."""
-    from safetensors import SafetensorError, safe_open
+    from ..signal import LemError
+    from ..stream import opened
 
     try:
-        with safe_open(path, "np") as file:
+        with opened(path, "np") as file:
             return (file.metadata() or {}).get("tool") == "lem-els"
-    except (OSError, SafetensorError):
+    except LemError:
         return False
 
 

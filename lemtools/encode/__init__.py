@@ -21,8 +21,8 @@ from importlib import import_module
 import numpy as np
 
 from .. import media, stream
-from ..media.fitted import read_fitted
 from ..signal import LemError, Signal, bits_per_element
+from ..stream.files import read_fitted
 from .contract import latest
 from .text import lines
 

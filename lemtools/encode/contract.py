@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..media.fitted import write_fitted
 from ..signal import LemError, Signal
+from ..stream.files import write_fitted
 
 
 class Encoder:

@@ -1,20 +1,21 @@
 """From batches to files: one name, a folder or a pattern; every file appears whole or not at all."""
 
 import codecs
-import contextlib
 import functools
 import io
 import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from .. import stream
 from ..signal import LemError, Signal
+from ..stream import whole_file
+from ..stream.files import blamed, status
 from . import images, sounds
 from .load import expand
 
@@ -76,11 +77,11 @@ class Target:
     def refuse(self, inputs: Iterable[str]) -> None:
         """Raise LemError where one of the inputs would be overwritten by the output; for a folder `claim` does."""
         self.inputs = list(inputs)
-        mine = None if self.folder or self.pattern else _status(1 if self.stdout else self.out)
+        mine = None if self.folder or self.pattern else status(1 if self.stdout else self.out)
         if mine is None or not stat.S_ISREG(mine.st_mode):
             return
         for path, _ in expand(self.inputs, report=lambda error: None):
-            other = _status(0 if path == "-" else path)
+            other = status(0 if path == "-" else path)
             if other is not None and os.path.samestat(mine, other):
                 raise LemError(f"{path}: is input and output at once; write to another file")
 
@@ -110,58 +111,15 @@ class Target:
         if path in self._claimed:
             raise LemError(f"{path}: two items would go into this file; use a pattern, as in -o out-%05d.png")
         self._claimed.add(path)
-        there = _status(path)
+        there = status(path)
         if there is not None and (there.st_dev, there.st_ino) in self._read:
             raise LemError(f"{path}: is input and output at once; write to another folder")
 
     @functools.cached_property
     def _read(self) -> set[tuple[int, int]]:
         """Device and inode of every input."""
-        found = (_status(path) for path, _ in expand(self.inputs, report=lambda error: None) if path != "-")
-        return {(status.st_dev, status.st_ino) for status in found if status is not None}
-
-
-def _status(path) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-@contextlib.contextmanager
-def whole_file(path: str) -> Iterator[io.RawIOBase]:
-    """An unbuffered binary file that gets its name only when it is complete.
-
-    Pipes and devices are opened as they stand; of a symlink, the file behind it is replaced, not the link.
-    """
-    there = _status(path)  # before realpath: that of /dev/stdout or /dev/fd/63 is no path when it is a pipe
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        with _blamed(path), open(path, "wb", buffering=0) as file:
-            yield file
-        return
-    folder, name = os.path.split(os.path.realpath(path))
-    temporary = os.path.join(folder, f".{name[:40]}.{os.urandom(4).hex()}.part")
-    with _blamed(path, temporary):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with open(descriptor, "wb", buffering=0) as file:
-                yield file
-            os.replace(temporary, os.path.join(folder, name))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-
-
-@contextlib.contextmanager
-def _blamed(path: str, temporary: str | None = None) -> Iterator[None]:
-    """Errors of writing name the file that the user knows."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename in (None, temporary):
-            error.filename, error.filename2 = path, None
-        raise
+        found = (status(path) for path, _ in expand(self.inputs, report=lambda error: None) if path != "-")
+        return {(each.st_dev, each.st_ino) for each in found if each is not None}
 
 
 def save(signals: Iterable[Signal], target: Target) -> int:
@@ -174,7 +132,7 @@ def save(signals: Iterable[Signal], target: Target) -> int:
     if target.folder or target.pattern:
         return _save_items(signals, target)
     if target.stdout:
-        with _blamed("standard output"), open(1, "wb", buffering=0, closefd=False) as file:
+        with blamed("standard output"), open(1, "wb", buffering=0, closefd=False) as file:
             return _save_stdout(signals, target, file)
     form = target.form or "safetensors"
     with whole_file(target.out) as file:

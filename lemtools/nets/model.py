@@ -20,7 +20,6 @@ Nothing is unpickled. train.checkpoint writes it.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 
@@ -30,7 +29,7 @@ from torch import nn
 
 from ..denoise.contract import Scale
 from ..signal import LemError
-from ..stream import opened
+from ..stream.files import LEM, load_tensors
 from . import NETS, build
 
 SCALES = ("scale", "target_scale")
@@ -72,20 +71,17 @@ class Model:
 def load(path: str, device: str | torch.device = "cpu") -> Model:
     """Read a model, in float32 and ready for use (eval mode). LemError for a file that is not one, or not whole."""
     shown = os.fsdecode(path)
-    try:
-        with opened(path, "pt") as file:
-            meta = json.loads((file.metadata() or {}).get("lem", "null"))
-            if not isinstance(meta, dict) or "net" not in meta:
-                raise LemError(f"{shown}: not a model of lem-train (no record of a network in it)")
-            if "encoder" in meta and meta["net"].get("net") == "codebooks":
-                raise LemError(f"{shown}: codebooks, for lem-encode --model; there is no network in it")
-            if meta.get("v") != 1 or meta["net"].get("net") not in NETS:
-                raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        if isinstance(error, LemError):
-            raise
-        raise LemError(f"{shown}: damaged record of a network ({error})") from error
+    wanted = "a model of lem-train (no record of a network in it)"
+    meta, tensors = load_tensors(path, LEM, wanted, "pt")
+    net = meta.get("net")
+    if net is None:
+        raise LemError(f"{shown}: not {wanted}")
+    if not isinstance(net, dict):
+        raise LemError(f"{shown}: damaged record of a network")
+    if "encoder" in meta and net.get("net") == "codebooks":
+        raise LemError(f"{shown}: codebooks, for lem-encode --model; there is no network in it")
+    if net.get("net") not in NETS:
+        raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
     try:
         scales = [Scale(*(_plain(tensors.pop(f"{name}.{part}")) for part in ("offset", "gain"))) for name in SCALES]
         net = build(meta["net"])

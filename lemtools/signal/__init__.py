@@ -1,7 +1,7 @@
 """The one thing that travels between the tools: a batch of memories or of fragments, and its form as named tensors."""
 
 from .batch import KINDS, LemError, Signal, type_fits
-from .tensors import DTYPES, bits_per_element, from_tensors, narrow, to_tensors, unpack_names
+from .tensors import DTYPES, bits_per_element, from_tensors, narrow, to_tensors, unpack_names, wire_type
 
 __all__ = [
     "DTYPES",
@@ -14,4 +14,5 @@ __all__ = [
     "to_tensors",
     "type_fits",
     "unpack_names",
+    "wire_type",
 ]

@@ -124,13 +124,13 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], dict]
     if signal.rate is not None:
         meta["rate"] = signal.rate
     if "data" not in tensors:
-        meta |= {"shape": list(signal.data.shape[1:]), "dtype": _wire_dtype(signal.data)}
+        meta |= {"shape": list(signal.data.shape[1:]), "dtype": wire_type(signal.data)}
     if mask is not None:
         meta["mask"] = list(mask.shape[1:])
     meta |= {"ops": ops, "history": signal.history}
     if signal.last:
         meta["last"] = True
-    named = {k: (_wire_dtype(v), v) for k, v in tensors.items()}
+    named = {k: (wire_type(v), v) for k, v in tensors.items()}
     named = {k: (name, np.ascontiguousarray(v, DTYPES[name])) for k, (name, v) in named.items()}
     if signal.depth is not None and {"packed", "data"} & set(named) and _travels_at(signal) is not None:
         meta["depth"] = signal.depth
@@ -152,7 +152,8 @@ def _travels_at(signal: Signal) -> int | None:
     return depth if fits else None
 
 
-def _wire_dtype(array: np.ndarray) -> str:
+def wire_type(array: np.ndarray) -> str:
+    """safetensors' name of an array's type. Raises LemError for a type without one."""
     short = array.dtype.newbyteorder("<").str.replace("|", "<").lstrip("<") if array.dtype != bool else "?"
     for name, code in DTYPES.items():
         if code.lstrip("<") == short:

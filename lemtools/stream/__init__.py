@@ -1,6 +1,6 @@
 """Streams of signals through pipes: complete safetensors documents back to back, one a batch."""
 
-from .opened import opened
+from .files import load_tensors, opened, record_of, save_tensors, whole_file
 from .reading import read
 from .source import MAX_BYTES, Source, widen_pipe, write_all
 from .wire import MAX_HEADER, Header, as_array, looks_like_safetensors, read_header, read_tensors
@@ -13,11 +13,15 @@ __all__ = [
     "Source",
     "as_array",
     "document",
+    "load_tensors",
     "looks_like_safetensors",
     "opened",
     "read",
     "read_header",
     "read_tensors",
+    "record_of",
+    "save_tensors",
+    "whole_file",
     "widen_pipe",
     "write",
     "write_all",

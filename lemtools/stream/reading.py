@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..signal import LemError, Signal, from_tensors
-from .wire import Header, read_header, read_tensors
 from .source import Source
+from .wire import Header, read_header, read_tensors
 
 
 def read(source: Source, key: str | None = None, images: Callable | None = None) -> Iterator[Signal]:

@@ -115,16 +115,22 @@ def as_array(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return raw.view(DTYPES[dtype]).reshape(shape)
 
 
-def assemble(tensors: dict[str, tuple[str, np.ndarray]], meta: dict) -> list:
+def assemble(tensors: dict[str, tuple[str, np.ndarray]], records: dict[str, str]) -> list:
+    """The buffers of one document: tensors, each with its type's name, and texts by their key of the metadata."""
     # widest types first: every tensor then begins at a multiple of its own width
     order = sorted(tensors.items(), key=lambda item: (-item[1][1].dtype.itemsize, item[0]))
     shapes = [(name, dtype, array.shape, array.nbytes) for name, (dtype, array) in order]
-    return [header_bytes(shapes, meta), *(memoryview(a.reshape(-1).view(np.uint8)) for _, (_, a) in order if a.size)]
+    bodies = (memoryview(array.reshape(-1).view(np.uint8)) for _, (_, array) in order if array.size)
+    return [header_bytes(shapes, records), *bodies]
 
 
-def header_bytes(shapes: list[tuple], meta: dict) -> bytes:
-    text = json.dumps(meta, separators=(",", ":"))
-    header, begin = {"__metadata__": {"lem": text}}, 0
+def lem_record(meta: dict) -> dict[str, str]:
+    """What a document of a stream says of itself, as the text of its metadata."""
+    return {"lem": json.dumps(meta, separators=(",", ":"))}
+
+
+def header_bytes(shapes: list[tuple], records: dict[str, str]) -> bytes:
+    header, begin = {"__metadata__": records}, 0
     for name, dtype, shape, size in shapes:
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, begin + size]}
         begin += size

@@ -6,15 +6,16 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..signal import DTYPES, LemError, Signal, narrow, to_tensors
-from .wire import assemble, header_bytes
 from .source import widen_pipe, write_all
+from .wire import assemble, header_bytes, lem_record
 
 _BIG = ("data", "codes", "values", "packed", "mask")  # tensors that wait outside memory
 
 
 def document(signal: Signal) -> list:
     """The bytes of one document, as a list of buffers (no copy of the data is made)."""
-    return assemble(*to_tensors(signal))
+    tensors, meta = to_tensors(signal)
+    return assemble(tensors, lem_record(meta))
 
 
 def write(signals: Iterable[Signal], file) -> None:
@@ -32,7 +33,7 @@ def write(signals: Iterable[Signal], file) -> None:
 
 def _end(signal: Signal) -> list[bytes]:
     """The zero-item document that closes a stream."""
-    return [header_bytes([], {"v": 1, "kind": signal.kind, "n": 0, "last": True})]
+    return [header_bytes([], lem_record({"v": 1, "kind": signal.kind, "n": 0, "last": True}))]
 
 
 def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> None:
@@ -99,7 +100,7 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
             entries.append((key, dtype, (rows, *shape), spool.tell(), spool))
         # BF16, which numpy lacks, is in no table
         entries.sort(key=lambda e: (-np.dtype(DTYPES.get(e[1], "<u2")).itemsize, e[0]))
-        write_all(file, [header_bytes([e[:4] for e in entries], meta)])
+        write_all(file, [header_bytes([e[:4] for e in entries], lem_record(meta))])
         for *_, body in entries:
             if isinstance(body, np.ndarray):
                 body = np.ascontiguousarray(body).reshape(-1)

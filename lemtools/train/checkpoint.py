@@ -7,18 +7,14 @@ MODEL.previous.safetensors the state before that one. Every file gets its name o
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as as_bytes
 
-from .. import stream
-from ..media.save import whole_file
 from ..nets.model import Model
 from ..signal import LemError
+from ..stream.files import ENCODER, LEM, load_tensors, opened, record_of, save_tensors
 
 
 def state_path(path: str) -> str:
@@ -42,13 +38,10 @@ def save_model(model: Model, path: str, dtype: torch.dtype | None = None, weight
 
 def write_tensors(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
     """Tensors and a JSON record as one safetensors file, whole or not at all."""
-    meta = {"lem": json.dumps(record)}
+    records = {LEM: record}
     if "encoder" in record:  # a model that is an encoder, too, is read as one (encode.load)
-        meta["lem_encoder"] = json.dumps(record["encoder"])
-    raw = as_bytes({k: v.contiguous() for k, v in tensors.items()}, meta)
-    with whole_file(path) as file:
-        stream.write_all(file, [raw])
-        os.fsync(file.fileno())
+        records[ENCODER] = record["encoder"]
+    save_tensors(path, tensors, records, sync=True)
 
 
 def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
@@ -69,19 +62,15 @@ def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> Non
 
 def _whole(path: str) -> bool:
     try:
-        with safe_open(path, "pt"):  # compares the header with the size of the file
+        with opened(path, "pt"):  # compares the header with the size of the file
             return True
-    except (SafetensorError, OSError):
+    except LemError:
         return False
 
 
 def saved_step(path: str) -> int | None:
     """The step of the model in a file, or None where there is no whole model."""
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["lem"])["step"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None
+    return (record_of(path, LEM) or {}).get("step")
 
 
 def load_state(path: str) -> tuple[dict[str, torch.Tensor], dict, str | None] | None:
@@ -94,12 +83,10 @@ def load_state(path: str) -> tuple[dict[str, torch.Tensor], dict, str | None] | 
         if not os.path.exists(name):
             continue
         try:
-            with safe_open(name, "pt") as file:
-                record = json.loads(file.metadata()["lem"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            record, tensors = load_tensors(name, LEM, "the state of a run", "pt")
             record["step"], record["settings"]
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (LemError, KeyError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0].removeprefix(f"{name}: ")
             trouble = f"{name}: not a whole state ({reason})"
             continue
         return tensors, record, None if trouble is None else f"{trouble}; going on from {name}, step {record['step']}"

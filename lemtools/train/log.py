@@ -6,9 +6,8 @@ import json
 import math
 import os
 
-from ..media.save import whole_file
 from ..signal import LemError
-from ..stream import write_all
+from ..stream import whole_file, write_all
 
 
 class Log:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..media.images import encode
-from ..media.save import whole_file
-from ..stream import write_all
+from ..stream import whole_file, write_all
 from .data import Batches, Spec
 
 COLUMNS = 8

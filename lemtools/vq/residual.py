@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..media.fitted import read_fitted, write_fitted
 from ..signal import LemError
+from ..stream.files import read_fitted, write_fitted
 from . import fit as fitting
 from .bound import verdict
 from .frame import Frame, Vectors, checked_rows, row_blocks

@@ -12,8 +12,8 @@ from lemtools import encode as room
 from lemtools import stream
 from lemtools.encode import contract, dense, patches, pca, text
 from lemtools.media import load, sample
-from lemtools.media.fitted import write_fitted
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, to_tensors
+from lemtools.stream.files import write_fitted
 
 rng = np.random.default_rng(0)
 

@@ -20,8 +20,9 @@ from lemtools import stream
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal, to_tensors
 from lemtools.stream import Source, document, read, write, write_one
+from lemtools.stream import load_tensors, record_of, save_tensors
 from lemtools.stream.source import _STEP
-from lemtools.stream.wire import assemble
+from lemtools.stream.wire import assemble, lem_record
 
 
 def images(n, first=0, side=4, seed=0):
@@ -158,7 +159,9 @@ def test_damaged_headers(name):
 
 def lem_document(meta, **tensors) -> bytes:
     arrays = {k: ({"u1": "U8", "f4": "F32", "i8": "I64", "f8": "F64"}[v.dtype.str[1:]], v) for k, v in tensors.items()}
-    return b"".join(assemble(arrays, {"v": 1, "kind": "embedding", "n": 2, "last": True, "ops": [], **meta}))
+    return b"".join(
+        assemble(arrays, lem_record({"v": 1, "kind": "embedding", "n": 2, "last": True, "ops": [], **meta}))
+    )
 
 
 BITS = {"op": "bits", "bits": 3, "quantizer": "uniform", "domain": "gaussian"}
@@ -345,7 +348,7 @@ KEYS = ["v", "kind", "n", "first", "step", "shape", "dtype", "mask", "ops", "his
 def test_any_json_in_the_metadata_raises_nothing_else(key, value):
     (broken,) = fragment([images(2)], [{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": 0.5}])
     tensors, meta = to_tensors(broken)
-    check_outcome(b"".join(assemble(tensors, meta | {key: value, "last": True})))
+    check_outcome(b"".join(assemble(tensors, lem_record(meta | {key: value, "last": True}))))
 
 
 def check_outcome(raw: bytes) -> None:
@@ -483,3 +486,60 @@ def test_the_readers_memory_is_flat():
         count, early, late = map(int, reader.stdout.read().split())
     assert reader.wait() == 0 and count == 48
     assert late - early < 2 * 4096  # KiB: within two documents
+
+
+TENSORS = {
+    "weights": np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2],
+    "scalar": np.array(2.5, np.float32),
+    "none": np.zeros((0, 3), np.float64),
+    "flags": np.array([True, False]),
+    "ids": np.array([1, 2**40]),
+}
+
+
+def test_a_file_of_tensors_comes_back_and_others_read_it(tmp_path):
+    path = str(tmp_path / "x.safetensors")
+    save_tensors(path, TENSORS, {"lem": {"v": 1, "ä": [1, None]}, "tool": "text as it is"})
+    record, back = load_tensors(path, "lem", "a file", finite=True)
+    assert record == {"v": 1, "ä": [1, None]} == record_of(path, "lem") and record_of(path, "other") is None
+    theirs = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, "np") as file:
+        assert file.metadata()["tool"] == "text as it is"
+    assert back.keys() == theirs.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        for found in (back[name], theirs[name]):
+            assert found.dtype == tensor.dtype and found.shape == tensor.shape and np.array_equal(found, tensor), name
+
+
+def test_torch_tensors_are_written_bfloat16_too(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = str(tmp_path / "x.safetensors")
+    tensors = {
+        "bf16": torch.arange(6, dtype=torch.bfloat16).reshape(2, 3).T,
+        "scale": torch.tensor(1.5),
+        "grown": torch.nn.Parameter(torch.ones(2, 2)),
+        "half": torch.ones(3, dtype=torch.float16),
+    }
+    save_tensors(path, tensors, {"lem": {"v": 1}}, sync=True)
+    _, back = load_tensors(path, "lem", "a model", "pt")
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert back[name].dtype == tensor.dtype and torch.equal(back[name], tensor), name
+
+
+def test_files_of_tensors_that_are_refused(tmp_path):
+    path = str(tmp_path / "x.safetensors")
+    with pytest.raises(LemError, match="x.safetensors: no such file"):
+        load_tensors(path, "lem", "a model")
+    save_tensors(path, {"a": np.array([1, np.nan])}, {"lem": {"v": 1}, "new": {"v": 2}, "bad": "{", "list": [1]})
+    for key in ("bad", "list", "absent"):
+        with pytest.raises(LemError, match="x.safetensors: not a model$"):
+            load_tensors(path, key, "a model")
+    with pytest.raises(LemError, match="newer lemtools"):
+        load_tensors(path, "new", "a model")
+    with pytest.raises(LemError, match="NaN or infinite values in a"):
+        load_tensors(path, "lem", "a model", finite=True)
+    before = (tmp_path / "x.safetensors").read_bytes()
+    with pytest.raises(LemError, match="cannot travel"):
+        save_tensors(path, {"a": np.zeros(2, complex)}, {})
+    assert (tmp_path / "x.safetensors").read_bytes() == before and len(list(tmp_path.iterdir())) == 1

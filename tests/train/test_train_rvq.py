@@ -11,17 +11,17 @@ from test_rvq import gaussian
 from test_train import dying, files, one_thread, told  # noqa: F401  (one_thread is a fixture)
 
 from lemtools import encode
-from lemtools.vq.residual import RVQ
-from lemtools.vq.fit import RIDGE, Average, share_of_noise
 from lemtools.nets.model import load
-from lemtools.media.fitted import read_fitted
+from lemtools.ranks import Ranks
 from lemtools.signal import LemError
+from lemtools.stream.files import read_fitted
 from lemtools.train import checkpoint, codebooks
 from lemtools.train.data import Batches
 from lemtools.train.loop import dry_run, train
-from lemtools.ranks import Ranks
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
+from lemtools.vq.fit import RIDGE, Average, share_of_noise
+from lemtools.vq.residual import RVQ
 
 SPECTRUM = 1 / np.arange(1, 17)
 
