@@ -26,7 +26,7 @@ import numpy as np
 import numpy.ma  # noqa: F401
 import pytest
 import soundfile
-from conftest import lem_fork
+from helpers.commands import lem_fork
 from PIL import Image
 
 import lemtools.compare.geometry  # noqa: F401  what the forks would each have to load

@@ -13,7 +13,7 @@ import click
 import numpy as np
 import pytest
 import soundfile
-from conftest import lem, lem_fork
+from helpers.commands import lem, lem_fork
 from PIL import Image
 
 from lemtools import __version__, stream
@@ -155,9 +155,9 @@ def test_choices_are_frozen(tool, name):
 def test_choices_are_those_of_the_library():
     from lemtools.cli import els
     from lemtools.compare import METRICS as metrics
-    from lemtools.encode import ENCODERS
-    from lemtools.els import LOCAL, MACHINES
     from lemtools.dreams.calibrate import BY
+    from lemtools.els import LOCAL, MACHINES
+    from lemtools.encode import ENCODERS
     from lemtools.fragment import OPERATIONS
     from lemtools.media.load import SAMPLES
     from lemtools.media.save import FORMATS

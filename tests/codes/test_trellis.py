@@ -10,12 +10,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from conftest import lem_fork
+from helpers.commands import lem_fork
 
 from lemtools import codes
 from lemtools.codes import hadamard, trellis
-from lemtools.fragment.evidence import evidence
 from lemtools.fragment import apply, fragment
+from lemtools.fragment.evidence import evidence
 from lemtools.reconstruct import reconstruct
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, to_tensors
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import lem
+from helpers.commands import lem
 from PIL import Image
 
 from lemtools.compare import METRICS, Comparison, named, pair

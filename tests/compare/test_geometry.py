@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import lem_fork
+from helpers.commands import lem_fork
 
 from lemtools import codes
 from lemtools.compare import GROUPS, METRICS, Comparison, complexity, geometry, pair, similarity, spectral

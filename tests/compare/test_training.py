@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import lem
+from helpers.commands import lem
 
 from lemtools.compare import Comparison, distortion, pair
 from lemtools.compare.distribution import frechet_distance, frechet_patch, frechet_pca, halves, moments, patch_places

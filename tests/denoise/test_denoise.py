@@ -338,7 +338,7 @@ def test_singular_covariance_is_refused_in_words():
 
 
 def mnist(count):
-    from conftest import data_dir
+    from helpers.paths import data_dir
 
     with gzip.open(data_dir("mnist") / "train-images-idx3-ubyte.gz") as f:
         return np.frombuffer(f.read(16 + count * 784), np.uint8, offset=16).reshape(count, 1, 28, 28)

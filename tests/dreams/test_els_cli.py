@@ -9,27 +9,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import lem_fork, lem_together
+from helpers.commands import lem_fork, lem_together
+from helpers.machines import kind, window
+from helpers.manual import LINES, stages
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from test_man import LINES, stages
 
 from lemtools import stream
 from lemtools.cli.els_jobs import SEEDS
 from lemtools.denoise.contract import Scale
-from lemtools.device import pick
 from lemtools.denoise.samplers import ddim, noise
 from lemtools.denoise.schedule import cosine, grid
-from lemtools.els import LOCAL, machine
+from lemtools.device import pick
 from lemtools.dreams import sample as sampling
 from lemtools.dreams.against import Comparison, Samples, median_interval, samples, scores
-from lemtools.els.bank import Bank
 from lemtools.dreams.calibrate import choose, growing, measure
 from lemtools.dreams.explain import columns, explain, table
+from lemtools.dreams.study import Study
+from lemtools.els import LOCAL, machine
+from lemtools.els.bank import Bank
 from lemtools.els.prepare import bank as read_bank
 from lemtools.els.prepare import resize
 from lemtools.els.scales import Scales, levels, read, time
-from lemtools.dreams.study import Study
 from lemtools.media.images import luma
 from lemtools.media.labels import labels as read_labels
 from lemtools.nets.diffusion import ResNet
@@ -565,8 +566,6 @@ def test_where_pixels_come_from_where_it_is_known():
 @pytest.mark.parametrize("name", LOCAL)
 def test_origins_by_brute_force(name):
     """The nearest admissible patch of every pixel, found by looking at all of them."""
-    from test_els import kind, window
-
     images, sizes = waves(5), (3, 5, 5, 5)
     whole = Bank(images, [0, 1, 1, 1, 1])
     bank = whole.of(1)

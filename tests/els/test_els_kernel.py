@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.machines import brute
+from helpers.paths import ROOT
 
 TOLERANCE = 1e-4  # of rms(x0), maximum over pixels
 
@@ -64,8 +66,7 @@ HARD = {
 @pytest.fixture(scope="module")
 def found() -> dict:
     pytest.importorskip("triton")
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(map(str, filter(None, [ROOT, ROOT / "tests", os.environ.get("PYTHONPATH")])))
     env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, "-W", "ignore", __file__]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
@@ -140,8 +141,9 @@ def test_another_gpu_than_the_current_one():
 def answered(bank, machine, x, alpha_bar, size, skip=0.0, valid=False, memory=1 << 30, **plan):
     """x0_hat [S, C, H, W] by the kernel, and its sums."""
     import torch
-    from lemtools.els.gpu import fused
+
     from lemtools.els import posterior
+    from lemtools.els.gpu import fused
     from lemtools.els.local import Level
     from lemtools.els.plan import axis
 
@@ -161,7 +163,6 @@ def off(answer, want):
 def cases():
     from lemtools.els.bank import Bank
     from lemtools.els.posterior import Local
-    from test_els import brute
 
     out = {}
     for k, (name, (machine, shape, size, alpha_bar, images, seeds, other)) in enumerate(CASES.items()):
@@ -179,9 +180,8 @@ def cases():
 
 def hard():
     """Images that differ by a grey level here and there, and queries halfway between two images that share nothing."""
-    from lemtools.els.bank import Bank
     from lemtools.denoise.schedule import cosine
-    from test_els import brute
+    from lemtools.els.bank import Bank
 
     out, alpha_bar = {}, float(cosine(0.05))
     for name, (length, size) in HARD.items():
@@ -230,9 +230,9 @@ def skip():
 
 def kept():
     """Of calls in a row: how many parts laid out keys, and how far the answer is off."""
-    from lemtools.els.gpu import fused, launches as parts
     from lemtools.els.bank import Bank
-    from test_els import brute
+    from lemtools.els.gpu import fused
+    from lemtools.els.gpu import launches as parts
 
     g = np.random.default_rng(0)
     raws = [g.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8) for _ in range(2)]
@@ -261,9 +261,8 @@ def kept():
 
 def corners():
     """Tiles of four images, some shares, seeds one by one or all at once; in float32 and float64."""
-    from lemtools.els.gpu import fused
     from lemtools.els.bank import Bank
-    from test_els import brute
+    from lemtools.els.gpu import fused
 
     class Small(fused.Corners):
         def __init__(self, *about):
@@ -285,6 +284,7 @@ def corners():
 
 def exact():
     import torch
+
     from lemtools.els.gpu.fused import Query
     from lemtools.els.local import Level
 
@@ -307,6 +307,7 @@ def exact():
 def digits_of(query, centre):
     """float64 [digits, S, C, H, W], from windows of 1 x 1."""
     import torch
+
     from lemtools.els.gpu.kernel import Tiling
     from lemtools.els.gpu.launches import Fused, jobs
     from lemtools.els.plan import axis
@@ -337,6 +338,7 @@ def refused():
 
 def usable():
     import torch
+
     from lemtools.els.bank import Bank
     from lemtools.els.gpu.fused import usable
 

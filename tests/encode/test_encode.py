@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 import pytest
-from conftest import data_dir, lem_fork
+from helpers.commands import lem_fork
+from helpers.paths import data_dir
 
 from lemtools import encode as room
 from lemtools import stream

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import lem_fork
+from helpers.commands import lem_fork
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", reason="extra llm: transformers")

@@ -2,16 +2,14 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.paths import ROOT
 
 from lemtools.nets.lm import LM
 from lemtools.nets.token_ae import TokenAutoencoder
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

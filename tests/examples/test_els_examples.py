@@ -4,12 +4,10 @@ import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from helpers.paths import EXAMPLES
 
 
 @pytest.fixture
@@ -105,8 +103,8 @@ def test_the_script_makes_again_what_other_settings_made(tmp_path):
 
 
 def test_the_network_of_the_example_draws_what_its_machine_predicts():
-    from lemtools.els import prepare, scales
     from lemtools.dreams.study import Study
+    from lemtools.els import prepare, scales
 
     folder = EXAMPLES / "fashion"
     sizes = scales.read(str(folder / "scales.txt"), 20)

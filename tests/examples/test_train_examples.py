@@ -2,17 +2,15 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import images
+from helpers.paths import EXAMPLES
+from helpers.training import images
 
 from lemtools.cli.train import operations
 from lemtools.fragment import fragment
 from lemtools.signal import Signal
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from helpers.signals import WHOLE, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_signal import WHOLE, same
 
 from lemtools import codes
 from lemtools.fragment import OPERATIONS, apply, fragment

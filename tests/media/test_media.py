@@ -12,7 +12,7 @@ import wave
 import numpy as np
 import pytest
 import soundfile
-from conftest import lem_fork
+from helpers.commands import lem_fork
 from PIL import Image
 
 from lemtools import stream

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import data_dir
+from helpers.paths import data_dir
 from torch.utils.flop_counter import FlopCounterMode
 
 from lemtools.denoise.contract import Scale
-from lemtools.fragment.evidence import evidence
 from lemtools.fragment import fragment
+from lemtools.fragment.evidence import evidence
 from lemtools.nets import build, conv
 from lemtools.nets.condition import Condition
 from lemtools.signal import Signal

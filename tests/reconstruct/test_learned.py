@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import lem_fork
+from helpers.commands import lem_fork
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,9 +23,8 @@ from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
 from lemtools.nets import NETS
 from lemtools.nets.model import Model
-from lemtools.reconstruct import Reconstructor, choose, reconstruct
+from lemtools.reconstruct import choose, reconstruct
 from lemtools.signal import LemError, Signal
-
 
 # --- stand-ins: networks so small that their answers are known
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import data_dir
+from helpers.paths import data_dir
 from PIL import Image
 
 from lemtools.restore.blocks import box_sums, dct_matrix, gather, scatter

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from helpers.paths import ROOT
+from helpers.signals import OPS, WHOLE, same
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_signal import OPS, WHOLE, same
 
 from lemtools import stream
 from lemtools.fragment import fragment
@@ -471,7 +472,7 @@ def test_the_readers_memory_is_flat():
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
-        cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+        cwd=ROOT,
     )
     data = np.zeros((64, 1 << 14), np.float32)
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import lem, lem_fork, lem_together
-from test_train import Died, dying, files, one_thread, result  # noqa: F401  (one_thread is a fixture)
+from helpers.commands import lem, lem_fork, lem_together
+from helpers.training import Died, dying, files, result
 
 from lemtools.encode.patch_back import HuggingFace, patch_back
 from lemtools.encode.token_ae import TokenAE, recovered
@@ -17,11 +17,11 @@ from lemtools.nets.lm import LM, dial
 from lemtools.nets.model import load
 from lemtools.nets.token_ae import TokenAutoencoder, divergence
 from lemtools.nets.transformer import rotate
+from lemtools.ranks import Ranks
 from lemtools.signal import LemError, Signal
 from lemtools.train import loop, text
 from lemtools.train.data import Batches
 from lemtools.train.loop import train
-from lemtools.ranks import Ranks
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.train.trainer import Trainer

@@ -1,7 +1,6 @@
 """Training as a library: batches, objectives, checkpoints, resuming, fragments only, augmentation."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -11,113 +10,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.commands import lem_fork
+from helpers.training import Died, dying, files, images, result, settings, spectra, told, vectors
 
 from lemtools.cli.train import RECIPES as OFFERED
 from lemtools.cli.train import operations
-from lemtools.fragment.evidence import evidence
 from lemtools.fragment import fragment
+from lemtools.fragment.evidence import evidence
 from lemtools.nets.condition import Condition
 from lemtools.nets.model import load
+from lemtools.ranks import Ranks
 from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.train import augment, checkpoint, data, loop, objectives, recipes, ring
+from lemtools.train import prepare as prepare_module
 from lemtools.train.data import Batches, Items, Spec
 from lemtools.train.loop import train
-from lemtools.ranks import Ranks
-from lemtools.train import prepare as prepare_module
 from lemtools.train.prepare import ATTENTION, COUNTED, flop_counter, labels, prepare
 from lemtools.train.settings import FREE, Settings
 from lemtools.train.trainer import Trainer, rate
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def images(n=40, c=1, side=8, seed=0):
-    """Planes of random slope: what is lost can be told from what is left."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-    slope = rng.uniform(-60, 60, (n, c, 2, 1, 1))
-    return np.rint(128 + slope[:, :, 0] * x + slope[:, :, 1] * y).astype(np.uint8)
-
-
-def vectors(n=40, d=8, seed=0):
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, 2)) @ rng.standard_normal((2, d)) + 3).astype(np.float32)
-
-
-def spectra(n=40, seed=0):
-    return vectors(n, 2 * 8 * 4, seed).reshape(n, 2, 8, 4) - 3
-
-
-@pytest.fixture
-def kept(tmp_path):
-    """Paths of data sets by kind."""
-    from safetensors.numpy import save
-
-    np.save(tmp_path / "image.npy", images())
-    np.save(tmp_path / "embedding.npy", vectors())
-    meta = {"v": 1, "kind": "spectrum", "n": 40, "first": 0, "rate": 8000, "ops": [], "history": [], "last": True}
-    (tmp_path / "spectrum.safetensors").write_bytes(save({"data": spectra()}, {"lem": json.dumps(meta)}))
-    return {p.stem: str(p) for p in tmp_path.iterdir()}
-
-
-TINY = {
-    "flat": {"width": 8, "depth": 1},
-    "conv": {"options": {"widths": [8], "blocks": [1], "shuffle": 1}},
-    "mlp": {"width": 8, "depth": 1},
-    "gru": {"width": 8, "options": {"steps": 2}},
-    "transformer": {"width": 8, "depth": 1, "options": {"heads": 1, "mixtures": 2}},
-    "resnet": {"width": 8, "depth": 1},
-    "mlp-denoiser": {"width": 16, "depth": 1},
-    "unet": {"options": {"widths": [8, 8]}},
-}
-
-
-def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat", fragment=("--mask .5",), **more):
-    """A small run in `tmp_path`: 12 steps, a checkpoint every 4."""
-    arch = arch or recipes.RECIPES[recipe].nets[kind]
-    plain = dict(
-        recipe=recipe,
-        data=[paths[kind]],
-        output=str(tmp_path / "model.safetensors"),
-        fragment=list(fragment),
-        operations=[operations(text) for text in fragment],
-        arch=arch,
-        steps=12,
-        batch=4,
-        save_every=4,
-        workers=0,
-        device="cpu",
-        holdout=4,
-        log=str(tmp_path / "log.jsonl"),
-    )
-    return Settings(**{**plain, **{k: dict(v) if isinstance(v, dict) else v for k, v in TINY[arch].items()}, **more})
-
-
-def told(path) -> list[dict]:
-    """The records of a log, without what the clock says."""
-    records = [json.loads(line) for line in open(path)]
-    return [{k: v for k, v in r.items() if "second" not in k} for r in records]
-
-
-def result(tmp_path) -> tuple:
-    """All that a run comes to: weights, averages, moments, what stands in the model, the log."""
-    state, record, _ = checkpoint.load_state(str(tmp_path / "model.safetensors"))
-    model = load(str(tmp_path / "model.safetensors"))
-    tensors = {**state, **{f"model.{k}": v for k, v in model.tensors().items()}}
-    return record["step"], {k: v.numpy().tobytes() for k, v in tensors.items()}, told(tmp_path / "log.jsonl")
-
-
-def files(folder) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
 # batches
@@ -596,27 +509,10 @@ def test_dry_run_tells_and_writes_nothing(tmp_path, kept):
 # stopping and going on
 
 
-class Died(BaseException):
-    """As good as kill -9: nothing catches it."""
-
-
 def whole_run(tmp_path_factory, kept, **more):
     folder = tmp_path_factory.mktemp("whole")
     train(settings(folder, kept, **more))
     return result(folder)
-
-
-def dying(asked: Settings, step: int) -> list[str]:
-    """Train until the first record from `step` on, and die between the log and the checkpoint."""
-
-    def die(at, steps, record):
-        if at >= step:
-            raise Died
-
-    lines = []
-    with contextlib.suppress(Died):
-        train(asked, lines.append, die)
-    return lines
 
 
 @pytest.fixture
@@ -898,8 +794,6 @@ def test_of_fragments_only_what_was_seen_matters(recipe, kind, tmp_path, kept, m
 
 def test_fragments_teach_what_no_one_saw_whole(tmp_path):
     """Vectors on a plane, half of each never seen: the estimate of the other half beats the mean by far."""
-    from conftest import lem_fork
-
     whole = vectors(600)
     np.save(tmp_path / "whole.npy", whole)
     lem_fork("fragment", tmp_path / "whole.npy", "--mask", ".5", "-o", tmp_path / "half.safetensors")

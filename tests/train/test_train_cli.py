@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, free_port, lem, lem_fork, lem_together
-from test_train import images, kept, vectors  # noqa: F401  (kept is a fixture)
+from helpers.commands import free_port, lem, lem_fork, lem_together
+from helpers.paths import EXAMPLES
+from helpers.training import images, vectors
 
 from lemtools.nets.model import load
 from lemtools.train import checkpoint
 
-SLURM = Path(ROOT) / "examples" / "slurm"
+SLURM = EXAMPLES / "slurm"
 SMALL = "--arch flat --width 4 --depth 1 --batch 4 --holdout 4 --device cpu"
 RUN = "feedforward --data image.npy --fragment '--mask .5' " + SMALL
 

@@ -6,9 +6,9 @@ import shlex
 import numpy as np
 import pytest
 import torch
-from conftest import lem_fork, lem_together
-from test_rvq import gaussian
-from test_train import dying, files, one_thread, told  # noqa: F401  (one_thread is a fixture)
+from helpers.commands import lem_fork, lem_together
+from helpers.training import dying, files, told
+from helpers.vectors import gaussian
 
 from lemtools import encode
 from lemtools.nets.model import load

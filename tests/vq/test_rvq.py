@@ -6,20 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.vectors import POWER, gaussian
 
 from lemtools.signal import LemError
 from lemtools.vq import fit as fitting
-from lemtools.vq.residual import RVQ
 from lemtools.vq.bound import allocate, bits_for, cosine_of, verdict, water_fill
+from lemtools.vq.residual import RVQ
 from lemtools.vq.search import beam_search, distance_tables, smallest, sum_codes
 
 QUICK = 4  # updates of a fit whose quality is not the question
-POWER = 1 / np.arange(1, 129)
-
-
-def gaussian(count, spectrum=POWER, seed=0):
-    draw = np.random.default_rng(seed)
-    return (draw.standard_normal((count, len(spectrum))) * np.sqrt(spectrum)).astype(np.float32)
 
 
 def nmse(x, y):
