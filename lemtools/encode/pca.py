@@ -7,42 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..denoise.moments import Moments
 from ..signal import LemError, Signal
 from .contract import Fitted, as_image, vectors
 
 WIDEST = 8192  # numbers a vector: its covariance is square
 _ROWS = 1 << 22  # numbers that are float64 at a time
-
-
-class Moments:
-    """Mean and covariance of vectors that come in pieces, in float64 (Chan, Golub & LeVeque 1979)."""
-
-    def __init__(self):
-        self.count, self.mean, self.scatter = 0, None, None
-
-    def add(self, x: np.ndarray) -> None:
-        """x: [n, D], any float type."""
-        if self.mean is None:
-            if x.shape[1] > WIDEST:
-                raise LemError(f"vectors of {x.shape[1]} numbers; pca takes {WIDEST} at most: cut them (patches) first")
-            self.mean, self.scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
-        if x.shape[1] != len(self.mean):
-            raise LemError(f"vectors of {x.shape[1]} numbers among such of {len(self.mean)}")
-        step = max(1, _ROWS // x.shape[1])
-        for i in range(0, len(x), step):
-            part = x[i : i + step].astype(np.float64)
-            centre = part.mean(axis=0)
-            part -= centre
-            total, shift = self.count + len(part), centre - self.mean
-            self.scatter += part.T @ part
-            self.scatter += np.outer(shift, shift * (self.count * len(part) / total))
-            self.mean += shift * (len(part) / total)
-            self.count = total
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """[D, D], divided by the count."""
-        return self.scatter / self.count
 
 
 class PCA(Fitted):
@@ -63,16 +33,7 @@ class PCA(Fitted):
     @classmethod
     def fit(cls, signals: Callable[[], Iterable[Signal]], *, dims: int | None = None, whiten: bool = False):
         """dims: K; None keeps every direction in which the data vary. Returns (PCA, report)."""
-        moments, of = Moments(), None
-        for signal in signals():
-            told = (signal.kind, list(signal.data.shape[1 if signal.kind == "image" else -1 :]), signal.data.dtype.name)
-            if of not in (None, told):
-                raise LemError(f"{_told(told)} among {_told(of)}; pca takes one kind, shape and type")
-            if signal.kind not in cls.reads or signal.ops:
-                fragments = " fragments" if signal.ops else ""
-                raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{fragments}")
-            of, x = told, vectors(signal)
-            moments.add(x.reshape(-1, x.shape[-1]))
+        moments, (kind, item, dtype) = cls._read(signals)
         if moments.count < 2:
             raise LemError("pca needs at least 2 vectors")
         values, axes = np.linalg.eigh(moments.covariance)
@@ -89,9 +50,9 @@ class PCA(Fitted):
             moments.mean.astype(np.float32),
             axes.astype(np.float32),
             values,
-            kind=of[0],
-            item=of[1],
-            dtype=of[2],
+            kind=kind,
+            item=item,
+            dtype=dtype,
             whiten=whiten,
             count=moments.count,
         )
@@ -104,6 +65,29 @@ class PCA(Fitted):
             "variance-kept": float(values[:dims].sum() / total) if total > 0 else 1.0,
         }
         return made, report
+
+    @classmethod
+    def _read(cls, signals: Callable[[], Iterable[Signal]]) -> tuple[Moments, tuple[str, list[int], str]]:
+        """Moments of all vectors, and what they are: (kind, shape of an item or of a position, dtype)."""
+        moments, first = Moments(), None
+        for signal in signals():
+            item = list(signal.data.shape[1 if signal.kind == "image" else -1 :])
+            found = (signal.kind, item, signal.data.dtype.name)
+            first = first or found
+            if found != first:
+                said = ["{0} of {2} {1}".format(*what) for what in (found, first)]
+                raise LemError(f"{' among '.join(said)}; pca takes one kind, shape and type")
+            if signal.kind not in cls.reads or signal.ops:
+                fragments = " fragments" if signal.ops else ""
+                raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{fragments}")
+            x = vectors(signal)
+            x = x.reshape(-1, x.shape[-1])
+            if x.shape[1] > WIDEST:
+                raise LemError(f"vectors of {x.shape[1]} numbers; pca takes {WIDEST} at most: cut them (patches) first")
+            step = max(1, _ROWS // x.shape[1])
+            for i in range(0, len(x), step):
+                moments.add(x[i : i + step].astype(np.float64))
+        return moments, first
 
     def tensors(self) -> dict[str, np.ndarray]:
         return {"mean": self.mean, "components": self.components, "spectrum": self.spectrum}
@@ -141,8 +125,3 @@ class PCA(Fitted):
                 raise LemError("this pca was fitted to images: a vector an image")
             return [replace(signal, kind="image", data=as_image(x.reshape(len(x), *self.item), self.dtype), depth=None)]
         return [replace(signal, data=x.astype(np.float32), depth=None)]
-
-
-def _told(of: tuple) -> str:
-    kind, item, dtype = of
-    return f"{kind} of {dtype} {item}"

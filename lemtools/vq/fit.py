@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..denoise.moments import Moments
 from ..signal import LemError
 from .bound import water_fill
-from .frame import ROWS, Frame, Moments, Vectors, checked_rows, row_blocks
+from .frame import ROWS, Frame, Vectors, checked_rows, row_blocks
 from .search import beam_search, distance_tables, sum_codes
 
 LLOYD = 8  # rounds of k-means before a stage joins the others

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..denoise.moments import Moments
 from ..signal import LemError
 from .bound import allocate, cosine_of, water_fill
 
@@ -58,31 +59,6 @@ def checked_rows(
     return x
 
 
-class Moments:
-    """Mean and covariance of vectors that come in blocks: products in float32 about the mean so far, sums in float64."""
-
-    def __init__(self):
-        self.count, self.origin, self.sum, self.square = 0, None, None, None
-
-    def add(self, x: torch.Tensor) -> None:
-        if not len(x):
-            return
-        if self.origin is None:  # a mean of the first vectors keeps the later sums small
-            self.origin = x.mean(0)
-            self.sum, self.square = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
-        d = x - self.origin
-        self.count += len(x)
-        self.sum += d.sum(0).cpu().numpy()
-        self.square += (d.mT @ d).cpu().numpy()
-
-    def mean(self) -> np.ndarray:
-        return self.origin.cpu().numpy().astype(np.float64) + self.sum / self.count
-
-    def covariance(self) -> np.ndarray:
-        shift = self.sum / self.count
-        return self.square / self.count - np.outer(shift, shift)
-
-
 @dataclass
 class Frame:
     """z = (x - mean) basis^T / scale. mean [D]; basis [R, D], orthonormal rows; scale [R], all 1 unless whitened;
@@ -101,7 +77,7 @@ class Frame:
     @classmethod
     def of(cls, moments: Moments, bits: float, groups: int, whiten: bool) -> Frame:
         """The directions that reverse water-filling gives bits to. Whitened, all that the data extend in."""
-        values, axes = np.linalg.eigh(moments.covariance())
+        values, axes = np.linalg.eigh(moments.covariance.cpu().numpy())
         values, axes = np.maximum(values[::-1], 0), axes[:, ::-1]
         floor = ROUNDING * max(values[0], np.finfo(np.float32).tiny)
         there = (values > floor) & (np.arange(len(values)) < max(1, moments.count - 1))
@@ -109,7 +85,12 @@ class Frame:
         dealt = allocate(spectrum, bits, groups)
         chosen = np.concatenate(dealt)
         scale = np.sqrt(np.maximum(values, floor))[chosen] if whiten else np.ones(len(chosen))
-        made = {"mean": moments.mean(), "basis": axes.T[chosen], "scale": scale, "variance": spectrum[chosen]}
+        made = {
+            "mean": moments.mean.cpu().numpy(),
+            "basis": axes.T[chosen],
+            "scale": scale,
+            "variance": spectrum[chosen],
+        }
         return cls(
             **{k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in made.items()},
             widths=[len(d) for d in dealt],

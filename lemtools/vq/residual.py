@@ -147,8 +147,10 @@ class RVQ:
                     )
                 )
             frame = frame.narrow([book.shape[2] for book in books])
-            spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance()), 0))[::-1].copy()
-            made = cls(frame, books, None, spectrum, whole.mean(), beam, float(cosine), len(z), seed, device)
+            spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance.cpu().numpy()), 0))[::-1].copy()
+            made = cls(
+                frame, books, None, spectrum, whole.mean.cpu().numpy(), beam, float(cosine), len(z), seed, device
+            )
             if gain_shape:
                 made.fit_gains(vectors, gains)
             return made

@@ -274,8 +274,8 @@ def test_memory_is_the_samples_not_the_files():
     cut, _ = fitting.sample(lambda: iter(np.array_split(x, 31)), frame, 500, False, "cpu", 0)
     assert drawn.shape == (500, 4) and energy.shape == (500,)
     torch.testing.assert_close(cut, drawn)
-    np.testing.assert_allclose(moments.covariance(), np.cov(x.T, bias=True), atol=1e-5)
-    np.testing.assert_allclose(moments.mean(), x.mean(0), atol=1e-6)
+    np.testing.assert_allclose(moments.covariance, np.cov(x.T, bias=True), atol=1e-5)
+    np.testing.assert_allclose(moments.mean, x.mean(0), atol=1e-6)
     near = torch.cdist(drawn.double(), frame.coordinates(torch.from_numpy(x))[0].double()).min(1)
     assert near.values.max() < 1e-5 and len(near.indices.unique()) == 500
 
