@@ -38,10 +38,6 @@ USES = {
     "flat": ("activations", False),
     "device": ("rvq token-ae voice minilm activations", False),
 }
-MADE = {
-    "rvq": "its codebooks: --model FILE, from --fit",
-    "token-ae": "its network: --model FILE, from lem-train token-ae",
-}
 EITHER = ("lines",)  # ways of reading
 COMMON = ("device", "seed")  # those who do not compute on one let it pass
 
@@ -147,7 +143,7 @@ quantiser = common.chain(  # lem-train has them, too
 @common.seed
 @common.shard
 @common.output
-def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back, model, as_json, **options):
+def cli(run, encoder, fit, decode, patch_back, model, as_json, **options):
     """Encode memories as embeddings or tokens; decode what can be inverted.
 
     Images become patches or principal components, texts tokens, sounds and sentences vectors, vectors dense tokens.
@@ -156,21 +152,9 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
     it.
     """
     reading = {k: options.pop(k) for k in ("files", "files_from", "sample", "sample_name", "key", "batch", "max_bytes")}
-    if fit and (decode or model):
-        raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
-    if fit and (output is None or not output.endswith(".safetensors") or to or shard or skip_existing):
-        raise click.UsageError(
-            "--fit writes one file from the whole input: -o FILE.safetensors, no --to, --shard or --skip-existing"
-        )
-    if as_json and not (fit or patch_back):
-        raise click.UsageError("--json is for what --fit reaches and for --patch-back")
-    if patch_back and (fit or decode or output or to or shard or skip_existing or not model):
-        raise click.UsageError(
-            "--patch-back prints a table, of the codebooks of --model FILE: leave out --fit, "
-            "--decode, -o, --to, --shard and --skip-existing"
-        )
+    writing = {k: options.pop(k) for k in ("output", "to", "skip_existing", "shard")}
+    _refuse(fit, decode, patch_back, model, as_json, **writing)
     from .. import encode as room
-    from ..media import Target, save
 
     coder = room.load(model) if model else None
     if coder and encoder not in (None, coder.name):
@@ -178,6 +162,89 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
     if patch_back and coder.name != "rvq":
         raise click.UsageError(f"--patch-back is for rvq; {model} was fitted for {coder.name}")
     name = "activations" if patch_back else coder.name if coder else encoder or (None if decode else "patches")
+    settings = _settings(name, options, fit, decode, model)
+    coder = coder and coder.to(options["device"])
+    if patch_back:
+        return _patch_back(run, coder, reading, settings, as_json)
+    if fit:
+        return _fit(run, name, writing["output"], reading, settings, as_json)
+    return _code(run, name, coder, decode, model, reading, writing, settings)
+
+
+def _refuse(fit, decode, patch_back, model, as_json, output, **parts) -> None:
+    """UsageError for options that do not go together. parts: those that leave items out, or choose a format."""
+    if fit and (decode or model):
+        raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
+    if fit and (any(parts.values()) or not (output or "").endswith(".safetensors")):
+        raise click.UsageError(
+            "--fit writes one file from the whole input: -o FILE.safetensors, no --to, --shard or --skip-existing"
+        )
+    if as_json and not (fit or patch_back):
+        raise click.UsageError("--json is for what --fit reaches and for --patch-back")
+    if patch_back and (fit or decode or output or any(parts.values()) or not model):
+        raise click.UsageError(
+            "--patch-back prints a table, of the codebooks of --model FILE: leave out --fit, "
+            "--decode, -o, --to, --shard and --skip-existing"
+        )
+
+
+def _fit(run, name, output, reading, settings, as_json) -> None:
+    from .. import encode as room
+    from ..media import Target
+
+    how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
+    paths, _ = common.reading(run, **reading, default_sample=True)
+    Target(output).refuse([*paths, *filter(None, [settings.get("validate")])])
+    coder, report = room.fit_files(name, paths, reading=how, **settings)
+    coder.save(output)
+    if note := report.pop("note", None):
+        run.say(note)
+    rows = [[name, results.cell(value)] for name, value in report.items()]
+    results.show(run, as_json, [report], rows, ("name", "value"))
+
+
+def _code(run, name, coder, decode, model, reading, writing, settings) -> None:
+    """Encode or decode."""
+    from .. import encode as room
+    from ..media import Target, save
+
+    how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
+    target = Target(writing.pop("output"), writing.pop("to"), own=decode)
+    if common.skip_whole(run, target, writing["skip_existing"]):
+        return
+    paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=not decode)
+    target.refuse([*paths, *filter(None, (model, settings.get("weights"), settings.get("lm")))])
+    by_line = settings.pop("lines", False)
+    if coder is None and name is not None:
+        coder, signals = room.without_file(name, signals, None if decode else paths, reading=how, **settings)
+    work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
+    save(common.spread(run, paths, room.lines(signals) if by_line else signals, work), target)
+    if coder and (remark := coder.remark()):
+        run.note(remark)
+
+
+HEADS = "stages", "bits", "nmse", "loss", "change"
+
+
+def _patch_back(run, coder, reading, settings, as_json) -> None:
+    """The table: a line for the model as it is, for the mean of the activations alone, and for 1 .. S stages."""
+    from ..encode import lines
+    from ..encode.patch_back import patch_back_texts
+
+    if settings.pop("flat", False):
+        raise click.UsageError("--flat is for encoding activations")
+    by_line = settings.pop("lines", False)
+    _, signals = common.reading(run, **reading)
+    rows = patch_back_texts(lines(signals) if by_line else signals, coder.rvq, **settings)
+    called = {None: "as it is", 0: "mean alone"}
+    cells = [
+        [called.get(row["stages"], str(row["stages"])), *(results.cell(row[k]) for k in HEADS[1:])] for row in rows
+    ]
+    results.show(run, as_json, rows, cells, HEADS)
+
+
+def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: str | None) -> dict:
+    """The options that the encoder takes, {name: value}. UsageError for one that it does not take here."""
     if name in USES["device"][0].split():
         from ..device import pick
 
@@ -185,68 +252,6 @@ def cli(run, output, to, skip_existing, shard, encoder, fit, decode, patch_back,
             options["device"] = pick(options["device"])
         except ValueError as error:
             raise click.UsageError(f"--device: {error}") from error
-    settings = _settings(name, options, fit, decode, model)
-    if patch_back:
-        return _patch_back(run, coder, reading, settings, as_json)
-    by_line = settings.pop("lines", False)
-    target = Target(output, to, own=decode)
-    if common.skip_whole(run, target, skip_existing):
-        return
-    paths, signals = common.reading(
-        run, **reading, shard=shard, target=target, skip_existing=skip_existing, default_sample=not decode
-    )
-    read = [model, *(settings.get(name) for name in ("validate", "weights", "lm"))]
-    target.refuse([*paths, *(path for path in read if path)])
-    if fit or (name == "pca" and not (coder or decode)):
-        how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
-        source = room.again(paths, **how)
-        if held := settings.get("validate"):
-            from ..train.data import check_apart
-
-            check_apart(paths, [held], "the input")
-            settings["validate"] = room.again([held], **how)
-        coder, report = room.fit(name, (lambda: room.lines(source())) if by_line else source, **settings)
-        if fit:
-            coder.save(output)
-            if note := report.pop("note", None):
-                run.say(note)
-            rows = [[name, results.cell(value)] for name, value in report.items()]
-            return results.show(run, as_json, [report], rows, ("name", "value"))
-        signals = source()
-    elif name in MADE and not coder:
-        raise click.UsageError(f"--encoder {name} needs {MADE[name]}")
-    elif coder is None and name is not None:
-        coder = room.encoder(name)(**settings)
-    if hasattr(coder, "to"):
-        coder.to(options["device"])
-    work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
-    signals = room.lines(signals) if by_line else signals
-    save(common.spread(run, paths, signals, work), target)
-    if cut := getattr(coder, "cut", 0):
-        run.note(f"{cut} texts were cut at {coder.longest} tokens; --lines makes shorter ones")
-
-
-HEADS = "stages", "bits", "nmse", "loss", "change"
-
-
-def _patch_back(run, coder, reading: dict, settings: dict, as_json: bool) -> None:
-    """The table: a line for the model as it is, for the mean of the activations alone, and for 1 .. S stages."""
-    from ..encode import lines
-    from ..encode.patch_back import of_texts
-
-    if settings.pop("flat", False):
-        raise click.UsageError("--flat is for encoding activations")
-    by_line = settings.pop("lines", False)
-    coder.to(settings["device"])
-    _, signals = common.reading(run, **reading, shard=None, target=None, skip_existing=False, default_sample=False)
-    rows = of_texts(lines(signals) if by_line else signals, coder.rvq, **settings)
-    told = {None: "as it is", 0: "mean alone"}
-    cells = [[told.get(row["stages"], str(row["stages"])), *(results.cell(row[k]) for k in HEADS[1:])] for row in rows]
-    results.show(run, as_json, rows, cells, HEADS)
-
-
-def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: str | None) -> dict:
-    """The options that the encoder takes, {name: value}. UsageError for one given that it does not take here."""
     source = click.get_current_context().get_parameter_source
     fitting = fit or (name == "pca" and not (model or decode))
     settings = {}
@@ -259,8 +264,6 @@ def _settings(name: str | None, options: dict, fit: bool, decode: bool, model: s
         elif not now and option not in COMMON and source(option) == click.core.ParameterSource.COMMANDLINE:
             when = ", where it is fitted" if settled else ""
             raise click.UsageError(f"--{option.replace('_', '-')} is for {' and '.join(encoders.split())}{when}")
-    if name == "pca" and fitting and not fit and "dims" not in settings:
-        raise click.UsageError("--encoder pca needs --dims K, or a --model from --fit")
     return settings
 
 

@@ -1,30 +1,84 @@
 """What encoders share: the contract, their history, and images as numbers."""
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Self
+
 import numpy as np
 
 from ..signal import LemError, Signal
 from ..stream.files import write_fitted
 
 
-class Encoder:
-    """Defaults of an encoder; see the package's docstring."""
+class Encoder(ABC):
+    """What every encoder can be asked. Encodings and memories are batches; all of a class hold for its instances.
+
+    name        as the catalogue has it
+    reads       kinds of memory that it encodes
+    back        kinds that it decodes; () where it does not invert
+    fitted      whether it is kept in a file (see Fitted)
+    splits      whether it makes several items of one (windows), which are numbered anew
+    made        what its file holds and who makes it; '' where it does without one
+    of_itself   whether it is fitted to the very input where there is no file
+    """
 
     name = ""
     reads: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
     fitted = False
-    splits = False  # True: makes several items of one
+    splits = False
+    made = ""
+    of_itself = False
+
+    @abstractmethod
+    def encode(self, signal: Signal) -> Iterable[Signal]:
+        """Batches of what a batch of whole memories is encoded as (texts of one length may differ in tokens)."""
+
+    def decode(self, signal: Signal, record: dict) -> Iterable[Signal]:
+        """Batches of what an encoding was made of. record: what `record` said when it was made, or {}."""
+        raise LemError(f"{self.name} cannot be inverted")
 
     def record(self, signal: Signal) -> dict:
+        """What a decoder without a file has to know of this batch; it goes into the history as JSON."""
         return {}
+
+    def to(self, device: str) -> Self:
+        """Compute on this device from now on; an encoder that knows no devices stays where it is."""
+        return self
+
+    def remark(self) -> str | None:
+        """What the user should know once all is encoded."""
+        return None
 
 
 class Fitted(Encoder):
-    """An encoder kept in a file: `tensors()` and `card()` go into it, `restore(record, tensors)` makes it again."""
+    """An encoder that is kept in a file: `tensors` and `card` go into it, `restore` makes it again."""
 
     fitted = True
 
+    @classmethod
+    @abstractmethod
+    def fit(cls, signals: Callable[[], Iterable[Signal]]) -> tuple[Self, dict]:
+        """(encoder, report by name) of the batches that `signals()` yields, afresh at every call. Takes settings."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Self:
+        """The encoder of a file. KeyError, TypeError or ValueError where record and tensors do not fit together."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What its file holds."""
+
+    @abstractmethod
+    def card(self) -> dict:
+        """What its file says beside the tensors, as JSON."""
+
     def save(self, path: str) -> None:
+        """One safetensors file, whole or not at all."""
         write_fitted(path, {"v": 1, "encoder": self.name, **self.card()}, self.tensors())
 
 
@@ -42,7 +96,7 @@ def latest(history: list[dict], name: str | None = None) -> dict | None:
     return None
 
 
-def vectors(signal: Signal) -> np.ndarray:
+def as_vectors(signal: Signal) -> np.ndarray:
     """float32 [N, D] or [N, L, D]: embeddings as they are; images flattened, with 1 as full scale."""
     if signal.kind != "image":
         return signal.data.astype(np.float32, copy=False)
@@ -58,8 +112,6 @@ def as_image(values: np.ndarray, dtype: str) -> np.ndarray:
 
 def extra(module: str, needed_by: str):
     """A module of the optional extra `llm`; a LemError that says how to install it where it is absent."""
-    from importlib import import_module
-
     try:
         return import_module(module)
     except ImportError as error:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..device import pick
 from ..signal import LemError, Signal
-from .contract import Fitted
 from ..vq.residual import RVQ
+from .contract import Fitted
 
-HELD = 10  # one in so many is held back from a fit, to report on
+VALIDATION = 10  # one in so many is kept from a fit, to report on
 
 Source = Callable[[], Iterable[Signal]]
 
@@ -25,19 +25,23 @@ class Dense(Fitted):
     """
 
     name, reads, back = "rvq", ("embedding",), ("tokens",)
+    made = "its codebooks: --model FILE, from --fit"
 
     def __init__(self, rvq: RVQ):
         self.rvq = rvq
 
     @classmethod
     def fit(cls, signals: Source, *, validate: Source | None = None, device: str = "cpu", **settings):
-        """settings: of RVQ.fit. validate: what the report is on; None: one in ten is held back for it, the last tenth
+        """settings: of RVQ.fit. validate: what the report is on; None: one in ten is kept for it, the last tenth
         of the positions of sequences, every tenth of single vectors. Returns (Dense, report); the report's `note` says
         where no code of as many bits could be near, and what could.
         """
-        learn, told = (vectors(signals), vectors(validate)) if validate else (held(signals, False), held(signals, True))
-        rvq = RVQ.fit(learn, device=pick(device), **settings)
-        report = {"fitted-to": rvq.samples, **rvq.report(told)}
+        if validate:
+            learnt, kept = all_vectors(signals), all_vectors(validate)
+        else:
+            learnt, kept = part(signals, False), part(signals, True)
+        rvq = RVQ.fit(learnt, device=pick(device), **settings)
+        report = {"fitted-to": rvq.samples, **rvq.report(kept)}
         note = rvq.verdict()
         return cls(rvq), report | ({"note": note} if note else {})
 
@@ -51,9 +55,9 @@ class Dense(Fitted):
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Dense:
         return cls(RVQ.restore(record, tensors))
 
-    def to(self, device: str) -> None:
-        """Where the search runs."""
+    def to(self, device: str) -> Dense:
         self.rvq.to(pick(device))
+        return self
 
     @property
     def wide(self) -> int:
@@ -81,39 +85,33 @@ class Dense(Fitted):
         return [replace(signal, kind="embedding", data=x, depth=None)]
 
 
-def vectors(signals: Source) -> Callable[[], Iterator[np.ndarray]]:
+def all_vectors(signals: Source) -> Callable[[], Iterator[np.ndarray]]:
     """What yields the vectors [n, D] of the batches, afresh at every call."""
-
-    def read() -> Iterator[np.ndarray]:
-        for signal in signals():
-            check(signal)
-            yield signal.data.reshape(-1, signal.data.shape[-1])
-
-    return read
+    return lambda: (x.reshape(-1, x.shape[-1]) for x in _embeddings(signals))
 
 
-def held(signals: Source, back: bool) -> Callable[[], Iterator[np.ndarray]]:
-    """The vectors that are held back, or the others: the same ones at every call, however they are batched.
+def part(signals: Source, validation: bool) -> Callable[[], Iterator[np.ndarray]]:
+    """As `all_vectors`, of those kept for validation or of the others: the same ones at every call, in any batches.
 
-    Of sequences their ends, since neighbours resemble each other; of few vectors at least one.
+    Of sequences their ends are kept, since neighbours resemble each other; of single vectors every tenth.
     """
 
     def read() -> Iterator[np.ndarray]:
         count = 0
-        for signal in signals():
-            check(signal)
-            x = signal.data
-            if x.ndim == 3 and x.shape[1] >= HELD:
-                cut = x.shape[1] - x.shape[1] // HELD
-                yield (x[:, cut:] if back else x[:, :cut]).reshape(-1, x.shape[-1])
+        for x in _embeddings(signals):
+            if x.ndim == 3 and x.shape[1] >= VALIDATION:
+                cut = x.shape[1] - x.shape[1] // VALIDATION
+                yield (x[:, cut:] if validation else x[:, :cut]).reshape(-1, x.shape[-1])
                 continue
-            last = (count + np.arange(len(x))) % HELD == HELD - 1
+            last = (count + np.arange(len(x))) % VALIDATION == VALIDATION - 1
             count += len(x)
-            yield x[last if back else ~last].reshape(-1, x.shape[-1])
+            yield x[last if validation else ~last].reshape(-1, x.shape[-1])
 
     return read
 
 
-def check(signal: Signal) -> None:
-    if signal.kind != "embedding" or signal.ops:
-        raise LemError(f"rvq is fitted to whole embeddings, not {signal.kind}{' fragments' if signal.ops else ''}")
+def _embeddings(signals: Source) -> Iterator[np.ndarray]:
+    for signal in signals():
+        if signal.kind != "embedding" or signal.ops:
+            raise LemError(f"rvq is fitted to whole embeddings, not {signal.kind}{' fragments' if signal.ops else ''}")
+        yield signal.data

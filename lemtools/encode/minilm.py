@@ -52,6 +52,9 @@ class MiniLM(Encoder):
             out.append(torch.nn.functional.normalize(mean, dim=1).cpu())
         return [replace(signal, kind="embedding", data=torch.cat(out).numpy(), depth=None)]
 
+    def remark(self) -> str | None:
+        return f"{self.cut} texts were cut at {self.longest} tokens; --lines makes shorter ones" if self.cut else None
+
 
 def _cut(ids, longest: int):
     ids = ids.copy()

@@ -62,7 +62,7 @@ def _at(model, name: str):
     return model
 
 
-def of_texts(signals: Iterable[Signal], code, *, batch: int = 8, **settings) -> list[dict[str, float]]:
+def patch_back_texts(signals: Iterable[Signal], code, *, batch: int = 8, **settings) -> list[dict[str, float]]:
     """`patch_back` on the texts, or tokens, of a stream, in windows that lie side by side; the rest is left out.
 
     settings: the model and its layer, as activations.Activations takes them; its window predicts as many tokens. Raises
@@ -93,7 +93,7 @@ def patch_back(
     activations decoded from 1 .. S stages of their code.
 
     tokens: [N, T + 1] integers; every window predicts its last T from those before. stages: which numbers of them;
-    None: all. The mean is that of these very activations: the best that no bits at all can tell. Keys of a row: stages
+    None: all. The mean is that of these very activations: the best that no bits at all can do. Keys of a row: stages
     (None for the model as it is), bits (nominal, of a vector), nmse (squared error over the variance about the mean),
     loss (bits a token), change (of the loss, bits a token). Raises LemError where activations and code differ in width.
     """

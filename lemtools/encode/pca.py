@@ -9,7 +9,7 @@ import numpy as np
 
 from ..denoise.moments import Moments
 from ..signal import LemError, Signal
-from .contract import Fitted, as_image, vectors
+from .contract import Fitted, as_image, as_vectors
 
 WIDEST = 8192  # numbers a vector: its covariance is square
 _ROWS = 1 << 22  # numbers that are float64 at a time
@@ -24,6 +24,7 @@ class PCA(Fitted):
     """
 
     name, reads, back = "pca", ("image", "embedding"), ("embedding",)
+    made, of_itself = "its components: --model FILE, from --fit", True
 
     def __init__(self, mean, components, spectrum, *, kind: str, item: list[int], dtype: str, whiten: bool, count: int):
         self.mean, self.components, self.spectrum = mean, components, spectrum
@@ -80,7 +81,7 @@ class PCA(Fitted):
             if signal.kind not in cls.reads or signal.ops:
                 fragments = " fragments" if signal.ops else ""
                 raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{fragments}")
-            x = vectors(signal)
+            x = as_vectors(signal)
             x = x.reshape(-1, x.shape[-1])
             if x.shape[1] > WIDEST:
                 raise LemError(f"vectors of {x.shape[1]} numbers; pca takes {WIDEST} at most: cut them (patches) first")
@@ -110,7 +111,7 @@ class PCA(Fitted):
         return np.sqrt(self.variance).astype(np.float32) if self.whiten else np.float32(1)
 
     def encode(self, signal: Signal) -> list[Signal]:
-        x = vectors(signal)
+        x = as_vectors(signal)
         if x.shape[-1] != len(self.mean):
             raise LemError(f"vectors of {x.shape[-1]} numbers; this pca was fitted to such of {len(self.mean)}")
         out = (x - self.mean) @ self.components.T / self._gain

@@ -12,15 +12,17 @@ from ..fragment import fragment
 from ..nets import build
 from ..nets.model import load
 from ..signal import LemError, Signal
+from .contract import Fitted
 
 BLOCK = {"cpu": 256}  # chunks at a time, always as many (a product of fewer may round differently)
 ELSEWHERE = 4096
 
 
-class TokenAE:
+class TokenAE(Fitted):
     """tokens [N, L] to embeddings [N, L / K, D], the means of the latents, and back. net: a nets.TokenAutoencoder."""
 
-    name, reads, back, fitted, splits = "token-ae", ("tokens",), ("embedding",), True, False
+    name, reads, back = "token-ae", ("tokens",), ("embedding",)
+    made = "its network: --model FILE, from lem-train token-ae"
 
     def __init__(self, net: torch.nn.Module, record: dict):
         self.net, self.config = net.eval(), record
@@ -36,13 +38,12 @@ class TokenAE:
 
     @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> TokenAE:
-        """From the record under `lem_encoder` and the tensors of such a file. ValueError where they do not agree."""
         if record["net"].get("net") != "token-ae":
             raise ValueError("net")
         net = build(record["net"])
-        held = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items() if "scale." not in k}
+        weights = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items() if "scale." not in k}
         try:
-            net.load_state_dict(held)
+            net.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from error
         return cls(net.float(), record["net"])
@@ -51,8 +52,13 @@ class TokenAE:
     def fit(cls, signals, **settings):
         raise LemError("a token autoencoder is trained: lem-train token-ae --data TEXT -o AE.safetensors")
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {k: v.cpu().numpy() for k, v in self.net.state_dict().items()}
+
+    def card(self) -> dict:
+        return {"net": self.config}
+
     def record(self, signal: Signal) -> dict:
-        """What a decoder has to know beside the file; goes into the history."""
         return {"fitted": True, "chunk": self.chunk, "length": int(signal.data.shape[1])}
 
     def to(self, device: str) -> TokenAE:
@@ -84,7 +90,7 @@ class TokenAE:
         """The likeliest tokens [N, L] of an embedding [N, L / K, D], or [N, D] for a chunk each.
 
         L is what the record says, else as many as there are before the padding that every item ends in. Padding
-        elsewhere, which only a damaged vector tells, comes back as token 0.
+        elsewhere, which only a damaged vector makes, comes back as token 0.
         """
         data = signal.data
         if signal.kind != "embedding" or data.shape[-1] != self.dims:

@@ -276,10 +276,10 @@ def test_what_is_held_back_is_not_fitted_to_however_it_is_batched():
     cuts = ([x], np.split(x, [3, 11, 12, 40]))
     for back, want in ((True, [9, 19, 29, 39, 49]), (False, [i for i in range(50) if i % 10 < 9])):
         for cut in cuts:
-            got = np.concatenate(list(dense.held(lambda: [Signal("embedding", c) for c in cut], back)()))
+            got = np.concatenate(list(dense.part(lambda: [Signal("embedding", c) for c in cut], back)()))
             assert got[:, 0].tolist() == want
     text_of_20 = Signal("embedding", np.arange(40, dtype=np.float32).reshape(2, 20, 1))
-    (ends,) = dense.held(lambda: [text_of_20], True)()
+    (ends,) = dense.part(lambda: [text_of_20], True)()
     assert ends[:, 0].tolist() == [18, 19, 38, 39]
 
 
@@ -466,6 +466,7 @@ REFUSED = {
     "v.npy --model t.txt": "not a whole safetensors file",
     "v.npy --size 3 --encoder pca --dims 2": "--size is for patches",
     "--sample --encoder patches --fit": "patches is not fitted to data",
+    "v.npy --decode --encoder pca": "--encoder pca needs its components: --model FILE, from --fit",
     "v.npy --encoder rvq": "rvq needs its codebooks: --model FILE, from --fit",
     "v.npy --encoder rvq --fit --codes 100": "54 vectors (not counting zeros) for 100 codes",
     "v.npy --encoder rvq --fit --codes 8 --groups 3": "8 dimensions do not divide into 3 groups",

@@ -1,0 +1,105 @@
+"""Encoders by name or from a file, and how they are fitted to data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from ..media.repeat import check_apart, repeatable
+from ..signal import LemError, Signal
+from ..stream.files import read_fitted
+from .contract import Encoder, Fitted
+from .text import lines as each_line
+
+ENCODERS = {
+    "patches": "patches.Patches",  # image -> its patches in order; invertible
+    "pca": "pca.PCA",  # images or embeddings -> principal components; fitted; invertible up to the dimensions left out
+    "text": "text.Text",  # text -> bytes or byte-pair tokens; fitted; invertible
+    "rvq": "dense.Dense",  # embeddings -> a few codes each, dense tokens; fitted; decoded to what the codes stand for
+    "token-ae": "token_ae.TokenAE",  # tokens -> a vector for every few; trained by lem-train token-ae; invertible
+    "voice": "voice.Voice",  # sound -> a speaker's vector
+    "minilm": "minilm.MiniLM",  # text -> a sentence's vector
+    "activations": "activations.Activations",  # text or tokens -> hidden states of a language model
+}
+
+
+def encoder(name: str) -> type[Encoder]:
+    """The class of an encoder."""
+    if name not in ENCODERS:
+        raise LemError(f"no encoder {name!r}; there are {', '.join(ENCODERS)}")
+    module, cls = ENCODERS[name].split(".")
+    return getattr(import_module(f".{module}", __package__), cls)
+
+
+def load(path: str) -> Fitted:
+    """A fitted encoder from the one file that `fit` or lem-train wrote; LemError for any other file."""
+    record, tensors = read_fitted(path)
+    if record.get("encoder") not in ENCODERS:
+        raise LemError(f"{path}: made by a newer lemtools, which knows an encoder {record.get('encoder')!r}")
+    try:
+        return encoder(record["encoder"]).restore(record, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, LemError):
+            raise LemError(f"{path}: {error}") from error
+        raise LemError(f"{path}: damaged record of {record['encoder']} ({error})") from error
+
+
+def fit(name: str, signals: Callable[[], Iterable[Signal]], **settings) -> tuple[Fitted, dict]:
+    """An encoder fitted to the batches that `signals()` yields, afresh at every call: they may be read several times.
+
+    settings: of the encoder's own `fit`. Returns (encoder, report): report maps names to numbers, and `note`, where
+    there is something to be said, to a sentence. encoder.save(path) keeps it. Raises LemError where nothing can be
+    fitted to them.
+    """
+    cls = encoder(name)
+    if not cls.fitted:
+        able = [n for n in ENCODERS if encoder(n).fitted]
+        raise LemError(f"{name} is not fitted to data; {', '.join(able)} are")
+    return cls.fit(signals, **settings)
+
+
+def fit_files(
+    name: str,
+    paths: list[str],
+    *,
+    validate: str | None = None,
+    lines: bool = False,
+    reading: Mapping[str, Any] = MappingProxyType({}),
+    **settings: Any,
+) -> tuple[Fitted, dict]:
+    """As `fit`, to files and folders, or '-' for standard input.
+
+    validate: files to report on, of which none may be among the others. lines: every line of a text is a memory.
+    reading: options of media.load. An input that cannot be read is an error: nothing is fitted to the others alone.
+    """
+    if validate:
+        check_apart(paths, [validate], "the input")
+        settings["validate"] = repeatable([validate], **reading)
+    source = repeatable(paths, **reading)
+    return fit(name, (lambda: each_line(source())) if lines else source, **settings)
+
+
+def without_file(
+    name: str,
+    signals: Iterable[Signal],
+    paths: list[str] | None = None,
+    *,
+    reading: Mapping[str, Any] = MappingProxyType({}),
+    **settings: Any,
+) -> tuple[Encoder, Iterable[Signal]]:
+    """(an encoder to be used without a file, the batches that it is used on).
+
+    paths: of the signals; None: to decode them. pca is fitted to the very input, which is read again. Raises LemError
+    for an encoder that works by its file alone.
+    """
+    cls = encoder(name)
+    if cls.of_itself and paths is not None:
+        if not settings.get("dims"):
+            raise LemError(f"--encoder {name} needs --dims K, or a --model from --fit")
+        source = repeatable(paths, **reading)
+        return cls.fit(source, **settings)[0], source()
+    if cls.made:
+        raise LemError(f"--encoder {name} needs {cls.made}")
+    return cls(**settings), signals
