@@ -271,7 +271,7 @@ def one(path: Path, broken, whole) -> dict:
     from lemtools.nets.condition import Condition
     from lemtools.nets.model import load
     from lemtools.reconstruct.learned import LEVELS, NetworkRecaller
-    from lemtools.train.prepare import flop_counter
+    from lemtools.train.flops import flop_counter
 
     few = broken.take(np.arange(FEW))
     model = load(str(path), "cuda" if torch.cuda.is_available() else "cpu")

@@ -1,5 +1,9 @@
 """lem-train: train small networks to recall."""
 
+import os
+import shlex
+import sys
+
 import click
 
 from . import common, config, results
@@ -245,28 +249,14 @@ def cli(run, recipe, path, dry_run, options, card, **settings):
     if path is not None:
         settings = config.merged(context, path, dict(settings, options=options, card=card), given)
         options, card = settings.pop("options"), settings.pop("card")
-    if not settings["data"]:
-        raise click.UsageError("nothing to learn from: give --data")
-    if settings["output"] is None and dry_run:
-        settings["output"] = "model.safetensors"  # of which nothing is written
-    if settings["output"] is None:
-        raise click.UsageError("where does the model go? Give -o MODEL.safetensors")
-    if not settings["output"].endswith(".safetensors"):
-        raise click.UsageError(f"-o {settings['output']}: a model is a .safetensors file")
-    if settings["flops"] is not None and "steps" in given:
-        raise click.UsageError("--steps and --flops both say how long: give one of them")
     for name in sorted(given):
         recipes = FOR.get(name, ())
         if recipe not in (recipes or RECIPES) or (recipe == "rvq" and name not in RVQ):
             only = f"for {' and '.join(recipes)}, not {recipe}" if recipes else "not for rvq, which learns no network"
             raise click.UsageError(f"--{config.spelt(context, name)} is {only}")
-    decay, _, rate = settings["decay"].partition(":")
-    plain = settings["decay"] in ("cosine", "constant")
-    if not plain and not (decay == "exponential" and _is_rate(rate)):
-        raise click.UsageError(f"--decay {settings['decay']}: cosine, constant, or exponential:R with R of 0 to 1")
     from ..train.loop import Stopped, train
     from ..ranks import RemoteError
-    from ..train.recipes import option
+    from ..train.network import option
     from ..train.settings import Settings
 
     chosen = dict(option(text) for text in options)
@@ -281,10 +271,10 @@ def cli(run, recipe, path, dry_run, options, card, **settings):
         **settings,
         operations=[operations(text) for text in settings["fragment"]],
         options=chosen,
-        card=dict(_pair(text) for text in card) | {"command": _command()},
+        card=dict(_pair(text) for text in card) | {"command": shlex.join(["lem-train", *sys.argv[1:]])},
     )
     if dry_run:
-        from ..train.loop import dry_run as estimate
+        from ..train.dry import dry_run as estimate
 
         for name, value in estimate(asked).items():
             click.echo(f"{name}\t{value:.6g}" if isinstance(value, float) else f"{name}\t{value}")
@@ -311,9 +301,6 @@ class Progress:
     """The last record, on one line of a terminal; with --verbose every record."""
 
     def __init__(self, run):
-        import os
-        import sys
-
         self.run, self.live = run, None
         dumb = os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
         self.shown = not run.quiet and not dumb
@@ -339,8 +326,6 @@ class Progress:
 
 def operations(text: str) -> list[dict]:
     """lem-fragment's options, as text, to its operations."""
-    import shlex
-
     try:
         words = shlex.split(text)
         context = fragment_options.make_context("lem-fragment", words, resilient_parsing=False)
@@ -356,21 +341,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not sep or not name:
         raise click.UsageError(f"--card {text}: NAME=TEXT, as in licence='CC BY 4.0'")
     return name, value
-
-
-def _is_rate(text: str) -> bool:
-    try:
-        return 0 < float(text) <= 1
-    except ValueError:
-        return False
-
-
-def _command() -> str:
-    import os
-    import shlex
-    import sys
-
-    return shlex.join(["lem-train", *sys.argv[1:]]) if os.path.basename(sys.argv[0]) != "pytest" else "lem-train"
 
 
 def main():

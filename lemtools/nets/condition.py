@@ -15,7 +15,7 @@ from ..fragment.evidence import Evidence
 FULL_RANGE = {"image": 2.0}  # full range of a value in coordinates; other kinds: two standard deviations either way
 RANGE = 4.0
 DEEPEST = 8.0  # bits from which on a value counts as known
-TOLD = tuple(part.name for part in fields(Evidence))
+EVIDENCE = tuple(part.name for part in fields(Evidence))
 
 
 @dataclass
@@ -42,16 +42,16 @@ class Condition:
 
         The evidence may hold tensors in place of arrays.
         """
-        told = {name: torch.as_tensor(getattr(evidence, name), device=device) for name in TOLD}
-        value, low, high = (scale.encode(told[name]) for name in ("value", "low", "high"))
-        gain, observed = scale.gain, told["observed"]
+        known = {name: torch.as_tensor(getattr(evidence, name), device=device) for name in EVIDENCE}
+        value, low, high = (scale.encode(known[name]) for name in ("value", "low", "high"))
+        gain, observed = scale.gain, known["observed"]
         if not isinstance(gain, (int, float)):  # (a number need not go to the device, which would wait for it)
             gain = torch.as_tensor(gain, dtype=torch.float32, device=device)
-        bits = -torch.log2(told["width"] * abs(gain) / FULL_RANGE.get(kind, RANGE))
-        known = (bits / DEEPEST).clamp(0, 1)
+        bits = -torch.log2(known["width"] * abs(gain) / FULL_RANGE.get(kind, RANGE))
+        depth = (bits / DEEPEST).clamp(0, 1)
         # noise has no one size where elements have different gains: its mean stands for it
-        sigma = told["sigma"] * (abs(gain).mean() if isinstance(gain, torch.Tensor) else abs(gain))
-        return cls(*(t.float() for t in (value * observed, known * observed, low, high, sigma)))
+        sigma = known["sigma"] * (abs(gain).mean() if isinstance(gain, torch.Tensor) else abs(gain))
+        return cls(*(t.float() for t in (value * observed, depth * observed, low, high, sigma)))
 
     def __len__(self) -> int:
         return len(self.value)

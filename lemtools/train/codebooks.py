@@ -7,59 +7,23 @@ Directions, and codebooks to begin with, come from a sample. Every step codes a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .. import __version__
-from ..device import pick
-from ..vq.residual import RVQ
-from ..vq.fit import BEAM, Average, assign, blurred, share_of_noise
-from ..vq.frame import ROWS
-from ..vq.frame import checked_rows
-from ..vq.search import sum_codes
+from ..ranks import Ranks, RemoteError
 from ..rng import generator
 from ..signal import LemError
+from ..vq.fit import BEAM, Average, assign, blurred, share_of_noise
+from ..vq.frame import ROWS
+from ..vq.residual import RVQ
+from ..vq.search import sum_codes
 from . import checkpoint
-from .data import Items, Spec, check_apart, read
-from ..ranks import RemoteError, Ranks
-from .prepare import Prepared, View
-from .settings import Settings
-from .trainer import Run
+from .run import Prepared, Run
 
-PROPERTIES = {
-    "stages": 4,
-    "codes": 1024,
-    "groups": 1,
-    "beam": 16,
-    "cosine": 0.0,
-    "gain_shape": False,
-    "gains": 16,
-    "whiten": False,
-}  # as of RVQ.fit
-KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), bool: ((bool,), "true or false")}
-SAMPLE = 1 << 16  # vectors to begin with, or 64 a code
 GAINS = 1 << 14  # vectors to choose the levels of the gain by
-HELD = 10  # one item in so many is kept back,
-MOST = 4096  # but no more vectors than these, or 16 a code
-REFUSED = (
-    "fragment",
-    "target",
-    "labels",
-    "crop",
-    "augment",
-    "arch",
-    "width",
-    "depth",
-    "on",
-    "codec",
-    "pictures",
-    "lr",
-    "compile",
-)
 
 
 @dataclass
@@ -75,7 +39,7 @@ class Quantiser:
 
 
 class Residual:
-    """What an update strives to make small: the weighted squared error of every vector in the coordinates that are
+    """What an update makes small: the weighted squared error of every vector in the coordinates that are
     coded, in units of the energy of all."""
 
     passes, extras = 1, None
@@ -91,8 +55,8 @@ class Residual:
         z, weight = self.rvq.targets(batch["target"].float())
         return self.of(z, weight, self.codes(z))
 
-    def given(self, batch: dict[str, torch.Tensor]) -> None:
-        """All of it is work of one pass."""
+    def frozen(self, batch: dict[str, torch.Tensor]) -> None:
+        """Nothing: all of it is work of one pass."""
 
     def codes(self, z: torch.Tensor) -> torch.Tensor:
         """Codes int64 [N, S, G] of coordinates [N, R], by a beam no wider than fits take."""
@@ -110,7 +74,7 @@ class Codebooks(Run):
 
     def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
         super().__init__(prepared, ranks, device)
-        self.steps, self.settled = prepared.steps, -1
+        self.settled = -1
         self._take(prepared.model.rvq)
         if ranks.world > 1:
             rvq = self.rvq
@@ -150,8 +114,8 @@ class Codebooks(Run):
         self.losses.append(loss)
         return loss
 
-    def told(self) -> dict[str, float]:
-        """Of the last step: the share of noise."""
+    def metrics(self) -> dict[str, float]:
+        """The share of noise."""
         return {"noise": share_of_noise(self.step - 1, self.steps)}
 
     def check(self) -> None:
@@ -174,10 +138,10 @@ class Codebooks(Run):
 
     def validate(self) -> dict[str, float]:
         """RVQ.report of what is kept back, in short: dead codes and perplexity of the worst stage."""
-        if self.prepared.held is None:
+        if self.prepared.validation is None:
             return {}
         self.settle()
-        found = self.rvq.report(self.prepared.held.items.data)
+        found = self.rvq.report(self.prepared.validation.items.data)
         self.prepared.report = {"fitted-to": self.rvq.samples, **found}
         stages = range(1, self.rvq.stages + 1)
         return {
@@ -215,88 +179,6 @@ class Codebooks(Run):
         if self.ranks.first and self.prepared.report is None:
             self.validate()
         return self.prepared
-
-
-def prepare(settings: Settings) -> Prepared:
-    """Read, split, begin. Raises LemError for what does not go together."""
-    for name in REFUSED:
-        if getattr(settings, name):
-            raise LemError(f"--{name} is not for rvq, which learns codebooks of embeddings")
-    check_apart(settings.data, settings.validate)
-    settings.options, settings.dtype = properties(settings.options), "float32"
-    chosen = settings.options
-    items = whole(settings.data, settings.key)
-    frozen = settings.frozen(items)
-    learnt, held = split(settings, items, max(MOST, 16 * chosen["codes"]))
-    count = max(SAMPLE, 64 * chosen["codes"])
-    rows = np.arange(len(learnt))
-    if len(rows) > count:
-        rows = np.sort(generator(settings.seed, 0, 0, "sample").permutation(len(rows))[:count])
-    rvq = RVQ.fit(
-        blocks(learnt, rows), **chosen, seed=settings.seed, device=pick(settings.device), samples=count, updates=0
-    )
-    meta = {
-        "v": 1,
-        "tool": "lem-train",
-        "version": __version__,
-        "recipe": settings.recipe,
-        "kind": "embedding",
-        "item": [rvq.dims],
-        "net": {"net": "codebooks", **chosen},
-        "step": 0,
-        "seed": settings.seed,
-        "card": dict(settings.card),
-    }
-    common = dict(batch=settings.batch, seed=settings.seed, operations=[])
-    spec = Spec(Items("embedding", learnt), **common)
-    held_spec = None if held is None else Spec(Items("embedding", held), **common)
-    return Prepared(settings, Quantiser(rvq, meta), Residual(rvq), spec, held_spec, frozen, Codebooks, rvq.verdict())
-
-
-def properties(options: dict) -> dict:
-    """All properties of a quantiser, those that were chosen put in. LemError for one that there is not."""
-    for name, value in options.items():
-        if name not in PROPERTIES:
-            raise LemError(f"--set {name}: rvq has no {name!r}; it has {', '.join(PROPERTIES)}")
-        kinds, told = KINDS[type(PROPERTIES[name])]
-        if type(value) not in kinds:
-            raise LemError(f"--set {name}={value}: it takes {told}")
-    return {**PROPERTIES, **options}
-
-
-def whole(paths: list[str], key: str | None) -> Items:
-    """Whole embeddings [N, D] or [N, L, D]; LemError for a vector that cannot be coded, by its number in the data."""
-    items = read(paths, key)
-    if items.kind != "embedding" or items.seen is not None:
-        found = items.kind + " fragments" * (items.seen is not None)
-        raise LemError(f"{', '.join(paths)}: rvq learns codebooks of whole embeddings, not {found}")
-    vectors = items.data.reshape(-1, items.item[-1])
-    try:
-        for at in range(0, len(vectors), ROWS):
-            checked_rows(vectors[at : at + ROWS], "cpu", at)
-    except LemError as error:
-        raise LemError(f"{', '.join(paths)}: {error}") from error
-    return items
-
-
-def split(settings: Settings, items: Items, most: int):
-    """(vectors to learn from, vectors kept back or None), by the seed alone: items whole, of sequences all positions
-    (neighbours resemble each other)."""
-    vectors = items.data.reshape(-1, items.item[-1])
-    if settings.validate:
-        held = whole(settings.validate, settings.key)
-        if held.item[-1] != items.item[-1]:
-            raise LemError(f"--validate: vectors of {held.item[-1]} dimensions beside {items.item[-1]}")
-        return vectors, held.data.reshape(-1, held.item[-1])
-    if settings.holdout == 0:
-        return vectors, None
-    each = math.prod(items.item[:-1])
-    count = settings.holdout or max(1, min(len(items) // HELD, most // each))
-    if count >= len(items):
-        raise LemError(f"--holdout {count} leaves nothing of {len(items)} items to learn from")
-    order = generator(settings.seed, 0, 0, "holdout").permutation(len(items))
-    back, rows = ((np.sort(part)[:, None] * each + np.arange(each)).ravel() for part in (order[:count], order[count:]))
-    return View(vectors, rows), vectors[back]
 
 
 def blocks(vectors, rows: np.ndarray) -> Callable[[], Iterator[np.ndarray]]:

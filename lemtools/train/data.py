@@ -23,7 +23,7 @@ from .ring import MESSAGE, Ring, layout, most_workers
 
 
 LEARNT = ("image", "spectrum", "embedding")
-MOST = 12  # processes that make batches, unless told; more have not been of use yet
+MOST = 12  # processes that make batches where their number is not given; more have not been of use yet
 
 
 @dataclass
@@ -54,11 +54,36 @@ class Items:
     def take(self, rows: np.ndarray) -> Items:
         """Some of the items; of a mapped array they are read."""
         data = self.data[rows] if isinstance(self.data, np.ndarray) else [self.data[i] for i in rows]
-        pick = lambda a: None if a is None else a[rows]
-        return replace(self, data=data, label=pick(self.label), seen=pick(self.seen))
+        return replace(self.view(rows), data=data)
+
+    def view(self, rows: np.ndarray) -> Items:
+        """Some of the items, read when they are asked for."""
+        label, seen = (None if a is None else a[rows] for a in (self.label, self.seen))
+        return Items(self.kind, View(self.data, rows), label, seen)
 
 
-def read(paths: Sequence[str], key: str | None = None) -> Items:
+class View:
+    """Some rows of an array, read when they are asked for: a mapped store stays on disk."""
+
+    def __init__(self, array, rows: np.ndarray):
+        self.array, self.rows = array, rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.array[self.rows[i]]
+
+
+def held_out(seed: int, items: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(`count` rows to validate on, rows to learn from), each ascending, by the seed alone."""
+    if count >= items:
+        raise LemError(f"--holdout {count} leaves nothing of {items} items to learn from")
+    order = generator(seed, 0, 0, "holdout").permutation(items)
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+def load_items(paths: Sequence[str], key: str | None = None) -> Items:
     """The memories in files and folders. A lone .npy or safetensors file of whole memories is mapped, not read.
 
     Images of several sizes make a list. Fragments are taken as what they are: decoded values, and what of them is seen.
@@ -96,11 +121,11 @@ def read(paths: Sequence[str], key: str | None = None) -> Items:
     return Items("image", [x for s in batches for x in s.data], label)
 
 
-def check_apart(learnt: Sequence[str], held: Sequence[str], called: str = "--data") -> None:
+def check_apart(learnt: Sequence[str], validation: Sequence[str], called: str = "--data") -> None:
     """Raise LemError where a file to validate on, by whatever name, is learnt from, too."""
-    if held:
+    if validation:
         known = {os.path.realpath(path) for path, _ in expand(learnt)}
-        for path, _ in expand(held):
+        for path, _ in expand(validation):
             if os.path.realpath(path) in known:
                 raise LemError(f"--validate: {path} is among {called}, too; nothing may be learnt from it then")
 
@@ -174,7 +199,7 @@ class Batches(torch.utils.data.Dataset):
         if spec.crop or spec.augment:
             whole = [augment(x, spec.crop, spec.augment, rng) for x, rng in zip(whole, draws)]
         data = np.stack(whole)
-        out = {"target": data} | self._broken(data, place, draws, seen)
+        out = {"target": data} | self._fragments(data, place, draws, seen)
         if spec.pairs is not None:
             out["target"] = spec.pairs[rows]
         elif seen is not None:
@@ -186,7 +211,7 @@ class Batches(torch.utils.data.Dataset):
             out |= {name: np.stack([d[name] for d in each]) for name in each[0]}
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in out.items()}
 
-    def _broken(self, data: np.ndarray, place: np.ndarray, draws, seen) -> dict[str, np.ndarray]:
+    def _fragments(self, data: np.ndarray, place: np.ndarray, draws, seen) -> dict[str, np.ndarray]:
         """What is left of the items. An item's loss is drawn among the specifications."""
         spec = self.spec
         if not spec.operations:
@@ -199,8 +224,8 @@ class Batches(torch.utils.data.Dataset):
             mask = None if seen is None else seen[rows]
             shown = data[rows] if mask is None else data[rows] * mask
             signal = Signal(spec.items.kind, shown, mask=mask, index=place[rows].astype(np.int64))
-            (broken,) = fragment([signal], spec.operations[k], spec.seed)
-            for name, part in pack(broken, small).items():
+            (left,) = fragment([signal], spec.operations[k], spec.seed)
+            for name, part in pack(left, small).items():
                 out.setdefault(name, np.empty((len(data), *part.shape[1:]), part.dtype))[rows] = part
         return out
 

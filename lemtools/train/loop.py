@@ -1,4 +1,4 @@
-"""The loop: batches, records, checkpoints, stop and go on. One for all recipes; what learns is a Run of trainer.py."""
+"""The loop: batches, records, checkpoints, stop and go on. One for all recipes; what learns is a Run (run.py)."""
 
 from __future__ import annotations
 
@@ -7,127 +7,119 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 
-from ..device import pick
+from ..ranks import Ranks, join, leave
 from ..signal import LemError
 from . import checkpoint
 from .data import Batches
 from .log import Log
-from ..ranks import Ranks, join, leave
-from .prepare import Prepared, prepare
-from .settings import Settings, differences
+from .prepare import prepare
+from .recipes import recipe
+from .run import Prepared, Run
+from .settings import Settings, device_of, differences
 from .stop import Stopped, signals
-from .trainer import Run
 
 LOG_EVERY = 50  # steps between records, at most; the loss is only then brought from the device
-AGREE_EVERY = 10  # steps between questions whether any process was told to stop
+AGREE_EVERY = 10  # steps between questions whether any process caught a signal
 
 
 def train(
     settings: Settings,
-    tell: Callable[[str], None] = lambda line: None,
+    note: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, dict], None] = lambda step, steps, record: None,
 ) -> Prepared:
     """Train by `settings`; returns what was trained, its network with the weights that the model's file holds.
 
-    The same call again takes the run up where it stopped, with dtype 'auto' in the precision that it was begun in.
+    The same call again resumes the run where it stopped, with dtype 'auto' in the precision that it was begun in.
 
-    tell: notes for a person. progress: called with (step, steps, record) for every record of the log. Raises LemError
-    for settings or data that do not go together, a loss that is not finite, and memory that does not suffice; Stopped
-    on SIGTERM and SIGUSR1, with the state on disk.
+    note: called with lines for a person. progress: called with (step, steps, record) for every record of the log.
+    Raises LemError for settings or data that do not go together, a loss that is not finite, and memory that does not
+    suffice; Stopped on SIGTERM and SIGUSR1, with the state on disk.
     """
-    kind = _device(settings)
+    kind = device_of(settings)
     ranks = join("cuda" if kind.startswith("cuda") else "cpu")
+    device = ranks.device(kind)
     try:
-        with _memory(settings, ranks.world):
-            return _train(
-                settings,
-                ranks,
-                ranks.device(kind),
-                tell if ranks.first else lambda line: None,
-                progress if ranks.first else lambda step, steps, record: None,
-            )
+        with within_memory(settings, ranks.world):
+            begun = ranks.together(lambda: _begin(settings, ranks), device)
+            if ranks.first:
+                return _train(begun, ranks, device, note, progress)
+            return _train(begun, ranks, device, lambda line: None, lambda step, steps, record: None)
     finally:
         leave(ranks)
 
 
-def _device(settings: Settings) -> str:
-    try:
-        return pick(settings.device, float64=settings.recipe == "diffusion")
-    except ValueError as error:
-        raise LemError(f"--device {settings.device}: {error}") from error
-
-
 @contextlib.contextmanager
-def _memory(settings: Settings, world: int) -> Iterator[None]:
+def within_memory(settings: Settings, world: int) -> Iterator[None]:
     """Say what to try where memory does not suffice."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
             raise
-        batch = settings.batch or world
+        batch = settings.batch or recipe(settings.recipe).batch
         fewer = f"--batch {batch // 2 // world * world}, or " if batch >= 2 * world else ""
         raise LemError(f"out of memory at --batch {batch}; try {fewer}a smaller --crop or --width") from None
 
 
-def dry_run(settings: Settings) -> dict[str, float]:
-    """What the run would take on this device: parameters, operations, memory, time; nothing is written."""
-    from .prepare import cost
+@dataclass
+class Begun:
+    """A run about to start: found: (state, record, note) of the one that it resumes, or None."""
 
-    device = _device(settings)
-    with _memory(settings, 1):
-        prepared = prepare(settings)
-        return cost(prepared, prepared.run(prepared, Ranks(), device))
-
-
-def _train(settings: Settings, ranks: Ranks, device: str, tell, progress) -> Prepared:
-    prepared, batches, found, log = ranks.together(lambda: _begin(settings, ranks), device)
-    trainer = prepared.run(prepared, ranks, device)
-    tell(prepared.summary(device, ranks.world))
-    if prepared.note:
-        tell(prepared.note)
-    if found is not None:
-        state, record, note = found
-        trainer.resume(state, record)
-        done = record["step"] == prepared.steps
-        tell(note or (f"done already, {prepared.steps} steps" if done else f"going on from step {record['step']}"))
-    if trainer.step < trainer.steps:
-        with signals() as caught:
-            _steps(trainer, batches, log, caught, progress)
-    elif ranks.first and checkpoint.saved_step(settings.output) != trainer.step:
-        trainer.save_model()  # the end came between the state and the model
-    return trainer.finish()
+    prepared: Prepared
+    batches: Batches
+    found: tuple | None
+    log: Log
 
 
-def _begin(settings: Settings, ranks: Ranks) -> tuple[Prepared, Batches, tuple | None, Log]:
+def _begin(settings: Settings, ranks: Ranks) -> Begun:
     """All that can be found wrong before the first step."""
+    if not settings.output:
+        raise LemError("where does the model go? Give -o MODEL.safetensors")
     for path in (settings.output, settings.log):
         if path is not None:
             _check_place(path)
     if ranks.world > 1 and "-" in (*settings.data, *settings.target, *settings.validate):
         raise LemError("standard input cannot be shared by several processes; give files")
-    prepared = prepare(settings)
-    batches = Batches(prepared.spec, ranks.rank, ranks.world)
     found = checkpoint.load_state(settings.output)
-    if found is None and os.path.exists(settings.output):
+    then = None if found is None else found[1]["settings"]
+    prepared = prepare(settings, None if then is None else then["dtype"])
+    batches = Batches(prepared.spec, ranks.rank, ranks.world)
+    if then is None and os.path.exists(settings.output):
         raise LemError(f"{settings.output}: a model without the state of its run; move it away, or give another -o")
-    if found is not None:
-        then = found[1]["settings"]
-        if settings.dtype == "auto":
-            settings.dtype = then["dtype"]
+    if then is not None:
         # an older state may say 'auto' itself: what that was is not known
-        asked = "auto" if then["dtype"] == "auto" else settings.dtype
-        if changed := differences(then, prepared.frozen | {"dtype": asked}):
+        now = prepared.fingerprint | ({"dtype": "auto"} if then["dtype"] == "auto" else {})
+        if changed := differences(then, now):
             raise LemError(
                 f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o"
             )
     if settings.pictures:
         os.makedirs(settings.pictures, exist_ok=True)
     log = Log(settings.log if ranks.first else None, 0 if found is None else found[1]["step"])
-    return prepared, batches, found, log
+    return Begun(prepared, batches, found, log)
+
+
+def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
+    prepared = begun.prepared
+    run = prepared.run(prepared, ranks, device)
+    note(prepared.summary(device, ranks.world))
+    if prepared.note:
+        note(prepared.note)
+    if begun.found is not None:
+        state, record, trouble = begun.found
+        run.resume(state, record)
+        done = record["step"] == run.steps
+        note(trouble or (f"done already, {run.steps} steps" if done else f"going on from step {record['step']}"))
+    if run.step < run.steps:
+        with signals() as caught:
+            _steps(run, begun.batches, begun.log, caught, progress)
+    elif ranks.first and checkpoint.saved_step(run.settings.output) != run.step:
+        run.save_model()  # the end came between the state and the model
+    return run.finish()
 
 
 def _check_place(path: str) -> None:
@@ -141,35 +133,35 @@ def _check_place(path: str) -> None:
         raise LemError(f"{path}: the folder {folder} cannot be written to")
 
 
-def _steps(trainer: Run, batches: Batches, log: Log, caught: list[int], progress) -> None:
-    settings, ranks, first = trainer.settings, trainer.ranks, trainer.step
+def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress) -> None:
+    settings, ranks, first = run.settings, run.ranks, run.step
     begun, since = time.perf_counter(), first
-    for batch in batches.steps(first, trainer.steps, settings.workers, trainer.device):
-        trainer.advance(batch)
-        step, last = trainer.step, trainer.step == trainer.steps
-        stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), trainer.device))
+    for batch in batches.steps(first, run.steps, settings.workers, run.device):
+        run.advance(batch)
+        step, last = run.step, run.step == run.steps
+        stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), run.device))
         due = last or step % settings.save_every == 0
-        told = due or step % LOG_EVERY == 0
-        if told or stop:
-            trainer.check()
-        if told:
-            mean = ranks.mean(torch.stack(trainer.losses).mean())
+        reported = due or step % LOG_EVERY == 0
+        if reported or stop:
+            run.check()
+        if reported:
+            mean = ranks.mean(torch.stack(run.losses).mean())
             seconds = time.perf_counter() - begun
             record = {
                 "step": step,
                 "loss": float(mean),
-                **trainer.told(),
+                **run.metrics(),
                 "items_per_second": (step - since) * settings.batch / seconds,
                 "seconds_per_step": seconds / (step - since),
             }
             if due and ranks.first:
-                record |= trainer.validate()
-            log.write(record)  # before the state: to take a run up drops what the log has beyond it, but adds nothing
-            progress(step, trainer.steps, record)
-            trainer.losses, begun, since = [], time.perf_counter(), step
+                record |= run.validate()
+            log.write(record)  # before the state: a resumed run drops what the log has beyond it, but adds nothing
+            progress(step, run.steps, record)
+            run.losses, begun, since = [], time.perf_counter(), step
         if due or stop:
-            trainer.save()
+            run.save()
         if due and ranks.first:
-            trainer.prepared.picture(trainer)
+            run.picture()
         if stop and not last:
             raise Stopped(caught[0] if caught else signal.SIGTERM, step, ranks.first)

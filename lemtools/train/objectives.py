@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..fragment.evidence import Evidence
-from ..nets.condition import DEEPEST, FULL_RANGE, RANGE, TOLD, Condition
+from ..nets.condition import DEEPEST, EVIDENCE, FULL_RANGE, RANGE, Condition
 from ..nets.denoiser import noisy, to_x0
 from ..nets.denoiser import target as denoising_target
 from ..nets.model import Model
@@ -27,9 +27,11 @@ LOST_VARIANCE = 0.04  # of a lost value given its neighbours, in a network's coo
 
 
 class Objective(nn.Module):
-    """Common ground: the model, and a batch in its coordinates. passes: of an update, in units of a forward one."""
+    """Common ground: the model, and a batch in its coordinates. passes: of an update, in units of a forward one.
+    needs_fragments: whether it cannot learn from memories that are whole."""
 
     passes = 3
+    needs_fragments = True
 
     def __init__(self, model: Model, weighting: str = "level"):
         super().__init__()
@@ -41,14 +43,14 @@ class Objective(nn.Module):
         return {}
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
-        """What validation tells of every item, each [N]: the loss, and more where there is a plain number.
+        """What validation reports of every item, each [N]: the loss, and more where there is a plain number.
 
-        Of two [N] the ratio of the sums is told: bits, say, and the bytes that they are for.
+        Of two [N] the ratio of the sums is reported: bits, say, and the bytes that they are for.
         """
         return {"loss": self(batch)}
 
-    def given(self, batch: dict[str, torch.Tensor]) -> None:
-        """Do what the loss takes from parts that do not learn: there is no backward pass through it."""
+    def frozen(self, batch: dict[str, torch.Tensor]) -> None:
+        """Do what the loss takes from frozen parts: there is no backward pass through it."""
 
     def unpack(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Condition | None, torch.Tensor | None]:
         """(target in coordinates, condition or None, what of the target is seen or None)."""
@@ -58,10 +60,10 @@ class Objective(nn.Module):
         if "low" not in batch:
             return target, None, seen
         if batch["low"].dtype == torch.uint8:
-            told = unpacked(batch["low"], batch["high"])
+            evidence = unpacked(batch["low"], batch["high"])
         else:
-            told = Evidence(**{name: batch[name] for name in TOLD})
-        return target, Condition.of(told, model.scale, model.meta["kind"], target.device), seen
+            evidence = Evidence(**{name: batch[name] for name in EVIDENCE})
+        return target, Condition.of(evidence, model.scale, model.meta["kind"], target.device), seen
 
     def weights(self, condition: Condition | None, seen: torch.Tensor | None, shape: torch.Size) -> torch.Tensor:
         """[N, …] weights of squared errors. 'level': one over the mean variance that a fragment leaves, so that faint
@@ -135,6 +137,8 @@ class Denoise(Objective):
     are dropped one time in ten, so that one network also knows the memories of no class in particular.
     """
 
+    needs_fragments = False
+
     @staticmethod
     def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
         return {
@@ -143,14 +147,17 @@ class Denoise(Objective):
             "noise": rng.standard_normal(item, dtype=np.float32),
         }
 
+    def shown(self, condition: Condition | None) -> Condition | None:
+        """What the network takes of the condition."""
+        return condition if self.net.conditioned else None
+
     def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """x0 as it is seen at alpha_bar = 1/2, held to the fragment where there is one."""
         target, condition, _ = self.unpack(batch)
-        given = condition if self.net.conditioned else None
         alpha_bar = torch.full((len(target),), 0.5, dtype=torch.float64, device=target.device)
         x_t = noisy(target, batch["noise"], alpha_bar)
         label = batch["label"] if self.net.classes else None
-        x0 = to_x0(self.net.predicts, self.net(x_t, alpha_bar, given, label).float(), x_t, alpha_bar)
+        x0 = to_x0(self.net.predicts, self.net(x_t, alpha_bar, self.shown(condition), label).float(), x_t, alpha_bar)
         return condition.hold(x0) if condition is not None and condition.value.shape == x0.shape else x0
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -160,10 +167,8 @@ class Denoise(Objective):
         if self.net.classes:
             label = torch.where(batch["unlabelled"], -1, batch["label"])
         x_t = noisy(target if seen is None else target * seen, noise, alpha_bar)
-        asked = denoising_target(self.net.predicts, target, noise, alpha_bar)
-        given = condition if self.net.conditioned else None
-        answer = self.net(x_t, alpha_bar, given, label).float()
-        error = (answer - asked) ** 2
+        answer = self.net(x_t, alpha_bar, self.shown(condition), label).float()
+        error = (answer - denoising_target(self.net.predicts, target, noise, alpha_bar)) ** 2
         return (error if seen is None else error * seen).flatten(1).mean(1)
 
 
@@ -214,7 +219,7 @@ class Language(Objective):
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return self.net.rate(batch["target"], batch.get("noise")).mean(1) / self.per_place
 
-    def given(self, batch: dict[str, torch.Tensor]) -> None:
+    def frozen(self, batch: dict[str, torch.Tensor]) -> None:
         if getattr(self.net, "stages", None) == 0:
             self.net.latents(self.net.split(batch["target"])[1])
 
@@ -282,12 +287,3 @@ def _robust(
         "noise": rng.standard_normal(size, dtype=np.float32),
         "kept": rng.random(size, dtype=np.float32) >= latents,
     }
-
-
-OBJECTIVES = {
-    "estimate": Estimate,
-    "denoise": Denoise,
-    "sequence": Sequence,
-    "language": Language,
-    "autoencoder": Autoencode,
-}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from ..media.images import encode
+
 from ..stream import whole_file, write_all
-from .data import Batches, Spec
+from .data import Batches
+from .run import Prepared
 
 COLUMNS = 8
 
 
-def write(prepared, trainer, path: str) -> None:
+def write(prepared: Prepared, to_device: Callable, path: str) -> None:
     """Recall the first items kept back with the network as it is. A denoising network answers at half the noise."""
-    spec = prepared.held
-    few = Spec(**{**vars(spec), "batch": min(COLUMNS, len(spec.items))})
-    batch = trainer.to_device(Batches(few)[0])
+    spec = prepared.validation
+    batch = to_device(Batches(replace(spec, batch=min(COLUMNS, len(spec.items))))[0])
     target, condition, _ = prepared.objective.unpack(batch)
     rows = [target]
     if condition is not None and condition.value.shape == target.shape:

@@ -1,26 +1,30 @@
-"""All that a run is told, and the part of it that fixes its result."""
+"""What a user asks of a run, and that request settled: what it leaves open follows from the recipe, and stays fixed."""
 
 from __future__ import annotations
 
+import json
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
+from ..device import pick
+from ..signal import LemError
 from .data import Items
+from .recipes import recipe
 
-# what may differ when a run is taken up again: where it runs and what it tells, not what comes out
+# what may differ when a run is resumed: where it runs and what it reports, not what comes out
 FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """A run. recipe: of recipes.RECIPES. data, target, validate: files and folders; key: the tensor or array to read of
     foreign ones. labels: a file of classes to learn, too. fragment: lem-fragment's options as text, operations: the
     same, parsed; one of them is drawn for each item.
 
     crop: side of random crops of images; 0: whole ones. augment: as augment.parse takes it. arch, width, depth,
-    options: the network (recipes.config). weighting: 'level', 'log' or 'plain' (objectives). holdout: items kept back
+    options: the network (network.record). weighting: 'level', 'log' or 'plain' (objectives). holdout: items kept back
     for validation where no `validate` names others; None: 1 in 50, at most 256, of text and for rvq 1 in 10. steps:
     updates; None: by recipe; flops: in their place, a budget of floating-point operations, forward and backward,
     padding included. batch: items an update, of all processes together; None: by recipe. lr: highest rate of AdamW;
@@ -28,7 +32,7 @@ class Settings:
     of the average of the weights, or of codebooks' sums; None: by recipe. clip: norm of the gradient; 0: none. dtype:
     'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
-    'dense', of lm; codec: files of encodings fitted before (text.codecs). card: free text by key, kept with the model.
+    'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
     """
 
     recipe: str
@@ -71,11 +75,75 @@ class Settings:
     codec: list[str] | None = None
     card: dict = field(default_factory=dict)
 
-    def frozen(self, items: Items, pairs: np.ndarray | None = None) -> dict:
-        """What must be the same for the run to go on: settings; count and shape of the data, a checksum of some."""
+    def fingerprint(self, items: Items, pairs: np.ndarray | None = None) -> dict:
+        """What must be the same for the run to go on, as JSON has it: settings; count and shape of the data, a checksum
+        of some. A field that comes later must be None by default, as it counts in the states written before it."""
         plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
-        found = checksum(items.data, pairs, items.label)
-        return plain | {"items": len(items), "item": list(items.item), "checksum": found}
+        data = {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, pairs, items.label)}
+        return json.loads(json.dumps(plain)) | data
+
+
+def device_of(settings: Settings) -> str:
+    """'cpu', 'cuda' or 'mps'. LemError for one that is not here."""
+    try:
+        return pick(settings.device, float64=settings.recipe == "diffusion")
+    except ValueError as error:
+        raise LemError(f"--device {settings.device}: {error}") from error
+
+
+def resolve(settings: Settings, begun: str | None = None) -> Settings:
+    """The settings with nothing left open but what the data decide.
+
+    begun: the dtype in which the run was begun that is resumed; 'auto' goes on in it. Raises LemError for settings that
+    do not go together.
+    """
+    check(settings)
+    row = recipe(settings.recipe)
+    found: dict = {"device": device_of(settings)}
+    found |= {k: getattr(row, k) for k in ("steps", "batch", "lr", "ema") if getattr(settings, k) is None}
+    depth = settings.options.get("depth", settings.depth or row.deep)
+    if row.deep and "lr" in found and isinstance(depth, int) and depth > 0:
+        found["lr"] = round(row.lr * (row.deep / depth) ** 0.5, 6)
+    if row.properties:
+        found["options"] = row.properties | settings.options
+    if settings.dtype == "auto" and begun not in (None, "auto"):
+        found["dtype"] = begun
+    elif settings.dtype == "auto":
+        found["dtype"] = "bfloat16" if row.nets and found["device"].startswith("cuda") else "float32"
+    return replace(settings, **found)
+
+
+def check(settings: Settings) -> None:
+    """Raise LemError for settings that contradict each other, or that the recipe does not take."""
+    row = recipe(settings.recipe)
+    if not settings.data:
+        raise LemError("nothing to learn from: give --data")
+    if settings.output and not settings.output.endswith(".safetensors"):
+        raise LemError(f"-o {settings.output}: a model is a .safetensors file")
+    if settings.flops is not None and settings.steps is not None:
+        raise LemError("--steps and --flops both say how long: give one of them")
+    if settings.decay not in ("cosine", "constant") and not _is_exponential(settings.decay):
+        raise LemError(f"--decay {settings.decay}: cosine, constant, or exponential:R with R of 0 to 1")
+    for one in fields(Settings):
+        if one.name in row.refuses and getattr(settings, one.name) not in (None, False, 0, [], one.default):
+            raise LemError(row.refusal(one.name))
+    for name, value in settings.options.items() if row.properties else ():
+        if name not in row.properties:
+            raise LemError(f"--set {name}: {settings.recipe} has no {name!r}; it has {', '.join(row.properties)}")
+        kinds, wanted = KINDS[type(row.properties[name])]
+        if type(value) not in kinds:
+            raise LemError(f"--set {name}={value}: it takes {wanted}")
+
+
+KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), bool: ((bool,), "true or false")}
+
+
+def _is_exponential(decay: str) -> bool:
+    name, _, rate = decay.partition(":")
+    try:
+        return name == "exponential" and 0 < float(rate) <= 1
+    except ValueError:
+        return False
 
 
 def checksum(*arrays) -> int:

@@ -6,19 +6,16 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ..ranks import Ranks, RemoteError
 from ..signal import LemError
-from . import checkpoint
+from . import checkpoint, pictures
 from .data import Batches
-from ..ranks import RemoteError, Ranks
+from .run import Prepared, Run
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from .prepare import Prepared
 
 
 def rate(settings: Settings, steps: int, step: int) -> float:
@@ -33,44 +30,6 @@ def rate(settings: Settings, steps: int, step: int) -> float:
     return settings.lr * float(settings.decay.partition(":")[2]) ** step
 
 
-class Run:
-    """A run of `prepared` on this process's device: where it stands, and what it leaves on disk.
-
-    What learns says the rest: `steps`, of them all; `advance(batch)` makes one step and returns its loss, on the
-    device; `told()`: what a record has beside the loss; `check()` raises LemError before anything that is not finite
-    goes to disk; `validate()`: {name: number} of what is kept back; `state()`, `restore(state, record)`: tensors to go
-    on from, and `record()`: plain values beside them; `save_model()`: the file for others; `finish()`: what was
-    trained.
-    """
-
-    def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
-        self.prepared, self.ranks, self.device = prepared, ranks, device
-        self.settings, self.step, self.cuda = prepared.settings, 0, device.startswith("cuda")
-        self.losses: list[torch.Tensor] = []  # since the last record
-
-    def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-
-    def record(self) -> dict:
-        return {}
-
-    def save(self) -> None:
-        """The model and the state, by the first process; all must call it together."""
-        losses = self.ranks.mean(torch.stack(self.losses)) if self.losses else None
-        if not self.ranks.first:
-            return
-        state = self.state() | ({} if losses is None else {"losses": losses})
-        record = {"step": self.step, "settings": self.prepared.frozen | {"dtype": self.settings.dtype}, **self.record()}
-        checkpoint.save_state(self.settings.output, {k: v.cpu() for k, v in state.items()}, record)
-        self.save_model()
-
-    @torch.no_grad()
-    def resume(self, state: dict[str, torch.Tensor], record: dict) -> None:
-        """Go on from a state and its record, which `save` wrote."""
-        self.restore(state, record)
-        self.step, self.losses = record["step"], list(state.get("losses", torch.zeros(0)).to(self.device))
-
-
 class Trainer(Run):
     """A network that learns by AdamW, and the average of its weights, which is what is kept."""
 
@@ -83,14 +42,11 @@ class Trainer(Run):
             for p in net.parameters():
                 if p.ndim == 4 and p.shape[1] == 1:  # (both orders at once: its gradient comes in the other: DDP warns)
                     p.data = p.data.clone(memory_format=torch.contiguous_format)
-        if settings.dtype == "auto":
-            settings.dtype = "bfloat16" if self.cuda else "float32"
         self.bf16 = settings.dtype == "bfloat16"
         if self.cuda and not self.bf16:  # TF32 is not float32
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self.objective = prepared.objective.to(device)
-        self.steps = prepared.steps  # (counting operations, where it takes that, is quickest here)
         self.weights = dict(net.named_parameters())
         self.stored = getattr(torch, settings.weights)  # type of the weights in the model's file
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
@@ -131,8 +87,7 @@ class Trainer(Run):
         self.norms.append(self.norm)
         return loss.detach()
 
-    def told(self) -> dict[str, float]:
-        """Of the last step."""
+    def metrics(self) -> dict[str, float]:
         return {"lr": rate(self.settings, self.steps, self.step - 1), "gradient": float(self.norm)}
 
     def check(self) -> None:
@@ -174,7 +129,7 @@ class Trainer(Run):
 
         Of what it measures as two parts, the ratio of their sums.
         """
-        spec = self.prepared.held
+        spec = self.prepared.validation
         if spec is None:
             return {}
         batches, sums = Batches(spec), {}
@@ -188,6 +143,13 @@ class Trainer(Run):
                     for i, part in enumerate((values, counts)):
                         total[i] += float(part[:fresh].cpu().double().sum())  # (MPS knows no float64)
         return {f"held_out_{name}": total / over for name, (total, over) in sums.items()}
+
+    def picture(self) -> None:
+        """What is recalled of some items, beside them and their fragments, as a PNG in the folder asked for."""
+        if self.settings.pictures:
+            path = os.path.join(self.settings.pictures, f"step-{self.step:07d}.png")
+            with self.averaged(), torch.no_grad():
+                pictures.write(self.prepared, self.to_device, path)
 
     def state(self) -> dict[str, torch.Tensor]:
         state = {f"weight.{k}": p.detach() for k, p in self.weights.items()}

@@ -184,7 +184,7 @@ def test_usual_settings_of_the_recipes_are_those_told():
 def test_properties_of_the_networks_are_those_told():
     import inspect
 
-    from lemtools.train.recipes import FIXED, net_class
+    from lemtools.train.network import FIXED, net_class
 
     entries = re.split(r"^\.It Cm ", section(source("lem-train"), "Networks", "Ss"), flags=re.M)[1:]
     for entry in map(plain, entries):

@@ -19,8 +19,9 @@ from lemtools.nets.token_ae import TokenAutoencoder, divergence
 from lemtools.nets.transformer import rotate
 from lemtools.ranks import Ranks
 from lemtools.signal import LemError, Signal
-from lemtools.train import loop, text
+from lemtools.train import corpus
 from lemtools.train.data import Batches
+from lemtools.train.dry import dry_run
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
@@ -109,8 +110,8 @@ def asked(request, tmp_path, book, coded, monkeypatch):
     """Settings of a small run of every kind, made by `asked(folder, **more)`."""
     more = {"codec": [coded]} if request.param in ("dense", "codes") else {}
     if request.param == "codes":
-        both = text.Codecs(ae=TokenAE.load(coded), rvq=Residual())
-        monkeypatch.setattr(text, "codecs", lambda paths, device: both)
+        both = corpus.Codecs(ae=TokenAE.load(coded), rvq=Residual())
+        monkeypatch.setattr(corpus, "codecs", lambda paths, device: both)
     return lambda folder=tmp_path, **changed: run(request.param, folder, book, **{**more, **changed})
 
 
@@ -325,29 +326,32 @@ def test_a_codec_that_does_not_learn_has_no_backward_pass(tmp_path, book, coded)
 def test_the_end_of_the_text_is_kept_back_and_nothing_is_in_both(tmp_path, book):
     raw = np.frombuffer(book.read_bytes(), np.uint8)
     prepared = prepare(run("lm", tmp_path, book, holdout=None))
-    learnt, held = prepared.spec.items.data, prepared.held.items.data
+    learnt, held = prepared.spec.items.data, prepared.validation.items.data
     cut = len(learnt.tokens)
     assert np.array_equal(np.concatenate([learnt.tokens, held.tokens]), raw)
     assert len(held) == len(raw) // 10 // 16 and len(held.tokens) == len(held) * 16 + 1
     asked = np.concatenate([held[i][1:] for i in range(len(held))])  # every token of it once, but the first
     assert np.array_equal(asked, raw[cut + 1 :])
     assert len(learnt) == cut - 16 and np.array_equal(learnt[len(learnt) - 1], raw[cut - 17 : cut])
-    assert prepare(run("lm", tmp_path, book, holdout=0)).held is None
+    assert prepare(run("lm", tmp_path, book, holdout=0)).validation is None
 
 
 def test_another_text_to_validate_on(tmp_path, book):
     other = tmp_path / "other.txt"
     other.write_text("what was none knew")
     prepared = prepare(run("lm", tmp_path, book, holdout=None, validate=[str(other)]))
-    assert len(prepared.held.items) == 1 and bytes(prepared.held.items.data[0].tobytes()) == b"what was none kne"
+    assert (
+        len(prepared.validation.items) == 1
+        and bytes(prepared.validation.items.data[0].tobytes()) == b"what was none kne"
+    )
     with pytest.raises(LemError, match="is among --data, too"):
         prepare(run("lm", tmp_path, book, validate=[str(book)]))
 
 
 def test_chunks_and_their_codes_stay_together(tmp_path, book, coded):
     ae, quantiser, raw = TokenAE.load(coded), Residual(), np.frombuffer(book.read_bytes(), np.uint8)[:60]
-    codes = text.chunk_codes(ae, quantiser, raw)
-    items = text.Windows(raw, 5, 1, 4, codes)
+    codes = corpus.chunk_codes(ae, quantiser, raw)
+    items = corpus.Windows(raw, 5, 1, 4, codes)
     assert items.shape == (41, 5, 6) and codes.shape == (57, 2)
     for i in (0, 3, 40):
         found = items[i]
@@ -357,32 +361,32 @@ def test_chunks_and_their_codes_stay_together(tmp_path, book, coded):
 
 def test_tables_of_a_quantiser_give_its_vectors_and_no_others():
     quantiser = Residual()
-    found, origin = text.tables(quantiser, 16)
+    found, origin = corpus.tables(quantiser, 16)
     assert np.abs(found.mean(1)).max() < 1e-6
     codes = np.array([[1, 2], [4, 0]])
     assert np.allclose(origin + found[0][codes[:, 0]] + found[1][codes[:, 1]], quantiser.decode(codes), atol=1e-5)
     with pytest.raises(LemError, match="an rvq of 16 dimensions after a token-ae of 8"):
-        text.tables(quantiser, 8)
+        corpus.tables(quantiser, 8)
     quantiser.gains = np.ones(4)
     with pytest.raises(LemError, match="an rvq with a gain are no sums over its stages"):
-        text.tables(quantiser, 16)
+        corpus.tables(quantiser, 16)
 
 
 def test_a_quantiser_is_known_again_on_another_device(coded):
     """Where its vectors come out with other last digits; and what it is not good for is told before it codes a text."""
     ae, quantiser = TokenAE.load(coded), Residual()
-    there = text.Codecs(ae=ae, rvq=quantiser).weights()
+    there = corpus.Codecs(ae=ae, rvq=quantiser).weights()
     plain = quantiser.decode
     quantiser.decode = lambda codes, stages=2: plain(codes, stages) * np.float32(1 + 1e-6)
-    assert np.array_equal(text.Codecs(ae=ae, rvq=quantiser).weights(), there)
+    assert np.array_equal(corpus.Codecs(ae=ae, rvq=quantiser).weights(), there)
     quantiser.tables = quantiser.tables + 1
-    assert not np.array_equal(text.Codecs(ae=ae, rvq=quantiser).weights(), there)
+    assert not np.array_equal(corpus.Codecs(ae=ae, rvq=quantiser).weights(), there)
 
 
 def test_a_quantiser_with_a_gain_is_refused_before_it_codes_a_text(tmp_path, book, coded, monkeypatch):
     quantiser = Residual()
     quantiser.gains, quantiser.encode = np.ones(4), None
-    monkeypatch.setattr(text, "codecs", lambda paths, device: text.Codecs(ae=TokenAE.load(coded), rvq=quantiser))
+    monkeypatch.setattr(corpus, "codecs", lambda paths, device: corpus.Codecs(ae=TokenAE.load(coded), rvq=quantiser))
     with pytest.raises(LemError, match="an rvq with a gain are no sums over its stages"):
         prepare(run("codes", tmp_path, book, codec=[coded]))
 
@@ -405,10 +409,10 @@ class Pairs:
 
 def test_bits_a_byte_of_longer_tokens(tmp_path, book, monkeypatch):
     """A fresh network gives each of 300 tokens one chance in 300, and the bytes are those that the tokens stand for."""
-    monkeypatch.setattr(text, "codecs", lambda paths, device: text.Codecs(bpe=Pairs()))
+    monkeypatch.setattr(corpus, "codecs", lambda paths, device: corpus.Codecs(bpe=Pairs()))
     prepared = prepare(run("lm", tmp_path, book, codec=["bpe"]))
     assert prepared.model.net.vocabulary == 300 and prepared.model.net.lengths[258] == 5
-    held = prepared.held.items.data
+    held = prepared.validation.items.data
     spoken = b"".join(WORDS[t - 256].encode() for i in range(len(held)) for t in held[i][1:])
     assert book.read_bytes().endswith(spoken)
     told = Trainer(prepared, Ranks(), "cpu").validate()
@@ -433,10 +437,10 @@ def test_tokens_of_a_stream_are_counted_by_themselves(tmp_path):
     for i, part in enumerate(codes):  # few kinds of tokens are not yet bytes of a text
         with open(tmp_path / f"c{i}.safetensors", "wb", buffering=0) as file:
             stream.write([part], file)
-        found = text.read([str(tmp_path / f"c{i}.safetensors")])
+        found = corpus.load_corpus([str(tmp_path / f"c{i}.safetensors")])
         assert (found.vocabulary, found.lengths, found.bytes) == (256, None, 1.0)
     with pytest.raises(LemError, match="tokens of 1024 kinds, where --codec has 300; give it the text"):
-        text.read([str(tmp_path / "t.safetensors")], Pairs())
+        corpus.load_corpus([str(tmp_path / "t.safetensors")], Pairs())
 
 
 # known answers
@@ -644,8 +648,8 @@ def test_refused_in_one_line_before_anything_is_written(line, says, bad):
 
 
 def test_another_encoding_is_not_the_run_that_was_begun(tmp_path, book, coded, monkeypatch):
-    both = text.Codecs(ae=TokenAE.load(coded))
-    monkeypatch.setattr(text, "codecs", lambda paths, device: both)
+    both = corpus.Codecs(ae=TokenAE.load(coded))
+    monkeypatch.setattr(corpus, "codecs", lambda paths, device: both)
     asked = run("dense", tmp_path, book, codec=["ae"], steps=4)
     train(asked)
     with torch.no_grad():
@@ -670,7 +674,7 @@ def test_a_language_model_recalls_no_fragment(tmp_path, book):
 def test_dry_run_of_a_budget(tmp_path, book):
     each = prepare(run("lm", tmp_path, book)).flops
     with contextlib.suppress(Died):
-        cost = loop.dry_run(run("lm", tmp_path, book, flops=each * 2 * 5))
+        cost = dry_run(run("lm", tmp_path, book, steps=None, flops=each * 2 * 5))
     assert cost["steps"] == 5 and cost["flops"] == pytest.approx(each * 10)
 
 

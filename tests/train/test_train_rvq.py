@@ -17,7 +17,8 @@ from lemtools.signal import LemError
 from lemtools.stream.files import read_fitted
 from lemtools.train import checkpoint, codebooks
 from lemtools.train.data import Batches
-from lemtools.train.loop import dry_run, train
+from lemtools.train.dry import dry_run
+from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.vq.fit import RIDGE, Average, share_of_noise
@@ -160,7 +161,7 @@ def test_the_file_is_that_of_a_fit(tmp_path, data):
     }
     found = RVQ.load(path)
     assert np.array_equal(found.encode(held), prepared.model.rvq.encode(held)) and made["samples"] == 768
-    assert prepared.report == {"fitted-to": 768, **found.report(prepared.held.items.data)}
+    assert prepared.report == {"fitted-to": 768, **found.report(prepared.validation.items.data)}
     with pytest.raises(LemError, match="codebooks, for lem-encode --model"):
         load(path)
     assert encode.load(path).name == "rvq"
@@ -198,17 +199,17 @@ def test_clusters_are_found(tmp_path):
 
 def test_what_is_kept_back(tmp_path, data):
     asked = prepare(run(tmp_path, data))
-    learnt, held = asked.spec.items.data, asked.held.items.data
+    learnt, held = asked.spec.items.data, asked.validation.items.data
     everything = np.load(data / "x.npy")
     rows = np.concatenate([learnt[np.arange(len(learnt))], held])
     assert (len(learnt), len(held)) == (1800, 200) and np.array_equal(np.sort(rows, 0), np.sort(everything, 0))
     np.save(tmp_path / "sequences.npy", everything.reshape(20, 100, 16))
     asked = prepare(run(tmp_path, data, data=[str(tmp_path / "sequences.npy")]))
-    kept = asked.held.items.data.reshape(-1, 100, 16)
+    kept = asked.validation.items.data.reshape(-1, 100, 16)
     assert len(kept) == 2 and all(any(np.array_equal(k, s) for s in everything.reshape(20, 100, 16)) for k in kept)
     assert (
-        prepare(run(tmp_path, data, holdout=0)).held is None
-        and len(prepare(run(tmp_path, data, holdout=7)).held.items) == 7
+        prepare(run(tmp_path, data, holdout=0)).validation is None
+        and len(prepare(run(tmp_path, data, holdout=7)).validation.items) == 7
     )
 
 

@@ -1,0 +1,162 @@
+"""Networks that learn text: token by token, vector by vector, and several tokens as one vector."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ...nets import build
+from ...nets.lm import dial
+from ...nets.model import Model
+from ...signal import LemError
+from .. import corpus, objectives
+from ..corpus import Codecs, Corpus, Windows
+from ..data import Items, Spec, check_apart
+from ..network import blamed, card, record
+from ..run import Prepared
+from ..settings import Settings
+from ..trainer import Trainer
+from .values import tried
+
+STARTS = 1 << 22  # windows begin everywhere, or, in longer texts, at as many places as this
+CHUNKS = 64  # chunks a window of the token autoencoder
+MOST = 1024  # windows kept back where --holdout does not say
+
+
+def language(settings: Settings) -> Prepared:
+    """The next token from those before it, or the next vector of K tokens."""
+    codecs = corpus.codecs(settings.codec or [], settings.device)
+    if settings.on == "dense" and codecs.ae is None:
+        raise LemError("--on dense: of what vectors? Give --codec AE, of lem-train token-ae, and an rvq's for codes")
+    if settings.on != "dense" and codecs.ae is not None:
+        raise LemError("--codec: a token-ae is for --on dense")
+    text = _read(settings, codecs)
+    if codecs.ae is None:
+        config = _language(settings, "lm", vocabulary=text.vocabulary)
+        return _prepared(settings, text, codecs, config, objectives.Language, places=config["context"] + 1)
+    known, facts = codecs.ae.net.vocabulary, {"codec": codecs.ae.config}
+    if known != text.vocabulary:
+        raise LemError(f"--codec: a token-ae of {known} tokens, where the text has {text.vocabulary}")
+    if codecs.rvq is not None:
+        facts |= {"stages": codecs.rvq.stages * codecs.rvq.groups, "codes": codecs.rvq.codes}
+    config = _language(settings, "dense-lm", **facts)
+    if config["context"] < codecs.ae.chunk:
+        raise LemError(f"--context {config['context']}: a vector of the --codec takes {codecs.ae.chunk} tokens")
+    places = config["context"] // codecs.ae.chunk + 1
+    return _prepared(settings, text, codecs, config, objectives.Language, places, codecs.ae.chunk)
+
+
+def autoencoder(settings: Settings) -> Prepared:
+    """K tokens as one vector, and back."""
+    codecs = corpus.codecs(settings.codec or [], settings.device)
+    if codecs.ae is not None:
+        raise LemError("--codec: a token-ae is for --on dense")
+    text = _read(settings, codecs)
+    config = _record(settings, "token-ae", vocabulary=text.vocabulary)
+    prepared = _prepared(settings, text, codecs, config, objectives.Autoencode, CHUNKS * config["chunk"], overlap=0)
+    prepared.model.meta["encoder"] = {"v": 1, "encoder": "token-ae", "net": config}
+    return prepared
+
+
+def _read(settings: Settings, codecs: Codecs) -> Corpus:
+    check_apart(settings.data, settings.validate)
+    return corpus.load_corpus(settings.data, codecs.bpe)
+
+
+def _record(settings: Settings, name: str, **facts) -> dict:
+    if settings.arch not in (None, name):
+        raise LemError(f"--arch {settings.arch} is not for {settings.recipe}; there is {name}")
+    return record(settings, "tokens", net=name, **facts)
+
+
+def _language(settings: Settings, name: str, **facts) -> dict:
+    """The network's record, what follows from the depth written out."""
+    config = _record(settings, name, **facts)
+    with blamed(name):
+        return config | dial(*(config[k] for k in ("depth", "width", "heads", "context")))
+
+
+def _prepared(
+    settings: Settings,
+    text: Corpus,
+    codecs: Codecs,
+    config: dict,
+    objective: type[objectives.Objective],
+    places: int,
+    chunk: int = 0,
+    overlap: int = 1,
+) -> Prepared:
+    """A run on windows of `places` tokens, or chunks of `chunk` tokens, with its network untrained.
+
+    overlap: places that a window to validate on shares with the next one: what a window is given before it predicts.
+    """
+    span = places * max(chunk, 1)
+    stride = span - overlap * max(chunk, 1)
+    learnt, kept = _split(settings, text, codecs, span, stride)
+    if codecs.rvq is not None:
+        corpus.tables(codecs.rvq, codecs.ae.dims)  # raises for a quantiser of no use before it codes everything
+    windows = _windows(learnt, codecs, places, max(1, len(learnt.tokens) // STARTS), chunk)
+    torch.manual_seed(settings.seed)
+    with blamed(config["net"]):
+        net = build(config)
+    if hasattr(net, "lengths") and text.lengths is not None:
+        net.lengths[: text.vocabulary] = torch.from_numpy(text.lengths).float()
+    if chunk:
+        _fill(net, codecs, learnt.tokens)
+    item = list(windows.shape[1:])
+    target = {"kind": "tokens", "item": item}
+    measured = {"bytes": learnt.bytes, "measured": text.lengths is not None}
+    model = Model(net, card(settings, config, "tokens", item, target=target, fragment=[], classes=0, **measured))
+    goal = objective(model)
+    common = dict(operations=[], extras=goal.extras)
+    spec = Spec(Items("tokens", windows), settings.batch, settings.seed, **common)
+    validation = None
+    if kept is not None:
+        items = Items("tokens", _windows(kept, codecs, places, stride, chunk))
+        validation = Spec(items, min(settings.batch, len(items), 64), settings.seed + 1, **common)
+    fingerprint = settings.fingerprint(Items("tokens", Windows(text.tokens, span, span)), codecs.weights())
+    return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer))
+
+
+def _windows(text: Corpus, codecs: Codecs, places: int, stride: int, chunk: int) -> Windows:
+    codes = None if codecs.rvq is None else corpus.chunk_codes(codecs.ae, codecs.rvq, text.tokens)
+    return Windows(text.tokens, places, stride, chunk, codes)
+
+
+def _split(settings: Settings, text: Corpus, codecs: Codecs, span: int, stride: int) -> tuple[Corpus, Corpus | None]:
+    """(what is learnt from, what is kept back or None): the end of the text, a tenth of it at most, or another text."""
+    tokens, kept = text.tokens, None
+    if settings.validate:
+        kept = corpus.load_corpus(settings.validate, codecs.bpe).tokens
+        if int(kept.max()) >= text.vocabulary:
+            raise LemError(f"--validate: token {int(kept.max())}; --data has up to {text.vocabulary - 1}")
+    elif settings.holdout != 0:
+        count = min(len(tokens) // 10 // stride, MOST) if settings.holdout is None else settings.holdout
+        cut = len(tokens) - max(count, 1) * stride - (span - stride)
+        if cut < span:
+            windows = f"windows of {span} and --holdout {max(count, 1)}"
+            raise LemError(f"a text of {len(tokens)} tokens is too short for {windows}")
+        tokens, kept = tokens[:cut], tokens[cut:]
+    for part, name in ((tokens, "--data"), (kept, "--validate")):
+        if part is not None and len(part) < span:
+            raise LemError(
+                f"{name}: {len(part)} tokens, where a window takes {span}; give more text, or less --context"
+            )
+    return replace(text, tokens=tokens), None if kept is None else replace(text, tokens=kept)
+
+
+def _fill(net, codecs: Codecs, tokens: np.ndarray) -> None:
+    """Put the codec into the network, and the coordinates of its vectors, from what is learnt alone."""
+    net.codec.load_state_dict(codecs.ae.net.state_dict())
+    chunk = net.chunk
+    starts = np.linspace(0, len(tokens) - chunk, min(4 * corpus.BLOCK, len(tokens) - chunk + 1)).astype(int)
+    vectors = codecs.ae.vectors(tokens[starts[:, None] + np.arange(chunk)])
+    net.offset.copy_(torch.from_numpy(vectors.mean(0)))
+    spread = vectors.std(0)
+    net.gain.copy_(torch.from_numpy(1 / np.maximum(spread, 1e-3 * spread.max() + 1e-12)))
+    if codecs.rvq is not None:
+        found, origin = corpus.tables(codecs.rvq, net.dims)
+        net.tables.copy_(torch.from_numpy(found))
+        net.origin.copy_(torch.from_numpy(origin))

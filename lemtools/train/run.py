@@ -1,0 +1,124 @@
+"""A run: what it needs before its first step, and what it must be able to do, whatever learns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ..ranks import Ranks
+from . import checkpoint, flops
+from .data import Spec
+from .settings import Settings
+
+
+@dataclass
+class Prepared:
+    """A run before its first step. settings: resolved. model, objective: what learns, and what it makes small, as `run`
+    takes them. spec: the batches; validation: how items kept back are asked for, or None. fingerprint: of the settings
+    and the data. note: what a person should know. report: numbers on what is kept back, of recipes that end in some."""
+
+    settings: Settings
+    model: Any
+    objective: Any
+    spec: Spec
+    validation: Spec | None
+    fingerprint: dict
+    run: type[Run]
+    note: str | None = None
+    report: dict[str, float] | None = None
+
+    @cached_property
+    def flops(self) -> float:
+        """Floating-point operations of one item; see flops.per_item."""
+        return flops.per_item(self.spec, self.objective)
+
+    @cached_property
+    def steps(self) -> int:
+        """Updates of the run: as asked for, or as a budget of operations allows."""
+        if self.settings.flops is None:
+            return self.settings.steps
+        return max(1, round(self.settings.flops / (self.flops * self.settings.batch)))
+
+    def summary(self, device: str, world: int) -> str:
+        """One line: what is trained, on what, how long."""
+        among = f" ({world} processes)" if world > 1 else ""
+        return (
+            f"{self.settings.recipe}: {self.model.meta['net']['net']} of {self.model.parameters:,} parameters, "
+            f"{len(self.spec.items):,} items, {self.steps:,} steps of {self.settings.batch} on {device}{among}"
+        )
+
+
+class Run(ABC):
+    """A run of `prepared` on this process's device: where it stands, and what it leaves on disk."""
+
+    def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
+        self.prepared, self.ranks, self.device = prepared, ranks, device
+        self.settings, self.step, self.cuda = prepared.settings, 0, device.startswith("cuda")
+        self.losses: list[torch.Tensor] = []  # since the last record
+
+    @property
+    def steps(self) -> int:
+        """Of them all. (Where operations must be counted, it is first asked with the objective on its device.)"""
+        return self.prepared.steps
+
+    @abstractmethod
+    def advance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Make one step; returns its loss, on the device."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """What a record of the log has of the last step beside the loss."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise LemError before anything that is not finite goes to disk."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Numbers on what is kept back, by name."""
+
+    @abstractmethod
+    def state(self) -> dict[str, torch.Tensor]:
+        """Tensors to go on from."""
+
+    def record(self) -> dict:
+        """Plain values beside the state."""
+        return {}
+
+    @abstractmethod
+    def restore(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        """Take over what `state` and `record` gave."""
+
+    @abstractmethod
+    def save_model(self) -> None:
+        """Write the file for others."""
+
+    @abstractmethod
+    def finish(self) -> Prepared:
+        """What was trained."""
+
+    def picture(self) -> None:
+        """Show what is recalled of some items, where pictures are asked for."""
+
+    def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+
+    def save(self) -> None:
+        """Write the model and the state, by the first process; all must call it together."""
+        losses = self.ranks.mean(torch.stack(self.losses)) if self.losses else None
+        if not self.ranks.first:
+            return
+        state = self.state() | ({} if losses is None else {"losses": losses})
+        record = {"step": self.step, "settings": self.prepared.fingerprint, **self.record()}
+        checkpoint.save_state(self.settings.output, {k: v.cpu() for k, v in state.items()}, record)
+        self.save_model()
+
+    @torch.no_grad()
+    def resume(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        """Go on from a state and its record, which `save` wrote."""
+        self.restore(state, record)
+        self.step, self.losses = record["step"], list(state.get("losses", torch.zeros(0)).to(self.device))
