@@ -49,9 +49,8 @@ class TrainedLM:
 
     def ids(self, signal: Signal) -> list[np.ndarray]:
         if self.vocab > 256 and is_text(signal):
-            raise LemError(
-                f"{self.name} knows {self.vocab} tokens, not bytes: make them first (lem-encode --model BPE)"
-            )
+            way = "make them first (lem-encode --model BPE)"
+            raise LemError(f"{self.name} knows {self.vocab} tokens, not bytes: {way}")
         top = int(signal.data.max(initial=0))
         if int(signal.data.min(initial=0)) < 0 or top >= self.vocab:
             raise LemError(f"token {top}, but {self.name} knows {self.vocab}")
@@ -125,13 +124,5 @@ class Activations(Encoder):
             names = name and [name]
             return replace(item, kind="embedding", data=data[None], tokens=ids[None], depth=depth, names=names)
         label = None if item.label is None else np.repeat(item.label, len(ids))
-        return replace(
-            item,
-            kind="embedding",
-            data=data,
-            tokens=ids,
-            depth=depth,
-            names=None,
-            label=label,
-            index=np.arange(len(ids)),
-        )
+        own = {"names": None, "label": label, "index": np.arange(len(ids))}
+        return replace(item, kind="embedding", data=data, tokens=ids, depth=depth, **own)

@@ -47,16 +47,8 @@ class PCA(Fitted):
             raise LemError(f"--dims {dims}: {why}{', and a direction without variance cannot be whitened' * whiten}")
         # the sign of an eigenvector is the solver's: let the largest entry be positive
         axes = axes[:dims] * np.sign(axes[np.arange(dims), np.abs(axes[:dims]).argmax(1)])[:, None]
-        made = cls(
-            moments.mean.astype(np.float32),
-            axes.astype(np.float32),
-            values,
-            kind=kind,
-            item=item,
-            dtype=dtype,
-            whiten=whiten,
-            count=moments.count,
-        )
+        mean, axes = moments.mean.astype(np.float32), axes.astype(np.float32)
+        made = cls(mean, axes, values, kind=kind, item=item, dtype=dtype, whiten=whiten, count=moments.count)
         total = values.sum()
         report = {
             "vectors": moments.count,

@@ -140,19 +140,6 @@ def as_text(signal: Signal) -> list[str]:
         raise LemError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
-def windows(signal: Signal, length: int | None) -> list[Signal]:
-    """One item [1, L, ...] as items of `length` positions, the last one shorter; their names get #0, #1, ..."""
-    whole = signal.data.shape[1]
-    if length is None or whole <= length:
-        return [signal]
-    out = []
-    for k, i in enumerate(range(0, whole, length)):
-        name = None if signal.names is None else [f"{signal.names[0]}#{k}"]
-        tokens = None if signal.tokens is None else signal.tokens[:, i : i + length]
-        out.append(replace(signal, data=signal.data[:, i : i + length], tokens=tokens, names=name))
-    return out
-
-
 def together(items: list[Signal]) -> list[Signal]:
     """Neighbours of one shape as one batch."""
     out: list[list[Signal]] = []

@@ -130,22 +130,17 @@ class RVQ:
                 nonlocal done
                 progress(done := done + 1, of)
 
+            how = {
+                "stages": stages,
+                "codes": codes,
+                "beam": beam,
+                "updates": updates,
+                "generator": generator,
+                "tick": tick,
+            }
             for part, variance, wide in zip(frame.split(z), variances, tries):
                 target = part[order].to(device) * factor[:, None]
-                books.append(
-                    fitting.fit_group(
-                        target,
-                        weight,
-                        variance,
-                        wide,
-                        stages=stages,
-                        codes=codes,
-                        beam=beam,
-                        updates=updates,
-                        generator=generator,
-                        tick=tick,
-                    )
-                )
+                books.append(fitting.fit_group(target, weight, variance, wide, **how))
             frame = frame.narrow([book.shape[2] for book in books])
             spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance.cpu().numpy()), 0))[::-1].copy()
             made = cls(
@@ -304,18 +299,9 @@ class RVQ:
 
     def card(self) -> dict:
         """What its file says in words: JSON."""
-        return {
-            "groups": self.groups,
-            "stages": self.stages,
-            "codes": self.codes,
-            "beam": self.beam,
-            "cosine": self.cosine,
-            "whiten": self.frame.whiten,
-            "energy": self.frame.energy,
-            "shrink": self.frame.shrink,
-            "samples": self.samples,
-            "seed": self.seed,
-        }
+        own = ("groups", "stages", "codes", "beam", "cosine", "samples", "seed")
+        frame = ("whiten", "energy", "shrink")
+        return {k: getattr(self, k) for k in own} | {k: getattr(self.frame, k) for k in frame}
 
     @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray], device: str = "cpu") -> RVQ:
@@ -332,22 +318,7 @@ class RVQ:
         )
         if not fits:
             raise ValueError("its tensors do not fit together")
-        frame = Frame(
-            *(t[k] for k in ("mean", "basis", "scale", "variance")),
-            [b.shape[2] for b in books],
-            record["energy"],
-            record["shrink"],
-            record["whiten"],
-        )
-        return cls(
-            frame,
-            books,
-            t.get("gains"),
-            tensors["spectrum"],
-            tensors["centre"],
-            record["beam"],
-            record["cosine"],
-            record["samples"],
-            record["seed"],
-            device,
-        )
+        coordinates = (t[k] for k in ("mean", "basis", "scale", "variance"))
+        frame = Frame(*coordinates, [b.shape[2] for b in books], *(record[k] for k in ("energy", "shrink", "whiten")))
+        rest = (record[k] for k in ("beam", "cosine", "samples", "seed"))
+        return cls(frame, books, t.get("gains"), tensors["spectrum"], tensors["centre"], *rest, device)

@@ -82,44 +82,20 @@ class KernelWalks:
     """viterbi.TorchWalks by the kernels."""
 
     def __init__(self, bits: int, states: int, device: torch.device):
-        self.codes, self.kept, self.windows = 1 << bits, 1 << states - bits, 1 << states - 2 * bits
+        self.shape = 1 << states - bits, 1 << bits, 1 << states - 2 * bits  # KEPT, C, W
         self.table = torch.from_numpy(trellis.table(bits, states)).to(device)
 
     def forward(self, x: torch.Tensor, errors: torch.Tensor) -> None:
         count, length = x.shape
-        tile = min(TILE, self.kept)
-        grid = (triton.cdiv(count, ROWS), triton.cdiv(self.kept, tile))
+        tile = min(TILE, self.shape[0])
+        grid = (triton.cdiv(count, ROWS), triton.cdiv(self.shape[0], tile))
         for t in range(length):
-            _step[grid](
-                x,
-                self.table,
-                errors,
-                t,
-                count,
-                length,
-                self.kept,
-                self.codes,
-                self.windows,
-                ROWS,
-                tile,
-                enable_fp_fusion=False,
-            )
+            _step[grid](x, self.table, errors, t, count, length, *self.shape, ROWS, tile, enable_fp_fusion=False)
 
     def back(self, x: torch.Tensor, errors: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         count, length = x.shape
         path = torch.empty(count, length + 1, dtype=torch.int32, device=x.device)
         path[:, length] = kept
-        _back[(triton.cdiv(count, BACK),)](
-            x,
-            self.table,
-            errors,
-            path,
-            count,
-            length,
-            self.kept,
-            self.codes,
-            self.windows,
-            BACK,
-            enable_fp_fusion=False,
-        )
+        grid = (triton.cdiv(count, BACK),)
+        _back[grid](x, self.table, errors, path, count, length, *self.shape, BACK, enable_fp_fusion=False)
         return path.long()
