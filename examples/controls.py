@@ -25,8 +25,8 @@ import numpy as np
 
 from lemtools.cli.train import operations
 from lemtools.compare import Comparison, pair
-from lemtools.fragment.evidence import evidence
 from lemtools.fragment import fragment
+from lemtools.fragment.evidence import evidence
 from lemtools.media import load, store
 from lemtools.reconstruct import Reconstructor
 from lemtools.signal import Signal

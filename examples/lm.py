@@ -16,11 +16,11 @@ import torch
 
 from lemtools.device import pick
 from lemtools.encode.patch_back import patch_back
-from lemtools.vq.residual import RVQ
 from lemtools.encode.token_ae import TokenAE, recovered
 from lemtools.fragment import fragment
 from lemtools.nets.model import load
 from lemtools.signal import Signal, bits_per_element
+from lemtools.vq.residual import RVQ
 
 DEVICE = os.environ.get("DEVICE", "auto")
 

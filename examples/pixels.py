@@ -20,7 +20,7 @@ from lemtools.reconstruct import reconstruct
 from lemtools.signal import Signal
 
 sys.path.insert(0, str(Path(__file__).parent))
-from data import luma  # noqa: E402
+from data import luma
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | bool = True) -> float:

@@ -92,7 +92,7 @@ def data(source: Path, out: Path) -> None:
         subprocess.run(["lem-fragment", "-q", *half], check=True, stdin=subprocess.DEVNULL)
         train, test = flat["train"], flat["test"]
         mean = train.mean(0)
-        values, vectors = np.linalg.eigh(np.cov(train[:20_000].T))
+        _values, vectors = np.linalg.eigh(np.cov(train[:20_000].T))
         axes = np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
         np.save(folder / "codes-train.npy", (train - mean) @ axes)
         np.save(folder / "codes-test.npy", (test - mean) @ axes)

@@ -20,7 +20,7 @@ import numpy as np
 from lemtools.denoise.memory import Memory
 
 sys.path.insert(0, str(Path(__file__).parent))
-from data import cifar  # noqa: E402
+from data import cifar
 
 ROWS, RANDOM = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], [0.5, 0.75, 0.9, 0.95, 0.99]
 

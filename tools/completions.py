@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from manpages import ROOT, choices, commands, options, renew, sentences
 
 FILES = (

@@ -18,8 +18,8 @@ def do(job: str, run, files, options):
     if job == "prepare":
         raise click.UsageError("--prepare is work for one process; run it without torchrun")
     from ..device import pick
-    from ..signal import LemError
     from ..ranks import join, leave
+    from ..signal import LemError
 
     if "-" in (*options["bank"], *(files or ("-",) * (job == "denoise"))):
         raise click.UsageError("standard input cannot be shared by several processes; give files")
@@ -59,9 +59,9 @@ def keep(signals, target, options) -> None:
 
 def study(run, options, sizes: bool = True):
     """The bank, and how it is asked."""
+    from ..dreams.study import Study
     from ..els import scales
     from ..els.prepare import bank
-    from ..dreams.study import Study
 
     found, kamb = None, options["compat"] == "kamb"
     if sizes and options["scales"] is not None:

@@ -127,7 +127,7 @@ def main(cli: click.Command) -> None:
         die(signal.SIGPIPE)
     except click.UsageError as error:
         _say(f"{cli.name}: error: {one_line(error.format_message())} ({cli.name} --help shows the options)")
-    except Exception as error:  # noqa: BLE001  every other problem is one line too
+    except Exception as error:  # every other problem is one line too
         if "--debug" in sys.argv:
             import traceback
 

@@ -254,8 +254,8 @@ def cli(run, recipe, path, dry_run, options, card, **settings):
         if recipe not in (recipes or RECIPES) or (recipe == "rvq" and name not in RVQ):
             only = f"for {' and '.join(recipes)}, not {recipe}" if recipes else "not for rvq, which learns no network"
             raise click.UsageError(f"--{config.spelt(context, name)} is {only}")
-    from ..train.loop import Stopped, train
     from ..ranks import RemoteError
+    from ..train.loop import Stopped, train
     from ..train.network import option
     from ..train.settings import Settings
 

@@ -2,7 +2,6 @@
 
 import click
 
-
 MOST = 1_000_000  # numbers of a list
 
 

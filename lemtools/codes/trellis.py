@@ -10,6 +10,7 @@ T samples, b bits, C = P = 2^b codes of a sample, W = 2^(L - 2b): a state is the
 `kept`, its L - b bits that the next window shares, is (w, c), and the same number is (p, w) of the next one.
 """
 
+import itertools
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -73,7 +74,7 @@ def pieces(length: int) -> list[slice]:
     """The parts of a sequence that are coded by themselves."""
     count = -(-length // PIECE)
     ends = [i * length // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:])]
+    return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def decode(codes: np.ndarray, bits: int) -> np.ndarray:

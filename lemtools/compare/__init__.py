@@ -57,7 +57,7 @@ class Comparison:
         train: np.ndarray | None = None,
         keep: bool = False,
     ):
-        self.asked = [m for m in metrics] if metrics else None
+        self.asked = list(metrics) if metrics else None
         for m in self.asked or ():
             if m not in GROUPS:
                 named(m)

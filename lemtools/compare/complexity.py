@@ -6,7 +6,6 @@ import numpy as np
 
 from .distortion import paired
 
-
 _WORD = 8  # bits that a byte of the search text holds: among 256 letters a search skips, between two it crawls
 
 

@@ -98,7 +98,7 @@ GROUPS = {
     "geometry": [
         key
         for key, m in METRICS.items()
-        if key in ("nmse", "sqnr", "cosine") or m.of_set and "embedding" in m.kinds and not m.train
+        if key in ("nmse", "sqnr", "cosine") or (m.of_set and "embedding" in m.kinds and not m.train)
     ],
 }
 

@@ -14,7 +14,7 @@ def view(asked: str | None, kind: str, sheet: bool = False) -> str:
 
     LemError where it does not suit the kind, or what draws it is not installed.
     """
-    if asked == "sheet" or asked is None and (kind != "embedding" or sheet):
+    if asked == "sheet" or (asked is None and (kind != "embedding" or sheet)):
         return "sheet"
     asked = asked or "pca"
     if kind != "embedding":

@@ -30,7 +30,7 @@ def plane(spectra: Spectra, view: str, seed: int = 0) -> tuple[np.ndarray, np.nd
     both sets together, with its own settings. Its picture is not evidence: distances, sizes and gaps of its clouds mean
     little.
     """
-    one, other = spectra
+    one, _other = spectra
     step = -(-one.n // POINTS)
     sets = [np.asarray(s.x[::step], np.float64) - one.mean for s in spectra]
     if view == "pca":

@@ -78,7 +78,7 @@ def _picture(x: np.ndarray, cell: int):
     from PIL import Image
 
     x = np.asarray(x)
-    if x.dtype != np.uint8 or not (x.ndim == 2 or x.ndim == 3 and x.shape[2] in (1, 3)) or x.size == 0:
+    if x.dtype != np.uint8 or not (x.ndim == 2 or (x.ndim == 3 and x.shape[2] in (1, 3))) or x.size == 0:
         raise ValueError(f"a picture is uint8 [H,W] or [H,W,3], not {x.dtype} {x.shape}")
     image = Image.fromarray(x[..., 0] if x.shape[2:] == (1,) else x).convert("RGB")
     longer = max(image.size)

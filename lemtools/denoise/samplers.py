@@ -7,6 +7,7 @@ is drawn on the CPU, so neither the batch nor the device changes a draw.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -62,7 +63,7 @@ def ddim(
         raise ValueError(f"eta lies in [0, 1], not {eta}")
     if eta > 0 and (generators is None or len(generators) != len(x)):
         raise ValueError(f"eta > 0 needs one generator for each of the {len(x)} rows")
-    for k, (now, then) in enumerate(zip(levels[:-1], levels[1:])):
+    for k, (now, then) in enumerate(itertools.pairwise(levels)):
         x0 = denoiser(x, float(now))
         x0 = x0 if project is None else project(x0)
         if callback is not None:

@@ -14,9 +14,9 @@ import torch
 
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
+from ..els.scales import compat, levels, time
 from ..signal import LemError
 from .sample import Tell, start
-from ..els.scales import compat, levels, time
 
 BY = ("cosine", "mse")
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from ..denoise.contract import Denoiser
-from ..fragment.evidence import evidence
 from ..denoise.samplers import ddim, noise
+from ..els.scales import time
+from ..fragment.evidence import evidence
 from ..media.images import to_uint8
 from ..rng import generator
 from ..signal import LemError, Signal
-from ..els.scales import time
 
 Tell = Callable[[str], None]
 BATCH = {"cpu": 8, "cuda": 64}  # seeds that share every tile of the bank: as many as help

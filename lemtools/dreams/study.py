@@ -9,19 +9,19 @@ import numpy as np
 
 from ..denoise.contract import Denoiser
 from ..device import pick
+from ..els import machine
+from ..els.bank import Bank
+from ..els.plan import LOCAL
+from ..els.posterior import Share
+from ..els.scales import Scales, allowed, check, levels
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
-from ..els import machine
 from .against import Samples
 from .against import samples as compared
-from ..els.bank import Bank
 from .calibrate import Calibration, choose, measure
 from .explain import Origins, explain
-from ..els.plan import LOCAL
-from ..els.posterior import Share
 from .sample import Tell, batch_of, denoise, sample
-from ..els.scales import Scales, allowed, check, levels
 
 
 @dataclass

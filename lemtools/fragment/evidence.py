@@ -129,7 +129,7 @@ def check_geometry(signal: Signal) -> None:
             good = isinstance(factor, int) and factor > 1 and signal.kind in ("image", "audio")
             sides = enumerate(zip(before, shape))
             good = good and all(-(-n // factor if i in axes else -n) == m for i, (n, m) in sides)
-            good = good and (signal.kind == "image" or isinstance(op.get("rate"), (int, float)) and op["rate"] > 0)
+            good = good and (signal.kind == "image" or (isinstance(op.get("rate"), (int, float)) and op["rate"] > 0))
         elif good and name == "noise":
             sigma = np.asarray(op.get("std", op.get("sigma")))
             good = sigma.dtype.kind in "fiu" and sigma.shape in ((), (count,)) and bool((sigma >= 0).all())

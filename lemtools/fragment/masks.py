@@ -95,7 +95,7 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.kind not in SUITS.get(name, (signal.kind,)):
         raise LemError(f"--mask-shape {name} is for {' and '.join(SUITS[name])}, not {signal.kind}")
     size = length(size_text, seconds(signal), f"--mask-shape {text}") if size_text else None
-    if size and name not in SIZED or not size and SIZED.get(name):
+    if (size and name not in SIZED) or (not size and SIZED.get(name)):
         problem = "patch needs a size, as in patch:8" if name == "patch" else "takes no size"
         raise LemError(f"--mask-shape {text}: {problem}")
     extent = tuple(signal.data.shape[a] for a in signal.spatial_axes)

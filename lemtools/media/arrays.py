@@ -138,7 +138,7 @@ def read_npz(source: Source, key: str | None, batch, coordinates: bool = False) 
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy") and key in (None, n[:-4])]
             shapes = {n: npy_header(_member(archive, n, source))[0] for n in names}
-            usable = [n for n, shape in shapes.items() if len(shape) > 1 and math.prod(shape) or n == key]
+            usable = [n for n, shape in shapes.items() if (len(shape) > 1 and math.prod(shape)) or n == key]
             if len(usable) != 1:
                 what = (
                     "several arrays" if usable else f"no array {key!r}" if key else "no array of 2 dimensions or more"

@@ -97,7 +97,7 @@ def _pixels(image, name: str) -> np.ndarray:
         if image.getchannel("A").getextrema()[0] < 255:
             raise LemError(f"{name}: has transparent pixels; flatten it on a ground first")
         image = image.convert(_OPAQUE[image.mode])
-    if image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = np.asarray(image).astype(np.float32)
         if (grey == image.info.get("transparency", -1)).any():
             raise LemError(f"{name}: has transparent pixels; flatten it on a ground first")

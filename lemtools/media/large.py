@@ -40,7 +40,7 @@ def pieces(path: str, key: str | None, size_of: Callable[[int], int], max_bytes:
 
 
 def _pieces(path, begin, beside, large, lem, size_of, max_bytes) -> Iterator[Signal]:
-    dtype, shape, start, stop = large
+    _dtype, shape, start, stop = large
     row, rows = (stop - start) // shape[0], 0
     with open(path, "rb", buffering=0) as file:
 

@@ -318,7 +318,7 @@ def mapped(path: str, key: str | None = None) -> Signal | None:
 def _mapped(path: str, key: str | None) -> Signal | None:
     with open(path, "rb", buffering=0) as file:
         source = stream.Source(file, path)
-        form, family = sniff(source.peek(16))
+        _form, family = sniff(source.peek(16))
         if family == "npy":
             shape, fortran, dtype = arrays.npy_header(source)
             begin, numbers = source.place, dtype.kind in "fiu" and dtype.isnative
@@ -334,7 +334,7 @@ def _mapped(path: str, key: str | None) -> Signal | None:
             return None
 
         def array(name):
-            dtype, shape, begin, stop = header.tensors[name]
+            dtype, shape, begin, _stop = header.tensors[name]
             return np.memmap(path, DTYPES[dtype], "r", source.place + begin, shape)
 
         dtype, shape, begin, stop = header.tensors[names[0]]

@@ -17,7 +17,7 @@ def repeatable(paths: Sequence[str], **options) -> Callable[[], Iterator[Signal]
     """
     if all(os.path.isfile(path) or os.path.isdir(path) or glob.has_magic(path) for path in paths):
         return lambda: load(paths, **options)
-    file = tempfile.TemporaryFile(buffering=0)
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it is read again later
     stream.write(load(paths, **options), file)
 
     def read_again() -> Iterator[Signal]:

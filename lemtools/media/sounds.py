@@ -54,7 +54,7 @@ def mend_wav_sizes(raw: np.ndarray, name: str) -> None:
     while at + 8 <= len(raw):
         size, here = _size(raw, at + 4), len(raw) - at - 8
         if raw[at : at + 4].tobytes() == b"data":
-            if size >= 0x7FFFF000 and size > here or size == 0 and whole != len(raw) - 8:
+            if (size >= 0x7FFFF000 and size > here) or (size == 0 and whole != len(raw) - 8):
                 for place, value in ((at + 4, here), (4, len(raw) - 8)):
                     raw[place : place + 4] = np.frombuffer(value.to_bytes(4, "little"), np.uint8)
             elif size > here:

@@ -11,6 +11,7 @@ Both take images and spectra of any size: [N, C, H, W].
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -39,7 +40,7 @@ def fill(value: torch.Tensor, observed: torch.Tensor, coarse: torch.Tensor | Non
     while True:
         grids.append((sums / weight.clamp(min=1), weight > 0))
         height, width = sums.shape[-2:]
-        if coarse is not None and len(grids) > COARSE or coarse is None and height == width == 1:
+        if (coarse is not None and len(grids) > COARSE) or (coarse is None and height == width == 1):
             break
         margin = (0, width % 2, 0, height % 2)
         sums, weight = (4 * F.avg_pool2d(F.pad(x, margin), 2) for x in (sums, weight))
@@ -178,7 +179,7 @@ class Restorer(nn.Module):
         self.details, self.opponent = tuple(details), opponent
         self.stride = shuffle * 2 ** (len(widths) - 1)
         gain = sum(blocks) ** -0.5
-        pairs = list(zip(widths, widths[1:]))
+        pairs = list(itertools.pairwise(widths))
 
         def stack(width: int, count: int) -> nn.Sequential:
             return nn.Sequential(*(Block(width, gain) for _ in range(count)))

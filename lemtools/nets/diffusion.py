@@ -9,6 +9,7 @@ There are no normalisation layers: a convolution sees a neighbourhood, and nothi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import prod
 
@@ -171,7 +172,7 @@ class UNet(Convolutional):
         super().__init__(channels, max(widths), padding, classes, predicts, conditioned)
         self.multiple = 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(self.pair(i, o) for i, o in zip((self.planes, *widths), widths))
-        fine_to_coarse = list(zip(widths, widths[1:]))
+        fine_to_coarse = list(itertools.pairwise(widths))
         self.rise = nn.ModuleList(nn.ConvTranspose2d(c, f, 2, stride=2) for f, c in fine_to_coarse[::-1])
         self.up = nn.ModuleList(self.pair(2 * f, f) for f, _ in fine_to_coarse[::-1])
         self.last = self.conv(widths[0], channels)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..fragment.evidence import check_geometry
-from ..signal import LemError, Signal, bits_per_element
 from ..restore.steps import Steps, restore
+from ..signal import LemError, Signal, bits_per_element
 
 METHODS = {
     # what people do today, as controls

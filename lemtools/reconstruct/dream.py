@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from ..denoise.contract import Denoiser, Scale
-from ..device import pick
-from ..fragment.evidence import Evidence, evidence
 from ..denoise.moments import Moments
 from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
+from ..device import pick
 from ..els import LOCAL
+from ..fragment.evidence import Evidence, evidence
 from ..nets.condition import Condition
 from ..rng import generator
 from ..signal import LemError, Signal

@@ -16,16 +16,16 @@ from math import prod
 import numpy as np
 import torch
 
-from ..device import pick
-from ..fragment.evidence import Evidence, evidence
 from ..denoise.samplers import ancestral, noise
 from ..denoise.schedule import grid
+from ..device import pick
+from ..fragment.evidence import Evidence, evidence
 from ..nets.condition import Condition
 from ..nets.conv import fill
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
 from . import tiles
-from .dream import MOST_ROWS, budget, dream, drawn, footprint, rows_of, told
+from .dream import MOST_ROWS, budget, drawn, dream, footprint, rows_of, told
 
 PROBE = 64  # px: side of the piece on which a network's need of memory is measured
 LEVELS = 50  # noise levels of a conditioned denoiser

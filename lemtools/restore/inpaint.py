@@ -15,6 +15,7 @@ images look alike across scales: Glasner, Bagon & Irani 2009), solved along all 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -279,7 +280,7 @@ def _learn(guide: np.ndarray, bands: list, labels: list, floor: float, mapped: _
         band, label = job
         order, ends = _sort(label, classes)
         b = _blocks(guide, band, order)
-        return np.stack([b[:, a:z] @ b[:, a:z].T for a, z in zip(ends, ends[1:])]), np.diff(ends)
+        return np.stack([b[:, a:z] @ b[:, a:z].T for a, z in itertools.pairwise(ends)]), np.diff(ends)
 
     sums, counts = zip(*mapped(moments, zip(bands, labels)))
     s, n = np.sum(sums, 0, dtype=np.float64), np.sum(counts, 0)[:, None, None]
@@ -316,7 +317,7 @@ def _assemble(v: np.ndarray, view: tuple, system: list, product: Callable, mappe
         c, (band, (order, place, ends, weight)) = job
         image = v[view][c, _rows(band)]
         b = gather(image, BLOCK, STRIDE, order)
-        for k, (a, z) in enumerate(zip(ends, ends[1:])):
+        for k, (a, z) in enumerate(itertools.pairwise(ends)):
             b[:, a:z] = product(k, b[:, a:z])
         b *= weight
         return scatter(b, image.shape, BLOCK, STRIDE, place)

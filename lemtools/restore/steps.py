@@ -55,9 +55,7 @@ def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
             {"noise": _denoise, "downsample": _upsample}[op["op"]](state, op, signal.kind, steps, done)
     _settle(state, signal.kind, steps, done)
     data, dtype = state.data, signal.whole_dtype
-    if signal.kind == "tokens":
-        data = data.astype(dtype, copy=False)
-    elif dtype.kind == "f":
+    if signal.kind == "tokens" or dtype.kind == "f":
         data = data.astype(dtype, copy=False)
     elif dtype == np.uint8:
         data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)

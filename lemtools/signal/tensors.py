@@ -1,5 +1,6 @@
 """The form in which a batch travels: named tensors and a JSON object."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -261,7 +262,7 @@ def unpack_names(text: np.ndarray, offsets: np.ndarray, n: int) -> list[str]:
     offsets, text = offsets.astype(np.int64, casting="safe"), text.tobytes()
     if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
         raise LemError("damaged document (names)")
-    return [text[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
+    return [text[a:b].decode("utf-8", "surrogateescape") for a, b in itertools.pairwise(offsets)]
 
 
 def _sizes(shape) -> bool:
@@ -297,9 +298,8 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), op["quantizer"] == "lloyd-max" and op["domain"] != "gaussian"
-    if (
-        (levels is not None) != fitted
-        or fitted
+    if (levels is not None) != fitted or (
+        fitted
         and not (
             levels.ndim == 2
             and levels.shape[1] >= 2 ** int(bits.max(initial=1))

@@ -1,5 +1,6 @@
 """Bytes of files and pipes, in and out."""
 
+import contextlib
 import fcntl
 import os
 import weakref
@@ -108,10 +109,8 @@ def _room(n: int) -> np.ndarray:
 
 
 def widen_pipe(file) -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         fcntl.fcntl(file.fileno(), _F_SETPIPE_SZ, 1 << 20)
-    except (OSError, ValueError, AttributeError):
-        pass
 
 
 def write_all(file, buffers: Iterable) -> None:

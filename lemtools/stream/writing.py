@@ -70,7 +70,8 @@ def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> Non
             for key, (dtype, array) in tensors.items():
                 if key in _BIG:
                     if key not in spools:
-                        spools[key] = [dtype, array.shape[1:], 0, tempfile.TemporaryFile(dir=folder)]
+                        spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed with the others at the end
+                        spools[key] = [dtype, array.shape[1:], 0, spool]
                     spool = spools[key]
                     if key == "packed":
                         array, tail = _joined(tail, array, signal.data.size * signal.depth)

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 
 from .. import media
-from ..fragment.evidence import evidence
 from ..fragment import fragment
+from ..fragment.evidence import evidence
 from ..media.load import expand
 from ..rng import generator, generators
 from ..signal import LemError, Signal
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
-
 
 LEARNT = ("image", "spectrum", "embedding")
 MOST = 12  # processes that make batches where their number is not given; more have not been of use yet
@@ -89,9 +88,8 @@ def load_items(paths: Sequence[str], key: str | None = None) -> Items:
     Images of several sizes make a list. Fragments are taken as what they are: decoded values, and what of them is seen.
     Raises LemError for sound (its spectra can be learnt), tokens, several kinds or channel counts.
     """
-    if len(paths) == 1 and (signal := media.mapped(paths[0], key)) is not None:
-        if signal.kind in LEARNT:
-            return Items(signal.kind, np.asarray(signal.data), signal.label)  # (a view: to index a np.memmap is slow)
+    if len(paths) == 1 and (signal := media.mapped(paths[0], key)) is not None and signal.kind in LEARNT:
+        return Items(signal.kind, np.asarray(signal.data), signal.label)  # (a view: to index a np.memmap is slow)
     first, batches, fragments = None, [], False
     for signal in media.load(paths, key=key):
         first = first or signal

@@ -15,7 +15,7 @@ class Log:
 
     def __init__(self, path: str | None, step: int):
         self.path = path
-        if path is None or os.path.exists(path) and not os.path.isfile(path):
+        if path is None or (os.path.exists(path) and not os.path.isfile(path)):
             return
         try:
             with open(path, "a+", encoding="utf-8") as file:

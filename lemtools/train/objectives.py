@@ -110,7 +110,7 @@ class Estimate(Objective):
 
     def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The estimate, held to the fragment, in coordinates."""
-        target, condition, _ = self.unpack(batch)
+        _target, condition, _ = self.unpack(batch)
         x = self.net(condition).float()
         return condition.hold(x) if x.shape == condition.value.shape else x
 

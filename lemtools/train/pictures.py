@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from ..media.images import encode
-
 from ..stream import whole_file, write_all
 from .data import Batches
 from .run import Prepared

@@ -21,9 +21,9 @@ import torch
 if "PYTHONPATH" not in os.environ:  # (which may name another version)
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from lemtools.denoise.schedule import cosine  # noqa: E402
-from lemtools.els.bank import Bank  # noqa: E402
-from lemtools.els.posterior import Local  # noqa: E402
+from lemtools.denoise.schedule import cosine
+from lemtools.els.bank import Bank
+from lemtools.els.posterior import Local
 
 
 def reference(folder: Path):

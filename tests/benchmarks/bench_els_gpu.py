@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 from dataclasses import astuple, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,9 @@ from bench_els import reference
 
 from lemtools.denoise.samplers import ddim
 from lemtools.denoise.schedule import cosine, grid
-from lemtools.els.gpu import fused
 from lemtools.els import posterior
 from lemtools.els.bank import Bank
+from lemtools.els.gpu import fused
 from lemtools.els.local import Level
 from lemtools.els.plan import axis
 from lemtools.els.posterior import Local
@@ -73,7 +73,7 @@ def answer(
     return posterior.whole(found[0], x.shape, *found[1:]).mean
 
 
-@lru_cache(maxsize=None)
+@cache
 def chooser(plan: tuple):
     """The same function for the same plan: what a call prepares is kept by it."""
     return lambda *about: chosen(dict(plan), *about)
@@ -82,7 +82,7 @@ def chooser(plan: tuple):
 def chosen(plan: dict, size: int, channels: int, queries: int, digits: int) -> fused.Tiling:
     """The tiling as it is, with what the race changes for blocks of queries (edges are left as they are)."""
     found = fused.tiling(size, channels, queries, digits)
-    return replace(found, **plan) if queries > SIDE * 64 or queries > 64 and found.block_q > 16 else found
+    return replace(found, **plan) if queries > SIDE * 64 or (queries > 64 and found.block_q > 16) else found
 
 
 def noisy(bank: Bank, seeds: int, alpha_bar: float) -> torch.Tensor:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is loaded
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lemtools import codes  # noqa: E402
-from lemtools.compare import geometry, similarity, spectral  # noqa: E402
+from lemtools import codes
+from lemtools.compare import geometry, similarity, spectral
 
 SEEDS = 3
 

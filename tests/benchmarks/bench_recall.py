@@ -34,8 +34,8 @@ def peak_mb() -> float:
 
 
 def one(path: str) -> None:
-    from lemtools.device import pick
     from lemtools.denoise.memory import Memory
+    from lemtools.device import pick
 
     store = np.load(path, mmap_mode="r")
     rng = np.random.default_rng(1)

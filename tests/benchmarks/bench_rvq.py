@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lemtools.vq.residual import RVQ
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
+from lemtools.vq.residual import RVQ
 
 try:
     import faiss

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from torch.optim import swa_utils
 
-from lemtools.train.data import Batches
 from lemtools.ranks import Ranks
+from lemtools.train.data import Batches
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.train.trainer import Trainer
@@ -146,8 +146,8 @@ def main() -> None:
 
 def recall(device: str, cuda: bool) -> None:
     """The bundled network on a photo of 768 x 512, 3 bits a colour."""
-    from lemtools.fragment.evidence import evidence
     from lemtools.fragment import fragment
+    from lemtools.fragment.evidence import evidence
     from lemtools.nets.condition import Condition
     from lemtools.nets.model import load
     from lemtools.reconstruct import BUNDLED

@@ -23,19 +23,19 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.ma  # noqa: F401
+import numpy.ma
 import pytest
 import soundfile
-from helpers.commands import lem_fork
 from PIL import Image
 
-import lemtools.compare.geometry  # noqa: F401  what the forks would each have to load
-import lemtools.compare.perceptual  # noqa: F401
-import lemtools.compare.plot  # noqa: F401
-import lemtools.compare.sound  # noqa: F401
-import lemtools.fragment  # noqa: F401
-import lemtools.media.describe  # noqa: F401
+import lemtools.compare.geometry  # what the forks would each have to load
+import lemtools.compare.perceptual
+import lemtools.compare.plot
+import lemtools.compare.sound
+import lemtools.fragment
+import lemtools.media.describe
 import lemtools.restore.inpaint  # noqa: F401
+from helpers.commands import lem_fork
 from lemtools import stream
 from lemtools.media import load
 from lemtools.signal import LemError, Signal

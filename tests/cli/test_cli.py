@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import itertools
 import json
 import os
 import re
@@ -13,9 +14,9 @@ import click
 import numpy as np
 import pytest
 import soundfile
-from helpers.commands import lem, lem_fork
 from PIL import Image
 
+from helpers.commands import lem, lem_fork
 from lemtools import __version__, stream
 from lemtools.cli.fragment import ordered
 
@@ -286,7 +287,7 @@ def wire(done) -> list:
 def test_two_commands_equal_one(photos):
     """Random draws included: they depend on the seed, the item, and the operation's place in the whole chain."""
     parts = ["--mask", "0-.9"], ["--bits", "1-6"], ["--mask", ".3", "--mask-shape", "patch:4"]
-    (whole,) = wire(lem_fork("fragment", "a", *sum(parts, []), "--seed", "7", cwd=photos))
+    (whole,) = wire(lem_fork("fragment", "a", *itertools.chain(*parts), "--seed", "7", cwd=photos))
     done = lem_fork("fragment", "a", *parts[0], "--seed", "7", cwd=photos)
     for part in parts[1:]:
         done = lem_fork("fragment", *part, "--seed", "7", stdin=done.stdout, cwd=photos)

@@ -13,6 +13,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from helpers.commands import lem, lem_fork
 from helpers.manual import COMMANDS, LINES, PAGES, completions, manpages, plain, section, source, stages
 from helpers.paths import ROOT

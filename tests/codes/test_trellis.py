@@ -10,8 +10,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from helpers.commands import lem_fork
 
+from helpers.commands import lem_fork
 from lemtools import codes
 from lemtools.codes import hadamard, trellis
 from lemtools.fragment import apply, fragment

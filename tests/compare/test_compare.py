@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from helpers.commands import lem
 from PIL import Image
 
+from helpers.commands import lem
 from lemtools.compare import METRICS, Comparison, named, pair
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers.commands import lem
 
+from helpers.commands import lem
 from lemtools.compare import Comparison, distortion, pair
 from lemtools.compare.distribution import frechet_distance, frechet_patch, frechet_pca, halves, moments, patch_places
 from lemtools.compare.training import Nearest, Training, memorised, mosaic, nearest, nearest_patch

@@ -55,7 +55,7 @@ def test_package_import_is_light():
 
 
 def test_split_keeps_float64_and_says_what_is_wrong():
-    a, b = split(1.0 - 1e-12, 3)
+    _a, b = split(1.0 - 1e-12, 3)
     assert b.dtype == torch.float64 and b.shape == (3,) and abs(b[0].item() / 1e-12 - 1) < 1e-3
     assert split(np.array([[0.25], [1.0]]), 2)[1].tolist() == [0.75, 0.0]
     with pytest.raises(TypeError, match="float64"):
@@ -361,5 +361,5 @@ def test_gaussian_recalls_mnist_better_than_its_mean():
     images = mnist(1500) / 255
     mask = np.random.default_rng(0).random((50, 1, 28, 28)) < 0.5
     gaussian = Gaussian.fit(images[:1450], 1e-3)
-    error = lambda x: ((x - images[1450:])[~mask] ** 2).mean()  # noqa: E731
+    error = lambda x: ((x - images[1450:])[~mask] ** 2).mean()
     assert error(gaussian.conditional(images[1450:], mask)) < 0.3 * error(images[:1450].mean(0)[None])

@@ -11,7 +11,7 @@ from lemtools.denoise.gaussian import Gaussian
 from lemtools.denoise.memory import Memory
 from lemtools.denoise.posterior import _reflect, posterior
 from lemtools.denoise.samplers import ancestral, ddim, noise, noised
-from lemtools.denoise.schedule import alpha_bar, cosine, grid, log_snr
+from lemtools.denoise.schedule import cosine, grid, log_snr
 from lemtools.rng import generator
 
 INF = np.inf

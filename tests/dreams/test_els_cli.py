@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.commands import lem_fork, lem_together
-from helpers.machines import kind, window
-from helpers.manual import LINES, stages
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from helpers.commands import lem_fork, lem_together
+from helpers.machines import kind, window
+from helpers.manual import LINES, stages
 from lemtools import stream
 from lemtools.cli.els_jobs import SEEDS
 from lemtools.denoise.contract import Scale
@@ -208,7 +208,7 @@ def test_each_class_in_turn(bench):
 def test_the_released_code_s_choices():
     sizes = tuple(range(3, 43, 2))
     asked = Recorder(Scales(sizes, shifted=True))
-    ((seeds, x),) = sampling.batches(asked, (1, 8, 8), [7], levels(20, kamb=True))
+    ((_seeds, _x),) = sampling.batches(asked, (1, 8, 8), [7], levels(20, kamb=True))
     assert len(asked.asked) == 19
     for step, (t, size, _) in zip(range(19, 0, -1), asked.asked):
         assert t == pytest.approx(step / 20) and size == sizes[step]
@@ -609,7 +609,7 @@ def test_what_explain_prints_and_writes(bench):
     assert float(rows[0][4]) == pytest.approx(held["equal"][0][sure].mean(), nan_ok=True)
     assert int(rows[2][5]) == len(np.unique(held["image"][2][held["weight"][2] >= 0.5]))
     ends = held["source.names.offsets"]
-    names = [bytes(held["source.names.utf8"][a:b]).decode() for a, b in zip(ends, ends[1:])]
+    names = [bytes(held["source.names.utf8"][a:b]).decode() for a, b in itertools.pairwise(ends)]
     assert names == [f"{k:02}.png" for k in held["source"]]
     assert min(Image.open(bench / "map.png").size) > 300
     lines = [json.loads(line) for line in els(bench, *args, "--json").stdout.splitlines()]

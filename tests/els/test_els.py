@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from helpers.machines import brute, kind, window
 
+from helpers.machines import brute, kind, window
 from lemtools.els import MACHINES, machine
 from lemtools.els.bank import Bank
 from lemtools.els.posterior import Local
@@ -115,7 +115,7 @@ def test_best_patch_and_its_weight():
         image, place = np.divmod(found.best.numpy(), 56)
         assert ((image >= 0) & (image < 4)).all()
         r, c = np.divmod(place, 8)
-        d, circular = size // 2, name == "els"
+        _d, circular = size // 2, name == "els"
         for s, u, v in ((0, 0, 0), (1, 3, 4), (0, 6, 2), (1, 2, 7), (0, 0, 5)):
             q = window(x[s], u, v, size, circular)
             seen = (
@@ -198,7 +198,7 @@ def test_of_patches_alike_the_first_is_told():
 
 
 def test_a_part_of_a_bank_is_a_bank():
-    raw, bank, _ = case(1, 4, 4, count=9)
+    raw, _bank, _ = case(1, 4, 4, count=9)
     whole = Bank(raw, np.arange(9) % 3, [f"#{k}" for k in range(9)])
     part = whole.cut(4, 8)
     assert len(part) == 4 and part.mean == whole.mean and len(part.store) == 4

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from helpers.machines import brute
 from helpers.paths import ROOT
 

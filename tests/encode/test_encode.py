@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 import pytest
+
 from helpers.commands import lem_fork
 from helpers.paths import data_dir
-
 from lemtools import encode as room
 from lemtools import stream
 from lemtools.encode import contract, dense, patches, pca, text

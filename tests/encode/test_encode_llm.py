@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+
 from helpers.commands import lem_fork
 
 torch = pytest.importorskip("torch")

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers.paths import ROOT
 
+from helpers.paths import ROOT
 from lemtools.nets.lm import LM
 from lemtools.nets.token_ae import TokenAutoencoder
 

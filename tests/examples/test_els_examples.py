@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from helpers.paths import EXAMPLES
 
 
@@ -64,7 +65,7 @@ def test_what_other_settings_made_is_made_again(table, monkeypatch):
 def test_only_the_gpus_that_the_user_made_visible(table, monkeypatch, visible, found):
     import torch
 
-    module, data, out, _ = table
+    module, _data, _out, _ = table
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

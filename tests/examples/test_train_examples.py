@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+
 from helpers.paths import EXAMPLES
 from helpers.training import images
-
 from lemtools.cli.train import operations
 from lemtools.fragment import fragment
 from lemtools.signal import Signal

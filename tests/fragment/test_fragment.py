@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from helpers.signals import WHOLE, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.signals import WHOLE, same
 from lemtools import codes
 from lemtools.fragment import OPERATIONS, apply, fragment
 from lemtools.fragment.masks import SHAPES
@@ -170,7 +170,7 @@ def test_the_number_lost_is_exact(kind, p):
         where = np.argwhere(item)
         sides = where.max(axis=0) - where.min(axis=0) + 1 if len(where) else np.zeros(len(extent), int)
         assert math.prod(sides) == len(where)  # one solid box
-        assert list(sides) == [round(n * p ** (1 / len(extent))) for n in extent] or not len(where) and p == 0
+        assert list(sides) == [round(n * p ** (1 / len(extent))) for n in extent] or (not len(where) and p == 0)
     if kind in ("embedding", "sequence"):
         _, gone = lost("dims")
         flat = gone.reshape(3, -1, extent[-1])

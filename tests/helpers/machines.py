@@ -20,14 +20,14 @@ def brute(
     machine: str, bank: np.ndarray, x: np.ndarray, alpha_bar: float, size: int, valid: bool = False
 ) -> np.ndarray:
     """x0_hat of one x_t [C, H, W] by the definition; bank [N, C, H, W] in [-1, 1]."""
-    channels, height, width = x.shape
+    _channels, height, width = x.shape
     places = [(r, c) for r in range(height) for c in range(width)]
     circular, d, out = machine == "els", size // 2, np.zeros_like(x)
     for r, c in places:
         if machine == "ls":
             seen = [(r, c)]
         elif machine == "els":
-            seen = [(s, t) for s, t in places if not valid or d <= s < height - d and d <= t < width - d]
+            seen = [(s, t) for s, t in places if not valid or (d <= s < height - d and d <= t < width - d)]
         else:
             seen = [
                 (s, t)

@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from helpers.paths import ROOT
 
 TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.parent.name != "benchmarks"]

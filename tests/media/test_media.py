@@ -12,9 +12,9 @@ import wave
 import numpy as np
 import pytest
 import soundfile
-from helpers.commands import lem_fork
 from PIL import Image
 
+from helpers.commands import lem_fork
 from lemtools import stream
 from lemtools.media import Target, inputs_named, load, sample, save, store
 from lemtools.media.describe import describe

@@ -1,5 +1,6 @@
 """Denoising networks: what they see, what they answer, and how an answer becomes x0."""
 
+import itertools
 import json
 
 import numpy as np
@@ -193,7 +194,7 @@ def test_level_is_told_at_both_ends_and_in_float64(make, item):
     x = normal(1, *item)
     answers = [net(x, torch.tensor([v], dtype=torch.float64)) for v in (0.0, 0.5, 1 - 1e-7, 1 - 1e-8, 1.0)]
     assert all(torch.isfinite(answer).all() for answer in answers)
-    assert min((p - q).abs().max() for p, q in zip(answers, answers[1:])) > 1e-5
+    assert min((p - q).abs().max() for p, q in itertools.pairwise(answers)) > 1e-5
 
 
 @pytest.mark.parametrize("make, item", [(ResNet, (3, 8, 8)), (UNet, (3, 8, 8)), (Vector, (2, 5))])

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.paths import data_dir
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.paths import data_dir
 from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
 from lemtools.fragment.evidence import evidence

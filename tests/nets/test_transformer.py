@@ -180,7 +180,7 @@ def test_causality(order):
         other.view(-1)[place] = -other.view(-1)[place] + 0.5 / 127.5
         moved = (net.log_probs(other, condition, sequence) - base)[0].abs() > 1e-6
         assert not moved[rank < rank[place]].any()
-        assert moved[place] and moved[rank > rank[place]].float().mean() > 0.5 or rank[place] == 15
+        assert (moved[place] and moved[rank > rank[place]].float().mean() > 0.5) or rank[place] == 15
 
 
 def test_a_place_does_not_predict_itself():

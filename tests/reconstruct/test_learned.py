@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.commands import lem_fork
 from safetensors.torch import save_file
 from torch import nn
 
 import lemtools.reconstruct as rooms
+from helpers.commands import lem_fork
 from lemtools import stream
 from lemtools.codes import bounds
 from lemtools.denoise.contract import Scale
@@ -275,7 +275,7 @@ def test_the_plan_keeps_to_its_memory():
     for shape in ((4000, 6000), (600, 600), (70, 9000)):
         tiled = made(*shape, 1000, 5e8, 90)
         assert tiled.items == 1 and (
-            not tiled.side or (tiled.side + 2 * tiled.halo) ** 2 * 1000 <= 5e8 and tiled.halo == 96
+            not tiled.side or ((tiled.side + 2 * tiled.halo) ** 2 * 1000 <= 5e8 and tiled.halo == 96)
         )
     assert made(4000, 6000, 1000, 5e8, 90).side == 512
     assert made(4000, 6000, 1000, 5e8, None) == Plan(1)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lemtools.fragment import fragment
 from lemtools import reconstruct as room
+from lemtools.fragment import fragment
 from lemtools.reconstruct import BUNDLED, LEARNED, METHODS, choose, reconstruct
 from lemtools.signal import LemError, Signal
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from helpers.paths import data_dir
 from PIL import Image
 
+from helpers.paths import data_dir
 from lemtools.restore.blocks import box_sums, dct_matrix, gather, scatter
 from lemtools.restore.inpaint import inpaint, upsample
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers.paths import data_dir
 
+from helpers.paths import data_dir
 from lemtools.restore.blocks import dct_matrix
 from lemtools.restore.smooth import BLOCKS, _both_axes, bin_mean, denoise, dequantize
 

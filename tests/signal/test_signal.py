@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers.signals import OPS, WHOLE, same
 
+from helpers.signals import OPS, WHOLE, same
 from lemtools.fragment import apply, fragment
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, narrow, to_tensors
 from lemtools.stream import Source, document, read, write

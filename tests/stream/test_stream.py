@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from helpers.paths import ROOT
-from helpers.signals import OPS, WHOLE, same
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers.paths import ROOT
+from helpers.signals import OPS, WHOLE, same
 from lemtools import stream
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal, to_tensors
-from lemtools.stream import Source, document, read, write, write_one
-from lemtools.stream import load_tensors, record_of, save_tensors
+from lemtools.stream import Source, document, load_tensors, read, record_of, save_tensors, write, write_one
 from lemtools.stream.source import _STEP
 from lemtools.stream.wire import assemble, lem_record
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from helpers.commands import lem, lem_fork, lem_together
 from helpers.training import Died, dying, files, result
-
 from lemtools.encode.patch_back import HuggingFace, patch_back
 from lemtools.encode.token_ae import TokenAE, recovered
 from lemtools.nets.dense import DenseLM
@@ -528,7 +528,7 @@ def test_the_file_is_read_by_either_way(coded):
     one, two = TokenAE.load(coded), TokenAE.restore(record, tensors)
     chunks = np.arange(20).reshape(5, 4)
     assert np.array_equal(one.vectors(chunks), two.vectors(chunks)) and one.config == two.config
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="in loading state_dict for TokenAutoencoder"):
         TokenAE.restore(record, {k: v for k, v in tensors.items() if k != "head.bias"})
 
 

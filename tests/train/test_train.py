@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+
 from helpers.commands import lem_fork
 from helpers.training import Died, dying, files, images, result, settings, spectra, told, vectors
-
 from lemtools.cli.train import RECIPES as OFFERED
 from lemtools.cli.train import operations
 from lemtools.fragment import fragment
@@ -25,9 +25,9 @@ from lemtools.rng import generator
 from lemtools.signal import LemError, Signal
 from lemtools.train import augment, checkpoint, data, flops, loop, network, objectives, recipes, ring
 from lemtools.train.data import Batches, Items, Spec
-from lemtools.train.loop import train
 from lemtools.train.dry import dry_run
 from lemtools.train.flops import ATTENTION, COUNTED, flop_counter
+from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.recipes.values import labels, moments
 from lemtools.train.settings import FREE, Settings

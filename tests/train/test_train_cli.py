@@ -12,10 +12,10 @@ import time
 import numpy as np
 import pytest
 import torch
+
 from helpers.commands import free_port, lem, lem_fork, lem_together
 from helpers.paths import EXAMPLES
 from helpers.training import images, vectors
-
 from lemtools.nets.model import load
 from lemtools.train import checkpoint
 
@@ -447,7 +447,7 @@ def test_slurm_array_is_stopped_requeued_and_goes_on(cluster):
     _, errors = job.communicate(timeout=60)
     assert job.returncode == 0 and "stopped at step" in errors and "Traceback" not in errors
     assert (folder / "scontrol.txt").read_text() == "requeue 77_3\n"
-    state, record, _ = checkpoint.load_state(str(model))
+    _state, record, _ = checkpoint.load_state(str(model))
     assert record["step"] == load(str(model)).meta["step"] >= 5 and record["settings"]["seed"] == 3
 
 

@@ -6,10 +6,10 @@ import shlex
 import numpy as np
 import pytest
 import torch
+
 from helpers.commands import lem_fork, lem_together
 from helpers.training import dying, files, told
 from helpers.vectors import gaussian
-
 from lemtools import encode
 from lemtools.nets.model import load
 from lemtools.ranks import Ranks

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.vectors import POWER, gaussian
 
+from helpers.vectors import POWER, gaussian
 from lemtools.signal import LemError
 from lemtools.vq import fit as fitting
 from lemtools.vq.bound import allocate, bits_for, cosine_of, verdict, water_fill

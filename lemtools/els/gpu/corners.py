@@ -10,9 +10,9 @@ import torch
 import triton
 import triton.language as tl
 
-from .kernel import INTERPRETED, cdiv, constant, launch, processors
 from ..plan import Axis
 from ..sums import EMPTY
+from .kernel import INTERPRETED, cdiv, constant, launch, processors
 
 EMPTY_ = tl.constexpr(EMPTY)
 

@@ -21,12 +21,12 @@ import torch
 
 from ...signal import LemError
 from ..bank import Bank
-from .corners import Corners
-from .kernel import INTERPRETED, Tiling, tiling
 from ..local import Level
-from .launches import Fused, extreme, jobs, merge
 from ..plan import NOT_FINITE, Axis
 from ..sums import EMPTY, LOG2E, Sums
+from .corners import Corners
+from .kernel import INTERPRETED, Tiling, tiling
+from .launches import Fused, extreme, jobs, merge
 
 UNIT = 127.5  # a grey level of uint8, in coordinates, is 1 / UNIT
 EXACT = 2.0**24  # float32 holds every integer below

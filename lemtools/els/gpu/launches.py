@@ -13,9 +13,9 @@ from functools import lru_cache
 import torch
 import triton
 
+from ..plan import Axis
 from . import layout as feed
 from .kernel import INTERPRETED, WEIGHTS, Tiling, attend, cdiv, constant, launch, processors, strip_row
-from ..plan import Axis
 
 SPLITS, MERGED = 64, 64 if INTERPRETED else 16  # shares and queries that are merged at a time
 SPREAD = 1 << 15 if INTERPRETED else 1 << 12  # elements of queries that are laid out at a time
