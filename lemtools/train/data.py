@@ -119,15 +119,6 @@ def load_items(paths: Sequence[str], key: str | None = None) -> Items:
     return Items("image", [x for s in batches for x in s.data], label)
 
 
-def check_apart(learnt: Sequence[str], validation: Sequence[str], called: str = "--data") -> None:
-    """Raise LemError where a file to validate on, by whatever name, is learnt from, too."""
-    if validation:
-        known = {os.path.realpath(path) for path, _ in expand(learnt)}
-        for path, _ in expand(validation):
-            if os.path.realpath(path) in known:
-                raise LemError(f"--validate: {path} is among {called}, too; nothing may be learnt from it then")
-
-
 def _fragments(batches: list[Signal], label, paths) -> Items:
     if len({s.whole_shape for s in batches}) > 1:
         raise LemError(f"{', '.join(paths)}: fragments of memories of several shapes; they must all have one")

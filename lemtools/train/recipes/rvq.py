@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
+from ...media.repeat import check_apart
 from ...rng import generator
 from ...signal import LemError
 from ...vq.frame import ROWS, checked_rows
 from ...vq.residual import RVQ
 from ..codebooks import Codebooks, Quantiser, Residual, blocks
-from ..data import Items, Spec, View, check_apart, held_out, load_items
+from ..data import Items, Spec, View, held_out, load_items
 from ..network import card
 from ..run import Prepared
 from ..settings import Settings

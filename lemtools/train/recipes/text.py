@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.lm import dial
 from ...nets.model import Model
 from ...signal import LemError
 from .. import corpus, objectives
 from ..corpus import Codecs, Corpus, Windows
-from ..data import Items, Spec, check_apart
+from ..data import Items, Spec
 from ..network import blamed, card, record
 from ..run import Prepared
 from ..settings import Settings

@@ -12,11 +12,12 @@ from ...denoise.contract import Scale
 from ...fragment import OPERATIONS
 from ...media import store
 from ...media.labels import labels as read_labels
+from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model
 from ...signal import LemError
 from .. import augment, objectives
-from ..data import Batches, Items, Spec, View, check_apart, held_out, load_items
+from ..data import Batches, Items, Spec, View, held_out, load_items
 from ..network import FRAGMENTS, blamed, card, record
 from ..run import Prepared
 from ..settings import Settings
