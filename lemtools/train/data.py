@@ -15,7 +15,6 @@ import torch
 from .. import media
 from ..fragment import fragment
 from ..fragment.evidence import evidence
-from ..media.load import expand
 from ..rng import generator, generators
 from ..signal import LemError, Signal
 from .augment import augment
