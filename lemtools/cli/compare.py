@@ -13,8 +13,28 @@ lem-compare --metric nearest --metric memorised --metric mosaic --train store.sa
 """
 
 
+# metrics of single items, of which no product is large enough for threads
+SMALL = (
+    "all",
+    "mse",
+    "mae",
+    "max",
+    "psnr",
+    "ssim",
+    "ms-",
+    "gmsd",
+    "snr",
+    "si-",
+    "lsd",
+    "nmse",
+    "sqnr",
+    "accuracy",
+    "bits",
+)
+
+
 class Threshold(click.ParamType):
-    """NAME=VALUE."""
+    """NAME=VALUE, the name in lower case."""
 
     name = "threshold"
 
@@ -22,7 +42,7 @@ class Threshold(click.ParamType):
         name, _, number = value.partition("=")
         try:
             if (number := float(number)) == number:  # nothing is above or below NaN
-                return name, number
+                return name.lower().replace("_", "-"), number
         except ValueError:
             pass
         self.fail(f"{value!r} is not NAME=VALUE, as in psnr=30", param, ctx)
@@ -118,40 +138,67 @@ class Threshold(click.ParamType):
     metavar="N",
     help="Items a batch.  [default: about 16 MiB]",
 )
-def cli(
-    run,
-    original,
-    recalled,
-    metric,
-    minimum,
-    maximum,
-    pair,
-    peak,
-    train,
-    where,
-    items,
-    as_json,
-    plot,
-    rows,
-    fragment,
-    key,
-    batch,
-):
+def cli(run, original, recalled, metric, minimum, maximum, pair, train, items, as_json, key, batch, **options):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
-    Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, parted by tabs.
+    Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
     """
+    plot, fragment, missing = options["plot"], options["fragment"], options["where"] == "missing"
+    view, plot, rows = _checked(original, recalled, pair, **options)
+    names = [part.lower() for word in metric for part in word.split(",")]
+    if all(name.startswith(SMALL) or name == "cosine" for name in names):  # the others are large matrix products
+        common.one_thread()
+    from ..compare import GROUPS, METRICS, Comparison, listed, missed, named
+    from ..compare import pair as paired
+    from ..media import load, store
+    from ..stream import whole_file
+
+    limits = [name for name, _ in (*minimum, *maximum)]
+    for name in limits:
+        if name in GROUPS:
+            raise click.UsageError(f"--min and --max take one metric each, not {name}")
+    asked = listed([*metric, *limits])
+    if train and not any(
+        "train" in (*m.needs, *m.uses) for m in (METRICS[named(n)[0]] for n in asked if n not in GROUPS)
+    ):
+        able = ", ".join(name for name, m in METRICS.items() if "train" in (*m.needs, *m.uses))
+        raise click.UsageError(f"--train is for --metric {able}")
+    comparison = Comparison(asked, peak=options["peak"], train=store(list(train)) if train else None)
+    if plot:
+        from ..compare.plot import Plot
+
+        results.picture(plot, "--plot", [original, recalled, *([fragment] if fragment else [])])
+        picture = Plot(view, rows, load([fragment]) if fragment else None)
+    sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
+    for both in run.progress(paired(*sides, by=pair, fragments=load([fragment]) if missing else None)):
+        if plot:
+            picture.add(both, comparison)
+        comparison.add(both)
+    found = comparison.results()
+    for note in comparison.notes(found):
+        run.note(note)
+    if plot:
+        with whole_file(plot) as file:
+            picture.draw(file, comparison, found)
+    show(run, found, items, as_json)
+    for note in (shortfalls := missed(found, minimum, maximum)):
+        run.note(note)
+    return 1 if shortfalls else 0
+
+
+def _checked(original, recalled, pair, fragment, plot, rows, where, **_):
+    """(view, file, rows) of the --plot; UsageError for options that do not go together."""
     if [original, recalled, fragment].count("-") > 1:
         raise click.UsageError("only one input can be standard input")
     if fragment and pair == "name":
         raise click.UsageError("--fragment pairs by order: leave out --pair name")
     view, plot = viewed(plot)
-    source = click.get_current_context().get_parameter_source("rows")
-    of_sheet = fragment or source == click.core.ParameterSource.COMMANDLINE
-    if not plot and source == click.core.ParameterSource.COMMANDLINE:
+    if click.get_current_context().get_parameter_source("rows") != click.core.ParameterSource.COMMANDLINE:
+        rows = None
+    if rows and not plot:
         raise click.UsageError("--rows is for the --plot")
     missing = where == "missing"
-    if view in ("pca", "umap") and of_sheet and not missing:
+    if view in ("pca", "umap") and (rows or fragment) and not missing:
         raise click.UsageError(f"--rows and --fragment are for --plot sheet:FILE, not for {view}")
     if missing and not fragment:
         raise click.UsageError("--where missing needs the fragments: --fragment FILE")
@@ -159,76 +206,11 @@ def cli(
         raise click.UsageError("--fragment is for the --plot and for --where missing")
     if fragment == "-" and plot and missing:
         raise click.UsageError("--fragment - is read once: for the --plot or for --where missing")
-    small = ("all", "mse", "mae", "max", "psnr", "ssim", "ms-", "gmsd", "snr", "si-", "lsd", "nmse", "sqnr", "accuracy")
-    if all(m.startswith((*small, "bits")) or m == "cosine" for m in metric):  # the others are large matrix products
-        common.one_thread()
-    from ..compare import GROUPS, METRICS, Comparison, named
-    from ..compare.pairs import pair as paired
-    from ..media import load, store
-    from ..signal import LemError
-    from ..stream import whole_file
-
-    thresholds = [(name, value, 1) for name, value in minimum] + [(name, value, -1) for name, value in maximum]
-    for name, _, _ in thresholds:
-        if name in GROUPS:
-            raise click.UsageError(f"--min and --max take one metric each, not {name}")
-    asked = list(dict.fromkeys([*metric, *(name for name, _, _ in thresholds)])) or None
-    if train and not any(METRICS[named(m)[0]].train for m in asked or () if m not in GROUPS):
-        able = ", ".join(name for name, known in METRICS.items() if known.train)
-        raise click.UsageError(f"--train is for --metric {able}")
-    memories = store(list(train)) if train else None
-    comparison, sheet = Comparison(asked, peak, memories), None
-    if plot:
-        from ..compare import plot as pictures
-
-        results.picture(plot, "--plot", [original, recalled, *([fragment] if fragment else [])])
-    sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
-    broken = load([fragment]) if missing else None
-    for batch_of_pairs in run.progress(paired(*sides, by=pair, fragments=broken)):
-        if plot and comparison.kind is None:
-            view = pictures.view(view, batch_of_pairs.kind, sheet=bool(of_sheet))
-            comparison.keep = view != "sheet"
-            if view == "sheet":
-                sheet = pictures.Plot(rows, load([fragment]) if fragment else None)
-        comparison.add(batch_of_pairs)
-        if sheet:
-            sheet.add(batch_of_pairs)
-    found = comparison.results()
-    for name, reason in comparison.left_out.items():
-        run.note(f"{name} is left out: {reason}")
-    if plot and not sheet:
-        from ..compare.scatter import draw
-
-        try:
-            spectra = comparison.spectra()
-        except ValueError as error:
-            raise LemError(f"--plot {view}: {error}") from error
-        with whole_file(plot) as file:
-            draw(file, spectra, view)
-    if sheet:
-        with whole_file(plot) as file:
-            # under the pictures, decibels before raw errors
-            each = [r for r in found if len(r.values)]
-            told = next((r for r in each if r.unit == "dB"), found[0])
-            values = dict(zip(told.items, told.values))
-            notes = {
-                "recalled": [f"{told.name} {values[n]:.4g} {told.unit}" if n in values else "" for n in sheet.names]
-            }
-            sheet.draw(file, notes)
-    most = max(len(result.items) for result in found)
-    for result in found:
-        if len(result.items) < most:
-            run.note(f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)")
-    show(run, found, items, as_json)
-    means = {result.metric: result.mean for result in found}
-    missed = [(n, v, s) for n, v, s in thresholds if not s * (means[n] - v) >= 0]
-    for name, value, sign in missed:
-        run.note(f"{name} is {means[name]:.6g}, {'below' if sign > 0 else 'above'} {value:g}")
-    return 1 if missed else 0
+    return view, plot, rows
 
 
 def viewed(plot: str | None) -> tuple[str | None, str | None]:
-    """(view, file) of what was given to --plot: 'umap:a.png', 'a.png', or 'umap', which is 'umap:umap.png'."""
+    """(view, file) of a --plot: 'umap:a.png', 'a.png', or 'umap', which is 'umap:umap.png'."""
     head, _, rest = (plot or "").partition(":")
     return (head, rest or f"{head}.png") if head in ("sheet", "pca", "umap") else (None, plot)
 

@@ -137,3 +137,13 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     dot, aa, bb = sums(a, b, lambda x, y: np.einsum("ij,ij->i", x, y), _energy, lambda x, y: _energy(y, x))
     with np.errstate(invalid="ignore"):
         return np.clip(dot / np.sqrt(aa) / np.sqrt(bb), -1, 1)
+
+
+def accuracy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share [N] of an item's tokens that are equal. `accuracy`."""
+    return (a == b).reshape(len(a), -1).mean(axis=1)
+
+
+def bits_per_element(a: np.ndarray, b: np.ndarray, *, bits: np.ndarray) -> np.ndarray:
+    """Cost [N] of what b was recalled from, in bits per element of the whole memory. `bits_per_element`."""
+    return np.asarray(bits, np.float64)

@@ -13,15 +13,12 @@ copies of them or new; no item is compared with its own original, which would hi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .distortion import paired
 from .summary import Whole
-
-if TYPE_CHECKING:
-    from .training import Training
+from .training import Training, patch_places
 
 SPLITS = 16  # from one random halving to the next the floor of 1,000 images varies by 3-10 % (pca64), 30-40 % (patch8)
 REFERENCE = 10_000  # training items whose principal axes are taken
@@ -121,11 +118,3 @@ def frechet_patch(a: np.ndarray, b: np.ndarray, *, k: int = 8) -> Whole:
         return np.concatenate([x[:, :, i, j].reshape(len(x), -1) for i, j in places]).astype(np.float64)
 
     return Whole(*halves(a, b, features), k)
-
-
-def patch_places(item: tuple[int, ...], k: int, step: int) -> list[tuple[slice, slice]]:
-    """Where k x k patches of an image [C, H, W] stand: every `step` pixels, the last ones flush with the far edges."""
-    if len(item) != 3 or not 1 <= k <= min(item[1:]):
-        raise ValueError(f"patches of {k} x {k} need images [C, H, W] at least as large, not {list(item)}")
-    rows, columns = ([*range(0, n - k, step), n - k] for n in item[1:])
-    return [(slice(i, i + k), slice(j, j + k)) for i in rows for j in columns]

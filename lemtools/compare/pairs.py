@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,10 +45,10 @@ def pair(
     count, doubt = 0, None
     while all(here := [cursor.current() for cursor in cursors.values()]):
         n = min(left for _, left in here)
-        one, other, *broken = (cursor.take(n) for cursor in cursors.values())
+        one, other, *fragment = (cursor.take(n) for cursor in cursors.values())
         done = _match(one, other, count)
-        if broken:
-            done.missing = _missing(broken[0], done)
+        if fragment:
+            done.missing = _missing(fragment[0], done)
         for x, y in zip(one.names or (), other.names or ()):
             if by == "auto" and _stem(x) != _stem(y) and doubt is None:
                 doubt = f"{x} stands beside {y}: pair them with --pair name, or insist with --pair order"
@@ -67,6 +67,17 @@ def _stem(name: str) -> str:
     """A name without its extension; the number of a sample stays: 'a.png#1' is 'a#1'."""
     base, mark, sample = name.partition("#")
     return os.path.splitext(base)[0] + mark + sample
+
+
+def joined(pairs: list[Pair]) -> Pair:
+    """One pair of all. The batches lose their items, so that one side is gone before the other one is joined."""
+    sides = {}
+    for side in ("a", "b"):
+        batches = [getattr(pair, side) for pair in pairs]
+        for pair in pairs:
+            setattr(pair, side, None)
+        sides[side] = np.concatenate(batches) if len(batches) > 1 else batches[0]
+    return replace(pairs[0], **sides, names=[name for pair in pairs for name in pair.names], bits=None, missing=None)
 
 
 class _Cursor:

@@ -7,8 +7,6 @@ means over one image; the name of a result says its variant, with `rgb` for C = 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from .distortion import paired
@@ -110,40 +108,62 @@ def _halve(x: np.ndarray) -> np.ndarray:
     return out
 
 
-def ssim_family(
-    a: np.ndarray, b: np.ndarray, *, peak: float, members: Iterable[str] = ("gauss11", "uniform7", "ms")
-) -> dict[str, np.ndarray]:
-    """Several members of the SSIM family at once, {member: [N]}; 'ms' and 'gauss11' share the work of the full size.
+class Structure:
+    """The SSIM family of two batches of images: `ssim` and `ms_ssim` share the work of the full size.
 
-    Members are 'gauss11' and 'uniform7' (see `ssim`) and 'ms' (see `ms_ssim`). ValueError for an unknown member, for
-    unequal shapes, and for images smaller than a member can take (its message names both sizes).
+    Both raise ValueError for unequal shapes, a wrong peak and images smaller than they can take.
     """
-    members = tuple(members)
-    for member in members:
-        if member != "ms" and member not in _WINDOWS:
-            raise ValueError(f"unknown SSIM {member!r}: one of {', '.join(_WINDOWS)}, ms")
-        what, side = ("MS-SSIM", _MS_SIDE) if member == "ms" else (f"SSIM {member}", len(_WINDOWS[member][0]))
-        a, b = _images(a, b, peak, side, what)
-    scales = len(_MS_WEIGHTS) if "ms" in members else 1 if "gauss11" in members else 0
-    result = {member: np.empty(len(a)) for member in members}
-    for i, (image_a, image_b) in enumerate(zip(a, b)):
-        gauss = np.zeros((scales, 2))  # SSIM and its contrast-structure part, mean over the channels
-        uniform = 0.0
-        for plane_a, plane_b in zip(image_a, image_b):
-            if "uniform7" in members:
-                uniform += _ssim_means(plane_a, plane_b, peak, "uniform7")[0] / len(image_a)
-            for scale in range(scales):
-                if scale:
-                    plane_a, plane_b = _halve(plane_a), _halve(plane_b)
-                gauss[scale] += np.array(_ssim_means(plane_a, plane_b, peak, "gauss11")) / len(image_a)
-        if "uniform7" in members:
-            result["uniform7"][i] = uniform
-        if "gauss11" in members:
-            result["gauss11"][i] = gauss[0, 0]
-        if "ms" in members:
-            parts = np.append(gauss[:-1, 1], gauss[-1, 0])
-            result["ms"][i] = np.prod(np.maximum(parts, 0) ** np.array(_MS_WEIGHTS))
-    return result
+
+    def __init__(self, a: np.ndarray, b: np.ndarray, peak: float):
+        self.a, self.b, self.peak = a, b, peak
+        self._full: dict[str, np.ndarray] = {}
+
+    def _scales(self, window: str, scales: range) -> np.ndarray:
+        """[N, scales, 2]: SSIM and its contrast-structure part, means over the channels; scale i is halved i times."""
+        found = np.zeros((len(self.a), len(scales), 2))
+        for image_a, image_b, means in zip(self.a, self.b, found):
+            for plane_a, plane_b in zip(image_a, image_b):
+                for scale in range(scales.stop):
+                    if scale:
+                        plane_a, plane_b = _halve(plane_a), _halve(plane_b)
+                    if scale in scales:
+                        part = _ssim_means(plane_a, plane_b, self.peak, window)
+                        means[scale - scales.start] += np.array(part) / len(image_a)
+        return found
+
+    def _at_full_size(self, window: str, side: int, what: str) -> np.ndarray:
+        self.a, self.b = _images(self.a, self.b, self.peak, side, what)
+        if window not in self._full:
+            self._full[window] = self._scales(window, range(1))
+        return self._full[window]
+
+    def ssim(self, window: str = "gauss11") -> np.ndarray:
+        """See the function `ssim`."""
+        if window not in _WINDOWS:
+            raise ValueError(f"unknown SSIM {window!r}: one of {', '.join(_WINDOWS)}")
+        return self._at_full_size(window, len(_WINDOWS[window][0]), f"SSIM {window}")[:, 0, 0]
+
+    def ms_ssim(self) -> np.ndarray:
+        """See the function `ms_ssim`."""
+        full = self._at_full_size("gauss11", _MS_SIDE, "MS-SSIM")
+        means = np.concatenate((full, self._scales("gauss11", range(1, len(_MS_WEIGHTS)))), axis=1)
+        parts = np.append(means[:, :-1, 1], means[:, -1:, 0], axis=1)
+        return np.prod(np.maximum(parts, 0) ** np.array(_MS_WEIGHTS), axis=1)
+
+
+def ssim_gauss11(a: np.ndarray, b: np.ndarray, *, structure: Structure) -> np.ndarray:
+    """`ssim` of window 'gauss11', from what the family shares."""
+    return structure.ssim("gauss11")
+
+
+def ssim_uniform7(a: np.ndarray, b: np.ndarray, *, structure: Structure) -> np.ndarray:
+    """`ssim` of window 'uniform7', from what the family shares."""
+    return structure.ssim("uniform7")
+
+
+def ssim_scales(a: np.ndarray, b: np.ndarray, *, structure: Structure) -> np.ndarray:
+    """`ms_ssim`, from what the family shares."""
+    return structure.ms_ssim()
 
 
 def ssim(a: np.ndarray, b: np.ndarray, *, peak: float, window: str = "gauss11") -> np.ndarray:
@@ -155,7 +175,7 @@ def ssim(a: np.ndarray, b: np.ndarray, *, peak: float, window: str = "gauss11") 
     (skimage: gaussian_weights=True, sigma=1.5, use_sample_covariance=False.)
     window 'uniform7': 7 x 7 means, sample variances (49/48), skimage's default; images of at least 7 x 7.
     """
-    return ssim_family(a, b, peak=peak, members=(window,))[window]
+    return Structure(a, b, peak).ssim(window)
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray, *, peak: float) -> np.ndarray:
@@ -165,7 +185,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray, *, peak: float) -> np.ndarray:
     window of `ssim`'s gauss11. Each scale's factor is averaged over channels and positions; a negative one counts as 0
     (torchmetrics' normalize='relu'). Images of at least 176 x 176, so that the last scale holds one whole window.
     """
-    return ssim_family(a, b, peak=peak, members=("ms",))["ms"]
+    return Structure(a, b, peak).ms_ssim()
 
 
 def _gradient(image: np.ndarray, peak: float) -> np.ndarray:

@@ -1,28 +1,20 @@
-"""Which picture is drawn, and the contact sheet: original, fragment, recalled, difference, a row an item."""
+"""The picture of a comparison: a contact sheet, or the points and spectra of two sets of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO
 
 import numpy as np
 
 from ..signal import LemError, Signal
+from .comparison import Comparison
 from .pairs import Pair
 from .sheet import difference, sheet, sound_picture, vectors_picture
+from .summary import Result
 
+ROWS = 8
 _GAIN = 8
-
-
-def view(asked: str | None, kind: str, sheet: bool = False) -> str:
-    """'sheet', 'pca' or 'umap': as asked, else what suits the kind. sheet: what only a sheet shows was asked for.
-
-    LemError where it does not suit the kind, or what draws it is not installed.
-    """
-    if asked == "sheet" or (asked is None and (kind != "embedding" or sheet)):
-        return "sheet"
-    asked = asked or "pca"
-    if kind != "embedding":
-        raise LemError(f"--plot {asked} is for embedding, not {kind}")
-    from .scatter import needed
-
-    needed(asked)
-    return asked
 
 
 def picture(kind: str, item: np.ndarray, rate: float | None, scale: float | None = None) -> np.ndarray:
@@ -45,20 +37,33 @@ def _difference(pair: Pair, a: np.ndarray, b: np.ndarray, scale: float | None) -
 
 
 class Plot:
-    """Collect up to `rows` items, then draw. fragments: None, or an iterable of signals paired by order."""
+    """Collect pairs as a comparison does, then draw.
 
-    def __init__(self, rows: int, fragments=None):
-        self.rows, self.names, self.columns = (
-            rows,
-            [],
-            {"original": [], "fragment": [], "recalled": [], "difference": []},
-        )
-        self.fragments = fragments
+    view: 'sheet' (a row for each of the first `rows` items: original, fragment, recalled, difference), 'pca' or 'umap';
+    None: sheet, but of embeddings pca, unless rows or fragments ask for a sheet. fragments: of the originals, by order.
+    """
+
+    def __init__(self, view: str | None = None, rows: int | None = None, fragments: Iterable[Signal] | None = None):
+        self.view, self.fragments, self.rows = view, fragments, rows or ROWS
+        if view is None and (rows or fragments is not None):
+            self.view = "sheet"
+        self.names: list[str] = []
+        self.columns = {name: [] for name in ("original", "fragment", "recalled", "difference")}
         if fragments is None:
             del self.columns["fragment"]
 
-    def add(self, pair: Pair) -> None:
-        """Take what of a batch still fits."""
+    def add(self, pair: Pair, comparison: Comparison) -> None:
+        """Take what is shown of a batch, before the comparison measures it. LemError where the view does not suit it."""
+        if self.view is None:
+            self.view = "pca" if pair.kind == "embedding" else "sheet"
+        if self.view != "sheet":
+            from .scatter import needed
+
+            if pair.kind != "embedding":
+                raise LemError(f"--plot {self.view} is for embedding, not {pair.kind}")
+            needed(self.view)
+            comparison.keep = True
+            return
         for a, b, name in zip(pair.a, pair.b, pair.names):
             if len(self.names) >= self.rows:
                 return
@@ -69,13 +74,29 @@ class Plot:
             self.columns["recalled"].append(other)
             self.columns["difference"].append(_difference(pair, a, b, scale))
 
-    def draw(self, target, notes: dict[str, list[str]] | None = None) -> None:
-        """Write the sheet to an open binary file as PNG."""
+    def draw(self, file: IO[bytes], comparison: Comparison, results: list[Result]) -> None:
+        """Write the picture to an open binary file as PNG."""
+        if self.view != "sheet":
+            from .scatter import draw
+
+            try:
+                return draw(file, comparison.spectra(), self.view)
+            except LemError:
+                raise
+            except ValueError as error:
+                raise LemError(f"--plot {self.view}: {error}") from error
         if self.fragments is not None:
             self.columns["fragment"] = self._fragments()
         columns = dict(self.columns)
         columns[f"{_GAIN} |recalled - original|"] = columns.pop("difference")
-        sheet(columns, target, row_names=self.names, notes=notes)
+        sheet(columns, file, row_names=self.names, notes={"recalled": self._captions(results)})
+
+    def _captions(self, results: list[Result]) -> list[str]:
+        """One measurement of each item shown: decibels before raw errors."""
+        each = [result for result in results if len(result.values)]
+        shown = next((result for result in each if result.unit == "dB"), results[0])
+        values = dict(zip(shown.items, shown.values))
+        return [f"{shown.name} {values[name]:.4g} {shown.unit}" if name in values else "" for name in self.names]
 
     def _fragments(self) -> list[np.ndarray | None]:
         out: list[np.ndarray | None] = []
@@ -83,9 +104,5 @@ class Plot:
             for item in signal.data:
                 if len(out) == len(self.names):
                     return out
-                out.append(_shown(signal, item))
+                out.append(picture(signal.kind, item, signal.rate))
         return out + [None] * (len(self.names) - len(out))
-
-
-def _shown(signal: Signal, item: np.ndarray) -> np.ndarray:
-    return picture(signal.kind, item, signal.rate)

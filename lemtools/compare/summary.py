@@ -3,9 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+
+@dataclass
+class Result:
+    """One metric over the items that it can take.
+
+    metric: as asked for. name: as printed, with the variant. items: their names; values [N], empty where the set has
+    one number. mean, and low and high, the ends of its 95 % interval, None where there is none. better: 'higher',
+    'lower', or empty. A number that stands beside, such as a floor, is a Result of its own: its name says so, and its
+    metric ends in what it is, after a hyphen.
+    """
+
+    metric: str
+    name: str
+    unit: str
+    items: list[str]
+    values: np.ndarray
+    mean: float
+    low: float | None
+    high: float | None
+    better: str = ""
+
+
+def missed(
+    results: Iterable[Result], least: Iterable[tuple[str, float]], most: Iterable[tuple[str, float]]
+) -> list[str]:
+    """One line for each mean that is below its `least` or above its `most` [(metric, value)], or undefined."""
+    means = {result.metric: result.mean for result in results}
+    low = [f"{name} is {means[name]:.6g}, below {end:g}" for name, end in least if not means[name] >= end]
+    return low + [f"{name} is {means[name]:.6g}, above {end:g}" for name, end in most if not means[name] <= end]
 
 
 class Whole(NamedTuple):

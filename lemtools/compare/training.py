@@ -15,7 +15,6 @@ import numpy as np
 
 from ..signal import LemError
 from .distortion import paired
-from .distribution import patch_places
 
 _TILE = 1 << 22  # elements of training items read at a time
 _BLOCK = 1 << 20  # distances at a time: 4 MiB, of the cache's size
@@ -82,6 +81,14 @@ class Training:
         if len(seen) < 2:
             raise ValueError("the training set needs at least two different items")
         return whole, patches
+
+
+def patch_places(item: tuple[int, ...], k: int, step: int) -> list[tuple[slice, slice]]:
+    """Where k x k patches of an image [C, H, W] stand: every `step` pixels, the last ones flush with the far edges."""
+    if len(item) != 3 or not 1 <= k <= min(item[1:]):
+        raise ValueError(f"patches of {k} x {k} need images [C, H, W] at least as large, not {list(item)}")
+    rows, columns = ([*range(0, n - k, step), n - k] for n in item[1:])
+    return [(slice(i, i + k), slice(j, j + k)) for i in rows for j in columns]
 
 
 def _first(rows: np.ndarray, seen: dict[int, int], most: int = 1) -> np.ndarray:

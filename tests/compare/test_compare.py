@@ -2,13 +2,16 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.commands import lem
-from lemtools.compare import METRICS, Comparison, named, pair
+from lemtools.compare import METRICS, Comparison, distortion, measure, missed, named, pair
+from lemtools.compare.metrics import Metric
+from lemtools.compare.resources import RESOURCES, Resource
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal
 
@@ -133,8 +136,9 @@ def test_every_metric_runs_on_every_kind_it_names():
     for kind, a in whole.items():
         (b,) = fragment([a], [{"op": "mask", "mask": 0.25}] if kind == "tokens" else [{"op": "bits", "bits": 6}])
         b.history = [{}]
-        # (those that ask what a model was trained on: test_dreams.py)
-        keys = [k for k, m in METRICS.items() if kind in m.kinds and (not m.of_set or len(a) > 10) and not m.train]
+        # those that take what a model was trained on: test_training.py
+        keys = [k for k, m in METRICS.items() if kind in m.kinds and (not m.of_set or len(a) > 10)]
+        keys = [k for k in keys if "train" not in (*METRICS[k].needs, *METRICS[k].uses)]
         found = measured([a], [b], keys, peak=1.0 if kind in ("embedding", "spectrum") else None)
         beside = {f"{k}-{METRICS[k].of[1]}" for k in keys if METRICS[k].of[1] != "_floor"}
         assert set(found) == {*keys, *beside} and len(keys) > 1
@@ -193,3 +197,58 @@ def test_items_and_sheet(folder):
     without = lem("compare", "a.png", "b.png", "--plot", "-", cwd=folder, ok=None)
     assert without.returncode == 2 and not (folder / "-").exists()
     assert sheet.ndim == 3 and sheet.shape[1] > 4 * 40 and sheet.std() > 20
+
+
+def test_one_function_measures_signals_arrays_of_batches_and_names_in_any_spelling():
+    a = photos(4)
+    (b,) = fragment([a], [{"op": "bits", "bits": 4}])
+    found = measure(a, b, "PSNR, Max_Abs,psnr")
+    assert [r.metric for r in found] == ["psnr", "max-abs", "bits"] and found[0].better == "higher"
+    assert found[0].mean == measured([a], [b], ["psnr"])["psnr"].mean
+    (missing,) = measure(a, b, ["MSE"], fragments=b)[:1]
+    assert missing.name == "mse[missing]"
+    embeddings = Signal("embedding", rng.standard_normal((9, 5)).astype(np.float32))
+    assert measure(embeddings, embeddings, "psnr", peak=2.0)[0].mean == np.inf
+    with pytest.raises(LemError, match="no metric 'geometri'; near it: geometry"):
+        measure(a, b, "psnr,geometri")
+    with pytest.raises(TypeError, match="'peek'"):
+        measure(a, b, peek=3)
+
+
+def test_a_mean_misses_its_limit_where_it_is_beyond_it_or_undefined():
+    results = measure(*(Signal("embedding", np.full((2, 3), v, np.float32)) for v in (0, 1)), "mse,nmse")
+    assert missed(results, [("mse", 1)], [("mse", 1)]) == []
+    assert missed(results, [("mse", 1.5)], [("mse", 0.5)]) == ["mse is 1, below 1.5", "mse is 1, above 0.5"]
+    assert missed(results, [("nmse", -9)], [("nmse", 9)]) == ["nmse is nan, below -9", "nmse is nan, above 9"]
+
+
+def test_a_resource_is_one_function_and_one_row(monkeypatch):
+    made = []
+
+    def mean(sides):
+        made.append(len(sides.pair))
+        return sides.pair.a.mean()
+
+    def brightness(a, b, *, mean, judge=None):
+        return np.abs(b - mean).mean((1, 2, 3)) + (judge or 0)
+
+    monkeypatch.setattr(distortion, "brightness", brightness, raising=False)
+    monkeypatch.setitem(RESOURCES, "mean", Resource(mean))
+    known = Resource(
+        lambda sides: sides.given["judge"], lambda sides: "" if "judge" in sides.given else "needs a judge"
+    )
+    monkeypatch.setitem(RESOURCES, "judge", known)
+    row = Metric("brightness", ("image",), "", "lower", "distortion:brightness", needs=("mean",), uses=("judge",))
+    for name, more in {"brightness": {}, "level": {}, "judged": {"needs": ("mean", "judge"), "uses": ()}}.items():
+        monkeypatch.setitem(METRICS, name, replace(row, name=name, **more))
+    a, b = photos(4), photos(4)
+    halves = [[x.take([0, 1]), x.take([2, 3])] for x in (a, b)]
+    found = measure(*halves, "brightness,level", judge=1.0)
+    assert made == [2, 2] and (found[0].values == found[1].values).all() and found[0].values.min() > 1
+    assert np.allclose(measure(*halves, "level")[0].values, found[0].values - 1)
+    with pytest.raises(LemError, match="--metric judged needs a judge"):
+        measure(a, b, "judged")
+    assert measure(a, b, "judged", judge=1.0)[0].name == "judged"
+    monkeypatch.undo()
+    with pytest.raises(LemError, match="no metric 'brightness'"):
+        measure(a, b, "brightness")

@@ -1,0 +1,185 @@
+"""From pairs of originals and recalled items to results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib import import_module
+
+import numpy as np
+
+from ..signal import LemError, Signal
+from .metrics import GROUPS, METRICS, QUICK, SUITS, Metric, listed, named
+from .pairs import Pair, joined, pair
+from .resources import RESOURCES, Sides
+from .summary import Result, Whole, mean_interval
+
+
+def measure(
+    originals: Iterable[Signal] | Signal,
+    recalled: Iterable[Signal] | Signal,
+    metrics: str | Iterable[str] | None = None,
+    *,
+    by: str = "auto",
+    fragments: Iterable[Signal] | Signal | None = None,
+    **given,
+) -> list[Result]:
+    """Compare two sets of memories of one kind, item by item.
+
+    metrics, given (peak, train): as `Comparison` takes them. by: 'order', 'name' (without extension), or 'auto', by
+    order with the names checked. fragments: of the originals, by order; only what they do not hold exactly is measured.
+    LemError where the two sets cannot be paired, or where a metric is unknown or does not suit them.
+    """
+    comparison = Comparison(metrics, **given)
+    sides = [[side] if isinstance(side, Signal) else side for side in (originals, recalled, fragments)]
+    for batch in pair(sides[0], sides[1], by, sides[2]):
+        comparison.add(batch)
+    return comparison.results()
+
+
+class Comparison:
+    """Collect pairs batch by batch, then ask for `results()`.
+
+    metrics: names and groups as a user writes them, a list or joined by commas; None: the quick ones of the kind. keep:
+    keep all items, for `spectra()`. given: what metrics need and only the caller has. peak: range of the values, for
+    kinds that have none by themselves (images: 255 or 1, sound: 1). train: array [N, ...item] of the items that a model
+    was trained on; it may be a np.memmap.
+    Bits per element are added where they are known. Where pairs say which elements are missing, only those count.
+    `left_out`: {metric of a group: why it cannot take these sets}, once `results()` are there.
+    """
+
+    def __init__(self, metrics: str | Iterable[str] | None = None, *, keep: bool = False, **given):
+        for name in given.keys() - RESOURCES.keys():
+            raise TypeError(f"no metric needs a {name!r}")
+        self.asked = listed(metrics) if metrics else []
+        self.keep, self.given, self.left_out = keep, given, {}
+        self.kind, self.missing = None, False
+        self.colours: set[str] = set()
+        self.wanted: dict[str, tuple[Metric, int | None]] = {}
+        self.values: dict[str, list[np.ndarray]] = {}
+        self.items: dict[str, list[str]] = {}
+        self.pairs: list[Pair] = []
+        self._whole: Sides | None = None
+
+    def add(self, pair: Pair) -> None:
+        """Measure one batch. LemError where a metric does not suit it."""
+        if self.kind not in (None, pair.kind):
+            raise LemError(f"{pair.names[0]}: {pair.kind} among {self.kind}; compare one kind at a time")
+        self.kind, self.missing = pair.kind, pair.missing is not None
+        if pair.kind == "image":
+            self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")
+        sides = Sides(pair, self.given)
+        wanted = self._wanted(sides)
+        self.wanted |= wanted
+        if self.keep or any(metric.of_set for metric, _ in wanted.values()):
+            self.pairs.append(replace(pair))
+        for key, (metric, k) in wanted.items():
+            self.items.setdefault(key, []).extend(pair.names)
+            if metric.of_set:
+                continue
+            try:
+                values = _measured(sides, metric, k)
+            except ValueError as error:
+                raise error if isinstance(error, LemError) else LemError(f"{pair.names[0]}: {error}") from error
+            undefined = np.flatnonzero(np.isnan(values))
+            # the metrics of a group have a value where this one has none
+            if metric.undefined and pair.kind == "embedding" and key in self.asked and len(undefined):
+                raise LemError(f"--metric {key}: embedding {pair.names[undefined[0]]} {metric.undefined}")
+            self.values.setdefault(key, []).append(values)
+
+    def results(self) -> list[Result]:
+        """Every metric in the order asked for; nothing before a first `add`."""
+        out, colour = [], next(iter(self.colours), "") if len(self.colours) < 2 else "mixed"
+        for key, (metric, k) in self.wanted.items():
+            found = self._of_set(key) if metric.of_set else np.concatenate(self.values[key])
+            if found is None:
+                continue
+            if isinstance(found, Whole):
+                *found, k = found
+            for i, values in enumerate(found if isinstance(found, tuple | list) else [found]):
+                if values is None:
+                    continue
+                name = metric.name.format(colour=colour, k=k, of=metric.of[i])
+                name += "[missing]" if self.missing and "where" in metric.uses else ""
+                called = f"{key}-{metric.of[i].strip('_')}" if i else key
+                values, ends = (
+                    (values, mean_interval(values)) if np.ndim(values) else (np.empty(0), (values, None, None))
+                )
+                out.append(Result(called, name, metric.unit, self.items[key], values, *ends, metric.better))
+        return out
+
+    def spectra(self) -> tuple:
+        """The `Spectrum` of the originals, of the recalled. ValueError where a set is too small."""
+        return self._sides().resource("spectra")
+
+    def notes(self, results: list[Result]) -> list[str]:
+        """What the results leave out, one line each."""
+        most = max((len(result.items) for result in results), default=0)
+        return [f"{name} is left out: {reason}" for name, reason in self.left_out.items()] + [
+            f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
+            for result in results
+            if len(result.items) < most
+        ]
+
+    def _wanted(self, sides: Sides) -> dict[str, tuple[Metric, int | None]]:
+        """{as written: (metric, k)} for this batch."""
+        kind, missing, out = sides.pair.kind, sides.pair.missing is not None, {}
+        quick = [] if self.asked else QUICK["missing" if missing else kind]
+        keys = _suited(quick, sides) or list(quick)
+        for word in self.asked:
+            if word in GROUPS and kind not in SUITS[word]:
+                raise LemError(f"--metric {word} is for {', '.join(SUITS[word])}, not {kind}")
+            keys += _suited(GROUPS[word], sides) if word in GROUPS else [word]
+        if sides.pair.bits is not None:
+            keys.append("bits")
+        for key in dict.fromkeys(keys):
+            base, k = named(key)
+            metric = METRICS[base]
+            if kind not in metric.kinds:
+                raise LemError(f"--metric {key} is for {', '.join(metric.kinds)}, not {kind}")
+            for reason in filter(None, map(sides.lacks, metric.needs)):
+                raise LemError(f"--metric {key} {reason}")
+            if missing and not {"where", "bits"} & {*metric.uses, *metric.needs}:
+                able = ", ".join(name for name, each in METRICS.items() if "where" in each.uses)
+                raise LemError(f"--metric {key} cannot leave elements out; --where missing is for {able}")
+            out[key] = metric, k
+        return out
+
+    def _sides(self) -> Sides:
+        """The whole set, joined when first asked for."""
+        if self._whole is None:
+            if len({pair.a.shape[1:] for pair in self.pairs}) > 1:
+                asked = next((key for key, (metric, _) in self.wanted.items() if metric.of_set), None)
+                what = f"--metric {asked} looks at" if asked else "the picture is of"
+                raise LemError(f"{what} a set of items of one shape; these differ")
+            self._whole = Sides(joined(self.pairs), self.given)
+        return self._whole
+
+    def _of_set(self, key: str):
+        """What a metric of the whole set answers; None where it belongs to a group and cannot take this set."""
+        try:
+            return _measured(self._sides(), *self.wanted[key])
+        except LemError:
+            raise
+        except ValueError as error:
+            if key in self.asked:
+                raise LemError(f"--metric {key}: {error}") from error
+            self.left_out[key] = str(error)
+
+
+def _suited(keys: Iterable[str], sides: Sides) -> list[str]:
+    """Those metrics of a group that suit this batch."""
+    pair = sides.pair
+    keys = [key for key in keys if pair.kind in METRICS[key].kinds and not any(map(sides.lacks, METRICS[key].needs))]
+    if pair.kind == "image":
+        keys = [key for key in keys if METRICS[key].side <= min(pair.a.shape[2:])]
+    return [key for key in keys if pair.missing is None or "where" in METRICS[key].uses] or keys
+
+
+def _measured(sides: Sides, metric: Metric, k: int | None):
+    """What the metric's function answers. ValueError where it cannot take the two sides."""
+    module, name = metric.target.split(":")
+    function = getattr(import_module(f".{module}", __package__), name)
+    things = {name: sides.resource(name) for name in metric.needs}
+    things |= {name: None if sides.lacks(name) else sides.resource(name) for name in metric.uses}
+    return function(sides.pair.a, sides.pair.b, **things, **({"k": k} if k else {}))

@@ -1,0 +1,94 @@
+"""What metrics take beside the two sets: each thing is made when a metric first asks for it, once for a batch or set.
+
+A resource is one row in `RESOURCES` with the function that makes it; the functions of metrics get it as a keyword of
+that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .pairs import Pair
+
+
+class Sides:
+    """Originals `a` and recalled items `b` of one batch, or of the whole set, and the resources that belong to them.
+
+    given: what the caller of the comparison handed over, by name, such as the peak or the training items.
+    """
+
+    def __init__(self, pair: Pair, given: Mapping[str, object]):
+        self.pair, self.given = pair, given
+        self._made: dict[str, object] = {}
+
+    def lacks(self, name: str) -> str:
+        """Why a resource cannot be had here; empty where it can."""
+        return RESOURCES[name].lacks(self)
+
+    def resource(self, name: str):
+        """The resource; ValueError where these sets do not allow it."""
+        if name not in self._made:
+            self._made[name] = RESOURCES[name].make(self)
+        return self._made[name]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """make: the resource of two sides. lacks: why it cannot be had, as the end of '--metric NAME ...'; empty if it can."""
+
+    make: Callable[[Sides], object]
+    lacks: Callable[[Sides], str] = lambda sides: ""
+
+
+def _peak(sides: Sides) -> float:
+    """Range of the values."""
+    if sides.given.get("peak") is not None:
+        return sides.given["peak"]
+    return 255.0 if sides.pair.kind == "image" and sides.pair.a.dtype == np.uint8 else 1.0
+
+
+def _no_peak(sides: Sides) -> str:
+    known = sides.given.get("peak") is not None or sides.pair.kind in ("image", "audio")
+    way = "give --peak, or use nmse"
+    return "" if known else f"needs the range of the values, which a {sides.pair.kind} does not have: {way}"
+
+
+def _no_bits(sides: Sides) -> str:
+    way = "compare the stream"
+    return "" if sides.pair.bits is not None else f"needs the cost of the fragment, which a file does not say: {way}"
+
+
+def _structure(sides: Sides):
+    from .perceptual import Structure
+
+    return Structure(sides.pair.a, sides.pair.b, sides.resource("peak"))
+
+
+def _train(sides: Sides):
+    from .training import Training
+
+    return Training(sides.given["train"], sides.pair.a)
+
+
+def _no_train(sides: Sides) -> str:
+    return "" if sides.given.get("train") is not None else "needs the items that a model was trained on: --train STORE"
+
+
+def _spectra(sides: Sides):
+    """Of the originals, of the recalled."""
+    from .spectral import Spectrum
+
+    return Spectrum(sides.pair.a, "original"), Spectrum(sides.pair.b, "recalled")
+
+
+RESOURCES: dict[str, Resource] = {
+    "peak": Resource(_peak, _no_peak),
+    "structure": Resource(_structure, _no_peak),
+    "where": Resource(lambda sides: sides.pair.missing),
+    "bits": Resource(lambda sides: sides.pair.bits, _no_bits),
+    "train": Resource(_train, _no_train),
+    "spectra": Resource(_spectra),
+}
