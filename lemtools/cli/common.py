@@ -7,51 +7,33 @@ import signal
 import click
 
 from .. import __version__
+from ..catalogue import Option, Table
+from .options import INPUT, OUTPUT, RUNNING, Command, chain, option
 from .run import Killed, Session, finite, main, printable
+from .types import Amount, Finite
 
-__all__ = ["Killed", "finite", "main", "printable"]
+__all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "finite", "main", "option", "printable"]
 
 
-class Command(click.Command):
-    """A click command that remembers the order in which repeated options were written: `ctx.meta['order']`.
+def command(name: str, examples: str, table: Table | None = None, chosen: str | None = None):
+    """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests.
 
-    The order is a list of (parameter name, how often it had been written before).
+    table, chosen: as of options.Command.
     """
-
-    def parse_args(self, ctx, args):
-        _, _, written = self.make_parser(ctx).parse_args(args=list(args))
-        seen: dict[str, int] = {}
-        ctx.meta["order"] = order = []
-        for param in written:
-            order.append((param.name, seen.get(param.name, 0)))
-            seen[param.name] = seen.get(param.name, 0) + 1
-        try:
-            return super().parse_args(ctx, args)
-        except BrokenPipeError:  # of --help
-            raise Killed(signal.SIGPIPE) from None
-
-    def format_epilog(self, ctx, formatter):
-        if self.epilog:
-            with formatter.section("Examples"):
-                for line in self.epilog.strip().splitlines():
-                    formatter.write(" " * formatter.current_indent + line.strip() + "\n")
-
-
-def command(name: str, examples: str):
-    """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests."""
+    running = chain(
+        option("--quiet", "No notes and no progress on standard error.", "flag", short="-q", section=RUNNING),
+        option("--verbose", "Say more on standard error.", "flag", short="-v", section=RUNNING),
+        option("--debug", "Show the traceback of an error.", "flag", section=RUNNING),
+        click.version_option(__version__, "--version", prog_name=name),
+    )
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
     def decorate(function):
-        function = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(function)
-        function = click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")(function)
-        function = click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            help="No notes and no progress on standard error.",
-        )(function)
-        function = click.version_option(__version__, "--version", prog_name=name)(function)
-        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        return click.command(name, cls=Command, epilog=examples, context_settings=settings)(_guarded(name, function))
+        made = functools.partial(Command, table=table, chosen=chosen)
+        own = function.__dict__.pop("__click_params__", [])
+        body = _guarded(name, running(function))
+        body.__click_params__ = [*function.__click_params__, *own]  # (from the last to the first)
+        return click.command(name, cls=made, epilog=examples, context_settings=settings)(body)
 
     return decorate
 
@@ -72,85 +54,61 @@ def _guarded(name: str, function):
     return body
 
 
-def chain(*options):
-    """Several options as one decorator."""
-
-    def decorate(function):
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 def inputs(nargs: int = -1):
     """FILE... and how it is read."""
     return chain(
         click.argument("files", metavar="[FILE]...", nargs=nargs, type=click.Path()),
-        click.option(
-            "--files-from",
-            metavar="FILE",
-            help="Read further input names from FILE, one a line; - is stdin.",
-        ),
-        click.option("--sample", is_flag=True, help="Take the bundled photo as input."),
-        click.option(
-            "--sample-name",
-            type=click.Choice(["kodim23", "rooster"]),
-            help="Take this bundled memory as input.",
-        ),
-        click.option(
-            "--key",
-            metavar="NAME",
-            help="Tensor or array to read from a foreign safetensors or npz file.",
-        ),
-        click.option(
-            "--batch",
-            type=click.IntRange(1),
-            envvar="LEM_BATCH",
-            metavar="N",
-            help="Items a batch.  [default: about 16 MiB]",
-        ),
-        click.option(
-            "--max-bytes",
-            type=click.IntRange(1),
-            envvar="LEM_MAX_BYTES",
-            metavar="N",
-            help="Refuse a document or file larger than this.  [default: 16 GiB]",
-        ),
+        *(option(source, section=INPUT) for source in READING),
     )
 
 
-shard = click.option(
-    "--shard",
-    metavar="K/N",
-    help="Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array.",
+READING = (
+    Option("--files-from", "Read further input names from FILE, one a line; - is stdin.", metavar="FILE", file=True),
+    Option("--sample", "Take the bundled photo as input.", "flag"),
+    Option("--sample-name", "Take this bundled memory as input.", "choice", of=("kodim23", "rooster")),
+    Option("--key", "Tensor or array to read from a foreign safetensors or npz file.", metavar="NAME"),
+    Option("--batch", "Items a batch.", "whole", low=1, env="LEM_BATCH", metavar="N", usual="about 16 MiB"),
+    Option(
+        "--max-bytes",
+        "Refuse a document or file larger than this.",
+        "whole",
+        low=1,
+        env="LEM_MAX_BYTES",
+        metavar="N",
+        usual="16 GiB",
+    ),
 )
-seed = click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    envvar="LEM_SEED",
-    metavar="N",
-    help="Seed of all random draws.",
+DEVICE = Option(
+    "--device",
+    "Where it is computed: auto, cpu, cuda or mps.",
+    default="auto",
+    env="LEM_DEVICE",
+    metavar="NAME",
+    words=("auto", "cpu", "cuda", "mps"),
+)
+FORMATS = ("safetensors", "png", "jpg", "wav", "flac", "txt", "npy")
+
+shard = option(
+    "--shard",
+    "Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array.",
+    metavar="K/N",
+    words=("auto",),
+    section=RUNNING,
+)
+seed = option(
+    "--seed", "Seed of all random draws.", "whole", low=0, default=0, env="LEM_SEED", metavar="N", section=RUNNING
 )
 output = chain(
-    click.option(
-        "-o",
+    option(
         "--output",
+        "A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout.",
+        short="-o",
         metavar="OUT",
-        help="A file, a folder (DIR/), a pattern ('out-%05d.png'), or - for stdout.",
+        file=True,
+        section=OUTPUT,
     ),
-    click.option(
-        "--to",
-        type=click.Choice(["safetensors", "png", "jpg", "wav", "flac", "txt", "npy"]),
-        help="Output format.  [default: by the name's extension]",
-    ),
-    click.option(
-        "--skip-existing",
-        is_flag=True,
-        help="Leave out items whose output file is there already.",
-    ),
+    option("--to", "Output format.", FORMATS, usual="by the name's extension", section=OUTPUT),
+    option("--skip-existing", "Leave out items whose output file is there already.", "flag", section=OUTPUT),
 )
 
 
@@ -253,16 +211,6 @@ def skip_whole(run: Session, target, skip_existing: bool) -> bool:
     return False
 
 
-class Finite(click.FloatRange):
-    """A number in a range, neither NaN nor infinite."""
-
-    def convert(self, value, param, ctx):
-        value = super().convert(value, param, ctx)
-        if value is not None and not abs(value) < float("inf"):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return value
-
-
 def each(run: Session, paths, signals, work):
     """Yield work(batch) for every batch; of several inputs, one that it does not suit is reported and left out."""
     return spread(run, paths, signals, lambda batch: [work(batch)])
@@ -286,31 +234,3 @@ def spread(run: Session, paths, signals, work):
 def _lone(paths) -> bool:
     """One file or pipe, whose failure is the command's."""
     return len(paths) == 1 and not os.path.isdir(paths[0])
-
-
-class Amount(click.ParamType):
-    """A number, or A-B for a draw per item."""
-
-    def __init__(self, name: str, whole: bool = False):
-        self.name, self.whole = name, whole
-
-    def convert(self, value, param, ctx):
-        if not isinstance(value, str):
-            return value
-        import re
-
-        match = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower())
-        kind = int if self.whole else float
-        try:
-            low, high = kind(match[1]), kind(match[2] or match[1])
-            if high > 1e30:
-                raise ValueError
-        except (TypeError, ValueError):
-            self.fail(
-                f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item",
-                param,
-                ctx,
-            )
-        if low > high:
-            self.fail(f"{value!r}: the lower end comes first", param, ctx)
-        return low if match[2] is None else (low, high)

@@ -8,7 +8,7 @@ import click
 
 from . import common, config, results
 from .encode import quantiser
-from .fragment import fragment_options, ordered
+from .fragment import losses
 
 EXAMPLES = """
 lem-train feedforward --data photos/ --crop 128 --fragment '--bits 1-6 --mask 0-.9' -o model.safetensors
@@ -327,9 +327,7 @@ class Progress:
 def operations(text: str) -> list[dict]:
     """lem-fragment's options, as text, to its operations."""
     try:
-        words = shlex.split(text)
-        context = fragment_options.make_context("lem-fragment", words, resilient_parsing=False)
-        return ordered(context.meta["order"], context.params)
+        return losses(text)
     except ValueError as error:
         raise click.UsageError(f"--fragment {text!r}: {error}") from error
     except click.UsageError as error:

@@ -87,3 +87,41 @@ class Names(click.ParamType):
             if name not in self.known:
                 self.fail(f"{name!r} is none of {', '.join(self.known)}", param, ctx)
         return names
+
+
+class Finite(click.FloatRange):
+    """A number in a range, neither NaN nor infinite."""
+
+    def convert(self, value, param, ctx):
+        value = super().convert(value, param, ctx)
+        if value is not None and not abs(value) < float("inf"):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return value
+
+
+class Amount(click.ParamType):
+    """A number, or A-B for a draw per item."""
+
+    def __init__(self, name: str, whole: bool = False):
+        self.name, self.whole = name, whole
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        import re
+
+        match = re.fullmatch(r"(\d*\.?\d+(?:e[-+]?\d+)?)(?:-(\d*\.?\d+(?:e[-+]?\d+)?))?", value.lower())
+        kind = int if self.whole else float
+        try:
+            low, high = kind(match[1]), kind(match[2] or match[1])
+            if high > 1e30:
+                raise ValueError
+        except (TypeError, ValueError):
+            self.fail(
+                f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item",
+                param,
+                ctx,
+            )
+        if low > high:
+            self.fail(f"{value!r}: the lower end comes first", param, ctx)
+        return low if match[2] is None else (low, high)

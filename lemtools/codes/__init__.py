@@ -2,12 +2,12 @@
 
 A quantiser is described by the `bits` operation of a fragment, a dict with
 
-    bits       int, or an array [N] of one depth per item, 1-16 (trellis: 1-6)
-    quantizer  'uniform', 'lloyd-max' or 'trellis'
+    bits       int, or an array [N] of one depth per item, 1-16 or as many as the quantiser has
+    quantizer  a name of the catalogue's QUANTISERS
     domain     what one value can be: 'uint8' (0..255), 'unit' ([0, 1]), 'signed' ([-1, 1] times the scale),
                'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
     scale      None, or an array [N]: the item's peak or rms; where codes are joint, [N] or [N, L]: each vector's rms
-    levels     only lloyd-max outside 'gaussian': array [N, 2**bits], the codebook fitted to the item
+    levels     only of quantisers that are fitted in this domain: array [N, 2**bits], the codebook of the item
     slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
                (they were quantised once already, on bins that do not nest in these)
     rotate     None, or the seed of the rotation (hadamard) that vectors went through before they were quantised
@@ -18,7 +18,8 @@ a single value no bin is known. All others are one value each.
 
 import numpy as np
 
-from . import hadamard, scalar, trellis
+from ..catalogue.operations import QUANTISERS
+from . import hadamard, scalar
 from .packing import pack, packed_size, unpack
 from .scalar import MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian
 
@@ -34,7 +35,6 @@ __all__ = [
     "fit_levels",
     "joint",
     "lloyd_max_gaussian",
-    "most_bits",
     "pack",
     "packed_size",
     "unpack",
@@ -43,32 +43,27 @@ _STEP = 1 << 21  # values worked on at a time
 
 
 def joint(op: dict | None) -> bool:
-    """Whether a code by itself tells nothing of the value at its place: of trellises and of rotated vectors."""
-    return op is not None and (op["quantizer"] == "trellis" or op.get("rotate") is not None)
-
-
-def most_bits(quantizer: str) -> int:
-    """The most bits a value may have."""
-    return trellis.MAX_BITS if quantizer == "trellis" else MAX_BITS
+    """Whether a code by itself tells nothing of the value at its place: of whole vectors, as of rotated ones."""
+    return op is not None and (QUANTISERS[op["quantizer"]].joint or op.get("rotate") is not None)
 
 
 def encode(values: np.ndarray, op: dict, search=None) -> np.ndarray:
     """Quantise values [N, ...] by `op`; returns codes of the same shape, uint8 or uint16. NaN is not allowed.
 
-    search: for the codes of a trellis, in place of trellis.viterbi.
+    search: for the codes of whole vectors, in place of the quantiser's own (trellis.viterbi).
     """
     if not joint(op):
         return scalar.encode(values, op)
     codes = np.empty(values.shape, code_dtype(op))
     flat, dims = codes.reshape(-1, values.shape[-1]), values.shape[-1]
+    whole = QUANTISERS[op["quantizer"]].load() if QUANTISERS[op["quantizer"]].joint else None
     for rows, bits, scale in _vectors(op, values.shape):
         x = values.reshape(-1, dims)[rows].astype(np.float64)
         x = np.divide(x, scale, out=np.zeros(x.shape), where=scale > 0).astype(np.float32)
         if op.get("rotate") is not None:
             x = hadamard.rotate(x, op["rotate"])
         plain = {"bits": bits, "quantizer": op["quantizer"], "domain": "gaussian"}
-        whole = op["quantizer"] == "trellis"
-        flat[rows] = trellis.encode(x, bits, search) if whole else scalar.encode(x, plain)
+        flat[rows] = whole.encode(x, bits, search) if whole else scalar.encode(x, plain)
     return codes
 
 
@@ -81,10 +76,11 @@ def decode(codes: np.ndarray, op: dict) -> np.ndarray:
         return scalar.decode(codes, op)
     values = np.empty(codes.shape, np.float32)
     flat, dims = values.reshape(-1, codes.shape[-1]), codes.shape[-1]
+    whole = QUANTISERS[op["quantizer"]].load() if QUANTISERS[op["quantizer"]].joint else None
     for rows, bits, scale in _vectors(op, codes.shape):
         code = codes.reshape(-1, dims)[rows]
         plain = {"bits": bits, "quantizer": op["quantizer"], "domain": "gaussian"}
-        x = trellis.decode(code, bits) if op["quantizer"] == "trellis" else scalar.decode(code, plain)
+        x = whole.decode(code, bits) if whole else scalar.decode(code, plain)
         if op.get("rotate") is not None:
             x = hadamard.rotate(x, op["rotate"], inverse=True)
         flat[rows] = x * scale
@@ -122,5 +118,6 @@ def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
 
 def distortion(op: dict) -> np.ndarray:
     """float64, shaped like op['bits']: squared error of a N(0, 1) value by the quantiser of the 'gaussian' domain."""
-    one = trellis.distortion if op["quantizer"] == "trellis" else lambda bits: scalar.distortion(bits, op["quantizer"])
+    row = QUANTISERS[op["quantizer"]]
+    one = row.load().distortion if row.joint else lambda bits: scalar.distortion(bits, row.name)
     return np.vectorize(one, otypes=[np.float64])(np.asarray(op["bits"], np.int64))

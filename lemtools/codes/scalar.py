@@ -5,6 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..catalogue.operations import QUANTISERS
+
 MAX_BITS = 16
 MAX_FITTED_BITS = 8  # a fitted codebook travels with its item: beyond 256 levels it would cost more than it saves
 
@@ -27,6 +29,10 @@ UNIFORM_STEP = {
     15: 0.00034905660268423134,
     16: 0.00018122255285487663,
 }
+
+
+# where the outermost bins end; of 'uint8' the number before the least one
+ENDS = {"uint8": (-1.0, 255.0), "unit": (0.0, 1.0), "signed": (-1.0, 1.0), "gaussian": (-np.inf, np.inf)}
 
 
 def _normal(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,10 +78,14 @@ def lloyd_max_gaussian(bits: int) -> np.ndarray:
     return np.concatenate([-levels[::-1], levels])
 
 
-@lru_cache
 def distortion(bits: int, quantizer: str) -> float:
     """Squared error of a N(0, 1) value by the quantiser of the 'gaussian' domain, over its bins in closed form."""
-    levels, low, high = _fixed_table(bits, quantizer, "gaussian")
+    return _distortion(QUANTISERS.load(quantizer), bits)
+
+
+@lru_cache
+def _distortion(place, bits: int) -> float:
+    levels, low, high = _placed(place, bits, "gaussian")
     (below, tail_below), (above, tail_above) = _normal(low), _normal(high)
     mass, first = tail_below - tail_above, below - above
     ends = [np.where(np.isinf(t), 0, t) * d for t, d in ((low, below), (high, above))]
@@ -111,31 +121,46 @@ def _between(levels: np.ndarray, low: float, high: float) -> tuple[np.ndarray, n
     return np.concatenate([[low], middle]), np.concatenate([middle, [high]])
 
 
-@lru_cache
-def _fixed_table(bits: int, quantizer: str, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(levels, low ends, high ends), each [2**bits], of a quantiser that does not depend on the item."""
+def uniform(bits: int, domain: str) -> np.ndarray:
+    """Levels [2**bits] in the middle of equal bins; of 'uint8' [2**min(bits, 8)], bins of whole numbers."""
     codes = np.arange(2**bits, dtype=np.float64)
     if domain == "uint8":
         shift = max(8 - bits, 0)
-        low = (np.arange(256 >> shift) << shift).astype(np.float64)
-        return low + (1 << shift >> 1), low, low + (1 << shift) - 1
+        return (np.arange(256 >> shift) << shift).astype(np.float64) + (1 << shift >> 1)
     if domain == "gaussian":
-        step = UNIFORM_STEP[bits]
-        levels = lloyd_max_gaussian(bits) if quantizer == "lloyd-max" else (codes + 0.5 - 2 ** (bits - 1)) * step
-        return levels, *_between(levels, -np.inf, np.inf)
-    low = codes / 2**bits
-    levels, high = (codes + 0.5) / 2**bits, (codes + 1) / 2**bits
-    if domain == "signed":
-        return 2 * levels - 1, 2 * low - 1, 2 * high - 1
-    return levels, low, high
+        return (codes + 0.5 - 2 ** (bits - 1)) * UNIFORM_STEP[bits]
+    unit = (codes + 0.5) / 2**bits
+    return 2 * unit - 1 if domain == "signed" else unit
 
 
-def _fitted_table(levels: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    levels = levels.astype(np.float64)
+def lloyd_max(bits: int, domain: str) -> np.ndarray:
+    """Levels [2**bits] of least squared error for N(0, 1); in the other domains they are fitted to each item."""
+    return lloyd_max_gaussian(bits)
+
+
+def _fixed_table(bits: int, quantizer: str, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(levels, low ends, high ends), each [2**bits], of a quantiser that does not depend on the item."""
+    return _placed(QUANTISERS.load(quantizer), bits, domain)
+
+
+@lru_cache
+def _placed(place, bits: int, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """_fixed_table of the levels place(bits, domain)."""
+    levels = place(bits, domain)
+    if place is not uniform or domain == "gaussian":
+        return (levels, *_ends(levels, domain))
     if domain == "uint8":
-        low, high = _between(levels, -1.0, 255.0)
-        return levels, np.floor(low) + 1, np.floor(high)
-    return levels, *_between(levels, {"unit": 0.0, "signed": -1.0}[domain], 1.0)
+        shift = max(8 - bits, 0)
+        low = levels - (1 << shift >> 1)
+        return levels, low, low + (1 << shift) - 1
+    low, high = np.arange(2**bits) / 2**bits, np.arange(1, 2**bits + 1) / 2**bits
+    return (levels, 2 * low - 1, 2 * high - 1) if domain == "signed" else (levels, low, high)
+
+
+def _ends(levels: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the bins of ascending levels: half way between two; of 'uint8' whole numbers."""
+    low, high = _between(levels, *ENDS[domain])
+    return (np.floor(low) + 1, np.floor(high)) if domain == "uint8" else (low, high)
 
 
 def _groups(op: dict, count: int):
@@ -165,6 +190,8 @@ def encode(values: np.ndarray, op: dict) -> np.ndarray:
     domain, quantizer = op["domain"], op["quantizer"]
     for rows, bits, levels in _groups(op, len(values)):
         x = values[rows]
+        if levels is None and quantizer != "uniform":
+            levels = QUANTISERS.load(quantizer)(bits, domain)
         if domain == "uint8":
             if levels is None:
                 codes[rows] = x >> max(8 - bits, 0)
@@ -175,8 +202,8 @@ def encode(values: np.ndarray, op: dict) -> np.ndarray:
         scale = _scaled(op, rows, values.ndim)
         if scale is not None:  # in float64, so that rounding puts no value into its neighbour's bin
             x = np.divide(x, scale, out=np.zeros(x.shape), where=scale > 0)
-        if levels is not None or (domain == "gaussian" and quantizer == "lloyd-max"):
-            levels = lloyd_max_gaussian(bits) if levels is None else levels.astype(np.float64)
+        if levels is not None:
+            levels = levels.astype(np.float64)
             codes[rows] = np.searchsorted((levels[1:] + levels[:-1]) / 2, x, side="left")
             continue
         # One uniform rule: position on the grid of 2**bits steps, floored (then shifted: -1e-30 + 1 would round to 1),
@@ -196,7 +223,8 @@ def _look_up(codes: np.ndarray, op: dict, which: tuple[int, ...]) -> list[np.nda
         if levels is None:
             tables = _fixed_table(bits, op["quantizer"], op["domain"])
         else:
-            tables = _fitted_table(levels, op["domain"])
+            levels = levels.astype(np.float64)
+            tables = (levels, *_ends(levels, op["domain"]))
         scale = _scaled(op, rows, codes.ndim)
         for array, k in zip(out, which):
             # lost elements of a fragment have code 0, and a damaged one may hold codes beyond a table of 256
@@ -210,7 +238,7 @@ def _look_up(codes: np.ndarray, op: dict, which: tuple[int, ...]) -> list[np.nda
 
 def decode(codes: np.ndarray, op: dict) -> np.ndarray:
     """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform) or its level; uint8 or float32."""
-    if op["domain"] == "uint8" and op.get("levels") is None and np.ndim(op["bits"]) == 0:
+    if op["domain"] == "uint8" and op["quantizer"] == "uniform" and np.ndim(op["bits"]) == 0:
         shift = max(8 - int(op["bits"]), 0)
         return ((codes << shift) + (1 << shift >> 1)).astype(np.uint8, copy=False)
     (values,) = _look_up(codes, op, (0,))

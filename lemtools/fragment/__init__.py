@@ -1,6 +1,6 @@
 """Break memories: signal -> fragment. numpy only.
 
-An operation is one function `(signal, spec, draws) -> signal` and one line in `OPERATIONS`. `spec` holds its parameters
+An operation is one function `(signal, spec, draws) -> (signal, done)` and one row of the catalogue's OPERATIONS. `spec` holds its parameters
 as the user gave them; a number may be a pair (low, high), then every item draws its own. What was truly done, drawn
 values and side information included, is appended to `signal.ops`.
 """
@@ -8,30 +8,20 @@ values and side information included, is appended to `signal.ops`.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..signal import LemError, Signal
-from . import drops, masks, quantise
+from ..catalogue.operations import OPERATIONS
+from ..signal import Signal
 from .draws import Draws
-
-OPERATIONS = {
-    "bits": quantise.bits,
-    "mask": masks.mask,
-    "keep-dims": drops.keep_dims,
-    "downsample": drops.downsample,
-    "noise": drops.noise,
-    "crop": drops.crop,
-}
 
 
 def fragment(signals: Iterable[Signal], operations: list[dict], seed: int = 0) -> Iterator[Signal]:
     """Yield every batch with `operations` applied in order.
 
-    operations: dicts with `op`, a key of OPERATIONS, and its parameters (see the functions). seed: >= 0; together with
+    operations: dicts with `op`, a name of OPERATIONS, and its parameters (see the functions). seed: >= 0; together with
     the item's index, the operation's place among all that the item went through, and its name, it fixes every draw.
     Raises LemError where an operation does not suit the kind of memory.
     """
     for spec in operations:
-        if spec.get("op") not in OPERATIONS:
-            raise LemError(f"no operation {spec.get('op')!r}; there are {', '.join(OPERATIONS)}")
+        OPERATIONS.find(spec.get("op", ""))
     for signal in signals:
         for spec in operations:
             signal = apply(signal, spec, seed)
@@ -41,7 +31,7 @@ def fragment(signals: Iterable[Signal], operations: list[dict], seed: int = 0) -
 def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
     """One operation on one batch."""
     name, position = spec["op"], len(signal.ops)
-    out, done = OPERATIONS[name](signal, spec, Draws(seed, signal.index, position, name))
+    out, done = OPERATIONS.load(name)(signal, spec, Draws(seed, signal.index, position, name))
     # what the whole memory was, where this operation is the one that changes it
     if out.data.shape[1:] != signal.data.shape[1:]:
         done["shape"] = list(signal.data.shape[1:])

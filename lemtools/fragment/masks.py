@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..catalogue.operations import SHAPES
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 from .quantise import parted
@@ -73,12 +74,6 @@ def dims(extent, fraction, rng, size):
     return np.broadcast_to(_choose(extent[-1], fraction, rng), extent)
 
 
-SHAPES = {"pixel": pixel, "patch": patch, "block": block, "rows": rows, "half": half, "span": span, "dims": dims}
-# shapes that do not suit every kind, and those that must or may be given a size
-SUITS = {"span": ("audio", "spectrum", "tokens", "embedding"), "dims": ("embedding",)}
-SIZED = {"patch": True, "span": False}
-
-
 def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Lose the fraction `mask` (0-1, or a pair) of an item in `shape`: a key of SHAPES, 'patch:SIZE' or 'span:SIZE'.
 
@@ -90,20 +85,18 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     signal, fraction = parted(signal), draw(spec["mask"], draws)
     text = spec.get("shape") or "pixel"
     name, _, size_text = text.partition(":")
-    if name not in SHAPES:
-        raise LemError(f"no mask shape {name!r}; there are {', '.join(SHAPES)}")
-    if signal.kind not in SUITS.get(name, (signal.kind,)):
-        raise LemError(f"--mask-shape {name} is for {' and '.join(SUITS[name])}, not {signal.kind}")
+    shape = SHAPES.check_kind(name, signal.kind, f"--mask-shape {name}")
     size = length(size_text, seconds(signal), f"--mask-shape {text}") if size_text else None
-    if (size and name not in SIZED) or (not size and SIZED.get(name)):
-        problem = "patch needs a size, as in patch:8" if name == "patch" else "takes no size"
+    if (size and not shape.size) or (not size and shape.size == "needs"):
+        problem = f"{name} needs a size, as in {name}:8" if shape.size else "takes no size"
         raise LemError(f"--mask-shape {text}: {problem}")
     extent = tuple(signal.data.shape[a] for a in signal.spatial_axes)
     each = np.broadcast_to(fraction, (len(signal),))
     lead = [1] * (signal.data.ndim - 1 - len(extent))
     observed = np.empty((len(signal), *lead, *extent), bool)
+    lose = shape.load()
     for i, rng in enumerate(draws):
-        observed[i] = SHAPES[name](extent, float(each[i]), rng, size)
+        observed[i] = lose(extent, float(each[i]), rng, size)
     if signal.mask is not None:
         observed = observed & signal.mask
     data = signal.data * observed

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import codes as _codes
+from ..catalogue.operations import QUANTISERS
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 
@@ -36,17 +37,17 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.kind not in NATURAL:
         raise LemError(f"--bits does not suit {signal.kind}: an index has no nearby values; use --mask")
     quantizer, (low, high) = spec.get("quantizer") or "uniform", ends(spec["bits"])
-    most = _codes.most_bits(quantizer)
-    if not 1 <= low <= high <= most:
-        by = " with --quantizer trellis" if quantizer == "trellis" else ""
-        raise LemError(f"--bits must lie in 1-{most}{by}, not {shown(spec['bits'])}")
+    row = QUANTISERS.find(quantizer)
+    if not 1 <= low <= high <= row.most:
+        by = f" with --quantizer {quantizer}" if row.most < _codes.MAX_BITS else ""
+        raise LemError(f"--bits must lie in 1-{row.most}{by}, not {shown(spec['bits'])}")
     depth = draw(spec["bits"], draws, integer=True)
     domain, natural = NATURAL[signal.kind]
     scale_by = spec.get("scale") or natural
     rotate = draws.seed if spec.get("rotate") else None
-    joint = quantizer == "trellis" or rotate is not None
+    joint = row.joint or rotate is not None
     if joint:
-        _check_joint(signal, "--quantizer trellis" if quantizer == "trellis" else "--rotate", scale_by)
+        _check_joint(signal, f"--quantizer {quantizer}" if row.joint else "--rotate", scale_by)
         signal = replace(signal, mask=None)
     if signal.kind == "image" and scale_by != "full":
         raise LemError("--scale is for sound, spectra and embeddings; images are quantised on their full scale")
@@ -85,9 +86,9 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     observed = None if signal.mask is None else signal.observed()
     if scale_by != "full":
         op["scale"] = old["scale"] if alike else _scale(values, observed, scale_by, joint)
-    if quantizer == "lloyd-max" and domain != "gaussian":
+    if domain in row.fitted:
         if (fitted := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
-            raise LemError(f"--quantizer lloyd-max fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
+            raise LemError(f"--quantizer {quantizer} fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
         op["levels"] = _fit(values, observed, op, fitted)
     codes = _codes.encode(values, op, spec.get("search"))
     data = _codes.decode(codes, op)
@@ -111,15 +112,15 @@ def _check_joint(signal: Signal, option: str, scale_by: str) -> None:
         raise LemError(f"{option} codes vectors as Gaussian ones: use --scale rms")
     if signal.mask is not None and not signal.mask.all():
         raise LemError(f"{option} codes whole vectors, and elements are lost here: put the --mask after --bits")
-    if option == "--quantizer trellis" and signal.data.shape[-1] < 2:
-        raise LemError("--quantizer trellis needs vectors of 2 dimensions or more")
+    if option != "--rotate" and signal.data.shape[-1] < 2:
+        raise LemError(f"{option} needs vectors of 2 dimensions or more")
 
 
 def _check_again(depth, old: dict) -> None:
     """Raise LemError where a quantised embedding would lose bits by, or after, a quantiser of whole vectors."""
     if np.min(depth) < np.max(old["bits"]):
         raise LemError(
-            "a vector coded as a whole (trellis, --rotate) cannot be quantised after, or for, another "
+            "a vector coded as a whole (--quantizer trellis, --rotate) cannot be quantised after, or for, another "
             "quantiser; recall the fragment first with lem-reconstruct"
         )
 

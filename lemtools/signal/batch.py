@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..catalogue import LemError
+
 KINDS = {
     # kind: (dimensions of `data`, spatial axes as negative numbers: where masks, crops and spans act)
     "image": ((4,), (-2, -1)),
@@ -12,10 +14,6 @@ KINDS = {
     "embedding": ((2, 3), None),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
     "tokens": ((2,), (-1,)),
 }
-
-
-class LemError(ValueError):
-    """What a user can mend: the message is one line that says what is wrong, where, and the way out."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import codes as _codes
+from ..catalogue.operations import QUANTISERS
 from .batch import LemError, Signal, type_fits
 
 # Types of the wire: safetensors' names and numpy's.
@@ -282,11 +283,8 @@ def _unpack_tokens(packed: np.ndarray, depth: int, shape: tuple[int, ...], dtype
 def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Codes and decoded values, both of `shape`, of the packed tensor; lost elements are 0 in both."""
     op = next(op for op in reversed(ops) if op["op"] == "bits")
-    if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or op["quantizer"] not in (
-        "uniform",
-        "lloyd-max",
-        "trellis",
-    ):
+    quantiser = QUANTISERS.get(op["quantizer"])
+    if op["domain"] not in ("uint8", "unit", "signed", "gaussian") or quantiser is None:
         raise LemError(f"unknown quantiser {op['quantizer']} on {op['domain']}; a newer lemtools wrote this")
     if dtype != (np.uint8 if op["domain"] == "uint8" else np.float32):
         raise LemError(f"damaged document ({dtype} in the domain {op['domain']})")
@@ -294,10 +292,10 @@ def _unpack(packed: np.ndarray, ops, counts, mask, shape, dtype) -> tuple[np.nda
     seeded = type(rotate) is int and rotate >= 0
     if joint and not (op["domain"] == "gaussian" and len(shape) <= 3 and mask is None and seeded):
         raise LemError("damaged document (codes of whole vectors)")
-    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else _codes.most_bits(op["quantizer"])
+    bits, most = _bits(op, shape[0]), 8 if op["domain"] == "uint8" else quantiser.most
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= bits.max(initial=1) <= most:
         raise LemError("damaged document (bits)")
-    levels, fitted = op.get("levels"), op["quantizer"] == "lloyd-max" and op["domain"] != "gaussian"
+    levels, fitted = op.get("levels"), op["domain"] in quantiser.fitted
     if (levels is not None) != fitted or (
         fitted
         and not (

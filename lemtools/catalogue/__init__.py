@@ -1,0 +1,22 @@
+"""The catalogue: one row for everything that the tools know by name.
+
+Nine tables, each in a module of this package:
+
+    operations  OPERATIONS, what lem-fragment takes away; SHAPES of a mask; QUANTISERS
+    encoders    ENCODERS of lem-encode
+    networks    NETWORKS that lem-train trains
+    recipes     RECIPES of lem-train
+    denoisers   DENOISERS over stored memories: the machines of lem-els, the priors of lem-reconstruct
+    metrics     METRICS of lem-compare
+    methods     METHODS of lem-reconstruct
+
+A new thing is one function (or class) in the room that it belongs to, and one row here. The commands' options, their
+help and refusals, the man pages, the completions, the keys of TOML files and what a stream may contain come from the
+rows. Nothing here loads numpy or torch: a row names its function, which is imported when it is used.
+"""
+
+from .errors import LemError
+from .row import Option, Row
+from .table import Table, listed
+
+__all__ = ["LemError", "Option", "Row", "Table", "listed"]

@@ -1,0 +1,168 @@
+"""What lem-fragment takes away: operations, shapes of a mask, quantisers.
+
+An operation is a function (signal, spec, draws) -> (signal, what was done); spec holds its options by keyword. Its
+first option starts it on the command line, the others belong to the latest one before them.
+
+A shape is a function (extent, fraction, rng, size) -> bool array of `extent`, True where observed. Its fact `size`:
+'needs', 'may' or '', whether it is given one, as in patch:8.
+
+A quantiser of single values is a function (bits, domain) -> its 2**bits levels, ascending, in units of the domain. Its
+facts: most, the most bits; fitted, the domains in which its levels are fitted to each item instead and travel with
+it. One with the fact `joint` codes whole vectors, as N(0, I): a module with encode(x, bits, search), decode(codes,
+bits) and distortion(bits).
+"""
+
+from .row import Option, Row
+from .table import Table
+
+QUANTISERS = Table(
+    "quantiser",
+    Row("uniform", "codes.scalar:uniform", "equal bins; of 8-bit images the top bits"),
+    Row(
+        "lloyd-max",
+        "codes.scalar:lloyd_max",
+        "least squares: fitted to each image or sound, fixed for the Gaussian of embeddings and spectra",
+        facts={"fitted": ("uint8", "unit", "signed")},
+    ),
+    Row(
+        "trellis",
+        "codes.trellis",
+        "whole embeddings along a trellis, near the limit of rate and distortion",
+        kinds=("embedding",),
+        facts={"most": 6, "joint": True},
+    ),
+    most=16,
+    fitted=(),
+    joint=False,
+)
+
+SHAPES = Table(
+    "mask shape",
+    Row("pixel", "fragment.masks:pixel", "single elements, at random"),
+    Row("patch", "fragment.masks:patch", "squares of side S, at random", shown="patch:S", facts={"size": "needs"}),
+    Row("block", "fragment.masks:block", "one box with the item's proportions, at a random place"),
+    Row("rows", "fragment.masks:rows", "whole rows, at random"),
+    Row("half", "fragment.masks:half", "the last part: the lower rows of an image, the end of a sound"),
+    Row(
+        "span",
+        "fragment.masks:span",
+        "runs of S along time that stay apart",
+        kinds=("audio", "spectrum", "tokens", "embedding"),
+        shown="span[:S]",
+        facts={"size": "may"},
+    ),
+    Row("dims", "fragment.masks:dims", "dimensions, at random, the same at every position", kinds=("embedding",)),
+    size="",
+)
+
+OPERATIONS = Table(
+    "operation",
+    Row(
+        "bits",
+        "fragment.quantise:bits",
+        "fewer bits a value",
+        kinds=("image", "audio", "spectrum", "embedding"),
+        options=(
+            Option(
+                "--bits",
+                "Keep B bits a value, 1-16: the top bits of images and sound; embeddings are quantised by their rms.",
+                "whole-amount",
+                metavar="B",
+                multiple=True,
+            ),
+            Option(
+                "--quantizer",
+                "How the --bits before it places its levels; trellis codes whole embeddings, at 1-6 bits.",
+                "choice",
+                of=QUANTISERS,
+                usual="uniform",
+                multiple=True,
+            ),
+            Option(
+                "--rotate",
+                "Turn embeddings by a random rotation, fixed by --seed, before the --bits before it.",
+                "flag",
+            ),
+            Option(
+                "--scale",
+                "What the --bits before it spans: full scale, the item's peak, or its rms as a Gaussian.",
+                ("full", "peak", "rms"),
+                multiple=True,
+            ),
+        ),
+    ),
+    Row(
+        "mask",
+        "fragment.masks:mask",
+        "lost elements",
+        options=(
+            Option("--mask", "Lose the fraction P of the elements.", "amount", metavar="P", multiple=True),
+            Option(
+                "--mask-shape",
+                "How the --mask before it loses: {of}.",
+                of=SHAPES,
+                usual="pixel",
+                metavar="SHAPE",
+                multiple=True,
+                param="shape",
+            ),
+        ),
+    ),
+    Row(
+        "keep-dims",
+        "fragment.drops:keep_dims",
+        "fewer dimensions",
+        kinds=("embedding",),
+        options=(
+            Option(
+                "--keep-dims",
+                "Keep the first K dimensions.",
+                "whole",
+                low=1,
+                metavar="K",
+                multiple=True,
+                param="keep",
+            ),
+        ),
+    ),
+    Row(
+        "downsample",
+        "fragment.drops:downsample",
+        "a lower resolution",
+        options=(
+            Option(
+                "--downsample",
+                "Divide the resolution by F.",
+                "whole",
+                low=2,
+                metavar="F",
+                multiple=True,
+                param="factor",
+            ),
+        ),
+    ),
+    Row(
+        "crop",
+        "fragment.drops:crop",
+        "a window of the whole",
+        options=(
+            Option("--crop", "Keep a window; for sound a length, as in 1.5s.", metavar="WxH[+X+Y]", multiple=True),
+        ),
+    ),
+    Row(
+        "noise",
+        "fragment.drops:noise",
+        "Gaussian noise",
+        options=(
+            Option(
+                "--noise",
+                "Add Gaussian noise: in full scales (images, sound) or rms of the item.",
+                "amount",
+                metavar="SIGMA",
+                multiple=True,
+                param="sigma",
+            ),
+            Option("--clamp", "Clip the --noise before it to the range of images or sound.", "flag"),
+        ),
+    ),
+)

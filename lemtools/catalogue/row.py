@@ -1,0 +1,94 @@
+"""A row of the catalogue, and an option that its user may set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+PACKAGE = __name__.split(".")[0]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A value that a user may set, as it is written on a command line, in a TOML file or as a keyword.
+
+    flag: its long spelling, as in '--mask-shape'; short: a second one. help: sentences, without the default; '{of}' in
+    it stands for the names of the table `of`. type: 'text', 'flag', 'whole', 'number', 'amount' or 'whole-amount' (a
+    number, or A-B for a draw per item), 'choice' of the names in `of`, or a tuple of the words that it takes. low, high:
+    ends of the range of a number; open: those that it leaves out, of 'low' and 'high'. default: the value where none is
+    given; usual: what is said of it where it is no constant. multiple: it may be given several times. env: the variable
+    of the environment that sets it, too. param: the keyword, where that is not the flag's own words. words: what a shell
+    offers where others are taken, too; one that ends in : = @ or / wants more behind it. settled: it is decided when a
+    thing is fitted, not when it is used. file: its value names a file.
+    """
+
+    flag: str
+    help: str
+    type: str | tuple[str, ...] = "text"
+    of: Iterable[str] | None = None
+    low: float | None = None
+    high: float | None = None
+    open: tuple[str, ...] = ()
+    default: Any = None
+    usual: str = ""
+    metavar: str = ""
+    multiple: bool = False
+    short: str = ""
+    env: str = ""
+    param: str = ""
+    words: tuple[str, ...] = ()
+    settled: bool = False
+    file: bool = False
+
+    @property
+    def name(self) -> str:
+        """The keyword under which its value is passed on."""
+        return self.param or self.flag.lstrip("-").replace("-", "_")
+
+    def described(self) -> str:
+        """Its help, with the names of its table in it."""
+        names = getattr(self.of, "shown", self.of) or ()
+        return self.help.replace("{of}", ", ".join(names))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing: its name, what makes or does it, and all that the tools have to know of it.
+
+    target: 'module:function' (or a module) below the package, imported when it is used, or the function itself. help: a sentence for
+    lists. kinds: of memory that it suits; () for all. options: that it takes. needs: resources that it cannot do
+    without, by name. shown: how the name stands in lists, as in 'patch:S'. facts: what only things of its table have;
+    each is an attribute, too.
+    """
+
+    name: str
+    target: str | Callable[..., Any]
+    help: str = ""
+    kinds: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    needs: tuple[str, ...] = ()
+    shown: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "facts" or name not in self.facts:
+            raise AttributeError(f"{name!r} is no fact of {self.__dict__.get('name', 'a row')}")
+        return self.facts[name]
+
+    def load(self) -> Any:
+        """The function, class or module that the row names."""
+        if not isinstance(self.target, str):
+            return self.target
+        path, _, name = self.target.partition(":")
+        module = import_module(f"{PACKAGE}.{path}")
+        return getattr(module, name) if name else module
+
+    def suits(self, kind: str) -> bool:
+        """Whether it is for this kind of memory."""
+        return not self.kinds or kind in self.kinds
+
+    def takes(self, option: str) -> bool:
+        """Whether it has an option, by its keyword."""
+        return any(o.name == option for o in self.options)

@@ -1,0 +1,96 @@
+"""A table of the catalogue: rows by name, in their order, and the refusals that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from .errors import LemError
+from .row import Option, Row
+
+
+class Table(Mapping[str, Row]):
+    """Rows of one kind of thing, as in Table('metric', Row(...), Row(...)).
+
+    thing: what one of them is called. facts: values that a row has where it does not say otherwise.
+    """
+
+    def __init__(self, thing: str, *rows: Row, **facts: Any):
+        self.thing, self.facts = thing, facts
+        self._rows: dict[str, Row] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Take in a row, at the end."""
+        if row.name in self._rows:
+            raise ValueError(f"two {self.thing}s of the name {row.name!r}")
+        self._rows[row.name] = replace(row, facts={**self.facts, **row.facts})
+
+    @contextmanager
+    def added(self, row: Row) -> Iterator[Row]:
+        """A row for the length of a with statement, as in a test."""
+        self.add(row)
+        try:
+            yield self._rows[row.name]
+        finally:
+            del self._rows[row.name]
+
+    def __getitem__(self, name: str) -> Row:
+        return self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, in their order."""
+        return tuple(self._rows.values())
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names as lists show them."""
+        return tuple(row.shown or row.name for row in self.rows)
+
+    def find(self, name: str) -> Row:
+        """The row of a name that a user gave. LemError for a name that is not there, with those that are."""
+        if (row := self._rows.get(name)) is None:
+            raise LemError(f"no {self.thing} {name!r}; there are {', '.join(self.shown)}")
+        return row
+
+    def load(self, name: str) -> Any:
+        """What the row of that name makes or does it with. LemError as of `find`."""
+        return self.find(name).load()
+
+    def check_kind(self, name: str, kind: str, called: str) -> Row:
+        """The row; LemError where it is not for this kind of memory. called: the thing as its user wrote it."""
+        row = self.find(name)
+        if not row.suits(kind):
+            raise LemError(f"{called} is for {listed(row.kinds)}, not {kind}")
+        return row
+
+    def options(self) -> dict[str, tuple[Option, tuple[str, ...]]]:
+        """{keyword: (option, names of the rows that take it)}, in the order in which they first occur."""
+        found: dict[str, tuple[Option, tuple[str, ...]]] = {}
+        for row in self.rows:
+            for option in row.options:
+                first, names = found.get(option.name, (option, ()))
+                found[option.name] = first, (*names, row.name)
+        return found
+
+    def refused(self, option: str, name: str) -> str | None:
+        """Why the thing of this name does not take an option (its keyword), in words; None where it does, or none does."""
+        if option not in (known := self.options()) or name in known[option][1]:
+            return None
+        return f"{known[option][0].flag} is for {listed(known[option][1])}, not {name}"
+
+
+def listed(words: Any) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    words = list(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,0 +1,181 @@
+"""Options of the catalogue as options of click, and commands whose options are those of a table's rows."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+
+import click
+
+from ..catalogue import Option, Table, listed
+from .run import Killed
+from .types import Amount, Finite
+
+OWN, INPUT, OUTPUT, RUNNING = "What it does", "Input", "Output", "Running"
+SECTIONS = (OWN, INPUT, OUTPUT, RUNNING)
+
+
+def option(*args, section: str = OWN, **kwargs) -> Callable:
+    """Decorate a function with a catalogue.Option, or with one made of these arguments; it stands in this section."""
+    source = args[0] if isinstance(args[0], Option) else Option(*args, **kwargs)
+
+    def decorate(function):
+        made = converted(source, section)
+        function.__dict__.setdefault("__click_params__", []).append(made)
+        return function
+
+    return decorate
+
+
+def chain(*decorators) -> Callable:
+    """Several decorators as one."""
+
+    def decorate(function):
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) -> click.Option:
+    """An option as click has it. rows: the things that it is for, where it is not for all."""
+    kind, arguments = source.type, {"type": str}
+    if kind == "flag":
+        arguments = {"is_flag": True}
+    elif isinstance(kind, click.ParamType):
+        arguments = {"type": kind}
+    elif isinstance(kind, tuple) or kind == "choice":
+        arguments = {"type": click.Choice(list(kind if isinstance(kind, tuple) else source.of or ()))}
+    elif kind in ("whole", "number"):
+        open_ends = {f"{'min' if end == 'low' else 'max'}_open": True for end in source.open}
+        number = click.IntRange if kind == "whole" else Finite
+        arguments = {"type": number(min=source.low, max=source.high, **open_ends)}
+    elif kind in ("amount", "whole-amount"):
+        arguments = {"type": Amount(source.metavar, whole=kind == "whole-amount")}
+    if source.default is not None:
+        arguments |= {"default": source.default, "show_default": kind != "flag"}
+    made = click.Option(
+        [source.flag, *([source.short] if source.short else []), source.name],
+        help=source.described() + (f"  [default: {source.usual}]" if source.usual else ""),
+        multiple=source.multiple,
+        metavar=source.metavar or None,
+        envvar=source.env or None,
+        **arguments,
+    )
+    made.source, made.section, made.rows = source, section, rows
+    return made
+
+
+class Command(click.Command):
+    """A command whose options are its own and those of the rows of a table of the catalogue.
+
+    table: None, or the table. chosen: the parameter that names one row, whose options alone --help shows when it is
+    named beside it; None where all rows are at work together. `ctx.meta['order']` tells the order in which repeated
+    options were written, as (parameter name, how often it had been written before).
+    """
+
+    def __init__(self, *args, table: Table | None = None, chosen: str | None = None, **kwargs):
+        self.table, self.chosen, self._own = table, chosen, []
+        self._made: tuple[object, list[click.Parameter]] = None, []
+        super().__init__(*args, **kwargs)
+
+    @property
+    def params(self) -> list[click.Parameter]:
+        """Its own parameters and the options of the rows, as the catalogue has them at this moment."""
+        rows = self.table.options().values() if self.table is not None else ()
+        sources = [p.source for p in self._own if hasattr(p, "source")] + [source for source, _ in rows]
+        now = [(source, *(source.of or ())) for source in sources], [names for _, names in rows]
+        if self._made[0] != now:
+            own = [converted(p.source, p.section, p.rows) if hasattr(p, "source") else p for p in self._own]
+            count = len(self.table) if self.table is not None else 0
+            made = [converted(s, OWN, () if len(names) == count or not self.chosen else names) for s, names in rows]
+            every = [*own, *made]
+            self._made = now, sorted(every, key=lambda p: (not isinstance(p, click.Argument), _place(p)))
+        return self._made[1]
+
+    @params.setter
+    def params(self, own: list[click.Parameter]) -> None:
+        self._own, self._made = own, (None, [])
+
+    def parse_args(self, ctx, args):
+        values, _, written = self.make_parser(ctx).parse_args(args=list(args))
+        seen: dict[str, int] = {}
+        ctx.meta["order"] = order = []
+        for param in written:
+            order.append((param.name, seen.get(param.name, 0)))
+            seen[param.name] = seen.get(param.name, 0) + 1
+        ctx.meta["row"] = values.get(self.chosen) if self.chosen else None
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:  # of --help
+            raise Killed(signal.SIGPIPE) from None
+
+    def format_options(self, ctx, formatter):
+        """The options by sections: all, or those of the row that was named beside --help; without one, the rows."""
+        row = ctx.meta.get("row")
+        row = row if self.table is not None and row in self.table else None
+        choose = self.chosen is not None and row is None
+        by_section: dict[str, list] = {title: [] for title in SECTIONS}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Argument):
+                continue
+            rows = getattr(param, "rows", ())
+            if (not rows or (row in rows if not choose else False)) and (record := param.get_help_record(ctx)):
+                by_section[SECTIONS[_place(param)]].append(record)
+        if choose:
+            with formatter.section(f"{self.table.thing}s".capitalize()):
+                formatter.write_dl([(r.shown or r.name, r.help) for r in self.table.rows])
+                formatter.write_text(f"{ctx.command_path} {self.naming} --help shows what one of them takes.")
+        for title, records in by_section.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    @property
+    def naming(self) -> str:
+        """How a row is named on the command line: 'RECIPE', '--encoder NAME'."""
+        param = next(p for p in self._own if p.name == self.chosen)
+        return param.metavar if isinstance(param, click.Argument) else f"{param.opts[0]} NAME"
+
+    def format_epilog(self, ctx, formatter):
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(" " * formatter.current_indent + line.strip() + "\n")
+
+
+def _place(param: click.Parameter) -> int:
+    """Where its section stands; options of click itself, as --version, are about the running."""
+    return SECTIONS.index(getattr(param, "section", RUNNING))
+
+
+def given(context: click.Context) -> set[str]:
+    """Parameters that stand on the command line or in the environment."""
+    default = (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+    return {name for name in context.params if context.get_parameter_source(name) not in default}
+
+
+def written(context: click.Context) -> set[str]:
+    """Parameters that stand on the command line."""
+    line = click.core.ParameterSource.COMMANDLINE
+    return {name for name in context.params if context.get_parameter_source(name) == line}
+
+
+def refuse(table: Table, name: str, options: Iterable[str]) -> None:
+    """UsageError for the first of the options (by their keywords) that rows of the table take, but not this one."""
+    for option in options:
+        if (problem := table.refused(option, name)) is not None:
+            raise click.UsageError(problem)
+
+
+def values(options: dict, sources: Iterable[Option]) -> dict:
+    """{keyword: value} of those options that were given a value, taken from click's parameters."""
+    found = {source.name: options.get(source.name) for source in sources}
+    return {name: value for name, value in found.items() if value not in (None, False, ())}
+
+
+__all__ = [
+    "INPUT", "OUTPUT", "OWN", "RUNNING", "Command", "chain", "converted", "given", "listed", "option", "refuse", "values",
+    "written",
+]  # fmt: skip
