@@ -30,14 +30,11 @@ FILES = (
 def words(option: click.Option) -> list[str]:
     """What to offer as the value of an option; a word that ends in : @ = or / wants more behind it."""
     from lemtools.compare import GROUPS, METRICS
-    from lemtools.fragment.masks import SHAPES, SIZED
     from lemtools.nets import NETS
     from lemtools.train.augment import AUGMENT
 
     metrics = [name.partition("@")[0] + "@" if "@" in name else name for name in METRICS]
-    shapes = [(shape, f"{shape}:") if shape in SIZED else (shape,) for shape in SHAPES]
     known = {
-        "mask_shape": [form for forms in shapes for form in forms if not SIZED.get(form)],
         "metric": [*metrics, *GROUPS],
         "minimum": [f"{m}=" for m in metrics if "@" not in m],
         "maximum": [f"{m}=" for m in metrics if "@" not in m],
@@ -48,7 +45,19 @@ def words(option: click.Option) -> list[str]:
         "augment": list(AUGMENT),
         "decay": ["cosine", "constant", "exponential:"],
     }
-    return choices(option) or getattr(option.type, "words", None) or known.get(option.name, [])
+    source = getattr(option, "source", None)
+    named = [form for name in getattr(getattr(source, "of", None), "shown", ()) for form in forms(name)]
+    own = list(getattr(source, "words", ()))
+    return choices(option) or own or named or getattr(option.type, "words", None) or known.get(option.name, [])
+
+
+def forms(name: str) -> list[str]:
+    """What to offer for a name as lists show it: 'patch:S' wants a size behind it, 'span[:S]' may have one."""
+    plain = name.partition("[")[0]
+    marked = name.replace("[", "").replace("]", "")
+    mark = next((m for m in ":@=" if m in marked), None)
+    sized = [marked[: marked.index(mark) + 1]] if mark else []
+    return ([plain] if "[" in name or not mark else []) + sized
 
 
 def argument_words(command: click.Command) -> list[str]:

@@ -146,8 +146,8 @@ class Command(click.Command):
 
 
 def _place(param: click.Parameter) -> int:
-    """Where its section stands; options of click itself, as --version, are about the running."""
-    return SECTIONS.index(getattr(param, "section", RUNNING))
+    """Where its section stands; what click itself adds, --version and --help, is about the running."""
+    return SECTIONS.index(getattr(param, "section", RUNNING if param.is_eager else OWN))
 
 
 def given(context: click.Context) -> set[str]:

@@ -34,15 +34,23 @@ def told(name: str) -> dict[str, str]:
 
 
 def helped(name: str) -> dict[str, str]:
-    """{option as spelled: its entry} in what --help prints."""
-    text = CliRunner().invoke(COMMANDS[name], ["--help"], terminal_width=100).output
-    listed = text.split("Options:\n")[1].split("\nExamples:")[0]
-    out = {}
-    for entry in re.split(r"^  (?=-)", listed, flags=re.M)[1:]:
-        head = re.split(r"\s{2,}|\n", entry)[0]
-        for spelling in re.findall(r"(?<![\w-])--?[a-z][\w-]*", head):
-            out[spelling] = re.sub(r"\s+", " ", entry)
+    """{option as spelled: its entry} in what --help prints, of a command that has rows to choose from with each row."""
+    command, out = COMMANDS[name], {}
+    rows = [[]] + ([[*naming(command), row] for row in command.table] if getattr(command, "chosen", None) else [])
+    for row in rows:
+        text = CliRunner().invoke(command, [*row, "--help"], terminal_width=100).output
+        listed = re.split(r"^(?:What it does|Input|Output|Running):\n", text, flags=re.M)[1:]
+        assert len(listed) >= 2, text
+        for entry in re.split(r"^  (?=-)", "".join(listed).split("\nExamples:")[0], flags=re.M)[1:]:
+            head = re.split(r"\s{2,}|\n", entry)[0]
+            for spelling in re.findall(r"(?<![\w-])--?[a-z][\w-]*", head):
+                out[spelling] = re.sub(r"\s+", " ", entry)
     return out
+
+
+def naming(command) -> list[str]:
+    """What stands before a row's name on the command line."""
+    return [word for word in command.naming.split()[:-1] if word.startswith("-")]
 
 
 def words(items: str) -> set[str]:
@@ -135,7 +143,7 @@ def test_environment_is_that_of_the_options(name):
 
 
 def test_shapes_quantisers_and_scales_are_all_defined():
-    from lemtools.fragment.masks import SHAPES
+    from lemtools.catalogue.operations import SHAPES
 
     text = source("lem-fragment")
     values = {o.name: set(manpages.choices(o)) for o in manpages.options(COMMANDS["lem-fragment"])}

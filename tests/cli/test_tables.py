@@ -2,9 +2,9 @@
 
 import re
 
+from lemtools.catalogue.operations import OPERATIONS, SHAPES
 from lemtools.cli import compare, fragment, reconstruct, train
 from lemtools.compare import METRICS
-from lemtools.fragment import OPERATIONS, masks
 from lemtools.media.load import SAMPLES
 from lemtools.media.save import FORMATS
 from lemtools.reconstruct import FROM_MEMORY, LEARNED, METHODS
@@ -22,12 +22,12 @@ def test_choices_are_the_tables():
     assert set(option(fragment.cli, "sample_name").type.choices) == set(SAMPLES)
     for command in (fragment.cli, reconstruct.cli):
         assert tuple(option(command, "to").type.choices) == FORMATS
-    assert {fragment.BINDS[name][0] for name in fragment.STARTS} == set(OPERATIONS)
+    assert {row.options[0].flag for row in OPERATIONS.rows} <= {p.opts[0] for p in fragment.cli.params}
 
 
 def test_help_texts_list_the_tables():
     shapes = option(fragment.cli, "mask_shape").help.split(":", 1)[1].split(".")[0]
-    assert {re.match(r"[a-z]+", word)[0] for word in shapes.split()} == set(masks.SHAPES)
+    assert {re.match(r"[a-z]+", word)[0] for word in shapes.split()} == set(SHAPES)
     metrics = option(compare.cli, "metric").help.split(":", 1)[1].split(", or all")[0]
     assert {word.strip().partition("@")[0] for word in metrics.split(",")} == {k.partition("@")[0] for k in METRICS}
     shown = re.sub(r"\[.*?\]", "", option(train.cli, "augment").help).split(":")[0]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from helpers.signals import WHOLE, same
 from lemtools import codes
+from lemtools.catalogue.operations import SHAPES
 from lemtools.fragment import OPERATIONS, apply, fragment
-from lemtools.fragment.masks import SHAPES
 from lemtools.rng import generator, generators
 from lemtools.signal import LemError, Signal
 from lemtools.stream import Source, read, write
