@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class RemoteError(LemError):
-    """What went wrong is told by another process."""
+    """Something went wrong; another process reports it."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Ranks:
             result = work()
         except (LemError, OSError) as error:
             problem = error
-        teller = self.most(0 if problem is None else self.world - self.rank, device)
-        if teller:
-            raise problem if problem is not None and teller == self.world - self.rank else RemoteError()
+        first = self.most(0 if problem is None else self.world - self.rank, device)
+        if first:
+            raise problem if problem is not None and first == self.world - self.rank else RemoteError()
         return result
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:

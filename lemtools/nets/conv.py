@@ -118,7 +118,7 @@ def pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
     return x
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """x + conv(relu(conv(x))), 3x3; gain: of the second one's initial weights."""
 
     def __init__(self, width: int, gain: float, dilation: int = 1):
@@ -182,7 +182,7 @@ class Restorer(nn.Module):
         pairs = list(itertools.pairwise(widths))
 
         def stack(width: int, count: int) -> nn.Sequential:
-            return nn.Sequential(*(Block(width, gain) for _ in range(count)))
+            return nn.Sequential(*(ConvBlock(width, gain) for _ in range(count)))
 
         planes = (1 + (1 + opponent) * len(details)) * channels + 3
         self.enter = nn.Conv2d(planes * shuffle**2, widths[0], 3, padding=1)
@@ -244,7 +244,7 @@ class Flat(nn.Module):
         self.lost, self.improves = lost, target_channels in (None, channels)
         self.enter = nn.Conv2d(2 * channels + 3, width, 3, padding=1)
         steps = [dilations[i % len(dilations)] for i in range(blocks)]
-        self.blocks = nn.Sequential(*(Block(width, blocks**-0.5, dilation) for dilation in steps))
+        self.blocks = nn.Sequential(*(ConvBlock(width, blocks**-0.5, dilation) for dilation in steps))
         self.leave = zero(nn.Conv2d(width, target_channels or channels, 3, padding=1))
         self.reach = 4 + 2 * sum(steps)
 

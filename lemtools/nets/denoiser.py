@@ -48,14 +48,14 @@ class NetworkDenoiser:
     """A denoiser ``(x_t, alpha_bar) -> E[x_0 | x_t]`` of a network of the family 'denoise'.
 
     model: the network and its scales; ``scale``, the coordinates of x_t and of the answer, is model.target_scale.
-    condition: what a conditioned network is told of the memory (its answer then is E[x_0 | x_t, fragment]).
+    condition: what a conditioned network is shown of the memory (its answer then is E[x_0 | x_t, fragment]).
     label: None, one class, or int64 [N], a negative one standing for none. A condition or labels of N items serve x_t
     of N M rows: M rows in succession for each item. clip: put answers of images into their range, [0, 1] before
     ``scale.encode``; the true mean lies there, so this moves no answer away from it. dtype: torch.bfloat16 runs the
     network under autocast. lowest: the smallest alpha_bar the network was trained for.
 
     alpha_bar = 1 returns x_t bit for bit. Below `lowest`, x_t is next to pure noise: the network is asked, and its
-    answer converted, at `lowest`, where it was trained and where eps still tells x0 (at alpha_bar = 0 it does not).
+    answer converted, at `lowest`, where it was trained and where eps still determines x0 (not so at alpha_bar = 0).
     So the answer at alpha_bar = 0 is finite, but it is the network's guess at pure noise: near the (class) mean for x0
     and v, and with the errors of eps magnified 100 times for eps. Closed forms return the mean itself.
     """
@@ -84,15 +84,15 @@ class NetworkDenoiser:
 
     def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
         """x_t: [N, ...item], numpy or torch; alpha_bar: float64, one number or one per item. Out: the same kind."""
-        given = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
-        given = given if given.is_floating_point() else given.float()
-        level, noise = split(alpha_bar, len(given))
-        x = given.detach().to(self.device, wide(self.device) if given.dtype == torch.float64 else torch.float32)
+        start = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
+        start = start if start.is_floating_point() else start.float()
+        level, noise = split(alpha_bar, len(start))
+        x = start.detach().to(self.device, wide(self.device) if start.dtype == torch.float64 else torch.float32)
         answer = self._x0(x, level.clamp_min(self.lowest))
         if self.range is not None:
             answer = torch.maximum(torch.minimum(answer, self.range[1].to(x)), self.range[0].to(x))
-        clean = (noise == 0).reshape(-1, *[1] * (given.ndim - 1)).to(given.device)
-        answer = torch.where(clean, given, answer.to(given))
+        clean = (noise == 0).reshape(-1, *[1] * (start.ndim - 1)).to(start.device)
+        answer = torch.where(clean, start, answer.to(start))
         return answer if isinstance(x_t, torch.Tensor) else answer.numpy()
 
     @torch.no_grad()

@@ -36,7 +36,7 @@ def freeze(module: nn.Module) -> nn.Module:
 
 
 class Stage(nn.Module):
-    """The codes of one stage, given the trunk's answer and the vector as far as the stages before tell it."""
+    """The codes of one stage, from the trunk's answer and the vector as far as the stages before give it."""
 
     def __init__(self, dims: int, width: int, codes: int):
         super().__init__()
@@ -99,7 +99,7 @@ class DenseLM(nn.Module):
         return items[..., : self.stages].long(), items[..., self.stages :].long()
 
     def partial(self, codes: torch.Tensor, stages: int) -> torch.Tensor:
-        """The vector [..., D] that the first `stages` codes of [..., S] tell."""
+        """The vector [..., D] that the first `stages` codes of [..., S] stand for."""
         return self.origin + sum(self.tables[s][codes[..., s]] for s in range(stages))
 
     def latents(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,7 +150,7 @@ class DenseLM(nn.Module):
         return self.codec.nats(tokens[:, 1:].flatten(1), vectors[:, 1:]).sum(-1)
 
     def guess(self, items: torch.Tensor) -> torch.Tensor:
-        """Tokens [N, T, K] of the vector held most likely: the heaviest component's mean, or the best code a stage."""
+        """Tokens [N, T, K] of the likeliest vector: the heaviest component's mean, or the best code a stage."""
         codes, tokens = self.split(items)
         if self.stages:
             x = self.trunked(self.partial(codes, self.stages)[:, :-1])

@@ -69,7 +69,7 @@ class DenoisingNet(nn.Module):
         if self.conditioned != (condition is not None):
             raise ValueError(f"this network takes {'a' if self.conditioned else 'no'} condition")
         if label is not None and not self.classes:
-            raise ValueError("this network knows no classes: no label can be asked for")
+            raise ValueError("this network knows no classes: it takes no label")
 
 
 class Circular(nn.Conv2d):
@@ -95,7 +95,7 @@ class Convolutional(DenoisingNet):
         """3 x 3 at the padding of this network."""
         return Circular(inputs, outputs, 3) if self.padding == "circular" else nn.Conv2d(inputs, outputs, 3, padding=1)
 
-    def given(self, x_t: torch.Tensor, condition: Condition | None, label: torch.Tensor | None) -> torch.Tensor:
+    def inputs(self, x_t: torch.Tensor, condition: Condition | None, label: torch.Tensor | None) -> torch.Tensor:
         """All input planes [N, planes, H, W]."""
         self.check(condition, label)
         if x_t.ndim != 4 or x_t.shape[1] != self.channels:
@@ -134,14 +134,14 @@ class ResNet(Convolutional):
         condition: Condition | None = None,
         label: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        x = self.first(self.given(x_t, condition, label))
+        x = self.first(self.inputs(x_t, condition, label))
         embedding = self.embedding(alpha_bar, label)
         for shift, conv in zip(self.shifts, self.convs):
             x = x + F.relu(conv(x + shift(embedding)[:, :, None, None]))
         return self.last(x)
 
 
-class Pair(nn.Module):
+class UNetLevel(nn.Module):
     """Two 3 x 3 convolutions, one level of a UNet, with the embedding: h = relu(conv x + e), then h + relu(conv h)."""
 
     def __init__(self, enter: nn.Conv2d, conv: nn.Conv2d, embedded: int):
@@ -171,14 +171,14 @@ class UNet(Convolutional):
     ):
         super().__init__(channels, max(widths), padding, classes, predicts, conditioned)
         self.multiple = 2 ** (len(widths) - 1)
-        self.down = nn.ModuleList(self.pair(i, o) for i, o in zip((self.planes, *widths), widths))
+        self.down = nn.ModuleList(self.level(i, o) for i, o in zip((self.planes, *widths), widths))
         fine_to_coarse = list(itertools.pairwise(widths))
         self.rise = nn.ModuleList(nn.ConvTranspose2d(c, f, 2, stride=2) for f, c in fine_to_coarse[::-1])
-        self.up = nn.ModuleList(self.pair(2 * f, f) for f, _ in fine_to_coarse[::-1])
+        self.up = nn.ModuleList(self.level(2 * f, f) for f, _ in fine_to_coarse[::-1])
         self.last = self.conv(widths[0], channels)
 
-    def pair(self, inputs: int, outputs: int) -> Pair:
-        return Pair(self.conv(inputs, outputs), self.conv(outputs, outputs), self.embedded)
+    def level(self, inputs: int, outputs: int) -> UNetLevel:
+        return UNetLevel(self.conv(inputs, outputs), self.conv(outputs, outputs), self.embedded)
 
     def forward(
         self,
@@ -191,13 +191,13 @@ class UNet(Convolutional):
         more = (0, -width % self.multiple, 0, -height % self.multiple)
         if any(more) and self.padding == "circular":
             raise LemError(f"{width} x {height} px: this network's circular padding needs multiples of {self.multiple}")
-        x = F.pad(self.given(x_t, condition, label), more)
+        x = F.pad(self.inputs(x_t, condition, label), more)
         embedding, skips = self.embedding(alpha_bar, label), []
-        for level, pair in enumerate(self.down):
-            x = pair(x if level == 0 else F.avg_pool2d(x, 2), embedding)
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else F.avg_pool2d(x, 2), embedding)
             skips.append(x)
-        for skip, rise, pair in zip(skips[-2::-1], self.rise, self.up):
-            x = pair(torch.cat([skip, rise(x)], 1), embedding)
+        for skip, rise, block in zip(skips[-2::-1], self.rise, self.up):
+            x = block(torch.cat([skip, rise(x)], 1), embedding)
         return self.last(x)[..., :height, :width]
 
 

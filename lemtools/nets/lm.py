@@ -30,7 +30,7 @@ def dial(depth: int, width: int | None = None, heads: int | None = None, context
     return {"depth": depth, "width": width, "heads": heads, "context": context}
 
 
-class Block(nn.Module):
+class CausalBlock(nn.Module):
     """x + attention(norm(x)), then x + SwiGLU(norm(x)); the hidden width of the latter is 8/3 W, in steps of 32."""
 
     def __init__(self, width: int, heads: int, depth: int):
@@ -57,7 +57,7 @@ class Trunk(nn.Module):
     def __init__(self, depth: int, width: int, heads: int, context: int):
         super().__init__()
         self.depth, self.width, self.context = depth, width, context
-        self.blocks = nn.ModuleList(Block(width, heads, depth) for _ in range(depth))
+        self.blocks = nn.ModuleList(CausalBlock(width, heads, depth) for _ in range(depth))
         self.norm = nn.RMSNorm(width)
         pairs = width // heads // 2
         wave = BASE ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
@@ -124,7 +124,7 @@ class LM(nn.Module):
         return F.cross_entropy(logits.transpose(1, 2), items[:, 1:].long(), reduction="none")
 
     def rest(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Nats that remain to be told once the rate is paid, [N, T]: none, tokens are the text."""
+        """Nats that the text takes beyond the rate, [N, T]: none, tokens are the text."""
         return self.lengths.new_zeros(len(items), items.shape[1] - 1)
 
     def sizes(self, items: torch.Tensor) -> torch.Tensor:

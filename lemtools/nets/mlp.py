@@ -12,20 +12,20 @@ from torch import nn
 from .condition import Condition
 from .conv import guess, kaiming, sizes, zero
 
-MASK, INPUT = 0.2, 0.2  # gains: of what tells the loss, of the whole input; see `vector`
+MASK, INPUT = 0.2, 0.2  # gains: of the planes that say what is lost, of the whole input; see `vector`
 
 
 def vector(condition: Condition, first: torch.Tensor) -> torch.Tensor:
     """[N, 3 D + 1]: the guess, then observed and known about their middle, and sigma, each flattened.
 
-    Which elements are lost is mostly noise to a product over all of them, so it speaks more softly than their values.
+    Which elements are lost is mostly noise to a product over all of them, so it enters fainter than their values.
     Small inputs with large weights keep a step of Adam, the same for every weight, from moving all units at once.
     """
     masks = [MASK * (part.to(first) - 0.5).flatten(1) for part in (condition.observed, condition.known)]
     return INPUT * torch.cat([first.flatten(1), *masks, condition.sigma[:, None]], 1)
 
 
-class Block(nn.Module):
+class LinearBlock(nn.Module):
     """x + linear(relu(linear(x))); gain: of the second one's initial weights."""
 
     def __init__(self, width: int, gain: float):
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class MLP(nn.Module):
-    """item, target: shapes of what it is given and of what it recalls (default: the item); depth: residual blocks.
+    """item, target: shapes of the input and of what it recalls (default: the item); depth: residual blocks.
 
     Where the two shapes agree it improves the first guess (see conv.py); lost: size of the residual of a lost value.
     """
@@ -59,7 +59,7 @@ class MLP(nn.Module):
         self.improves = self.target == tuple(item)
         self.enter = nn.Linear(3 * prod(item) + 1, width)
         kaiming(self.enter, 0.5 / INPUT)
-        self.blocks = nn.Sequential(*(Block(width, depth**-0.5) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(LinearBlock(width, depth**-0.5) for _ in range(depth)))
         self.leave = zero(nn.Linear(width, prod(self.target)))
 
     def forward(self, condition: Condition, steps: int | None = None) -> torch.Tensor:

@@ -7,7 +7,7 @@ The JSON object under the metadata key `lem` holds
     kind, item          'image', 'spectrum', 'embedding' or 'tokens'; the shape of one item, 0 for a side of any length
     target              {'kind': …, 'item': […]} of what it recalls
     fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
-    classes             number of classes that it can be asked for, or 0
+    classes             number of classes that it knows, or 0
     bytes, measured     of text: bytes a token on average, and whether that was measured (else 1)
     encoder             of a model that is an encoder, what encode.load reads it by
     step, seed          how many updates it was trained for, and the run's seed
@@ -37,7 +37,7 @@ SCALES = ("scale", "target_scale")
 
 @dataclass
 class Model:
-    """A network with its record. scale, target_scale: coordinates of what it is given and of what it answers."""
+    """A network with its record. scale, target_scale: coordinates of its input and of its answer."""
 
     net: nn.Module
     meta: dict

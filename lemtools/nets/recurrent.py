@@ -19,7 +19,7 @@ class Recurrent(nn.Module):
 
         z, r = sigmoid(U h + drive),  c = tanh(V (r h) + drive),  h <- h + z (c - h)
 
-    item: shape of what it is given; of images only the channels matter. target: shape of what it recalls, by default
+    item: shape of the input; of images only the channels matter. target: shape of what it recalls, by default
     the item; of images only the channels may differ. Where the two agree it improves the first guess (see conv.py);
     lost: size of the residual of a lost value. steps: how often the block is applied unless a call says otherwise;
     the state never leaves [-1, 1], whatever their number. shuffle: for images, the state lives on cells of shuffle x

@@ -1,16 +1,16 @@
 """A causal transformer over the elements of a memory, in any order or in raster order: recall as continuation.
 
 A *place* is a pixel of an image, with its channels, or one dimension of an embedding; a *fact* is a place with what is
-known of it. The network reads facts, one a token, and predicts the place that comes next, whose position it is told
+known of it. The network reads facts, one a token, and predicts the place that comes next, whose position comes
 with the token before (two positions a token: sigma-GPT, Pannatier, Courdier & Fleuret 2024):
 
-    any      the fragment's facts first, then the places not known exactly, one after another in any order asked for
+    any      the fragment's facts first, then the places not known exactly, one after another in any order
     raster   the places in raster order and no facts beforehand: what lies below a gap cannot be seen. The control
 
-In both, the step that predicts a place is also told what the fragment says of that place (its bin). Attention is causal
+In both, the step that predicts a place also has what the fragment says of that place (its bin). Attention is causal
 everywhere, over the fragment's facts too: it then needs no mask but the flag for which fast kernels exist, a cache
 serves prefix and steps alike, and every step sees the whole fragment at each of its layers all the same. A query is
-rotated by the place asked for and a key by its fact's: attention knows how far a fact lies from what is asked.
+rotated by the predicted place and a key by its fact's: attention knows how far a fact lies from what it predicts.
 
 Shapes: N items, P places, C channels, T tokens, S steps (predicted places), W width.
 """
@@ -42,7 +42,7 @@ KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBacken
 class Known:
     """What a fragment says place by place. features [N, P, (3 + 2 WAVES) C + 1]: see `describe`. value [N, P, C] in
     coordinates; low, high [N, P, C] in the mixture's units; free [N, P, C]: not known exactly; prefix, steps [N, P]:
-    given as facts beforehand; predicted."""
+    facts beforehand; predicted."""
 
     features: torch.Tensor
     value: torch.Tensor
@@ -54,7 +54,7 @@ class Known:
 
 
 @dataclass
-class Plan:
+class Ordering:
     """Order of the sequences. places [N, 2 P]: the prefix's, then from P on the steps'. before, count [N]: how many."""
 
     places: torch.Tensor
@@ -77,8 +77,8 @@ class Cache:
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
 
-class Block(nn.Module):
-    """Attention and MLP, both after an RMSNorm; a query stands at the place asked for, a key at its fact's place."""
+class PlacedBlock(nn.Module):
+    """Attention and MLP, both after an RMSNorm; a query stands at the predicted place, a key at its fact's place."""
 
     def __init__(self, width: int, heads: int, depth: int):
         super().__init__()
@@ -120,7 +120,7 @@ class Transformer(nn.Module):
 
     levels: equal steps of a discretised value over [-1, 1], 0 for a density; by default 256 for images and 0 for
     embeddings. mixtures: components of the distribution of a value. Positions enter as learned vectors per axis (of the
-    fact and of the place asked for) and as rotations of keys and queries.
+    fact and of the predicted place) and as rotations of keys and queries.
     """
 
     family = "sequence"
@@ -155,7 +155,7 @@ class Transformer(nn.Module):
         self.start = nn.Parameter(0.3 * torch.randn(width))
         tables = (nn.ParameterList(0.3 * torch.randn(n, width) for n in self.axes) for _ in range(2))
         self.fact_at, self.ask_at = tables
-        self.blocks = nn.ModuleList(Block(width, heads, depth) for _ in range(depth))
+        self.blocks = nn.ModuleList(PlacedBlock(width, heads, depth) for _ in range(depth))
         self.norm = nn.RMSNorm(width)
         answer = nn.Linear(width, Mixture.count(self.channels, mixtures))
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), answer)
@@ -193,16 +193,16 @@ class Transformer(nn.Module):
     def log_probs(self, target: torch.Tensor, condition: Condition, order: torch.Tensor | None = None) -> torch.Tensor:
         """The terms of `log_prob` by place: [N, P], 0 where a place is known exactly."""
         known = self._known(condition)
-        plan = self._plan(known, order)
+        ordering = self._ordering(known, order)
         units = self.grid.snap(self._by_place(target))
         units = torch.maximum(torch.minimum(units, known.high), known.low)
         values = torch.where(known.free, units / self.grid.unit, known.value)
         # items of one length run together, so that what an item costs depends on it alone, not on its batch
-        lengths = self.lengths(plan.before + plan.count)
+        lengths = self.lengths(ordering.before + ordering.count)
         out = torch.zeros_like(units[..., 0])
         for tokens in lengths.unique().tolist():
             rows = (lengths == tokens).nonzero()[:, 0]
-            here, now = some(known, rows), some(plan, rows)
+            here, now = some(known, rows), some(ordering, rows)
             index = torch.arange(tokens, device=rows.device).expand(len(rows), tokens)
             hidden = self._run(here, now, values[rows], index)
             item, step = (index[:, : self.places] < now.count[:, None]).nonzero(as_tuple=True)
@@ -226,26 +226,26 @@ class Transformer(nn.Module):
         neither the batch nor the order changes them. temperature: see ``Mixture.sample``.
         """
         known = self._known(condition)
-        plan = self._plan(known, order)
+        ordering = self._ordering(known, order)
         draws = np.stack([g.random((self.places, self.channels, 2), np.float32) for g in generators])
         values, uniforms = known.value.clone(), torch.from_numpy(draws).to(known.value.device)
-        before, steps = torch.stack([plan.before, plan.count]).amax(1).tolist()
+        before, steps = torch.stack([ordering.before, ordering.count]).amax(1).tolist()
         # a token of the prefix has its number as slot, that of step j > 0 has slot before + j in every item; the slots
         # between an item's own prefix and the longest one are never looked at
         slot = torch.arange(before + steps, device=values.device)
-        visible = ((slot <= plan.before[:, None]) | (slot > before))[:, None, None]
+        visible = ((slot <= ordering.before[:, None]) | (slot > before))[:, None, None]
         cache, mask = [Cache(len(slot)) for _ in self.blocks], None
         for step in range(steps):
             if step == 0:
                 index = slot[: before + 1].expand(len(values), before + 1)
-                hidden = take(self._run(known, plan, values, index, cache), plan.before[:, None])
+                hidden = take(self._run(known, ordering, values, index, cache), ordering.before[:, None])
             else:
                 mask = visible[..., : before + step + 1]
-                hidden = self._run(known, plan, values, plan.before[:, None] + step, cache, mask)
-            place = plan.places[:, self.places + step, None]
+                hidden = self._run(known, ordering, values, ordering.before[:, None] + step, cache, mask)
+            place = ordering.places[:, self.places + step, None]
             low, high, free, u, old = (take(t, place) for t in (known.low, known.high, known.free, uniforms, values))
             drawn = self._mixture(hidden).sample(low, high, u, temperature) / self.grid.unit
-            new = torch.where(free & (step < plan.count)[:, None, None], drawn, old)
+            new = torch.where(free & (step < ordering.count)[:, None, None], drawn, old)
             values.scatter_(1, place[..., None].expand_as(new), new)
         return condition.hold(self._by_item(values))
 
@@ -292,11 +292,11 @@ class Transformer(nn.Module):
             prefix, steps = torch.zeros_like(prefix), torch.ones_like(steps)
         return Known(features, value, low, high, free, prefix, steps)
 
-    def _plan(self, known: Known, order: torch.Tensor | None) -> Plan:
+    def _ordering(self, known: Known, order: torch.Tensor | None) -> Ordering:
         n = len(known.value)
         if order is None:
             if self.order == "any":
-                raise ValueError("a transformer of any order must be told the order: [N, places] permutations")
+                raise ValueError("a transformer of any order takes an order: [N, places] permutations")
             order = torch.arange(self.places, device=known.value.device).expand(n, -1)
         if tuple(order.shape) != (n, self.places):
             shape = tuple(order.shape)
@@ -305,12 +305,12 @@ class Transformer(nn.Module):
         parts = (known.prefix, known.steps)
         last = [(~part).gather(1, order).byte() for part in parts]
         places = [order.gather(1, t.argsort(dim=1, stable=True)) for t in last]
-        return Plan(torch.cat(places, 1), *(part.sum(1) for part in parts))
+        return Ordering(torch.cat(places, 1), *(part.sum(1) for part in parts))
 
     def _run(
         self,
         known: Known,
-        plan: Plan,
+        ordering: Ordering,
         values: torch.Tensor,
         index: torch.Tensor,
         cache: list | None = None,
@@ -318,21 +318,21 @@ class Transformer(nn.Module):
     ) -> torch.Tensor:
         """Hidden states [N, T, W] of the tokens of numbers `index` [N, T]; values [N, P, C]: facts that steps leave.
 
-        Token 0 starts; token t > 0 tells fact t - 1, prefix first; token before + j asks for the place of step j.
+        Token 0 starts; token t > 0 holds fact t - 1, prefix first; token before + j predicts the place of step j.
         """
-        before, p = plan.before[:, None], self.places
+        before, p = ordering.before[:, None], self.places
         done, step = index > before, index - before
-        fact = plan.places.gather(1, torch.where(done, p + step - 1, index - 1).clamp(0, 2 * p - 1))
-        ask = plan.places.gather(1, p + step.clamp(0, p - 1))
-        tells, asks = index > 0, (step >= 0) & (step < plan.count[:, None])
+        fact = ordering.places.gather(1, torch.where(done, p + step - 1, index - 1).clamp(0, 2 * p - 1))
+        ask = ordering.places.gather(1, p + step.clamp(0, p - 1))
+        holds, predicts = index > 0, (step >= 0) & (step < ordering.count[:, None])
         value, one = take(values, fact), torch.ones_like(values[:, :1]).expand(-1, fact.shape[1], -1)
         sure = describe(value, one, one, torch.zeros_like(value[..., :1]))
-        told = torch.where(done[..., None], sure, take(known.features, fact))
-        told = torch.where(tells[..., None], self.fact(told) + self._at(self.fact_at, fact), self.start)
-        asked = self.ask(take(known.features, ask)) + self._at(self.ask_at, ask)
-        x = told + asked * asks[..., None]
-        fact = fact * tells
-        stands = (torch.where(asks, ask, fact), fact)
+        facts = torch.where(done[..., None], sure, take(known.features, fact))
+        facts = torch.where(holds[..., None], self.fact(facts) + self._at(self.fact_at, fact), self.start)
+        next_place = self.ask(take(known.features, ask)) + self._at(self.ask_at, ask)
+        x = facts + next_place * predicts[..., None]
+        fact = fact * holds
+        stands = (torch.where(predicts, ask, fact), fact)
         query_at, key_at = ((self.cos[at][:, None], self.sin[at][:, None]) for at in stands)
         with sdpa_kernel(KERNELS):
             for block, room in zip(self.blocks, cache or [None] * len(self.blocks)):
@@ -355,7 +355,7 @@ def describe(value: torch.Tensor, known: torch.Tensor, observed: torch.Tensor, s
     return torch.cat([value, known, observed, angle.sin() * seen, angle.cos() * seen, sigma], -1)
 
 
-def some(x: Known | Plan, rows: torch.Tensor) -> Known | Plan:
+def some(x: Known | Ordering, rows: torch.Tensor) -> Known | Ordering:
     """The same of some items."""
     return type(x)(**{name: part[rows] for name, part in vars(x).items()})
 

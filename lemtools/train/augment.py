@@ -57,7 +57,7 @@ def _window(image: np.ndarray, side: int, crop: int, rng: np.random.Generator) -
 
 @dataclass(frozen=True)
 class Way:
-    """show(image [C, H, W], rng, amount, crop): the image otherwise. usual: the amount where none is given, () for one
+    """show(image [C, H, W], rng, amount, crop): the image otherwise. usual: the amount by default, () for one
     that takes none. least: the smallest number in it; all are at most 1. crops: it takes the crop itself. square: it
     needs square images."""
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: the model, and the state from which the same run goes on.
+"""What a run leaves on disk: the model, and the state from which the same run is resumed.
 
 MODEL.safetensors is what others use: weights averaged over the run (EMA) and the record of nets.model. Beside it
 MODEL.state.safetensors holds the weights, the average and the optimiser's moments of one step, and

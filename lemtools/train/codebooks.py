@@ -2,7 +2,7 @@
 
 Directions, and codebooks to begin with, come from a sample. Every step codes a batch, met with less and less noise
 (vq.fit.fit_codebooks says why), and moves every code towards the mean of the residuals that it was taken for
-(vq.fit.Average); codes that fall out of use are given to residuals of the batch.
+(vq.fit.Average); codes that fall out of use move to residuals of the batch.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Codebooks(Run):
             raise LemError(f"the loss is not finite by step {self.step}: a vector is beyond float32; leave it out")
 
     def settle(self) -> None:
-        """What the file has beside the codebooks, to these."""
+        """Bring what else the file holds up to date with the codebooks."""
         if self.settled != self.step:
             items = self.prepared.spec.items
             self.rvq.samples = min(self.step * self.settings.batch, len(items))

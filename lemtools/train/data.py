@@ -1,6 +1,6 @@
 """What a network learns from: memories, and batches of them that are a pure function of (seed, step).
 
-Nothing depends on the number of workers, on the ranks that share a batch, or on where a run was taken up again.
+Nothing depends on the number of workers, on the ranks that share a batch, or on where a run was resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 
 LEARNT = ("image", "spectrum", "embedding")
-MOST = 12  # processes that make batches where their number is not given; more have not been of use yet
+MOST = 12  # processes that make batches by default, at most; more have not been of use yet
 
 
 @dataclass
@@ -55,13 +55,13 @@ class Items:
         return replace(self.view(rows), data=data)
 
     def view(self, rows: np.ndarray) -> Items:
-        """Some of the items, read when they are asked for."""
+        """Some of the items, read when they are used."""
         label, seen = (None if a is None else a[rows] for a in (self.label, self.seen))
         return Items(self.kind, View(self.data, rows), label, seen)
 
 
 class View:
-    """Some rows of an array, read when they are asked for: a mapped store stays on disk."""
+    """Some rows of an array, read when they are used: a mapped store stays on disk."""
 
     def __init__(self, array, rows: np.ndarray):
         self.array, self.rows = array, rows
@@ -160,7 +160,7 @@ class Batches(torch.utils.data.Dataset):
     """Batch `step`, as a dict of tensors: the share of one rank of `world`.
 
     target [n, ...item] (uint8 or float32); low, high [n, ...item]: the interval of every value, uint8 where the target
-    is (low > high: lost), else float32 with value, width and sigma beside them; label [n]; seen; what the objective
+    is (low > high: lost), else float32 with value, width and sigma as well; label [n]; seen; what the objective
     draws.
     """
 
@@ -220,18 +220,18 @@ class Batches(torch.utils.data.Dataset):
     def steps(self, first: int, last: int, workers: int | None, device: str = "cpu") -> Iterator[dict]:
         """Yield the batches of the steps from `first` to `last` on `device`, made ahead by `workers` processes.
 
-        workers: 0: this process makes them, when asked. None: for a GPU one for every core but two, no more than shared
+        workers: 0: this process makes them, one by one. None: for a GPU one for every core but two, no more than shared
         memory holds the batches of; else 0.
         """
         cuda = device.startswith("cuda")
-        asked = workers is not None
-        if not asked:
+        chosen = workers is not None
+        if not chosen:
             here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))  # (torchrun's) processes of this machine
             workers = min(MOST, max(_cores() // here - 2, 0)) if cuda else 0
         if workers:
             size = layout([self[first]])[1]
             several = max(1, MESSAGE // size)
-            workers = workers if asked else int(min(workers, most_workers(several * size)))
+            workers = workers if chosen else int(min(workers, most_workers(several * size)))
         if not workers:
             yield from ({name: part.to(device) for name, part in self[step].items()} for step in range(first, last))
             return

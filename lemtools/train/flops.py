@@ -43,7 +43,7 @@ def per_item(spec: Spec, objective) -> float:
     is none through parts that are frozen.
 
     The mean over the losses, of each as many items: what is left of an item makes a sequence long or short. No item
-    costs more for those beside it.
+    costs more for the others of its batch.
     """
     losses = spec.each_loss()
     size = min(spec.batch, -(-COUNTED // len(losses)))

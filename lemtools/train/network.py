@@ -56,11 +56,11 @@ def record(
     return {"net": name, **usual, **found, **_chosen(settings, name, takes)}
 
 
-def _net(settings: Settings, kind: str, asked: str | None) -> str:
+def _net(settings: Settings, kind: str, chosen: str | None) -> str:
     row = recipe(settings.recipe)
-    if asked is None and kind not in row.nets:
+    if chosen is None and kind not in row.nets:
         raise LemError(f"{settings.recipe} does not learn from a {kind}; it takes {', '.join(row.nets)}")
-    name = asked or row.nets[kind]
+    name = chosen or row.nets[kind]
     if name not in NETS or net_class(name).family != row.family:
         raise LemError(f"--arch {name} is not for {settings.recipe}; there are {', '.join(choices(row.family))}")
     return name
@@ -81,7 +81,7 @@ def _shapes(name: str, takes: Mapping, item: tuple[int, ...], target: tuple[int,
         return facts | {"source": list(item), "item": list(target)}
     if "target_channels" in takes and target[1:] == item[1:]:
         return facts | {"target_channels": target[0]}
-    raise LemError(f"--arch {name} answers in the shape it is given; for another --target take mlp")
+    raise LemError(f"--arch {name} answers in the shape of its input; for another --target take mlp")
 
 
 def _chosen(settings: Settings, name: str, takes: Mapping) -> dict:

@@ -1,4 +1,4 @@
-"""What a network is asked while it learns. An objective is a module: batch -> loss of every item, [N].
+"""What a network makes small while it learns. An objective is a module: batch -> loss of every item, [N].
 
 It takes the batch apart on the device (see data.Batches), so that little travels.
 """
@@ -23,7 +23,7 @@ from ..rng import generator
 
 # share of the variance that a fragment leaves, below which an error counts no more than by its square
 FAINT = 0.02
-LOST_VARIANCE = 0.04  # of a lost value given its neighbours, in a network's coordinates: what one typically comes to
+LOST_VARIANCE = 0.04  # of a lost value about what its neighbours predict, in a network's coordinates; a typical one
 
 
 class Objective(nn.Module):
@@ -109,7 +109,7 @@ class Estimate(Objective):
         return self._error(self.net(condition), target, weights)
 
     def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The estimate, held to the fragment, in coordinates."""
+        """The estimate, within what the fragment leaves open, in coordinates."""
         _target, condition, _ = self.unpack(batch)
         x = self.net(condition).float()
         return condition.hold(x) if x.shape == condition.value.shape else x
@@ -152,7 +152,7 @@ class Denoise(Objective):
         return condition if self.net.conditioned else None
 
     def recalled(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """x0 as it is seen at alpha_bar = 1/2, held to the fragment where there is one."""
+        """x0 as it is seen at alpha_bar = 1/2, within what a fragment leaves open."""
         target, condition, _ = self.unpack(batch)
         alpha_bar = torch.full((len(target),), 0.5, dtype=torch.float64, device=target.device)
         x_t = noisy(target, batch["noise"], alpha_bar)
@@ -192,20 +192,20 @@ class Sequence(Objective):
         target, condition, seen = self.unpack(batch)
         if seen is None:
             order = torch.argsort(batch["order"], 1) if self.net.order == "any" else None
-            logs, asked = self.net.log_prob(target, condition, order), condition
+            logs, open_ = self.net.log_prob(target, condition, order), condition
         else:
             here = seen.reshape(len(seen), -1, self.net.places).all(1)
             logs = self.net.log_probs(target, condition, torch.argsort(batch["order"] + ~here, 1))
             logs = torch.where(here, logs, 0).sum(1)
             ends = {end: torch.where(seen, getattr(condition, end), 0) for end in ("low", "high")}
-            asked = replace(condition, **ends)  # as if what was never seen were known: it is not counted
-        return -logs / self.net.unknown(asked).clamp(min=1) / math.log(2)
+            open_ = replace(condition, **ends)  # as if what was never seen were known: it is not counted
+        return -logs / self.net.unknown(open_).clamp(min=1) / math.log(2)
 
 
 class Language(Objective):
     """Bits that text takes, token by token or vector by vector, a byte of it; see nets.lm and nets.dense.
 
-    The loss is what the network can learn, the rate; bits_per_byte has the rest beside it, and is measured with the
+    The loss is what the network can learn, the rate; bits_per_byte adds the rest, and is measured with the
     bytes that were predicted (tokens, where it is not known how many bytes they are).
     """
 
@@ -248,7 +248,7 @@ PADDED = 1 / 16  # share of the windows whose last chunk is cut short in trainin
 
 
 class Autoencode(Objective):
-    """Bits a token that the decoder needs, and the clamped divergence of the latents beside them (nets.token_ae)."""
+    """Bits a token that the decoder needs, with the clamped divergence of the latents (nets.token_ae)."""
 
     def __init__(self, model: Model, weighting: str = "plain"):
         super().__init__(model, weighting)

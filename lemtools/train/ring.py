@@ -22,7 +22,7 @@ Layout = list[list[tuple[str, torch.dtype, torch.Size, int, int]]]  # of each ba
 
 ALIGNED = 64  # bytes: where a tensor may begin in a message, as torch's own do
 MESSAGE = 1 << 20  # bytes of a message, at most, if that is a batch or more
-AHEAD = 2  # messages that a worker makes before they are asked for
+AHEAD = 2  # messages that a worker makes ahead
 SPARE = 4  # messages that the device may be behind
 
 
@@ -51,7 +51,7 @@ class Ring(torch.utils.data.Dataset):
 
     def __init__(self, batches, first: int, last: int, several: int, size: int, workers: int):
         self.batches, self.steps, self.several, self.workers = batches, range(first, last), several, workers
-        self.slots = AHEAD * workers + SPARE  # (as many as the loader has asked for at a time, and those in use)
+        self.slots = AHEAD * workers + SPARE  # (as many as the loader has ordered at a time, and those in use)
         self.memory = shared(self.slots, -(-size // ALIGNED) * ALIGNED)
 
     def __len__(self) -> int:
@@ -86,11 +86,11 @@ class Ring(torch.utils.data.Dataset):
                     yield from ({name: part.to(device) for name, part in batch.items()} for batch in found)
                 else:
                     yield from views(self._copy(message, found, device, copied), found)
-                if message + 1 - SPARE in copied:  # a worker is about to be asked to write there
+                if message + 1 - SPARE in copied:  # a worker is about to write there
                     copied.pop(message + 1 - SPARE).synchronize()
 
     def _copy(self, message: int, found: Layout, device: str, copied: dict) -> torch.Tensor:
-        """A message on the device; `copied` is told of a copy that goes on behind."""
+        """A message on the device; `copied` gets the event of a copy that goes on behind."""
         flat = self.memory[message % self.slots, : found[-1][-1][-1]]
         if not device.startswith("cuda"):
             return flat.clone().to(device)

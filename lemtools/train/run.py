@@ -18,7 +18,7 @@ from .settings import Settings
 @dataclass
 class Prepared:
     """A run before its first step. settings: resolved. model, objective: what learns, and what it makes small, as `run`
-    takes them. spec: the batches; validation: how items kept back are asked for, or None. fingerprint: of the settings
+    takes them. spec: the batches; validation: the batches of items kept back, or None. fingerprint: of the settings
     and the data. note: what a person should know. report: numbers on what is kept back, of recipes that end in some."""
 
     settings: Settings
@@ -38,7 +38,7 @@ class Prepared:
 
     @cached_property
     def steps(self) -> int:
-        """Updates of the run: as asked for, or as a budget of operations allows."""
+        """Updates of the run: as chosen, or as a budget of operations allows."""
         if self.settings.flops is None:
             return self.settings.steps
         return max(1, round(self.settings.flops / (self.flops * self.settings.batch)))
@@ -62,7 +62,7 @@ class Run(ABC):
 
     @property
     def steps(self) -> int:
-        """Of them all. (Where operations must be counted, it is first asked with the objective on its device.)"""
+        """Updates of the whole run. First read once the objective is on its device, where counting operations is quickest."""
         return self.prepared.steps
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Run(ABC):
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """What a record of the log has of the last step beside the loss."""
+        """What a record of the log says of the last step besides the loss."""
 
     @abstractmethod
     def check(self) -> None:
@@ -86,7 +86,7 @@ class Run(ABC):
         """Tensors to go on from."""
 
     def record(self) -> dict:
-        """Plain values beside the state."""
+        """Plain values to go on from."""
         return {}
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Run(ABC):
         """What was trained."""
 
     def picture(self) -> None:
-        """Show what is recalled of some items, where pictures are asked for."""
+        """Show what is recalled of some items, where the settings say so."""
 
     def to_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}

@@ -1,4 +1,4 @@
-"""What a user asks of a run, and that request settled: what it leaves open follows from the recipe, and stays fixed."""
+"""What a user asks of a run; what the request leaves open is resolved once, from the recipe, and never changed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def device_of(settings: Settings) -> str:
 def resolve(settings: Settings, begun: str | None = None) -> Settings:
     """The settings with nothing left open but what the data decide.
 
-    begun: the dtype in which the run was begun that is resumed; 'auto' goes on in it. Raises LemError for settings that
+    begun: the dtype of the run that is resumed; 'auto' goes on in it. Raises LemError for settings that
     do not go together.
     """
     check(settings)

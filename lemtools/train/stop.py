@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Stopped(Exception):
-    """A scheduler's signal came; the state is on disk. number: the signal. first: whether this process tells of it."""
+    """A scheduler's signal came; the state is on disk. number: the signal. first: whether this process reports it."""
 
     def __init__(self, number: int, step: int, first: bool):
         self.number, self.step, self.first = number, step, first

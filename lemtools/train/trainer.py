@@ -145,7 +145,7 @@ class Trainer(Run):
         return {f"held_out_{name}": total / over for name, (total, over) in sums.items()}
 
     def picture(self) -> None:
-        """What is recalled of some items, beside them and their fragments, as a PNG in the folder asked for."""
+        """What is recalled of some items, beside them and their fragments, as a PNG in the folder of pictures."""
         if self.settings.pictures:
             path = os.path.join(self.settings.pictures, f"step-{self.step:07d}.png")
             with self.averaged(), torch.no_grad():

@@ -332,7 +332,7 @@ def test_sample_with_its_cache_equals_the_uncached_forward(order, channels):
         uniforms = torch.from_numpy(draw.random((16, channels, 2), np.float32))
         one = condition.each(lambda t: t[i : i + 1])
         here = net._known(one)
-        now, values = net._plan(here, sequence[i : i + 1]), here.value.clone()
+        now, values = net._ordering(here, sequence[i : i + 1]), here.value.clone()
         for step in range(int(now.count[0])):
             place = int(now.places[0, 16 + step])
             index = torch.arange(int(now.before[0]) + step + 1)[None]
@@ -463,7 +463,7 @@ def test_wrong_use_is_told():
     with pytest.raises(ValueError, match="multiple of 2 x 3 heads"):
         Transformer([1, 4, 4], heads=3)
     x, condition = mixed()
-    with pytest.raises(ValueError, match="told the order"):
+    with pytest.raises(ValueError, match="takes an order"):
         tiny().log_prob(x, condition)
     with pytest.raises(ValueError, match="permutation"):
         tiny().log_prob(x, condition, torch.arange(16)[None])

@@ -262,7 +262,7 @@ BAD = [
     ("--groups 3", "16 dimensions do not divide into 3 groups; they do into 1, 2, 4, 8, 16"),
     ("--codes 2000", "1800 vectors (not counting zeros) for 2000 codes"),
     ("--holdout 2000", "--holdout 2000 leaves nothing of 2000 items"),
-    ("--validate wide.npy", "--validate: vectors of 5 dimensions beside 16"),
+    ("--validate wide.npy", "--validate: vectors of 5 dimensions among those of 16"),
     ("--validate x.npy", "x.npy is among --data, too"),
     ("--data pixels.npy", "rvq learns codebooks of whole embeddings, not image"),
     ("--data nan.npy", "NaN or infinite values (item 3)"),

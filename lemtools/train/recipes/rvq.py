@@ -65,7 +65,7 @@ def split(settings: Settings, items: Items, most: int):
     if settings.validate:
         kept = whole(settings.validate, settings.key)
         if kept.item[-1] != items.item[-1]:
-            raise LemError(f"--validate: vectors of {kept.item[-1]} dimensions beside {items.item[-1]}")
+            raise LemError(f"--validate: vectors of {kept.item[-1]} dimensions among those of {items.item[-1]}")
         return vectors, kept.data.reshape(-1, kept.item[-1])
     if settings.holdout == 0:
         return vectors, None

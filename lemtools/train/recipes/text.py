@@ -91,7 +91,7 @@ def _prepared(
 ) -> Prepared:
     """A run on windows of `places` tokens, or chunks of `chunk` tokens, with its network untrained.
 
-    overlap: places that a window to validate on shares with the next one: what a window is given before it predicts.
+    overlap: places that a window to validate on shares with the next one: what a window has before it predicts.
     """
     span = places * max(chunk, 1)
     stride = span - overlap * max(chunk, 1)

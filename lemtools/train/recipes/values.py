@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...denoise.contract import Scale
+from ...denoise.moments import Moments
 from ...fragment import OPERATIONS
 from ...media import store
 from ...media.labels import labels as read_labels
@@ -30,7 +31,7 @@ def estimate(settings: Settings) -> Prepared:
 
 
 def sequence(settings: Settings) -> Prepared:
-    """Value by value, each told those before it."""
+    """Value by value, each from those before it."""
     return prepare(settings, objectives.Sequence)
 
 
@@ -69,7 +70,7 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     if settings.pictures and (split.kept is None or model.meta["target"]["kind"] != "image"):
         raise LemError("--pictures shows images that are kept back: give --holdout N or --validate PATH")
     if items.seen is not None and getattr(model.net, "order", None) == "raster":
-        raise LemError("--order raster asks for every value in turn; to learn from fragments take --order any")
+        raise LemError("--order raster predicts every value in turn; to learn from fragments take --order any")
     goal = objective(model, settings.weighting)
     common = dict(operations=settings.operations, crop=settings.crop, extras=goal.extras)
     spec = Spec(split.learnt, settings.batch, settings.seed, augment=steps, pairs=split.pairs, **common)
@@ -81,8 +82,8 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
 
 
 def tried(prepared: Prepared) -> Prepared:
-    """The same, once every loss was taken from one item, and the network asked for one: what does not go together is
-    found before the first step."""
+    """The same, once the loss of one item was computed for every kind of fragment: what does not go together is found
+    before the first step."""
     batch = [Batches(replace(one, batch=1))[0] for one in prepared.spec.each_loss()][0]
     with torch.no_grad(), blamed(prepared.model.meta["net"]["net"]):
         prepared.objective(batch)
@@ -154,7 +155,7 @@ def _validation(settings: Settings, items: Items, pairs: np.ndarray | None) -> I
     if settings.crop and kept.item[0] == items.item[0]:
         _check_crop(kept, settings.crop)
     elif kept.item != items.item:
-        raise LemError(f"--validate: items of {list(kept.item)} beside {list(items.item)}")
+        raise LemError(f"--validate: items of {list(kept.item)}, where those of --data are {list(items.item)}")
     if items.label is None:
         return kept
     label = np.full(len(kept), -1) if kept.label is None else kept.label  # no class in particular
@@ -198,8 +199,9 @@ def moments(data, kind: str, seen=None) -> tuple:
         return 0.5, 2.0
     rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)
     x = np.asarray(data[rows], np.float64)
-    mask = np.ones_like(x) if seen is None else seen[rows]
-    mean = np.zeros(x.shape[1:]) if kind == "spectrum" else (x * mask).sum(0) / np.maximum(mask.sum(0), 1)
-    rms = np.sqrt((((x - mean) * mask) ** 2).sum() / max(mask.sum(), 1))
+    found = Moments(np.zeros(x[0].size) if kind == "spectrum" else None, full=False)
+    found.add(x.reshape(len(x), -1), None if seen is None else seen[rows].reshape(len(x), -1))
+    mean = np.zeros(x[0].size) if kind == "spectrum" else found.mean
+    rms = np.sqrt(np.average(found.variance + (found.mean - mean) ** 2, weights=found.count + np.zeros(x[0].size)))
     gain = float(1 / rms) if rms > 1e-7 * np.abs(x).max() else 1.0  # memories that are all alike have no unit
-    return 0.0 if kind == "spectrum" else mean.astype(np.float32), gain
+    return 0.0 if kind == "spectrum" else mean.reshape(x.shape[1:]).astype(np.float32), gain
