@@ -15,6 +15,8 @@ bits) and distortion(bits).
 from .row import Option, Row
 from .table import Table
 
+REAL = ("image", "audio", "spectrum", "embedding")
+
 QUANTISERS = Table(
     "quantiser",
     Row("uniform", "codes.scalar:uniform", "equal bins; of 8-bit images the top bits"),
@@ -61,7 +63,8 @@ OPERATIONS = Table(
         "bits",
         "fragment.quantise:bits",
         "fewer bits a value",
-        kinds=("image", "audio", "spectrum", "embedding"),
+        kinds=REAL,
+        facts={"refusal": "--bits does not suit {kind}: an index has no nearby values; use --mask"},
         options=(
             Option(
                 "--bits",
@@ -113,6 +116,7 @@ OPERATIONS = Table(
         "fragment.drops:keep_dims",
         "fewer dimensions",
         kinds=("embedding",),
+        facts={"refusal": "--keep-dims is for embeddings, not {kind}; use --crop or --downsample"},
         options=(
             Option(
                 "--keep-dims",
@@ -129,6 +133,8 @@ OPERATIONS = Table(
         "downsample",
         "fragment.drops:downsample",
         "a lower resolution",
+        kinds=("image", "audio"),
+        facts={"refusal": "--downsample is for images and sound, not {kind}"},
         options=(
             Option(
                 "--downsample",
@@ -153,6 +159,8 @@ OPERATIONS = Table(
         "noise",
         "fragment.drops:noise",
         "Gaussian noise",
+        kinds=REAL,
+        facts={"refusal": "--noise does not suit {kind}: an index has no nearby values; use --mask"},
         options=(
             Option(
                 "--noise",

@@ -68,10 +68,15 @@ class Table(Mapping[str, Row]):
         return self.find(name).load()
 
     def check_kind(self, name: str, kind: str, called: str) -> Row:
-        """The row; LemError where it is not for this kind of memory. called: the thing as its user wrote it."""
+        """The row; LemError where it is not for this kind of memory. called: the thing as its user wrote it.
+
+        A row may say the refusal better itself: its fact `refusal`, in which {kind} stands for the kind.
+        """
         row = self.find(name)
         if not row.suits(kind):
-            raise LemError(f"{called} is for {listed(row.kinds)}, not {kind}")
+            raise LemError(
+                row.facts.get("refusal", f"{called} is for {listed(row.kinds)}, not {{kind}}").format(kind=kind)
+            )
         return row
 
     def options(self) -> dict[str, tuple[Option, tuple[str, ...]]]:

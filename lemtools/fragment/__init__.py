@@ -31,7 +31,8 @@ def fragment(signals: Iterable[Signal], operations: list[dict], seed: int = 0) -
 def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
     """One operation on one batch."""
     name, position = spec["op"], len(signal.ops)
-    out, done = OPERATIONS.load(name)(signal, spec, Draws(seed, signal.index, position, name))
+    lose = OPERATIONS.check_kind(name, signal.kind, f"--{name}").load()
+    out, done = lose(signal, spec, Draws(seed, signal.index, position, name))
     # what the whole memory was, where this operation is the one that changes it
     if out.data.shape[1:] != signal.data.shape[1:]:
         done["shape"] = list(signal.data.shape[1:])

@@ -13,8 +13,6 @@ from .quantise import parted
 
 def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Keep the first `keep` dimensions of an embedding, as of one whose dimensions are nested or ordered (PCA)."""
-    if signal.kind != "embedding":
-        raise LemError(f"--keep-dims is for embeddings, not {signal.kind}; use --crop or --downsample")
     keep, have = spec["keep"], signal.data.shape[-1]
     if not 1 <= keep <= have:
         raise LemError(f"--keep-dims {keep}: the embedding has {have} dimensions")
@@ -81,8 +79,6 @@ def downsample(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     new Nyquist frequency is cut (FFT over the clip), and the rate divided. Lost pixels do not enter a mean.
     """
     factor, kind = spec["factor"], signal.kind
-    if kind not in ("image", "audio"):
-        raise LemError(f"--downsample is for images and sound, not {kind}")
     longest = max(signal.data.shape[a] for a in signal.spatial_axes)
     if not 2 <= factor <= longest:
         raise LemError(f"--downsample {factor}: the factor is 2 to {longest} here")
@@ -115,8 +111,6 @@ def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     Units: full scale of images (1 = 255) and sound, the item's own rms for embeddings and spectra. Values may leave the
     range unless `clamp` is set. Quantised values become real numbers again.
     """
-    if signal.kind == "tokens":
-        raise LemError("--noise does not suit tokens: an index has no nearby values; use --mask")
     low, high = ends(spec["sigma"])
     if not 0 <= low <= high < np.inf:
         raise LemError(f"--noise {shown(spec['sigma'])}: a standard deviation is a number >= 0")

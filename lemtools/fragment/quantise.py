@@ -34,8 +34,6 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     encoder (codes.trellis.viterbi): it must find the same codes.
     An item that already has as few bits stays as it is. Bits of 8-bit images beyond 8 are none.
     """
-    if signal.kind not in NATURAL:
-        raise LemError(f"--bits does not suit {signal.kind}: an index has no nearby values; use --mask")
     quantizer, (low, high) = spec.get("quantizer") or "uniform", ends(spec["bits"])
     row = QUANTISERS.find(quantizer)
     if not 1 <= low <= high <= row.most:

@@ -13,7 +13,7 @@ from lemtools.train.recipes import RECIPES
 
 
 def option(command, name):
-    return next(p for p in command.params if p.name == name)
+    return next(p for p in command.params if "--" + name.replace("_", "-") in p.opts or p.name == name)
 
 
 def test_choices_are_the_tables():

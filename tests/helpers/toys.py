@@ -1,0 +1,27 @@
+"""Asking the commands about a toy that is in the catalogue for a while."""
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+manpages = import_module("manpages")
+
+
+def seen(tool: str, *words: str) -> tuple[str, str]:
+    """(what `lem-<tool> words --help` prints, what the generator writes into its man page)."""
+    command = import_module(f"lemtools.cli.{tool}").cli
+    done = CliRunner().invoke(command, [*words, "--help"], terminal_width=200)
+    assert done.exit_code == 0, done.output
+    return done.output, manpages.block(command)
+
+
+def shows(word: str, tool: str, *words: str) -> tuple[bool, bool]:
+    """Whether help and man page name it, as a whole word."""
+
+    return tuple(
+        re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", t.replace("\\-", "-")) is not None for t in seen(tool, *words)
+    )
