@@ -21,7 +21,5 @@ def seen(tool: str, *words: str) -> tuple[str, str]:
 
 def shows(word: str, tool: str, *words: str) -> tuple[bool, bool]:
     """Whether help and man page name it, as a whole word."""
-
-    return tuple(
-        re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", t.replace("\\-", "-")) is not None for t in seen(tool, *words)
-    )
+    whole = re.compile(rf"(?<!\w){re.escape(word.lstrip('-'))}(?!\w)")
+    return tuple(whole.search(text.replace("\\-", "-")) is not None for text in seen(tool, *words))
