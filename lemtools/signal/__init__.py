@@ -1,7 +1,9 @@
 """The one thing that travels between the tools: a batch of memories or of fragments, and its form as named tensors."""
 
-from .batch import KINDS, LemError, Signal, type_fits
-from .tensors import DTYPES, bits_per_element, from_tensors, narrow, to_tensors, unpack_names, wire_type
+from .batch import KINDS, LemError, Signal
+from .forms import form_of
+from .tensors import bits_per_element, from_tensors, to_tensors, unpack_names
+from .types import DTYPES, narrow, type_fits, wire_type
 
 __all__ = [
     "DTYPES",
@@ -9,6 +11,7 @@ __all__ = [
     "LemError",
     "Signal",
     "bits_per_element",
+    "form_of",
     "from_tensors",
     "narrow",
     "to_tensors",

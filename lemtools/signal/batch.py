@@ -116,8 +116,3 @@ class Signal:
 
 def _fail(message: str):
     raise LemError(message)
-
-
-def type_fits(kind: str, dtype: np.dtype) -> bool:
-    """Tokens are integers; all else is real, and images may be uint8."""
-    return dtype.kind in "iu" if kind == "tokens" else dtype.kind == "f" or (kind == "image" and dtype == np.uint8)

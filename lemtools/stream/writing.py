@@ -1,15 +1,18 @@
 """Signals out: a stream, or one plain document."""
 
-import itertools
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
 import numpy as np
 
-from ..signal import DTYPES, LemError, Signal, narrow, to_tensors
+from ..signal import LemError, Signal, form_of, narrow, to_tensors
+from ..signal.tensors import LARGE, Meta, named_tensor, pack_index
+from ..signal.types import width
 from .source import widen_pipe, write_all
 from .wire import assemble, header_bytes, lem_record
 
-_BIG = ("data", "codes", "values", "packed", "mask")  # tensors that wait outside memory
+_BLOCK = 1 << 22  # bytes copied at a time
 
 
 def document(signal: Signal) -> list:
@@ -18,7 +21,7 @@ def document(signal: Signal) -> list:
     return assemble(tensors, lem_record(meta))
 
 
-def write(signals: Iterable[Signal], file) -> None:
+def write(signals: Iterable[Signal], file: IO[bytes]) -> None:
     """Write a stream to an unbuffered binary file, every batch at once as it comes.
 
     A zero-item document closes it unless the last batch says that it is the last. Nothing is written for no batch.
@@ -36,83 +39,132 @@ def _end(signal: Signal) -> list[bytes]:
     return [header_bytes([], lem_record({"v": 1, "kind": signal.kind, "n": 0, "last": True}))]
 
 
-def write_one(signals: Iterable[Signal], file, folder: str | None = None) -> None:
-    """Write all batches as one plain safetensors document; raises LemError where they do not fit together.
+def write_one(signals: Iterable[Signal], file: IO[bytes], folder: str | None = None, several: bool = False) -> int:
+    """Write all batches as one plain safetensors document; returns the number of documents.
 
-    The large tensors wait in unnamed temporary files in `folder` until their sizes are known, so memory stays bounded.
+    Where a batch does not fit to those before it (another shape, kind or loss): a LemError; if `several`, the next
+    document of a stream begins. The large tensors wait in unnamed temporary files in `folder` until their sizes are
+    known, so memory stays bounded.
     """
-    signals = iter(signals)
-    first = next(signals, None)
-    if first is None:
-        return
-    if first.last:
-        write_all(file, document(first))
-        return
-    import tempfile
-
-    common, spools, small, tail = None, {}, {}, (0, 0)
+    count, waiting, first = 0, _Waiting(folder), None
     try:
-        for signal in itertools.chain([first], signals):
+        for signal in signals:
+            if first is None and signal.last:
+                write_all(file, document(signal))
+                return 1
+            first = first or signal
             if not len(signal):
                 continue
             tensors, meta = to_tensors(signal)
-            n = meta.pop("n")
-            for key in ("first", "step", "last"):
-                meta.pop(key, None)
-            tensors["index"] = ("I64", signal.index)
-            kind = (meta, {k: (d, a.shape[1:]) for k, (d, a) in tensors.items() if k in _BIG}, set(tensors))
-            if common is None:
-                common = kind
-            elif kind != common:
-                raise LemError(
-                    "items of different shapes or kinds do not fit one file; write to a folder (-o DIR/) or stdout"
-                )
-            for key, (dtype, array) in tensors.items():
-                if key in _BIG:
-                    if key not in spools:
-                        spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed with the others at the end
-                        spools[key] = [dtype, array.shape[1:], 0, spool]
-                    spool = spools[key]
-                    if key == "packed":
-                        array, tail = _joined(tail, array, signal.data.size * signal.depth)
-                    spool[2] += len(array)
-                    write_all(spool[3], [memoryview(array.reshape(-1).view(np.uint8))] if array.size else [])
-                elif key == "names.offsets":
-                    shift = small[key][-1][-1] if key in small else 0
-                    small.setdefault(key, [np.zeros(1, np.int64)]).append(array[1:] + shift)
-                else:
-                    small.setdefault(key, []).append(array)
-        if common is None:
+            if not waiting.takes(tensors, meta):
+                if not several:
+                    raise LemError(
+                        "items of different shapes or kinds do not fit one file; write to a folder (-o DIR/) or stdout"
+                    )
+                count += waiting.send(file, last=False)
+            waiting.add(signal, tensors, meta)
+        if waiting.alike is not None:
+            return count + waiting.send(file, last=True)
+        if first is not None:
             write_all(file, _end(first))
-            return
-        if tail[1]:
-            spools["packed"][2] += 1
-            write_all(spools["packed"][3], [bytes([tail[0]])])
-        together = {k: np.concatenate(v) for k, v in small.items()}
-        n = len(together["index"])
-        template = Signal("tokens", np.zeros((n, 1), np.uint8), index=together.pop("index"), last=True)
-        placed, position = to_tensors(template)
-        meta = common[0] | {k: position[k] for k in ("n", "first", "step", "last") if k in position}
-        tensors = {k: _named(narrow(v) if k.startswith("ops.") else v) for k, v in together.items()}
-        tensors |= {k: v for k, v in placed.items() if k == "index"}
-        entries = [(k, d, a.shape, a.nbytes, a) for k, (d, a) in tensors.items()]
-        for key, (dtype, shape, rows, spool) in spools.items():
-            spool.flush()
-            entries.append((key, dtype, (rows, *shape), spool.tell(), spool))
-        # BF16, which numpy lacks, is in no table
-        entries.sort(key=lambda e: (-np.dtype(DTYPES.get(e[1], "<u2")).itemsize, e[0]))
-        write_all(file, [header_bytes([e[:4] for e in entries], lem_record(meta))])
-        for *_, body in entries:
-            if isinstance(body, np.ndarray):
-                body = np.ascontiguousarray(body).reshape(-1)
-                write_all(file, [memoryview(body.view(np.uint8))] if body.size else [])
-            else:
-                body.seek(0)
-                while block := body.read(1 << 22):
-                    write_all(file, [block])
+        return int(first is not None)
     finally:
-        for *_, spool in spools.values():
-            spool.close()
+        waiting.close()
+
+
+class _Waiting:
+    """Batches that become one document."""
+
+    def __init__(self, folder: str | None):
+        self.folder = folder
+        self.clear()
+
+    def clear(self) -> None:
+        self.alike: tuple[Any, ...] | None = None
+        self.large: dict[str, _Spool] = {}
+        self.small: dict[str, list[np.ndarray]] = {}
+
+    def takes(self, tensors: dict[str, tuple[str, np.ndarray]], meta: Meta) -> bool:
+        """Whether a batch fits to those that wait; the first one does."""
+        return self.alike in (None, _alike(tensors, meta))
+
+    def add(self, signal: Signal, tensors: dict[str, tuple[str, np.ndarray]], meta: Meta) -> None:
+        self.alike, form = _alike(tensors, meta), form_of(signal)
+        for name, (dtype, array) in (tensors | {"index": ("I64", signal.index)}).items():
+            if name in LARGE:
+                if name not in self.large:
+                    self.large[name] = _Spool(dtype, array.shape[1:], tempfile.TemporaryFile(dir=self.folder))
+                self.large[name].add(array, form.bits(signal) if form.bits and name == form.tensor else None)
+            elif name == "names.offsets":
+                shift = self.small[name][-1][-1] if name in self.small else 0
+                self.small.setdefault(name, [np.zeros(1, np.int64)]).append(array[1:] + shift)
+            else:
+                self.small.setdefault(name, []).append(array)
+
+    def send(self, file: IO[bytes], last: bool) -> int:
+        """Write the document and forget its batches; returns the number of documents, 1."""
+        assert self.alike is not None
+        together = {name: np.concatenate(parts) for name, parts in self.small.items()}
+        index = together.pop("index")
+        apart, place = pack_index(index)
+        meta = self.alike[0] | {"n": len(index)} | place | ({"last": True} if last else {})
+        together = {k: narrow(v) if k.startswith("ops.") else v for k, v in together.items()} | apart
+        bodies: dict[str, _Spool | np.ndarray] = {}
+        shapes = []
+        for name, (dtype, array) in ((k, named_tensor(v)) for k, v in together.items()):
+            bodies[name] = array
+            shapes.append((name, dtype, array.shape, array.nbytes))
+        for name, spool in self.large.items():
+            bodies[name] = spool
+            shapes.append((name, spool.dtype, *spool.end()))
+        shapes.sort(key=lambda entry: (-width(entry[1]), entry[0]))
+        write_all(file, [header_bytes(shapes, lem_record(meta))])
+        for name, *_ in shapes:
+            body = bodies[name]
+            write_all(file, body.blocks() if isinstance(body, _Spool) else [_bytes(body)])
+        self.close()
+        self.clear()
+        return 1
+
+    def close(self) -> None:
+        for spool in self.large.values():
+            spool.file.close()
+
+
+def _alike(tensors: dict[str, tuple[str, np.ndarray]], meta: Meta) -> tuple[Any, ...]:
+    """What batches of one document have in common."""
+    meta = {key: value for key, value in meta.items() if key not in ("n", "first", "step", "last")}
+    large = {name: (dtype, array.shape[1:]) for name, (dtype, array) in tensors.items() if name in LARGE}
+    return meta, large, tensors.keys() | {"index"}
+
+
+class _Spool:
+    """A large tensor that waits in a file: rows of `shape`, or bits that go on where those of the last batch ended."""
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], file: IO[bytes]):
+        self.dtype, self.shape, self.file, self.rows, self.tail = dtype, shape, file, 0, (0, 0)
+
+    def add(self, array: np.ndarray, bits: int | None) -> None:
+        if bits is not None:
+            array, self.tail = _joined(self.tail, array, bits)
+        self.rows += len(array)
+        write_all(self.file, [_bytes(array)])
+
+    def end(self) -> tuple[tuple[int, ...], int]:
+        """(shape, bytes) of the whole."""
+        byte, left = self.tail
+        if left:
+            self.add(np.array([byte], np.uint8), None)
+        self.file.flush()
+        return (self.rows, *self.shape), self.file.tell()
+
+    def blocks(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        return iter(lambda: self.file.read(_BLOCK), b"")
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
 
 
 def _joined(tail: tuple[int, int], packed: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -125,7 +177,3 @@ def _joined(tail: tuple[int, int], packed: np.ndarray, bits: int) -> tuple[np.nd
         packed[0] |= last
     whole, left = divmod(had + bits, 8)
     return packed[:whole], (int(packed[whole]) if left else 0, left)
-
-
-def _named(array: np.ndarray) -> tuple[str, np.ndarray]:
-    return next(k for k, v in DTYPES.items() if np.dtype(v) == array.dtype), array

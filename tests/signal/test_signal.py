@@ -106,6 +106,26 @@ def test_take_brings_all_that_belongs_to_an_item():
         assert np.array_equal(part.data, broken.data[order])
 
 
+@pytest.mark.parametrize("ops", OPS, ids=lambda ops: "+".join(op["op"] for op in ops))
+@pytest.mark.parametrize("kind", WHOLE)
+def test_what_an_item_costs_does_not_depend_on_its_neighbours(kind, ops):
+    if kind.startswith("tokens"):
+        ops = [op for op in ops if op["op"] in ("mask", "crop")]
+    (broken,) = fragment([WHOLE[kind](4)], ops, seed=3)
+    alone = [bits_per_element(broken.take([i]))[0] for i in range(4)]
+    assert np.array_equal(bits_per_element(broken), alone)
+
+
+def test_the_cost_beside_items_that_need_wider_numbers():
+    tokens = Signal("tokens", np.array([[1, 2], [9, 1]], np.int16), depth=3)
+    assert bits_per_element(tokens).tolist() == [3, 16]
+    short = Signal("embedding", np.array([[1.0, 2], [1 / 3, 1]], np.float32), depth=16)
+    assert bits_per_element(short).tolist() == [16, 32]
+    scaled = Signal("embedding", np.array([[1.0] * 16, [1e-9] * 16], np.float32))
+    (broken,) = fragment([scaled], [{"op": "bits", "bits": 3}])
+    assert bits_per_element(broken).tolist() == [3 + 16 / 16, 3 + 32 / 16]  # float16 holds the first rms only
+
+
 def test_narrow_is_exact_or_float32():
     half = np.array([1.5, -0.25, 65504, np.inf], np.float32)
     assert narrow(half).dtype == np.float16 and np.array_equal(narrow(half), half)

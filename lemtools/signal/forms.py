@@ -1,0 +1,236 @@
+"""The forms in which values travel, one entry of FORMS each: when it is taken, how it is written and read.
+
+Compact: codes are packed at their own depth, item by item (each begins on a byte), whole tokens at theirs, without
+gaps; of a fragment, lost values are left out.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import codes as _codes
+from .batch import LemError, Signal
+from .types import BF16
+
+# what a fragment's codes may be
+QUANTIZERS = ("uniform", "lloyd-max", "trellis")
+DOMAINS = ("uint8", "unit", "signed", "gaussian")
+
+Shape = tuple[int, ...]
+
+
+class Frame(NamedTuple):
+    """What a document says of its values: `shape` [N, ...item] and type, what is observed of them, how they were made."""
+
+    shape: Shape
+    dtype: np.dtype
+    mask: np.ndarray | None
+    ops: list[dict[str, Any]]
+    depth: Any
+
+    def where(self) -> np.ndarray:
+        """The mask at full shape."""
+        return np.broadcast_to(np.True_ if self.mask is None else self.mask, self.shape)
+
+
+class Form(NamedTuple):
+    """tensor: its name on the wire. suits: whether a batch may travel so; the first form that suits is taken. encode:
+    the tensor of a batch. decode: (data, codes or None) from it. dtype: the tensor's type, where numpy lacks it. bits:
+    how many a batch fills, where the next one goes on at the next bit and not at the next byte."""
+
+    tensor: str
+    suits: Callable[[Signal], bool]
+    encode: Callable[[Signal], np.ndarray]
+    decode: Callable[[np.ndarray, Frame], tuple[np.ndarray, np.ndarray | None]]
+    dtype: str | None = None
+    bits: Callable[[Signal], int] | None = None
+
+
+def form_of(signal: Signal) -> Form:
+    """The form that a batch travels in."""
+    return next(form for form in FORMS if form.suits(signal))
+
+
+def value_bits(signal: Signal) -> np.ndarray:
+    """int64 [N]: bits that the values of each item take, as if it travelled alone."""
+    counts, full = observed_counts(signal.mask, signal.data.shape), 8 * signal.data.dtype.itemsize
+    if signal.code_op is not None:
+        depths = _depths(signal.code_op, len(signal))
+        return np.array([8 * _codes.packed_size(n, b) for n, b in zip(counts, depths)], np.int64)
+    if signal.mask is not None or signal.depth is None:
+        return counts * full
+    return counts * np.where(_at_depth(signal), signal.depth, full)
+
+
+def observed_counts(mask: np.ndarray | None, shape: Shape) -> np.ndarray:
+    """How many elements of each item are observed, int64 [N]."""
+    per_item = math.prod(shape[1:])
+    if mask is None:
+        return np.full(shape[0], per_item, np.int64)
+    kept = np.count_nonzero(mask, axis=tuple(range(1, mask.ndim))).astype(np.int64)
+    return kept * (per_item // math.prod(mask.shape[1:]))
+
+
+def pack_mask(mask: np.ndarray) -> np.ndarray:
+    """A bit an element, uint8 [N, bytes]: each item begins on a byte."""
+    return np.packbits(mask.reshape(len(mask), math.prod(mask.shape[1:])), axis=1)
+
+
+def unpack_mask(packed: np.ndarray, item: Shape, shape: Shape) -> np.ndarray:
+    """Masks of shape [N, ...item] that fit data of `shape`."""
+    size = math.prod(item)
+    if packed.shape != (shape[0], (size + 7) // 8):
+        raise LemError("damaged document (mask)")
+    mask = np.unpackbits(packed, axis=1, count=size).astype(bool).reshape(shape[0], *item)
+    if len(item) != len(shape) - 1 or any(m not in (1, s) for m, s in zip(item, shape[1:])):
+        raise LemError(f"mask {list(mask.shape)} does not fit data {list(shape)}")
+    return mask
+
+
+# --- codes
+
+
+def _depths(op: dict[str, Any], count: int) -> np.ndarray:
+    return np.broadcast_to(np.asarray(op["bits"], np.int64), (count,))
+
+
+def _seamless(bits: np.ndarray, mask: np.ndarray | None, shape: Shape) -> bool:
+    """Whether items packed one by one are the same bytes as the batch packed at once, which is faster."""
+    return bool(mask is None and len(bits) and (bits == bits[0]).all() and math.prod(shape[1:]) * int(bits[0]) % 8 == 0)
+
+
+def _pack_codes(signal: Signal) -> np.ndarray:
+    assert signal.codes is not None and signal.code_op is not None
+    mask, bits = signal.mask, _depths(signal.code_op, len(signal))
+    if _seamless(bits, mask, signal.data.shape):
+        return _codes.pack(signal.codes.reshape(-1), int(bits[0]))
+    kept = (c.reshape(-1) if mask is None else c[o] for c, o in zip(signal.codes, signal.observed()))
+    parts = [_codes.pack(k, int(b)) for k, b in zip(kept, bits)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+
+
+def _unpack_codes(packed: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Values and codes, both of the frame's shape; lost elements are 0 in both."""
+    op = next(op for op in reversed(frame.ops) if op["op"] == "bits")
+    _check_quantiser(op, frame)
+    shape, mask, bits = frame.shape, frame.mask, _depths(op, frame.shape[0])
+    counts = observed_counts(mask, shape)
+    sizes = [_codes.packed_size(c, b) for c, b in zip(counts, bits)]
+    if packed.dtype != np.uint8 or packed.shape != (sum(sizes),):
+        raise LemError(f"damaged document ({packed.size} bytes of codes, {sum(sizes)} expected)")
+    if _seamless(bits, mask, shape):
+        codes = _codes.unpack(packed, math.prod(shape), int(bits[0])).reshape(shape)
+    else:
+        codes, start = np.zeros(shape, _codes.code_dtype(op)), 0
+        for i, (count, depth, size, where) in enumerate(zip(counts, bits, sizes, frame.where())):
+            codes[i][where] = _codes.unpack(packed[start : start + size], int(count), int(depth))
+            start += size
+    data = _codes.decode(codes, op)
+    if mask is not None:
+        data *= mask
+    return data, codes
+
+
+def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
+    """Raise LemError where a document's `bits` operation is none that can have been written."""
+    shape, domain, quantizer = frame.shape, op["domain"], op["quantizer"]
+    if domain not in DOMAINS or quantizer not in QUANTIZERS:
+        raise LemError(f"unknown quantiser {quantizer} on {domain}; a newer lemtools wrote this")
+    if frame.dtype != (np.uint8 if domain == "uint8" else np.float32):
+        raise LemError(f"damaged document ({frame.dtype} in the domain {domain})")
+    joint, rotate = _codes.joint(op), op.get("rotate", 0)
+    seeded = type(rotate) is int and rotate >= 0
+    if joint and not (domain == "gaussian" and len(shape) <= 3 and frame.mask is None and seeded):
+        raise LemError("damaged document (codes of whole vectors)")
+    bits, most = _depths(op, shape[0]), 8 if domain == "uint8" else _codes.most_bits(quantizer)
+    deepest = int(bits.max(initial=1))
+    if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= deepest <= most:
+        raise LemError("damaged document (bits)")
+    levels, fitted = op.get("levels"), quantizer == "lloyd-max" and domain != "gaussian"
+    if (levels is not None) != fitted or (fitted and not _are_levels(levels, deepest)):
+        raise LemError("damaged document (levels)")
+    if domain == "gaussian" and op.get("scale") is None:
+        raise LemError("damaged document (no scale)")
+    for name in ("scale", "slack"):
+        value = op.get(name, np.zeros(shape[0], np.float32))
+        each = joint and name == "scale" and len(shape) == 3
+        if value.shape != shape[: 2 if each else 1] or value.dtype != np.float32 or not value.min(initial=0) >= 0:
+            raise LemError(f"damaged document ({name})")
+
+
+def _are_levels(levels: Any, bits: int) -> bool:
+    return bool(levels.ndim == 2 and levels.shape[1] >= 2**bits and np.abs(levels).max(initial=0) <= 255)
+
+
+# --- values that are observed
+
+
+def _kept_values(signal: Signal) -> np.ndarray:
+    return signal.data[signal.observed()]
+
+
+def _place_values(values: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
+    count = observed_counts(frame.mask, frame.shape).sum()
+    if values.dtype != frame.dtype or values.shape != (count,):
+        raise LemError(f"damaged document ({values.size} values where the mask keeps {count})")
+    data = np.zeros(frame.shape, frame.dtype)
+    data[frame.where()] = values
+    return data, None
+
+
+# --- whole memories, of tokens that are small and floats that are short
+
+
+def _at_depth(signal: Signal) -> np.ndarray:
+    """bool [N]: which items can be sent at their depth and come back the same."""
+    depth, data, axes = signal.depth, signal.data, tuple(range(1, signal.data.ndim))
+    if depth is None:
+        return np.zeros(len(data), bool)
+    if signal.kind == "tokens":
+        small = depth <= _codes.MAX_BITS
+        return np.asarray((data.min(axis=axes) >= 0) & (data.max(axis=axes) < 1 << depth) & small)
+    if depth != 16 or data.dtype != np.float32:
+        return np.zeros(len(data), bool)
+    return ~(np.ascontiguousarray(data).view(np.uint32) & np.uint32(0xFFFF)).any(axis=axes)
+
+
+def _all_at_depth(signal: Signal) -> bool:
+    return signal.depth is not None and len(signal) > 0 and bool(_at_depth(signal).all())
+
+
+def _pack_tokens(signal: Signal) -> np.ndarray:
+    return _codes.pack(signal.data.reshape(-1), signal.depth or 0)
+
+
+def _unpack_tokens(packed: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
+    (n, length), depth, dtype = frame.shape, frame.depth, frame.dtype
+    if not 1 <= depth <= _codes.MAX_BITS or dtype.kind not in "iu" or depth > 8 * dtype.itemsize:
+        raise LemError("damaged document (depth)")
+    if packed.dtype != np.uint8 or packed.shape != (_codes.packed_size(n * length, depth),):
+        raise LemError(f"damaged document ({packed.size} bytes of packed tokens)")
+    return _codes.unpack(packed, n * length, depth).reshape(frame.shape).astype(dtype, copy=False), None
+
+
+def _upper_halves(signal: Signal) -> np.ndarray:
+    return np.ascontiguousarray(signal.data, "<f4").view("<u2")[..., 1::2]
+
+
+def _as_they_are(data: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
+    return data, None
+
+
+FORMS = (
+    Form("codes", lambda s: s.codes is not None, _pack_codes, _unpack_codes),
+    Form("values", lambda s: s.mask is not None, _kept_values, _place_values),
+    Form(
+        "packed",
+        lambda s: s.kind == "tokens" and _all_at_depth(s),
+        _pack_tokens,
+        _unpack_tokens,
+        bits=lambda s: s.data.size * (s.depth or 0),
+    ),
+    Form("data", _all_at_depth, _upper_halves, _as_they_are, dtype=BF16),
+    Form("data", lambda s: True, lambda s: s.data, _as_they_are),
+)
