@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import codes as _codes
+from ..catalogue.operations import QUANTISERS
 from .batch import LemError, Signal
 from .types import BF16
 
-# what a fragment's codes may be
-QUANTIZERS = ("uniform", "lloyd-max", "trellis")
-DOMAINS = ("uint8", "unit", "signed", "gaussian")
+DOMAINS = ("uint8", "unit", "signed", "gaussian")  # what one value of a fragment's codes can be
 
 Shape = tuple[int, ...]
 
@@ -135,20 +134,20 @@ def _unpack_codes(packed: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndar
 
 def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
     """Raise LemError where a document's `bits` operation is none that can have been written."""
-    shape, domain, quantizer = frame.shape, op["domain"], op["quantizer"]
-    if domain not in DOMAINS or quantizer not in QUANTIZERS:
-        raise LemError(f"unknown quantiser {quantizer} on {domain}; a newer lemtools wrote this")
+    shape, domain, quantiser = frame.shape, op["domain"], QUANTISERS.get(op["quantizer"])
+    if domain not in DOMAINS or quantiser is None:
+        raise LemError(f"unknown quantiser {op['quantizer']} on {domain}; a newer lemtools wrote this")
     if frame.dtype != (np.uint8 if domain == "uint8" else np.float32):
         raise LemError(f"damaged document ({frame.dtype} in the domain {domain})")
     joint, rotate = _codes.joint(op), op.get("rotate", 0)
     seeded = type(rotate) is int and rotate >= 0
     if joint and not (domain == "gaussian" and len(shape) <= 3 and frame.mask is None and seeded):
         raise LemError("damaged document (codes of whole vectors)")
-    bits, most = _depths(op, shape[0]), 8 if domain == "uint8" else _codes.most_bits(quantizer)
+    bits, most = _depths(op, shape[0]), 8 if domain == "uint8" else quantiser.most
     deepest = int(bits.max(initial=1))
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= deepest <= most:
         raise LemError("damaged document (bits)")
-    levels, fitted = op.get("levels"), quantizer == "lloyd-max" and domain != "gaussian"
+    levels, fitted = op.get("levels"), domain in quantiser.fitted
     if (levels is not None) != fitted or (fitted and not _are_levels(levels, deepest)):
         raise LemError("damaged document (levels)")
     if domain == "gaussian" and op.get("scale") is None:

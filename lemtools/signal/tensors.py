@@ -1,5 +1,6 @@
 """The form in which a batch travels: named tensors and a JSON object."""
 
+import itertools
 import math
 from typing import Any
 
@@ -98,7 +99,7 @@ def unpack_names(text: np.ndarray, offsets: np.ndarray, n: int) -> list[str]:
     offsets, raw = offsets.astype(np.int64, casting="safe"), text.tobytes()
     if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(raw) or (np.diff(offsets) < 0).any():
         raise LemError("damaged document (names)")
-    return [raw[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
+    return [raw[a:b].decode("utf-8", "surrogateescape") for a, b in itertools.pairwise(offsets)]
 
 
 def from_tensors(tensors: Tensors, meta: Meta, max_bytes: int = 1 << 34) -> Signal:

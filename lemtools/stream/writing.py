@@ -93,7 +93,7 @@ class _Waiting:
         for name, (dtype, array) in (tensors | {"index": ("I64", signal.index)}).items():
             if name in LARGE:
                 if name not in self.large:
-                    self.large[name] = _Spool(dtype, array.shape[1:], tempfile.TemporaryFile(dir=self.folder))
+                    self.large[name] = _Spool(dtype, array.shape[1:], self.folder)
                 self.large[name].add(array, form.bits(signal) if form.bits and name == form.tensor else None)
             elif name == "names.offsets":
                 shift = self.small[name][-1][-1] if name in self.small else 0
@@ -141,8 +141,9 @@ def _alike(tensors: dict[str, tuple[str, np.ndarray]], meta: Meta) -> tuple[Any,
 class _Spool:
     """A large tensor that waits in a file: rows of `shape`, or bits that go on where those of the last batch ended."""
 
-    def __init__(self, dtype: str, shape: tuple[int, ...], file: IO[bytes]):
-        self.dtype, self.shape, self.file, self.rows, self.tail = dtype, shape, file, 0, (0, 0)
+    def __init__(self, dtype: str, shape: tuple[int, ...], folder: str | None):
+        self.dtype, self.shape, self.rows, self.tail = dtype, shape, 0, (0, 0)
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by whoever holds it
 
     def add(self, array: np.ndarray, bits: int | None) -> None:
         if bits is not None:
