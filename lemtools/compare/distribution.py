@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ..denoise.moments import Moments
 from .distortion import paired
 from .summary import Whole
 from .training import Training, patch_places
@@ -47,12 +48,10 @@ Features = Callable[[np.ndarray], np.ndarray]  # items [n, ...] -> rows of featu
 def moments(x: np.ndarray, features: Features) -> tuple[np.ndarray, np.ndarray]:
     """Mean [F] and covariance [F, F] (divided by the number of rows) of the features of x [N, ...], tile by tile."""
     step = max(1, _TILE // x[0].size)
-    count, total, square = 0, 0.0, 0.0
+    seen = Moments()
     for i in range(0, len(x), step):
-        rows = features(x[i : i + step])
-        count, total, square = count + len(rows), total + rows.sum(0), square + rows.T @ rows
-    mean = total / count
-    return mean, square / count - np.outer(mean, mean)
+        seen.add(features(x[i : i + step]))
+    return seen.mean, seen.covariance
 
 
 def halves(a: np.ndarray, b: np.ndarray, features: Features, seed: int = 0) -> tuple[float, float]:
@@ -89,19 +88,12 @@ def frechet_pca(a: np.ndarray, b: np.ndarray, *, k: int = 64, train: Training | 
 
 def _axes(tiles: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean [D] and the first k principal axes [D, K] of tiles [n, ...] of items; float32 is enough for axes."""
-    count, total, square, shift = 0, 0.0, 0.0, None
+    seen = Moments(single=True)
     for items in tiles:
-        rows = items.reshape(len(items), -1).astype(np.float64)
-        shift = rows.mean(0) if shift is None else shift  # near enough to the mean to keep the digits of float32
-        rows -= shift
-        count, total = count + len(rows), total + rows.sum(0)
-        low = rows.astype(np.float32)
-        square = square + low.T @ low
-    mean = total / count
-    covariance = square / count - np.outer(mean, mean)
-    scale = float(np.trace(covariance)) or 1.0
-    _, vectors = np.linalg.eigh((covariance / scale).astype(np.float32))
-    return mean + shift, vectors[:, ::-1][:, : min(k, count - 1)].astype(np.float64)
+        seen.add(items.reshape(len(items), -1).astype(np.float64))
+    scale = float(np.trace(seen.covariance)) or 1.0
+    _, vectors = np.linalg.eigh((seen.covariance / scale).astype(np.float32))
+    return seen.mean, vectors[:, ::-1][:, : min(k, seen.count - 1)].astype(np.float64)
 
 
 def frechet_patch(a: np.ndarray, b: np.ndarray, *, k: int = 8) -> Whole:
