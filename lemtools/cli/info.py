@@ -14,7 +14,7 @@ lem-fragment --sample --bits 3 | lem-info --json -
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 def cli(run, files, as_json):
-    """Tell what safetensors streams hold: kind, shapes, what was taken away, history, cost, or a checkpoint's card.
+    """Print what safetensors streams hold: kind, shapes, what was taken away, history, cost, or a checkpoint's card.
 
     Reads headers only. Exits with 1 if a stream is cut short or damaged.
     """

@@ -13,7 +13,7 @@ def cell(value) -> str:
 
 
 def show(run, as_json: bool, lines: list[dict], rows: list[list[str]], heads, page=None) -> None:
-    """Print results: `lines` as JSON Lines; or `rows`, parted by tabs; or, at a terminal, `page` (None: `rows`) under
+    """Print results: `lines` as JSON Lines; or `rows`, separated by tabs; or, at a terminal, `page` (None: `rows`) under
     its `heads`."""
     import os
 

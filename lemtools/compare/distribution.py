@@ -6,8 +6,8 @@ pixels of patches. It is biased upwards by about 1/n for n items: a number is of
 
 Both numbers here come from halves of the same size: the items are split at random, the recalled of one half are
 compared with the originals of the other (both ways round, several splits, the mean), and the floor is the distance
-between the two halves of the originals. Recalled items that are distributed as the originals get the floor, be they
-copies of them or new; no item is compared with its own original, which would hide the bias.
+between the two halves of the originals. Recalled items that are distributed as the originals get the floor, whether
+they are copies or new; no item is compared with its own original, which would hide the bias.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Embeddings are [N,D] or [N,L,D] (an item is then one vector of L D numbers). Both metrics ask who is near whom, and both
 treat ties as chance would: an item that ties for the last places is kept with the probability that a random order of
-the tied ones keeps it. Coarse codes make many exact ties; any fixed order would flatter or slander them.
+the tied ones keeps it. Coarse codes make many exact ties; any fixed order would bias the result.
 
 Distances are screened by float32 matrix products over tiles. Whatever lies so near the boundary that rounding could
 decide is computed again from the original values in float64, so the result is that of the definition. Memory: one
@@ -103,7 +103,7 @@ def _kept(queries: _Vectors, keys: _Vectors, k: int) -> Iterator[tuple[slice, np
         maybe = d <= (edge + doubt)[:, None]
         sure = d < (edge - doubt)[:, None]
         maybe ^= sure
-        left = k - sure.sum(1)  # places for the doubtful ones
+        left = k - sure.sum(1)  # places for the undecided ones
         weight = sure.astype(np.float32)
         settled = maybe.sum(1) == left
         weight[settled] += maybe[settled]

@@ -42,7 +42,7 @@ def pair(
     cursors = {"originals": _Cursor(originals), "recalled items": _Cursor(recalled)}
     if fragments is not None:
         cursors["fragments"] = _Cursor(fragments)
-    count, doubt = 0, None
+    count, differ = 0, None
     while all(here := [cursor.current() for cursor in cursors.values()]):
         n = min(left for _, left in here)
         one, other, *fragment = (cursor.take(n) for cursor in cursors.values())
@@ -50,11 +50,11 @@ def pair(
         if fragment:
             done.missing = _missing(fragment[0], done)
         for x, y in zip(one.names or (), other.names or ()):
-            if by == "auto" and _stem(x) != _stem(y) and doubt is None:
-                doubt = f"{x} stands beside {y}: pair them with --pair name, or insist with --pair order"
+            if by == "auto" and _stem(x) != _stem(y) and differ is None:
+                differ = f"{x} is paired with {y}: match by name with --pair name, or accept this with --pair order"
         count += n
-        if doubt and count > 1:  # a lone pair may have two names
-            raise LemError(doubt)
+        if differ and count > 1:  # a single pair may have two names
+            raise LemError(differ)
         yield done
     for more, cursor in cursors.items():
         if cursor.current() is not None:
@@ -124,11 +124,9 @@ def _by_name(originals: list[Signal], recalled: Iterable[Signal]) -> Iterator[Si
 def _match(a: Signal, b: Signal, at: int) -> Pair:
     name = (a.names or b.names or [f"item {at}"])[0]
     if a.kind != b.kind:
-        raise LemError(f"{name}: {a.kind} beside {b.kind}")
+        raise LemError(f"{name}: the original is {a.kind}, the recalled {b.kind}")
     if a.ops:
-        raise LemError(
-            f"{name}: the original is a fragment itself; what it lost cannot be missed. Give the whole memory"
-        )
+        raise LemError(f"{name}: the original is itself a fragment; compare with the whole memory")
     if a.data.shape[1:] != b.data.shape[1:]:
         hint = "; recall it first with lem-reconstruct" if b.ops else ""
         raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")

@@ -40,14 +40,14 @@ def cka(a: np.ndarray, b: np.ndarray) -> Whole:
     with the unbiased estimator of HSIC, eq. 5 of Song et al. 2012, as Nguyen et al. 2021 use it, over all items at
     once; 0 on average for independent sets, and it may be below. Biased: the plain one, about D / (N + D) for
     independent sets of D isotropic dimensions each. nan where a set is one point.
-    It is blind: a few strong directions decide it. ValueError: fewer than 4 items, or a value that is not finite.
+    A few strong directions decide it; it does not see the rest. ValueError: fewer than 4 items, or a value that is not finite.
     """
     a, b = paired(a, b)
     if len(a) < 4:
         raise ValueError(f"needs at least 4 items, not {len(a)}")
     one, other = Spectrum(a, "original"), Spectrum(b, "recalled")
     # All by sums over dimensions where N > D: |X'Y|^2 = tr(K L). The centred K has row sums 0, so that without its
-    # diagonal they are -|x_i|^2, and eq. 5 comes down to the squared lengths.
+    # diagonal they are -|x_i|^2, and eq. 5 reduces to the squared lengths.
     n = len(a)
     energy = [np.concatenate([np.einsum("ij,ij->i", x, x) for x in s.rows()]) for s in (one, other)]
     if any(e.mean() <= s.least**2 for e, s in zip(energy, (one, other))):

@@ -1,4 +1,4 @@
-"""What the spectrum of a set of embeddings tells: effective ranks, decay, condition. One number for each of both sets.
+"""The spectrum of a set of embeddings: effective ranks, decay, condition. One number for each of the two sets.
 
 A set is [N,D]; of [N,L,D] an item is one vector of L D numbers. Every number comes from one triangle a set: R of a QR
 factorisation, in float64, built block by block (Demmel et al. 2012, "TSQR"), whose singular values are those of the
@@ -32,7 +32,7 @@ def triangle(blocks: Iterable[np.ndarray]) -> np.ndarray:
 
 
 class Spectrum:
-    """Singular values of a set x [N, ...]: `values` about its mean, `raw` as it stands, both descending, in float64.
+    """Singular values of a set x [N, ...]: `values` about its mean, `raw` about zero, both descending, in float64.
 
     of: what the set is called in errors. Values that rounding alone would make (up to max(N, D) eps of the largest) are
     0. ValueError: fewer than 2 items, or a value that is not finite.

@@ -16,8 +16,8 @@ class Result:
 
     metric: as asked for. name: as printed, with the variant. items: their names; values [N], empty where the set has
     one number. mean, and low and high, the ends of its 95 % interval, None where there is none. better: 'higher',
-    'lower', or empty. A number that stands beside, such as a floor, is a Result of its own: its name says so, and its
-    metric ends in what it is, after a hyphen.
+    'lower', or empty. A number that stands beside, such as a floor, is a separate Result: its name says so, and its metric ends
+    in what it is, after a hyphen.
     """
 
     metric: str
@@ -41,7 +41,7 @@ def missed(
 
 
 class Whole(NamedTuple):
-    """One number for a whole set: `value`, the number `beside` it, such as a floor (None: none), the `k` truly used."""
+    """One number for a whole set: `value`, the number `beside` it, such as a floor (None: none), the `k` used."""
 
     value: float
     beside: float | None = None

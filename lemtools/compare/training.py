@@ -3,8 +3,8 @@
 Each metric looks for the training items, or the patches of them, nearest to what was recalled, and does the same for
 the originals, which the training never saw: that is the floor printed beside it. One float64 value an item.
 
-Neighbours are exact. Float32 matrix products screen a tile of training items at a time; whatever rounding leaves in
-doubt is measured again in float64 from the values themselves. Memory: the queries and one tile.
+Neighbours are exact. Float32 matrix products screen a tile of training items at a time; whatever rounding leaves
+undecided is measured again in float64 from the values themselves. Memory: the queries and one tile.
 """
 
 from __future__ import annotations
@@ -192,12 +192,12 @@ def nearest_patch(a: np.ndarray, b: np.ndarray, *, train: Training, k: int = 8) 
 def mosaic(a: np.ndarray, b: np.ndarray, *, train: Training, k: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Share [N] of an item's patches whose nearest training patch comes from another image than the item's nearest.
 
-    Patches as in `nearest_patch`. A patch tells only if one training image alone has the nearest patch at that place (a
-    black corner tells nothing); an item without a patch that tells gets 0. A copied training image gets 0, a collage of
-    m of them about 1 - 1/m. An image that is neither is near 1, too, as its parts resemble many: a collage has besides
+    Patches as in `nearest_patch`. A patch counts only if one training image alone has the nearest patch at that place (a
+    black corner does not); an item without such a patch gets 0. A copied training image gets 0, a collage of
+    m of them about 1 - 1/m. An image that is neither is near 1, too, as its parts resemble many: a collage also has
     a nearest[patch8] far below its floor. `mosaic[patch8]`.
     """
     whole, patches = train.neighbours(*paired(a, b), k)
-    tells = np.stack([p.square[:, 0] < p.square[:, 1] * (1 - _SAME) for p in patches])
-    other = np.stack([p.index[:, 0] != whole.index[:, 0] for p in patches]) & tells
-    return _two(other.sum(0) / np.maximum(tells.sum(0), 1))
+    counts = np.stack([p.square[:, 0] < p.square[:, 1] * (1 - _SAME) for p in patches])
+    other = np.stack([p.index[:, 0] != whole.index[:, 0] for p in patches]) & counts
+    return _two(other.sum(0) / np.maximum(counts.sum(0), 1))

@@ -1,4 +1,4 @@
-"""What a stream or a checkpoint holds, told by its headers alone."""
+"""What a stream or a checkpoint holds, from its headers alone."""
 
 import json
 import math

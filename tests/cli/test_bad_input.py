@@ -981,11 +981,11 @@ for args, words in (
     ("a.png a.png --plot /dev/full", "/dev/full: No space left"),
     ("a.png a.png --rows 0", "--rows"),
     ("a.png b.png", "original [3, 12, 16], recalled [3, 9, 20]"),
-    ("a.png a.wav", "image beside audio"),
+    ("a.png a.wav", "the original is image, the recalled audio"),
     ("a.wav r.wav", "original at 8000 Hz, recalled at 16000 Hz"),
     ("dir a.png", "there are more originals"),
     ("a.png dir", "there are more recalled"),
-    ("dir other", "stands beside z.png: pair them with --pair name"),
+    ("dir other", "is paired with z.png: match by name with --pair name"),
     ("dir other --pair name", "y.png: no recalled item of that name"),
     ("e.npy e.npy --pair name", "no names to pair by"),
     ("e.npy e.npy --metric psnr", "needs the range of the values"),
@@ -997,7 +997,7 @@ for args, words in (
     ("nan.npy nan.npy", "nan.npy: NaN or infinite values"),
     ("frag.st frag.st --fragment - --plot -", ""),
     ("a.png -", "standard input: empty"),
-    ("a.png t.txt", "image beside tokens"),
+    ("a.png t.txt", "the original is image, the recalled tokens"),
     ("e.npy dim.npy", "original [8], recalled [3]"),
 ):
     case(f"compare {args}", "compare", args, words)

@@ -101,7 +101,7 @@ def test_what_cannot_be_compared_is_refused():
         (a, photos(3), None, "more recalled"),
         (photos(3), a, None, "more originals"),
         (a, photos(2, (3, 9, 9)), None, "original .* recalled"),
-        (a, embeddings, None, "beside"),
+        (a, embeddings, None, "is image, the recalled embedding"),
         (a, a, ["snr"], "is for audio"),
         (a, a, ["beauty"], "no metric"),
         (a, a, ["recall@0"], "no metric"),
