@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -142,24 +143,7 @@ def as_text(signal: Signal) -> list[str]:
 
 def together(items: list[Signal]) -> list[Signal]:
     """Neighbours of one shape as one batch."""
-    out: list[list[Signal]] = []
-    for item in items:
-        if out and out[-1][0].data.shape[1:] == item.data.shape[1:]:
-            out[-1].append(item)
-        else:
-            out.append([item])
-    return [_joined(batch) for batch in out]
-
-
-def _joined(batch: list[Signal]) -> Signal:
-    def join(name):
-        parts = [getattr(s, name) for s in batch]
-        return None if parts[0] is None else np.concatenate(parts)
-
-    if len(batch) == 1:
-        return batch[0]
-    names = None if batch[0].names is None else [n for s in batch for n in s.names]
-    return replace(batch[0], names=names, **{k: join(k) for k in ("data", "index", "label", "tokens", "cost")})
+    return [Signal.concat(list(batch)) for _, batch in itertools.groupby(items, lambda item: item.data.shape[1:])]
 
 
 def lines(signals: Iterable[Signal]) -> Iterator[Signal]:

@@ -48,11 +48,7 @@ def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     for i, corner in enumerate(corners):
         window = tuple(slice(int(c), int(c) + s) for c, s in zip(corner, size))
         items.append(_window(signal.take([i]), window, len(extent)))
-
-    def join(name):
-        return None if getattr(signal, name) is None else np.concatenate([getattr(s, name) for s in items])
-
-    return replace(signal, **{k: join(k) for k in ("data", "mask", "codes")}), {"place": corners}
+    return Signal.concat(items), {"place": corners}
 
 
 def _geometry(text: str, signal: Signal, extent) -> tuple[list[int], list[int] | None]:

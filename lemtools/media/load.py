@@ -249,11 +249,7 @@ def _check_finite(data: np.ndarray, path: str, first: int) -> None:
 
 def _alike(a: Signal, b: Signal) -> bool:
     """Whole memories of one shape, which may share a batch."""
-    fields = ("kind", "rate")
-    plain = all(s.mask is None and not s.ops and not s.history and s.cost is None for s in (a, b))
-    same = all(getattr(a, f) == getattr(b, f) for f in fields) and a.data.dtype == b.data.dtype
-    optional = (a.names is None) == (b.names is None) and (a.label is None) == (b.label is None)
-    return plain and same and optional and a.data.shape[1:] == b.data.shape[1:]
+    return all(not s.ops and not s.history and s.cost is None for s in (a, b)) and a.unlike(b) is None
 
 
 def _batches(items: Iterator[Signal], size_of) -> Iterator[Signal]:
@@ -262,23 +258,14 @@ def _batches(items: Iterator[Signal], size_of) -> Iterator[Signal]:
     for signal in items:
         room = size_of(signal.data.nbytes // max(len(signal), 1))
         if waiting and not (_alike(waiting[0], signal) and sum(map(len, waiting)) + len(signal) <= room):
-            yield _join(waiting)
+            yield Signal.concat(waiting)
             waiting = []
         waiting.append(signal)
         if sum(map(len, waiting)) >= room or signal.last or signal.history:
-            yield _join(waiting)
+            yield Signal.concat(waiting)
             waiting = []
     if waiting:
-        yield _join(waiting)
-
-
-def _join(signals: list[Signal]) -> Signal:
-    if len(signals) == 1:
-        return signals[0]
-    whole = {k: np.concatenate([getattr(s, k) for s in signals]) for k in ("data", "index")}
-    label = None if signals[0].label is None else np.concatenate([s.label for s in signals])
-    names = None if signals[0].names is None else [n for s in signals for n in s.names]
-    return replace(signals[0], **whole, label=label, names=names, last=signals[-1].last)
+        yield Signal.concat(waiting)
 
 
 def store(paths: list[str], key: str | None = None, max_bytes: int = stream.MAX_BYTES) -> np.ndarray:

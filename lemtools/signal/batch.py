@@ -1,6 +1,8 @@
 """The one thing that travels between the tools: a batch of memories or of fragments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ KINDS = {
     "embedding": ((2, 3), None),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
     "tokens": ((2,), (-1,)),
 }
+PER_ITEM = ("data", "mask", "codes", "label", "index", "cost", "tokens")  # fields that are arrays [N, ...]
 
 
 @dataclass
@@ -107,11 +110,54 @@ class Signal:
 
         return replace(
             self,
-            **{k: pick(getattr(self, k)) for k in ("data", "mask", "codes", "label", "index", "cost", "tokens")},
+            **{name: pick(getattr(self, name)) for name in PER_ITEM},
             names=None if self.names is None else [self.names[i] for i in items],
             ops=[{k: pick(v) for k, v in op.items()} for op in self.ops],
             last=None,
         )
+
+    def unlike(self, other: "Signal") -> str | None:
+        """What keeps two batches from being one, apart from their items; None where nothing does."""
+        for name in ("kind", "rate", "depth", "history"):
+            if getattr(self, name) != getattr(other, name):
+                return name
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in PER_ITEM}
+        pairs["names"] = (self.names is None, other.names is None)
+        if [op.keys() for op in self.ops] != [op.keys() for op in other.ops]:
+            return "ops"
+        for i, (one, two) in enumerate(zip(self.ops, other.ops)):
+            pairs |= {f"ops.{i}.{key}": (one[key], two[key]) for key in one}
+        return next((name for name, (one, two) in pairs.items() if not _joins(one, two)), None)
+
+    @classmethod
+    def concat(cls, signals: Sequence["Signal"]) -> "Signal":
+        """The items of several batches as one batch. Raises LemError where anything but their items differs."""
+        if not signals:
+            raise LemError("no batches to put together")
+        first, *others = signals
+        for other in others:
+            if (name := first.unlike(other)) is not None:
+                raise LemError(f"batches that differ in {name} cannot be one; keep them apart, as in a list")
+        if not others:
+            return first
+
+        def join(values: list[Any]) -> Any:
+            return np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
+
+        return replace(
+            first,
+            **{name: join([getattr(s, name) for s in signals]) for name in PER_ITEM},
+            names=None if first.names is None else [name for s in signals for name in s.names or []],
+            ops=[{key: join([s.ops[i][key] for s in signals]) for key in op} for i, op in enumerate(first.ops)],
+            last=signals[-1].last,
+        )
+
+
+def _joins(one: Any, two: Any) -> bool:
+    """Whether two values of a field can be one: arrays by type and items' shape, all else by equality."""
+    if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
+        return one.dtype == two.dtype and one.shape[1:] == two.shape[1:]
+    return type(one) is type(two) and bool(one == two)
 
 
 def _fail(message: str):

@@ -19,7 +19,7 @@ from lemtools import stream
 from lemtools.media import Target, inputs_named, load, sample, save, store
 from lemtools.media.describe import describe
 from lemtools.media.load import expand, sniff
-from lemtools.signal import LemError, Signal
+from lemtools.signal import LemError, Signal, bits_per_element
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (13, 17, 3), np.uint8)
@@ -741,3 +741,23 @@ def test_a_large_document_is_read_in_pieces_and_is_the_same(tmp_path, monkeypatc
         if form != "foreign":
             os.truncate(path, os.path.getsize(path) - 5)
         list(load([path], batch=8))
+
+
+@pytest.mark.parametrize("order", [(4, 12), (12, 4)])
+def test_documents_of_tokens_cost_what_they_cost_alone(order, tmp_path):
+    for depth in (4, 12):
+        with open(tmp_path / f"{depth}", "wb", buffering=0) as file:
+            tokens = np.full((1, 8), 2 ** (depth - 1), np.int16)
+            stream.write([Signal("tokens", tokens, depth=depth, last=True)], file)
+    batches = list(load([str(tmp_path / str(depth)) for depth in order]))
+    assert [cost for batch in batches for cost in bits_per_element(batch)] == list(order)
+    assert [batch.depth for batch in batches] == list(order)
+
+
+def test_ids_of_tokens_stay_with_their_vectors(tmp_path):
+    for i in range(2):
+        with open(tmp_path / f"{i}", "wb", buffering=0) as file:
+            vectors, ids = np.full((1, 3, 2), i, np.float32), np.full((1, 3), 7 + i)
+            stream.write([Signal("embedding", vectors, tokens=ids, last=True)], file)
+    (batch,) = load([str(tmp_path / "0"), str(tmp_path / "1")])
+    assert batch.tokens.tolist() == [[7] * 3, [8] * 3] and batch.data[:, 0, 0].tolist() == [0, 1]

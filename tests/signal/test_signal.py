@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,3 +150,46 @@ def test_refused(make, message):
     with pytest.raises(LemError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ops", OPS, ids=lambda ops: "+".join(op["op"] for op in ops))
+@pytest.mark.parametrize("kind", WHOLE)
+def test_concat_undoes_take(kind, ops):
+    if kind.startswith("tokens"):
+        ops = [op for op in ops if op["op"] in ("mask", "crop")]
+    whole = WHOLE[kind](5)
+    whole.names, whole.label, whole.last = list("abcde"), np.arange(5) * 10, True
+    whole.tokens = np.arange(30).reshape(5, 6) if kind == "sequence" and not ops else None
+    (broken,) = fragment([whole], ops, seed=2)
+    parts = [broken.take([0, 1]), broken.take([2]), replace(broken.take([3, 4]), last=True)]
+    back = Signal.concat(parts)
+    same(back, broken)
+    assert back.last is True and back.depth is None
+    assert (back.tokens is None) == (whole.tokens is None) and np.array_equal(back.tokens, whole.tokens)
+    assert np.array_equal(bits_per_element(back), np.concatenate([bits_per_element(part) for part in parts]))
+    assert Signal.concat(parts[:1]) is parts[0]
+
+
+def test_concat_refuses_what_differs():
+    def image(n=2, **more):
+        return replace(WHOLE["image8"](n), **more)
+
+    masked = apply(image(), {"op": "mask", "mask": 0.5})
+    for one, two, name in (
+        (image(), WHOLE["image"](2), "data"),
+        (image(), replace(image(), data=image().data[..., :4]), "data"),
+        (image(), WHOLE["tokens"](2), "kind"),
+        (image(), image(names=["a", "b"]), "names"),
+        (image(), image(label=np.arange(2)), "label"),
+        (image(), image(history=[{"tool": "x"}]), "history"),
+        (image(), masked, "mask|ops"),
+        (masked, apply(image(), {"op": "mask", "mask": 0.25}), "ops.0.mask"),
+        (WHOLE["audio"](1), replace(WHOLE["audio"](1), rate=44100.0), "rate"),
+        (Signal("tokens", np.ones((1, 3), int), depth=4), Signal("tokens", np.ones((1, 3), int), depth=12), "depth"),
+        (WHOLE["sequence"](1), replace(WHOLE["sequence"](1), tokens=np.ones((1, 6), int)), "tokens"),
+    ):
+        for pair in ((one, two), (two, one)):
+            with pytest.raises(LemError, match=f"differ in ({name}) cannot be one"):
+                Signal.concat(pair)
+    with pytest.raises(LemError, match="no batches"):
+        Signal.concat([])
