@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import click
 
@@ -45,28 +46,78 @@ class Session:
         """This stage's entry in a signal's history."""
         return {"tool": self.name, "version": __version__, "args": sys.argv[1:], **more}
 
-    def progress(self, signals):
-        """Pass batches on; where standard error is a terminal and it takes over a second, count items there."""
-        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    def progress(self, signals, total: int | None = None, lines: bool = False):
+        """Pass batches on, and show what is done where it takes over a second and standard error is a terminal.
+
+        total: how many items come in all, where that is known; else what `signals` has as its attribute `total`. lines:
+        without a terminal, too, a line every minute.
+        """
+        terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if self.quiet or not (terminal or lines):
             yield from signals
             return
-        import time
+        from .. import progress
 
-        begun, count, live = time.monotonic(), 0, None
+        shown = Shown(self, total or getattr(signals, "total", None), terminal)
         try:
-            for batch in signals:
-                yield batch
-                count += len(batch)
-                if live is None and time.monotonic() - begun > 1:
-                    from rich.console import Console
-
-                    live = Console(stderr=True).status("")
-                    live.start()
-                if live is not None:
-                    live.update(f"{self.name}: {count} items, {count / (time.monotonic() - begun):.3g} a second")
+            with progress.heard(shown.within):
+                for batch in signals:
+                    yield batch
+                    shown.count += len(batch)
+                    shown.within([])
         finally:
-            if live is not None:
-                live.stop()
+            shown.close()
+
+
+class Shown:
+    """What stands on standard error while a command works: items done, of how many, and the time that is left."""
+
+    def __init__(self, run: Session, total: int | None, terminal: bool):
+        self.run, self.total, self.terminal, self.count, self.live = run, total, terminal, 0, None
+        self.begun = self.last = time.monotonic()
+
+    def within(self, levels) -> None:
+        """Show where the work is; levels: the loops within the item at hand, see progress.steps."""
+        now = time.monotonic()
+        if now - self.begun < 1 or now - self.last < (0.1 if self.terminal else 60):
+            return
+        self.last = now
+        if not self.terminal:
+            self.run.note(self.words(levels, now))
+            return
+        if self.live is None:
+            from rich.console import Console
+
+            self.live = Console(stderr=True).status("")
+            self.live.start()
+        self.live.update(f"{self.run.name}: {self.words(levels, now)}")
+
+    def words(self, levels, now: float) -> str:
+        """As '3 of 24 items, rows 40 of 96, 12 s left'."""
+        from ..progress import share
+
+        part, total = share(levels), self.total
+        done = (self.count + part) / total if total else part if not self.count else 0
+        words = [f"{self.count} of {total} items" if total else f"{self.count} items"]
+        words += [f"{what} {k} of {n}" for what, k, n in levels]
+        if 0 < done <= 1:
+            words.append(f"{duration((now - self.begun) * (1 / done - 1))} left")
+        elif self.count:
+            words.append(f"{self.count / (now - self.begun):.3g} a second")
+        return ", ".join(words)
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self.live is not None:
+            self.live.stop()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in people's units: '40 s', '12 min', '20 h', '3 d'."""
+    for unit, length, up in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
+        if seconds < up * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
 
 
 def one_line(problem) -> str:

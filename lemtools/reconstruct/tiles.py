@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..fragment.evidence import Evidence, evidence, place
+from ..progress import steps
 from ..signal import Signal
 
 GRID = 32  # px: corners of tiles and the overlap are multiples of it, so that coarser grids lie as in the whole image
@@ -123,7 +124,7 @@ def apply(
     out = np.empty(signal.data.shape, dtype)
     for i in range(len(signal)):
         item = signal.take([i])
-        for middle, window, inner in _tiles(signal.data.shape[-2:], plan):
+        for middle, window, inner in steps(list(_tiles(signal.data.shape[-2:], plan)), "tiles"):
             out[(i, slice(None), *middle)] = recall(_window(item, window), (i, window))[(0, slice(None), *inner)]
     return out
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..progress import steps
+
 TOGETHER = 128  # lost samples of short runs that are solved for in one dense system; a longer run is Toeplitz
 SCALES = 1, 0.75, 0.5  # of the order, one model each
 SCATTERED = 16  # samples: where the longest run is shorter, averaging models gains < .1 dB: the first one alone
@@ -55,7 +57,9 @@ def fill_gaps(
         elif not seen.all():
             model = linear(channel[None].astype(np.float64), seen[None])[0]
             models, errors = [], []
-            for scale in SCALES:  # each starts from the one before it, so one pass is enough after the first
+            for scale in steps(
+                SCALES, "models"
+            ):  # each starts from the one before it, so one pass is enough after the first
                 model, error = _janssen(model, ~seen, order, scale, 1 if models else passes)
                 models.append(model)
                 errors.append(error + 1e-30)
@@ -254,7 +258,7 @@ def _janssen(
     x, error = start.copy(), np.ones(len(start))
     clusters = [c for c in _clusters(gap, order) if scale == SCALES[0] or c[1] >= SCATTERED]
     for _ in range(passes):
-        for lost, longest in clusters:
+        for lost, longest in steps(clusters, "gaps"):
             # Scattered losses need no long memory: with half of the samples lost, order 64 does as well as 256.
             p = round(scale * min(order, max(32, 8 * longest)))
             context = max(4 * p, 2 * longest)

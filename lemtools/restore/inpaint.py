@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..progress import steps
 from .blocks import averaging, box_sums, dct_matrix, gather, grid, scatter, spread
 
 # Lengths in pixels; thresholds and variances in units of the standard deviation of what was observed.
@@ -100,7 +101,7 @@ def upsample(y: np.ndarray, factor: int, shape: tuple[int, int]) -> np.ndarray:
             floor = max(UPSAMPLE_FLOOR * _roughness(small), 1e-6)
             bands = list(_bands(guide.shape))
             precision, log_det = _learn(guide, bands, _orientations(guide, bands), floor, mapped)
-            for r in range(ROUNDS):
+            for r in steps(range(ROUNDS), "rounds"):
                 view = (slice(None), slice(r % STRIDE, None), slice(r % STRIDE, None))
                 guide = np.ascontiguousarray(x[view].mean(0))
                 bands = list(_bands(guide.shape))
@@ -152,7 +153,7 @@ def _project(x: np.ndarray, known: np.ndarray, observed: np.ndarray, mapped: _Ma
     half = TILE // 2
     # What was observed spreads about as far as pixels lie apart, one pass after the other.
     passes = int(min(PASSES / np.sqrt(observed.mean()), 4 * PASSES))
-    for k in range(passes):
+    for k in steps(range(passes), "passes"):
         threshold = first * (last / first) ** (k / (passes - 1))
         shift = 3 * k % half
         jobs = [(c, i + shift, j + shift) for c in range(len(x)) for i in (0, half) for j in (0, half)]
@@ -198,7 +199,7 @@ def _refine(x: np.ndarray, observed: np.ndarray, mapped: _Map) -> np.ndarray:
     x = np.pad(x, ((0, 0), *rim), mode="symmetric")
     lost = (~np.pad(observed, ((0, 0), *rim))).astype(np.float32)
     precision = log_det = None
-    for r in range(ROUNDS):
+    for r in steps(range(ROUNDS), "rounds"):
         # Rounds differ in the grid of the blocks, in the same way along both axes.
         view = (slice(None), slice(r % STRIDE, None), slice(r % STRIDE, None))
         guide = np.ascontiguousarray(x[view].mean(0))
@@ -344,7 +345,7 @@ def _solve(
     residual = -multiply(x)
     z = precondition * residual
     direction, size = z, inner(residual, z)
-    for _ in range(STEPS):
+    for _ in steps(range(STEPS), "steps"):
         q = multiply(direction)
         step = size / np.maximum(inner(direction, q), 1e-20)
         x = x + step * direction

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..progress import steps
 from .blocks import dct_matrix
 
 LEVEL = 1 / 255  # distance of neighbouring 8-bit values
@@ -150,7 +151,7 @@ class _Blocks:
         guide = cells if pilot is None else self.cells(pilot)
         total = np.zeros_like(cells)
         weight = np.empty((len(z), self.rows, self.cols), np.float32)
-        for first in range(0, self.rows, ROWS):
+        for first in steps(range(0, self.rows, ROWS), "rows"):
             r = min(ROWS, self.rows - first)
             e, c, tmp = (b[: n * r * self.cols].reshape(n, r, self.cols) for b in self.buffers)
             for ch, threshold in enumerate(thresholds):
@@ -190,7 +191,7 @@ def _vote(blocks: list[_Blocks], z: np.ndarray, thresholds: list[float], pilot: 
     if len(blocks) == 1:
         return blocks[0].shrink(z, thresholds, pilot)
     total, weights = np.zeros_like(z), np.zeros_like(z)
-    for b in blocks:
+    for b in steps(blocks, "block sizes"):
         estimate, weight = b.shrink(z, thresholds, pilot)
         weights += weight
         total += estimate * weight
@@ -279,7 +280,7 @@ def dequantize(lo: np.ndarray, hi: np.ndarray, start: np.ndarray | None = None, 
     matrix = OPPONENT if len(lo) == 3 else None
     blocks: dict[int, _Blocks] = {}
     x = _first(low, high, width) if start is None else np.clip(np.asarray(start, np.float32), low, high)
-    for p in _passes(float(1 / precision.mean())):
+    for p in steps(_passes(float(1 / precision.mean())), "passes"):
         for side in p.sides:
             if side not in blocks:
                 blocks[side] = _Blocks(lo.shape, side, precision)

@@ -420,7 +420,8 @@ def test_thresholds(photos, limits, status, said):
 def test_pairs_by_order_and_by_name(photos):
     (photos / "b/z.png").rename(photos / "b/0.png")  # b is now 0, x, y
     assert (
-        b"match by name with --pair name, or accept this with --pair order" in lem_fork("compare", "a", "b", cwd=photos).stderr
+        b"match by name with --pair name, or accept this with --pair order"
+        in lem_fork("compare", "a", "b", cwd=photos).stderr
     )
     assert lem_fork("compare", "a", "b", "--pair", "order", "--metric", "mse", cwd=photos).returncode == 0
     assert b"z.png: no recalled item of that name" in lem_fork("compare", "a", "b", "--pair", "name", cwd=photos).stderr
