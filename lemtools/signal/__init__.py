@@ -1,6 +1,7 @@
 """The one thing that travels between the tools: a batch of memories or of fragments, and its form as named tensors."""
 
-from .batch import KINDS, LemError, Signal
+from ..catalogue.errors import LemError
+from .batch import KINDS, Signal
 from .forms import form_of
 from .tensors import bits_per_element, from_tensors, to_tensors, unpack_names
 from .types import DTYPES, narrow, type_fits, wire_type

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ KINDS = {
     "embedding": ((2, 3), None),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
     "tokens": ((2,), (-1,)),
 }
+_PLACES = cast(np.ndarray, None)  # what `index` is until it is counted
 PER_ITEM = ("data", "mask", "codes", "label", "index", "cost", "tokens")  # fields that are arrays [N, ...]
 
 
@@ -45,16 +46,16 @@ class Signal:
     codes: np.ndarray | None = None
     label: np.ndarray | None = None
     names: list[str] | None = None
-    ops: list[dict] = field(default_factory=list)
-    history: list[dict] = field(default_factory=list)
+    ops: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     rate: float | None = None
-    index: np.ndarray | None = None
+    index: np.ndarray = _PLACES
     cost: np.ndarray | None = None
     last: bool | None = None
     tokens: np.ndarray | None = None
     depth: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         dims, _ = KINDS.get(self.kind) or _fail(f"unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
         if self.data.ndim not in dims:
             raise LemError(f"{self.kind} data has {' or '.join(map(str, dims))} dimensions, not {self.data.ndim}")
@@ -90,22 +91,23 @@ class Signal:
         return np.dtype(next((op["dtype"] for op in self.ops if "dtype" in op), self.data.dtype))
 
     @property
-    def code_op(self) -> dict | None:
+    def code_op(self) -> dict[str, Any] | None:
         """The operation that `codes` belong to."""
         if self.codes is None:
             return None
-        return next(op for op in reversed(self.ops) if op["op"] == "bits")
+        found: dict[str, Any] = next(op for op in reversed(self.ops) if op["op"] == "bits")
+        return found
 
     def observed(self) -> np.ndarray:
         """The mask at full shape, bool like `data`."""
         mask = np.True_ if self.mask is None else self.mask
         return np.broadcast_to(mask, self.data.shape)
 
-    def take(self, items) -> "Signal":
+    def take(self, items: Any) -> "Signal":
         """The items selected by a slice or an integer array, with all that belongs to them."""
         items = np.atleast_1d(np.arange(len(self))[items])
 
-        def pick(value):
+        def pick(value: Any) -> Any:
             return value[items] if isinstance(value, np.ndarray) else value
 
         return replace(
@@ -156,9 +158,9 @@ class Signal:
 def _joins(one: Any, two: Any) -> bool:
     """Whether two values of a field can be one: arrays by type and items' shape, all else by equality."""
     if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        return one.dtype == two.dtype and one.shape[1:] == two.shape[1:]
+        return one.dtype == two.dtype and bool(one.shape[1:] == two.shape[1:])
     return type(one) is type(two) and bool(one == two)
 
 
-def _fail(message: str):
+def _fail(message: str) -> NoReturn:
     raise LemError(message)

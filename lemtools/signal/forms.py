@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import codes as _codes
+from ..catalogue.errors import LemError
 from ..catalogue.operations import QUANTISERS
-from .batch import LemError, Signal
+from .batch import Signal
 from .types import BF16
 
 DOMAINS = ("uint8", "unit", "signed", "gaussian")  # what one value of a fragment's codes can be
@@ -68,8 +69,8 @@ def observed_counts(mask: np.ndarray | None, shape: Shape) -> np.ndarray:
     per_item = math.prod(shape[1:])
     if mask is None:
         return np.full(shape[0], per_item, np.int64)
-    kept = np.count_nonzero(mask, axis=tuple(range(1, mask.ndim))).astype(np.int64)
-    return kept * (per_item // math.prod(mask.shape[1:]))
+    size = math.prod(mask.shape[1:])
+    return np.asarray(np.count_nonzero(mask.reshape(len(mask), size), axis=1) * (per_item // size), np.int64)
 
 
 def pack_mask(mask: np.ndarray) -> np.ndarray:
@@ -167,7 +168,7 @@ def _are_levels(levels: Any, bits: int) -> bool:
 
 
 def _kept_values(signal: Signal) -> np.ndarray:
-    return signal.data[signal.observed()]
+    return np.asarray(signal.data[signal.observed()])
 
 
 def _place_values(values: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
@@ -192,7 +193,7 @@ def _at_depth(signal: Signal) -> np.ndarray:
         return np.asarray((data.min(axis=axes) >= 0) & (data.max(axis=axes) < 1 << depth) & small)
     if depth != 16 or data.dtype != np.float32:
         return np.zeros(len(data), bool)
-    return ~(np.ascontiguousarray(data).view(np.uint32) & np.uint32(0xFFFF)).any(axis=axes)
+    return np.asarray(~(np.ascontiguousarray(data).view(np.uint32) & np.uint32(0xFFFF)).any(axis=axes))
 
 
 def _all_at_depth(signal: Signal) -> bool:

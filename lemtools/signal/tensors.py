@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .batch import KINDS, LemError, Signal
+from ..catalogue.errors import LemError
+from .batch import KINDS, Signal
 from .forms import FORMS, Frame, form_of, pack_mask, unpack_mask, value_bits
 from .types import DTYPES, fits_half, narrow, type_fits, wire_type
 

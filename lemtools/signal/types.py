@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .batch import LemError
+from ..catalogue.errors import LemError
 
 # safetensors' names and numpy's
 DTYPES = {

@@ -8,8 +8,10 @@ from ..signal import LemError, Signal, from_tensors
 from .source import Source
 from .wire import Header, read_header, read_tensors
 
+Images = Callable[[np.ndarray], Signal]
 
-def read(source: Source, key: str | None = None, images: Callable | None = None) -> Iterator[Signal]:
+
+def read(source: Source, key: str | None = None, images: Images | None = None) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
@@ -23,6 +25,7 @@ def read(source: Source, key: str | None = None, images: Callable | None = None)
         if ended:
             raise LemError(f"{source.name}: goes on after its last document")
         header = read_header(source)
+        assert header is not None  # there is at least a byte of it
         if header.lem is not None:
             ours, ended = True, header.lem.get("last") is True
         signal = _signal(source, header, key, images)
@@ -33,7 +36,7 @@ def read(source: Source, key: str | None = None, images: Callable | None = None)
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
 
 
-def _signal(source: Source, header: Header, key: str | None, images) -> Signal | None:
+def _signal(source: Source, header: Header, key: str | None, images: Images | None) -> Signal | None:
     tensors, lem = read_tensors(source, header), header.lem
     if lem is not None and lem.get("n") == 0:
         return None
@@ -43,7 +46,7 @@ def _signal(source: Source, header: Header, key: str | None, images) -> Signal |
         raise LemError(str(error) if str(error).startswith(source.name) else f"{source.name}: {error}") from error
 
 
-def _foreign(tensors: dict[str, np.ndarray], key: str | None, images) -> Signal:
+def _foreign(tensors: dict[str, np.ndarray], key: str | None, images: Images | None) -> Signal:
     most = 3 if images is None else 4
     floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= most]
     listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
@@ -54,4 +57,4 @@ def _foreign(tensors: dict[str, np.ndarray], key: str | None, images) -> Signal:
     if key is not None and key not in floats:
         raise LemError(f"no float tensor {key!r} of 1 to {most} dimensions; there is {listed}")
     array = tensors[key or floats[0]]
-    return images(array) if array.ndim == 4 else Signal("embedding", np.atleast_2d(array))
+    return images(array) if images is not None and array.ndim == 4 else Signal("embedding", np.atleast_2d(array))

@@ -5,6 +5,7 @@ import fcntl
 import os
 import weakref
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,13 @@ _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches betwe
 class Source:
     """Bytes of a file or pipe, to be peeked at, read exactly, or skipped; `name` is what errors call it."""
 
-    def __init__(self, file, name: str, max_bytes: int = MAX_BYTES):
+    def __init__(self, file: Any, name: str, max_bytes: int = MAX_BYTES):
         self.file, self.name, self.max_bytes = file, name, max_bytes
         self.ahead = b""
         self.place = 0
-        self.bodies: list[tuple[np.ndarray, weakref.ref]] = []  # memory of the last bodies, and who looks at it
+        self.bodies: list[
+            tuple[np.ndarray, weakref.ref[np.ndarray]]
+        ] = []  # memory of the last bodies, and who looks at it
         widen_pipe(file)
 
     def peek(self, n: int) -> bytes:
@@ -54,12 +57,12 @@ class Source:
         Else memory is taken as the bytes come, not as they are announced.
         """
         out = _room(min(n, _STEP)) if into is None else into[:n]
-        have = self.readinto(memoryview(out))
+        have = self.readinto(out.data)
         while have == len(out) < n:
             grown = _room(min(n, 2 * len(out)))
             grown[:have] = out
             out = grown
-            have += self.readinto(memoryview(out)[have:])
+            have += self.readinto(out.data[have:])
         return out[:have]
 
     def body(self, n: int) -> np.ndarray:
@@ -72,7 +75,7 @@ class Source:
         if len(out) < n:
             return out
         # an array on a memoryview: every view of it keeps the array itself alive, so a weak reference tells of them all
-        user = np.frombuffer(memoryview(out), np.uint8)
+        user = np.frombuffer(out.data, np.uint8)
         self.bodies = [(m, u) for m, u in self.bodies if m is not memory][-1:] + [(memory, weakref.ref(user))]
         return user
 
@@ -99,7 +102,7 @@ class Source:
                     break
                 gone += got
         self.place += here + gone
-        return here + gone
+        return int(here + gone)
 
 
 def _room(n: int) -> np.ndarray:
@@ -108,12 +111,12 @@ def _room(n: int) -> np.ndarray:
     return room[-room.ctypes.data % 64 :][:n]
 
 
-def widen_pipe(file) -> None:
+def widen_pipe(file: Any) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         fcntl.fcntl(file.fileno(), _F_SETPIPE_SZ, 1 << 20)
 
 
-def write_all(file, buffers: Iterable) -> None:
+def write_all(file: Any, buffers: Iterable[Any]) -> None:
     """Write every buffer whole: a pipe or terminal may take less than it is given."""
     for buffer in buffers:
         view = memoryview(buffer)

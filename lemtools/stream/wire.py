@@ -6,6 +6,7 @@ without holes). Written here because a pipe cannot be mapped.
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class Header:
                 self.lem = None  # the record of a model, or of a run: to a reader of streams, a foreign file
 
 
-def _no_twins(pairs):
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
         raise ValueError("a key stands twice")
@@ -115,22 +116,23 @@ def as_array(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return raw.view(DTYPES[dtype]).reshape(shape)
 
 
-def assemble(tensors: dict[str, tuple[str, np.ndarray]], records: dict[str, str]) -> list:
+def assemble(tensors: dict[str, tuple[str, np.ndarray]], records: dict[str, str]) -> list[Any]:
     """The buffers of one document: tensors, each with its type's name, and texts by their key of the metadata."""
     # widest types first: every tensor then begins at a multiple of its own width
     order = sorted(tensors.items(), key=lambda item: (-item[1][1].dtype.itemsize, item[0]))
     shapes = [(name, dtype, array.shape, array.nbytes) for name, (dtype, array) in order]
-    bodies = (memoryview(array.reshape(-1).view(np.uint8)) for _, (_, array) in order if array.size)
+    bodies = (array.reshape(-1).view(np.uint8).data for _, (_, array) in order if array.size)
     return [header_bytes(shapes, records), *bodies]
 
 
-def lem_record(meta: dict) -> dict[str, str]:
+def lem_record(meta: dict[str, Any]) -> dict[str, str]:
     """What a document of a stream says of itself, as the text of its metadata."""
     return {"lem": json.dumps(meta, separators=(",", ":"))}
 
 
-def header_bytes(shapes: list[tuple], records: dict[str, str]) -> bytes:
-    header, begin = {"__metadata__": records}, 0
+def header_bytes(shapes: list[tuple[str, str, tuple[int, ...], int]], records: dict[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": records}
+    begin = 0
     for name, dtype, shape, size in shapes:
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, begin + size]}
         begin += size

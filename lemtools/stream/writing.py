@@ -15,7 +15,7 @@ from .wire import assemble, header_bytes, lem_record
 _BLOCK = 1 << 22  # bytes copied at a time
 
 
-def document(signal: Signal) -> list:
+def document(signal: Signal) -> list[Any]:
     """The bytes of one document, as a list of buffers (no copy of the data is made)."""
     tensors, meta = to_tensors(signal)
     return assemble(tensors, lem_record(meta))
@@ -165,7 +165,7 @@ class _Spool:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
 def _joined(tail: tuple[int, int], packed: np.ndarray, bits: int) -> tuple[np.ndarray, tuple[int, int]]:
