@@ -16,6 +16,9 @@ The codes of a trellis, and of rotated vectors, are joint: a vector, along the l
 a single value no bin is known. All others are one value each.
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 
 from ..catalogue.operations import QUANTISERS
@@ -42,12 +45,14 @@ __all__ = [
 _STEP = 1 << 21  # values worked on at a time
 
 
-def joint(op: dict | None) -> bool:
+def joint(op: dict[str, Any] | None) -> bool:
     """Whether a code by itself tells nothing of the value at its place: of whole vectors, as of rotated ones."""
     return op is not None and (QUANTISERS[op["quantizer"]].joint or op.get("rotate") is not None)
 
 
-def encode(values: np.ndarray, op: dict, search=None) -> np.ndarray:
+def encode(
+    values: np.ndarray, op: dict[str, Any], search: Callable[[np.ndarray, int], np.ndarray] | None = None
+) -> np.ndarray:
     """Quantise values [N, ...] by `op`; returns codes of the same shape, uint8 or uint16. NaN is not allowed.
 
     search: for the codes of whole vectors, in place of the quantiser's own (trellis.viterbi).
@@ -67,7 +72,7 @@ def encode(values: np.ndarray, op: dict, search=None) -> np.ndarray:
     return codes
 
 
-def decode(codes: np.ndarray, op: dict) -> np.ndarray:
+def decode(codes: np.ndarray, op: dict[str, Any]) -> np.ndarray:
     """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform), its level, or the centroid.
 
     uint8 in the domain of that name, else float32.
@@ -87,7 +92,7 @@ def decode(codes: np.ndarray, op: dict) -> np.ndarray:
     return values
 
 
-def _vectors(op: dict, shape: tuple[int, ...]):
+def _vectors(op: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
     """Yield (rows of values.reshape(-1, D), bits, scale float64 [rows, 1]), some rows of one depth at a time."""
     count, each = shape[0], int(np.prod(shape[1:-1], dtype=np.int64))
     depth = np.broadcast_to(np.asarray(op["bits"]).reshape(-1, 1), (count, each)).reshape(-1)
@@ -101,7 +106,7 @@ def _vectors(op: dict, shape: tuple[int, ...]):
             yield some, int(bits), scale[some]
 
 
-def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
+def bounds(codes: np.ndarray, op: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Ends (low, high), float32 [N, ...], of the bins that the original values are known to lie in.
 
     In 'uint8' both ends are whole numbers that the value can take; elsewhere the bin is low <= value <= high, for
@@ -116,8 +121,8 @@ def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
     return -high, high
 
 
-def distortion(op: dict) -> np.ndarray:
+def distortion(op: dict[str, Any]) -> np.ndarray:
     """float64, shaped like op['bits']: squared error of a N(0, 1) value by the quantiser of the 'gaussian' domain."""
     row = QUANTISERS[op["quantizer"]]
     one = row.load().distortion if row.joint else lambda bits: scalar.distortion(bits, row.name)
-    return np.vectorize(one, otypes=[np.float64])(np.asarray(op["bits"], np.int64))
+    return np.asarray(np.vectorize(one, otypes=[np.float64])(np.asarray(op["bits"], np.int64)))

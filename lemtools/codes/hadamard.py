@@ -22,7 +22,7 @@ def _rounds(seed: int, dims: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarr
     """
     words = np.random.PCG64(np.random.SeedSequence(seed))
 
-    def signs():
+    def signs() -> np.ndarray:
         return 1 - 2 * (words.random_raw(dims) >> np.uint64(63)).astype(np.float32)[:, None]
 
     return [(np.argsort(words.random_raw(dims), kind="stable"), signs(), signs()) for _ in range(_ROUNDS)]

@@ -1,11 +1,15 @@
 """Quantisers of one value at a time: three tables over the codes, the level of a code and its bin's two ends."""
 
 import math
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from ..catalogue.operations import QUANTISERS
+
+Place = Callable[[int, str], np.ndarray]  # levels by bits and domain
 
 MAX_BITS = 16
 MAX_FITTED_BITS = 8  # a fitted codebook travels with its item: beyond 256 levels it would cost more than it saves
@@ -84,7 +88,7 @@ def distortion(bits: int, quantizer: str) -> float:
 
 
 @lru_cache
-def _distortion(place, bits: int) -> float:
+def _distortion(place: Place, bits: int) -> float:
     levels, low, high = _placed(place, bits, "gaussian")
     (below, tail_below), (above, tail_above) = _normal(low), _normal(high)
     mass, first = tail_below - tail_above, below - above
@@ -144,7 +148,7 @@ def _fixed_table(bits: int, quantizer: str, domain: str) -> tuple[np.ndarray, np
 
 
 @lru_cache
-def _placed(place, bits: int, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _placed(place: Place, bits: int, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """_fixed_table of the levels place(bits, domain)."""
     levels = place(bits, domain)
     if place is not uniform or domain == "gaussian":
@@ -163,7 +167,7 @@ def _ends(levels: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray]:
     return (np.floor(low) + 1, np.floor(high)) if domain == "uint8" else (low, high)
 
 
-def _groups(op: dict, count: int):
+def _groups(op: dict[str, Any], count: int) -> Iterator[tuple[slice | np.ndarray, int, np.ndarray | None]]:
     """Yield (rows, bits, levels or None) over sets of items that share one table."""
     bits = np.broadcast_to(np.asarray(op["bits"]), (count,))
     for b in sorted(set(bits.tolist())):
@@ -175,16 +179,16 @@ def _groups(op: dict, count: int):
                 yield slice(row, row + 1), int(b), op["levels"][row, : 2 ** int(b)]
 
 
-def _scaled(op: dict, rows, ndim: int):
+def _scaled(op: dict[str, Any], rows: slice | np.ndarray, ndim: int) -> np.ndarray | None:
     scale = op.get("scale")
     return None if scale is None else np.asarray(scale, np.float64)[rows].reshape(-1, *[1] * (ndim - 1))
 
 
-def code_dtype(op: dict):
+def code_dtype(op: dict[str, Any]) -> type[np.uint8 | np.uint16]:
     return np.uint8 if np.max(op["bits"], initial=1) <= 8 else np.uint16
 
 
-def encode(values: np.ndarray, op: dict) -> np.ndarray:
+def encode(values: np.ndarray, op: dict[str, Any]) -> np.ndarray:
     """Quantise values [N, ...] by `op`; returns codes of the same shape, uint8 or uint16. NaN is not allowed."""
     codes = np.empty(values.shape, code_dtype(op))
     domain, quantizer = op["domain"], op["quantizer"]
@@ -217,7 +221,7 @@ def encode(values: np.ndarray, op: dict) -> np.ndarray:
     return codes
 
 
-def _look_up(codes: np.ndarray, op: dict, which: tuple[int, ...]) -> list[np.ndarray]:
+def _look_up(codes: np.ndarray, op: dict[str, Any], which: tuple[int, ...]) -> list[np.ndarray]:
     out = [np.empty(codes.shape, np.float32) for _ in which]
     for rows, bits, levels in _groups(op, len(codes)):
         if levels is None:
@@ -236,7 +240,7 @@ def _look_up(codes: np.ndarray, op: dict, which: tuple[int, ...]) -> list[np.nda
     return out
 
 
-def decode(codes: np.ndarray, op: dict) -> np.ndarray:
+def decode(codes: np.ndarray, op: dict[str, Any]) -> np.ndarray:
     """Values [N, ...] of codes [N, ...]: the middle of the bin (uniform) or its level; uint8 or float32."""
     if op["domain"] == "uint8" and op["quantizer"] == "uniform" and np.ndim(op["bits"]) == 0:
         shift = max(8 - int(op["bits"]), 0)
@@ -245,7 +249,7 @@ def decode(codes: np.ndarray, op: dict) -> np.ndarray:
     return values.astype(np.uint8) if op["domain"] == "uint8" else values
 
 
-def bounds(codes: np.ndarray, op: dict) -> tuple[np.ndarray, np.ndarray]:
+def bounds(codes: np.ndarray, op: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Ends (low, high), float32 [N, ...], of the bins that the original values are known to lie in.
 
     In 'uint8' both ends are whole numbers that the value can take; elsewhere the bin is low <= value <= high, for

@@ -11,6 +11,7 @@ T samples, b bits, C = P = 2^b codes of a sample, W = 2^(L - 2b): a state is the
 """
 
 import itertools
+from collections.abc import Callable
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -90,7 +91,7 @@ def decode(codes: np.ndarray, bits: int) -> np.ndarray:
     return out
 
 
-def encode(x: np.ndarray, bits: int, search=None) -> np.ndarray:
+def encode(x: np.ndarray, bits: int, search: Callable[[np.ndarray, int], np.ndarray] | None = None) -> np.ndarray:
     """Codes uint8 [N, T] of x, float32 [N, T], T >= 2, of about unit variance; of sequences of zeros, zeros.
 
     search: does as `viterbi`, elsewhere.

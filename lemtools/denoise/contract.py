@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
 
 Array = np.ndarray | torch.Tensor
+Some = TypeVar("Some", np.ndarray, torch.Tensor)  # the same kind of array out as in
 AlphaBar = float | np.ndarray | torch.Tensor
 
 
@@ -18,7 +19,7 @@ class Denoiser(Protocol):
 
     scale: Scale
 
-    def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array: ...
+    def __call__(self, x_t: Some, alpha_bar: AlphaBar) -> Some: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Scale:
         """Unit variance along principal axes: eigenvalues [R] > 0, eigenvectors [D, R] of the covariance."""
         return cls(offset=mean, gain=eigenvalues**-0.5, basis=eigenvectors)
 
-    def encode(self, v: Array) -> Array:
+    def encode(self, v: Some) -> Some:
         """Signal values [..., item] to coordinates; float in, same dtype out; uint8 gives float32."""
         if v.dtype in (np.uint8, torch.uint8):
             v = v.astype(np.float32) / np.float32(255) if isinstance(v, np.ndarray) else v.float() / 255
@@ -65,7 +66,7 @@ class Scale:
         """Spares a tile of a large store two passes over it."""
         return isinstance(value, (int, float)) and value == number
 
-    def decode(self, x: Array) -> Array:
+    def decode(self, x: Some) -> Some:
         """Coordinates to signal values, the inverse of ``encode`` on the span of the basis; no clamping."""
         v = x / _like(self.gain, x)
         if self.basis is not None:
@@ -73,7 +74,7 @@ class Scale:
         return v + _like(self.offset, x)
 
 
-def _like(value: float | Array, x: Array) -> float | Array:
+def _like(value: float | Array, x: Array) -> Any:
     """``value`` as the same kind of array as ``x``, in its dtype and on its device."""
     if isinstance(value, (int, float)):
         return value
@@ -119,6 +120,14 @@ def flat(x: Array, dim: int, name: str = "x") -> torch.Tensor:
     if t.ndim < 2 or t[0].numel() != dim:
         raise ValueError(f"{name} has shape {tuple(t.shape)}: expected [N, ...] with {dim} elements an item")
     return t.reshape(t.shape[0], dim)
+
+
+@overload
+def like(result: torch.Tensor, x: np.ndarray, shape: Sequence[int] | None = None) -> np.ndarray: ...
+
+
+@overload
+def like(result: torch.Tensor, x: torch.Tensor, shape: Sequence[int] | None = None) -> torch.Tensor: ...
 
 
 def like(result: torch.Tensor, x: Array, shape: Sequence[int] | None = None) -> Array:

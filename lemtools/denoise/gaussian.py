@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from .contract import AlphaBar, Array, Scale, flat, like, per_item, split
+from .contract import AlphaBar, Array, Scale, Some, flat, like, per_item, split
 from .moments import Moments
 from .store import Store
 
@@ -64,7 +64,7 @@ class Gaussian:
         values, vectors = torch.linalg.eigh(self.covariance)
         return values.clamp(min=0), vectors
 
-    def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
+    def __call__(self, x_t: Some, alpha_bar: AlphaBar) -> Some:
         """E[x_0 | x_t]: the Wiener gain a s / (a^2 s + b^2) on each eigenvalue s; x_t: [N, ...item]."""
         x = flat(x_t, self.dim, "x_t").to(self.device)
         alpha_bar, noise = (t.to(self.device)[:, None] for t in split(alpha_bar, len(x)))

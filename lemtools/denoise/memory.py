@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .contract import AlphaBar, Array, Scale, flat, like, per_item, split, wide
+from .contract import AlphaBar, Array, Scale, Some, flat, like, per_item, split, wide
 from .store import Store
 
 CANDIDATES = 16  # nearest memories of a query whose energies are evaluated again, directly, in float64
@@ -129,7 +129,7 @@ class Memory:
         self.store = store if isinstance(store, Store) else Store(store, scale, tile, device)
         self.scale = self.store.scale
 
-    def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
+    def __call__(self, x_t: Some, alpha_bar: AlphaBar) -> Some:
         """E[x_0 | x_t] for x_0 uniform over the memories; x_t: [B, ...item], any float dtype."""
         x = flat(x_t, self.store.dim, "x_t")
         alpha_bar, noise = split(alpha_bar, len(x))
@@ -138,7 +138,7 @@ class Memory:
         if len(inner):
             ones = torch.ones(1, self.store.dim, dtype=torch.float64)
             energy = Squared(x[inner], ones, alpha_bar[inner].sqrt(), self.store.mean)
-            result[inner] = self._posterior(energy, 1.0 / noise[inner], top=0).mean
+            result[inner], _, _ = self._posterior(energy, 1.0 / noise[inner], top=0)
         return like(result, x_t)
 
     def recall(
@@ -172,7 +172,8 @@ class Memory:
             raise ValueError("unaware is the plain squared distance: it cannot be centred")
         if not 1 <= top <= (most := min(CANDIDATES, len(self.store))):
             raise ValueError(f"top must lie in 1..{most} here, not {top}")
-        if samples and (generators is None or len(generators) != len(q)):
+        generators = generators or ()
+        if samples and len(generators) != len(q):
             raise ValueError(f"samples need one generator for each of the {len(q)} queries")
         observed = per_item(1 if mask is None else mask, len(q), self.store.item, "mask")
         if not bool(((observed == 0) | (observed == 1)).all()):
@@ -194,30 +195,28 @@ class Memory:
             if centred
             else Squared(q, w, torch.ones(len(q), dtype=q.dtype), self.store.mean)
         )
-        found = self._posterior(energy, beta, top, [g.random(samples) for g in generators] if samples else None)
-        shape = (len(q), *self.store.item)
-        return Recalled(
-            like(found.mean, query, shape),
-            *(
-                t if t is None else t.numpy()
-                for t in (found.index, found.weight, found.log_sum, found.effective, found.sigma, found.sampled)
-            ),
-        )
+        uniforms = [g.random(samples) for g in generators] if samples else []
+        average, facts, sampled = self._posterior(energy, beta, top, uniforms)
+        index, weight, log_sum, effective, assumed = (t.numpy() for t in facts)
+        mean = like(average, query, (len(q), *self.store.item))
+        return Recalled(mean, index, weight, log_sum, effective, assumed, sampled.numpy() if samples else None)
 
     def _posterior(
-        self, energy: Squared, beta: torch.Tensor | None, top: int, uniforms: Sequence[np.ndarray] | None = None
-    ) -> Recalled:
-        """The posterior of each query, in tensors; beta None is the automatic temperature of ``recall``.
+        self, energy: Squared, asked: torch.Tensor | None, top: int, uniforms: Sequence[np.ndarray] = ()
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+        """Of each query: the posterior mean; index, weight, log_sum, effective and sigma; what is drawn by `uniforms`.
+
+        asked: beta; None is the automatic temperature of ``recall``.
 
         First the nearest memories by float32 products, their energies again in float64. Where all others together
         weigh less than TAIL that is the answer; else the whole store is summed in float64.
         """
-        count, automatic = len(energy.q), beta is None
-        beta = torch.zeros(count, dtype=torch.float64) if automatic else beta.clone()
+        count = len(energy.q)
+        beta = torch.zeros(count, dtype=torch.float64) if asked is None else asked.clone()
         mean = torch.zeros_like(energy.q)
         index, nearest = torch.zeros(count, top, dtype=torch.int64), torch.zeros(count, top, dtype=torch.float64)
         log_sum, effective = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
-        sampled = None if uniforms is None else torch.zeros(count, len(uniforms[0]), dtype=torch.int64)
+        sampled = torch.zeros(count, len(uniforms[0]) if uniforms else 0, dtype=torch.int64)
         whole = torch.zeros(count, dtype=torch.bool)
         error = energy.error(torch.float32)
         for b, candidates in enumerate(self._search(energy)):
@@ -225,7 +224,7 @@ class Memory:
             e = energy.select(torch.tensor([b])).direct(rows - energy.shift)
             order = torch.argsort(e, stable=True)[:top]  # candidates come in the order of their numbers
             index[b], nearest[b] = candidates[order], e[order]
-            if automatic:
+            if asked is None:
                 squared = torch.maximum(2 * e.min(), FLOOR * energy.size[b]).clamp_min(1e-300)
                 beta[b] = INDEPENDENT / squared
             others = len(self.store) - len(candidates)
@@ -235,27 +234,27 @@ class Memory:
             log_sum[b] = torch.logsumexp(-beta[b] * e, 0)
             p = torch.exp(-beta[b] * e - log_sum[b])
             mean[b], effective[b] = p @ rows, 1.0 / (p * p).sum()
-            if sampled is not None:
+            if uniforms:
                 drawn = torch.searchsorted(p.cumsum(0), torch.from_numpy(uniforms[b]), right=True)
                 sampled[b] = candidates[drawn.clamp(max=len(p) - 1)]
         if bool(whole.any()):
             rows = whole.nonzero()[:, 0]
             part = energy.select(rows)
             mean[rows], log_sum[rows], effective[rows] = self._attend(part, beta[rows])
-            if sampled is not None:
+            if uniforms:
                 u = torch.from_numpy(np.stack([uniforms[b] for b in rows.tolist()]))
                 sampled[rows] = self._draw(part, beta[rows], log_sum[rows], u)
         weight = torch.exp(-beta[:, None] * nearest - log_sum[:, None])
-        return Recalled(mean, index, weight, log_sum, effective, beta**-0.5, sampled)
+        return mean, (index, weight, log_sum, effective, beta**-0.5), sampled
 
     def _search(self, energy: Squared) -> torch.Tensor:
         """[B, C] numbers of the nearest memories, in increasing order."""
         fast = energy.to(torch.float32, self.store.device)
-        best = index = None
+        best, index = (torch.empty(len(fast.q), 0, dtype=t, device=fast.q.device) for t in (torch.float32, torch.int64))
         for start, tile in self.store.tiles():
             e = fast.products(tile - fast.shift)
             e, i = e.topk(min(CANDIDATES, e.shape[1]), largest=False)
-            e, i = (e, i + start) if best is None else (torch.cat((best, e), 1), torch.cat((index, i + start), 1))
+            e, i = torch.cat((best, e), 1), torch.cat((index, i + start), 1)
             best, order = e.topk(min(CANDIDATES, e.shape[1]), largest=False)
             index = i.gather(1, order)
         return index.sort(1).values.cpu()

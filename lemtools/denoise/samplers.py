@@ -61,7 +61,8 @@ def ddim(
         raise ValueError(f"levels must be two or more alpha_bar that rise within [0, 1], not {levels}")
     if eta < 0 or eta > 1:
         raise ValueError(f"eta lies in [0, 1], not {eta}")
-    if eta > 0 and (generators is None or len(generators) != len(x)):
+    generators = generators or ()
+    if eta > 0 and len(generators) != len(x):
         raise ValueError(f"eta > 0 needs one generator for each of the {len(x)} rows")
     for k, (now, then) in enumerate(itertools.pairwise(levels)):
         x0 = denoiser(x, float(now))
