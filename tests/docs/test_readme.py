@@ -1,46 +1,12 @@
-"""What the README shows is what its commands print."""
+"""The README: its two set-up commands, its size, its example, and that its output is true."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
-
+from helpers.pages import blocks
 from helpers.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
-NUMBER = re.compile(r"-?\d+\.\d+")
-
-
-def shell(command: str, folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, (command, done.stderr)
-    return done.stdout
-
-
-def shown() -> list[tuple[str, list[str]]]:
-    """Every `$ command` of the README and the lines under it."""
-    blocks, lines = [], README.splitlines()
-    for i, line in enumerate(lines):
-        if line.startswith("    $ "):
-            under = []
-            for other in lines[i + 1 :]:
-                if not other.startswith("    "):
-                    break
-                under.append(other[4:])
-            blocks.append((line[6:], under))
-    return blocks
+PAGE = ROOT / "README.md"
+README = PAGE.read_text()
 
 
 def test_the_two_commands_stand_alone():
@@ -51,43 +17,23 @@ def test_the_two_commands_stand_alone():
     ]
 
 
-def test_printed_output_is_true(tmp_path):
-    (tmp_path / "lemtools").symlink_to(ROOT / "lemtools")
-    shell("lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png", tmp_path)
-    blocks = shown()
-    assert len(blocks) >= 2
-    for command, lines in blocks:
-        printed = shell(command, tmp_path).splitlines()
-        assert [NUMBER.sub("#", line) for line in printed] == [NUMBER.sub("#", line) for line in lines]
-        for found, said in zip(NUMBER.findall("\n".join(printed)), NUMBER.findall("\n".join(lines))):
-            assert float(found) == pytest.approx(float(said), rel=2e-3)
+def test_it_stays_short():
+    assert len(README.splitlines()) <= 200
+    assert len(README.encode()) <= 14 * 1024
 
 
-def test_pipelines_of_the_readme_parse(tmp_path):
-    from click import Context
+def test_it_shows_output_and_six_recipes():
+    """What they print is compared, and whether they run is tested, in test_pages.py."""
+    assert sum(command.shown for block in blocks(PAGE) for command in block) >= 3
+    recipes = README.split("## Six recipes")[1].split("## ")[0]
+    assert len(re.findall(r"\n\n    lem-", recipes)) == len(re.findall(r"[\d.]+ minutes\)", recipes)) == 6
 
-    from lemtools.cli import compare, els, encode, fragment, info, reconstruct, train
 
-    commands = {
-        "lem-fragment": fragment,
-        "lem-reconstruct": reconstruct,
-        "lem-compare": compare,
-        "lem-train": train,
-        "lem-els": els,
-        "lem-encode": encode,
-        "lem-info": info,
-    }
-    count = 0
-    for line in re.findall(r"^    (lem-.*)$", README, re.M):
-        for stage in line.split("#")[0].split("|"):
-            name, *words = shlex.split(re.split(r"\s*>\s*", stage)[0])
-            cli = commands[name].cli
-            context = Context(cli, info_name=name, **cli.context_settings)  # click keeps the help option of the first
-            cli.parse_args(context, words)
-            if name == "lem-train":
-                assert all(map(train.operations, context.params["fragment"]))
-            count += 1
-    assert count >= 10
+def test_it_names_every_page_and_every_command():
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name}" in README, page.name
+    for name in re.findall(r"^lem-\w+(?= = )", (ROOT / "pyproject.toml").read_text(), re.M):
+        assert f"| `{name}` |" in README
 
 
 def test_the_library_example_runs(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,230 @@
+"""The documentation: what it shows is what the commands print, every command parses and runs, no number of 0.1.0 is lost."""
+
+import os
+import re
+import shlex
+import shutil
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.pages import PAGES, Command, blocks, numbers, page_name, prose, shell
+from helpers.paths import ROOT
+
+FLOAT = re.compile(r"-?\d+\.\d+")
+COMMANDS = [(page, command) for page in PAGES for block in blocks(page) for command in block]
+# What a training takes is shortened, by options behind those of the page. Everything else runs as it stands.
+SHORT = {
+    "feedforward": "--steps 2 --batch 4",
+    "diffusion": "--steps 2 --batch 4 --width 8 --depth 1",
+    "lm": "--steps 2 --batch 2 --context 32",
+    "token-ae": "--steps 2 --batch 2",
+    "rvq": "--steps 2",
+}
+SLOW = {  # blocks that take more than some ten seconds of CPU, by words in them; all of a page's run in one folder
+    "README.md": ["--seeds 0-9", "--steps 1000"],
+    "docs/dreams-by-formula.md": ["lem-els"],
+    "docs/embeddings-and-tokens.md": ["lem-"],
+    "docs/text.md": ["lem-"],
+    "docs/training.md": ["lem-"],
+}
+
+
+def is_slow(page: Path, block: list[Command]) -> bool:
+    return any(words in command.text for words in SLOW.get(page_name(page), []) for command in block)
+
+
+def runs(command: Command) -> bool:
+    """Whether it is run here: pip, scripts over data sets and several GPUs are not."""
+    return command.text.startswith(("lem-", "cd ")) and "…" not in command.text
+
+
+def shortened(page: Path, command: str) -> str:
+    recipe = re.match(r"lem-train ([\w-]+)", command)
+    if recipe and page.name != "README.md":
+        command = re.split(r"\s{2,}#", command)[0] + " " + SHORT[recipe[1]]
+    return command
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """Small stand-ins for the files that the pages name, and the files of the project that they name."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(64), np.arange(64))
+    for name, count, shape in (("photos", 3, (40, 56, 3)), ("faces", 24, (16, 16)), ("digits", 12, (20, 20))):
+        (folder / name).mkdir()
+        for i in range(count):
+            smooth = ramp[: shape[0], : shape[1]] * rng.uniform(1, 3) + rng.uniform(0, 60)
+            values = np.stack([smooth] * 3, axis=-1) if len(shape) == 3 else smooth
+            noisy = values + rng.normal(0, 3, values.shape)
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / name / f"{i:02}.png")
+    shutil.copy(folder / "photos/00.png", folder / "photo.png")
+    shutil.copy(ROOT / "lemtools/data/rooster.flac", folder)
+    for name, count in (("vectors", 300), ("train", 300), ("held", 100)):
+        vectors = rng.normal(size=(count, 32)) / np.sqrt(np.arange(1, 33))
+        np.save(folder / f"{name}.npy", vectors.astype(np.float32))
+    words = "to remember is to denoise and to forget is to add noise ".split()
+    for name, count in (("book", 3000), ("held-out", 300)):
+        (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))
+    for name in ("lemtools", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.fixture
+def folder(inputs, tmp_path) -> Path:
+    """A folder of its own with the inputs in it; what is written there is not written to the project."""
+    shutil.copytree(inputs, tmp_path / "here", symlinks=True)
+    examples = tmp_path / "here/examples"
+    examples.unlink()
+    shutil.copytree(ROOT / "examples", examples)
+    return tmp_path / "here"
+
+
+def parameters() -> list:
+    """Of every page its quick and its slow blocks, each in their order in one folder."""
+    found = []
+    for page in PAGES:
+        for slow in (False, True):
+            chosen = [block for block in blocks(page) if is_slow(page, block) == slow]
+            if any(runs(command) for block in chosen for command in block):
+                name = f"{page_name(page)} slow" if slow else page_name(page)
+                found.append(pytest.param(page, chosen, id=name, marks=[pytest.mark.slow] * slow))
+    return found
+
+
+def test_commands_and_output_stand_in_the_pages():
+    assert sum(command.shown for _, command in COMMANDS) >= 4
+    assert sum(runs(command) for _, command in COMMANDS) >= 40
+    for page, words in ((ROOT / name, words) for name, words in SLOW.items()):
+        for word in words:
+            assert any(word in command.text for block in blocks(page) for command in block), (page, word)
+
+
+@pytest.mark.parametrize(("page", "parts"), parameters())
+def test_every_command_runs_and_prints_what_the_page_says(page, parts, folder):
+    if page.name == "README.md":
+        shell("lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png", folder)
+    for block in parts:
+        here = folder
+        for command in filter(runs, block):
+            if command.text.startswith("cd "):
+                here = here / command.text[3:]
+                continue
+            env = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "0"}
+            printed = shell(shortened(page, command.text), here, **env).splitlines()
+            if command.shown:
+                compare(printed, command.output)
+
+
+def compare(printed: list[str], shown: list[str]) -> None:
+    """The same lines, and the same numbers to two in a thousand; the version may be another one."""
+    printed, shown = ([re.sub(r'"version": "[^"]+"', '"version"', line) for line in x] for x in (printed, shown))
+    assert [FLOAT.sub("#", line) for line in printed] == [FLOAT.sub("#", line) for line in shown]
+    for found, said in zip(FLOAT.findall("\n".join(printed)), FLOAT.findall("\n".join(shown)), strict=True):
+        assert float(found) == pytest.approx(float(said), rel=2e-3)
+
+
+def stages(command: str) -> list[list[str]]:
+    """The words of every lem command of a line."""
+    found = []
+    for stage in re.split(r"\||;|&&|--no-python(?= lem-)", re.split(r"\s#\s", command)[0]):
+        words = shlex.split(re.split(r"\s*>\s*", stage)[0])
+        if words and re.fullmatch(r"lem-\w+", words[0]):
+            found.append(words)
+    return found
+
+
+def test_every_command_parses(tmp_path):
+    from click import Context
+
+    count = 0
+    for page, command in COMMANDS:
+        for name, *words in stages(command.text):
+            cli = import_module(f"lemtools.cli.{name.removeprefix('lem-')}").cli
+            # click keeps the help option of the first call
+            context = Context(cli, info_name=name, **cli.context_settings)
+            try:
+                cli.parse_args(context, list(words))
+            except Exception as error:
+                raise AssertionError(f"{page_name(page)}: {command.text}") from error
+            count += 1
+    assert count >= 60
+
+
+def test_every_option_that_is_named_exists():
+    """Of the commands, or of a script of the project, or of torchrun."""
+    known = {"--nproc-per-node", "--no-python"}
+    for path in (ROOT / "completion/bash").iterdir():
+        known |= set(re.findall(r"--[a-z][\w-]*", path.read_text()))
+    for path in (*(ROOT / "tests/benchmarks").glob("*.py"), *(ROOT / "examples").rglob("*.py")):
+        known |= set(re.findall(r"--[a-z][\w-]*", path.read_text()))
+    for page in PAGES:
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", prose(page)):
+            assert option in known, (page_name(page), option)
+
+
+def test_every_script_and_file_that_is_named_exists():
+    for page in PAGES:
+        text = prose(page)
+        for name in re.findall(r"(?:examples|tests|lemtools|man|tools)/[\w./-]+\.\w+", text):
+            assert (ROOT / name).exists(), (page_name(page), name)
+        for name in re.findall(r"\b(bench_\w+\.py)", text):
+            assert (ROOT / "tests/benchmarks" / name).exists(), (page_name(page), name)
+        for variables, name in re.findall(r"((?:[A-Z]+=\S+ )+)(examples/[\w./-]+)", text):
+            source = "".join(path.read_text() for path in family(ROOT / name))
+            for variable in re.findall(r"([A-Z]+)=", variables):
+                assert re.search(rf"\b{variable}\b", source), (page_name(page), variable, name)
+    for script in (ROOT / "examples").rglob("*.sh"):
+        assert os.access(script, os.X_OK), script
+
+
+def family(script: Path) -> list[Path]:
+    """A script and the Python file that it calls, which has its name with underscores."""
+    python = script.with_name(script.stem.replace("-", "_") + ".py")
+    return [path for path in (script, python) if path.exists()]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        other = (page.parent / name).resolve() if name else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), target
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=page_name)
+def test_a_page_opens_with_its_question_and_the_answer(page):
+    lines = page.read_text().splitlines()
+    assert re.fullmatch(r"# .*\?", lines[0])
+    opening = " ".join(page.read_text().split("\n\n")[1].split())
+    assert re.match(r"\*\*[^*]+\?\*\* \S.*\.", opening), opening
+
+
+def test_no_number_is_lost():
+    """numbers.tsv holds every number of version 0.1.0's README: rows of its tables in order, and those of its prose."""
+    wanted: dict[str, Counter] = {}
+    for line in Path(__file__).with_name("numbers.tsv").read_text().splitlines():
+        name, sort, found = line.split("\t")
+        text = (ROOT / name).read_text()
+        if sort == "row":
+            rows = [numbers(row) for row in text.splitlines() if row.startswith("|")]
+            assert found.split() in rows, (name, found)
+        else:
+            wanted.setdefault(name, Counter()).update(found.split())
+    for name, counts in wanted.items():
+        assert not counts - Counter(numbers((ROOT / name).read_text())), name
