@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from helpers.pages import PAGES, Command, blocks, numbers, page_name, prose, shell
 from helpers.paths import ROOT
 
