@@ -46,15 +46,16 @@ class Ranks:
 
     def together(self, work: Callable[[], T], device: str) -> T:
         """work(); where it fails in some process it ends in all: one raises what went wrong, the others RemoteError."""
-        result = problem = None
+        done: list[T] = []
+        problem = None
         try:
-            result = work()
+            done.append(work())
         except (LemError, OSError) as error:
             problem = error
         first = self.most(0 if problem is None else self.world - self.rank, device)
         if first:
             raise problem if problem is not None and first == self.world - self.rank else RemoteError()
-        return result
+        return done[0]
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """What every process gave, one shape, in their order; all must ask together."""

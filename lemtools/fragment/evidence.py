@@ -61,8 +61,8 @@ def evidence(signal: Signal) -> Evidence:
         else:
             continue
         sigma = np.hypot(sigma, np.broadcast_to(more, sigma.shape))
-    value = low = high = (signal.data / unit).astype(np.float32, copy=False)
-    width = np.zeros_like(value)
+    value: np.ndarray = (signal.data / unit).astype(np.float32, copy=False)
+    low, high, width = value, value, np.zeros_like(value)
     if _codes.joint(op):  # no bins: the value decoded, with the quantiser's error for noise
         sigma = np.hypot(sigma, bin_std(op, len(signal)))
     elif op is not None:
@@ -109,7 +109,7 @@ def place(array: np.ndarray, fill, op: dict, spatial_axes: tuple[int, ...]) -> n
     for i, item in enumerate(array):
         corner = [0] * (len(whole) - lead) if corners is None else corners[i]
         window = [slice(int(c), int(c) + n) for c, n in zip(corner, item.shape[lead:])]
-        out[(i, *[slice(None)] * lead, *window)] = item
+        out[i][(*[slice(None)] * lead, *window)] = item
     return out
 
 

@@ -56,7 +56,8 @@ def fill_gaps(
             channel[:] = 0
         elif not seen.all():
             model = linear(channel[None].astype(np.float64), seen[None])[0]
-            models, errors = [], []
+            models: list[np.ndarray] = []
+            errors: list[np.ndarray] = []
             for scale in steps(
                 SCALES, "models"
             ):  # each starts from the one before it, so one pass is enough after the first

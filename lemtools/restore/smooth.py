@@ -64,9 +64,9 @@ def _both_axes(matrix: np.ndarray, x: np.ndarray, tmp: np.ndarray, out: np.ndarr
     a, b = x.reshape(n, -1), tmp.reshape(n, -1)
     for j in range(0, a.shape[1], part):
         np.matmul(matrix, a[:, j : j + part], out=b[:, j : j + part])
-    a, b = tmp.reshape(n, n, -1), out.reshape(n, n, -1)
-    for j in range(0, a.shape[2], part):
-        np.matmul(matrix, a[:, :, j : j + part], out=b[:, :, j : j + part])
+    planes, done = tmp.reshape(n, n, -1), out.reshape(n, n, -1)
+    for j in range(0, planes.shape[2], part):
+        np.matmul(matrix, planes[:, :, j : j + part], out=done[:, :, j : j + part])
 
 
 def _neighbours(e: np.ndarray, tmp: np.ndarray) -> None:

@@ -102,7 +102,7 @@ def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:
         done.append("bits: shrinkage inside the bins")
         for i in range(len(state.data)):
             seen = None if observed is None else observed[i]
-            state.data[i] = _dequantize(kind, lows[i], highs[i], state.data[i], seen, state.rate, step=unit > 1)
+            state.data[i] = _dequantize(kind, lows[i], highs[i], state.data[i], seen, state.rate, step=bool(unit > 1))
     state.mask = state.codes = None
 
 
