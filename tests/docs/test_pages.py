@@ -159,8 +159,8 @@ def test_every_command_parses(tmp_path):
 
 
 def test_every_option_that_is_named_exists():
-    """Of the commands, or of a script of the project, or of torchrun."""
-    known = {"--nproc-per-node", "--no-python"}
+    """Of the commands, of a script of the project, of torchrun or of ruff."""
+    known = {"--nproc-per-node", "--no-python", "--check"}
     for path in (ROOT / "completion/bash").iterdir():
         known |= set(re.findall(r"--[a-z][\w-]*", path.read_text()))
     for path in (*(ROOT / "tests/benchmarks").glob("*.py"), *(ROOT / "examples").rglob("*.py")):
