@@ -65,7 +65,7 @@ def study(run, options, sizes: bool = True):
 
     found, kamb = None, options["compat"] == "kamb"
     if sizes and options["scales"] is not None:
-        found = scales.read(options["scales"], options["steps"], kamb)
+        found = scales.parse_sizes(options["scales"], options["steps"], kamb)
     return Study(
         bank(*_bank(options)),
         found,
@@ -179,21 +179,21 @@ def _calibrate(run, files, **options):
 
 
 def _against(run, files, **options):
-    from ..dreams.against import Comparison
+    from ..dreams.against import Agreement
 
     sheet = options["output"]
     if sheet:
         results.picture(sheet, "-o", _inputs(options, options["against"]))
     seeds = options["seeds"] or SEEDS["against"]
-    comparison, shown = Comparison(), []
+    agreement, shown = Agreement(), []
     asked = study(run, options).against(options["machines"], options["against"], seeds, options["net_steps"])
     for batch in run.progress(asked):
-        comparison.add(batch)
+        agreement.add(batch)
         if sheet and sum(map(len, shown)) < SHEET:
             shown.append(batch)
     if silent(options):
         return
-    rows = comparison.rows()
+    rows = agreement.rows()
     if sheet:
         from ..dreams.against import columns
 

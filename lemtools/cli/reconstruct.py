@@ -166,14 +166,14 @@ def cli(
 
     Reads fragments from lem-fragment; writes a single recalled item in its own medium (PNG, WAV, text), several as
     safetensors, or files into a folder. Observed values stay as they are, quantised ones inside their bins; but recall
-    answers with what is stored, and gaussian takes quantised values for noisy ones. The history tells what was done.
+    answers with what is stored, and gaussian takes quantised values for noisy ones. The history records what was done.
     """
     way = _way(method, memory, model)
     context = click.get_current_context()
     reading = {name: options.pop(name) for name in list(options) if name not in USES}
     for name, (ways, purpose) in USES.items():
-        given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-        if given and way not in ways.split():
+        written = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if written and way not in ways.split():
             raise click.UsageError(f"--{name.replace('_', '-')} {purpose}")
     if options["samples"] and skip_existing:
         raise click.UsageError("--skip-existing does not know the files of --samples; leave one of them out")
@@ -209,8 +209,8 @@ def _way(method: str, memory: tuple[str, ...], model: str | None) -> str:
     """What answers: a store by 'recall', 'gaussian' or 'dream', a 'model', what 'auto' chooses, or a 'plain' method."""
     if memory and model:
         raise click.UsageError("--memory and --model: give one of them")
-    for name, given, users in (("memory", memory, "recall gaussian dream"), ("model", model, "net dream")):
-        if given and method not in ("auto", *users.split()):
+    for name, value, users in (("memory", memory, "recall gaussian dream"), ("model", model, "net dream")):
+        if value and method not in ("auto", *users.split()):
             raise click.UsageError(f"--method {method} does not use a --{name}; {_listed(users.split())} do")
     if memory:
         return "recall" if method == "auto" else method

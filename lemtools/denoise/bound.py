@@ -61,8 +61,8 @@ def bound(
     values. step: distance of the levels that values take (2 / 255 for 8-bit images in [-1, 1]): -log of a probability,
     normalised over the levels of the bin. None: -log of a density (given the bin) in the denoiser's coordinates.
     extent: least and largest value there is. points: levels of noise, an even number, one random one in each of as many
-    strata. matching: for denoisers that were not told of the fragment: calls at each level that fit what stands at
-    exact elements until E[x_0 | x_t] agrees with them there (see ``posterior``); 0, for denoisers that were told: they
+    strata. matching: for denoisers that do not see the fragment: calls at each level that fit what stands at
+    exact elements until E[x_0 | x_t] agrees with them there (see ``posterior``); 0, for denoisers that see it: they
     hold the exact values with noise on them, as in training. noisiest, cleanest: first and last sigma (default SHARPEST
     steps; without step .01). Denoiser calls: points (matching + 1), on N rows each. generators: one an item.
     Raises ValueError for shapes that do not fit, a memory outside its intervals, or odd points.
@@ -91,7 +91,7 @@ def bound(
         x0 = torch.maximum(torch.minimum(x0, upper), lower)
         loss[:, k] = 0.5 * np.exp(log_snr[:, k]) * _sum((x - x0).square(), unknown)
         length[:, k] = _sum(n.square(), unknown)
-    # Where x_0 is not told from its noise the loss is half the length of n, whose mean is known: a control variate, its
+    # Where x_0 cannot be separated from its noise the loss is half the length of n, whose mean is known: a control variate, its
     # coefficient from the neighbouring stratum, which is independent, so that nothing is biased.
     count = _sum(torch.ones_like(x), unknown)
     neighbour = np.arange(points) ^ 1

@@ -18,7 +18,7 @@ from .store import Store
 
 
 class Gaussian:
-    """A Gaussian with given moments, as a denoiser and as a prior for fragments.
+    """A Gaussian of known moments, as a denoiser and as a prior for fragments.
 
     mean: [...item]. covariance: [D, D], symmetric and positive semi-definite (positive definite for ``conditional``
     without noise), D the elements of an item. Everything is computed in float64 (on a device that has it).

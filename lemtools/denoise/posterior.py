@@ -146,8 +146,8 @@ def _step(
     narrow = torch.where(matched, spread, 0.0)
     residual = middle - x0 - (narrow / s) ** 2 * (z - x0)
     ascent = min(1.0, GAIN * (1.0 - keep))
-    held = middle + keep * (z - middle + ascent * residual) + then * float(np.sqrt(1.0 - keep)) * n
-    return torch.where(matched, held, _reflect(moved, lower, upper, ~matched))
+    pinned = middle + keep * (z - middle + ascent * residual) + then * float(np.sqrt(1.0 - keep)) * n
+    return torch.where(matched, pinned, _reflect(moved, lower, upper, ~matched))
 
 
 def _middle(lower: torch.Tensor, upper: torch.Tensor, noisy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -52,7 +52,7 @@ def ddim(
     eta: 0, the deterministic map of the probability-flow ODE (first order in the steps), to 1, ancestral sampling; for
     eta > 0 generators draw the noise, and temperature scales its standard deviation (1: as the model has it). project:
     called on every E[x_0 | x_t]; what it returns stands for it, and the noise that x holds is taken to be the rest: for
-    denoisers that were told of a fragment, ``Condition.hold`` keeps what was observed. With levels[-1] = 1 the result
+    denoisers that see a fragment, ``Condition.hold`` keeps what was observed. With levels[-1] = 1 the result
     is the last such estimate, bit for bit. callback(step, alpha_bar, x, x0) after every call.
     Raises ValueError for levels that do not rise in [0, 1], and for eta > 0 without one generator a row.
     """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 Schedule = Callable[[np.ndarray], np.ndarray]
-OFFSET = 1.008  # keeps alpha_bar(1) at 1.55e-4, where eps still tells x0
+OFFSET = 1.008  # keeps alpha_bar(1) at 1.55e-4, where x0 can still be computed from eps
 
 
 def cosine(t: float | np.ndarray) -> np.ndarray:

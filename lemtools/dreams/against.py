@@ -92,7 +92,7 @@ def scores(truth: torch.Tensor, found: torch.Tensor) -> dict[str, np.ndarray]:
     return {name: torch.where(value.isfinite(), value, torch.nan).numpy() for name, value in values.items()}
 
 
-class Comparison:
+class Agreement:
     """Scores of all batches of samples, and what they come to."""
 
     def __init__(self) -> None:

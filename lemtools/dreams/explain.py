@@ -1,7 +1,7 @@
 """Where every pixel of a sample comes from: the training image, the place in it, and the weight.
 
 A local machine's last answer is a mean over patches. Where one of them has most of the weight, the pixel can be traced
-to it; a patch that many images hold, as of a black ground, tells of none of them. Kamb & Ganguli's
+to it; a patch that many images hold, as of a black ground, points to none of them. Kamb & Ganguli's
 Theorem 4.1: in a sample of a local machine, every pixel is the centre of that admissible training patch which is
 nearest to the sample's own patch around it. `equal` says where that holds, to half a grey level.
 """
@@ -153,7 +153,7 @@ def table(origins: Origins, bank: Bank) -> dict[str, np.ndarray]:
 
 def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tuple[dict, dict]:
     """({caption: a picture a sample}, {caption: a note a sample}) of a sheet: each sample, its mosaic, the map of its
-    sources, every training image in a colour of its own and pixels that are not traced pale, and the legend: the images
+    sources, every training image in its own colour and pixels that are not traced pale, and the legend: the images
     that gave most pixels, framed in their colours.
     """
     out: dict[str, list] = {"sample": [], "mosaic": [], "sources": []}

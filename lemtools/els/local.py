@@ -45,7 +45,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Job:
+class Pairing:
     """Every column of a block against every column; of rows a block, or a run of rows each against itself (`alone`).
 
     flipped: rows and columns have changed places.
@@ -63,40 +63,40 @@ def runs(places: tuple[int, ...]) -> list[range]:
     return [range(places[i], places[j - 1] + 1) for i, j in zip([0, *breaks], [*breaks, len(places)]) if i < j]
 
 
-def jobs(rows: Axis, cols: Axis) -> list[Job]:
+def pairings(rows: Axis, cols: Axis) -> list[Pairing]:
     """All pairs of which at least one coordinate belongs to a block."""
     edges = [
-        Job(r, c, run, flipped)
+        Pairing(r, c, run, flipped)
         for r, c, flipped in ((rows, cols, False), (cols, rows, True))
         if len(c.queries)
         for run in runs(r.alone)
     ]
-    return edges + ([Job(rows, cols)] if len(rows.queries) and len(cols.queries) else [])
+    return edges + ([Pairing(rows, cols)] if len(rows.queries) and len(cols.queries) else [])
 
 
-def round_about(job: Job) -> bool:
+def round_about(pairing: Pairing) -> bool:
     """Whether every column is a query and a key, and windows go round: so may their sums."""
-    return job.cols.circular and len(job.cols.keys) == job.cols.length
+    return pairing.cols.circular and len(pairing.cols.keys) == pairing.cols.length
 
 
-def columns(job: Job, channels: int) -> int:
+def columns(pairing: Pairing, channels: int) -> int:
     """Columns that a product takes together: all of a window or one, whichever costs less."""
-    size = job.cols.size
+    size = pairing.cols.size
     whole = 2 * (channels * size * size + 1)
     passes = size.bit_length() - 1 + size.bit_count() - 1
-    beyond = 0 if round_about(job) else size - 1
-    spread = (1 + beyond / len(job.cols.queries)) * (1 + beyond / len(job.cols.keys))
+    beyond = 0 if round_about(pairing) else size - 1
+    spread = (1 + beyond / len(pairing.cols.queries)) * (1 + beyond / len(pairing.cols.keys))
     return size if whole <= spread * (2 * (channels * size + 1) + PASS * passes) else 1
 
 
-def extended(images: torch.Tensor, job: Job, of_keys: bool, round_about: bool) -> torch.Tensor:
+def extended(images: torch.Tensor, pairing: Pairing, of_keys: bool, round_about: bool) -> torch.Tensor:
     """Images [., ., rows, columns, ...] with what their windows see beyond the border; round_about: of rows alone."""
-    for dim, axis in ((2, job.rows), (3, job.cols))[: 1 if round_about else 2]:
+    for dim, axis in ((2, pairing.rows), (3, pairing.cols))[: 1 if round_about else 2]:
         reach, size = axis.reach, images.shape[dim]
         if axis.circular and reach and (not of_keys or len(axis.keys) == axis.length):
             images = torch.cat([images.narrow(dim, size - reach, reach), images, images.narrow(dim, 0, reach)], dim)
-    if job.alone:  # the rows that the windows of the run hold, zeros beyond the border
-        low, high = job.alone[0] - job.rows.reach, job.alone[-1] + job.rows.reach + 1
+    if pairing.alone:  # the rows that the windows of the run hold, zeros beyond the border
+        low, high = pairing.alone[0] - pairing.rows.reach, pairing.alone[-1] + pairing.rows.reach + 1
         size = images.shape[2]
         images = images.narrow(2, max(low, 0), min(high, size) - max(low, 0))
         images = F.pad(images, (0, 0) * (images.ndim - 3) + (max(-low, 0), max(high - size, 0)))
@@ -154,26 +154,28 @@ def turned(a: torch.Tensor, b: torch.Tensor, shift: int, lane: int) -> torch.Ten
 
 
 class Tiles:
-    """The tiles of a job over all images that it is given; x: [S, C, H, W]."""
+    """The tiles of a pairing over the images that are added; x: [S, C, H, W]."""
 
-    def __init__(self, job: Job, x: torch.Tensor, level: Level, tile: int, track: bool):
-        self.job, self.like, self.track = job, x, track
+    def __init__(self, pairing: Pairing, x: torch.Tensor, level: Level, tile: int, track: bool):
+        self.pairing, self.like, self.track = pairing, x, track
         self.seeds, self.channels = x.shape[:2]
-        self.wide = columns(job, self.channels)
-        self.terms = job.cols.size // self.wide
-        self.turns = round_about(job) and self.terms > 1
-        view = extended(x.transpose(2, 3) if job.flipped else x, job, False, self.turns)
-        view = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [S, C, rows, W, P, wide]
+        self.wide = columns(pairing, self.channels)
+        self.terms = pairing.cols.size // self.wide
+        self.turns = round_about(pairing) and self.terms > 1
+        view = extended(x.transpose(2, 3) if pairing.flipped else x, pairing, False, self.turns)
+        view = view.unfold(2, pairing.rows.size, 1).unfold(3, self.wide, 1)  # [S, C, rows, W, P, wide]
         query = view.permute(2, 3, 0, 1, 4, 5).flatten(3) * level.gain  # [rows, W, S, K - 1]
         query = torch.cat([query, torch.full_like(query[..., :1], level.bias)], 3)
-        query = query[:, :, None] if job.alone else query.transpose(0, 1)[None]  # [R, W, N, S, K]
+        query = query[:, :, None] if pairing.alone else query.transpose(0, 1)[None]  # [R, W, N, S, K]
         query = query.flatten(2, 3)  # [R, W, N S, K]
         shared, self.across = query.shape[:2]
-        keys = len(job.cols.keys) + (0 if self.turns else job.cols.size - self.wide)
+        keys = len(pairing.cols.keys) + (0 if self.turns else pairing.cols.size - self.wide)
         line = shared * self.across * keys  # pairs of a row of keys and a row of the queries of one seed
-        self.lines = 1 if job.alone else max(1, min(len(job.rows.keys), tile // line))  # rows of keys of a product
+        self.lines = (
+            1 if pairing.alone else max(1, min(len(pairing.rows.keys), tile // line))
+        )  # rows of keys of a product
         self.together = 1  # images of a product: as many keys as queries make the quickest
-        if self.lines == len(job.rows.keys) or job.alone:
+        if self.lines == len(pairing.rows.keys) or pairing.alone:
             self.together = max(1, min(GROUP, tile // (line * self.lines), round(tile**0.5 / (keys * self.lines))))
         self.chunk = max(1, tile // (line * self.lines * self.together))
         self.queries = [q.flatten(1, 2) for q in query.split(self.chunk, 2)]
@@ -195,40 +197,40 @@ class Tiles:
 
     def add_groups(self, sums: list[Sums], images: torch.Tensor, first: int, together: int, skip: float) -> None:
         """The same, `together` images a product."""
-        job = self.job
-        images = images.transpose(2, 3) if job.flipped else images
+        pairing = self.pairing
+        images = images.transpose(2, 3) if pairing.flipped else images
         images = images.unflatten(0, (-1, together)).permute(0, 2, 3, 4, 1).contiguous()  # [G, C, rows, columns, I]
-        view = extended(images, job, True, self.turns)
-        last = view.shape[2] - job.rows.size + 1
-        for row in range(0, last, last if job.alone else self.lines):
-            lines = last if job.alone else min(self.lines, last - row)
-            self.add_lines(sums, view.narrow(2, row, lines + job.rows.size - 1), images, row, lines, first, skip)
+        view = extended(images, pairing, True, self.turns)
+        last = view.shape[2] - pairing.rows.size + 1
+        for row in range(0, last, last if pairing.alone else self.lines):
+            lines = last if pairing.alone else min(self.lines, last - row)
+            self.add_lines(sums, view.narrow(2, row, lines + pairing.rows.size - 1), images, row, lines, first, skip)
 
     def add_lines(
         self, sums: list[Sums], view: torch.Tensor, images: torch.Tensor, row: int, lines: int, first: int, skip: float
     ) -> None:
         """The same for keys `row` ... `row + lines - 1` of the rows of keys; view: the lines of their windows."""
-        job, together = self.job, images.shape[4]
-        height, width = images.shape[3:1:-1] if job.flipped else images.shape[2:4]
-        pixels = view.unfold(2, job.rows.size, 1).unfold(3, self.wide, 1)  # [G, C, rows, W, I, P, wide]
-        squares = sliding(sliding(view.square().sum(1), 1, job.rows.size), 2, self.wide)  # [G, rows, W, I]
+        pairing, together = self.pairing, images.shape[4]
+        height, width = images.shape[3:1:-1] if pairing.flipped else images.shape[2:4]
+        pixels = view.unfold(2, pairing.rows.size, 1).unfold(3, self.wide, 1)  # [G, C, rows, W, I, P, wide]
+        squares = sliding(sliding(view.square().sum(1), 1, pairing.rows.size), 2, self.wide)  # [G, rows, W, I]
         groups, _, rows, across = pixels.shape[:4]
-        lead = (groups, rows) if job.alone else (groups,)
-        lanes = (across, together) if job.alone else (across, rows, together)
+        lead = (groups, rows) if pairing.alone else (groups,)
+        lanes = (across, together) if pairing.alone else (across, rows, together)
         keys = images.new_empty(*lead, self.queries[0].shape[2], *lanes)  # [G, R, K, W, N, I], of R and N the one
-        parts = pixels.permute(0, 2, 1, 5, 6, 3, 4) if job.alone else pixels.permute(0, 1, 5, 6, 3, 2, 4)
+        parts = pixels.permute(0, 2, 1, 5, 6, 3, 4) if pairing.alone else pixels.permute(0, 1, 5, 6, 3, 2, 4)
         inner = keys.narrow(len(lead), 0, keys.shape[len(lead)] - 1)
-        inner.unflatten(len(lead), (self.channels, job.rows.size, self.wide)).copy_(parts)
-        keys.select(len(lead), -1).copy_(squares if job.alone else squares.transpose(1, 2))
+        inner.unflatten(len(lead), (self.channels, pairing.rows.size, self.wide)).copy_(parts)
+        keys.select(len(lead), -1).copy_(squares if pairing.alone else squares.transpose(1, 2))
         keys = keys.flatten(len(lead) + 1)
-        keys = keys if job.alone else keys[:, None]  # [G, R, K, W N I]
+        keys = keys if pairing.alone else keys[:, None]  # [G, R, K, W N I]
         lane = keys.shape[3] // across
         values = self.centres(images, row, lines)
         values = torch.cat([values, torch.ones_like(values[:, :, :1])], 2)
         places = None
         if self.track:
             places = torch.arange(height * width, device=images.device).view(1, 1, height, width, 1)
-            places = places.transpose(2, 3) if job.flipped else places
+            places = places.transpose(2, 3) if pairing.flipped else places
             places = self.centres(places, row, lines)[0, :, 0]  # [R, T of one image]
         for g in range(groups):
             numbers = None
@@ -242,21 +244,21 @@ class Tiles:
 
     def centres(self, images: torch.Tensor, row: int, lines: int) -> torch.Tensor:
         """[G, R, C, T] centre pixels of the keys of images [G, C, rows, columns, I], in the order of the keys."""
-        job = self.job
-        rows = (job.alone or job.rows.keys)[row : row + lines]
-        images = images.roll(-job.cols.reach, 3) if self.turns else images  # sums begin at a window's first column
-        pixels = images[:, :, rows[0] : rows[-1] + 1, job.cols.keys[0] : job.cols.keys[-1] + 1]
-        if job.alone:
+        pairing = self.pairing
+        rows = (pairing.alone or pairing.rows.keys)[row : row + lines]
+        images = images.roll(-pairing.cols.reach, 3) if self.turns else images  # sums begin at a window's first column
+        pixels = images[:, :, rows[0] : rows[-1] + 1, pairing.cols.keys[0] : pairing.cols.keys[-1] + 1]
+        if pairing.alone:
             return pixels.permute(0, 2, 1, 3, 4).flatten(3)
         return pixels.permute(0, 1, 3, 2, 4).flatten(2)[:, None]
 
     def pixels(self, height: int, width: int) -> list[torch.Tensor]:
         """For every state, [R, Q] numbers (seed * H + row) * W + column of the pixels it is about."""
-        job, cols = self.job, torch.tensor(list(self.job.cols.queries))
-        cols = cols.roll(-job.cols.reach) if self.turns else cols
-        rows = torch.tensor(list(self.job.alone or self.job.rows.queries))
-        rows = rows[:, None, None] if job.alone else rows[None, None]
-        place = cols[:, None] * width + rows if job.flipped else rows * width + cols[:, None]  # [R, columns, N]
+        pairing, cols = self.pairing, torch.tensor(list(self.pairing.cols.queries))
+        cols = cols.roll(-pairing.cols.reach) if self.turns else cols
+        rows = torch.tensor(list(self.pairing.alone or self.pairing.rows.queries))
+        rows = rows[:, None, None] if pairing.alone else rows[None, None]
+        place = cols[:, None] * width + rows if pairing.flipped else rows * width + cols[:, None]  # [R, columns, N]
         place = (place[..., None] + torch.arange(self.seeds) * (height * width)).flatten(2)
         return [part.flatten(1) for part in place.split(self.chunk, 2)]
 
@@ -299,7 +301,7 @@ class Alone:
 
 
 def box(x: torch.Tensor, dim: int, reach: int) -> torch.Tensor:
-    """Sums over 2 reach + 1 neighbours along a dimension, zeros beyond the ends; each of its own terms alone."""
+    """Sums over 2 reach + 1 neighbours along a dimension, zeros beyond the ends; no sum is made by subtraction."""
     length = x.shape[dim]
     out = x.clone()
     for shift in range(1, min(reach, length - 1) + 1):

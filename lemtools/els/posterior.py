@@ -22,7 +22,7 @@ ROUNDING = 5e-4  # beyond it products are in float64; below it the answer was se
 
 
 class Share(Protocol):
-    """One process among those that share a bank (``train.parallel.Ranks`` is one)."""
+    """One process among those that share a bank (``ranks.Ranks`` is one)."""
 
     rank: int
     world: int
@@ -85,13 +85,13 @@ class Local:
 
     def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
         """x_t: [S, C, H, W], numpy or torch; alpha_bar: float64, one number or one per item."""
-        given = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
-        given = given if given.is_floating_point() else given.float()
-        level, noise = split(alpha_bar, len(given))
-        out, self.error = given.clone(), 0.0
+        x = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
+        x = x if x.is_floating_point() else x.float()
+        level, noise = split(alpha_bar, len(x))
+        out, self.error = x.clone(), 0.0
         for value in torch.unique(level[noise > 0]).tolist():
             rows = level == value
-            answer = self.posterior(given[rows], value)
+            answer = self.posterior(x[rows], value)
             out[rows] = answer.mean.to(out)
             self.error = max(self.error, 2 * self.bank.moments[2] * float(answer.skipped.max()))
         return out if isinstance(x_t, torch.Tensor) else out.numpy()
@@ -117,7 +117,7 @@ class Local:
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
         tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize * self._threads())))
-        parts = [Tiles(job, x, level, tile, track) for job in local.jobs(rows, cols)]
+        parts = [Tiles(pairing, x, level, tile, track) for pairing in local.pairings(rows, cols)]
         parts += _corners(rows, cols, size, x, level, track)
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)

@@ -30,8 +30,8 @@ def bank(
     """
     whole = mapped(paths[0], key) if len(paths) == 1 else None
     if whole is not None and _as_wanted(whole, size, grey):
-        given = whole.label if labels is None else read_labels(labels)
-        return Bank(_image(whole, paths[0]).data, given, whole.names)
+        classes = whole.label if labels is None else read_labels(labels)
+        return Bank(_image(whole, paths[0]).data, classes, whole.names)
     parts = list(images(paths, labels, size, grey, key))
     label = np.concatenate([p.label for p in parts]) if all(p.label is not None for p in parts) else None
     names = [n for p in parts for n in p.names] if all(p.names is not None for p in parts) else None

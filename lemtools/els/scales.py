@@ -55,7 +55,7 @@ def compat(kamb: bool) -> str:
     return "kamb" if kamb else "none"
 
 
-def read(text: str, steps: int, kamb: bool = False) -> tuple[int, ...]:
+def parse_sizes(text: str, steps: int, kamb: bool = False) -> tuple[int, ...]:
     """Sizes from '5' (every step), '3,3,5' (low noise first) or the name of a file.
 
     LemError for a wrong length, and for a file that says it was made with the other `kamb`, see ``study.Study``.

@@ -85,8 +85,8 @@ class Sums:
         """What another of the same shape packed."""
         channels = self.sums.shape[2]
         rows = packed.view(*self.reference.shape, -1)
-        reference, sums, skipped, *told = rows.split([1, channels, 1] + [1, 1] * (self.best is not None), 2)
-        peak, best = (told[0][..., 0], told[1][..., 0].long()) if told else (None, None)
+        reference, sums, skipped, *tracked = rows.split([1, channels, 1] + [1, 1] * (self.best is not None), 2)
+        peak, best = (tracked[0][..., 0], tracked[1][..., 0].long()) if tracked else (None, None)
         return Sums(reference[..., 0].contiguous(), sums.contiguous(), float(skipped.max()), peak, best)
 
     def weight(self) -> torch.Tensor:

@@ -42,7 +42,7 @@ class Evidence:
 
 
 def evidence(signal: Signal) -> Evidence:
-    """What a batch of fragments tells of the memories they come from; a whole memory is exact everywhere.
+    """What a batch of fragments says about the memories they come from; a whole memory is exact everywhere.
 
     Raises LemError for tokens and for fragments of lower resolution (--downsample), whose elements are not the
     memory's.
@@ -50,7 +50,7 @@ def evidence(signal: Signal) -> Evidence:
     if signal.kind == "tokens":
         raise LemError("tokens are indices: nothing is known of the values between them")
     if any(op["op"] == "downsample" for op in signal.ops):
-        raise LemError("a fragment of lower resolution (--downsample) tells no element of the memory by itself")
+        raise LemError("a fragment of lower resolution (--downsample) holds no element of the memory itself")
     unit = np.float32(255 if signal.kind == "image" and signal.data.dtype == np.uint8 else 1)
     op, sigma = signal.code_op, np.zeros(len(signal), np.float32)
     for done in signal.ops:

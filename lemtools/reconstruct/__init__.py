@@ -33,7 +33,7 @@ BUNDLED = Path(__file__).parent.parent / "data" / "recall-image.safetensors"
 AUTO = (
     # the first method that suits, by (the batch, what was taken away)
     ("net", lambda signal, lost: _covered(signal) and BUNDLED.exists()),
-    # nothing but a memory tells what a lost dimension was
+    # only a memory knows what a lost dimension was
     ("decode", lambda signal, lost: not lost or signal.kind not in ("image", "audio")),
     ("smooth", lambda signal, lost: lost & {"bits", "noise"}),
     ("inpaint", lambda signal, lost: True),

@@ -45,7 +45,7 @@ def footprint(net: nn.Module, call: Callable[[], object], keeps: bool = False) -
     """Bytes of activations of call(), estimated from what the layers give out; keeps: all of it stays (sequences)."""
     sizes = [0]
 
-    def note(module, given, out):
+    def note(module, inputs, out):
         if isinstance(out, torch.Tensor):
             sizes.append(out.numel() * out.element_size())
 
@@ -88,7 +88,7 @@ def drawn(
     return out
 
 
-def told(samples: int) -> str:
+def in_words(samples: int) -> str:
     """What `drawn` gives, in words."""
     return f"{samples} draws" if samples else f"mean of {MEAN_OF} draws"
 
@@ -172,7 +172,7 @@ class Dreamer:
             items = np.arange(len(whole)).repeat(self.samples or 1)
             out = replace(out, data=tiles.settle(values, whole.take(items), rows_of(seen, items), signal.whole_dtype))
         ridge = f", shrink {self.shrink}" if self.prior == "gaussian" else ""
-        step = f"dream: {told(self.samples)} under {len(self.memory)} memories ({self.prior}{ridge}), {how[0]}"
+        step = f"dream: {in_words(self.samples)} under {len(self.memory)} memories ({self.prior}{ridge}), {how[0]}"
         return replace(out, mask=None, codes=None, ops=[]), [step]
 
     def _prepare(self, kind: str) -> Denoiser:

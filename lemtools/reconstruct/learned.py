@@ -1,6 +1,6 @@
 """Recall by a trained network: one call of an estimator, or draws from a sequence model or a denoiser, and their mean.
 
-Whatever the network answers, what the fragment told stays: exact values to the last bit, quantised ones in their bins.
+Whatever the network answers, what the fragment holds stays: exact values to the last bit, quantised ones in their bins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..nets.conv import fill
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
 from . import tiles
-from .dream import MOST_ROWS, budget, drawn, dream, footprint, rows_of, told
+from .dream import MOST_ROWS, budget, drawn, dream, footprint, in_words, rows_of
 
 PROBE = 64  # px: side of the piece on which a network's need of memory is measured
 LEVELS = 50  # noise levels of a conditioned denoiser
@@ -194,9 +194,9 @@ class NetworkRecaller:
         probe = tiles.corner(whole.take([0]), PROBE) if self.convolutional else whole.take([0])
         need = footprint(self.net, lambda: self._asked(self._condition(evidence(probe), channels)))
         need += PLAIN * max(prod(probe.data.shape[1:]), 1)
-        plan = tiles.Plan(max(1, min(int(budget(self.device) / need), MOST_ROWS)))
+        pieces = tiles.Pieces(max(1, min(int(budget(self.device) / need), MOST_ROWS)))
         if self.convolutional:
-            plan = tiles.plan(
+            pieces = tiles.pieces(
                 whole,
                 need / prod(probe.data.shape[-2:]),
                 budget(self.device),
@@ -206,10 +206,10 @@ class NetworkRecaller:
         parts = [
             f"net: one call of {self.name}",
             *([f"{self.steps} steps"] if self.steps is not None else []),
-            *([str(plan)] if plan.side else []),
+            *([str(pieces)] if pieces.side else []),
             *(["bfloat16"] if self.dtype == torch.bfloat16 else []),
         ]
-        return tiles.apply(recall, whole, plan, dtype), [", ".join(parts)]
+        return tiles.apply(recall, whole, pieces, dtype), [", ".join(parts)]
 
     def _coarse(self, whole: Signal, width: int) -> torch.Tensor:
         """The first guess for an image on cells of GRID pixels, in coordinates: tiles fill larger holes from it."""
@@ -243,7 +243,7 @@ class NetworkRecaller:
         values = drawn(signal, one, samples=self.samples, seed=self.seed, name=self.method, rows=rows)
         items = np.arange(len(whole)).repeat(self.samples or 1)
         data = self._put(values, whole.take(items), rows_of(seen, items), dtype)
-        return data, [f"{self.method}: {told(self.samples)} of {self.name}, {how[0]}"]
+        return data, [f"{self.method}: {in_words(self.samples)} of {self.name}, {how[0]}"]
 
     def _need(self, condition: Condition) -> float:
         """Bytes of activations of one item."""
@@ -252,14 +252,14 @@ class NetworkRecaller:
             return footprint(self.net, lambda: self.net.log_prob(condition.value, condition, order), keeps=True)
         level = torch.full((1,), 0.5, dtype=torch.float64)
         x = torch.zeros((1, *self._target_item(condition)), device=self.device)
-        given = condition if self.conditioned else None
-        return footprint(self.net, lambda: self.net(x, level, given))
+        seen = condition if self.conditioned else None
+        return footprint(self.net, lambda: self.net(x, level, seen))
 
     def _target_item(self, condition: Condition) -> tuple[int, ...]:
         return tuple(condition.value.shape[1:]) if self.same else tuple(self.target["item"])
 
     def _sequence(self, condition: Condition, generators: list[np.random.Generator]) -> tuple[torch.Tensor, str]:
-        """One draw for every item of the condition; of a model of any order, each in an order of its own."""
+        """One draw for every item of the condition; of a model of any order, each in its own order."""
         order = self.net.orders(generators).to(self.device)
         with torch.inference_mode(), self._autocast():
             x = self.net.sample(condition, order, generators, self.temperature)
@@ -284,8 +284,8 @@ class NetworkRecaller:
             temperature=self.temperature,
             project=condition.hold if self.same else None,
         )
-        held = ", what was observed held at each" if self.same else ""
-        return x, f"ancestral sampling, {steps} calls each{held}, temperature {self.temperature:g}"
+        kept = ", what was observed held at each" if self.same else ""
+        return x, f"ancestral sampling, {steps} calls each{kept}, temperature {self.temperature:g}"
 
 
 def _digest(path: str) -> str:

@@ -73,7 +73,7 @@ def cells(signal: Signal) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Pieces:
     """How a batch of images goes through a network: `items` at a time where side is 0, else in tiles of `side` pixels
     with `halo` more on every side."""
 
@@ -85,17 +85,17 @@ class Plan:
         return f"tiles of {self.side} px, {self.halo} px overlap" if self.side else ""
 
 
-def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, side: int | None = None) -> Plan:
+def pieces(signal: Signal, per_pixel: float, budget: float, reach: int | None, side: int | None = None) -> Pieces:
     """Whole images where one fits, else the largest tiles that do; signal: framed.
 
     per_pixel: bytes that the network needs; budget: bytes there are; reach: pixels beyond which nothing matters, None
-    for a network that must see the whole; side: of the tiles, if it is given (rounded up to the grid). The overlap
-    covers the reach and, where something is lost, two cells of the grid for filling it: with what `cells` tells of the
+    for a network that must see the whole; side: of the tiles, if any (rounded up to the grid). The overlap
+    covers the reach and, where something is lost, two cells of the grid for filling it: with what `cells` says about the
     whole, a tile then is what it is in the whole image, but for rounding.
     """
     height, width = signal.data.shape[-2:]
     items = int(budget / (height * width * per_pixel))
-    whole = Plan(max(1, min(items, 1024)))
+    whole = Pieces(max(1, min(items, 1024)))
     if reach is None or (side is None and items) or (side is not None and side >= max(height, width)):
         return whole
     lost = signal.mask is not None and not signal.mask.all()
@@ -104,41 +104,41 @@ def plan(signal: Signal, per_pixel: float, budget: float, reach: int | None, sid
         side = max(int((budget / per_pixel) ** 0.5) - 2 * halo, GRID) // GRID * GRID
     else:
         side = -(-side // GRID) * GRID
-    return Plan(1, side, halo) if side < max(height, width) else whole
+    return Pieces(1, side, halo) if side < max(height, width) else whole
 
 
 Place = tuple[int, tuple[slice, slice]]
 
 
 def apply(
-    recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, plan: Plan, dtype: np.dtype
+    recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, cut: Pieces, dtype: np.dtype
 ) -> np.ndarray:
-    """recall(window, place) -> array, over a framed batch as `plan` says: the same as recall(signal, None), whose shape
+    """recall(window, place) -> array, over a framed batch as `cut` says: the same as recall(signal, None), whose shape
     is signal's. place: the item and the window in it, None for whole images.
 
     Of a tile only the middle is kept: what lies further than the halo from it does not matter.
     """
-    if not plan.side:
-        parts = [recall(signal.take(slice(i, i + plan.items)), None) for i in range(0, len(signal), plan.items)]
+    if not cut.side:
+        parts = [recall(signal.take(slice(i, i + cut.items)), None) for i in range(0, len(signal), cut.items)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
     out = np.empty(signal.data.shape, dtype)
     for i in range(len(signal)):
         item = signal.take([i])
-        for middle, window, inner in steps(list(_tiles(signal.data.shape[-2:], plan)), "tiles"):
+        for middle, window, inner in steps(list(_tiles(signal.data.shape[-2:], cut)), "tiles"):
             out[(i, slice(None), *middle)] = recall(_window(item, window), (i, window))[(0, slice(None), *inner)]
     return out
 
 
-def _tiles(shape: tuple[int, int], plan: Plan) -> Iterator[tuple[tuple[slice, slice], ...]]:
+def _tiles(shape: tuple[int, int], cut: Pieces) -> Iterator[tuple[tuple[slice, slice], ...]]:
     """(middle of a tile, its window with the halo, the middle inside the window), each as a pair of slices."""
     sides = []
     for extent in shape:
-        starts = range(0, extent, plan.side)
-        ends = [min(start + plan.side, extent) for start in starts]
-        first = [max(0, start - plan.halo) for start in starts]
+        starts = range(0, extent, cut.side)
+        ends = [min(start + cut.side, extent) for start in starts]
+        first = [max(0, start - cut.halo) for start in starts]
         sides.append(
             [
-                (slice(a, b), slice(f, min(b + plan.halo, extent)), slice(a - f, b - f))
+                (slice(a, b), slice(f, min(b + cut.halo, extent)), slice(a - f, b - f))
                 for a, b, f in zip(starts, ends, first)
             ]
         )
@@ -155,9 +155,9 @@ def corner(signal: Signal, side: int) -> Signal:
 def _window(signal: Signal, window: tuple[slice, slice]) -> Signal:
     """The part of a framed batch inside a window; a mask of one row or column stands for all."""
 
-    def cut(array):
+    def part(array):
         if array is None:
             return None
         return array[(..., *(s if n > 1 else slice(None) for s, n in zip(window, array.shape[-2:])))]
 
-    return replace(signal, **{k: cut(getattr(signal, k)) for k in ("data", "mask", "codes")})
+    return replace(signal, **{k: part(getattr(signal, k)) for k in ("data", "mask", "codes")})

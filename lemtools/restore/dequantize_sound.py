@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lemtools.restore.gaps import fill_gaps
+from .gaps import fill_gaps
 
 WINDOWS = (0.0116, 0.0464, 0.186)  # seconds; 512, 2048 and 8192 samples at 44.1 kHz
 SHRINK = 2.5  # noise powers taken from the smoothed spectrum; above 1, as that is itself noisy

@@ -234,17 +234,17 @@ def _autocorrelation(x: np.ndarray, order: int) -> np.ndarray:
 def _clusters(gap: np.ndarray, reach: int) -> list[tuple[np.ndarray, int]]:
     """The lost indices in groups to solve for jointly, each with its longest run.
 
-    Short runs are taken together while they start within reach of the first; a long run is a group of its own.
+    Short runs are taken together while they start within reach of the first; a long run is a group by itself.
     """
     lost = np.flatnonzero(gap)
     groups: list[list[np.ndarray]] = []
-    held = TOGETHER
+    count = TOGETHER
     for run in np.split(lost, np.flatnonzero(np.diff(lost) > 1) + 1):
-        if held + len(run) > TOGETHER or run[0] - groups[-1][0][0] > reach:
+        if count + len(run) > TOGETHER or run[0] - groups[-1][0][0] > reach:
             groups.append([])
-            held = 0
+            count = 0
         groups[-1].append(run)
-        held += len(run)
+        count += len(run)
     return [(np.concatenate(group), max(map(len, group))) for group in groups]
 
 

@@ -115,7 +115,7 @@ def _dequantize(kind, low, high, start, seen, rate, step: bool) -> np.ndarray:
     from .smooth import LEVEL, dequantize
 
     if seen is not None and seen.any():
-        # What was filled may move too, within two widths of the bins round it: held fast it would keep the
+        # What was filled may move too, within two widths of the bins round it: fixed it would keep the
         # shrinkage from the observed (BSDS400 crops, 3 bits: 2.5 dB at 30 % lost, 1 dB at 80 %).
         width = np.median((high - low)[seen])
         low = np.where(seen, low, np.clip(start - width, 0, 1))

@@ -318,7 +318,7 @@ def test_bound_given_a_fragment():
     assert -4 * error < more < 4 * error + 0.02
     assert much_more > more + 0.05  # what the exact values tell through noise is less
 
-    def told(x_t, level):  # a denoiser that was told of the fragment: the bound is tight
+    def sees(x_t, level):  # a denoiser that sees the fragment: the bound is tight
         level = torch.as_tensor(level).reshape(-1, 1)
         clean = torch.cat([torch.from_numpy(x[:, o]), x_t[:, ~torch.from_numpy(o)] / level.sqrt()], 1)
         variance = np.where(o, 0.0, 1.0)
@@ -333,7 +333,7 @@ def test_bound_given_a_fragment():
 
     few = 60
     x, low, high = x[:few], low[:few], high[:few]
-    more, error = excess(bound(told, x, low, high, generators=generators(few), points=16), true[:few])
+    more, error = excess(bound(sees, x, low, high, generators=generators(few), points=16), true[:few])
     assert -4 * error < more < 4 * error + 0.01
 
 

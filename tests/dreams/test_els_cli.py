@@ -22,7 +22,7 @@ from lemtools.denoise.samplers import ddim, noise
 from lemtools.denoise.schedule import cosine, grid
 from lemtools.device import pick
 from lemtools.dreams import sample as sampling
-from lemtools.dreams.against import Comparison, Samples, median_interval, samples, scores
+from lemtools.dreams.against import Agreement, Samples, median_interval, samples, scores
 from lemtools.dreams.calibrate import choose, growing, measure
 from lemtools.dreams.explain import columns, explain, table
 from lemtools.dreams.study import Study
@@ -30,7 +30,7 @@ from lemtools.els import LOCAL, machine
 from lemtools.els.bank import Bank
 from lemtools.els.prepare import bank as read_bank
 from lemtools.els.prepare import resize
-from lemtools.els.scales import Scales, levels, read, time
+from lemtools.els.scales import Scales, levels, parse_sizes, time
 from lemtools.media.images import luma
 from lemtools.media.labels import labels as read_labels
 from lemtools.nets.diffusion import ResNet
@@ -104,7 +104,7 @@ def bench(tmp_path_factory):
 
 
 def els(bench, *args, stdin: bytes = b"", ok: bool = True):
-    """lem-els on a CPU, which must succeed unless told otherwise."""
+    """lem-els on a CPU, which must succeed unless another status is expected."""
     one = {"env": {"LEM_DEVICE": "cpu"}, "prepare": lambda: torch.set_num_threads(1)}
     done = lem_fork("els", *args, cwd=bench, stdin=stdin, **one)
     assert not ok or done.returncode == 0, done.stderr.decode()
@@ -113,7 +113,7 @@ def els(bench, *args, stdin: bytes = b"", ok: bool = True):
 
 def wire(raw: bytes) -> Signal:
     """All batches of a stream as one."""
-    signals = list(stream.read(stream.Source(io.BytesIO(raw), "x")))
+    signals = list(stream.parse_sizes(stream.Source(io.BytesIO(raw), "x")))
     joined = {k: np.concatenate([getattr(s, k) for s in signals]) for k in ("data", "index")}
     label = None if signals[0].label is None else np.concatenate([s.label for s in signals])
     return replace(signals[0], **joined, label=label, names=[n for s in signals for n in s.names or ()])
@@ -146,12 +146,12 @@ def test_a_sample_is_ddim_over_the_machine(bench):
         (found,) = Study(bank, sizes, 4, device="cpu").samples(name, [0, 3, 4])
         assert np.array_equal(found.data, (want / 2 + 0.5).numpy()) and found.data.dtype == np.float32
     done = els(bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener")
-    told = wire(done.stdout)
-    assert np.allclose(told.data, found.data, atol=1e-6)
-    assert (told.kind, told.names, told.index.tolist()) == ("image", ["seed-0", "seed-3", "seed-4"], [0, 3, 4])
-    assert told.history[-1]["tool"] == "lem-els" and told.history[-1]["sizes"] is None
-    told = wire(els(bench, "--bank", "bank.npy", "--scales", "3,3,5,7", "--steps", "4", "--to", "safetensors").stdout)
-    assert told.history[-1]["sizes"] == [3, 3, 5, 7]
+    sent = wire(done.stdout)
+    assert np.allclose(sent.data, found.data, atol=1e-6)
+    assert (sent.kind, sent.names, sent.index.tolist()) == ("image", ["seed-0", "seed-3", "seed-4"], [0, 3, 4])
+    assert sent.history[-1]["tool"] == "lem-els" and sent.history[-1]["sizes"] is None
+    sent = wire(els(bench, "--bank", "bank.npy", "--scales", "3,3,5,7", "--steps", "4", "--to", "safetensors").stdout)
+    assert sent.history[-1]["sizes"] == [3, 3, 5, 7]
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -195,14 +195,14 @@ def test_a_device_without_float64_is_passed_over(monkeypatch):
 def test_each_class_in_turn(bench):
     bank, labels = waves(), np.arange(12) % 3
     args = ("--bank", "bank.npy", "--labels", "labels.npy", "--scales", "3", "--steps", "3")
-    told = wire(els(bench, *args, "--seeds", "0-4", "--label", "each").stdout)
-    assert told.index.tolist() == [0, 3, 1, 4, 2] and (told.label == told.index % 3).all()
+    sent = wire(els(bench, *args, "--seeds", "0-4", "--label", "each").stdout)
+    assert sent.index.tolist() == [0, 3, 1, 4, 2] and (sent.label == sent.index % 3).all()
     for label in range(3):
         mine = Bank(bank[labels == label])
         (want,) = Study(mine, (3,) * 3, 3, device="cpu").samples("bbels", [k for k in range(5) if k % 3 == label])
-        assert np.abs(told.data[told.label == label] - want.data).max() < 1e-5
+        assert np.abs(sent.data[sent.label == label] - want.data).max() < 1e-5
     alone = wire(els(bench, *args, "--seeds", "1,4", "--label", "1").stdout)
-    assert np.abs(alone.data - told.data[told.label == 1]).max() < 1e-5
+    assert np.abs(alone.data - sent.data[sent.label == 1]).max() < 1e-5
 
 
 def test_the_released_code_s_choices():
@@ -224,20 +224,20 @@ def test_scales_between_the_steps_and_from_files(tmp_path):
     found = Scales((3, 5, 7, 9))
     assert [found(float(cosine(t))) for t in (0, 0.1, 0.25, 0.37, 0.38, 0.5, 0.8, 1)] == [3, 3, 3, 3, 5, 5, 7, 9]
     assert found(1.0) == 3 and found(0.0) == 9
-    assert read("5", 3) == (5, 5, 5) and read("3, 3,5", 3) == (3, 3, 5)
+    assert parse_sizes("5", 3) == (5, 5, 5) and parse_sizes("3, 3,5", 3) == (3, 3, 5)
     file = tmp_path / "scales.txt"
     file.write_text("# sizes\n3\t0.5\t.9\n\n5 1 .8\n")
-    assert read(str(file), 2) == (3, 5)
+    assert parse_sizes(str(file), 2) == (3, 5)
     for made, other in (("none", True), ("kamb", False)):
         file.write_text(f"# compat unknown\n# compat {made}\n3\n5\n")
-        assert read(str(file), 2, not other) == (3, 5)
+        assert parse_sizes(str(file), 2, not other) == (3, 5)
         with pytest.raises(LemError, match=f"found with --compat {made}, .* calibrate again"):
-            read(str(file), 2, other)
+            parse_sizes(str(file), 2, other)
     with pytest.raises(LemError, match="2 sizes for 20 steps; give one a step, or --steps 2"):
-        read(str(file), 20, True)
+        parse_sizes(str(file), 20, True)
     file.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     with pytest.raises(LemError, match="not a list of scales"):
-        read(str(file), 2)
+        parse_sizes(str(file), 2)
 
 
 def test_pictures_of_several_seeds_are_a_grid(bench):
@@ -245,8 +245,8 @@ def test_pictures_of_several_seeds_are_a_grid(bench):
     els(bench, *args, "-o", "grid.png")
     page = np.asarray(Image.open(bench / "grid.png"))
     assert page.shape == (3 * 9 - 1, 2 * 9 - 1) and page.dtype == np.uint8
-    told = wire(els(bench, *args).stdout)
-    want = np.rint(told.data.clip(0, 1) * 255)[:, 0]
+    sent = wire(els(bench, *args).stdout)
+    want = np.rint(sent.data.clip(0, 1) * 255)[:, 0]
     for k in range(6):
         assert np.abs(page[k // 2 * 9 :, k % 2 * 9 :][:8, :8] - want[k]).max() <= 1
     els(bench, *args, "-o", "dir/")
@@ -271,9 +271,9 @@ def test_a_grid_of_all_classes_is_in_the_order_of_the_seeds(bench):
         "0-3",
     )
     page = np.asarray(Image.open(io.BytesIO(els(bench, *args, "--to", "png").stdout))).astype(int)
-    told = wire(els(bench, *args).stdout)
-    want = np.rint(told.data[np.argsort(told.index)].clip(0, 1) * 255)[:, 0]
-    assert told.index.tolist() == [0, 3, 1, 2]
+    sent = wire(els(bench, *args).stdout)
+    want = np.rint(sent.data[np.argsort(sent.index)].clip(0, 1) * 255)[:, 0]
+    assert sent.index.tolist() == [0, 3, 1, 2]
     for k in range(4):
         assert np.abs(page[k // 2 * 9 :, k % 2 * 9 :][:8, :8] - want[k]).max() <= 1
 
@@ -283,18 +283,18 @@ def test_one_step_of_noisy_images(bench):
     values = Signal("image", (x / 2 + 0.5).numpy(), last=True)
     raw = b"".join(bytes(part) for part in stream.document(values))
     args = ("--bank", "bank.npy", "--denoise", "--scales", "5", "--machine", "els")
-    told = wire(els(bench, *args, "--t", ".6", stdin=raw).stdout)
+    sent = wire(els(bench, *args, "--t", ".6", stdin=raw).stdout)
     asked = machine("els", Bank(waves()), 5)
-    assert np.abs(told.data - (asked(x, float(cosine(0.6))) / 2 + 0.5).numpy()).max() < 1e-5
+    assert np.abs(sent.data - (asked(x, float(cosine(0.6))) / 2 + 0.5).numpy()).max() < 1e-5
     broken = lem_fork("fragment", "--noise", ".1-.4", "bank.npy", cwd=bench).stdout
-    told, given = wire(els(bench, *args, stdin=broken).stdout), wire(broken)
+    sent, given = wire(els(bench, *args, stdin=broken).stdout), wire(broken)
     sigma = np.asarray(given.ops[0]["sigma"], np.float64)
-    assert len(set(sigma)) == 12 and not told.ops and len(told.history) == 2
+    assert len(set(sigma)) == 12 and not sent.ops and len(sent.history) == 2
     for k in (0, 7):
         alpha_bar = 1 / (1 + (2 * sigma[k]) ** 2)
         x_t = np.sqrt(alpha_bar) * (2 * given.data[k : k + 1] - 1)
         want = asked(torch.from_numpy(x_t).float(), alpha_bar) / 2 + 0.5
-        assert np.abs(told.data[k] - want.numpy()[0]).max() < 1e-4
+        assert np.abs(sent.data[k] - want.numpy()[0]).max() < 1e-4
 
 
 def test_noisy_images_are_arrays_of_coordinates_or_streams_of_values(bench):
@@ -315,8 +315,8 @@ def test_noisy_images_are_arrays_of_coordinates_or_streams_of_values(bench):
     piped = els(bench, *line.split(), "--to", "npy", stdin=(bench / "x.npy").read_bytes())
     assert np.abs(np.load(io.BytesIO(piped.stdout)) - want).max() < 1e-5
     np.save(bench / "values.npy", waves() / np.float32(255))
-    told = els(bench, *(line + "values.npy").split(), "-o", "answers/").stderr.decode()
-    assert told.count("\n") == 1 and "read as x_t itself" in told
+    sent = els(bench, *(line + "values.npy").split(), "-o", "answers/").stderr.decode()
+    assert sent.count("\n") == 1 and "read as x_t itself" in sent
     broken = els(bench, *(line + "two.safetensors").split(), ok=False).stderr.decode()
     assert broken.startswith("lem-els: error: two.safetensors: several float tensors (") and "--key" in broken
 
@@ -349,7 +349,7 @@ def test_a_prepared_bank_is_mapped_and_holds_what_it_should(bench):
     assert (bank.labels == np.arange(12) % 3).all() and bank.item == (1, 16, 16)
     for image, small in zip(bank.images, waves()):
         assert np.array_equal(image[0], np.asarray(Image.fromarray(small[0]).resize((16, 16), Image.BILINEAR)))
-    (whole,) = stream.read(stream.Source(open(bench / "x.bank.safetensors", "rb", buffering=0), "x"))
+    (whole,) = stream.parse_sizes(stream.Source(open(bench / "x.bank.safetensors", "rb", buffering=0), "x"))
     assert whole.names == [f"{k:02}.png" for k in range(12)] and whole.history[-1]["tool"] == "lem-els"
 
 
@@ -422,7 +422,7 @@ def test_a_calibration_is_what_scales_reads(bench):
         and [len(x.split("\t")) for x in lines[-3:]] == [5] * 3
     )
     assert lines[1] == "# machine bbels, steps 3, seeds 0,1" and not {*SEEDS["calibrate"]} & {*SEEDS["against"]}
-    sizes = read(str(bench / "scales.txt"), 3)
+    sizes = parse_sizes(str(bench / "scales.txt"), 3)
     assert list(sizes) == sorted(sizes) and set(sizes) <= {3, 5, 7}
     assert [line.split("\t")[1] for line in lines[-3:]] == ["0.3333", "0.6667", "1"]
     els(bench, "--bank", "bank.npy", "--scales", "scales.txt", "--steps", "3", "-o", "one.png")
@@ -440,7 +440,7 @@ def test_a_calibration_is_what_scales_reads(bench):
 def test_a_network_that_is_the_machine_is_predicted():
     bank = Bank(waves())
     machines = {name: machine(name, bank, 5) for name in ("is", "bbels")}
-    comparison = Comparison()
+    comparison = Agreement()
     for batch in samples(machine("bbels", bank, 5), machines, bank.item, range(5), grid(4), (4, 6), batch=2):
         assert len(batch) in (1, 2)
         comparison.add(batch)
@@ -485,7 +485,7 @@ def test_scores_by_their_definitions():
         assert found["R^2"][k] == pytest.approx(1 - error / ((y[k] - y[k].mean()) ** 2).sum())
         assert found["mse"][k] == pytest.approx(error / 32) and found["R^2"][k] < found["r^2"][k]
     assert np.isnan(found["r"][2]) and np.isfinite(found["mse"][2])
-    comparison = Comparison()
+    comparison = Agreement()
     comparison.add(Samples([0, 1, 2], {20: torch.from_numpy(y)}, {"els": torch.from_numpy(m)}))
     assert {row.metric: row.seeds for row in comparison.rows()} == {"r": 2, "r^2": 2, "R^2": 3, "mse": 3}
     with pytest.raises(LemError, match="not finite"):
@@ -586,8 +586,8 @@ def test_origins_by_brute_force(name):
         assert here in far and origin.mosaic[k, 0, r, c] == pytest.approx(x[here[0], 0, here[1], here[2]])
     sure = origin.weight > 0.9999
     assert np.abs(origin.sample[:, 0] - origin.mosaic[:, 0])[sure].max(initial=0) < 1e-3
-    held = table(origin, whole)
-    assert set(held["source"]) == set(np.unique(origin.image)) <= {1, 2, 3, 4}
+    saved = table(origin, whole)
+    assert set(saved["source"]) == set(np.unique(origin.image)) <= {1, 2, 3, 4}
     pictures, notes = columns(origin, whole)
     assert pictures["sources"][0].shape == (8, 8, 3) and set(notes) == set(pictures)
     colours = np.unique(pictures["sources"][0].reshape(-1, 3), axis=0)
@@ -599,18 +599,18 @@ def test_what_explain_prints_and_writes(bench):
     args = ("--bank", "folder", "--scales", "3", "--steps", "6", "--seeds", "0-2", "--explain", "map.png")
     rows = [line.split("\t") for line in els(bench, *args).stdout.decode().splitlines()]
     assert [row[0] for row in rows] == ["seed-0", "seed-1", "seed-2", "mean"]
-    held = load_file(bench / "map.safetensors")
-    assert held["image"].shape == held["row"].shape == held["weight"].shape == (3, 8, 8)
-    assert held["sample"].shape == (3, 1, 8, 8) and held["seed"].tolist() == [0, 1, 2]
-    assert float(rows[1][1]) == pytest.approx(held["equal"][1].mean())
-    assert float(rows[3][2]) == pytest.approx(held["weight"].mean(), rel=1e-5)
-    assert float(rows[0][3]) == pytest.approx((held["weight"][0] >= 0.5).mean())
-    sure = held["weight"][0] >= 0.5
-    assert float(rows[0][4]) == pytest.approx(held["equal"][0][sure].mean(), nan_ok=True)
-    assert int(rows[2][5]) == len(np.unique(held["image"][2][held["weight"][2] >= 0.5]))
-    ends = held["source.names.offsets"]
-    names = [bytes(held["source.names.utf8"][a:b]).decode() for a, b in itertools.pairwise(ends)]
-    assert names == [f"{k:02}.png" for k in held["source"]]
+    saved = load_file(bench / "map.safetensors")
+    assert saved["image"].shape == saved["row"].shape == saved["weight"].shape == (3, 8, 8)
+    assert saved["sample"].shape == (3, 1, 8, 8) and saved["seed"].tolist() == [0, 1, 2]
+    assert float(rows[1][1]) == pytest.approx(saved["equal"][1].mean())
+    assert float(rows[3][2]) == pytest.approx(saved["weight"].mean(), rel=1e-5)
+    assert float(rows[0][3]) == pytest.approx((saved["weight"][0] >= 0.5).mean())
+    sure = saved["weight"][0] >= 0.5
+    assert float(rows[0][4]) == pytest.approx(saved["equal"][0][sure].mean(), nan_ok=True)
+    assert int(rows[2][5]) == len(np.unique(saved["image"][2][saved["weight"][2] >= 0.5]))
+    ends = saved["source.names.offsets"]
+    names = [bytes(saved["source.names.utf8"][a:b]).decode() for a, b in itertools.pairwise(ends)]
+    assert names == [f"{k:02}.png" for k in saved["source"]]
     assert min(Image.open(bench / "map.png").size) > 300
     lines = [json.loads(line) for line in els(bench, *args, "--json").stdout.splitlines()]
     assert (

@@ -208,8 +208,8 @@ def test_a_part_of_a_bank_is_a_bank():
 
 def test_what_no_machine_can_take():
     raw, *_ = case(3, 6, 6)
-    for name, told in (("foo", "no machine 'foo'; there are is, es"), ("wiener", "raise --max-memory")):
-        with pytest.raises(LemError, match=told):
+    for name, message in (("foo", "no machine 'foo'; there are is, es"), ("wiener", "raise --max-memory")):
+        with pytest.raises(LemError, match=message):
             machine(name, Bank(raw), memory=1000)
     with pytest.raises(LemError, match="one image has no covariance"):
         machine("wiener", Bank(raw[:1]))

@@ -232,13 +232,12 @@ def skip():
 def kept():
     """Of calls in a row: how many parts laid out keys, and how far the answer is off."""
     from lemtools.els.bank import Bank
-    from lemtools.els.gpu import fused
-    from lemtools.els.gpu import launches as parts
+    from lemtools.els.gpu import fused, launches
 
     g = np.random.default_rng(0)
     raws = [g.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8) for _ in range(2)]
-    banks, count, fill = [Bank(raw) for raw in raws], [], parts.Fused.fill
-    parts.Fused.fill = lambda self, *about: (count.append(self), fill(self, *about))[1]
+    banks, count, fill = [Bank(raw) for raw in raws], [], launches.Launches.fill
+    launches.Launches.fill = lambda self, *about: (count.append(self), fill(self, *about))[1]
     out = {"laid": [], "definition": []}
     for which, size, alpha_bar, seeds, memory in (
         (0, 3, 0.5, 1, 1 << 30),
@@ -255,7 +254,7 @@ def kept():
         out["laid"].append(len(count))
         out["definition"].append(off(answer, want))
         count.clear()
-    parts.Fused.fill = fill
+    launches.Launches.fill = fill
     banks.clear()
     return {**out, "left": len(fused._kept)}
 
@@ -310,12 +309,14 @@ def digits_of(query, centre):
     import torch
 
     from lemtools.els.gpu.kernel import Tiling
-    from lemtools.els.gpu.launches import Fused, jobs
+    from lemtools.els.gpu.launches import Launches, sections
     from lemtools.els.plan import axis
 
     seeds, channels, height, width = query.u.shape
-    (job,) = jobs(axis("els", height, 1), axis("els", width, 1))
-    part = Fused(job, query.u.shape[1:], centre, seeds, query.digits, query.apart, Tiling(step=16), query.u.device)
+    (section,) = sections(axis("els", height, 1), axis("els", width, 1))
+    part = Launches(
+        section, query.u.shape[1:], centre, seeds, query.digits, query.apart, Tiling(step=16), query.u.device
+    )
     out = torch.empty(part.query_shape(), dtype=torch.float16)
     part.spread(query, out)
     out = out[0].transpose(0, 1).flatten(1, 2)[:, : part.count, :channels].double()

@@ -1,4 +1,4 @@
-"""Recall by trained networks: what is asked of them, what is held, tiles, draws, dreams, and models that do not suit."""
+"""Recall by trained networks: what is asked of them, what stays, tiles, draws, dreams, and models that do not suit."""
 
 import hashlib
 import json
@@ -266,19 +266,19 @@ def test_tiles_are_the_whole(net, keywords):
 
 
 def test_the_plan_keeps_to_its_memory():
-    from lemtools.reconstruct.tiles import Plan, plan
+    from lemtools.reconstruct.tiles import Pieces, pieces
 
     def made(height, width, *rest):
-        return plan(Signal("image", np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (1, 3, height, width))), *rest)
+        return pieces(Signal("image", np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (1, 3, height, width))), *rest)
 
-    assert made(100, 100, 10, 1e6, 20) == Plan(10)
+    assert made(100, 100, 10, 1e6, 20) == Pieces(10)
     for shape in ((4000, 6000), (600, 600), (70, 9000)):
         tiled = made(*shape, 1000, 5e8, 90)
         assert tiled.items == 1 and (
             not tiled.side or ((tiled.side + 2 * tiled.halo) ** 2 * 1000 <= 5e8 and tiled.halo == 96)
         )
     assert made(4000, 6000, 1000, 5e8, 90).side == 512
-    assert made(4000, 6000, 1000, 5e8, None) == Plan(1)
+    assert made(4000, 6000, 1000, 5e8, None) == Pieces(1)
     assert made(4000, 6000, 1e9, 1.0, 90).side == 32
 
 
@@ -462,7 +462,7 @@ def test_a_dream_of_patches_as_large_as_the_image_is_one_of_the_images():
 
 
 @pytest.mark.parametrize(
-    "prior, told",
+    "prior, message",
     [
         ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes"),
         ("is:3", "no prior 'is:3'"),
@@ -470,9 +470,9 @@ def test_a_dream_of_patches_as_large_as_the_image_is_one_of_the_images():
         ("ls:2", "a patch of 2 px has no centre"),
     ],
 )
-def test_priors_that_are_none(prior, told):
+def test_priors_that_are_none(prior, message):
     memories = np.zeros((3, 1, 4, 4), np.uint8)
-    with pytest.raises(LemError, match=re.escape(told)):
+    with pytest.raises(LemError, match=re.escape(message)):
         list(
             reconstruct(
                 [broken(Signal("image", memories[:1]), MASK)], "dream", memory=memories, prior=prior, device="cpu"

@@ -1,6 +1,6 @@
 """All pixels of which both coordinates stand alone: each against the same place of every image. Two Triton kernels.
 
-Squared differences are summed over the rows of a window, then over its columns; of its own terms alone, so that nothing
+Squared differences are summed over the rows of a window, then over its columns; no sum is made by subtraction, so that nothing
 cancels. Letters: S seeds, C channels, P patch size, I images, R rows and V columns that stand alone, W columns reached.
 """
 

@@ -1,4 +1,4 @@
-"""The local machines over a bank of uint8 images on a CUDA device: what ``feed`` and ``kernel`` are given, and when.
+"""The local machines over a bank of uint8 images on a CUDA device: what ``layout`` and ``kernel`` take, and when.
 
 The block of the plan runs on the caller's stream; edges and corners, which are small and wait mostly, on another beside
 it. Keys depend on the bank and the patch size alone: those of the last call are kept, where they fit the memory.
@@ -26,7 +26,7 @@ from ..plan import NOT_FINITE, Axis
 from ..sums import EMPTY, LOG2E, Sums
 from .corners import Corners
 from .kernel import INTERPRETED, Tiling, tiling
-from .launches import Fused, extreme, jobs, merge
+from .launches import Launches, extreme, merge, sections
 
 UNIT = 127.5  # a grey level of uint8, in coordinates, is 1 / UNIT
 EXACT = 2.0**24  # float32 holds every integer below
@@ -92,7 +92,7 @@ def coordinates(centre: tuple[int, ...], device: torch.device) -> torch.Tensor:
 
 
 @lru_cache(maxsize=256)
-def parts(
+def launches(
     rows: Axis,
     cols: Axis,
     shape: tuple[int, int, int],
@@ -102,13 +102,13 @@ def parts(
     apart: bool,
     choose: Callable[[int, int, int, int], Tiling],
     device: torch.device,
-) -> list[Fused | Corners]:
+) -> list[Launches | Corners]:
     """All of a plan, the largest first."""
-    found: list[Fused | Corners] = []
-    for job in jobs(rows, cols):
-        members = 1 if job.lone else len(job.across.queries)
-        plan = choose(rows.size, len(centre), seeds * len(job.along.queries) * members, digits)
-        found.append(Fused(job, shape, centre, seeds, digits, apart, plan, device))
+    found: list[Launches | Corners] = []
+    for section in sections(rows, cols):
+        members = 1 if section.lone else len(section.across.queries)
+        plan = choose(rows.size, len(centre), seeds * len(section.along.queries) * members, digits)
+        found.append(Launches(section, shape, centre, seeds, digits, apart, plan, device))
     if rows.alone and cols.alone:
         found.append(Corners(rows, cols, seeds, centre, apart, device))
     return found
@@ -155,16 +155,16 @@ def run(
     with torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext():  # where Triton launches
         for first in range(0, len(x) if len(bank) else 0, together):
             u = query.u[first : first + together]
-            group = parts(rows, cols, bank.item, centre, len(u), query.digits, query.apart, choose, x.device)
+            group = launches(rows, cols, bank.item, centre, len(u), query.digits, query.apart, choose, x.device)
             _pass(bank, replace(query, u=u), group, state, first, skip, memory)
     return Sums(state[:1], state[2:].T[None], state[1:2]), coordinates(centre, x.device), 1 / UNIT
 
 
 def _pass(
-    bank: Bank, query: Query, group: list[Fused | Corners], state: torch.Tensor, first: int, skip: float, memory: int
+    bank: Bank, query: Query, group: list[Launches | Corners], state: torch.Tensor, first: int, skip: float, memory: int
 ) -> None:
     """The whole bank against some seeds, the first of number `first`, in chunks that keep within the memory."""
-    device, blocks = query.u.device, [part for part in group if isinstance(part, Fused)]
+    device, blocks = query.u.device, [part for part in group if isinstance(part, Launches)]
     corner = sum(part.bytes() for part in group if isinstance(part, Corners))
     queries = [part.query_shape() for part in blocks]
     found = [part.rows * part.queries * (part.channels + 3) * part.splits(len(bank))[2] for part in group]
@@ -176,7 +176,7 @@ def _pass(
 
     main = torch.cuda.current_stream(device) if device.type == "cuda" else None
     side = stream(device) if main and len(group) > 1 else None
-    depends = memory, main and main.cuda_stream, *(part.layout for part in blocks)
+    depends = memory, main and main.cuda_stream, *(part.key_layout for part in blocks)
     kept = _kept.pop(bank, None)
     forget()
     if kept and (kept[0] != depends or most < len(bank)):

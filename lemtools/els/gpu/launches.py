@@ -14,7 +14,7 @@ import torch
 import triton
 
 from ..plan import Axis
-from . import layout as feed
+from . import layout
 from .kernel import INTERPRETED, WEIGHTS, Tiling, attend, cdiv, constant, launch, processors, strip_row
 
 SPLITS, MERGED = 64, 64 if INTERPRETED else 16  # shares and queries that are merged at a time
@@ -22,7 +22,7 @@ SPREAD = 1 << 15 if INTERPRETED else 1 << 12  # elements of queries that are lai
 
 
 @dataclass(frozen=True)
-class Job:
+class Section:
     """Queries of a block against its keys; or of `lone` lines, each (place, step along, step across), each its own.
 
     along, across: axes of the windows; of lone lines, that of the lines and that of their places.
@@ -33,7 +33,7 @@ class Job:
     lone: tuple[tuple[int, int, int], ...] = ()
 
     def lines(self, places: range, device: torch.device) -> torch.Tensor:
-        """int32 [R, 3] as in ``feed``; places: of the block across."""
+        """int32 [R, 3] as in ``layout``; places: of the block across."""
         found = self.lone or ((places[0], self.across.length, 1),)
         return constant(tuple(n for p, *steps in found for n in (p - self.across.reach, *steps)), device)
 
@@ -44,14 +44,14 @@ class Job:
 
 
 @lru_cache(maxsize=64)
-def jobs(rows: Axis, cols: Axis) -> tuple[Job, ...]:
+def sections(rows: Axis, cols: Axis) -> tuple[Section, ...]:
     """The block first; rows and columns that stand alone together where they are alike: launches cost time."""
     width = cols.length
     lone_rows, lone_cols = tuple((r, 1, width) for r in rows.alone), tuple((c, width, 1) for c in cols.alone)
     edges = [(cols, rows, lone_rows), (rows, cols, lone_cols)]
     edges = [(rows, cols, lone_rows + lone_cols)] if rows == cols else edges
-    block = [Job(rows, cols)] if len(rows.queries) and len(cols.queries) else []
-    return *block, *(Job(*edge) for edge in edges if edge[2] and len(edge[0].queries))
+    block = [Section(rows, cols)] if len(rows.queries) and len(cols.queries) else []
+    return *block, *(Section(*edge) for edge in edges if edge[2] and len(edge[0].queries))
 
 
 def extreme(centre: tuple[int, ...]) -> int:
@@ -61,7 +61,7 @@ def extreme(centre: tuple[int, ...]) -> int:
 
 @lru_cache(maxsize=256)
 def table(depth: int, size: int, centre: tuple[int, ...], row: int, width: int, device: torch.device) -> torch.Tensor:
-    """int32 [4, `width`]: as in ``feed``, of windows `depth` along and `size` across; lines along are `row` apart."""
+    """int32 [4, `width`]: as in ``layout``, of windows `depth` along and `size` across; lines along are `row` apart."""
     out = torch.zeros(4, width, dtype=torch.int32)
     out[2] = -1
     for d in range(depth):
@@ -72,12 +72,12 @@ def table(depth: int, size: int, centre: tuple[int, ...], row: int, width: int, 
     return out.to(device)
 
 
-class Fused:
-    """A job by ``kernel.attend``: `seeds` seeds in `digits` digits against images [C, H, W] less `centre`."""
+class Launches:
+    """A section by ``kernel.attend``: `seeds` seeds in `digits` digits against images [C, H, W] less `centre`."""
 
     def __init__(
         self,
-        job: Job,
+        section: Section,
         shape: tuple[int, int, int],
         centre: tuple[int, ...],
         seeds: int,
@@ -86,25 +86,25 @@ class Fused:
         plan: Tiling,
         device: torch.device,
     ):
-        self.job, self.plan, self.centre, self.device = job, plan, centre, device
+        self.section, self.plan, self.centre, self.device = section, plan, centre, device
         self.seeds, self.digits, self.apart = seeds, digits, apart
-        self.along, self.across, self.size = job.along, job.across, job.across.size
+        self.along, self.across, self.size = section.along, section.across, section.across.size
         self.channels, self.plane = len(centre), math.prod(shape[1:])
-        self.rows, self.lanes = len(job.lone) or 1, 1 if job.lone else len(self.across.keys)
-        self.count = seeds * len(self.along.queries) * (1 if job.lone else len(self.across.queries))
+        self.rows, self.lanes = len(section.lone) or 1, 1 if section.lone else len(self.across.keys)
+        self.count = seeds * len(self.along.queries) * (1 if section.lone else len(self.across.queries))
         self.blocks = -(-self.count // plan.block_q)
         self.queries = self.blocks * plan.block_q
         used = self.channels * self.size
         self.row = strip_row(self.size, self.channels) if plan.strip else used
         self.elements = self.row * (self.size - 1) + used
-        self.fold = not plan.strip and used * self.size * extreme(centre) ** 2 < feed.FOLDED**2
+        self.fold = not plan.strip and used * self.size * extreme(centre) ** 2 < layout.FOLDED**2
         self.steps = -(-(self.elements + 2 * self.fold) // plan.step)
         self.width = plan.step * self.steps
         self.members = len(self.along.keys)
         self.strips = self.members + self.size - 1 if plan.strip else 0
         self.stored = self.row if plan.strip else self.width  # elements of a row of scratch memory
-        self.query_lines, self.key_lines = (job.lines(p, device) for p in (self.across.queries, self.across.keys))
-        self.pixels, self.zero = job.pixels(device), constant(centre, device)
+        self.query_lines, self.key_lines = (section.lines(p, device) for p in (self.across.queries, self.across.keys))
+        self.pixels, self.zero = section.pixels(device), constant(centre, device)
         self.elements_of_query = table(self.size, self.size, centre, self.row, self.width, device)
         self.depth, self.wide = 1 if plan.strip else self.size, triton.next_power_of_2(self.stored)
         self.elements_of_row = table(self.depth, self.size, centre, used, self.wide, device)
@@ -112,9 +112,9 @@ class Fused:
         self.memo: dict = {}
 
     @property
-    def layout(self) -> tuple:
+    def key_layout(self) -> tuple:
         """What keys depend on beside the images."""
-        return self.job, self.stored, self.strips, self.fold, self.plan.dot
+        return self.section, self.stored, self.strips, self.fold, self.plan.dot
 
     def bytes(self) -> int:
         """Memory of the keys of an image."""
@@ -147,7 +147,7 @@ class Fused:
         block = max(1, 4096 // self.wide)
         launch(
             self.memo,
-            feed.expand,
+            layout.expand,
             (cdiv(cdiv(pitch, self.stored), block), self.rows),
             (
                 images,
@@ -174,7 +174,7 @@ class Fused:
         )
         launch(
             self.memo,
-            feed.centres,
+            layout.centres,
             (cdiv(padded, 256), self.rows),
             (
                 images,
@@ -210,7 +210,7 @@ class Fused:
         block = min(triton.next_power_of_2(self.width), SPREAD // plan.block_q)
         launch(
             self.memo,
-            feed.spread,
+            layout.spread,
             (self.blocks * cdiv(self.width, block), self.rows),
             (
                 query.u,
@@ -308,7 +308,7 @@ def merge(
     """What a part found, into state float64 [C + 3, pixels]. first: number of its first seed."""
     launch(
         part.memo,
-        feed.merge,
+        layout.merge,
         (cdiv(part.queries, MERGED), part.rows),
         (
             found,

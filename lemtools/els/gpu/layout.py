@@ -1,4 +1,4 @@
-"""What ``kernel.attend`` is given, and what becomes of its sums: one Triton kernel each, since launches cost time.
+"""What ``kernel.attend`` takes, and what becomes of its sums: one Triton kernel each, since launches cost time.
 
 A window lies `along` one axis of the image and `across` the other. Its element (d, c, e) is channel c at d along and e
 across; what lies beyond a border that does not wrap is zero, in queries as in keys. A table says of each element of a
