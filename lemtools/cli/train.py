@@ -6,8 +6,8 @@ import sys
 
 import click
 
+from ..catalogue.encoders import RESIDUAL
 from . import common, config, results
-from .encode import quantiser
 from .fragment import losses
 
 EXAMPLES = """
@@ -20,7 +20,7 @@ torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml 
 """
 
 RECIPES = ["feedforward", "recurrent", "autoregressive", "diffusion", "lm", "token-ae", "rvq"]
-PROPERTIES = ("stages", "codes", "groups", "beam", "cosine", "gain_shape", "whiten")  # of rvq's quantiser
+PROPERTIES = tuple(source.name for source in RESIDUAL)  # of rvq's quantiser
 FOR = {  # options of some recipes alone
     "weighting": ("feedforward", "recurrent"),
     "labels": ("diffusion",),
@@ -120,8 +120,7 @@ RVQ = {  # all that rvq, which has no network, takes
 )
 @click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens that lm sees.  [default: 64 a layer]")
 @click.option("--chunk", type=click.IntRange(1), metavar="K", help="Tokens in a vector (token-ae).  [default: 4]")
-@quantiser
-@click.option("--whiten", is_flag=True, help="Divide every direction by its standard deviation (rvq).")
+@common.chain(*(common.option(source) for source in RESIDUAL))
 @click.option(
     "--padding",
     type=click.Choice(["zeros", "circular"]),
@@ -261,8 +260,9 @@ def cli(run, recipe, path, dry_run, options, card, **settings):
 
     chosen = dict(option(text) for text in options)
     for name in ("padding", "predict", "order", "context", "chunk", *PROPERTIES):
-        if (value := settings.pop(name)) not in (None, False):
-            chosen[{"predict": "predicts"}.get(name, name)] = value
+        value, key = settings.pop(name), {"predict": "predicts"}.get(name, name)
+        if value not in (None, False) and recipe in FOR.get(name, RECIPES) and (name in given or key not in chosen):
+            chosen[key] = value
     settings["crop"] = settings["crop"] or 0
     settings["codec"] = list(settings["codec"]) or None
     settings |= {k: list(settings[k]) for k in ("data", "fragment", "target", "validate", "augment")}

@@ -5,7 +5,7 @@ of the catalogue. `encode`, `decode` and `fit` apply it to whole streams.
 """
 
 from .coder import Coder, decode, encode
-from .fitting import ENCODERS, encoder, fit, fit_files, load, without_file
+from .fitting import fit, fit_files, load, without_file
 from .text import lines
 
-__all__ = ["ENCODERS", "Coder", "decode", "encode", "encoder", "fit", "fit_files", "lines", "load", "without_file"]
+__all__ = ["Coder", "decode", "encode", "fit", "fit_files", "lines", "load", "without_file"]

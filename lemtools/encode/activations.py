@@ -75,7 +75,7 @@ class Activations(Encoder):
     Memory does not grow with the number of documents or their length. The model's dtype is kept, bfloat16 too.
     """
 
-    name, reads, splits = "activations", ("tokens",), True
+    name, splits = "activations", True
 
     def __init__(
         self,

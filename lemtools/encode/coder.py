@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..catalogue.encoders import ENCODERS
 from ..signal import LemError, Signal, bits_per_element
 from .contract import Encoder, latest
-from .fitting import encoder
 
 PART = 4096  # items encoded or decoded at a time: what comes out may be far larger than what went in
 
@@ -41,10 +41,11 @@ class Coder:
         if self.decode:
             record = latest(signal.history, coder and coder.name)
             coder = coder or _unfitted(record)
-            _check(signal, coder.back, f"{coder.name} decodes" if coder.back else f"{coder.name} cannot be inverted:")
+            back = ENCODERS.find(coder.name).back
+            _check(signal, back, f"{coder.name} decodes" if back else f"{coder.name} cannot be inverted:")
             made, entry = coder.decode(signal, record or {}), {"decoded": coder.name}
         else:
-            _check(signal, coder.reads, f"{coder.name} encodes")
+            _check(signal, ENCODERS.find(coder.name).kinds, f"{coder.name} encodes")
             made, entry = coder.encode(signal), {"encoder": coder.name, **coder.record(signal)}
         history = [*signal.history, {**self.history, **entry}]
         for out in made:
@@ -80,10 +81,10 @@ def _unfitted(record: dict | None) -> Encoder:
         raise LemError("nothing in its history says how it was encoded; name what to decode with: --model FILE")
     if record.get("fitted"):
         raise LemError(f"encoded by a fitted {record['encoder']}; name its file: --model FILE")
-    cls = encoder(record["encoder"])
-    if not cls.back:
-        raise LemError(f"{cls.name} cannot be inverted")
-    return cls()
+    row = ENCODERS.find(record["encoder"])
+    if not row.back:
+        raise LemError(f"{row.name} cannot be inverted")
+    return row.load()()
 
 
 def _check(signal: Signal, kinds: tuple[str, ...], does: str) -> None:

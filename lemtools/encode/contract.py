@@ -14,24 +14,13 @@ from ..stream.files import write_fitted
 
 
 class Encoder(ABC):
-    """What every encoder can be asked. Encodings and memories are batches; all of a class hold for its instances.
+    """What every encoder can be asked. Encodings and memories are batches.
 
-    name        as the catalogue has it
-    reads       kinds of memory that it encodes
-    back        kinds that it decodes; () where it does not invert
-    fitted      whether it is kept in a file (see Fitted)
-    splits      whether it makes several items of one (windows), which are numbered anew
-    made        what its file holds and who makes it; '' where it does without one
-    of_itself   whether it is fitted to the very input where there is no file
+    name: of its row in the catalogue. splits: whether it makes several items of one (windows), which are numbered anew.
     """
 
     name = ""
-    reads: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
-    fitted = False
     splits = False
-    made = ""
-    of_itself = False
 
     @abstractmethod
     def encode(self, signal: Signal) -> Iterable[Signal]:
@@ -56,8 +45,6 @@ class Encoder(ABC):
 
 class Fitted(Encoder):
     """An encoder that is kept in a file: `tensors` and `card` go into it, `restore` makes it again."""
-
-    fitted = True
 
     @classmethod
     @abstractmethod

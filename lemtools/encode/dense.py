@@ -24,8 +24,7 @@ class Dense(Fitted):
     as many bits as the largest codebook needs.
     """
 
-    name, reads, back = "rvq", ("embedding",), ("tokens",)
-    made = "its codebooks: --model FILE, from --fit"
+    name = "rvq"
 
     def __init__(self, rvq: RVQ):
         self.rvq = rvq

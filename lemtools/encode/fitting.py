@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from ..catalogue import listed
+from ..catalogue.encoders import ENCODERS
 from ..media.repeat import check_apart, repeatable
 from ..signal import LemError, Signal
 from ..stream.files import read_fitted
 from .contract import Encoder, Fitted
 from .text import lines as each_line
-
-ENCODERS = {
-    "patches": "patches.Patches",  # image -> its patches in order; invertible
-    "pca": "pca.PCA",  # images or embeddings -> principal components; fitted; invertible up to the dimensions left out
-    "text": "text.Text",  # text -> bytes or byte-pair tokens; fitted; invertible
-    "rvq": "dense.Dense",  # embeddings -> a few codes each, dense tokens; fitted; decoded to what the codes stand for
-    "token-ae": "token_ae.TokenAE",  # tokens -> a vector for every few; trained by lem-train token-ae; invertible
-    "voice": "voice.Voice",  # sound -> a speaker's vector
-    "minilm": "minilm.MiniLM",  # text -> a sentence's vector
-    "activations": "activations.Activations",  # text or tokens -> hidden states of a language model
-}
-
-
-def encoder(name: str) -> type[Encoder]:
-    """The class of an encoder."""
-    if name not in ENCODERS:
-        raise LemError(f"no encoder {name!r}; there are {', '.join(ENCODERS)}")
-    module, cls = ENCODERS[name].split(".")
-    return getattr(import_module(f".{module}", __package__), cls)
 
 
 def load(path: str) -> Fitted:
@@ -39,7 +21,7 @@ def load(path: str) -> Fitted:
     if record.get("encoder") not in ENCODERS:
         raise LemError(f"{path}: made by a newer lemtools, which knows an encoder {record.get('encoder')!r}")
     try:
-        return encoder(record["encoder"]).restore(record, tensors)
+        return ENCODERS.load(record["encoder"]).restore(record, tensors)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, LemError):
             raise LemError(f"{path}: {error}") from error
@@ -53,11 +35,9 @@ def fit(name: str, signals: Callable[[], Iterable[Signal]], **settings) -> tuple
     there is something to be said, to a sentence. encoder.save(path) keeps it. Raises LemError where nothing can be
     fitted to them.
     """
-    cls = encoder(name)
-    if not cls.fitted:
-        able = [n for n in ENCODERS if encoder(n).fitted]
-        raise LemError(f"{name} is not fitted to data; {', '.join(able)} are")
-    return cls.fit(signals, **settings)
+    if not ENCODERS.find(name).fitted:
+        raise LemError(f"{name} is not fitted to data; {listed(r.name for r in ENCODERS.rows if r.fitted)} are")
+    return ENCODERS.load(name).fit(signals, **settings)
 
 
 def fit_files(
@@ -94,12 +74,12 @@ def without_file(
     paths: of the signals; None: to decode them. pca is fitted to the very input, which is read again. Raises LemError
     for an encoder that works by its file alone.
     """
-    cls = encoder(name)
-    if cls.of_itself and paths is not None:
+    row = ENCODERS.find(name)
+    if row.of_itself and paths is not None:
         if not settings.get("dims"):
             raise LemError(f"--encoder {name} needs --dims K, or a --model from --fit")
         source = repeatable(paths, **reading)
-        return cls.fit(source, **settings)[0], source()
-    if cls.made:
-        raise LemError(f"--encoder {name} needs {cls.made}")
-    return cls(**settings), signals
+        return row.load().fit(source, **settings)[0], source()
+    if row.made:
+        raise LemError(f"--encoder {name} needs {row.made}")
+    return row.load()(**settings), signals

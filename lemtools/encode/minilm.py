@@ -24,7 +24,7 @@ class MiniLM(Encoder):
     Texts of more tokens than the model was trained on (256) are cut there; `cut` counts them.
     """
 
-    name, reads = "minilm", ("tokens",)
+    name = "minilm"
 
     def __init__(self, hf: str | None = None, *, device: str = "cpu"):
         if hf is None:

@@ -15,7 +15,7 @@ class Patches(Encoder):
     it, and cut off again by `decode`, which restores 8-bit images exactly.
     """
 
-    name, reads, back = "patches", ("image",), ("embedding",)
+    name = "patches"
 
     def __init__(self, size: int = 8):
         self.size = size

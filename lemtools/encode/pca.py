@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..catalogue.encoders import ENCODERS
 from ..denoise.moments import Moments
 from ..signal import LemError, Signal
 from .contract import Fitted, as_image, as_vectors
@@ -23,8 +24,7 @@ class PCA(Fitted):
     Embeddings [N, L, D] are encoded position by position.
     """
 
-    name, reads, back = "pca", ("image", "embedding"), ("embedding",)
-    made, of_itself = "its components: --model FILE, from --fit", True
+    name = "pca"
 
     def __init__(self, mean, components, spectrum, *, kind: str, item: list[int], dtype: str, whiten: bool, count: int):
         self.mean, self.components, self.spectrum = mean, components, spectrum
@@ -59,8 +59,8 @@ class PCA(Fitted):
         }
         return made, report
 
-    @classmethod
-    def _read(cls, signals: Callable[[], Iterable[Signal]]) -> tuple[Moments, tuple[str, list[int], str]]:
+    @staticmethod
+    def _read(signals: Callable[[], Iterable[Signal]]) -> tuple[Moments, tuple[str, list[int], str]]:
         """Moments of all vectors, and what they are: (kind, shape of an item or of a position, dtype)."""
         moments, first = Moments(), None
         for signal in signals():
@@ -70,7 +70,7 @@ class PCA(Fitted):
             if found != first:
                 said = ["{0} of {2} {1}".format(*what) for what in (found, first)]
                 raise LemError(f"{' among '.join(said)}; pca takes one kind, shape and type")
-            if signal.kind not in cls.reads or signal.ops:
+            if not ENCODERS["pca"].suits(signal.kind) or signal.ops:
                 fragments = " fragments" if signal.ops else ""
                 raise LemError(f"pca is fitted to whole images or embeddings, not {signal.kind}{fragments}")
             x = as_vectors(signal)

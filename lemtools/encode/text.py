@@ -18,7 +18,7 @@ class Text(Fitted):
     Without a fitted tokenizer the tokens are the bytes, 8 bits each.
     """
 
-    name, reads, back = "text", ("tokens",), ("tokens",)
+    name = "text"
 
     def __init__(self, tokenizer=None):
         self.tokenizer = tokenizer

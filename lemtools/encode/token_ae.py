@@ -21,8 +21,7 @@ ELSEWHERE = 4096
 class TokenAE(Fitted):
     """tokens [N, L] to embeddings [N, L / K, D], the means of the latents, and back. net: a nets.TokenAutoencoder."""
 
-    name, reads, back = "token-ae", ("tokens",), ("embedding",)
-    made = "its network: --model FILE, from lem-train token-ae"
+    name = "token-ae"
 
     def __init__(self, net: torch.nn.Module, record: dict):
         self.net, self.config = net.eval(), record

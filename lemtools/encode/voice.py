@@ -32,7 +32,7 @@ class Voice(Encoder):
     second, the last one kept where sound covers 3/4 of it.
     """
 
-    name, reads = "voice", ("audio",)
+    name = "voice"
 
     def __init__(self, weights: str | None = None, *, device: str = "cpu", pieces: float = 1.3):
         if weights is None:

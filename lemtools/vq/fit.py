@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..catalogue.encoders import RESIDUAL
 from ..denoise.moments import Moments
 from ..signal import LemError
 from .bound import water_fill
@@ -250,13 +251,10 @@ def check_settings(
     dims: int, count: int, *, stages: int, codes: int, groups: int, beam: int, cosine: float, gains: int
 ) -> None:
     """LemError for settings that do not fit the data or one another."""
-    for name, value, least, most in (
-        ("stages", stages, 1, 256),
-        ("codes", codes, 2, 65536),
-        ("beam", beam, 1, 4096),
-        ("groups", groups, 1, dims),
-        ("gains", gains, 2, codes),
-    ):
+    chosen = {"stages": stages, "codes": codes, "groups": groups, "beam": beam, "gains": gains}
+    ranges = {o.name: (o.low, o.high) for o in RESIDUAL} | {"groups": (1, dims), "gains": (2, codes)}
+    for name, value in chosen.items():
+        least, most = ranges[name]
         if not least <= value <= most:
             raise LemError(f"--{name} must lie in {least} .. {most}, not {value}")
     if not 0 <= cosine < np.inf:

@@ -158,7 +158,7 @@ def test_choices_are_those_of_the_library():
     from lemtools.compare import METRICS as metrics
     from lemtools.dreams.calibrate import BY
     from lemtools.els import LOCAL, MACHINES
-    from lemtools.encode import ENCODERS
+    from lemtools.catalogue.encoders import ENCODERS
     from lemtools.fragment import OPERATIONS
     from lemtools.media.load import SAMPLES
     from lemtools.media.save import FORMATS

@@ -1,0 +1,204 @@
+"""Encoders of lem-encode.
+
+An encoder is a class: encode.contract.Encoder, or Fitted where it is kept in a file. `kinds` are those that it encodes.
+Its options are keywords of the class or, where they are settled by a fit, of its `fit`; of its `needs` 'device' and
+'seed' are handed on in the same way. Its facts:
+
+    back       kinds that it decodes; () where it does not invert
+    fitted     whether it is kept in a file (Fitted)
+    made       what its file holds and who makes it, where there is no encoding without one
+    of_itself  whether, where there is no file, it is fitted to the very input
+"""
+
+from .row import Option, Row
+from .table import Table
+
+WHITEN = Option("--whiten", "Divide every direction by its standard deviation.", "flag", settled=True)
+HF = Option(
+    "--hf",
+    "Folder of a Hugging Face model: a causal one (activations) or a sentence encoder (minilm).",
+    metavar="DIR",
+)
+RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
+    Option(
+        "--stages",
+        "Codes of a vector, one after the other.",
+        "whole",
+        low=1,
+        high=256,
+        default=4,
+        metavar="S",
+        settled=True,
+    ),
+    Option(
+        "--codes",
+        "Codes to choose from at a stage.",
+        "whole",
+        low=2,
+        high=65536,
+        default=1024,
+        metavar="K",
+        settled=True,
+    ),
+    Option(
+        "--groups",
+        "Parts that a vector is dealt to, each with all stages.",
+        "whole",
+        low=1,
+        default=1,
+        metavar="G",
+        settled=True,
+    ),
+    Option(
+        "--beam",
+        "Paths kept in the search of codes.",
+        "whole",
+        low=1,
+        high=4096,
+        default=16,
+        metavar="B",
+        settled=True,
+    ),
+    Option(
+        "--cosine",
+        "Weight of 1 - cosine beside the squared error.",
+        "number",
+        low=0,
+        default=0.0,
+        metavar="W",
+        settled=True,
+    ),
+    Option("--gain-shape", "Code a vector's length apart from its direction.", "flag", settled=True),
+    WHITEN,
+)
+
+ENCODERS = Table(
+    "encoder",
+    Row(
+        "patches",
+        "encode.patches:Patches",
+        "images as square patches in reading order; inverts exactly",
+        kinds=("image",),
+        options=(Option("--size", "Side of the patches.", "whole", low=1, default=8, metavar="PX"),),
+        facts={"back": ("embedding",)},
+    ),
+    Row(
+        "pca",
+        "encode.pca:PCA",
+        "images or embeddings as their principal components",
+        kinds=("image", "embedding"),
+        options=(
+            Option(
+                "--dims",
+                "Principal components to keep; without --fit or --model they are those of the input itself.",
+                "whole",
+                low=1,
+                usual="all in which it varies",
+                metavar="K",
+                settled=True,
+            ),
+            WHITEN,
+        ),
+        facts={
+            "back": ("embedding",),
+            "fitted": True,
+            "made": "its components: --model FILE, from --fit",
+            "of_itself": True,
+        },
+    ),
+    Row(
+        "text",
+        "encode.text:Text",
+        "text as its bytes or, once fitted, as byte pairs; inverts exactly",
+        kinds=("tokens",),
+        options=(
+            Option(
+                "--vocab",
+                "Tokens of the byte-pair encoding that --fit learns.",
+                "whole",
+                low=257,
+                high=65536,
+                default=4096,
+                metavar="V",
+                settled=True,
+            ),
+        ),
+        facts={"back": ("tokens",), "fitted": True},
+    ),
+    Row(
+        "rvq",
+        "encode.dense:Dense",
+        "embeddings as a few codes each, by a residual quantiser",
+        kinds=("embedding",),
+        options=(
+            *RESIDUAL,
+            Option(
+                "--validate",
+                "What to report a fit on.",
+                usual="a tenth, left out of the fit",
+                metavar="PATH",
+                settled=True,
+                file=True,
+            ),
+        ),
+        needs=("device", "seed"),
+        facts={"back": ("tokens",), "fitted": True, "made": "its codebooks: --model FILE, from --fit"},
+    ),
+    Row(
+        "token-ae",
+        "encode.token_ae:TokenAE",
+        "tokens as a vector for every few, by a network of lem-train token-ae; decodes, too",
+        kinds=("tokens",),
+        needs=("device",),
+        facts={
+            "back": ("embedding",),
+            "fitted": True,
+            "made": "its network: --model FILE, from lem-train token-ae",
+        },
+    ),
+    Row(
+        "voice",
+        "encode.voice:Voice",
+        "a sound as one vector for who speaks",
+        kinds=("audio",),
+        options=(
+            Option("--weights", "Weights of the network: resemblyzer's pretrained.pt.", metavar="FILE", file=True),
+        ),
+        needs=("device",),
+    ),
+    Row(
+        "minilm",
+        "encode.minilm:MiniLM",
+        "a text as one vector for what it says",
+        kinds=("tokens",),
+        options=(HF,),
+        needs=("device",),
+    ),
+    Row(
+        "activations",
+        "encode.activations:Activations",
+        "a text as the hidden states of a language model",
+        kinds=("tokens",),
+        options=(
+            HF,
+            Option("--lm", "Language model of lem-train lm, in place of --hf.", metavar="FILE", file=True),
+            Option(
+                "--layer", "Hidden states after K blocks; 0 is the embedding, -1 the last one.", "whole", metavar="K"
+            ),
+            Option(
+                "--window",
+                "Cut longer documents into windows of L tokens.",
+                "whole",
+                low=1,
+                usual="what the model takes, at most 1024",
+                metavar="L",
+            ),
+            Option("--flat", "Every position is a memory by itself, a vector.", "flag"),
+        ),
+        needs=("device",),
+    ),
+    back=(),
+    fitted=False,
+    made="",
+    of_itself=False,
+)
