@@ -64,7 +64,7 @@ RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
         "Weight of 1 - cosine beside the squared error.",
         "number",
         low=0,
-        default=0.0,
+        default=0,
         metavar="W",
         settled=True,
     ),
