@@ -29,15 +29,10 @@ FILES = (
 
 def words(option: click.Option) -> list[str]:
     """What to offer as the value of an option; a word that ends in : @ = or / wants more behind it."""
-    from lemtools.compare import GROUPS, METRICS
     from lemtools.nets import NETS
     from lemtools.train.augment import AUGMENT
 
-    metrics = [name.partition("@")[0] + "@" if "@" in name else name for name in METRICS]
     known = {
-        "metric": [*metrics, *GROUPS],
-        "minimum": [f"{m}=" for m in metrics if "@" not in m],
-        "maximum": [f"{m}=" for m in metrics if "@" not in m],
         "device": ["auto", "cpu", "cuda", "mps"],
         "shrink": ["oas", "ledoit-wolf"],
         "shard": ["auto"],
@@ -48,7 +43,7 @@ def words(option: click.Option) -> list[str]:
     source = getattr(option, "source", None)
     named = [form for name in getattr(getattr(source, "of", None), "shown", ()) for form in forms(name)]
     own = list(getattr(source, "words", ()))
-    return choices(option) or own or named or getattr(option.type, "words", None) or known.get(option.name, [])
+    return choices(option) or [*named, *own] or getattr(option.type, "words", None) or known.get(option.name, [])
 
 
 def forms(name: str) -> list[str]:

@@ -1,184 +1,161 @@
 """lem-compare: measure what came back."""
 
+import os
+
 import click
 
+from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled
 from . import common, results
+from .options import INPUT, OUTPUT, written
 
 EXAMPLES = """
 lem-compare photo.png recalled.png
 lem-compare --metric psnr --min psnr=30 photos/ recalled/
 lem-fragment --bits 3 photos/ | lem-reconstruct | lem-compare --metric all --json photos/ -
 lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
-lem-compare --metric nearest --metric memorised --metric mosaic --train store.safetensors faces/ faces/
+lem-compare --metric psnr,ssim --html report.html photos/ recalled/
+lem-compare --metric nearest,memorised,mosaic --train store.safetensors faces/ faces/
 """
-
-
-# metrics of single items, of which no product is large enough for threads
-SMALL = (
-    "all",
-    "mse",
-    "mae",
-    "max",
-    "psnr",
-    "ssim",
-    "ms-",
-    "gmsd",
-    "snr",
-    "si-",
-    "lsd",
-    "nmse",
-    "sqnr",
-    "accuracy",
-    "bits",
-)
+READING = {source.name: source for source in common.READING}
+USUAL = [" ".join(quick(kind)) for kind in ("image", "audio", "tokens", "embedding")]
+LIMITED = tuple(f"{row.name}=" for row in METRICS.rows if not row.k)
 
 
 class Threshold(click.ParamType):
-    """NAME=VALUE, the name in lower case."""
+    """NAME=VALUE of one metric."""
 
     name = "threshold"
 
     def convert(self, value, param, ctx):
-        name, _, number = value.partition("=")
+        metrics, _, number = value.partition("=")
         try:
-            if (number := float(number)) == number:  # nothing is above or below NaN
-                return name.lower().replace("_", "-"), number
+            number = float(number)
         except ValueError:
-            pass
-        self.fail(f"{value!r} is not NAME=VALUE, as in psnr=30", param, ctx)
+            number = float("nan")
+        if number != number:  # nothing is above or below NaN
+            self.fail(f"{value!r} is not NAME=VALUE, as in psnr=30", param, ctx)
+        (name, *more) = spelled(metrics)
+        if more or name in GROUPS:
+            raise click.UsageError(f"--min and --max take one metric each, not {metrics}")
+        return name, number
 
 
 @common.command("lem-compare", EXAMPLES)
 @click.argument("original", metavar="ORIGINAL", type=click.Path())
 @click.argument("recalled", metavar="RECALLED", type=click.Path())
-@click.option(
+@common.option(
     "--metric",
+    "Measure this: {of}, or all; geometry: all that embeddings are judged by. In any case; several joined by commas.",
+    of=METRICS,
+    words=tuple(GROUPS),
+    usual=f"{', '.join(USUAL[:-1])}, or {USUAL[-1]}, by kind",
     multiple=True,
     metavar="NAME",
-    help="Measure this: mse, mae, max-abs, psnr, ssim, ssim-uniform7, ms-ssim, gmsd, snr, si-sdr, lsd, nmse, sqnr, "
-    "cosine, cosine-centred, mutual-knn@K, mutual-knn-cosine@K, recall@K, recall-cosine@K, cka, rankme, "
-    "effective-rank, participation-ratio, alpha-req@K, condition, lempel-ziv, frechet-pca@K, frechet-patch@K, nearest, "
-    "nearest-patch@K, memorised, mosaic@K, accuracy, bits, or all; geometry: all that embeddings are judged by.  "
-    "[default: mse psnr ssim, snr si-sdr lsd, accuracy, or nmse cosine, by kind]",
 )
-@click.option(
+@common.option(
     "--min",
-    "minimum",
-    type=Threshold(),
+    "Exit with 1 if the mean is lower.",
+    Threshold(),
+    param="minimum",
+    words=LIMITED,
     multiple=True,
     metavar="NAME=VALUE",
-    help="Exit with 1 if the mean is lower.",
 )
-@click.option(
+@common.option(
     "--max",
-    "maximum",
-    type=Threshold(),
+    "Exit with 1 if the mean is higher.",
+    Threshold(),
+    param="maximum",
+    words=LIMITED,
     multiple=True,
     metavar="NAME=VALUE",
-    help="Exit with 1 if the mean is higher.",
 )
-@click.option(
+@common.option(
     "--pair",
-    type=click.Choice(["auto", "order", "name"]),
+    "Match items by order or by name; auto is by order and checks the names.",
+    ("auto", "order", "name"),
     default="auto",
-    show_default=True,
-    help="Match items by order or by name; auto is by order and checks the names.",
 )
-@click.option(
+@common.option(
     "--peak",
-    type=common.Finite(0, min_open=True),
+    "Range of the values, for psnr and ssim.",
+    "number",
+    low=0,
+    open=("low",),
+    usual="255 or 1 for images, 1 for sound",
     metavar="P",
-    help="Range of the values, for psnr and ssim.  [default: 255 or 1 for images, 1 for sound]",
 )
-@click.option(
+@common.option(
     "--train",
+    "What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy file "
+    "is mapped, not read.",
     multiple=True,
     metavar="STORE",
-    help="What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy "
-    "file is mapped, not read.",
+    file=True,
 )
-@click.option(
+@common.option(
     "--where",
-    type=click.Choice(["all", "missing"]),
+    "Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr).",
+    ("all", "missing"),
     default="all",
-    show_default=True,
-    help="Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr).",
 )
-@click.option("--items", is_flag=True, help="Print every item's value before the means.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
-@click.option(
+@common.option(
+    "--fragment", "The fragments, for a column of the sheet and for --where missing.", metavar="FILE", file=True
+)
+@common.option(READING["key"], section=INPUT)
+@common.option(READING["batch"], section=INPUT)
+@common.option("--items", "Print every item's value before the means.", "flag", section=OUTPUT)
+@common.option("--json", "Print JSON Lines.", "flag", param="as_json", section=OUTPUT)
+@common.option(
     "--plot",
+    "Draw a picture (PNG): of embeddings both sets on the two principal axes of the originals, and both spectra; of "
+    "all else a contact sheet: original, fragment, recalled, difference. VIEW picks one: sheet, pca or umap; alone it "
+    "writes VIEW.png. A UMAP picture is not evidence.",
     metavar="[VIEW:]FILE",
-    help="Draw a picture (PNG): of embeddings both sets on the two principal axes of the originals, and both spectra; "
-    "of all else a contact sheet: original, fragment, recalled, difference. VIEW picks one: sheet, pca or umap; alone "
-    "it writes VIEW.png. A UMAP picture is not evidence.",
+    file=True,
+    section=OUTPUT,
 )
-@click.option(
-    "--rows",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Rows of the --plot.",
-)
-@click.option(
-    "--fragment",
+@common.option(
+    "--html",
+    "Write a page with the numbers, the contact sheet and the spectra of both sides: one file that needs no other.",
     metavar="FILE",
-    help="The fragments, for a column of the --plot and for --where missing.",
+    file=True,
+    section=OUTPUT,
 )
-@click.option(
-    "--key",
-    metavar="NAME",
-    help="Tensor or array to read from a foreign safetensors or npz file.",
-)
-@click.option(
-    "--batch",
-    type=click.IntRange(1),
-    envvar="LEM_BATCH",
-    metavar="N",
-    help="Items a batch.  [default: about 16 MiB]",
-)
-def cli(run, original, recalled, metric, minimum, maximum, pair, train, items, as_json, key, batch, **options):
+@common.option("--rows", "Rows of the contact sheet.", "whole", low=1, default=8, metavar="N", section=OUTPUT)
+def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, items, as_json, key, batch, **drawn):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
     """
-    plot, fragment, missing = options["plot"], options["fragment"], options["where"] == "missing"
-    view, plot, rows = _checked(original, recalled, pair, **options)
-    names = [part.lower() for word in metric for part in word.split(",")]
-    if all(name.startswith(SMALL) or name == "cosine" for name in names):  # the others are large matrix products
+    asked = spelled([*metric, *(name for name, _ in (*minimum, *maximum))])
+    fragment, missing, drawn = _checked(original, recalled, pair, **drawn)
+    rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
+    if train and not any("train" in (*row.needs, *row.uses) for row in rows):
+        able = ", ".join(row.name for row in METRICS.rows if "train" in (*row.needs, *row.uses))
+        raise click.UsageError(f"--train is for --metric {able}")
+    if not any(row.of_set for row in rows):  # these are large matrix products
         common.one_thread()
-    from ..compare import GROUPS, METRICS, Comparison, listed, missed, named
+    from ..compare import Comparison, missed
     from ..compare import pair as paired
     from ..media import load, store
-    from ..stream import whole_file
 
-    limits = [name for name, _ in (*minimum, *maximum)]
-    for name in limits:
-        if name in GROUPS:
-            raise click.UsageError(f"--min and --max take one metric each, not {name}")
-    asked = listed([*metric, *limits])
-    if train and not any(
-        "train" in (*m.needs, *m.uses) for m in (METRICS[named(n)[0]] for n in asked if n not in GROUPS)
-    ):
-        able = ", ".join(name for name, m in METRICS.items() if "train" in (*m.needs, *m.uses))
-        raise click.UsageError(f"--train is for --metric {able}")
-    comparison = Comparison(asked, peak=options["peak"], train=store(list(train)) if train else None)
-    if plot:
-        from ..compare.plot import Plot
-
-        results.picture(plot, "--plot", [original, recalled, *([fragment] if fragment else [])])
-        picture = Plot(view, rows, load([fragment]) if fragment else None)
+    comparison = Comparison(asked, peak=peak, train=store(list(train)) if train else None)
+    inputs = [original, recalled, *([fragment] if fragment else [])]
+    pictures = {path: _picture(option, path, inputs, **more) for option, path, more in drawn}
     sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
-    for both in run.progress(paired(*sides, by=pair, fragments=load([fragment]) if missing else None)):
-        if plot:
+    pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None)
+    for both in run.progress(pairs, getattr(sides[0], "total", None)):
+        for picture in pictures.values():
             picture.add(both, comparison)
         comparison.add(both)
     found = comparison.results()
     for note in comparison.notes(found):
         run.note(note)
-    if plot:
-        with whole_file(plot) as file:
+    for path, picture in pictures.items():
+        from ..stream import whole_file
+
+        with whole_file(path) as file:
             picture.draw(file, comparison, found)
     show(run, found, items, as_json)
     for note in (shortfalls := missed(found, minimum, maximum)):
@@ -186,47 +163,65 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, train, items, a
     return 1 if shortfalls else 0
 
 
-def _checked(original, recalled, pair, fragment, plot, rows, where, **_):
-    """(view, file, rows) of the --plot; UsageError for options that do not go together."""
+def _checked(original, recalled, pair, fragment, where, plot, html, rows):
+    """(fragment, whether only missing elements count, what is drawn: (option, path, how)). UsageError for a conflict."""
+    missing, sheet = where == "missing", {}
+    head, _, rest = (plot or "").partition(":")
+    view, plot = (head, rest or f"{head}.png") if head in ("sheet", "pca", "umap") else (None, plot)
+    if "rows" in written(click.get_current_context()):
+        sheet["rows"] = rows
     if [original, recalled, fragment].count("-") > 1:
         raise click.UsageError("only one input can be standard input")
     if fragment and pair == "name":
         raise click.UsageError("--fragment pairs by order: leave out --pair name")
-    view, plot = viewed(plot)
-    if click.get_current_context().get_parameter_source("rows") != click.core.ParameterSource.COMMANDLINE:
-        rows = None
-    if rows and not plot:
-        raise click.UsageError("--rows is for the --plot")
-    missing = where == "missing"
-    if view in ("pca", "umap") and (rows or fragment) and not missing:
+    if sheet and not (plot or html):
+        raise click.UsageError("--rows is for the --plot and for --html")
+    if view in ("pca", "umap") and (sheet or fragment) and not (missing or html):
         raise click.UsageError(f"--rows and --fragment are for --plot sheet:FILE, not for {view}")
     if missing and not fragment:
         raise click.UsageError("--where missing needs the fragments: --fragment FILE")
-    if fragment and not (plot or missing):
-        raise click.UsageError("--fragment is for the --plot and for --where missing")
-    if fragment == "-" and plot and missing:
-        raise click.UsageError("--fragment - is read once: for the --plot or for --where missing")
-    return view, plot, rows
+    if fragment and not (plot or html or missing):
+        raise click.UsageError("--fragment is for the --plot, for --html and for --where missing")
+    if fragment == "-" and bool(plot) + bool(html) + missing > 1:
+        raise click.UsageError("--fragment - is read once: for the --plot, for --html or for --where missing")
+    if plot and html and os.path.realpath(plot) == os.path.realpath(html):
+        raise click.UsageError(f"--plot and --html would both write {plot}")
+    sheet["fragment"] = fragment
+    drawn = [("--plot", plot, {"view": view, **sheet})] if plot else []
+    return fragment, missing, [*drawn, *([("--html", html, sheet)] if html else [])]
 
 
-def viewed(plot: str | None) -> tuple[str | None, str | None]:
-    """(view, file) of a --plot: 'umap:a.png', 'a.png', or 'umap', which is 'umap:umap.png'."""
-    head, _, rest = (plot or "").partition(":")
-    return (head, rest or f"{head}.png") if head in ("sheet", "pca", "umap") else (None, plot)
+def _picture(option, path, inputs, fragment=None, **how):
+    """A Plot, or for --html a Report. UsageError where the path cannot be one."""
+    from ..compare.plot import Plot
+    from ..media import load
+
+    results.picture(path, option, inputs)
+    fragments = load([fragment]) if fragment else None
+    if option == "--plot":
+        return Plot(fragments=fragments, **how)
+    from ..compare.report import Report
+
+    return Report(inputs[:2], fragments=fragments, **how)
 
 
 def show(run, found, items, as_json):
     """Print what was measured, and with `items` what it is the mean of."""
-    lines, rows = [], []
+    lines, rows, page, single = [], [], [], []
     for result in found:
-        named = {"metric": result.metric, "name": result.name, "unit": result.unit}
-        for n, v in zip(result.items, result.values) if items else ():
-            lines.append(named | {"item": n, "value": float(v)})
-            rows.append([result.name, results.cell(float(v)), "", "", results.cell(n)])
+        what = {"metric": result.metric, "name": result.name, "unit": result.unit}
         means = {"mean": result.mean, "low": result.low, "high": result.high, "n": len(result.items)}
-        lines.append(named | means)
+        for item, value in zip(result.items, map(float, result.values)) if items else ():
+            lines.append(what | {"item": item, "value": value})
+            rows.append([result.name, results.cell(value), "", "", results.cell(item)])
+            single.append([result.name, results.cell(item), results.cell(value)])
+        lines.append(what | means)
         rows.append([result.name, *map(results.cell, means.values())])
-    results.show(run, as_json, lines, rows, ("metric", "mean", "95 % low", "high", "items"))
+        mean, *ends, n = map(results.cell, means.values())
+        page.append([result.name, mean, result.unit, *ends, n, result.better])
+    heads = ("metric", "mean", "unit", "95 % low", "95 % high", "items", "better")
+    before = [(("metric", "item", "value"), single)] if items else []
+    results.show(run, as_json, lines, rows, heads, page, before)
 
 
 def main():

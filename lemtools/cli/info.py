@@ -1,8 +1,10 @@
 """lem-info: what a stream or checkpoint holds."""
 
+import json
+
 import click
 
-from . import common
+from . import common, results
 
 EXAMPLES = """
 lem-info fragments.safetensors
@@ -12,7 +14,7 @@ lem-fragment --sample --bits 3 | lem-info --json -
 
 @common.command("lem-info", EXAMPLES)
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@common.option("--json", "Print JSON Lines.", "flag", param="as_json", section=common.OUTPUT)
 def cli(run, files, as_json):
     """Print what safetensors streams hold: kind, shapes, what was taken away, history, cost, or a checkpoint's card.
 
@@ -20,8 +22,6 @@ def cli(run, files, as_json):
     """
     common.one_thread()
     paths = common.named_inputs(run, files, None, False, None)
-    import json
-
     from ..media.describe import describe
 
     cut = False
@@ -34,15 +34,13 @@ def cli(run, files, as_json):
         if facts["problem"]:
             cut = True
             run.say(facts["problem"])
-        if as_json:
-            click.echo(json.dumps(common.finite(facts)))
-            continue
-        for name, value in facts.items():
-            if name == "problem" or value in (None, [], {}):
-                continue
-            many = isinstance(value, list) and name in ("ops", "history", "tensors")
-            for line in value if many else [value]:
-                click.echo(f"{name}\t{line if isinstance(line, str) else json.dumps(line)}")
+        rows = [
+            [name, line if isinstance(line, str) else json.dumps(line)]
+            for name, value in facts.items()
+            if name != "problem" and value not in (None, [], {})
+            for line in (value if isinstance(value, list) and name in ("ops", "history", "tensors") else [value])
+        ]
+        results.show(run, as_json, [facts], rows, ("name", "value"))
     return 1 if cut else 0
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 
-from ..signal import LemError, Signal
-from .metrics import GROUPS, METRICS, QUICK, SUITS, Metric, listed, named
+from ..catalogue import LemError, Row
+from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled
+from ..signal import Signal
 from .pairs import Pair, joined, pair
 from .resources import RESOURCES, Sides
 from .summary import Result, Whole, mean_interval
@@ -51,11 +51,11 @@ class Comparison:
     def __init__(self, metrics: str | Iterable[str] | None = None, *, keep: bool = False, **given):
         for name in given.keys() - RESOURCES.keys():
             raise TypeError(f"no metric needs a {name!r}")
-        self.asked = listed(metrics) if metrics else []
+        self.asked = spelled(metrics) if metrics else []
         self.keep, self.given, self.left_out = keep, given, {}
         self.kind, self.missing = None, False
         self.colours: set[str] = set()
-        self.wanted: dict[str, tuple[Metric, int | None]] = {}
+        self.wanted: dict[str, tuple[Row, int | None]] = {}
         self.values: dict[str, list[np.ndarray]] = {}
         self.items: dict[str, list[str]] = {}
         self.pairs: list[Pair] = []
@@ -99,13 +99,12 @@ class Comparison:
             for i, values in enumerate(found if isinstance(found, tuple | list) else [found]):
                 if values is None:
                     continue
-                name = metric.name.format(colour=colour, k=k, of=metric.of[i])
+                of = metric.of[i].strip("_")
+                name = (metric.printed or metric.name.replace("-", "_")).format(colour=colour, k=k, of=metric.of[i])
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
-                called = f"{key}-{metric.of[i].strip('_')}" if i else key
-                values, ends = (
-                    (values, mean_interval(values)) if np.ndim(values) else (np.empty(0), (values, None, None))
-                )
-                out.append(Result(called, name, metric.unit, self.items[key], values, *ends, metric.better))
+                called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
+                numbers = (values, *mean_interval(values)) if np.ndim(values) else (np.empty(0), values, None, None)
+                out.append(Result(called, name, metric.unit, self.items[key], *numbers, metric.better, help))
         return out
 
     def spectra(self) -> tuple:
@@ -121,26 +120,24 @@ class Comparison:
             if len(result.items) < most
         ]
 
-    def _wanted(self, sides: Sides) -> dict[str, tuple[Metric, int | None]]:
+    def _wanted(self, sides: Sides) -> dict[str, tuple[Row, int | None]]:
         """{as written: (metric, k)} for this batch."""
         kind, missing, out = sides.pair.kind, sides.pair.missing is not None, {}
-        quick = [] if self.asked else QUICK["missing" if missing else kind]
-        keys = _suited(quick, sides) or list(quick)
+        usual = [] if self.asked else quick("missing" if missing else kind)
+        keys = _suited(usual, sides) or usual
         for word in self.asked:
-            if word in GROUPS and kind not in SUITS[word]:
-                raise LemError(f"--metric {word} is for {', '.join(SUITS[word])}, not {kind}")
-            keys += _suited(GROUPS[word], sides) if word in GROUPS else [word]
+            if word in GROUPS:
+                GROUPS.check_kind(word, kind, f"--metric {word}")
+            keys += _suited(members(word), sides) if word in GROUPS else [word]
         if sides.pair.bits is not None:
             keys.append("bits")
         for key in dict.fromkeys(keys):
-            base, k = named(key)
-            metric = METRICS[base]
-            if kind not in metric.kinds:
-                raise LemError(f"--metric {key} is for {', '.join(metric.kinds)}, not {kind}")
+            metric, k = named(key)
+            METRICS.check_kind(metric.name, kind, f"--metric {key}")
             for reason in filter(None, map(sides.lacks, metric.needs)):
                 raise LemError(f"--metric {key} {reason}")
             if missing and not {"where", "bits"} & {*metric.uses, *metric.needs}:
-                able = ", ".join(name for name, each in METRICS.items() if "where" in each.uses)
+                able = ", ".join(row.name for row in METRICS.rows if "where" in row.uses)
                 raise LemError(f"--metric {key} cannot leave elements out; --where missing is for {able}")
             out[key] = metric, k
         return out
@@ -169,17 +166,15 @@ class Comparison:
 
 def _suited(keys: Iterable[str], sides: Sides) -> list[str]:
     """Those metrics of a group that suit this batch."""
-    pair = sides.pair
-    keys = [key for key in keys if pair.kind in METRICS[key].kinds and not any(map(sides.lacks, METRICS[key].needs))]
+    pair, rows = sides.pair, {key: named(key)[0] for key in keys}
+    keys = [key for key, row in rows.items() if row.suits(pair.kind) and not any(map(sides.lacks, row.needs))]
     if pair.kind == "image":
-        keys = [key for key in keys if METRICS[key].side <= min(pair.a.shape[2:])]
-    return [key for key in keys if pair.missing is None or "where" in METRICS[key].uses] or keys
+        keys = [key for key in keys if rows[key].side <= min(pair.a.shape[2:])]
+    return [key for key in keys if pair.missing is None or "where" in rows[key].uses] or keys
 
 
-def _measured(sides: Sides, metric: Metric, k: int | None):
+def _measured(sides: Sides, metric: Row, k: int | None):
     """What the metric's function answers. ValueError where it cannot take the two sides."""
-    module, name = metric.target.split(":")
-    function = getattr(import_module(f".{module}", __package__), name)
     things = {name: sides.resource(name) for name in metric.needs}
     things |= {name: None if sides.lacks(name) else sides.resource(name) for name in metric.uses}
-    return function(sides.pair.a, sides.pair.b, **things, **({"k": k} if k else {}))
+    return metric.load()(sides.pair.a, sides.pair.b, **things, **({"k": k} if k else {}))

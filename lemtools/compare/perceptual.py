@@ -108,65 +108,31 @@ def _halve(x: np.ndarray) -> np.ndarray:
     return out
 
 
-class Structure:
-    """The SSIM family of two batches of images: `ssim` and `ms_ssim` share the work of the full size.
-
-    Both raise ValueError for unequal shapes, a wrong peak and images smaller than they can take.
-    """
-
-    def __init__(self, a: np.ndarray, b: np.ndarray, peak: float):
-        self.a, self.b, self.peak = a, b, peak
-        self._full: dict[str, np.ndarray] = {}
-
-    def _scales(self, window: str, scales: range) -> np.ndarray:
-        """[N, scales, 2]: SSIM and its contrast-structure part, means over the channels; scale i is halved i times."""
-        found = np.zeros((len(self.a), len(scales), 2))
-        for image_a, image_b, means in zip(self.a, self.b, found):
-            for plane_a, plane_b in zip(image_a, image_b):
-                for scale in range(scales.stop):
-                    if scale:
-                        plane_a, plane_b = _halve(plane_a), _halve(plane_b)
-                    if scale in scales:
-                        part = _ssim_means(plane_a, plane_b, self.peak, window)
-                        means[scale - scales.start] += np.array(part) / len(image_a)
-        return found
-
-    def _at_full_size(self, window: str, side: int, what: str) -> np.ndarray:
-        self.a, self.b = _images(self.a, self.b, self.peak, side, what)
-        if window not in self._full:
-            self._full[window] = self._scales(window, range(1))
-        return self._full[window]
-
-    def ssim(self, window: str = "gauss11") -> np.ndarray:
-        """See the function `ssim`."""
-        if window not in _WINDOWS:
-            raise ValueError(f"unknown SSIM {window!r}: one of {', '.join(_WINDOWS)}")
-        return self._at_full_size(window, len(_WINDOWS[window][0]), f"SSIM {window}")[:, 0, 0]
-
-    def ms_ssim(self) -> np.ndarray:
-        """See the function `ms_ssim`."""
-        full = self._at_full_size("gauss11", _MS_SIDE, "MS-SSIM")
-        means = np.concatenate((full, self._scales("gauss11", range(1, len(_MS_WEIGHTS)))), axis=1)
-        parts = np.append(means[:, :-1, 1], means[:, -1:, 0], axis=1)
-        return np.prod(np.maximum(parts, 0) ** np.array(_MS_WEIGHTS), axis=1)
+def _scales(a: np.ndarray, b: np.ndarray, peak: float, window: str, scales: range) -> np.ndarray:
+    """[N, scales, 2]: SSIM and its contrast-structure part, means over the channels; at scale i halved i times."""
+    found = np.zeros((len(a), len(scales), 2))
+    for image_a, image_b, means in zip(a, b, found):
+        for plane_a, plane_b in zip(image_a, image_b):
+            for scale in range(scales.stop):
+                if scale:
+                    plane_a, plane_b = _halve(plane_a), _halve(plane_b)
+                if scale in scales:
+                    part = _ssim_means(plane_a, plane_b, peak, window)
+                    means[scale - scales.start] += np.array(part) / len(image_a)
+    return found
 
 
-def ssim_gauss11(a: np.ndarray, b: np.ndarray, *, structure: Structure) -> np.ndarray:
-    """`ssim` of window 'gauss11', from what the family shares."""
-    return structure.ssim("gauss11")
+def _at_full_size(a: np.ndarray, b: np.ndarray, peak: float, window: str, shared: dict | None) -> np.ndarray:
+    """`_scales` of scale 0; kept in `shared`, as SSIM and MS-SSIM have it in common."""
+    shared = {} if shared is None else shared
+    if (key := ("ssim", window)) not in shared:
+        shared[key] = _scales(a, b, peak, window, range(1))
+    return shared[key]
 
 
-def ssim_uniform7(a: np.ndarray, b: np.ndarray, *, structure: Structure) -> np.ndarray:
-    """`ssim` of window 'uniform7', from what the family shares."""
-    return structure.ssim("uniform7")
-
-
-def ssim_scales(a: np.ndarray, b: np.ndarray, *, structure: Structure) -> np.ndarray:
-    """`ms_ssim`, from what the family shares."""
-    return structure.ms_ssim()
-
-
-def ssim(a: np.ndarray, b: np.ndarray, *, peak: float, window: str = "gauss11") -> np.ndarray:
+def ssim(
+    a: np.ndarray, b: np.ndarray, *, peak: float, window: str = "gauss11", shared: dict | None = None
+) -> np.ndarray:
     """Structural similarity of each image [N], in [-1, 1], 1 when equal. `ssim[gauss11,rgb]`, `ssim[uniform7,rgb]`.
 
     Wang, Bovik, Sheikh, Simoncelli 2004, K1 = .01, K2 = .03, each channel by itself, then the mean; only where the
@@ -174,18 +140,32 @@ def ssim(a: np.ndarray, b: np.ndarray, *, peak: float, window: str = "gauss11") 
     window 'gauss11': the paper's 11 x 11 Gaussian of sigma 1.5, population variances; images of at least 11 x 11.
     (skimage: gaussian_weights=True, sigma=1.5, use_sample_covariance=False.)
     window 'uniform7': 7 x 7 means, sample variances (49/48), skimage's default; images of at least 7 x 7.
+    shared: a dict for what the family has in common, of these images only.
     """
-    return Structure(a, b, peak).ssim(window)
+    if window not in _WINDOWS:
+        raise ValueError(f"unknown SSIM {window!r}: one of {', '.join(_WINDOWS)}")
+    a, b = _images(a, b, peak, len(_WINDOWS[window][0]), f"SSIM {window}")
+    return _at_full_size(a, b, peak, window, shared)[:, 0, 0]
 
 
-def ms_ssim(a: np.ndarray, b: np.ndarray, *, peak: float) -> np.ndarray:
+def ssim_uniform7(a: np.ndarray, b: np.ndarray, *, peak: float) -> np.ndarray:
+    """`ssim` of window 'uniform7' [N]. `ssim[uniform7,rgb]`."""
+    return ssim(a, b, peak=peak, window="uniform7")
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray, *, peak: float, shared: dict | None = None) -> np.ndarray:
     """Multi-scale structural similarity of each image [N], in [0, 1], 1 when equal. `ms_ssim[gauss11,rgb]`.
 
     Wang, Simoncelli, Bovik 2003: 5 scales (2 x 2 means between them), weights .0448 .2856 .3001 .2363 .1333, the
     window of `ssim`'s gauss11. Each scale's factor is averaged over channels and positions; a negative one counts as 0
     (torchmetrics' normalize='relu'). Images of at least 176 x 176, so that the last scale holds one whole window.
+    shared: as of `ssim`.
     """
-    return Structure(a, b, peak).ms_ssim()
+    a, b = _images(a, b, peak, _MS_SIDE, "MS-SSIM")
+    full = _at_full_size(a, b, peak, "gauss11", shared)
+    means = np.concatenate((full, _scales(a, b, peak, "gauss11", range(1, len(_MS_WEIGHTS)))), axis=1)
+    parts = np.append(means[:, :-1, 1], means[:, -1:, 0], axis=1)
+    return np.prod(np.maximum(parts, 0) ** np.array(_MS_WEIGHTS), axis=1)
 
 
 def _gradient(image: np.ndarray, peak: float) -> np.ndarray:

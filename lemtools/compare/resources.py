@@ -61,12 +61,6 @@ def _no_bits(sides: Sides) -> str:
     return "" if sides.pair.bits is not None else f"needs the cost of the fragment, which a file does not say: {way}"
 
 
-def _structure(sides: Sides):
-    from .perceptual import Structure
-
-    return Structure(sides.pair.a, sides.pair.b, sides.resource("peak"))
-
-
 def _train(sides: Sides):
     from .training import Training
 
@@ -86,7 +80,7 @@ def _spectra(sides: Sides):
 
 RESOURCES: dict[str, Resource] = {
     "peak": Resource(_peak, _no_peak),
-    "structure": Resource(_structure, _no_peak),
+    "shared": Resource(lambda sides: {}),  # where metrics of one family keep what they have in common
     "where": Resource(lambda sides: sides.pair.missing),
     "bits": Resource(lambda sides: sides.pair.bits, _no_bits),
     "train": Resource(_train, _no_train),

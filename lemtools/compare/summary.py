@@ -16,7 +16,7 @@ class Result:
 
     metric: as asked for. name: as printed, with the variant. items: their names; values [N], empty where the set has
     one number. mean, and low and high, the ends of its 95 % interval, None where there is none. better: 'higher',
-    'lower', or empty. A number that stands beside, such as a floor, is a separate Result: its name says so, and its metric ends
+    'lower', or empty. help: what it is, in words. A number that stands beside, such as a floor, is a separate Result: its name says so, and its metric ends
     in what it is, after a hyphen.
     """
 
@@ -29,6 +29,7 @@ class Result:
     low: float | None
     high: float | None
     better: str = ""
+    help: str = ""
 
 
 def missed(

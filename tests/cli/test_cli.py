@@ -32,7 +32,7 @@ OPTIONS = {
     "--device --quantizer --rotate --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
     "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
-    "compare": f"{COMMON} --batch --fragment --items --json --key --max --metric --min --pair --peak --plot --rows "
+    "compare": f"{COMMON} --batch --fragment --html --items --json --key --max --metric --min --pair --peak --plot --rows "
     "--train --where",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
@@ -175,7 +175,7 @@ def test_choices_are_those_of_the_library():
     assert set(CHOICES["train", "predict"].split()) == set(PREDICTS)
     assert set(CHOICES["fragment", "to"].split()) == set(FORMATS)
     assert set(CHOICES["fragment", "sample_name"].split()) == set(SAMPLES)
-    assert set(metrics) == METRICS
+    assert {f"{row.name}@{row.k}" if row.k else row.name for row in metrics.rows} == METRICS
     assert all(f"--{name}" in OPTIONS["fragment"].split() for name in OPERATIONS)
 
 

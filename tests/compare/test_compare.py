@@ -1,17 +1,19 @@
 """Pairing items, choosing metrics, and the numbers that lem-compare prints."""
 
+import base64
 import io
 import json
-from dataclasses import replace
+import os
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.commands import lem
-from lemtools.compare import METRICS, Comparison, distortion, measure, missed, named, pair
-from lemtools.compare.metrics import Metric
-from lemtools.compare.resources import RESOURCES, Resource
+from helpers.commands import lem, lem_fork
+from lemtools.compare import METRICS, Comparison, measure, missed, named, pair
+from lemtools.compare.report import Bands, Report
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal
 
@@ -137,11 +139,14 @@ def test_every_metric_runs_on_every_kind_it_names():
         (b,) = fragment([a], [{"op": "mask", "mask": 0.25}] if kind == "tokens" else [{"op": "bits", "bits": 6}])
         b.history = [{}]
         # those that take what a model was trained on: test_training.py
-        keys = [k for k, m in METRICS.items() if kind in m.kinds and (not m.of_set or len(a) > 10)]
-        keys = [k for k in keys if "train" not in (*METRICS[k].needs, *METRICS[k].uses)]
+        rows = {f"{m.name}@{m.k}" if m.k else m.name: m for m in METRICS.rows if m.suits(kind)}
+        rows = {k: m for k, m in rows.items() if not m.of_set or len(a) > 10}
+        rows = {k: m for k, m in rows.items() if "train" not in (*m.needs, *m.uses)}
+        keys = list(rows)
         found = measured([a], [b], keys, peak=1.0 if kind in ("embedding", "spectrum") else None)
-        beside = {f"{k}-{METRICS[k].of[1]}" for k in keys if METRICS[k].of[1] != "_floor"}
-        assert set(found) == {*keys, *beside} and len(keys) > 1
+        beside = {f"{k}-{m.of[1].strip('_')}" for k, m in rows.items() if m.of[1] != "_floor"}
+        floors = {f"{k}-floor" for k in rows if f"{k}-floor" in found}
+        assert set(found) == {*keys, *beside, *floors} and len(keys) > 1
         for key, result in found.items():
             assert len(result.values) in (0, len(a)) and len(result.items) == len(a), (kind, key)
             assert np.isfinite(result.mean) and np.isfinite(result.values).all(), (kind, key)
@@ -149,16 +154,16 @@ def test_every_metric_runs_on_every_kind_it_names():
             [a], [a], [k for k in keys if k != "bits"], peak=1.0 if kind in ("embedding", "spectrum") else None
         )
         for key, result in same.items():
-            better = METRICS[key].better if key in METRICS else ""
+            better = rows[key].better if key in rows else ""
             best = {"higher": max, "lower": min, "": lambda one, _: one}[better]
             assert best(result.mean, found[key].mean) == pytest.approx(result.mean), key
-            if METRICS.get(key, METRICS["mse"]).of == ("recalled", "original"):
+            if key in rows and rows[key].of == ("recalled", "original"):
                 assert result.mean == same[f"{key}-original"].mean == found[f"{key}-original"].mean, key
 
 
 def test_metric_names_a_user_may_write():
-    assert named("psnr") == ("psnr", None) and named("recall@5") == ("recall@1", 5)
-    assert named("recall") == ("recall@1", 1) and named("mutual-knn") == ("mutual-knn@10", 10)
+    assert named("psnr") == (METRICS["psnr"], None) and named("recall@5") == (METRICS["recall"], 5)
+    assert named("recall")[1] == named("recall@")[1] == 1 and named("mutual-knn") == (METRICS["mutual-knn"], 10)
     a = Signal("embedding", rng.standard_normal((20, 4)).astype(np.float32))
     assert set(measured([a], [a], ["recall@1", "recall@3"])) == {"recall@1", "recall@3"}
     names = {r.name for r in measured([photos(1, (1, 20, 20))], [photos(1, (1, 20, 20))], ["ssim"]).values()}
@@ -222,33 +227,137 @@ def test_a_mean_misses_its_limit_where_it_is_beyond_it_or_undefined():
     assert missed(results, [("nmse", -9)], [("nmse", 9)]) == ["nmse is nan, below -9", "nmse is nan, above 9"]
 
 
-def test_a_resource_is_one_function_and_one_row(monkeypatch):
-    made = []
+# the report
 
-    def mean(sides):
-        made.append(len(sides.pair))
-        return sides.pair.a.mean()
 
-    def brightness(a, b, *, mean, judge=None):
-        return np.abs(b - mean).mean((1, 2, 3)) + (judge or 0)
+class Page(HTMLParser):
+    """What a page holds, and all that it refers to."""
 
-    monkeypatch.setattr(distortion, "brightness", brightness, raising=False)
-    monkeypatch.setitem(RESOURCES, "mean", Resource(mean))
-    known = Resource(
-        lambda sides: sides.given["judge"], lambda sides: "" if "judge" in sides.given else "needs a judge"
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.text, self.curves = [], [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        known = dict(attributes)
+        self.links += [known[name] for name in ("src", "href", "action", "data") if name in known]
+        if tag == "polyline":
+            self.curves.append([tuple(map(float, point.split(","))) for point in known["points"].split()])
+
+    def handle_data(self, data):
+        self.text += f" {data}"
+
+    def picture(self):
+        (link,) = self.links
+        head, _, body = link.partition(",")
+        assert head == "data:image/png;base64"
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))).convert("RGB"))
+
+
+def test_a_report_is_one_file_with_numbers_sheet_and_spectra(folder):
+    plain = lem("compare", "a.png", "b.png", "--plot", "sheet.png", cwd=folder)
+    done = lem("compare", "a.png", "b.png", "--html", "r.html", cwd=folder)
+    assert done.stdout == plain.stdout and done.stderr == b""
+    text = (folder / "r.html").read_text("utf-8")
+    page = Page(text)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags) and "url(" not in text and "@import" not in text
+    assert (page.picture() == np.asarray(Image.open(folder / "sheet.png").convert("RGB"))).all()
+    for word in ("mse", "49", "psnr", "dB", "ssim[gauss11,rgb]", "higher", "mean squared error", "1 item", "a.png"):
+        assert word in page.text, word
+    one, other = page.curves
+    assert one == other and len(one) > 40  # the recalled is brighter by 7 everywhere: the same about its mean
+    noise = np.random.default_rng(1).integers(0, 256, (2, 3, 64, 64)).astype(np.uint8)
+    blur = np.broadcast_to(noise.mean((2, 3), keepdims=True), noise.shape).astype(np.uint8)
+    np.save(folder / "noise.npy", noise)
+    np.save(folder / "blur.npy", blur)
+    lem("compare", "noise.npy", "blur.npy", "--html", "n.html", cwd=folder)
+    one, other = Page((folder / "n.html").read_text("utf-8")).curves
+    assert one and not other  # nothing but the mean came back
+
+
+def test_power_in_bands_is_parsevals_and_a_sine_stands_at_its_frequency():
+    t = np.arange(8000) / 8000
+    a = Signal(
+        "audio",
+        np.stack([np.sin(2 * np.pi * 1010 * t), np.sin(2 * np.pi * 3010 * t)])[:, None].astype("f4"),
+        rate=8000.0,
     )
-    monkeypatch.setitem(RESOURCES, "judge", known)
-    row = Metric("brightness", ("image",), "", "lower", "distortion:brightness", needs=("mean",), uses=("judge",))
-    for name, more in {"brightness": {}, "level": {}, "judged": {"needs": ("mean", "judge"), "uses": ()}}.items():
-        monkeypatch.setitem(METRICS, name, replace(row, name=name, **more))
-    a, b = photos(4), photos(4)
-    halves = [[x.take([0, 1]), x.take([2, 3])] for x in (a, b)]
-    found = measure(*halves, "brightness,level", judge=1.0)
-    assert made == [2, 2] and (found[0].values == found[1].values).all() and found[0].values.min() > 1
-    assert np.allclose(measure(*halves, "level")[0].values, found[0].values - 1)
-    with pytest.raises(LemError, match="--metric judged needs a judge"):
-        measure(a, b, "judged")
-    assert measure(a, b, "judged", judge=1.0)[0].name == "judged"
-    monkeypatch.undo()
-    with pytest.raises(LemError, match="no metric 'brightness'"):
-        measure(a, b, "brightness")
+    bands = Bands()
+    for both in pair([a], [a]):
+        bands.add(both)
+    power = bands.means()
+    assert set(np.argsort(power[0])[-2:]) == {int(1010 / 8000 * 128), int(3010 / 8000 * 128)} and bands.unit() == "Hz"
+    x = rng.integers(0, 256, (5, 1, 32, 32)).astype(np.uint8)
+    bands = Bands()
+    for both in pair([Signal("image", x)], [Signal("image", x // 2 * 2)]):
+        bands.add(both)
+    # white: every band has the variance of a pixel
+    assert np.nanmean(bands.means()[0]) == pytest.approx(np.var(x / 255), rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "tokens", "one"])
+def test_a_report_of_what_has_other_spectra_or_none(kind, folder):
+    x = rng.integers(0, 90, (20, 6)) if kind == "tokens" else rng.standard_normal((1 if kind == "one" else 20, 6))
+    a = Signal("tokens" if kind == "tokens" else "embedding", x if kind == "tokens" else x.astype(np.float32))
+    (b,) = fragment([a], [{"op": "mask", "mask": 0.3}])
+    comparison, report = Comparison(), Report(["<i>a</i>", "b"], rows=3, fragments=[b])
+    for both in pair([a], [b]):
+        report.add(both, comparison)
+        comparison.add(both)
+    file = io.BytesIO()
+    report.draw(file, comparison, comparison.results())
+    page = Page(file.getvalue().decode("utf-8"))
+    assert "<i>a</i>" in page.text and "i" not in page.tags and page.picture().shape[1] > 300
+    assert len(page.curves) == (2 if kind == "embedding" else 0)
+    assert ("Spectra" in page.text) == (kind != "tokens")
+    assert ("at least 2 items" in page.text) == (kind == "one") and ("3 of 20 items" in page.text) == (kind != "one")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("--html r.png", "a page is HTML; name it r.html"),
+        ("--html -", "standard output holds the numbers"),
+        ("--html a.png", "a page is HTML"),
+        ("--html nowhere/r.html", "no folder nowhere"),
+        ("--plot x --html x", "--plot and --html would both write x"),
+        ("--rows 3", "--rows is for the --plot and for --html"),
+        ("--metric psnr,zzz --html r.html", "no metric 'zzz'"),
+        ("--min psnr,ssim=3", "--min and --max take one metric each, not psnr,ssim"),
+        ("--metric geometri", "no metric 'geometri'; near it: geometry"),
+    ],
+)
+def test_a_wrong_report_or_metric_is_refused_before_it_is_written(folder, words, said):
+    done = lem_fork("compare", "a.png", "b.png", *words.split(), cwd=folder)
+    assert done.returncode == 2 and said in done.stderr.decode() and not done.stdout
+    assert {path.name for path in folder.iterdir()} == {"a.png", "b.png"}
+
+
+# at a terminal
+
+
+def at_terminal(width: int, tool: str, *args, cwd) -> list[str]:
+    ours, theirs = os.openpty()
+    done = lem_fork(tool, *args, cwd=cwd, env={"COLUMNS": str(width)}, prepare=lambda: os.dup2(theirs, 1))
+    assert done.returncode == 0, done.stderr
+    text = os.read(ours, 1 << 16).decode()
+    os.close(ours), os.close(theirs)
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split("[│┃]", line.strip("│┃"))]
+
+
+def test_a_terminal_gets_a_header_row_units_and_what_is_better(folder):
+    lines = at_terminal(100, "compare", "a.png", "b.png", "--items", "--metric", "psnr,MSE", cwd=folder)
+    rows = [cells(line) for line in lines if line[0] in "│┃"]
+    assert rows[0] == ["metric", "item", "value"] and rows[1][:2] == ["psnr", "a.png"]
+    head = next(i for i, row in enumerate(rows) if "mean" in row)
+    assert rows[head] == ["metric", "mean", "unit", "95 % low", "95 % high", "items", "better"]
+    assert rows[head + 1][:3] == ["psnr", rows[1][2], "dB"] and rows[head + 1][-1] == "higher"
+    assert rows[head + 2][0] == "mse" and rows[head + 2][1:] == ["49", "", "-", "-", "1", "lower"]
+    (folder / "f.safetensors").write_bytes(lem("fragment", "--bits", "2", "a.png", cwd=folder).stdout)
+    rows = [cells(line) for line in at_terminal(100, "info", "f.safetensors", cwd=folder) if line[0] in "│┃"]
+    assert rows[0] == ["name", "value"] and ["kind", "image"] in rows and ["bits_per_element", "2.0"] in rows

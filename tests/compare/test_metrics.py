@@ -178,8 +178,8 @@ def test_gmsd_is_its_definition(channels, height, width):
 
 def test_perfect_recall():
     for x in blobs(3, 176, 180), np.full((1, 3, 176, 176), 255, np.uint8):
-        family = perceptual.Structure(x, x, 255)
-        assert all((value == 1).all() for value in (family.ssim("gauss11"), family.ssim("uniform7"), family.ms_ssim()))
+        for member in perceptual.ssim, perceptual.ssim_uniform7, perceptual.ms_ssim:
+            assert (member(x, x, peak=255) == 1).all()
         assert (perceptual.gmsd(x, x, peak=255) == 0).all()
         assert (distortion.psnr(x, x, peak=255) == np.inf).all()
         assert (distortion.mse(x, x) == 0).all()
@@ -198,16 +198,14 @@ def test_family_members_equal_the_single_metrics_in_any_order(monkeypatch):
     a = blobs(3, 177, 190)
     b = noisy(a)
     sizes, real = [], perceptual._ssim_means
-    single = {window: perceptual.ssim(a, b, peak=255, window=window) for window in ("gauss11", "uniform7")}
-    scales = perceptual.ms_ssim(a, b, peak=255)
+    alone = [member(a, b, peak=255) for member in (perceptual.ssim, perceptual.ms_ssim)]
     monkeypatch.setattr(perceptual, "_ssim_means", lambda x, *rest: sizes.append(x.shape) or real(x, *rest))
-    for late in (False, True):
-        family = perceptual.Structure(a, b, 255)
-        first = None if late else family.ms_ssim()
-        for window in single:
-            np.testing.assert_array_equal(family.ssim(window), single[window])
-        np.testing.assert_array_equal(family.ms_ssim() if late else first, scales)
-    assert sizes.count((177, 190)) == 2 * 2 * 2 * 3  # two windows of six planes, twice: the full size is shared
+    for order in (0, 1), (1, 0):
+        shared = {}
+        for i in order:
+            found = (perceptual.ssim, perceptual.ms_ssim)[i](a, b, peak=255, shared=shared)
+            np.testing.assert_array_equal(found, alone[i])
+    assert sizes.count((177, 190)) == 2 * 2 * 3  # six planes in both orders: the full size is shared
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,153 @@
+"""What lem-compare measures.
+
+A metric is a function (a, b, ...) of originals and recalled items [N, ...]. By keyword it gets k, the number behind the
+@ of its name, and the resources of compare/resources.py that its row `needs` (it is refused without them) or `uses`
+(where there are any). It answers with values [N]; with two such, its own and others beside them, such as a floor; or
+with a compare.summary.Whole, where the set has one number. Facts:
+
+    printed   the name of its lines, where it is not its own: {k}; {colour}, rgb or grey; {of}, what `of` says of its
+              line and of the one beside it
+    unit      of the values
+    better    'higher', 'lower', or '' where it describes and does not judge
+    k         the number behind @ where none is given; None for a metric that takes none
+    of_set    it takes all items at once; else a batch at a time
+    uses      resources that it takes where there are any
+    side      the least side of an image
+    quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count
+    groups    the words that stand for it among others
+    undefined what is wrong with an embedding for which it is undefined: an error where it is asked for by name
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .errors import LemError
+from .row import Row
+from .table import Table
+
+ALL = ("image", "audio", "spectrum", "embedding", "tokens")
+REAL = ("image", "audio", "spectrum", "embedding")
+IMAGE, AUDIO, VECTORS, TOKENS = ("image",), ("audio",), ("embedding",), ("tokens",)
+
+GROUPS = Table(
+    "group of metrics",
+    Row("all", "catalogue.metrics:members", "all of single items that suit the kind", ALL),
+    Row("geometry", "catalogue.metrics:members", "all that embeddings are judged by", VECTORS),
+)
+
+
+def _row(name, target, help, kinds, better="", unit="", printed="", needs=(), **facts) -> Row:
+    facts |= {"better": better, "unit": unit, "printed": printed}
+    shown = f"{name}@K" if "k" in facts else name
+    return Row(name, f"compare.{target}", help, kinds, needs=needs, shown=shown, facts=facts)
+
+
+# What several rows have in common.
+_ITEM, _SET, _BOTH = {"groups": ("all",)}, {"groups": ("geometry",), "of_set": True}, {"groups": ("all", "geometry")}
+_ERROR = {"groups": ("all",), "uses": ("where",)}
+_SSIM = {"groups": ("all",), "needs": ("peak",), "uses": ("shared",)}
+_OWN = _SET | {"of": ("recalled", "original")}  # it describes one set: a line for each
+_SPECTRUM = _OWN | {"needs": ("spectra",)}
+_TRAIN = {"of_set": True, "needs": ("train",)}
+_SPECTRA, _FEW = ("spectrum", "embedding"), ("image", "missing")
+
+# fmt: off
+METRICS = Table(
+    "metric",
+    _row("mse", "distortion:mse", "mean squared error", REAL, "lower", quick=_FEW, **_ERROR),
+    _row("mae", "distortion:mae", "mean absolute error", REAL, "lower", **_ERROR),
+    _row("max-abs", "distortion:max_abs", "largest absolute error", REAL, "lower", **_ERROR),
+    _row("psnr", "distortion:psnr", "peak signal-to-noise ratio", REAL, "higher", "dB",
+         needs=("peak",), quick=_FEW, **_ERROR),
+    _row("ssim", "perceptual:ssim", "structural similarity", IMAGE, "higher",
+         printed="ssim[gauss11,{colour}]", side=11, quick=IMAGE, **_SSIM),
+    _row("ssim-uniform7", "perceptual:ssim_uniform7", "structural similarity, equal weights", IMAGE, "higher",
+         printed="ssim[uniform7,{colour}]", needs=("peak",), side=7, **_ITEM),
+    _row("ms-ssim", "perceptual:ms_ssim", "structural similarity at five scales", IMAGE, "higher",
+         printed="ms_ssim[gauss11,{colour}]", side=176, **_SSIM),
+    _row("gmsd", "perceptual:gmsd", "deviation of the similarity of gradients", IMAGE, "lower",
+         needs=("peak",), side=4, **_ITEM),
+    _row("snr", "sound:snr", "signal-to-noise ratio", AUDIO, "higher", "dB", quick=AUDIO, **_ITEM),
+    _row("si-sdr", "sound:si_sdr", "signal-to-distortion ratio, up to a gain", AUDIO, "higher", "dB",
+         quick=AUDIO, **_ITEM),
+    _row("lsd", "sound:log_spectral_distance", "distance of log spectra", AUDIO, "lower", "dB",
+         printed="lsd[hann1024,hop256]", quick=AUDIO, **_ITEM),
+    _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_SPECTRA, **_BOTH),
+    _row("sqnr", "distortion:sqnr", "nmse in decibels", _SPECTRA, "higher", "dB", **_BOTH),
+    _row("cosine", "distortion:cosine", "cosine of the angle between the two", REAL, "higher",
+         quick=_SPECTRA, undefined="is zero: it has no direction", **_BOTH),
+    _row("cosine-centred", "similarity:cosine_centred", "cosine about the mean of the originals", VECTORS, "higher",
+         printed="cosine[centred]", **_SET),
+    _row("mutual-knn", "geometry:mutual_knn", "share of the K nearest neighbours that stayed", REAL, "higher",
+         printed="mutual_knn[k{k}]", k=10, **_SET),
+    _row("mutual-knn-cosine", "geometry:mutual_knn_cosine", "mutual-knn by cosine", VECTORS, "higher",
+         printed="mutual_knn[cosine,k{k}]", k=10, **_SET),
+    _row("recall", "geometry:recall_at_k", "whether the original is among the K nearest", REAL, "higher",
+         printed="recall@{k}", k=1, **_SET),
+    _row("recall-cosine", "geometry:recall_cosine", "recall by cosine", VECTORS, "higher",
+         printed="recall@{k}[cosine]", k=1, **_SET),
+    _row("cka", "similarity:cka", "linear centred kernel alignment", VECTORS, "higher",
+         printed="cka[linear,{of}]", of=("debiased", "biased"), **_SET),
+    _row("rankme", "spectral:rankme", "effective rank, about zero", VECTORS, printed="rankme[{of}]", **_SPECTRUM),
+    _row("effective-rank", "spectral:effective_rank", "effective rank of the covariance", VECTORS,
+         printed="effective_rank[{of},eigenvalues]", **_SPECTRUM),
+    _row("participation-ratio", "spectral:participation_ratio", "how many directions share the variance", VECTORS,
+         printed="participation_ratio[{of}]", **_SPECTRUM),
+    _row("alpha-req", "spectral:alpha_req", "decay of the eigenvalues, up to the K-th", VECTORS,
+         printed="alpha_req[{of},{k}]", k=100, **_SPECTRUM),
+    _row("condition", "spectral:condition", "largest over smallest singular value", VECTORS,
+         printed="condition[{of}]", **_SPECTRUM),
+    _row("lempel-ziv", "complexity:lempel_ziv", "complexity of the signs", VECTORS, printed="lz76[{of},signs]", **_OWN),
+    _row("frechet-pca", "distribution:frechet_pca", "distance of the sets on K principal axes", REAL, "lower",
+         printed="frechet{of}[pca{k}]", k=64, of_set=True, uses=("train",)),
+    _row("frechet-patch", "distribution:frechet_patch", "distance of the sets of K x K patches", IMAGE, "lower",
+         printed="frechet{of}[patch{k}]", k=8, of_set=True),
+    _row("nearest", "training:nearest", "distance to the nearest training item", REAL, "lower",
+         printed="nearest{of}", **_TRAIN),
+    _row("nearest-patch", "training:nearest_patch", "distance to the nearest training patches", IMAGE, "lower",
+         printed="nearest{of}[patch{k}]", k=8, **_TRAIN),
+    _row("memorised", "training:memorised", "share that copies a training item", REAL, "lower",
+         printed="memorised{of}", **_TRAIN),
+    _row("mosaic", "training:mosaic", "share of patches from other training images", IMAGE, "lower",
+         printed="mosaic{of}[patch{k}]", k=8, **_TRAIN),
+    _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM),
+    _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
+         printed="bits_per_element", needs=("bits",)),
+    unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), undefined="",
+)
+# fmt: on
+
+
+def quick(word: str) -> list[str]:
+    """The metrics measured of a kind where nothing is asked for; of 'missing', where only missing elements count."""
+    return [row.name for row in METRICS.rows if word in row.quick]
+
+
+def members(group: str) -> list[str]:
+    """The metrics that a group stands for, as a user would write them."""
+    return [f"{row.name}@{row.k}" if row.k else row.name for row in METRICS.rows if group in row.groups]
+
+
+def named(text: str) -> tuple[Row, int | None]:
+    """(row, k) of a metric as a user writes it: 'psnr', 'recall@5'. LemError for an unknown one, with those near it."""
+    name, at, k = text.partition("@")
+    row = METRICS.get(name)
+    if row is not None and (not at or (row.k and re.fullmatch(r"0*[1-9]\d*|", k))):
+        return row, int(k) if k else row.k
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*METRICS, *GROUPS], n=3, cutoff=0.5)
+    hint = f"near it: {', '.join(near)}" if near else "lem-compare --help lists them"
+    raise LemError(f"no metric {text!r}; {hint}")
+
+
+def spelled(metrics: str | Iterable[str]) -> list[str]:
+    """Metrics and groups as a user writes them, in any case, a list or joined by commas: each once, checked."""
+    words = [metrics] if isinstance(metrics, str) else metrics
+    words = [part.strip().lower().replace("_", "-") for word in words for part in word.split(",")]
+    for word in words:
+        if word not in GROUPS:
+            named(word)
+    return list(dict.fromkeys(words))
