@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tables of the README: fragments of real images and sounds, recalled without training, beside their controls.
+# The tables of docs/recall.md and docs/sound.md: fragments of real images and sounds, recalled, beside their controls.
 #
 #     examples/recall.sh DATA [kodak|pixels|stored|unseen|sound|gaps|golden|speed ...]
 #

@@ -26,7 +26,7 @@ def test_it_shows_output_and_six_recipes():
     """What they print is compared, and whether they run is tested, in test_pages.py."""
     assert sum(command.shown for block in blocks(PAGE) for command in block) >= 3
     recipes = README.split("## Six recipes")[1].split("## ")[0]
-    assert len(re.findall(r"\n\n    lem-", recipes)) == len(re.findall(r"[\d.]+ minutes\)", recipes)) == 6
+    assert len(re.findall(r"\n\n    (?:\$ )?lem-", recipes)) == len(re.findall(r"[\d.]+ minutes\)", recipes)) == 6
 
 
 def test_it_names_every_page_and_every_command():
