@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import click
 
@@ -55,7 +56,7 @@ def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) ->
         arguments = {"type": Amount(source.metavar, whole=kind == "whole-amount")}
     if source.default is not None:
         arguments |= {"default": source.default, "show_default": kind != "flag"}
-    made = click.Option(
+    made: Any = click.Option(
         [source.flag, *([source.short] if source.short else []), source.name],
         help=source.described() + (f"  [default: {source.usual}]" if source.usual else ""),
         multiple=source.multiple,

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -73,7 +74,8 @@ class Shown:
     """What stands on standard error while a command works: items done, of how many, and the time that is left."""
 
     def __init__(self, run: Session, total: int | None, terminal: bool):
-        self.run, self.total, self.terminal, self.count, self.live = run, total, terminal, 0, None
+        self.run, self.total, self.terminal, self.count = run, total, terminal, 0
+        self.live: Any = None
         self.begun = self.last = time.monotonic()
 
     def within(self, levels) -> None:

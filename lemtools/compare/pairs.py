@@ -84,7 +84,8 @@ class _Cursor:
     """A place in a sequence of batches."""
 
     def __init__(self, batches: Iterable[Signal]):
-        self.batches, self.batch, self.at = iter(batches), None, 0
+        self.batches, self.at = iter(batches), 0
+        self.batch: Signal | None = None
 
     def current(self) -> tuple[Signal, int] | None:
         while self.batch is None or self.at >= len(self.batch):

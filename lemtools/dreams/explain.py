@@ -125,9 +125,9 @@ def _split(bank: Bank, best: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.n
     return best // (height * width), best // width % height, best % width
 
 
-def _places(bank: Bank, best: torch.Tensor) -> tuple[np.ndarray, ...]:
+def _places(bank: Bank, best: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     image, row, column = _split(bank, best)
-    return tuple(a.astype(np.int32) for a in (bank.index[image], row, column))
+    return bank.index[image].astype(np.int32), row.astype(np.int32), column.astype(np.int32)
 
 
 def _centres(bank: Bank, best: torch.Tensor) -> np.ndarray:

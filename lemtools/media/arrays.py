@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def unzip(source: Source) -> Source:
     return Source(file, source.name, source.max_bytes)
 
 
-def read_idx(source: Source, batch) -> "iter":
+def read_idx(source: Source, batch) -> Iterator[Signal]:
     """Batches of an idx file (MNIST's format): [N, H, W] or [N, H, W, C] of bytes are images, [N, D] embeddings."""
     head = source.read(4).tobytes()
     ndim = head[3] if len(head) == 4 else 0
@@ -63,7 +64,7 @@ def read_idx(source: Source, batch) -> "iter":
     yield from _rows(source, shape, np.dtype(_IDX_TYPES[head[2]]), batch)
 
 
-def read_npy(source: Source, batch, coordinates: bool = False) -> "iter":
+def read_npy(source: Source, batch, coordinates: bool = False) -> Iterator[Signal]:
     """Batches of a npy file, see `as_signal`."""
     shape, fortran, dtype = npy_header(source)
     if dtype.kind not in "fiu":
@@ -105,7 +106,9 @@ def _check_end(source: Source) -> None:
         raise LemError(f"{source.name}: goes on after its array; save several as npz and name one with --key")
 
 
-def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch, coordinates: bool = False) -> "iter":
+def _rows(
+    source: Source, shape: tuple[int, ...], dtype: np.dtype, batch, coordinates: bool = False
+) -> Iterator[Signal]:
     """Read [N, ...] as batches; 2-D bytes are one grey image."""
     if len(shape) == 2 and dtype == np.uint8:
         shape = (1, *shape)
@@ -129,7 +132,7 @@ def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, batch, coordi
         yield signal
 
 
-def read_npz(source: Source, key: str | None, batch, coordinates: bool = False) -> "iter":
+def read_npz(source: Source, key: str | None, batch, coordinates: bool = False) -> Iterator[Signal]:
     """Batches of one array of a npz file; with several usable ones `key` picks."""
     import zipfile
 

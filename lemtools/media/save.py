@@ -33,8 +33,12 @@ _ALIAS = {"jpeg": "jpg", "wave": "wav", "text": "txt"}
 _OWN = {"image": "png", "audio": "wav", "tokens": "txt"}  # the medium of a single recalled item
 
 
-# what a loss left of a longer character: one '?' a byte, so that places stay
-codecs.register_error("lem-question", lambda error: ("?" * (error.end - error.start), error.end))
+def _question(error: UnicodeDecodeError) -> tuple[str, int]:
+    """What a loss left of a longer character: one '?' a byte, so that places stay."""
+    return "?" * (error.end - error.start), error.end
+
+
+codecs.register_error("lem-question", _question)
 
 
 def _utf8(tokens: np.ndarray) -> bytes:

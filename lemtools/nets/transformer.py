@@ -172,9 +172,9 @@ class Transformer(nn.Module):
             pairs = half * (axis + 1) // len(self.axes) - first
             angles.append(grid[:, axis, None] * torch.logspace(0, -math.log10(max(n, 2)), pairs)[None])
             first += pairs
-        angles = torch.cat(angles, 1)
-        self.register_buffer("cos", angles.cos(), persistent=False)  # [P, pairs]
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        turns = torch.cat(angles, 1)
+        self.register_buffer("cos", turns.cos(), persistent=False)  # [P, pairs]
+        self.register_buffer("sin", turns.sin(), persistent=False)
 
     # what is asked of it
 

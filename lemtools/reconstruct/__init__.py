@@ -135,8 +135,8 @@ class Reconstructor:
                 self.asked[name] = self._learned(BUNDLED)
             out, steps = self.asked[name](signal)
         entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
-        if hasattr(self.asked.get(name), "identity"):
-            entry["model"] = self.asked[name].identity
+        if identity := getattr(self.asked.get(name), "identity", None):
+            entry["model"] = identity
         return replace(
             out,
             ops=[],

@@ -145,7 +145,8 @@ class Dreamer:
             raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
         self.memory, self.prior, self.shrink, self.samples, self.steps = memory, prior, shrink, samples, steps
         self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
-        self.kind = self.denoiser = None
+        self.kind: str | None = None
+        self.denoiser: Denoiser | None = None
         try:
             self.device = pick(device, float64=prior != "recall")
         except (ValueError, RuntimeError) as error:

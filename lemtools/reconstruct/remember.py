@@ -1,6 +1,7 @@
 """Recall from a store of whole memories: associative (softmax over what is stored) or Gaussian (mean, covariance)."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Recaller:
             if method == "recall":
                 from ..denoise.memory import Memory
 
-                self.core = Memory(memory, device=pick(device))
+                self.core: Any = Memory(memory, device=pick(device))
             else:
                 from ..denoise.gaussian import Gaussian
 

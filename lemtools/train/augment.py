@@ -39,9 +39,14 @@ def zoom(image: np.ndarray, rng: np.random.Generator, amount: tuple[float, float
     from PIL import Image
 
     if image.dtype != np.uint8:
-        planes = [np.asarray(Image.fromarray(np.float32(p)).resize((crop, crop), Image.BICUBIC)) for p in window]
+        planes = [
+            np.asarray(Image.fromarray(np.float32(p)).resize((crop, crop), Image.Resampling.BICUBIC)) for p in window
+        ]
         return np.stack(planes).clip(0, 1)  # bicubic interpolation overshoots
-    planes = [np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize((crop, crop), Image.BICUBIC)) for p in window]
+    planes = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize((crop, crop), Image.Resampling.BICUBIC))
+        for p in window
+    ]
     return np.stack(planes)
 
 

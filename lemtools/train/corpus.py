@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,9 +104,9 @@ def lengths(bpe) -> np.ndarray:
 class Codecs:
     """Encodings that were fitted before, in the order in which they apply: encode.text.Text, TokenAE, vq.residual.RVQ, or None."""
 
-    bpe: object | None = None
+    bpe: Any = None
     ae: TokenAE | None = None
-    rvq: object | None = None
+    rvq: Any = None
 
     def weights(self) -> np.ndarray | None:
         """Numbers by which they are known again, on any device, [M, 1]."""
@@ -120,7 +121,7 @@ def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
     """Read fitted encodings, each known by its file, to work on `device`. LemError for two of a kind or other files."""
     found = Codecs()
     for path in paths:
-        coder = encode.load(path)
+        coder: Any = encode.load(path)
         name = {"token-ae": "ae", "rvq": "rvq", "text": "bpe"}.get(coder.name)
         if name is None:
             raise LemError(f"--codec {path}: {coder.name} makes neither tokens of text nor codes of their vectors")

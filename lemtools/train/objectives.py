@@ -114,7 +114,7 @@ class Estimate(Objective):
         x = self.net(condition).float()
         return condition.hold(x) if x.shape == condition.value.shape else x
 
-    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         """The loss; of images the PSNR in dB over all elements that were ever seen, once what is observed holds."""
         out = {"loss": self(batch)}
         if self.model.meta["target"]["kind"] == "image":

@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -318,7 +319,7 @@ class RVQ:
         )
         if not fits:
             raise ValueError("its tensors do not fit together")
-        coordinates = (t[k] for k in ("mean", "basis", "scale", "variance"))
-        frame = Frame(*coordinates, [b.shape[2] for b in books], *(record[k] for k in ("energy", "shrink", "whiten")))
-        rest = (record[k] for k in ("beam", "cosine", "samples", "seed"))
-        return cls(frame, books, t.get("gains"), tensors["spectrum"], tensors["centre"], *rest, device)
+        parts: list[Any] = [t[k] for k in ("mean", "basis", "scale", "variance")]
+        parts += [[b.shape[2] for b in books], *(record[k] for k in ("energy", "shrink", "whiten"))]
+        rest = [record[k] for k in ("beam", "cosine", "samples", "seed")]
+        return cls(Frame(*parts), books, t.get("gains"), tensors["spectrum"], tensors["centre"], *rest, device=device)
