@@ -23,6 +23,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from typing import Any
+
 from .errors import LemError
 from .row import Row
 from .table import Table
@@ -38,19 +40,31 @@ GROUPS = Table(
 )
 
 
-def _row(name, target, help, kinds, better="", unit="", printed="", needs=(), **facts) -> Row:
+def _row(
+    name: str,
+    target: str,
+    help: str,
+    kinds: tuple[str, ...],
+    better: str = "",
+    unit: str = "",
+    printed: str = "",
+    needs: tuple[str, ...] = (),
+    **facts: Any,
+) -> Row:
     facts |= {"better": better, "unit": unit, "printed": printed}
     shown = f"{name}@K" if "k" in facts else name
     return Row(name, f"compare.{target}", help, kinds, needs=needs, shown=shown, facts=facts)
 
 
 # What several rows have in common.
-_ITEM, _SET, _BOTH = {"groups": ("all",)}, {"groups": ("geometry",), "of_set": True}, {"groups": ("all", "geometry")}
-_ERROR = {"groups": ("all",), "uses": ("where",)}
-_SSIM = {"groups": ("all",), "needs": ("peak",), "uses": ("shared",)}
+_ITEM: dict[str, Any] = {"groups": ("all",)}
+_SET: dict[str, Any] = {"groups": ("geometry",), "of_set": True}
+_BOTH: dict[str, Any] = {"groups": ("all", "geometry")}
+_ERROR: dict[str, Any] = {"groups": ("all",), "uses": ("where",)}
+_SSIM: dict[str, Any] = {"groups": ("all",), "needs": ("peak",), "uses": ("shared",)}
 _OWN = _SET | {"of": ("recalled", "original")}  # it describes one set: a line for each
 _SPECTRUM = _OWN | {"needs": ("spectra",)}
-_TRAIN = {"of_set": True, "needs": ("train",)}
+_TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _SPECTRA, _FEW = ("spectrum", "embedding"), ("image", "missing")
 
 # fmt: off

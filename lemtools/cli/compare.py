@@ -129,7 +129,7 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
     """
     asked = spelled([*metric, *(name for name, _ in (*minimum, *maximum))])
-    fragment, missing, drawn = _checked(original, recalled, pair, **drawn)
+    fragment, missing, wanted = _checked(original, recalled, pair, **drawn)
     rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
     if train and not any("train" in (*row.needs, *row.uses) for row in rows):
         able = ", ".join(row.name for row in METRICS.rows if "train" in (*row.needs, *row.uses))
@@ -142,7 +142,7 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
 
     comparison = Comparison(asked, peak=peak, train=store(list(train)) if train else None)
     inputs = [original, recalled, *([fragment] if fragment else [])]
-    pictures = {path: _picture(option, path, inputs, **more) for option, path, more in drawn}
+    pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}
     sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
     pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None)
     for both in run.progress(pairs, getattr(sides[0], "total", None)):

@@ -104,7 +104,9 @@ class Comparison:
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
                 called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
                 numbers = (values, *mean_interval(values)) if np.ndim(values) else (np.empty(0), values, None, None)
-                out.append(Result(called, name, metric.unit, self.items[key], *numbers, better=metric.better, help=help))
+                out.append(
+                    Result(called, name, metric.unit, self.items[key], *numbers, better=metric.better, help=help)
+                )
         return out
 
     def spectra(self) -> tuple:

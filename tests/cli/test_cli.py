@@ -154,11 +154,11 @@ def test_choices_are_frozen(tool, name):
 
 
 def test_choices_are_those_of_the_library():
+    from lemtools.catalogue.encoders import ENCODERS
     from lemtools.cli import els
     from lemtools.compare import METRICS as metrics
     from lemtools.dreams.calibrate import BY
     from lemtools.els import LOCAL, MACHINES
-    from lemtools.catalogue.encoders import ENCODERS
     from lemtools.fragment import OPERATIONS
     from lemtools.media.load import SAMPLES
     from lemtools.media.save import FORMATS

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.commands import lem_fork
 
+from helpers.commands import lem_fork
 from lemtools.catalogue import Option, Row
 from lemtools.catalogue.encoders import ENCODERS, RESIDUAL
 from lemtools.encode.contract import Encoder, Fitted
