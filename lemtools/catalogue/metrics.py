@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-
 from typing import Any
 
 from .errors import LemError
