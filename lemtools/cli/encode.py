@@ -119,7 +119,8 @@ def _fit(run, row, output, reading, lines, settings, as_json) -> None:
     how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
     paths, _ = common.reading(run, **reading, default_sample=True)
     Target(output).refuse([*paths, *_files(row, settings)])
-    coder, report = room.fit_files(row.name, paths, lines=lines, reading=how, **settings)
+    with run.watched(items=False):
+        coder, report = room.fit_files(row.name, paths, lines=lines, reading=how, **settings)
     coder.save(output)
     if note := report.pop("note", None):
         run.say(note)

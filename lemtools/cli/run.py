@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -53,19 +54,29 @@ class Session:
         total: how many items come in all, where that is known; else what `signals` has as its attribute `total`. lines:
         without a terminal, too, a line every minute.
         """
+        with self.watched(total or getattr(signals, "total", None), lines) as shown:
+            for batch in signals:
+                yield batch
+                if shown is not None:
+                    shown.count += len(batch)
+                    shown.within([])
+
+    @contextmanager
+    def watched(self, total: int | None = None, lines: bool = False, items: bool = True):
+        """As `progress`, for work that reports by progress.steps; yields a Shown, or None where nobody looks.
+
+        items: whether the items that are done are counted, too.
+        """
         terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         if self.quiet or not (terminal or lines):
-            yield from signals
+            yield None
             return
         from .. import progress
 
-        shown = Shown(self, total or getattr(signals, "total", None), terminal)
+        shown = Shown(self, total, terminal, items)
         try:
             with progress.heard(shown.within):
-                for batch in signals:
-                    yield batch
-                    shown.count += len(batch)
-                    shown.within([])
+                yield shown
         finally:
             shown.close()
 
@@ -73,8 +84,8 @@ class Session:
 class Shown:
     """What stands on standard error while a command works: items done, of how many, and the time that is left."""
 
-    def __init__(self, run: Session, total: int | None, terminal: bool):
-        self.run, self.total, self.terminal, self.count = run, total, terminal, 0
+    def __init__(self, run: Session, total: int | None, terminal: bool, items: bool = True):
+        self.run, self.total, self.terminal, self.items, self.count = run, total, terminal, items, 0
         self.live: Any = None
         self.begun = self.last = time.monotonic()
 
@@ -100,7 +111,7 @@ class Shown:
 
         part, total = share(levels), self.total
         done = (self.count + part) / total if total else part if not self.count else 0
-        words = [f"{self.count} of {total} items" if total else f"{self.count} items"]
+        words = [f"{self.count} of {total} items" if total else f"{self.count} items"] if self.items else []
         words += [f"{what} {k} of {n}" for what, k, n in levels]
         if 0 < done <= 1:
             words.append(f"{duration((now - self.begun) * (1 / done - 1))} left")

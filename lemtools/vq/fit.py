@@ -6,13 +6,12 @@ of its squared error (see ``Frame.targets``), codes int64 [N, S], codebooks [S, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from ..catalogue.encoders import RESIDUAL
 from ..denoise.moments import Moments
+from ..progress import steps
 from ..signal import LemError
 from .bound import water_fill
 from .frame import ROWS, Frame, Vectors, checked_rows, row_blocks
@@ -169,7 +168,7 @@ def fit_group(
     kept = min(len(z) // VALIDATION, len(z) - settings["codes"])
     test = slice(None, kept or None)
     fitted = []
-    for wide in tries:
+    for wide in steps(tries, "widths"):
         lost = float((weight[test] * z[test, wide:].square().sum(1)).double().mean())
         books, loss = fit_codebooks(
             z[kept:, :wide], weight[kept:], z[test, :wide], weight[test], variance[:wide], **settings
@@ -190,7 +189,6 @@ def fit_codebooks(
     beam: int,
     updates: int,
     generator: torch.Generator,
-    tick: Callable[[], None],
 ) -> tuple[torch.Tensor, float]:
     """(codebooks [S, K, W], mean weighted squared error on `test`). variance [W]: of the coordinates. updates: of all
     stages together; 0: the codebooks as k-means, stage by stage, has made them.
@@ -220,10 +218,9 @@ def fit_codebooks(
         left = first - sum_codes(found := torch.stack(made), assign(first, found, beam))
     average, count = Average(found, DECAY, generator), min(PER_CODE * codes, max(MOST, 8 * codes))
     best, least = found, judged(found)
-    for i in range(updates):
+    for i in steps(range(updates), "updates"):
         drawn, drawn_weight = draw(count, share_of_noise(i, updates))
         average.update(drawn, drawn_weight, assign(drawn, average.codebooks, beam))
-        tick()
         if (i + 1) % 4 == 0 and (loss := judged(average.codebooks)) < least:
             best, least = average.codebooks.clone(), loss
     return best, least

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..progress import steps
 from ..signal import LemError
 from ..stream.files import read_fitted, write_fitted
 from . import fit as fitting
@@ -97,7 +97,6 @@ class RVQ:
         device: str = "cpu",
         samples: int | None = None,
         updates: int = fitting.UPDATES,
-        progress: Callable[[int, int], None] = lambda done, of: None,
     ) -> RVQ:
         """vectors: [N, D], or a callable that yields batches [n, D] afresh at every call (it is read twice: for the
         moments of all, and for a sample).
@@ -117,36 +116,23 @@ class RVQ:
                 raise LemError("no vectors to fit to (zero vectors do not count)")
             fitting.check_settings(len(whole.origin), whole.count, **settings | {"gains": gains})
             frame = Frame.of(coded, groups * stages * math.log2(codes), groups, whiten).to(device)
-            z, energy = fitting.sample(
-                vectors, frame, max(samples or max(64 * codes, 1 << 16), codes), gain_shape, device, seed
-            )
+            count = max(samples or max(64 * codes, 1 << 16), codes)
+            z, energy = fitting.sample(vectors, frame, count, gain_shape, device, seed)
             generator = torch.Generator().manual_seed(seed)
             order = torch.randperm(len(z), generator=generator)
             weight, factor = (v.to(device) for v in frame.targets(energy[order], cosine))
-            variances = frame.variance.split(frame.widths)
-            tries = [fitting.widths(v, stages * math.log2(codes), whiten) for v in variances]
-            done, of, books = 0, sum(map(len, tries)) * updates, []
-
-            def tick() -> None:
-                nonlocal done
-                progress(done := done + 1, of)
-
-            how = {
-                "stages": stages,
-                "codes": codes,
-                "beam": beam,
-                "updates": updates,
-                "generator": generator,
-                "tick": tick,
-            }
-            for part, variance, wide in zip(frame.split(z), variances, tries):
-                target = part[order].to(device) * factor[:, None]
+            how = {"stages": stages, "codes": codes, "beam": beam, "updates": updates, "generator": generator}
+            books = []
+            for part, variance in steps(list(zip(frame.split(z), frame.variance.split(frame.widths))), "groups"):
+                target, wide = (
+                    part[order].to(device) * factor[:, None],
+                    fitting.widths(variance, stages * math.log2(codes), whiten),
+                )
                 books.append(fitting.fit_group(target, weight, variance, wide, **how))
             frame = frame.narrow([book.shape[2] for book in books])
             spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance.cpu().numpy()), 0))[::-1].copy()
-            made = cls(
-                frame, books, None, spectrum, whole.mean.cpu().numpy(), beam, float(cosine), len(z), seed, device
-            )
+            mean = whole.mean.cpu().numpy()
+            made = cls(frame, books, None, spectrum, mean, beam, float(cosine), len(z), seed, device)
             if gain_shape:
                 made.fit_gains(vectors, gains)
             return made

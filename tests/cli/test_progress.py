@@ -65,6 +65,8 @@ def test_words(monkeypatch):
     assert shows.words([("rows", 5, 10)], 30.0) == "1 items, rows 5 of 10, 0.0333 a second"
     shows.count = 0
     assert shows.words([("rows", 5, 10)], 30.0) == "0 items, rows 5 of 10, 30 s left"
+    shows.items = False
+    assert shows.words([("updates", 5, 10)], 30.0) == "updates 5 of 10, 30 s left"
 
 
 def test_without_a_terminal_a_line_a_minute(monkeypatch):

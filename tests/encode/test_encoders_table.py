@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.commands import lem_fork
+from helpers.toys import shows
 from lemtools.catalogue import Option, Row
 from lemtools.catalogue.encoders import ENCODERS, RESIDUAL
 from lemtools.encode.contract import Encoder, Fitted
@@ -31,20 +32,20 @@ class Dimmed(Encoder):
 
     name = "dimmed"
 
-    def __init__(self, by: int = 2):
-        self.by = by
+    def __init__(self, divisor: int = 2):
+        self.divisor = divisor
 
     def record(self, signal):
-        return {"by": self.by, "channels": signal.data.shape[1]}
+        return {"by": self.divisor, "channels": signal.data.shape[1]}
 
     def encode(self, signal):
-        n, _, h, w = signal.data.shape
-        data = signal.data.astype(np.float32).reshape(n, -1, w) / self.by
+        n, w = len(signal), signal.data.shape[-1]
+        data = signal.data.astype(np.float32).reshape(n, -1, w) / self.divisor
         return [replace(signal, kind="embedding", data=data)]
 
     def decode(self, signal, record):
         data = np.rint(signal.data * record["by"]).astype(np.uint8)
-        n, rows, w = data.shape
+        n, w = len(data), data.shape[-1]
         return [replace(signal, kind="image", data=data.reshape(n, record["channels"], -1, w))]
 
 
@@ -81,7 +82,7 @@ DIMMED = Row(
     Dimmed,
     "images divided by a number",
     kinds=("image",),
-    options=(Option("--by", "What to divide by.", "whole", low=1, high=9, default=2, metavar="D"),),
+    options=(Option("--divisor", "What to divide by.", "whole", low=1, high=9, default=2, metavar="D"),),
     facts={"back": ("embedding",)},
 )
 BRIGHTEST = Row(
@@ -103,25 +104,24 @@ def refused(*line, **more) -> str:
 def test_a_class_and_a_row_are_an_encoder(tmp_path):
     photo = sample("kodim23")
     (tmp_path / "t.txt").write_text("hello")
+    assert shows("dimmed", "encode") == shows("--divisor", "encode") == (False, False)
     with ENCODERS.added(DIMMED):
-        everything, own = (
-            lem_fork("encode", *line).stdout.decode() for line in (["--help"], "--encoder dimmed -h".split())
-        )
-        assert "images divided by a number" in everything and "--by" not in everything and "--by D" in own
-        assert "--vocab" not in own and "--encoder" in own
-        coded = lem_fork("encode", "--encoder", "dimmed", "--by", "3", photo)
+        assert shows("dimmed", "encode") == (True, True) and shows("--divisor", "encode") == (False, True)
+        assert shows("--divisor", "encode", "--encoder", "dimmed") == (True, True)
+        assert not shows("--vocab", "encode", "--encoder", "dimmed")[0]
+        coded = lem_fork("encode", "--encoder", "dimmed", "--divisor", "3", photo)
         assert coded.returncode == 0, coded.stderr.decode()
         back = lem_fork("encode", "--decode", "-o", "back.png", stdin=coded.stdout, cwd=tmp_path)
         assert back.returncode == 0, back.stderr.decode()
         assert np.array_equal(next(load([str(tmp_path / "back.png")])).data, next(load([photo])).data)
-        assert "--by is for dimmed" in refused("--encoder", "patches", "--by", "3", photo)
-        assert "'--by': 10 is not in the range" in refused("--encoder", "dimmed", "--by", "10", photo)
+        assert "--divisor is for dimmed" in refused("--encoder", "patches", "--divisor", "3", photo)
+        assert "'--divisor': 10 is not in the range" in refused("--encoder", "dimmed", "--divisor", "10", photo)
         assert "--size is for patches" in refused("--encoder", "dimmed", "--size", "3", photo)
         assert "dimmed encodes image, not tokens" in refused("--encoder", "dimmed", str(tmp_path / "t.txt"))
         assert "dimmed is not fitted to data" in refused("--encoder", "dimmed", "--fit", photo, "-o", "x.safetensors")
-    assert "dimmed" not in lem_fork("encode", "--help").stdout.decode()
+    assert shows("dimmed", "encode") == shows("--divisor", "encode") == (False, False)
     assert "'dimmed' is not one of" in refused("--encoder", "dimmed", photo)
-    assert "No such option" in refused("--by", "3", photo)
+    assert "No such option" in refused("--divisor", "3", photo)
     assert "no encoder 'dimmed'; there are patches, pca" in refused("--decode", "-o", str(tmp_path), stdin=coded.stdout)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers.vectors import POWER, gaussian
+from lemtools import progress
 from lemtools.signal import LemError
 from lemtools.vq import fit as fitting
 from lemtools.vq.bound import allocate, bits_for, cosine_of, verdict, water_fill
@@ -26,6 +27,19 @@ def small():
     """(quantiser, vectors it was not fitted to): 16 dimensions, 3 x 16 codes, a mean that is not 0."""
     spectrum = 1 / np.arange(1, 17)
     return RVQ.fit(gaussian(2000, spectrum) + 1, stages=3, codes=16, updates=QUICK), gaussian(1000, spectrum, 1) + 1
+
+
+def test_a_fit_says_how_far_it_is():
+    levels, shares = [], []
+
+    def listen(now):
+        levels.append([(what, of) for what, _, of in now])
+        shares.append(progress.share(now))
+
+    with progress.heard(listen):
+        RVQ.fit(gaussian(500, POWER[:8]), stages=2, codes=8, groups=2, updates=QUICK)
+    assert [("groups", 2)] in levels and any(now[-1] == ("updates", QUICK) and len(now) == 3 for now in levels)
+    assert shares == sorted(shares) and shares[0] == 0 and 0.75 <= shares[-1] < 1
 
 
 # the bound
