@@ -115,7 +115,7 @@ def sample(name: str) -> str:
 
 
 def load(
-    paths: Iterable[str],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     batch: int | None = None,
     key: str | None = None,
@@ -133,7 +133,7 @@ def load(
     numbered in the order read. coordinates: images of floats in a foreign file (npy, npz, safetensors) are in
     coordinates x = 2 v - 1 and of any size, as noisy ones are; their values v are what is yielded.
     """
-    paths = list(paths)
+    paths = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     files = list(expand(paths, report if len(paths) > 1 else None))
     if len(paths) == len(files) == 1:
         report = None

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from ..catalogue import LemError
+from .show import Shown
 
 KINDS = {
     # kind: (dimensions of `data`, spatial axes as negative numbers: where masks, crops and spans act)
@@ -17,11 +18,12 @@ KINDS = {
     "tokens": ((2,), (-1,)),
 }
 _PLACES = cast(np.ndarray, None)  # what `index` is until it is counted
+ROUNDING = 1e-5  # by how much float images may leave [0, 1]
 PER_ITEM = ("data", "mask", "codes", "label", "index", "cost", "tokens")  # fields that are arrays [N, ...]
 
 
-@dataclass
-class Signal:
+@dataclass(repr=False)
+class Signal(Shown):
     """One batch of N items of one shape.
 
     kind   'image', 'audio', 'spectrum', 'embedding' or 'tokens'.
@@ -38,6 +40,9 @@ class Signal:
     depth  None, or the bits that a value of `data` truly has: tokens below 2**depth travel packed, float32 of depth 16
            whose lower half is 0 as bfloat16. Where the values have more after all, they travel as they are.
     last   True: the stream ends here; None: not known.
+
+    Raises LemError where the fields do not fit together, for images of more than 4 channels, and, where `index` is left
+    to be counted, for float images outside [0, 1]. (What the tools make of a batch may lie outside, as noisy images do.)
     """
 
     kind: str
@@ -61,7 +66,12 @@ class Signal:
             raise LemError(f"{self.kind} data has {' or '.join(map(str, dims))} dimensions, not {self.data.ndim}")
         if 0 in self.data.shape[1:]:
             raise LemError(f"{self.kind} items of shape {list(self.data.shape[1:])} hold nothing")
-        if self.index is None:
+        if self.kind == "image" and self.data.shape[1] > 4:
+            c, way = self.data.shape[1], "for channels that come last, data.transpose(0, 3, 1, 2)"
+            raise LemError(f"images are [N, C, H, W] of 1 to 4 channels, not {c} in {list(self.data.shape)}; {way}")
+        if self.index is None:  # new, not one made from another
+            if self.kind == "image" and self.data.dtype.kind == "f" and self.data.size:
+                _check_range(float(self.data.min()), float(self.data.max()))
             self.index = np.arange(len(self.data), dtype=np.int64)
         if self.mask is not None:
             fits = self.mask.ndim == self.data.ndim and all(
@@ -160,6 +170,14 @@ def _joins(one: Any, two: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
         return one.dtype == two.dtype and bool(one.shape[1:] == two.shape[1:])
     return type(one) is type(two) and bool(one == two)
+
+
+def _check_range(low: float, high: float) -> None:
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        way = (
+            "divide by 255, or give uint8" if low >= 0 and 1.5 < high <= 255 else "divide by their full scale, or clip"
+        )
+        raise LemError(f"float images must lie in [0, 1], not in [{low:.4g}, {high:.4g}]; {way}")
 
 
 def _fail(message: str) -> NoReturn:

@@ -268,7 +268,7 @@ def test_noise_leaves_the_lost_lost_and_takes_the_rms_of_the_rest():
 
 
 def test_crop_places():
-    x = np.arange(20 * 30, dtype=np.float32).reshape(1, 1, 20, 30).repeat(200, 0)
+    x = np.arange(20 * 30, dtype=np.float32).reshape(1, 1, 20, 30).repeat(200, 0) / 600
     out = apply(Signal("image", x), {"op": "crop", "crop": "7x5"})  # width x height
     assert out.data.shape == (200, 1, 5, 7)
     for item, (top, left) in zip(out.data, out.ops[0]["place"]):

@@ -49,7 +49,7 @@ def test_a_batch_of_no_items(kind):
 
 
 def test_values_are_right_whatever_the_memory_layout():
-    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 5, 4, 3) / 200
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 4, 5, 3) / 200
     for array in (x.transpose(0, 3, 2, 1), x[:, ::-1], np.asfortranarray(x), x.astype(">f4"), x[::2], x[:, :, ::2, 1:]):
         (back,) = through(Signal("image", array))
         assert np.array_equal(back.data, array) and back.data.dtype == np.float32
@@ -193,3 +193,39 @@ def test_concat_refuses_what_differs():
                 Signal.concat(pair)
     with pytest.raises(LemError, match="no batches"):
         Signal.concat([])
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Signal("image", np.full((1, 3, 4, 4), 200.0, np.float32)), r"not in \[200, 200\]; divide by 255"),
+        (
+            lambda: Signal("image", np.full((1, 3, 4, 4), -0.1, np.float32)),
+            r"must lie in \[0, 1\], not in \[-0.1, -0.1\]",
+        ),
+        (lambda: Signal("image", np.full((1, 1, 4, 4), 1.01)), r"not in \[1.01, 1.01\]; divide by their full scale"),
+        (lambda: Signal("image", np.zeros((8, 64, 64, 3), np.uint8)), r"not 64 in .*data.transpose\(0, 3, 1, 2\)"),
+        (lambda: replace(WHOLE["image"](1), data=np.zeros((1, 5, 4, 4), np.uint8)), "1 to 4 channels"),
+    ],
+)
+def test_images_that_would_be_misread_are_refused(make, message):
+    with pytest.raises(LemError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_images_at_the_ends_of_the_range_are_taken():
+    for values in ([0, 1], [-1e-6, 1 + 1e-6]):
+        assert len(Signal("image", np.array(values, np.float32).reshape(1, 1, 1, 2))) == 1
+    assert len(Signal("image", np.zeros((0, 3, 4, 4), np.float32))) == 0
+    for channels in (1, 2, 3, 4):
+        assert len(Signal("image", np.zeros((2, channels, 4, 4), np.uint8))) == 2
+
+
+def test_what_a_noisy_image_becomes_is_not_refused():
+    whole = WHOLE["image"](2)
+    (noisy,) = fragment([whole], [{"op": "noise", "sigma": 0.5}])
+    assert noisy.data.min() < 0 and noisy.data.max() > 1
+    (back,) = through(noisy)
+    same(back, noisy)
+    assert np.array_equal(noisy.take([1]).data, noisy.data[1:])
