@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ..catalogue import LemError
+from ..catalogue.encoders import ENCODERS
 from ..signal import Signal
 from .inputs import Stream, signals
 from .losses import Operation, operations, text
@@ -125,13 +126,13 @@ def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = F
     if isinstance(coder, os.PathLike) or (isinstance(coder, str) and coder.endswith(".safetensors")):
         coder = fitting.load(os.fspath(coder))
     elif isinstance(coder, str):
-        cls = fitting.encoder(coder)
-        if cls.of_itself and not decode:
+        row = ENCODERS.find(coder)
+        if row.of_itself and not decode:
             coder = fitting.fit(coder, lambda: source, **settings)[0]
-        elif cls.made:
-            raise LemError(f"{coder} needs {cls.made}: give the path of its file")
+        elif row.made:
+            raise LemError(f"{coder} needs {row.made.split(':')[0]}: give the path of their file")
         else:
-            coder = cls(**settings)
+            coder = row.load()(**settings)
     entry, code = _entry("encode"), coding.decode if decode else coding.encode
     return Stream(lambda: code(source, coder, history=entry), "decoded" if decode else f"encoded by {coder.name}")
 
