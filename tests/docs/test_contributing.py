@@ -1,6 +1,7 @@
 """CONTRIBUTING: the example of a new thing works, and every file and name in its tables is there."""
 
 import re
+import tomllib
 from importlib import import_module
 
 import numpy as np
@@ -50,3 +51,11 @@ def test_where_is_what():
     for behaviour, name, symbol in rows:
         source = (ROOT / name).read_text()
         assert re.search(rf"^\s*(def|class) {symbol}\b", source, re.M), (behaviour, name, symbol)
+
+
+def test_the_floors_of_the_architecture_are_those_that_the_tests_hold():
+    floors = tomllib.loads((ROOT / "tests/house/floors.toml").read_text())["floors"]
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "docs/architecture.md").read_text(), re.M)
+    assert [int(number) for number, _ in rows] == list(range(len(floors)))
+    for (_, row), rooms in zip(rows, floors, strict=True):
+        assert {part.split("`")[1] for part in row.split("; ")} == set(rooms)

@@ -46,3 +46,4 @@ def test_the_library_example_runs(tmp_path, monkeypatch, capsys):
     exec(re.search(r"```python\n(.*?)```", README, re.S)[1], {})
     out = capsys.readouterr().out
     assert "['0.png', '1.png'] (2, 3, 30, 40)" in out
+    assert re.search(r"^psnr .* dB .* 2$", out, re.M)

@@ -360,7 +360,9 @@ def test_grey_of_16_bits_is_exact(tmp_path):
 
 def test_float_images_are_clipped_and_rounded(tmp_path):
     values = np.array([-0.3, 0, 0.5 / 255, 0.4999 / 255, 0.5, 1, 1.7], "f4")
-    path = written(Signal("image", np.broadcast_to(values, (1, 3, 1, 7)).copy(), index=np.arange(1)), tmp_path / "x.png")
+    path = written(
+        Signal("image", np.broadcast_to(values, (1, 3, 1, 7)).copy(), index=np.arange(1)), tmp_path / "x.png"
+    )
     assert one(path).data[0, 0, 0].tolist() == [0, 0, 0, 0, 128, 255, 255]
 
 
