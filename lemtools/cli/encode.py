@@ -47,9 +47,9 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
     reading = {k: options.pop(k) for k in ("files", *(o.name for o in common.READING))}
     writing = {k: options.pop(k) for k in ("output", "to", "skip_existing", "shard")}
     _refuse(fit, decode, patch_back, model, as_json, **writing)
-    from .. import encode as room
+    from ..encode import load as fitted
 
-    coder = room.load(model) if model else None
+    coder = fitted(model) if model else None
     if coder and encoder not in (None, coder.name):
         raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
     if patch_back and coder.name != "rvq":
@@ -113,14 +113,14 @@ def _files(row, settings: dict) -> list[str]:
 
 
 def _fit(run, row, output, reading, lines, settings, as_json) -> None:
-    from .. import encode as room
+    from ..encode import fit_files
     from ..media import Target
 
     how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
     paths, _ = common.reading(run, **reading, default_sample=True)
     Target(output).refuse([*paths, *_files(row, settings)])
     with run.watched(items=False):
-        coder, report = room.fit_files(row.name, paths, lines=lines, reading=how, **settings)
+        coder, report = fit_files(row.name, paths, lines=lines, reading=how, **settings)
     coder.save(output)
     if note := report.pop("note", None):
         run.say(note)
@@ -130,7 +130,8 @@ def _fit(run, row, output, reading, lines, settings, as_json) -> None:
 
 def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> None:
     """Encode or decode."""
-    from .. import encode as room
+    from ..encode import Coder, without_file
+    from ..encode import lines as each_line
     from ..media import Target, save
 
     how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
@@ -140,9 +141,9 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=not decode)
     target.refuse([*paths, *_files(row, settings), *([model] if model else [])])
     if coder is None and row is not None:
-        coder, signals = room.without_file(row.name, signals, None if decode else paths, reading=how, **settings)
-    work = room.Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
-    save(common.spread(run, paths, room.lines(signals) if lines else signals, work), target)
+        coder, signals = without_file(row.name, signals, None if decode else paths, reading=how, **settings)
+    work = Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
+    save(common.spread(run, paths, each_line(signals) if lines else signals, work), target)
     if coder and (remark := coder.remark()):
         run.note(remark)
 
@@ -152,13 +153,13 @@ HEADS = "stages", "bits", "nmse", "loss", "change"
 
 def _patch_back(run, coder, reading, lines, settings, as_json) -> None:
     """The table: a line for the model as it is, for the mean of the activations alone, and for 1 .. S stages."""
-    from .. import encode as room
+    from ..encode import lines as each_line
     from ..encode.patch_back import patch_back_texts
 
     if settings.pop("flat", False):
         raise click.UsageError("--flat is for encoding activations")
     _, signals = common.reading(run, **reading)
-    rows = patch_back_texts(room.lines(signals) if lines else signals, coder.rvq, **settings)
+    rows = patch_back_texts(each_line(signals) if lines else signals, coder.rvq, **settings)
     called = {None: "as it is", 0: "mean alone"}
     cells = [
         [called.get(row["stages"], str(row["stages"])), *(results.cell(row[k]) for k in HEADS[1:])] for row in rows

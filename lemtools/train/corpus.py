@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import encode, media
+from .. import media
+from ..encode import load as load_encoder
 from ..encode.text import is_text
 from ..encode.token_ae import TokenAE
 from ..signal import LemError, Signal
@@ -121,7 +122,7 @@ def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
     """Read fitted encodings, each known by its file, to work on `device`. LemError for two of a kind or other files."""
     found = Codecs()
     for path in paths:
-        coder: Any = encode.load(path)
+        coder: Any = load_encoder(path)
         name = {"token-ae": "ae", "rvq": "rvq", "text": "bpe"}.get(coder.name)
         if name is None:
             raise LemError(f"--codec {path}: {coder.name} makes neither tokens of text nor codes of their vectors")
