@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..fragment.evidence import evidence
 from ..signal import LemError, Signal, bits_per_element
 
 
@@ -143,6 +142,8 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
 
 def _missing(fragment: Signal, pair: Pair) -> np.ndarray:
     """Where a fragment did not hold the exact value: lost, quantised, or seen through noise."""
+    from ..fragment.evidence import evidence
+
     known = evidence(fragment)
     if known.value.shape != pair.a.shape:
         shapes = f"original {list(pair.a.shape[1:])}, its fragment {list(known.value.shape[1:])}"

@@ -1,6 +1,5 @@
 """Signals out: a stream, or one plain document."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -143,6 +142,8 @@ class _Spool:
 
     def __init__(self, dtype: str, shape: tuple[int, ...], folder: str | None):
         self.dtype, self.shape, self.rows, self.tail = dtype, shape, 0, (0, 0)
+        import tempfile  # it takes as long to load as the rest of this room
+
         self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by whoever holds it
 
     def add(self, array: np.ndarray, bits: int | None) -> None:
