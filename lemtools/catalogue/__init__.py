@@ -16,7 +16,7 @@ rows. Nothing here loads numpy or torch: a row names its function, which is impo
 """
 
 from .errors import LemError
-from .row import Option, Row
+from .row import Option, Row, loaded
 from .table import Table, listed
 
-__all__ = ["LemError", "Option", "Row", "Table", "listed"]
+__all__ = ["LemError", "Option", "Row", "Table", "listed", "loaded"]

@@ -79,11 +79,7 @@ class Row:
 
     def load(self) -> Any:
         """The function, class or module that the row names."""
-        if not isinstance(self.target, str):
-            return self.target
-        path, _, name = self.target.partition(":")
-        module = import_module(f"{PACKAGE}.{path}")
-        return getattr(module, name) if name else module
+        return loaded(self.target)
 
     def suits(self, kind: str) -> bool:
         """Whether it is for this kind of memory."""
@@ -92,3 +88,12 @@ class Row:
     def takes(self, option: str) -> bool:
         """Whether it has an option, by its keyword."""
         return any(o.name == option for o in self.options)
+
+
+def loaded(target: str | Callable[..., Any]) -> Any:
+    """What a target names: a function is itself."""
+    if not isinstance(target, str):
+        return target
+    path, _, name = target.partition(":")
+    module = import_module(f"{PACKAGE}.{path}")
+    return getattr(module, name) if name else module

@@ -15,10 +15,10 @@ from .types import Amount, Finite
 __all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "finite", "main", "option", "printable"]
 
 
-def command(name: str, examples: str, table: Table | None = None, chosen: str | None = None):
+def command(name: str, examples: str, table: Table | None = None, chosen: str | None = None, narrow: bool = True):
     """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests.
 
-    table, chosen: as of options.Command.
+    table, chosen, narrow: as of options.Command.
     """
     running = chain(
         option("--quiet", "No notes and no progress on standard error.", "flag", short="-q", section=RUNNING),
@@ -29,7 +29,7 @@ def command(name: str, examples: str, table: Table | None = None, chosen: str | 
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
     def decorate(function):
-        made = functools.partial(Command, table=table, chosen=chosen)
+        made = functools.partial(Command, table=table, chosen=chosen, narrow=narrow)
         own = function.__dict__.pop("__click_params__", [])
         body = _guarded(name, running(function))
         body.__click_params__ = [*function.__click_params__, *own]  # (from the last to the first)
@@ -77,14 +77,6 @@ READING = (
         metavar="N",
         usual="16 GiB",
     ),
-)
-DEVICE = Option(
-    "--device",
-    "Where it is computed: auto, cpu, cuda or mps.",
-    default="auto",
-    env="LEM_DEVICE",
-    metavar="NAME",
-    words=("auto", "cpu", "cuda", "mps"),
 )
 FORMATS = ("safetensors", "png", "jpg", "wav", "flac", "txt", "npy")
 

@@ -4,6 +4,7 @@ import click
 
 from ..catalogue import listed
 from ..catalogue.encoders import ENCODERS
+from ..catalogue.shared import DEVICE
 from . import common, results
 from .common import option
 from .options import INPUT, RUNNING, values, written
@@ -33,7 +34,7 @@ lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --laye
 @option("--lines", "Every line of a text is a memory by itself.", "flag", section=INPUT)
 @common.output
 @option("--json", "Print what --fit reaches as JSON Lines.", "flag", param="as_json", section=RUNNING)
-@option(common.DEVICE, section=RUNNING)
+@option(DEVICE, section=RUNNING)
 @common.seed
 @common.shard
 def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options):

@@ -72,12 +72,13 @@ class Command(click.Command):
     """A command whose options are its own and those of the rows of a table of the catalogue.
 
     table: None, or the table. chosen: the parameter that names one row, whose options alone --help shows when it is
-    named beside it; None where all rows are at work together. `ctx.meta['order']` tells the order in which repeated
+    named beside it; None where all rows are at work together. narrow: --help without a row shows only what all rows
+    take; else all options, each with the rows that it is for. `ctx.meta['order']` tells the order in which repeated
     options were written, as (parameter name, how often it had been written before).
     """
 
-    def __init__(self, *args, table: Table | None = None, chosen: str | None = None, **kwargs):
-        self.table, self.chosen, self._own = table, chosen, []
+    def __init__(self, *args, table: Table | None = None, chosen: str | None = None, narrow: bool = True, **kwargs):
+        self.table, self.chosen, self.narrow, self._own = table, chosen, narrow, []
         self._made: tuple[object, list[click.Parameter]] = None, []
         super().__init__(*args, **kwargs)
 
@@ -122,8 +123,12 @@ class Command(click.Command):
             if isinstance(param, click.Argument):
                 continue
             rows = getattr(param, "rows", ())
-            if (not rows or (row in rows if not choose else False)) and (record := param.get_help_record(ctx)):
-                by_section[SECTIONS[_place(param)]].append(record)
+            if rows and (self.narrow if choose else row not in rows):
+                continue
+            if record := param.get_help_record(ctx):
+                names, text = record
+                text += f"  For {listed(rows)}." if choose and rows else ""
+                by_section[SECTIONS[_place(param)]].append((names, text))
         if choose:
             with formatter.section(f"{self.table.thing}s".capitalize()):
                 formatter.write_dl([(r.shown or r.name, r.help) for r in self.table.rows])

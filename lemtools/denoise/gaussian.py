@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .contract import AlphaBar, Array, Scale, Some, flat, like, per_item, split
+from .how import How, Stored
 from .moments import Moments
 from .store import Store
 
@@ -190,3 +191,8 @@ def _shrinkage(
         raise ValueError(f'unknown shrinkage {shrink!r}: a number, "oas" or "ledoit-wolf"')
     r = min(max(r, 0.0), 1.0)
     return 1.0 - r, r
+
+
+def fitted(memories: Store | Stored, how: How) -> Gaussian:
+    """A Gaussian with the memories' mean and covariance, and the ridge how.shrink."""
+    return Gaussian.fit(memories if isinstance(memories, Store) else memories.store, how.shrink)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from .contract import AlphaBar, Array, Scale, Some, flat, like, per_item, split, wide
+from .how import How, Stored
 from .store import Store
 
 CANDIDATES = 16  # nearest memories of a query whose energies are evaluated again, directly, in float64
@@ -296,3 +297,8 @@ class Memory:
             drawn = torch.where(inside, start + position, drawn)
             before = cumulative[:, -1:]
         return torch.where(drawn < 0, len(self.store) - 1, drawn)  # u beyond the sum by its rounding
+
+
+def remembered(memories: Store | Stored, how: How) -> Memory:
+    """The memories themselves, each as likely."""
+    return Memory(memories if isinstance(memories, Store) else memories.store)

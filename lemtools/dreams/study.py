@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..denoise.contract import Denoiser
+from ..denoise.how import Share
 from ..device import pick
 from ..els import machine
 from ..els.bank import Bank
 from ..els.plan import LOCAL
-from ..els.posterior import Share
 from ..els.scales import Scales, allowed, check, levels
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.model import Model, load

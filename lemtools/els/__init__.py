@@ -19,15 +19,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..catalogue.denoisers import DENOISERS, named
+from ..denoise.how import How, Share
 from ..signal import LemError
 from .plan import LOCAL
 
 if TYPE_CHECKING:
     from ..denoise.contract import Denoiser
     from .bank import Bank
-    from .posterior import Share
 
-MACHINES = ("is", "es", *LOCAL, "wiener")
+MACHINES = tuple(named("machine"))
+
+__all__ = ["LOCAL", "MACHINES", "machine"]
 
 
 def machine(
@@ -42,14 +45,6 @@ def machine(
     share: Share | None = None,
 ) -> Denoiser:
     """The machine of that name as a denoiser; arguments as of ``posterior.Local``, of which not all take all."""
-    from . import posterior, whole
-
-    if name in LOCAL:
-        return posterior.Local(bank, name, size, skip=skip, memory=memory, device=device, valid=valid, share=share)
-    if name == "es":
-        return whole.Translated(bank, skip=skip, memory=memory, device=device)
-    if name == "wiener":
-        return whole.wiener(bank, device, memory)
-    if name == "is":
-        return whole.ideal(bank, device)
-    raise LemError(f"no machine {name!r}; there are {', '.join(MACHINES)}")
+    if name not in (known := named("machine")):
+        raise LemError(f"no machine {name!r}; there are {', '.join(known)}")
+    return DENOISERS[name].load()(bank, How(str(device), memory, skip, size, valid, share))

@@ -46,6 +46,11 @@ class Bank:
             )
             raise LemError(f"image {bad} of the bank has values that are not finite; leave it out")
 
+    @classmethod
+    def of_memories(cls, memories: Bank | Store) -> Bank:
+        """A bank as it is; of a store its images."""
+        return memories if isinstance(memories, Bank) else cls(memories.array)
+
     def __len__(self) -> int:
         return len(self.images)
 

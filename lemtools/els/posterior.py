@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from ..denoise.contract import AlphaBar, Array, split, tensor
+from ..denoise.how import How, Share
+from ..denoise.store import Store
 from ..signal import LemError
 from . import local
 from .bank import Bank
@@ -19,16 +20,6 @@ from .plan import LOCAL, NOT_FINITE, Axis, axis, check_size
 from .sums import Sums
 
 ROUNDING = 5e-4  # beyond it products are in float64; below it the answer was seen to be off by < 1e-4 of its rms
-
-
-class Share(Protocol):
-    """One process among those that share a bank (``ranks.Ranks`` is one)."""
-
-    rank: int
-    world: int
-
-    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """What every process gave, in their order; all must call it together."""
 
 
 @dataclass
@@ -221,3 +212,31 @@ def whole(found: Sums, shape: tuple[int, ...], shift: torch.Tensor, factor: floa
 def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:
     """Rectangles of pixels that stand alone on both axes."""
     return [Alone(r, c, size, x, level, track) for r in local.runs(rows.alone) for c in local.runs(cols.alone)]
+
+
+def ls(memories: Bank | Store, how: How) -> Local:
+    """Patches of the same place."""
+    return _local("ls", memories, how)
+
+
+def els(memories: Bank | Store, how: How) -> Local:
+    """Patches of all places, circular."""
+    return _local("els", memories, how)
+
+
+def bbels(memories: Bank | Store, how: How) -> Local:
+    """Patches of all places that lie alike to the border."""
+    return _local("bbels", memories, how)
+
+
+def _local(name: str, memories: Bank | Store, how: How) -> Local:
+    return Local(
+        Bank.of_memories(memories),
+        name,
+        how.size,
+        skip=how.skip,
+        memory=how.memory,
+        device=how.device,
+        valid=how.valid,
+        share=how.share,
+    )

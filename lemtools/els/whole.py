@@ -7,7 +7,9 @@ import torch
 
 from ..denoise.contract import AlphaBar, Array, split, tensor, wide
 from ..denoise.gaussian import Gaussian
-from ..denoise.memory import Memory
+from ..denoise.how import How
+from ..denoise.memory import Memory, remembered
+from ..denoise.store import Store
 from ..signal import LemError
 from .bank import Bank
 from .sums import EMPTY, LOG2E
@@ -74,18 +76,24 @@ class Translated:
         return torch.fft.irfft2(sums, s=(height, width)) / total[..., None, None] + shift
 
 
-def ideal(bank: Bank, device: str | torch.device = "cpu") -> Memory:
+def ideal(memories: Bank | Store, how: How) -> Memory:
     """Machine `is`: the posterior mean over the images themselves."""
-    return Memory(bank.store, device=str(device))
+    return remembered(memories, how)
 
 
-def wiener(bank: Bank, device: str | torch.device = "cpu", memory: int = 1 << 30) -> Gaussian:
+def translated(memories: Bank | Store, how: How) -> Translated:
+    """Machine `es`."""
+    return Translated(Bank.of_memories(memories), skip=how.skip, memory=how.memory, device=how.device)
+
+
+def wiener(memories: Bank | Store, how: How) -> Gaussian:
     """The control: the posterior mean of a Gaussian with the bank's mean and covariance, and a ridge of 1e-4 of its
-    mean eigenvalue. Raises LemError for a bank of one image, and for images whose covariance takes more than `memory`
+    mean eigenvalue. Raises LemError for a bank of one image, and for images whose covariance takes more than how.memory
     bytes."""
+    bank = Bank.of_memories(memories)
     if len(bank) < 2:
         raise LemError("wiener: one image has no covariance; leave this machine out")
-    if (needed := 32 * int(np.prod(bank.item)) ** 2) > memory:  # the matrix, its eigenvectors, and as much to find them
+    if (needed := 32 * int(np.prod(bank.item)) ** 2) > how.memory:  # the matrix, its eigenvectors, as much to find them
         way = "raise --max-memory, or leave this machine out"
         raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; {way}")
-    return Gaussian.fit(bank.store, device=str(device))
+    return Gaussian.fit(bank.store, device=how.device)

@@ -1,8 +1,8 @@
 """Recall memories: fragment -> signal.
 
-A training-free method is a row of `METHODS`: what becomes of quantised values, of lost ones, of noise and of
-resolution. `recall` and `gaussian` ask a store of memories, `net` a trained network, `dream` a denoiser of either. A
-method is one short function in its own file and a line here.
+A method is one function in a file of `restore` or of this room, and one row of the catalogue's METHODS: some need
+neither memories nor training, `recall` and `gaussian` ask a store of memories, `net` a trained network, `dream` a
+denoiser of either.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,40 +11,42 @@ from pathlib import Path
 
 import numpy as np
 
+from ..catalogue import loaded
+from ..catalogue.methods import METHODS, meant
 from ..fragment.evidence import check_geometry
-from ..restore.steps import Steps, restore
 from ..signal import LemError, Signal, bits_per_element
 
-METHODS = {
-    # what people do today, as controls
-    "zero": Steps(values="low", lost="plain", noise="keep", resolution="nearest"),
-    "replicate": Steps(values="replicate", lost="plain", noise="keep", resolution="nearest"),
-    # the honest baseline: middle of the bin, or centroid
-    "decode": Steps(values="middle", lost="plain", noise="keep", resolution="nearest"),
-    "linear": Steps(values="middle", lost="linear", noise="keep", resolution="nearest"),
-    "inpaint": Steps(values="middle", lost="inpaint", noise="keep", resolution="interpolate"),
-    "smooth": Steps(values="smooth", lost="inpaint", noise="shrink", resolution="interpolate"),
-}
-FROM_MEMORY = ("recall", "gaussian")
-LEARNED = ("net", "dream")
 # a network for images, trained on what `_covered` says
 BUNDLED = Path(__file__).parent.parent / "data" / "recall-image.safetensors"
-
-AUTO = (
-    # the first method that suits, by (the batch, what was taken away)
-    ("net", lambda signal, lost: _covered(signal) and BUNDLED.exists()),
-    # only a memory knows what a lost dimension was
-    ("decode", lambda signal, lost: not lost or signal.kind not in ("image", "audio")),
-    ("smooth", lambda signal, lost: lost & {"bits", "noise"}),
-    ("inpaint", lambda signal, lost: True),
-)
 
 
 def choose(signal: Signal, memory: bool = False) -> str:
     """The method `auto` stands for, from the kind and from what was taken away."""
     if memory:
         return "recall"
-    return next(name for name, suits in AUTO if suits(signal, {op["op"] for op in signal.ops}))
+    lost = {op["op"] for op in signal.ops}
+    tried = sorted((row.auto[0], row.name) for row in METHODS.rows if row.auto)
+    return next(name for _, name in tried if loaded(METHODS[name].auto[1])(signal, lost))
+
+
+def anything(signal: Signal, lost: set[str]) -> bool:
+    """The last one tried."""
+    return True
+
+
+def nothing_to_guess(signal: Signal, lost: set[str]) -> bool:
+    """Nothing is lost, or only a memory knows what a lost dimension was."""
+    return not lost or signal.kind not in ("image", "audio")
+
+
+def rough(signal: Signal, lost: set[str]) -> bool:
+    """There is something to smooth."""
+    return bool(lost & {"bits", "noise"})
+
+
+def covered(signal: Signal, lost: set[str]) -> bool:
+    """The bundled network is here and was trained on such losses."""
+    return _covered(signal) and BUNDLED.exists()
 
 
 def _covered(signal: Signal) -> bool:
@@ -64,61 +66,30 @@ def _covered(signal: Signal) -> bool:
 class Reconstructor:
     """A method made ready, to be called with one batch of fragments after the other.
 
-    method: 'auto', a key of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
+    method: a name of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
     be a np.memmap) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a
     denoiser trained without fragments, 'dream'; 'net' without one asks the network that comes with the package. options
-    go to `remember.Recaller`, `dream.Dreamer` or `learned.NetworkRecaller`. history: the stage's entry; what the method truly
+    go to what the method's row names. history: the stage's entry; what the method truly
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
 
     def __init__(
         self, method: str = "auto", *, memory=None, model=None, history: dict | None = None, seed: int = 0, **options
     ):
-        self.method, self.history, self.asked = method, history or {}, {}
-        self.options = {"seed": seed, **options}
-        self._check(memory is not None, model is not None)
-        if memory is not None:
-            name = "recall" if method == "auto" else method
-            if name == "dream":
-                from .dream import Dreamer
-
-                self.asked[name] = Dreamer(memory, **self.options)
-            else:
-                from .remember import Recaller
-
-                self.asked[name] = Recaller(memory, name, **self.options)
-            self.method = name
-        elif model is not None or method == "net":
-            learned = self._learned(model or BUNDLED)
-            if method not in ("auto", learned.method):
-                way = {"net": "sees the fragment", "dream": "never saw one"}[learned.method]
-                raise LemError(f"--method {method}: {learned.name} {way}: --method {learned.method}")
-            self.method, self.asked[learned.method] = learned.method, learned
-
-    def _check(self, memory: bool, model: bool) -> None:
-        method = self.method
-        if method not in (known := ["auto", *METHODS, *FROM_MEMORY, *LEARNED]):
-            raise LemError(f"no method {method!r}; there are {', '.join(known)}")
-        if memory and model:
-            raise LemError("--memory and --model: give one of them")
-        if method in METHODS and (memory or model):
-            raise LemError(
-                f"--method {method} does not use a --{'memory' if memory else 'model'}; "
-                f"{'recall, gaussian and dream' if memory else 'net and dream'} do"
-            )
-        if method in FROM_MEMORY and not memory:
-            raise LemError(f"--method {method} needs a store of memories: --memory STORE")
-        if method == "dream" and not (memory or model):
-            raise LemError("--method dream needs what to dream of: --memory STORE or an unconditional --model")
-        if method == "net" and memory:
-            raise LemError("--method net does not use a --memory; recall, gaussian and dream do")
-        if method == "net" and not model and not BUNDLED.exists():
-            raise LemError("--method net needs a --model: none comes with this installation")
-
-    def _learned(self, model):
-        from .learned import NetworkRecaller
-
-        return NetworkRecaller(model, **self.options)
+        self.history, self.options, self.ready = history or {}, {"seed": seed, **options}, {}
+        given = {"memory": memory, "model": model}
+        self.method = meant(method, memory is not None, model is not None)
+        if method == "net" and model is None:
+            if not BUNDLED.exists():
+                raise LemError("--method net needs a --model: none comes with this installation")
+            given["model"] = BUNDLED
+        if METHODS[self.method].needs:
+            ready = METHODS[self.method].load()(**given, **self.options)
+            own = getattr(ready, "method", self.method)  # a network has seen fragments or not
+            if method not in ("auto", own):
+                way = {"net": "sees the fragment", "dream": "never saw one"}[own]
+                raise LemError(f"--method {method}: {ready.name} {way}: --method {own}")
+            self.method, self.ready[own] = own, ready
 
     def __call__(self, signal: Signal) -> Signal:
         """The batch recalled, whole again: `ops` empty, `cost` what its fragment cost in bits per element.
@@ -128,14 +99,12 @@ class Reconstructor:
         name = choose(signal) if self.method == "auto" else self.method
         check_geometry(signal)
         cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
-        if name in METHODS:
-            out, steps = restore(signal, METHODS[name])
-        else:
-            if name not in self.asked:  # chosen by auto
-                self.asked[name] = self._learned(BUNDLED)
-            out, steps = self.asked[name](signal)
+        if name not in self.ready:
+            row = METHODS[name]
+            self.ready[name] = row.load()(model=BUNDLED, **self.options) if row.needs else row.load()()
+        out, steps = self.ready[name](signal)
         entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
-        if identity := getattr(self.asked.get(name), "identity", None):
+        if identity := getattr(self.ready[name], "identity", None):
             entry["model"] = identity
         return replace(
             out,

@@ -13,12 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..catalogue.denoisers import DENOISERS
 from ..denoise.contract import Denoiser, Scale
+from ..denoise.how import How
 from ..denoise.moments import Moments
 from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
+from ..denoise.store import Store
 from ..device import pick
-from ..els import LOCAL
+from ..els.scales import Scales
+from ..els.scales import check as check_sizes
 from ..fragment.evidence import Evidence, evidence
 from ..nets.condition import Condition
 from ..rng import generator
@@ -117,7 +121,7 @@ def dream(
 class Dreamer:
     """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `NetworkRecaller` does.
 
-    memory: [N, ...item], uint8 or float. prior: 'recall', the memories themselves; 'gaussian', their mean and
+    memory: [N, ...item], uint8 or float. prior: one of the catalogue's DENOISERS: 'recall', the memories themselves; 'gaussian', their mean and
     covariance with the ridge `shrink`; or of images 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low
     noise first, 'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an
     item. steps: calls of the denoiser a draw. Raises LemError for a store or a fragment that does not suit.
@@ -135,10 +139,14 @@ class Dreamer:
         seed: int = 0,
         device: str = "auto",
     ):
-        self.machine, _, sizes = prior.partition(":")
-        local = self.machine in LOCAL and re.fullmatch(r"\d+(,\d+)*", sizes)
-        if prior not in ("recall", "gaussian") and not local:
-            known = f"recall, gaussian, and {', '.join(LOCAL)} with sizes, as in bbels:5"
+        name, _, sizes = prior.partition(":")
+        self.row = DENOISERS.get(name)
+        fits = self.row is not None and self.row.prior
+        if not fits or bool(sizes) != self.row.local or not re.fullmatch(r"(\d+(,\d+)*)?", sizes):
+            whole, local = (
+                [row.name for row in DENOISERS.rows if row.prior and row.local == local] for local in (False, True)
+            )
+            known = f"{', '.join(whole)}, and {', '.join(local)} with sizes, as in {local[-1]}:5"
             raise LemError(f"no prior {prior!r}; there are {known}")
         self.sizes = tuple(int(size) for size in sizes.split(",")) if sizes else ()
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
@@ -148,7 +156,7 @@ class Dreamer:
         self.kind: str | None = None
         self.denoiser: Denoiser | None = None
         try:
-            self.device = pick(device, float64=prior != "recall")
+            self.device = pick(device, float64=not self.row.plain)
         except (ValueError, RuntimeError) as error:
             raise LemError(str(error)) from error
 
@@ -172,30 +180,20 @@ class Dreamer:
             values = drawn(signal, one, samples=self.samples, seed=self.seed, name="dream", rows=rows)
             items = np.arange(len(whole)).repeat(self.samples or 1)
             out = replace(out, data=tiles.settle(values, whole.take(items), rows_of(seen, items), signal.whole_dtype))
-        ridge = f", shrink {self.shrink}" if self.prior == "gaussian" else ""
+        ridge = f", shrink {self.shrink}" if self.row.takes("shrink") else ""
         step = f"dream: {in_words(self.samples)} under {len(self.memory)} memories ({self.prior}{ridge}), {how[0]}"
         return replace(out, mask=None, codes=None, ops=[]), [step]
 
     def _prepare(self, kind: str) -> Denoiser:
         """The store as a denoiser, in coordinates whose spread is about 1."""
+        if not self.row.suits(kind):
+            raise LemError(f"--prior {self.prior} is of patches of images, not of {kind}")
         scale = Scale.image() if kind == "image" else _centred(self.memory)
         try:
-            if self.prior == "recall":
-                from ..denoise.memory import Memory
-
-                return Memory(self.memory, scale, self.device)
             if self.sizes:
-                from ..els import machine
-                from ..els.bank import Bank
-                from ..els.scales import Scales, check
-
-                if kind != "image":
-                    raise LemError(f"--prior {self.prior} is of patches of images, not of {kind}")
-                check([self.machine], self.sizes, *self.memory.shape[2:])
-                return machine(self.machine, Bank(self.memory), Scales(self.sizes), device=self.device)
-            from ..denoise.gaussian import Gaussian
-
-            return Gaussian.fit(self.memory, self.shrink, scale, self.device)
+                check_sizes([self.row.name], self.sizes, *self.memory.shape[2:])
+            how = How(self.device, size=Scales(self.sizes) if self.sizes else 3, shrink=self.shrink)
+            return self.row.load()(Store(self.memory, scale, device=self.device), how)
         except ValueError as error:
             raise LemError(f"memory: {error}") from error
 

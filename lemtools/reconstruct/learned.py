@@ -25,7 +25,7 @@ from ..nets.conv import fill
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
 from . import tiles
-from .dream import MOST_ROWS, budget, drawn, dream, footprint, in_words, rows_of
+from .dream import MOST_ROWS, Dreamer, budget, drawn, dream, footprint, in_words, rows_of
 
 PROBE = 64  # px: side of the piece on which a network's need of memory is measured
 LEVELS = 50  # noise levels of a conditioned denoiser
@@ -286,6 +286,16 @@ class NetworkRecaller:
         )
         kept = ", what was observed held at each" if self.same else ""
         return x, f"ancestral sampling, {steps} calls each{kept}, temperature {self.temperature:g}"
+
+
+def network(memory=None, model=None, **options) -> NetworkRecaller:
+    """What recalls by a network."""
+    return NetworkRecaller(model, **options)
+
+
+def dreamer(memory=None, model=None, **options) -> Dreamer | NetworkRecaller:
+    """What dreams: of a store of memories, or by a network that was trained without fragments."""
+    return Dreamer(memory, **options) if memory is not None else NetworkRecaller(model, **options)
 
 
 def _digest(path: str) -> str:

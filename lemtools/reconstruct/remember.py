@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ..catalogue.denoisers import DENOISERS
+from ..denoise.how import How
+from ..denoise.store import Store
+from ..device import pick
 from ..fragment.evidence import bin_std, evidence
 from ..rng import generator
 from ..signal import LemError, Signal
@@ -33,21 +37,14 @@ class Recaller:
         seed: int = 0,
         device: str = "auto",
     ):
-        from ..device import pick
-
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
             raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
         try:
-            if method == "recall":
-                from ..denoise.memory import Memory
-
-                self.core: Any = Memory(memory, device=pick(device))
-            else:
-                from ..denoise.gaussian import Gaussian
-
-                self.core = Gaussian.fit(memory, shrink, device=pick(device, float64=True))
+            row = DENOISERS[method]
+            there = pick(device, float64=not row.plain)
+            self.core: Any = row.load()(Store(memory, device=there), How(there, shrink=shrink))
         except ValueError as error:
             raise LemError(f"memory: {error}") from error
 
@@ -120,3 +117,13 @@ class Recaller:
                 bins, known = (bin_std(op, len(signal)).astype(np.float64) ** 2).reshape(shape), True
         total = total + bins
         return total if known else None
+
+
+def recall(memory=None, model=None, **options) -> Recaller:
+    """Associative recall."""
+    return Recaller(memory, "recall", **options)
+
+
+def gaussian(memory=None, model=None, **options) -> Recaller:
+    """The conditional mean of a Gaussian."""
+    return Recaller(memory, "gaussian", **options)

@@ -1,0 +1,150 @@
+"""How lem-reconstruct recalls.
+
+A method is a function that makes one ready: it takes the resources of `needs` and its options by keyword (none where
+it needs nothing), and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
+what it asks: a store of memories, a network, or either of both. Facts: auto, the place among those that `auto` tries
+and the function (fragments, names of what was taken away) -> bool that says whether it is this one's turn; wants, how
+a missing resource is asked for.
+"""
+
+from .denoisers import SHRINK
+from .errors import LemError
+from .row import Option, Row
+from .shared import DEVICE
+from .table import Table, listed
+
+SAMPLES = Option(
+    "--samples",
+    "Draw M plausible memories an item instead of the mean.",
+    "whole",
+    low=0,
+    default=0,
+    metavar="M",
+)
+STEPS = Option(
+    "--steps",
+    "Iterations of a recurrent network; noise levels of a diffusion model or of dream.",
+    "whole",
+    low=1,
+    metavar="K",
+)
+TEMPERATURE = Option(
+    "--temperature",
+    "Spread of draws: below 1 likelier ones (dream, autoregressive and diffusion models).",
+    "number",
+    low=0,
+    metavar="T",
+    usual="1",
+)
+SIGMA = Option(
+    "--sigma",
+    "Standard deviation of the observed values about the truth, in full scales or an embedding's own units; 0 is exact.",
+    "number",
+    low=0,
+    metavar="S",
+    usual="by the fragment's operations",
+)
+PRIOR = Option(
+    "--prior",
+    "What dream takes the STORE for: recall, its memories themselves; gaussian, their mean and covariance; or mosaics of "
+    "their patches, ls, els or bbels with sizes in px, as in bbels:5 (see lem-els).",
+    default="recall",
+    metavar="PRIOR",
+)
+TILE = Option(
+    "--tile",
+    "Side of the tiles that large images go through a network in.",
+    "whole",
+    low=1,
+    metavar="PX",
+    usual="by memory",
+)
+LABEL = Option(
+    "--label",
+    "The class to recall, for a diffusion network that was trained with --labels.",
+    "whole",
+    low=0,
+    metavar="K",
+    usual="any",
+)
+CENTRED = Option("--centred", "Compare by correlation: offset and contrast do not count.", "flag")
+UNAWARE = Option("--unaware", "Compare lost values as zeros: the literature's control.", "flag")
+KEY = Option("--memory-key", "Tensor or array to read from the STORE.", metavar="NAME")
+
+METHODS = Table(
+    "method",
+    Row("auto", "reconstruct:choose", "chooses by what was taken away", options=(TILE, DEVICE)),
+    Row(
+        "decode",
+        "restore.methods:decode",
+        "the middle of the bin, or the centroid; the honest baseline",
+        facts={"auto": (2, "reconstruct:nothing_to_guess")},
+    ),
+    Row("zero", "restore.methods:zero", "the low end of the bin, lost values 0: a control"),
+    Row("replicate", "restore.methods:replicate", "the bits repeated down to the last, as displays do: a control"),
+    Row("linear", "restore.methods:linear", "linear interpolation of sound: a control"),
+    Row(
+        "inpaint",
+        "restore.methods:inpaint",
+        "lost pixels and gaps from what surrounds them, without training",
+        facts={"auto": (4, "reconstruct:anything")},
+    ),
+    Row(
+        "smooth",
+        "restore.methods:smooth",
+        "lost bits by shrinkage inside the bins, and inpaint, without training",
+        facts={"auto": (3, "reconstruct:rough")},
+    ),
+    Row(
+        "recall",
+        "reconstruct.remember:recall",
+        "the stored memory that fits, or their softmax",
+        options=(KEY, SAMPLES, SIGMA, CENTRED, UNAWARE, DEVICE),
+        needs=("memory",),
+    ),
+    Row(
+        "gaussian",
+        "reconstruct.remember:gaussian",
+        "the conditional mean under the store's mean and covariance",
+        options=(KEY, SAMPLES, SIGMA, SHRINK, DEVICE),
+        needs=("memory",),
+    ),
+    Row(
+        "net",
+        "reconstruct.learned:network",
+        "a trained network; without --model the one for images that comes with the package",
+        options=(SAMPLES, STEPS, TEMPERATURE, LABEL, TILE, DEVICE),
+        needs=("model",),
+        facts={"auto": (1, "reconstruct:covered")},
+    ),
+    Row(
+        "dream",
+        "reconstruct.learned:dreamer",
+        "posterior draws by a denoiser that knows of no fragments: a store's, or an unconditional --model",
+        options=(KEY, SAMPLES, PRIOR, SHRINK, STEPS, TEMPERATURE, DEVICE),
+        needs=("memory", "model"),
+        facts={"wants": "what to dream of: --memory STORE or an unconditional --model"},
+    ),
+    auto=None,
+    wants="a store of memories: --memory STORE",
+)
+
+
+def meant(method: str, memory: bool, model: bool) -> str:
+    """The method that a user means who gave a store of memories or a network, or neither.
+
+    LemError where the method lacks what it needs, or has no use for what was given. `net` needs nothing: one comes with
+    the package.
+    """
+    row = METHODS.find(method)
+    if memory and model:
+        raise LemError("--memory and --model: give one of them")
+    for name, here in (("memory", memory), ("model", model)):
+        if here and method != "auto" and name not in row.needs:
+            users = listed(other.name for other in METHODS.rows if name in other.needs)
+            raise LemError(f"--method {method} does not use a --{name}; {users} do")
+    if method == "auto":
+        return "recall" if memory else "net" if model else "auto"
+    if row.needs and method != "net" and not (memory or model):
+        raise LemError(f"--method {method} needs {row.wants}")
+    return method
