@@ -16,13 +16,21 @@ def kind(c: int, length: int, size: int):
     return c if size >= length or c < d or length - 1 - c < d else "interior"
 
 
+def windows(image: np.ndarray, size: int, circular: bool) -> np.ndarray:
+    """The windows around all pixels of [C, H, W]: [H, W, C, size, size]."""
+    _, height, width = image.shape
+    rows = [[window(image, r, c, size, circular) for c in range(width)] for r in range(height)]
+    return np.array(rows)
+
+
 def brute(
     machine: str, bank: np.ndarray, x: np.ndarray, alpha_bar: float, size: int, valid: bool = False
 ) -> np.ndarray:
     """x0_hat of one x_t [C, H, W] by the definition; bank [N, C, H, W] in [-1, 1]."""
-    _channels, height, width = x.shape
+    channels, height, width = x.shape
     places = [(r, c) for r in range(height) for c in range(width)]
     circular, d, out = machine == "els", size // 2, np.zeros_like(x)
+    queries, patches = windows(x, size, circular), np.stack([windows(y, size, circular) for y in bank])
     for r, c in places:
         if machine == "ls":
             seen = [(r, c)]
@@ -34,10 +42,10 @@ def brute(
                 for s, t in places
                 if kind(s, height, size) == kind(r, height, size) and kind(t, width, size) == kind(c, width, size)
             ]
-        q = window(x, r, c, size, circular)
-        keys = np.stack([window(y, s, t, size, circular) for y in bank for s, t in seen])
-        values = np.stack([y[:, s, t] for y in bank for s, t in seen])
-        logits = -((q - np.sqrt(alpha_bar) * keys) ** 2).sum((1, 2, 3)) / (2 * (1 - alpha_bar))
+        rows, columns = zip(*seen)
+        keys = patches[:, rows, columns].reshape(-1, channels, size, size)
+        values = bank[:, :, rows, columns].swapaxes(1, 2).reshape(-1, channels)
+        logits = -((queries[r, c] - np.sqrt(alpha_bar) * keys) ** 2).sum((1, 2, 3)) / (2 * (1 - alpha_bar))
         w = np.exp(logits - logits.max())
         out[:, r, c] = w @ values / w.sum()
     return out
