@@ -136,7 +136,7 @@ def reading(
 def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
     """The input paths of a command."""
     from ..media import inputs_named
-    from ..media.load import sample as sample_path
+    from ..media import sample as sample_path
 
     paths = inputs_named(files, files_from)
     if sample or sample_name:

@@ -12,7 +12,7 @@ from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim, noise
 from ..els.scales import time
 from ..fragment.evidence import evidence
-from ..media.images import to_uint8
+from ..media.pixels import to_uint8
 from ..rng import generator
 from ..signal import LemError, Signal
 

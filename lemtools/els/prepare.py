@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..media import load, mapped
-from ..media.images import luma
+from ..media import Reading, load, mapped
 from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
 from .bank import Bank
@@ -28,8 +27,8 @@ def bank(
     key: which array of a foreign file. Raises LemError for images of several shapes, for what is no image, and for
     labels that do not fit.
     """
-    whole = mapped(paths[0], key) if len(paths) == 1 else None
-    if whole is not None and _as_wanted(whole, size, grey):
+    whole = mapped(paths[0], key, _reading(size, grey, key)) if len(paths) == 1 else None
+    if whole is not None:
         classes = whole.label if labels is None else read_labels(labels)
         return Bank(_image(whole, paths[0]).data, classes, whole.names)
     parts = list(images(paths, labels, size, grey, key))
@@ -48,11 +47,10 @@ def images(
     """The same images batch by batch: `data` all of one shape and type, `label` where they have classes."""
     classes = None if labels is None else read_labels(labels)
     first, count, classed = None, 0, None
-    for signal in load(list(paths), key=key):
+    for signal in load(list(paths), _reading(size, grey, key)):
         where = os.fsdecode(signal.names[0] if signal.names else paths[0])
         signal = _image(signal, where)
-        data = luma(signal.data) if grey and signal.data.shape[1] == 3 else signal.data
-        data = data if size is None else resize(data, size, where)
+        data = signal.data
         first = data if first is None else first
         if data.shape[1:] != first.shape[1:]:
             way = "--grey" if data.shape[2:] == first.shape[2:] else "--size"
@@ -85,29 +83,10 @@ def _image(signal: Signal, where: str) -> Signal:
     return signal
 
 
-def _as_wanted(signal: Signal, size: tuple[int, int] | None, grey: bool) -> bool:
-    channels, height, width = signal.data.shape[1:] if signal.data.ndim == 4 else (1, 0, 0)
-    return (size is None or size == (width, height)) and not (grey and channels == 3)
+def _reading(size: tuple[int, int] | None, grey: bool, key: str | None) -> Reading:
+    return Reading(key=key, size=size, crop=False, colour="grey" if grey else None)
 
 
 def _shape(data: np.ndarray) -> str:
     channels, height, width = data.shape[1:]
     return f"{width} x {height} px, {channels} channel{'s' * (channels > 1)}"
-
-
-def resize(data: np.ndarray, size: tuple[int, int], where: str = "images") -> np.ndarray:
-    """[N, C, H, W] to (width, height) px, bilinear as Pillow does it, bytes to bytes. LemError for another aspect."""
-    from PIL import Image
-
-    height, width = data.shape[2:]
-    if size == (width, height):
-        return data
-    if width * size[1] != height * size[0]:
-        raise LemError(
-            f"{where}: {width} x {height} px would be distorted to {size[0]} x {size[1]}; crop it first, "
-            "or give --size WIDTHxHEIGHT of its aspect"
-        )
-    out = np.empty((*data.shape[:2], size[1], size[0]), data.dtype)
-    for image, small in zip(data.reshape(-1, height, width), out.reshape(-1, size[1], size[0])):
-        small[:] = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-    return out

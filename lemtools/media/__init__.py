@@ -1,6 +1,9 @@
-"""Files and pipes of images, sounds, arrays and text, to and from signals; their kind is told by magic bytes."""
+"""Files and pipes of images, sounds, arrays and text, to and from signals; their kind is known by their first bytes."""
 
-from .load import inputs_named, load, mapped, sample, store
+from .find import inputs_named, sample
+from .how import Reading
+from .load import load
 from .save import Target, save
+from .store import mapped, store
 
-__all__ = ["Target", "inputs_named", "load", "mapped", "sample", "save", "store"]
+__all__ = ["Reading", "Target", "inputs_named", "load", "mapped", "sample", "save", "store"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..signal import LemError, Signal
 from ..stream import Source
+from .how import Reading
 
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -51,7 +52,7 @@ def unzip(source: Source) -> Source:
     return Source(file, source.name, source.max_bytes)
 
 
-def read_idx(source: Source, batch) -> Iterator[Signal]:
+def read_idx(source: Source, how: Reading) -> Iterator[Signal]:
     """Batches of an idx file (MNIST's format): [N, H, W] or [N, H, W, C] of bytes are images, [N, D] embeddings."""
     head = source.read(4).tobytes()
     ndim = head[3] if len(head) == 4 else 0
@@ -61,17 +62,15 @@ def read_idx(source: Source, batch) -> Iterator[Signal]:
     shape = tuple(int(s) for s in sizes.view(">u4"))
     if ndim == 1:
         raise LemError(f"{source.name}: an idx file of {shape[0]} labels holds no memories")
-    yield from _rows(source, shape, np.dtype(_IDX_TYPES[head[2]]), batch)
+    yield from _rows(source, shape, np.dtype(_IDX_TYPES[head[2]]), how)
 
 
-def read_npy(source: Source, batch, coordinates: bool = False) -> Iterator[Signal]:
-    """Batches of a npy file, see `as_signal`."""
+def read_npy(source: Source, how: Reading) -> Iterator[Signal]:
+    """Batches of a npy file, see `items_shape` and `as_signal`."""
     shape, fortran, dtype = npy_header(source)
     if dtype.kind not in "fiu":
         raise LemError(f"{source.name}: an array of {dtype}; save it as numbers")
-    if len(shape) == 1:
-        shape = (1, *shape)
-    elif fortran and min(shape, default=0) > 0:
+    if len(shape) > 1 and fortran and min(shape) > 0:
         size = math.prod(shape) * dtype.itemsize
         if size > source.max_bytes:
             raise LemError(f"{source.name}: {size} bytes in Fortran order; raise --max-bytes, or save it in C order")
@@ -81,7 +80,7 @@ def read_npy(source: Source, batch, coordinates: bool = False) -> Iterator[Signa
         body = np.ascontiguousarray(raw.view(dtype).reshape(shape, order="F")).reshape(-1).view(np.uint8)
         _check_end(source)
         source = Source(io.BytesIO(body), source.name, source.max_bytes)
-    yield from _rows(source, shape, dtype, batch, coordinates)
+    yield from _rows(source, shape, dtype, how)
 
 
 def npy_header(source: Source) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -106,18 +105,29 @@ def _check_end(source: Source) -> None:
         raise LemError(f"{source.name}: goes on after its array; save several as npz and name one with --key")
 
 
-def _rows(
-    source: Source, shape: tuple[int, ...], dtype: np.dtype, batch, coordinates: bool = False
-) -> Iterator[Signal]:
-    """Read [N, ...] as batches; 2-D bytes are one grey image."""
-    if len(shape) == 2 and dtype == np.uint8:
-        shape = (1, *shape)
+def items_shape(shape: tuple[int, ...], dtype: np.dtype, name: str, how: Reading) -> tuple[int, ...]:
+    """[N, ...item] that an array is read as: 1-D is one item, 2-D bytes one grey image, [H, W, 3] of them one in RGB."""
+    if len(shape) == 1:
+        return (1, *shape)
+    if how.kind in (None, "image") and (dtype == np.uint8 or how.kind == "image"):
+        if len(shape) == 2:
+            return (1, *shape)
+        if len(shape) == 3 and shape[2] == 3 and min(shape[:2]) > 3:
+            image = f"{name}: one RGB image of {shape[1]} x {shape[0]} px"
+            how.say("one image", f"{image}; {shape[0]} grey ones 3 px wide would be [{shape[0]}, 1, {shape[1]}, 3]")
+            return (1, *shape)
+    return shape
+
+
+def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, how: Reading) -> Iterator[Signal]:
+    """Read an array as batches."""
+    shape = items_shape(shape, dtype, source.name, how)
     if min(shape, default=0) < 1:
         raise LemError(f"{source.name}: an array of shape {list(shape)} holds nothing")
     row = math.prod(shape[1:]) * dtype.itemsize
     if row > source.max_bytes:
         raise LemError(f"{source.name}: items of {row} bytes; raise --max-bytes to read them")
-    done, step = 0, batch(row)
+    done, step = 0, how.items(row)
     while done < shape[0]:
         count = min(step, shape[0] - done)
         raw = source.read(count * row)
@@ -125,20 +135,22 @@ def _rows(
             raise LemError(f"{source.name}: cut short, {done + len(raw) // row} of {shape[0]} items")
         array = raw.view(dtype).reshape(count, *shape[1:])
         done += count
-        signal = as_signal(array.astype(dtype.newbyteorder("="), copy=False), source.name, coordinates)
+        signal = as_signal(array.astype(dtype.newbyteorder("="), copy=False), source.name, how)
         signal.last = done == shape[0]
         if signal.last:
             _check_end(source)
         yield signal
 
 
-def read_npz(source: Source, key: str | None, batch, coordinates: bool = False) -> Iterator[Signal]:
-    """Batches of one array of a npz file; with several usable ones `key` picks."""
+def read_npz(source: Source, how: Reading) -> Iterator[Signal]:
+    """Batches of one array of a npz file; with several usable ones `how.key` picks."""
     import zipfile
 
-    raw = source.rest()
+    raw, key = source.rest(), how.key
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            if any(n.endswith("data.pkl") for n in archive.namelist()):
+                raise pickled(source.name)
             names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy") and key in (None, n[:-4])]
             shapes = {n: npy_header(_member(archive, n, source))[0] for n in names}
             usable = [n for n, shape in shapes.items() if (len(shape) > 1 and math.prod(shape)) or n == key]
@@ -148,11 +160,19 @@ def read_npz(source: Source, key: str | None, batch, coordinates: bool = False) 
                 )
                 have = ", ".join((usable or [n.removesuffix(".npy") for n in archive.namelist()])[:8])
                 raise LemError(f"{source.name}: {what} ({have}); pick one with --key")
-            yield from read_npy(_member(archive, usable[0], source), batch, coordinates)
+            yield from read_npy(_member(archive, usable[0], source), how)
     except LemError:
         raise
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
         raise LemError(f"{source.name}: not a readable npz ({str(error)[:80]})") from error
+
+
+def pickled(name: str) -> LemError:
+    """The error for what Python's pickle made, as torch.save does."""
+    return LemError(
+        f"{name}: a pickle (.pt, .pkl), which can run any code when it is read; save its tensors with "
+        "safetensors.torch.save_file, or an array with numpy.save"
+    )
 
 
 def _member(archive, name: str, source: Source) -> Source:
@@ -164,28 +184,38 @@ def _member(archive, name: str, source: Source) -> Source:
     return Source(file, source.name, source.max_bytes)
 
 
-def as_signal(array: np.ndarray, name: str, coordinates: bool = False) -> Signal:
-    """Tell the kind of an array by its type and shape.
+def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
+    """An array as what its type and shape, or `how.kind`, say that it is.
 
     uint8 [N, H, W], [N, H, W, 1|3] or [N, 1|3, H, W] is images; float [N, D] or [N, L, D] embeddings; float
-    [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens. coordinates: float images are x = 2 v - 1 of any size.
+    [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens. As kind 'image', whole numbers of 16 bits and floats of
+    3 dimensions, too; as 'embedding' or 'tokens' any whole numbers. `how.coordinates`: float images are x = 2 v - 1 of
+    any size.
     """
-    if array.dtype == np.uint8 or (array.ndim == 4 and array.dtype.kind == "f"):
+    kind, shape = how.kind, array.shape
+    image = (
+        array.dtype == np.uint8 or (array.ndim == 4 and array.dtype.kind == "f") if kind is None else kind == "image"
+    )
+    if image and array.dtype.kind + str(array.itemsize) in ("u1", "u2", "f2", "f4", "f8"):
         if array.ndim == 3:
             array = array[:, None]
         elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
             array = array.transpose(0, 3, 1, 2)
         if array.ndim == 4 and array.shape[1] in (1, 3):
+            if array.dtype == np.uint16:
+                array = array / np.float32(65535)
             if array.dtype.kind == "f":
-                if coordinates:
+                if how.coordinates:
                     with np.errstate(over="ignore"):  # what becomes infinite is refused as such
                         return Signal("image", ((array.astype(np.float64) + 1) / 2).astype(np.float32))
                 if not (array.min() >= 0 and array.max() <= 1):
                     raise LemError(f"{name}: float images must lie in [0, 1]; divide by their full scale")
                 array = array.astype(np.float32, copy=False)
             return Signal("image", array)
-    elif array.dtype.kind == "f" and array.ndim in (2, 3):
-        return Signal("embedding", array)
-    elif array.dtype.kind in "iu" and array.ndim == 2:
+    elif kind in (None, "embedding") and array.ndim in (2, 3) and (array.dtype.kind == "f" or kind):
+        return Signal("embedding", array if array.dtype.kind == "f" else array.astype(np.float32))
+    elif kind in (None, "tokens") and array.dtype.kind in "iu" and array.ndim == 2:
         return Signal("tokens", array)
-    raise LemError(f"{name}: an array of {array.dtype} {list(array.shape)} is no image, embedding or tokens")
+    if kind == "audio":
+        raise LemError(f"{name}: an array has no sample rate; save the sound as WAV")
+    raise LemError(f"{name}: an array of {array.dtype} {list(shape)} is no {kind or 'image, embedding or tokens'}")

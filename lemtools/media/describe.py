@@ -5,7 +5,7 @@ import math
 
 from .. import stream
 from ..signal import LemError
-from .load import sniff
+from .find import sniff
 
 _PAYLOAD = ("data", "codes", "values", "packed", "mask")
 

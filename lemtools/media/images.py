@@ -1,16 +1,19 @@
 """Images by Pillow: bytes -> [C, H, W] and back."""
 
 import io
-import re
 import warnings
 
 import numpy as np
 
 from ..signal import LemError, Signal
 from ..stream import Source
+from . import deep
+from .how import Reading
+from .pixels import flatten, to_uint8
 
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is told by its header, undecoded
-_OPAQUE = {"RGBA": "RGB", "LA": "L", "PA": "RGB"}
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is known by its header, undecoded
+_PLUGINS = {"WEBP": "WebP"}  # else the format's name with a capital
+_UPRIGHT = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
 
 
 def png_bytes(source: Source) -> bytes:
@@ -30,36 +33,59 @@ def png_bytes(source: Source) -> bytes:
             return b"".join(parts)
 
 
-def read(source: Source, form: str) -> Signal:
-    """The next image as a batch of one: uint8, or float32 with full scale 1 where the file holds 16 bits."""
+def next_image(source: Source, form: str, how: Reading) -> Signal:
+    """The next image as a batch of one: uint8, or float32 with full scale 1 where the file holds more than 8 bits.
+
+    Transparent pixels lie on `how.background`; with `how.lost` 'alpha' those that are more transparent than not are
+    lost.
+    """
     raw = png_bytes(source) if form == "PNG" else source.rest().tobytes()
-    return Signal("image", decode(raw, form, source.name)[None])
+    image, alpha = decode_image(raw, form, source.name, how)
+    full = 255 if image.dtype == np.uint8 else 1
+    if how.lost == "alpha":
+        from ..fragment.lost import lose
+
+        whole = np.zeros(image.shape[1:], bool) if alpha is None else alpha < full / 2
+        return lose(Signal("image", image[None]), whole[None, None])
+    if alpha is not None and alpha.min() < full:
+        how.say("alpha", f"{source.name}: transparent pixels were laid on {how.background} (--background COLOUR)")
+        image = flatten(image, alpha, how.background)
+    return Signal("image", image[None])
 
 
-def decode(raw: bytes, form: str, name: str) -> np.ndarray:
-    """[C, H, W] with C = 1 or 3. Raises LemError for what cannot be read without silent loss."""
+def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.ndarray, np.ndarray | None]:
+    """([C, H, W], alpha [H, W] or None), C = 1 or 3, as its orientation says; of several frames the first.
+
+    Raises LemError for what cannot be read without silent loss.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which is not read
+            if form == "PPM" and (values := deep.netpbm(raw)) is not None:
+                return values, None
+            if form == "TIFF" and (values := deep.float_colours(raw)) is not None:
+                return values, None
             image = _opened(raw, form)
             if image.width * image.height > MAX_PIXELS:
-                raise LemError(f"{name}: a {form} of more than {MAX_PIXELS} pixels; cut it into tiles first")
+                raise LemError(f"a {form} of more than {MAX_PIXELS} pixels; cut it into tiles first")
             if form != "JPEG" and getattr(image, "n_frames", 1) > 1:
-                raise LemError(
-                    f"{name}: {image.n_frames} frames, of which only the first would be read; split them first"
-                )
-            if image.mode != "1" and _bits(image, raw, form) not in ((16,) if image.mode.startswith("I") else _EIGHT):
-                raise LemError(
-                    f"{name}: {form} with {_bits(image, raw, form)} bits a value and mode {image.mode}, "
-                    "which would be read as other values; convert it to 8 bits, or to 16 bits of grey"
-                )
-            if form == "JPEG" and image.getexif().get(0x0112, 1) != 1:
-                from PIL import ImageOps
-
-                image = ImageOps.exif_transpose(image)
-            return _pixels(image, name)
-    except (LemError, MemoryError):
+                how.say("frames", f"{name}: {image.n_frames} frames, of which the first is read")
+            bits = _bits(image, raw, form)
+            again = lambda: _opened(raw, form)
+            if image.mode == "F":
+                return deep.floats(again, _upright), None
+            if bits == 16 and form in ("PNG", "TIFF"):
+                values, alpha = deep.sixteen_bits(again, _upright)
+                return values, _keyed(values, image.info.get("transparency"), 65535) if alpha is None else alpha
+            if bits > 8 and form == "AVIF":
+                how.say("bits", f"{name}: an AVIF of {bits} bits a value is read with 8")
+            elif bits > 8 or image.mode == "I":
+                raise LemError(f"{form} with {bits} bits a value and mode {image.mode}; convert it to 8 or 16 bits")
+            return _pixels(_upright(image), bits)
+    except MemoryError:
         raise
+    except LemError as error:
+        raise LemError(f"{name}: {error}") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error and more
         text = " ".join(str(error).replace("<_io.BytesIO object", "<data").split())[:100]
         raise LemError(f"{name}: not a readable {form} ({text})") from error
@@ -69,59 +95,60 @@ def _opened(raw: bytes, form: str):
     """Pillow's image of this very format: its Image.open would first load the readers of all the others."""
     from importlib import import_module
 
-    plugin = form.capitalize() if form != "WEBP" else "WebP"
+    plugin = _PLUGINS.get(form, form.capitalize())
     reader = getattr(import_module(f"PIL.{plugin}ImagePlugin"), f"{plugin}ImageFile")
     return reader(io.BytesIO(raw))
 
 
-_EIGHT = (1, 2, 4, 8)  # bits a value that Pillow spreads over 8 without loss
+def _upright(image):
+    """The image with its pixels decoded and turned as its EXIF record says."""
+    image.load()
+    if any(key in image.info for key in _UPRIGHT) and image.getexif().get(0x0112, 1) != 1:
+        from PIL import ImageOps
+
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 def _bits(image, raw: bytes, form: str) -> int:
     """Bits a value that the file holds: Pillow reads 16 bits a colour as 8 without a word."""
     if form == "PNG":
         return raw[24]
-    if form == "PPM":
-        return 8 if int(re.sub(rb"#[^\n]*", b"", raw[:4096]).split(None, 4)[3]) < 256 else 16
     if form == "TIFF":
         return max(image.tag_v2.get(258, (1,)))
+    if form == "AVIF" and (at := raw.find(b"av1C")) >= 0 and raw[at + 6] & 0x40:  # AV1 in ISOBMFF, section 2.3.3
+        return 12 if raw[at + 6] & 0x20 else 10
     return 8
 
 
-def _pixels(image, name: str) -> np.ndarray:
+def _pixels(image, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """([C, H, W], alpha or None) of an image of 8 bits."""
+    key = image.info.get("transparency")
     if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode in ("L", "RGB", "1") and "transparency" in image.info:
+        image = image.convert("RGBA" if key is not None else "RGB")
+    elif image.mode == "RGBa":
         image = image.convert("RGBA")
-    if image.mode in _OPAQUE:
-        if image.getchannel("A").getextrema()[0] < 255:
-            raise LemError(f"{name}: has transparent pixels; flatten it on a ground first")
-        image = image.convert(_OPAQUE[image.mode])
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        grey = np.asarray(image).astype(np.float32)
-        if (grey == image.info.get("transparency", -1)).any():
-            raise LemError(f"{name}: has transparent pixels; flatten it on a ground first")
-        return (grey / 65535)[None]
-    if image.mode in ("I", "F"):
-        raise LemError(
-            f"{name}: pixels of mode {image.mode}, whose full scale is not known; convert it to 8 or 16 bits"
-        )
-    array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+    if image.mode in ("RGBA", "LA", "PA"):
+        alpha = np.asarray(image.getchannel("A"))
+        image = image.convert("L" if image.mode == "LA" else "RGB")
+        key = None
+    else:
+        alpha, image = None, image.convert("L" if image.mode in ("1", "L") else "RGB")
+    array = np.asarray(image)
+    array = array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+    return array, _keyed(array, key, 2 ** min(bits, 8) - 1) if alpha is None else alpha
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Pixels as 8 bits: uint8 as it stands; float, full scale 1, clipped and rounded."""
-    return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+def _keyed(image: np.ndarray, key, most: int) -> np.ndarray | None:
+    """alpha [H, W] where one value of a pixel stands for transparent: `key`, a number or three, of full scale `most`."""
+    if key is None or isinstance(key, bytes):
+        return None
+    full = 255 if image.dtype == np.uint8 else 1
+    asked = np.atleast_1d(np.array(key, np.float64)).reshape(-1, 1, 1) * full / most
+    return np.where((np.abs(image - asked) < 0.25 * full / most).all(axis=0), 0, full).astype(image.dtype)
 
 
-def luma(images: np.ndarray) -> np.ndarray:
-    """[..., 3, H, W] to [..., 1, H, W]: .299 R + .587 G + .114 B; bytes are rounded, all else becomes float32."""
-    grey = np.tensordot(images.astype(np.float32), np.array([0.299, 0.587, 0.114], np.float32), (-3, 0))
-    return np.expand_dims(np.rint(grey).astype(np.uint8) if images.dtype == np.uint8 else grey, -3)
-
-
-def encode(image: np.ndarray, form: str) -> bytes:
+def encode_image(image: np.ndarray, form: str) -> bytes:
     """File bytes of one image [C, H, W], C = 1 or 3. Grey float images become 16-bit PNG, all else 8 bits."""
     from PIL import Image
 

@@ -1,21 +1,22 @@
 """Whole memories in one large safetensors document, read a batch at a time: memory does not grow with their number."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from .. import stream
 from ..signal import Signal, from_tensors
+from .how import Reading
 
 LEAST = 1 << 26  # bytes from which a document is read in pieces
 _BESIDE = {"label", "index", "cost", "tokens", "names.utf8", "names.offsets"}
 
 
-def pieces(path: str, key: str | None, size_of: Callable[[int], int], max_bytes: int) -> Iterator[Signal] | None:
+def pieces(path: str, how: Reading) -> Iterator[Signal] | None:
     """The batches of a file that is one large document, ours or foreign, of whole memories; None for any other file."""
     if not os.path.isfile(path) or os.path.getsize(path) < LEAST:
         return None
     with open(path, "rb", buffering=0) as file:
-        source = stream.Source(file, path, max_bytes)
+        source = stream.Source(file, path, how.max_bytes)
         if not stream.looks_like_safetensors(source.peek(9)):
             return None
         header = stream.read_header(source)
@@ -25,9 +26,9 @@ def pieces(path: str, key: str | None, size_of: Callable[[int], int], max_bytes:
     tensors, lem = header.tensors, header.lem
     if lem is None:
         floats = [k for k, (d, s, *_) in tensors.items() if d in ("BF16", "F16", "F32", "F64") and 1 <= len(s) <= 3]
-        name = key if key in floats else floats[0] if key is None and len(floats) == 1 else None
+        name = how.key if how.key in floats else floats[0] if how.key is None and len(floats) == 1 else None
         if name is None:
-            return None  # an ordinary reading tells what is wrong
+            return None  # an ordinary reading says what is wrong
         beside, lem = [], {"v": 1, "kind": "embedding", "n": tensors[name][1][0]}
     else:
         name, beside = "data", [k for k in tensors if k != "data"]
@@ -36,10 +37,10 @@ def pieces(path: str, key: str | None, size_of: Callable[[int], int], max_bytes:
     shape = tensors[name][1]
     if len(shape) < 2 or 0 in shape or lem.get("n") != shape[0]:
         return None
-    return _pieces(path, begin, {k: tensors[k] for k in beside}, tensors[name], lem, size_of, max_bytes)
+    return _pieces(path, begin, {k: tensors[k] for k in beside}, tensors[name], lem, how)
 
 
-def _pieces(path, begin, beside, large, lem, size_of, max_bytes) -> Iterator[Signal]:
+def _pieces(path, begin, beside, large, lem, how) -> Iterator[Signal]:
     _dtype, shape, start, stop = large
     row, rows = (stop - start) // shape[0], 0
     with open(path, "rb", buffering=0) as file:
@@ -49,12 +50,12 @@ def _pieces(path, begin, beside, large, lem, size_of, max_bytes) -> Iterator[Sig
             count = shape[0] - first if count is None else count
             width = (stop - start) // max(shape[0], 1)
             file.seek(begin + start + first * width)
-            raw = stream.Source(file, path, max_bytes).read(count * width)
+            raw = stream.Source(file, path, how.max_bytes).read(count * width)
             return stream.as_array(raw, dtype, (count, *shape[1:]))
 
         small = {k: tensor(entry) for k, entry in beside.items()}
         while rows < shape[0]:
-            count = min(size_of(row), shape[0] - rows)
+            count = min(how.items(row), shape[0] - rows)
             part = {"data": tensor(large, rows, count)}
             part |= {k: v[rows : rows + count] for k, v in small.items() if not k.startswith("names.")}
             if "names.offsets" in small:
@@ -63,4 +64,4 @@ def _pieces(path, begin, beside, large, lem, size_of, max_bytes) -> Iterator[Sig
             first = lem.get("first", 0) + lem.get("step", 1) * rows
             rows += count
             meta = {**lem, "n": count, "first": first, "last": rows == shape[0]}
-            yield from_tensors(part, meta, max_bytes)
+            yield from_tensors(part, meta, how.max_bytes)

@@ -16,13 +16,14 @@ from .. import stream
 from ..signal import LemError, Signal
 from ..stream import whole_file
 from ..stream.files import blamed, status
-from . import images, sounds
-from .load import expand
+from . import sounds
+from .find import expand
+from .images import encode_image
 
 # format: (kinds it holds, item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
 _ITEM = {
-    "png": (("image",), lambda x, rate: images.encode(x, "PNG")),
-    "jpg": (("image",), lambda x, rate: images.encode(x, "JPEG")),
+    "png": (("image",), lambda x, rate: encode_image(x, "PNG")),
+    "jpg": (("image",), lambda x, rate: encode_image(x, "JPEG")),
     "wav": (("audio",), sounds.wav),
     "flac": (("audio",), sounds.flac),
     "txt": (("tokens",), lambda x, rate: _utf8(x)),
@@ -52,7 +53,7 @@ class Target:
     """Where a command's output goes, checked before any work is done.
 
     out: None or '-' (stdout), a file, 'DIR/' or an existing folder, or a pattern with %d ('out-%05d.png').
-    to: a format, else told by the extension, else `own`: True puts single items into their own medium (a recalled image
+    to: a format, else known by the extension, else `own`: True puts single items into their own medium (a recalled image
     becomes a PNG), False everything into safetensors.
     Raises LemError for an unknown format, a folder that is missing, or a terminal.
     """

@@ -11,7 +11,7 @@ _BLOCK = 1 << 20  # samples read at a time
 _UNKNOWN = 1 << 62  # libsndfile's number of samples where a FLAC written to a pipe does not know it
 
 
-def read(source: Source, form: str) -> Signal:
+def decode_sound(source: Source, form: str) -> Signal:
     """The sound that the input holds, as a batch of one, float32 with full scale 1."""
     raw = source.rest()
     if form == "WAV":

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..media.images import luma
+from ..media.pixels import luma
 from ..signal import LemError
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..media.images import encode
+from ..media.images import encode_image
 from ..stream import whole_file, write_all
 from .data import Batches
 from .run import Prepared
@@ -32,4 +32,4 @@ def write(prepared: Prepared, to_device: Callable, path: str) -> None:
     r, n, c, h, w = grid.shape
     sheet = grid.transpose(2, 0, 3, 1, 4).reshape(c, r * h, n * w)
     with whole_file(path) as file:
-        write_all(file, [encode(np.rint(sheet * 255).astype(np.uint8), "PNG")])
+        write_all(file, [encode_image(np.rint(sheet * 255).astype(np.uint8), "PNG")])

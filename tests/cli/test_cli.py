@@ -160,7 +160,7 @@ def test_choices_are_those_of_the_library():
     from lemtools.dreams.calibrate import BY
     from lemtools.els import LOCAL, MACHINES
     from lemtools.fragment import OPERATIONS
-    from lemtools.media.load import SAMPLES
+    from lemtools.media.find import SAMPLES
     from lemtools.media.save import FORMATS
     from lemtools.nets.diffusion import PADDING, PREDICTS
     from lemtools.reconstruct import METHODS as methods

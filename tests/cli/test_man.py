@@ -268,7 +268,7 @@ def bench(tmp_path_factory):
     """A folder with the files that the examples name, and the commands in bin/."""
     import soundfile
 
-    from lemtools.media.images import encode
+    from lemtools.media.images import encode_image as encode
     from lemtools.signal import Signal
     from lemtools.stream import write_one
 

@@ -5,7 +5,7 @@ import re
 from lemtools.catalogue.operations import OPERATIONS, SHAPES
 from lemtools.cli import compare, fragment, reconstruct, train
 from lemtools.compare import METRICS
-from lemtools.media.load import SAMPLES
+from lemtools.media.find import SAMPLES
 from lemtools.media.save import FORMATS
 from lemtools.reconstruct import METHODS
 from lemtools.train.augment import AUGMENT

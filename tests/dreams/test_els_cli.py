@@ -29,10 +29,9 @@ from lemtools.dreams.study import Study
 from lemtools.els import LOCAL, machine
 from lemtools.els.bank import Bank
 from lemtools.els.prepare import bank as read_bank
-from lemtools.els.prepare import resize
 from lemtools.els.scales import Scales, levels, parse_sizes, time
-from lemtools.media.images import luma
 from lemtools.media.labels import labels as read_labels
+from lemtools.media.pixels import luma, resize
 from lemtools.nets.diffusion import ResNet
 from lemtools.nets.model import Model, load
 from lemtools.reconstruct.dream import Dreamer
@@ -113,7 +112,7 @@ def els(bench, *args, stdin: bytes = b"", ok: bool = True):
 
 def wire(raw: bytes) -> Signal:
     """All batches of a stream as one."""
-    signals = list(stream.parse_sizes(stream.Source(io.BytesIO(raw), "x")))
+    signals = list(stream.read(stream.Source(io.BytesIO(raw), "x")))
     joined = {k: np.concatenate([getattr(s, k) for s in signals]) for k in ("data", "index")}
     label = None if signals[0].label is None else np.concatenate([s.label for s in signals])
     return replace(signals[0], **joined, label=label, names=[n for s in signals for n in s.names or ()])
@@ -349,7 +348,7 @@ def test_a_prepared_bank_is_mapped_and_holds_what_it_should(bench):
     assert (bank.labels == np.arange(12) % 3).all() and bank.item == (1, 16, 16)
     for image, small in zip(bank.images, waves()):
         assert np.array_equal(image[0], np.asarray(Image.fromarray(small[0]).resize((16, 16), Image.BILINEAR)))
-    (whole,) = stream.parse_sizes(stream.Source(open(bench / "x.bank.safetensors", "rb", buffering=0), "x"))
+    (whole,) = stream.read(stream.Source(open(bench / "x.bank.safetensors", "rb", buffering=0), "x"))
     assert whole.names == [f"{k:02}.png" for k in range(12)] and whole.history[-1]["tool"] == "lem-els"
 
 

@@ -18,7 +18,7 @@ from helpers.commands import lem_fork
 from lemtools import stream
 from lemtools.media import Target, inputs_named, load, sample, save, store
 from lemtools.media.describe import describe
-from lemtools.media.load import expand, sniff
+from lemtools.media.find import expand, sniff
 from lemtools.signal import LemError, Signal, bits_per_element
 
 RNG = np.random.default_rng(3)

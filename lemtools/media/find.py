@@ -1,0 +1,135 @@
+"""From the paths of a command to its files, and the formats of files by their first bytes."""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from .. import stream
+from ..signal import LemError
+
+SAMPLES = {"kodim23": "kodim23-384x256.png", "rooster": "rooster.flac"}
+
+# (how its first 16 bytes look, format, reader family); the first that fits
+_MAGIC = [
+    (re.compile(look, re.DOTALL), form, family)
+    for look, form, family in (
+        (rb"\x89PNG\r\n\x1a\n", "PNG", "image"),
+        (rb"\xff\xd8\xff", "JPEG", "image"),
+        (rb"RIFF....WEBP", "WEBP", "image"),
+        (rb"GIF8[79]a", "GIF", "image"),
+        (rb"....ftyp(avif|avis|mif1|msf1)", "AVIF", "image"),
+        (rb"P[1-6]\s+(#|\d+\s)", "PPM", "image"),
+        (rb"II[*+]\0|MM\0[*+]", "TIFF", "image"),
+        (rb"(RIF[FX]|RF64)....WAVE", "WAV", "sound"),
+        (rb"fLaC", "FLAC", "sound"),
+        (rb"OggS", "OGG", "sound"),
+        (rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "MP3", "sound"),
+        (rb"\x93NUMPY", "NPY", "npy"),
+        (rb"PK\x03\x04", "NPZ", "npz"),
+        (rb"PAR1", "PARQUET", "parquet"),
+        (rb"\x1f\x8b", "GZIP", "gzip"),
+        (rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]", "IDX", "idx"),
+        (rb"\x80[\x02-\x05]", "pickle", "pickle"),
+    )
+]
+FORMATS = (*dict.fromkeys(form for _, form, _ in _MAGIC if form not in ("GZIP", "pickle")), "safetensors", "CSV", "TSV")
+# a file of such a name is never passed over, whatever it holds: an empty or a wrong one is an error
+_MEDIA = frozenset(
+    "png jpg jpeg webp gif avif ppm pgm tif tiff wav flac ogg mp3 npy npz parquet gz safetensors".split()
+)
+
+
+def sniff(head: bytes) -> tuple[str, str]:
+    """(format, family) of an input by its first 16 bytes. Family 'text' is what nothing else fits and UTF-8 allows."""
+    if stream.looks_like_safetensors(head):
+        return "safetensors", "stream"
+    return next(((form, family) for look, form, family in _MAGIC if look.match(head)), ("TXT", "text"))
+
+
+Report = Callable[[LemError], None]
+
+
+def expand(paths: Iterable[str], report: Report | None = None) -> Iterator[tuple[str, str]]:
+    """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
+
+    In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt).
+    report: called with the error of a pattern or folder that holds nothing or cannot be read, else it is raised.
+    """
+    for path in paths:
+        try:
+            yield from list(_files(path, report))
+        except LemError as error:
+            if report is None:
+                raise
+            report(error)
+
+
+def _files(path: str, report: Report | None) -> Iterator[tuple[str, str]]:
+    if path != "-" and not os.path.lexists(path) and glob.has_magic(path):
+        found = sorted(glob.glob(path))
+        if not found:
+            raise LemError(f"{path}: nothing matches")
+        for each in found:
+            yield from _files(each, report)
+    elif path != "-" and os.path.isdir(path):
+        files = sorted(_walk(path, report))
+        known = {file: _is_known(file) for file in files}
+        if any(known.values()):
+            files = [file for file in files if known[file] is not None]
+        if not files:
+            raise LemError(f"{path}: a folder without files")
+        for file in files:
+            yield str(file), file.relative_to(path).as_posix()
+    else:
+        yield path, os.path.basename(path)
+
+
+def _walk(folder: str, report: Report | None) -> Iterator[Path]:
+    """Every file that is not hidden, in folders behind links too, each folder once."""
+
+    def fail(error: OSError):
+        problem = LemError(f"{error.filename}: {error.strerror}")
+        if report is None:
+            raise problem from error
+        report(problem)
+
+    seen = set()
+    for top, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        here = os.stat(top)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (path for name in names if not name.startswith(".") and (path := Path(top, name)).is_file())
+
+
+def _is_known(path: Path) -> bool | None:
+    """Whether a file has a format of ours, by its name or first bytes; None: it is text."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    if path.suffix[1:].lower() in _MEDIA or sniff(head)[1] != "text":
+        return True
+    return False if b"\0" in head else None
+
+
+def inputs_named(paths: Iterable[str], files_from: str | None = None) -> list[str]:
+    """The inputs of a command: its arguments, then the lines of `files_from` ('-' is stdin)."""
+    named = list(paths)
+    if files_from:
+        with open(0 if files_from == "-" else files_from, "rb", closefd=files_from != "-") as file:
+            lines = [os.fsdecode(line.rstrip(b"\n")) for line in file if line.strip()]
+        if not lines:
+            raise LemError(f"{'standard input' if files_from == '-' else files_from}: names no input")
+        named += lines
+    return named
+
+
+def sample(name: str) -> str:
+    """Path of a memory that comes with the package: a key of SAMPLES."""
+    return str(Path(__file__).parent.parent / "data" / SAMPLES[name])

@@ -1,0 +1,60 @@
+"""Masks of what is lost of images, from files: white is lost."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from ..fragment.lost import lose
+from ..signal import LemError, Signal
+from .how import Reading
+from .pixels import luma, to_uint8
+
+
+class Masks:
+    """A mask for all images, or a folder that holds one for each, by its name without the extension.
+
+    A pixel of a mask is lost where it is nearer to white than to black; transparent ones are black.
+    """
+
+    def __init__(self, path: str, batches: Iterable[Signal], how: Reading):
+        self.path, self.how, self.one, self.named = path, how, None, {}
+        for batch in batches:
+            for i in range(len(batch)):
+                image = to_uint8(batch.data[i])
+                self.one = (luma(image) if len(image) == 3 else image)[0] >= 128
+                if batch.names is not None:
+                    self.named[os.path.splitext(batch.names[i])[0]] = self.one
+        if os.path.isdir(path):
+            self.one = None
+        elif len(batch) > 1:
+            raise LemError(f"{path}: several masks; name one, or a folder of masks with the names of the images")
+
+    def lose(self, signal: Signal, where: str) -> Signal:
+        """The images as fragments. Raises LemError where there is no mask of their size."""
+        if signal.kind != "image":
+            raise LemError(f"{where}: {signal.kind}; --lost is for images")
+        lost = np.stack([self._of(signal, i, where) for i in range(len(signal))])[:, None]
+        try:
+            out = lose(signal, lost)
+        except LemError as error:
+            raise LemError(f"{where}: {error}") from error
+        if not lost.any():
+            self.how.say("nothing lost", f"{where}: nothing of it is lost by {self.path}, where white is lost")
+        return replace(out, last=signal.last)
+
+    def _of(self, signal: Signal, i: int, where: str) -> np.ndarray:
+        mask = self.one
+        if mask is None:
+            stem = os.path.splitext(signal.names[i] if signal.names else "")[0]
+            if stem not in self.named:
+                raise LemError(f"{where}: no mask of its name in {self.path}")
+            mask = self.named[stem]
+        height, width = signal.data.shape[2:]
+        if mask.shape != (height, width):
+            raise LemError(
+                f"{where}: {width} x {height} px, where the mask of {self.path} has {mask.shape[1]} x {mask.shape[0]}; "
+                "a mask has the size of its image"
+            )
+        return mask
