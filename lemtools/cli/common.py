@@ -10,7 +10,7 @@ from .. import __version__
 from ..catalogue import Option, Table
 from .options import INPUT, OUTPUT, RUNNING, Command, chain, option
 from .run import Killed, Session, finite, main, printable
-from .types import Amount, Finite
+from .types import Amount, Finite, Size
 
 __all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "finite", "main", "option", "printable"]
 
@@ -62,11 +62,24 @@ def inputs(nargs: int = -1):
     )
 
 
-READING = (
-    Option("--files-from", "Read further input names from FILE, one a line; - is stdin.", metavar="FILE", file=True),
-    Option("--sample", "Take the bundled photo as input.", "flag"),
-    Option("--sample-name", "Take this bundled memory as input.", "choice", of=("kodim23", "rooster")),
+LOOKS = (  # how inputs are looked at: the fields of media.Reading
     Option("--key", "Tensor or array to read from a foreign safetensors or npz file.", metavar="NAME"),
+    Option(
+        "--kind",
+        "What the inputs are, whatever they look like.",
+        ("image", "audio", "embedding", "tokens", "text"),
+        usual="by their bytes",
+    ),
+    Option(
+        "--resize",
+        "Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle.",
+        Size(),
+        metavar="WxH",
+    ),
+    Option("--grey", "Take the luma of colour images.", "flag"),
+    Option("--rgb", "Give grey images three equal channels.", "flag"),
+    Option("--background", "The colour that transparent pixels are laid on.", default="white", metavar="COLOUR"),
+    Option("--skip-bad", "Leave out what cannot be read, with a note.", "flag"),
     Option("--batch", "Items a batch.", "whole", low=1, env="LEM_BATCH", metavar="N", usual="about 16 MiB"),
     Option(
         "--max-bytes",
@@ -77,6 +90,12 @@ READING = (
         metavar="N",
         usual="16 GiB",
     ),
+)
+READING = (
+    Option("--files-from", "Read further input names from FILE, one a line; - is stdin.", metavar="FILE", file=True),
+    Option("--sample", "Take the bundled photo as input.", "flag"),
+    Option("--sample-name", "Take this bundled memory as input.", "choice", of=("kodim23", "rooster")),
+    *LOOKS,
 )
 FORMATS = ("safetensors", "png", "jpg", "wav", "flac", "txt", "npy")
 
@@ -109,28 +128,40 @@ def one_thread() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def how(run: Session, *, grey=False, rgb=False, resize=None, max_bytes=None, **looks):
+    """The media.Reading that the options of LOOKS ask for."""
+    from ..media import Reading
+
+    if grey and rgb:
+        raise click.UsageError("--grey and --rgb: give one of them")
+    colour = "grey" if grey else "rgb" if rgb else None
+    most = {"max_bytes": max_bytes} if max_bytes else {}
+    return Reading(size=resize, colour=colour, note=run.note, **most, **looks)
+
+
 def reading(
     run: Session,
     files,
     files_from,
     sample,
     sample_name,
-    key,
-    batch,
-    max_bytes,
     *,
     shard=None,
     target=None,
     skip_existing=False,
     default_sample=False,
+    lost=None,
+    **looks,
 ):
-    """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample or the short help."""
+    """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample or the short help.
+
+    lost: as of media.Reading; looks: the options of LOOKS.
+    """
     paths = named_inputs(run, files, files_from, sample, sample_name, default_sample)
     from .. import media
 
     wanted = _wanted(paths, shard, target if skip_existing else None)
-    options = {"batch": batch, "key": key, "wanted": wanted} | ({"max_bytes": max_bytes} if max_bytes else {})
-    return paths, media.load(paths, report=run.error, **options)
+    return paths, media.load(paths, how(run, **looks), wanted=wanted, report=run.error, lost=lost)
 
 
 def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample=False) -> list[str]:

@@ -16,7 +16,6 @@ lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
 lem-compare --metric psnr,ssim --html report.html photos/ recalled/
 lem-compare --metric nearest,memorised,mosaic --train store.safetensors faces/ faces/
 """
-READING = {source.name: source for source in common.READING}
 USUAL = [" ".join(quick(kind)) for kind in ("image", "audio", "tokens", "embedding")]
 LIMITED = tuple(f"{row.name}=" for row in METRICS.rows if not row.k)
 
@@ -102,8 +101,7 @@ class Threshold(click.ParamType):
 @common.option(
     "--fragment", "The fragments, for a column of the sheet and for --where missing.", metavar="FILE", file=True
 )
-@common.option(READING["key"], section=INPUT)
-@common.option(READING["batch"], section=INPUT)
+@common.chain(*(common.option(source, section=INPUT) for source in common.LOOKS))
 @common.option("--items", "Print every item's value before the means.", "flag", section=OUTPUT)
 @common.option("--json", "Print JSON Lines.", "flag", param="as_json", section=OUTPUT)
 @common.option(
@@ -123,11 +121,12 @@ class Threshold(click.ParamType):
     section=OUTPUT,
 )
 @common.option("--rows", "Rows of the contact sheet.", "whole", low=1, default=8, metavar="N", section=OUTPUT)
-def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, items, as_json, key, batch, **drawn):
+def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, items, as_json, **drawn):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
     """
+    looks = {source.name: drawn.pop(source.name) for source in common.LOOKS}
     asked = spelled([*metric, *(name for name, _ in (*minimum, *maximum))])
     fragment, missing, wanted = _checked(original, recalled, pair, **drawn)
     rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
@@ -143,7 +142,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     comparison = Comparison(asked, peak=peak, train=store(list(train)) if train else None)
     inputs = [original, recalled, *([fragment] if fragment else [])]
     pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}
-    sides = [load([path], key=key, batch=batch) for path in (original, recalled)]
+    how = common.how(run, **looks)
+    sides = [load([path], how) for path in (original, recalled)]
     pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None)
     for both in run.progress(pairs, getattr(sides[0], "total", None)):
         for picture in pictures.values():

@@ -117,7 +117,7 @@ def _fit(run, row, output, reading, lines, settings, as_json) -> None:
     from ..encode import fit_files
     from ..media import Target
 
-    how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
+    how = {"how": common.how(run, **{o.name: reading[o.name] for o in common.LOOKS})}
     paths, _ = common.reading(run, **reading, default_sample=True)
     Target(output).refuse([*paths, *_files(row, settings)])
     with run.watched(items=False):
@@ -135,7 +135,7 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     from ..encode import lines as each_line
     from ..media import Target, save
 
-    how = {k: reading[k] for k in ("key", "batch", "max_bytes") if reading[k]}
+    how = {"how": common.how(run, **{o.name: reading[o.name] for o in common.LOOKS})}
     target = Target(writing.pop("output"), writing.pop("to"), own=decode)
     if common.skip_whole(run, target, writing["skip_existing"]):
         return

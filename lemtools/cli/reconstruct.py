@@ -4,7 +4,7 @@ import click
 
 from ..catalogue.methods import METHODS, meant
 from . import common
-from .options import refuse, written
+from .options import INPUT, refuse, written
 
 EXAMPLES = """
 lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
@@ -37,6 +37,15 @@ lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --m
     usual="the bundled one, for images with lost bits or pixels",
     file=True,
 )
+@common.option(
+    "--lost",
+    "What is lost of images that come whole: a picture of the losses, white = lost, for all of them; a folder with one "
+    "for each, by its name; or alpha, what is transparent.",
+    metavar="MASK",
+    words=("alpha",),
+    file=True,
+    section=INPUT,
+)
 @common.seed
 @common.shard
 @common.output
@@ -50,6 +59,7 @@ def cli(
     method,
     memory,
     model,
+    lost,
     **options,
 ):
     """Recall whole memories from fragments.
@@ -74,8 +84,8 @@ def cli(
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
         return
-    paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing)
-    target.refuse([*paths, *memory, *([model] if model else [])])
+    paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing, lost=lost)
+    target.refuse([*paths, *memory, *([model] if model else []), *([lost] if lost not in (None, "alpha") else [])])
     asked = {source.name: options[source.name] for source in row.options}
     asked.pop("memory_key", None)
     if "shrink" in asked:
@@ -86,7 +96,13 @@ def cli(
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
     recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **asked)
 
+    whole: list[str] = []
+
     def work(batch):
+        if not (batch.ops or batch.history or whole):
+            whole.append(batch.kind)
+            way = "--lost MASK.png or --lost alpha says what" if batch.kind == "image" else "lem-fragment breaks one"
+            run.note(f"a whole {batch.kind} came in, with no loss on record: nothing is recalled of it; {way}")
         back = recall(batch)
         entry = back.history[-1]
         run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")

@@ -136,13 +136,16 @@ def _picture(image: Any) -> Signal:
     """An image of Pillow, read as its file would be."""
     import io
 
-    from ..media.images import decode
+    from ..media import Reading
+    from ..media.images import next_image
+    from ..stream import Source
 
     out = io.BytesIO()
     (image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image).save(
         out, "PNG", compress_level=0
     )
-    return Signal("image", decode(out.getvalue(), "PNG", "the picture")[None])
+    out.seek(0)
+    return next_image(Source(out, "the picture"), "PNG", Reading())
 
 
 def from_array(array: np.ndarray, kind: str | None = None, rate: float | None = None) -> Signal:

@@ -15,7 +15,6 @@ from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
 from .large import pieces
 
-
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 

@@ -25,14 +25,15 @@ each_tool = pytest.mark.parametrize("tool", TOOLS)
 
 # What users' scripts rely on. A change here is a change of the public interface: say so in the CHANGELOG.
 COMMON = "--debug --help --quiet --verbose --version -h -q -v"
-INPUT = "--batch --files-from --key --max-bytes --sample --sample-name"
+LOOKS = "--background --batch --grey --key --kind --max-bytes --resize --rgb --skip-bad"
+INPUT = f"{LOOKS} --files-from --sample --sample-name"
 OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
     "--device --quantizer --rotate --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
-    "--label --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
-    "compare": f"{COMMON} --batch --fragment --html --items --json --key --max --metric --min --pair --peak --plot --rows "
+    "--label --lost --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
+    "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
     "--train --where",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
@@ -72,7 +73,7 @@ CHOICES = {
 ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "reconstruct": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
-    "compare": "LEM_BATCH",
+    "compare": "LEM_BATCH LEM_MAX_BYTES",
     "encode": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "train": "LEM_DEVICE LEM_SEED",
     "els": "LEM_BATCH LEM_DEVICE",
