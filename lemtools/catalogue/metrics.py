@@ -138,6 +138,11 @@ def quick(word: str) -> list[str]:
     return [row.name for row in METRICS.rows if word in row.quick]
 
 
+def taking(resource: str) -> list[str]:
+    """The metrics that need or use a resource."""
+    return [row.name for row in METRICS.rows if resource in (*row.needs, *row.uses)]
+
+
 def members(group: str) -> list[str]:
     """The metrics that a group stands for, as a user would write them."""
     return [f"{row.name}@{row.k}" if row.k else row.name for row in METRICS.rows if group in row.groups]

@@ -4,9 +4,9 @@ import os
 
 import click
 
-from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled
+from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
 from . import common, results
-from .options import INPUT, OUTPUT, written
+from .options import INPUT, OUTPUT, listed, written
 
 EXAMPLES = """
 lem-compare photo.png recalled.png
@@ -77,7 +77,7 @@ class Threshold(click.ParamType):
 )
 @common.option(
     "--peak",
-    "Range of the values, for psnr and ssim.",
+    f"Range of the values, for {listed(taking('peak'))}.",
     "number",
     low=0,
     open=("low",),
@@ -86,15 +86,15 @@ class Threshold(click.ParamType):
 )
 @common.option(
     "--train",
-    "What a model was trained on, for nearest, memorised and mosaic: files or folders; a lone safetensors or npy file "
-    "is mapped, not read.",
+    f"What a model was trained on, for {listed(taking('train'))}: files or folders; a single safetensors or npy file is "
+    "mapped, not read.",
     multiple=True,
     metavar="STORE",
     file=True,
 )
 @common.option(
     "--where",
-    "Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr).",
+    f"Measure all elements, or only those that the --fragment does not hold exactly ({', '.join(taking('where'))}).",
     ("all", "missing"),
     default="all",
 )
@@ -130,9 +130,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     asked = spelled([*metric, *(name for name, _ in (*minimum, *maximum))])
     fragment, missing, wanted = _checked(original, recalled, pair, **drawn)
     rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
-    if train and not any("train" in (*row.needs, *row.uses) for row in rows):
-        able = ", ".join(row.name for row in METRICS.rows if "train" in (*row.needs, *row.uses))
-        raise click.UsageError(f"--train is for --metric {able}")
+    if train and not {row.name for row in rows} & set(taking("train")):
+        raise click.UsageError(f"--train is for --metric {', '.join(taking('train'))}")
     if not any(row.of_set for row in rows):  # these are large matrix products
         common.one_thread()
     from ..compare import Comparison, missed

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..catalogue import LemError, Row
-from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled
+from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
 from ..signal import Signal
 from .pairs import Pair, joined, pair
 from .resources import RESOURCES, Sides
@@ -139,7 +139,7 @@ class Comparison:
             for reason in filter(None, map(sides.lacks, metric.needs)):
                 raise LemError(f"--metric {key} {reason}")
             if missing and not {"where", "bits"} & {*metric.uses, *metric.needs}:
-                able = ", ".join(row.name for row in METRICS.rows if "where" in row.uses)
+                able = ", ".join(taking("where"))
                 raise LemError(f"--metric {key} cannot leave elements out; --where missing is for {able}")
             out[key] = metric, k
         return out
