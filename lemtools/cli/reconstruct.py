@@ -108,7 +108,7 @@ def cli(
         run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
         return back
 
-    save(common.each(run, paths, signals, work), target)
+    save(common.each(run, paths, signals, work), target, run.note)
 
 
 def _ridge(text: str) -> float | str:

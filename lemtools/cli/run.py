@@ -54,7 +54,9 @@ class Session:
         total: how many items come in all, where that is known; else what `signals` has as its attribute `total`. lines:
         without a terminal, too, a line every minute.
         """
-        with self.watched(total or getattr(signals, "total", None), lines) as shown:
+        with self.watched(total, lines) as shown:
+            if shown is not None and total is None:
+                shown.total = getattr(signals, "total", None)
             for batch in signals:
                 yield batch
                 if shown is not None:

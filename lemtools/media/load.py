@@ -11,6 +11,7 @@ import numpy as np
 from .. import stream
 from ..signal import LemError, Signal
 from . import arrays, images, sounds, tables
+from .count import count
 from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
 from .large import pieces
@@ -18,19 +19,42 @@ from .large import pieces
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-def load(paths: Paths, how: Reading | None = None, **options) -> Iterator[Signal]:
-    """Yield the memories or fragments in files, folders, patterns and '-' (stdin) as batches of one shape and kind.
+def load(paths: Paths, how: Reading | None = None, **options) -> "Batches":
+    """The memories or fragments in files, folders, patterns and '-' (stdin), as batches of one shape and kind.
 
     how, options: how they are read, see Reading; options go before `how`. The error of a lone input is raised, that of
     one of several reported where `how` says to whom. Values that are NaN or infinite are an error, and so is an input
     without items. A single stream keeps the numbering of its items; otherwise items are numbered in the order read.
     Where the end of the inputs is known, the last batch says that it is the last.
     """
-    how = replace(how or Reading(), **options)
+    paths = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    return Batches(paths, replace(how or Reading(), **options))
+
+
+class Batches:
+    """The batches of inputs, one after another: an iterator. Nothing is read before the first one is asked for."""
+
+    def __init__(self, paths: list[str], how: Reading):
+        self.paths, self.how, self.batches = paths, how, _load(paths, how)
+
+    def __iter__(self) -> Iterator[Signal]:
+        return self
+
+    def __next__(self) -> Signal:
+        return next(self.batches)
+
+    @property
+    def total(self) -> int | None:
+        """How many items there are, as far as the first bytes of the files say it; else None."""
+        if "-" in self.paths or self.how.wanted is not None:
+            return None
+        return count(expand(self.paths, lambda error: None), self.how)
+
+
+def _load(paths: list[str], how: Reading) -> Iterator[Signal]:
     skipped: list[Exception] = []
     if how.skip_bad:
         how = replace(how, report=functools.partial(_skip, how, skipped))
-    paths = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     files = list(expand(paths, how.report if len(paths) > 1 or how.skip_bad else None))
     if len(paths) == len(files) == 1 and not how.skip_bad:
         how = replace(how, report=None)

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +127,12 @@ class Target:
         return {(each.st_dev, each.st_ino) for each in found if each is not None}
 
 
-def save(signals: Iterable[Signal], target: Target) -> int:
-    """Write every batch to `target`; returns the number of items. Nothing at all is written for no batch."""
+def save(signals: Iterable[Signal], target: Target, note: Callable[[str], None] | None = None) -> int:
+    """Write every batch to `target`; returns the number of items. Nothing at all is written for no batch.
+
+    A safetensors file of items of one shape is one plain document, else a stream of documents, which `note` is called
+    with a line about.
+    """
     signals = iter(signals)
     first = next(signals, None)
     if first is None:
@@ -145,7 +149,12 @@ def save(signals: Iterable[Signal], target: Target) -> int:
         if form == "safetensors":
             special = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             folder = None if special else os.path.dirname(os.path.realpath(target.out))
-            stream.write_one(seen, file, folder)
+            documents = stream.write_one(seen, file, folder, several=True)
+            if documents > 1 and note is not None:
+                note(
+                    f"{target.out}: a stream of {documents} documents, for items of several shapes or kinds; "
+                    "lemtools reads it, other readers of safetensors take one document only"
+                )
             for _ in signals:  # after the last document it stops; whoever reads must see the end of the input
                 pass
         else:

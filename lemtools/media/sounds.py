@@ -14,10 +14,9 @@ _UNKNOWN = 1 << 62  # libsndfile's number of samples where a FLAC written to a p
 def decode_sound(source: Source, form: str) -> Signal:
     """The sound that the input holds, as a batch of one, float32 with full scale 1."""
     raw = source.rest()
-    if form == "WAV":
-        mend_wav_sizes(raw, source.name)
-    elif form == "OGG":
-        _check_ogg_end(raw, source.name)
+    check = {"WAV": mend_wav_sizes, "OGG": _check_ogg_end, "MP3": _check_mp3_end}.get(form)
+    if check is not None:
+        check(raw, source.name)
     import soundfile
 
     blocks, taken = [], 0
@@ -46,7 +45,11 @@ def decode_sound(source: Source, form: str) -> Signal:
 
 def mend_wav_sizes(raw: np.ndarray, name: str) -> None:
     """Where a WAV written to a pipe does not know its length (0, or 2 GiB and more), let it end where the bytes end."""
-    if raw[:4].tobytes() != b"RIFF":  # RF64 knows its length; RIFX counts from the other end
+    if raw[:4].tobytes() == b"RF64":  # its length stands in 64 bits in the chunk ds64, which is the first
+        size, at = int.from_bytes(raw[28:36].tobytes(), "little"), raw.tobytes().find(b"data") + 8
+        if at < 8 or size > len(raw) - at:
+            raise LemError(f"{name}: WAV cut short, {max(len(raw) - at, 0)} of {size} bytes")
+    if raw[:4].tobytes() != b"RIFF":  # RIFX counts from the other end
         return
     whole, at = _size(raw, 4), 12
     if raw[8 + whole : 12 + whole].tobytes() == b"RIFF":
@@ -74,6 +77,22 @@ def _check_ogg_end(raw: np.ndarray, name: str) -> None:
     lacing = raw[at + 27 : at + 27 + int(raw[at + 26])] if at + 26 < len(raw) else None
     if lacing is None or not raw[at + 5] & 4 or len(raw) < at + 27 + len(lacing) + int(lacing.sum()):
         raise LemError(f"{name}: OGG cut short (its last page is missing)")
+
+
+def _check_mp3_end(raw: np.ndarray, name: str) -> None:
+    """Most MP3s say in their first frame, under Xing or Info, how many bytes they have; libsndfile ends earlier."""
+    head = raw[:10].tobytes()
+    start = 0
+    if head[:3] == b"ID3":  # its size: 7 bits a byte
+        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+    frame = raw[start : start + 64].tobytes()
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or not frame[at + 7] & 2:
+        return
+    at += 8 + 4 * (frame[at + 7] & 1)
+    size = int.from_bytes(frame[at : at + 4], "big")
+    if size > len(raw) - start:
+        raise LemError(f"{name}: MP3 cut short, {len(raw) - start} of {size} bytes")
 
 
 def wav(sound: np.ndarray, rate: float) -> bytes:

@@ -836,7 +836,6 @@ for args, words in (
     ("--bits 3 -o t.txt/", "t.txt"),
     ("--bits 3 b.png -o out.png", "out.png: more than one item does not fit a png"),
     ("--bits 3 b.png -o out.npy", "items of different shapes do not fit one npy"),
-    ("--bits 3 b.png -o out.safetensors", "items of different shapes or kinds do not fit one file"),
     ("--bits 3 b.png --to png", "standard output: more than one item does not fit a png"),
     ("--bits 3 --to png -o ./", "./a.png: is input and output at once"),
     ("--bits 3 -o /dev/full", "/dev/full: No space left on device"),
