@@ -65,6 +65,13 @@ def inputs(tmp_path_factory) -> Path:
             noisy = values + rng.normal(0, 3, values.shape)
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / name / f"{i:02}.png")
     shutil.copy(folder / "photos/00.png", folder / "photo.png")
+    photo = Image.open(folder / "photo.png")
+    mask = Image.new("L", photo.size)
+    mask.paste(255, (10, 10, 30, 20))
+    photo.save(folder / "damaged.png")
+    mask.save(folder / "mask.png")
+    photo.putalpha(mask.point(lambda value: 255 - value))
+    photo.save(folder / "scratched.png")
     shutil.copy(ROOT / "lemtools/data/rooster.flac", folder)
     for name, count in (("vectors", 300), ("train", 300), ("held", 100)):
         vectors = rng.normal(size=(count, 32)) / np.sqrt(np.arange(1, 33))
