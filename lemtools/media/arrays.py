@@ -207,7 +207,8 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
             if array.dtype.kind == "f":
                 if how.coordinates:
                     with np.errstate(over="ignore"):  # what becomes infinite is refused as such
-                        return Signal("image", ((array.astype(np.float64) + 1) / 2).astype(np.float32))
+                        values = ((array.astype(np.float64) + 1) / 2).astype(np.float32)
+                        return Signal("image", values, index=np.arange(len(values)))  # of any size: not checked
                 if not (array.min() >= 0 and array.max() <= 1):
                     raise LemError(f"{name}: float images must lie in [0, 1]; divide by their full scale")
                 array = array.astype(np.float32, copy=False)

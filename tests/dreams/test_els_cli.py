@@ -279,7 +279,7 @@ def test_a_grid_of_all_classes_is_in_the_order_of_the_seeds(bench):
 
 def test_one_step_of_noisy_images(bench):
     x = started([1, 2, 3])
-    values = Signal("image", (x / 2 + 0.5).numpy(), last=True)
+    values = Signal("image", (x / 2 + 0.5).numpy(), index=np.arange(len(x)), last=True)
     raw = b"".join(bytes(part) for part in stream.document(values))
     args = ("--bank", "bank.npy", "--denoise", "--scales", "5", "--machine", "els")
     sent = wire(els(bench, *args, "--t", ".6", stdin=raw).stdout)
