@@ -54,15 +54,20 @@ def unzip(source: Source) -> Source:
 
 def read_idx(source: Source, how: Reading) -> Iterator[Signal]:
     """Batches of an idx file (MNIST's format): [N, H, W] or [N, H, W, C] of bytes are images, [N, D] embeddings."""
+    shape, dtype = idx_header(source)
+    if len(shape) == 1:
+        raise LemError(f"{source.name}: an idx file of {shape[0]} labels holds no memories")
+    yield from _rows(source, shape, dtype, how)
+
+
+def idx_header(source: Source) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, type) that an idx file announces; its numbers come next."""
     head = source.read(4).tobytes()
     ndim = head[3] if len(head) == 4 else 0
     sizes = source.read(4 * ndim)
     if len(sizes) < 4 * ndim or head[2] not in _IDX_TYPES or not 1 <= ndim <= 4:
         raise LemError(f"{source.name}: damaged idx header")
-    shape = tuple(int(s) for s in sizes.view(">u4"))
-    if ndim == 1:
-        raise LemError(f"{source.name}: an idx file of {shape[0]} labels holds no memories")
-    yield from _rows(source, shape, np.dtype(_IDX_TYPES[head[2]]), how)
+    return tuple(int(s) for s in sizes.view(">u4")), np.dtype(_IDX_TYPES[head[2]])
 
 
 def read_npy(source: Source, how: Reading) -> Iterator[Signal]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from .. import stream
 from ..signal import LemError
-from .arrays import items_shape, npy_header
+from .arrays import idx_header, items_shape, npy_header, unzip
 from .find import sniff
 from .how import Reading
 
@@ -29,11 +29,13 @@ def _of(path: str, how: Reading) -> int | None:
         return None
     with open(path, "rb", buffering=0) as file:
         source = stream.Source(file, path, how.max_bytes)
+        if sniff(source.peek(16))[1] == "gzip":
+            source = unzip(source)
         family = sniff(source.peek(16))[1]
         if family in ("image", "sound"):
             return 1
-        if family == "npy":
-            shape, _, dtype = npy_header(source)
+        if family in ("npy", "idx"):
+            shape, dtype = idx_header(source) if family == "idx" else npy_header(source)[::2]
             return items_shape(shape, dtype, path, how)[0]
         if family == "stream" and (header := stream.read_header(source)) is not None and header.lem is not None:
             alone = source.place + header.size == os.path.getsize(path)

@@ -37,9 +37,9 @@ def sixteen_bits(opened, upright) -> tuple[np.ndarray, np.ndarray | None]:
     args = image.tile[0].args
     rawmode = args if isinstance(args, str) else args[0]
     if image.mode.startswith("I"):
-        grey = np.asarray(upright(image)).astype(np.float32) / 65535
+        grey = np.asarray(upright(image)).astype(np.float32)
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
-        return (1 - grey if white_is_zero else grey)[None], None
+        return (65535 - grey if white_is_zero else grey)[None] / 65535, None
     if rawmode == "LA;16B":  # as many bytes a pixel as RGBA has
         high = _decoded(opened(), "RGBA", upright)
         values = high[..., ::2].astype(np.uint16) << 8 | high[..., 1::2]

@@ -222,12 +222,12 @@ _FAMILIES = {
 
 
 def _alike(a: Signal, b: Signal) -> bool:
-    """Whole memories of one shape, which may share a batch."""
-    return all(not s.ops and not s.history and s.cost is None for s in (a, b)) and a.unlike(b) is None
+    """Memories of one shape that come from files, not from a stage before, may share a batch."""
+    return all(not s.history and s.cost is None for s in (a, b)) and a.unlike(b) is None
 
 
 def _batches(items: Iterator[Signal], how: Reading) -> Iterator[Signal]:
-    """Put single whole memories of one shape together; everything else goes through as it is."""
+    """Put single memories of one shape together; everything else goes through as it is."""
     waiting: list[Signal] = []
     for signal in items:
         room = how.items(signal.data.nbytes // max(len(signal), 1))

@@ -38,6 +38,8 @@ def from_text(text: str, name: str, how: Reading) -> np.ndarray | None:
     if delimiter is None and not forced:
         how.say("numbers", f"{name}: numbers between spaces are read as text; --kind embedding reads them as numbers")
         return None
+    if delimiter is not None:
+        text = text.replace(f'{delimiter} "', f'{delimiter}"')  # numpy knows quotes only right behind the delimiter
     try:
         table = np.loadtxt(
             io.StringIO(text), delimiter=delimiter, skiprows=len(head), ndmin=2, comments=None, quotechar='"'
@@ -45,7 +47,8 @@ def from_text(text: str, name: str, how: Reading) -> np.ndarray | None:
     except ValueError as error:
         problem = str(error).split(";")[0].split(" at row")[0]
         row = re.search(r"row (\d+)", str(error))
-        line = f" in line {int(row[1]) + 1 + len(head)}" if row else ""
+        first = 1 if problem.startswith("could not") else 0  # numpy counts rows from 0 in this message alone
+        line = f" in line {int(row[1]) + first + len(head)}" if row else ""
         raise LemError(f"{name}: a table of numbers, but {problem}{line}; --kind text reads it as text") from error
     dropped = ""
     if head and head[0].split(delimiter)[0].strip(' "') == "" and table.shape[1] > 1:

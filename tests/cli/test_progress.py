@@ -8,6 +8,7 @@ import pytest
 from lemtools import progress
 from lemtools.cli import run
 from lemtools.cli.run import Session, Shown, duration
+from lemtools.media import load
 from lemtools.restore.inpaint import inpaint
 from lemtools.restore.smooth import dequantize
 
@@ -82,3 +83,23 @@ def test_without_a_terminal_a_line_a_minute(monkeypatch):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_total_is_that_of_the_batches(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(run, "Shown", lambda *args: made.append(Shown(*args)) or made[-1])
+    np.save(tmp_path / "x.npy", np.zeros((7, 2), np.float32))
+    session = Session("lem-x", False, False)
+    assert sum(map(len, session.progress(load(tmp_path / "x.npy", batch=3), lines=True))) == 7
+    list(session.progress(load(tmp_path / "x.npy"), 4, lines=True))
+    list(session.progress(iter([]), lines=True))
+    assert [(shows.total, shows.count) for shows in made] == [(7, 7), (4, 7), (None, 0)]
+
+
+def test_where_nobody_looks_nothing_is_counted():
+    class Batches(list):
+        @property
+        def total(self):
+            raise AssertionError("files are opened to count")
+
+    assert list(Session("lem-x", True, False).progress(Batches("ab"), lines=True)) == ["a", "b"]
