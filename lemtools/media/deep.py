@@ -13,18 +13,26 @@ _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def netpbm(raw: bytes) -> np.ndarray | None:
-    """[C, H, W] of a PGM or PPM of more than 8 bits, None for any other."""
-    head = re.match(rb"P([56])(?:\s+|#[^\n]*\n)*(\d+)(?:\s+|#[^\n]*\n)*(\d+)(?:\s+|#[^\n]*\n)*(\d+)\s", raw)
-    if head is None or int(head[4]) < 256:
+    """[C, H, W] of a PGM or PPM of more than 8 bits, None for any other. Raises ValueError for several images in a row."""
+    head = re.match(rb"P([2356])(?:\s+|#[^\n]*\n)*(\d+)(?:\s+|#[^\n]*\n)*(\d+)(?:\s+|#[^\n]*\n)*(\d+)\s", raw)
+    if head is None:
         return None
-    channels, width, height, most = 3 if head[1] == b"6" else 1, int(head[2]), int(head[3]), int(head[4])
-    size = 2 * channels * width * height
-    if most > 65535 or len(raw) - head.end() < size:
-        raise ValueError("cut short" if most <= 65535 else "more than 16 bits a value")
-    values = np.frombuffer(raw, ">u2", size // 2, head.end()).reshape(height, width, channels)
-    if values.max() > most:
-        raise ValueError(f"values above {most}")
-    return (values.transpose(2, 0, 1) / np.float32(most)).astype(np.float32)
+    form, width, height, most = map(int, head.groups())
+    count, size = (3 if form in (3, 6) else 1) * width * height, 2 if most > 255 else 1
+    if form > 3 and re.match(rb"\s*P[1-6]", raw[head.end() + count * size :]):
+        raise ValueError("several images in a row, of which only the first would be read; name the files instead")
+    if most < 256:
+        return None
+    if most > 65535:
+        raise ValueError("more than 16 bits a value")
+    if form > 3:
+        values = np.frombuffer(raw[: head.end() + 2 * count], ">u2", -1, head.end())
+    else:
+        values = np.array(re.sub(rb"#[^\n]*", b"", raw[head.end() :]).split(), np.uint32)
+    if len(values) < count or values.max() > most:
+        raise ValueError("cut short" if len(values) < count else f"values above {most}")
+    values = values[:count].reshape(height, width, -1).transpose(2, 0, 1)
+    return (values / np.float32(most)).astype(np.float32)
 
 
 def sixteen_bits(opened, upright) -> tuple[np.ndarray, np.ndarray | None]:

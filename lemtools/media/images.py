@@ -48,8 +48,8 @@ def next_image(source: Source, form: str, how: Reading) -> Signal:
         whole = np.zeros(image.shape[1:], bool) if alpha is None else alpha < full / 2
         return lose(Signal("image", image[None]), whole[None, None])
     if alpha is not None and alpha.min() < full:
-        how.say("alpha", f"{source.name}: transparent pixels were laid on {how.background} (--background COLOUR)")
         image = flatten(image, alpha, how.background)
+        how.say("alpha", f"{source.name}: transparent pixels were laid on {how.background} (--background COLOUR)")
     return Signal("image", image[None])
 
 

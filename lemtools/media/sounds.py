@@ -87,7 +87,7 @@ def _check_mp3_end(raw: np.ndarray, name: str) -> None:
         start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
     frame = raw[start : start + 64].tobytes()
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or not frame[at + 7] & 2:
+    if at < 0 or at + 8 > len(frame) or not frame[at + 7] & 2:
         return
     at += 8 + 4 * (frame[at + 7] & 1)
     size = int.from_bytes(frame[at : at + 4], "big")

@@ -1,0 +1,520 @@
+"""What every format holds, against the values that were put into it: by Pillow, soundfile, numpy, or by hand."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from lemtools.media import load
+from lemtools.signal import LemError, Signal
+
+RNG = np.random.default_rng(8)
+RGB = RNG.integers(0, 256, (13, 17, 3), np.uint8)
+DEEP = RNG.integers(0, 65536, (13, 17, 4), np.uint16)
+WAVES = (np.sin(np.arange(9000) / 9) * 0.5).astype(np.float32)
+
+
+def one(path, **options) -> Signal:
+    (signal,) = load([str(path)], **options)
+    return signal
+
+
+def noted(path, **options) -> tuple[Signal, list[str]]:
+    notes: list[str] = []
+    return one(path, note=notes.append, **options), notes
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png16(values: np.ndarray, colour: int, extra: bytes = b"") -> bytes:
+    """A PNG of [H, W, C] of 16 bits, its rows filtered by Up and Sub in turn, as the specification has them (9.2)."""
+    rows, before = [], np.zeros(values[0].nbytes, np.uint8)
+    for i, row in enumerate(values.astype(">u2")):
+        raw, step = np.frombuffer(row.tobytes(), np.uint8), 2 * values.shape[2]
+        left = np.concatenate([np.zeros(step, np.uint8), raw[:-step]])
+        rows.append(bytes([2 - i % 2]) + (raw - (before if i % 2 == 0 else left)).tobytes())
+        before = raw
+    head = struct.pack(">IIBBBBB", values.shape[1], len(values), 16, colour, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(b"".join(rows)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + body + chunk(b"IEND", b"")
+
+
+def tiff(values: np.ndarray, tags: dict[int, int], order: str = "<", deflate: bool = False) -> bytes:
+    """A TIFF of [H, W, C] in one strip, by hand (TIFF 6.0, section 2)."""
+    body = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    body = zlib.compress(body) if deflate else body
+    channels, width = values.shape[2], 8 * values.dtype.itemsize
+    entries = {
+        256: values.shape[1],
+        257: len(values),
+        258: width,
+        259: 8 if deflate else 1,
+        262: 2 if channels >= 3 else 1,
+        273: 8,
+        277: channels,
+        278: len(values),
+        279: len(body),
+        339: {"u": 1, "i": 2, "f": 3}[values.dtype.kind],
+    } | tags
+    where = 8 + len(body)
+    after, parts, far = where + 2 + 12 * len(entries) + 4, [], b""
+    for tag, value in sorted(entries.items()):
+        per_channel = channels if tag in (258, 339) else 1
+        if per_channel * 2 > 4:  # a list of shorts that does not fit into the entry
+            parts.append(struct.pack(f"{order}HHII", tag, 3, per_channel, after + len(far)))
+            far += struct.pack(f"{order}{per_channel}H", *[value] * per_channel)
+        elif per_channel > 1:
+            parts.append(struct.pack(f"{order}HHI2H", tag, 3, 2, value, value))
+        else:
+            parts.append(struct.pack(f"{order}HHII", tag, 4, 1, value))
+    index = struct.pack(f"{order}H", len(entries)) + b"".join(parts) + bytes(4)
+    magic = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", where)
+    return magic + body + index + far
+
+
+# --- more than 8 bits a value
+
+
+@pytest.mark.parametrize("colour, channels", [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_png_of_16_bits(tmp_path, colour, channels):
+    values = DEEP[..., :channels].copy()
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    (tmp_path / "x").write_bytes(png16(values, colour))
+    signal, notes = noted(tmp_path / "x")
+    colours = values[..., : channels - (channels in (2, 4))]
+    assert signal.data.dtype == np.float32 and not notes
+    assert np.array_equal(np.rint(signal.data[0].astype(np.float64) * 65535), colours.transpose(2, 0, 1))
+
+
+def test_interlaced_png_of_16_bits_a_colour(tmp_path):
+    """Adam7 by hand: the pass of every pixel is given by the PNG specification, section 8.2."""
+    values = DEEP[:8, :8, :3]
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for y, x, dy, dx in passes for row in values[y::dy, x::dx])
+    head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 1)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "x").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert np.array_equal(np.rint(one(tmp_path / "x").data[0] * 65535.0), values.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_of_16_bits(tmp_path, order, channels):
+    values = DEEP[..., :channels]
+    (tmp_path / "x").write_bytes(tiff(values, {}, order))
+    signal = one(tmp_path / "x")
+    assert np.array_equal(np.rint(signal.data[0].astype(np.float64) * 65535), values.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_deflated_tiff_of_16_bits_a_colour(tmp_path, order):
+    (tmp_path / "x").write_bytes(tiff(DEEP[..., :3], {}, order, deflate=True))
+    signal = one(tmp_path / "x")
+    assert np.array_equal(np.rint(signal.data[0].astype(np.float64) * 65535), DEEP[..., :3].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_tiff_of_16_bits_where_white_is_zero(tmp_path, order):
+    (tmp_path / "x").write_bytes(tiff(65535 - DEEP[..., :1], {262: 0}, order))
+    try:
+        data = one(tmp_path / "x").data
+    except LemError as error:  # what Pillow does not read is refused, never read as its negative
+        assert order == ">" and "not a readable TIFF" in str(error)
+        return
+    assert np.abs(data[0, 0] - DEEP[..., 0] / 65535).max() < 1e-6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("order, deflate", [("<", False), (">", False), ("<", True)])
+def test_tiff_of_floats(tmp_path, channels, order, deflate):
+    values = RNG.random((13, 17, channels), np.float32)
+    (tmp_path / "x").write_bytes(tiff(values, {}, order, deflate))
+    assert np.array_equal(one(tmp_path / "x").data[0], values.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiff_of_floats_beyond_full_scale_is_refused(tmp_path, channels):
+    values = RNG.random((5, 7, channels), np.float32)
+    values[2, 3] = 1.25
+    (tmp_path / "x.tif").write_bytes(tiff(values, {}))
+    with pytest.raises(LemError, match=r"x.tif: float pixels from .* to 1.25; an image lies in \[0, 1\]"):
+        one(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("tags", [{284: 2}, {317: 3}, {274: 6}, {259: 5}])
+def test_tiff_of_float_colours_in_a_way_that_is_not_read(tmp_path, tags):
+    (tmp_path / "x").write_bytes(tiff(RNG.random((5, 7, 3), np.float32), tags))
+    with pytest.raises(LemError, match="not a readable TIFF .*save it"):
+        one(tmp_path / "x")
+
+
+def test_netpbm_of_any_depth(tmp_path):
+    for most in (1023, 65535):
+        values = RNG.integers(0, most + 1, (4, 5, 3))
+        (tmp_path / "x").write_bytes(b"P6 5 4 # sizes\n%d\n" % most + values.astype(">u2").tobytes())
+        (tmp_path / "y").write_bytes(b"P3\n# plain\n5 4\n%d\n" % most + " ".join(map(str, values.ravel())).encode())
+        for name in "xy":
+            expected = (values / most).transpose(2, 0, 1)
+            assert np.abs(one(tmp_path / name).data[0] - expected).max() < 1e-7, (name, most)
+    (tmp_path / "z").write_bytes(b"P2\n3 2\n15\n0 1 2 3 4 15\n")
+    assert one(tmp_path / "z").data.ravel().tolist() == [0, 17, 34, 51, 68, 255]
+    (tmp_path / "z").write_bytes(b"P1\n3 1\n0 1 0\n")
+    assert one(tmp_path / "z").data.ravel().tolist() == [255, 0, 255]  # in a bitmap 1 is black
+
+
+def test_netpbm_in_a_row_or_cut(tmp_path):
+    images = b"P6\n8 6\n255\n" + bytes(144)
+    (tmp_path / "x").write_bytes(images * 2)
+    with pytest.raises(LemError, match="several images in a row"):
+        one(tmp_path / "x")
+    for body in (b"P5\n4 4\n65535\n" + bytes(31), b"P2\n2 2\n1000\n1 2 3\n", b"P2\n2 1\n1000\n1 1001\n"):
+        (tmp_path / "x").write_bytes(body)
+        with pytest.raises(LemError, match="not a readable PPM"):
+            one(tmp_path / "x")
+
+
+# --- transparency
+
+
+@pytest.mark.parametrize("background, colour", [("white", (255, 255, 255)), ("#ff8000", (255, 128, 0))])
+def test_transparent_pixels_lie_on_the_background(tmp_path, background, colour):
+    alpha = RNG.integers(0, 256, (13, 17), np.uint8)
+    alpha[0, :2] = 0, 255
+    Image.fromarray(np.dstack([RGB, alpha])).save(tmp_path / "x.png")
+    signal, notes = noted(tmp_path / "x.png", background=background)
+    weight = alpha[..., None] / 255
+    expected = np.rint(RGB * weight + np.array(colour) * (1 - weight)).transpose(2, 0, 1)
+    assert signal.data.dtype == np.uint8 and np.abs(signal.data[0] - expected).max() <= 1
+    assert signal.data[0, :, 0, 0].tolist() == list(colour)
+    assert signal.data[0, :, 0, 1].tolist() == RGB[0, 1].tolist()
+    assert len(notes) == 1 and f"laid on {background}" in notes[0]
+
+
+def test_one_note_for_many_images_and_none_for_opaque_ones(tmp_path):
+    for i in range(3):
+        Image.fromarray(np.dstack([RGB, RGB[..., 0]])).save(tmp_path / f"{i}.png")
+    assert len(noted(tmp_path)[1]) == 1
+    Image.fromarray(RGB).convert("RGBA").save(tmp_path / "opaque.png")
+    assert noted(tmp_path / "opaque.png")[1] == []
+
+
+@pytest.mark.parametrize("background, channels", [("white", 1), ("#404040", 1), ("red", 3)])
+def test_transparent_grey_stays_grey_on_grey(tmp_path, background, channels):
+    Image.fromarray(np.dstack([RGB[..., 0], np.zeros((13, 17), np.uint8)]), "LA").save(tmp_path / "x.png")
+    data = noted(tmp_path / "x.png", background=background)[0].data
+    expected = {"white": [255], "#404040": [64], "red": [255, 0, 0]}[background]
+    assert data.shape[1] == channels and data[0, :, 3, 4].tolist() == expected
+
+
+@pytest.mark.parametrize("colour, channels", [(4, 2), (6, 4)])
+def test_transparency_of_16_bits(tmp_path, colour, channels):
+    values = DEEP[..., :channels]
+    (tmp_path / "x").write_bytes(png16(values, colour))
+    data = noted(tmp_path / "x", background="black")[0].data[0]
+    colours = values[..., :-1] / 65535 * (values[..., -1:] / 65535)
+    assert np.abs(data - colours.transpose(2, 0, 1)).max() < 1e-6
+
+
+def test_a_colour_that_stands_for_transparent(tmp_path):
+    key = struct.pack(">HHH", *DEEP[3, 4, :3])
+    (tmp_path / "x").write_bytes(png16(DEEP[..., :3], 2, chunk(b"tRNS", key)))
+    data = noted(tmp_path / "x", background="black")[0].data[0] * 65535.0
+    expected = DEEP[..., :3].copy()
+    expected[3, 4] = 0
+    assert np.array_equal(np.rint(data), expected.transpose(2, 0, 1))
+    head = struct.pack(">IIBBBBB", 4, 1, 2, 0, 0, 0, 0)  # 2 bits of grey: 0, 1, 2, 3, of which 2 is transparent
+    body = chunk(b"IHDR", head) + chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b"))
+    (tmp_path / "y").write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+    assert noted(tmp_path / "y")[0].data.ravel().tolist() == [0, 85, 255, 255]
+
+
+def test_transparent_palette(tmp_path):
+    image = Image.fromarray(RGB).quantize(8)
+    image.save(tmp_path / "x.png", transparency=bytes([0] + [255] * 7))
+    expected = np.asarray(image.convert("RGB")).copy()
+    expected[np.asarray(image) == 0] = 255
+    assert np.array_equal(noted(tmp_path / "x.png")[0].data[0], expected.transpose(2, 0, 1))
+
+
+def test_no_such_colour(tmp_path):
+    Image.fromarray(np.dstack([RGB, RGB[..., 0]])).save(tmp_path / "x.png")
+    with pytest.raises(LemError, match="--background puce: no colour"):
+        one(tmp_path / "x.png", background="puce")
+
+
+# --- frames, orientation, other formats
+
+
+@pytest.mark.parametrize("form, options", [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})])
+def test_of_several_frames_the_first_is_read(tmp_path, form, options):
+    first, second = Image.fromarray(RGB // 64 * 64).quantize(64), Image.fromarray(255 - RGB).quantize(64)
+    if form != "GIF":
+        first, second = first.convert("RGB"), second.convert("RGB")
+    first.save(tmp_path / "x", form, save_all=True, append_images=[second], **options)
+    signal, notes = noted(tmp_path / "x")
+    assert np.array_equal(signal.data[0], np.asarray(first.convert("RGB")).transpose(2, 0, 1))
+    assert len(notes) == 1 and "2 frames, of which the first is read" in notes[0]
+
+
+def test_gif_and_avif(tmp_path):
+    image = Image.fromarray(RGB // 64 * 64).quantize(64)
+    image.save(tmp_path / "x", "GIF")
+    assert np.array_equal(one(tmp_path / "x").data[0], np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    Image.fromarray(RGB[..., 0]).save(tmp_path / "grey", "GIF")
+    grey = one(tmp_path / "grey").data[0]
+    assert np.array_equal(grey[:1], RGB[None, ..., 0]) and (grey == grey[:1]).all()
+    smooth = np.dstack([np.add.outer(np.arange(64), np.arange(48))] * 3).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "y", "AVIF", quality=95)
+    signal, notes = noted(tmp_path / "y")
+    assert np.array_equal(signal.data[0], np.asarray(Image.open(tmp_path / "y")).transpose(2, 0, 1)) and not notes
+    assert np.abs(signal.data[0].astype(int) - smooth.transpose(2, 0, 1)).max() < 6
+
+
+@pytest.mark.parametrize("form, options", [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("JPEG", {})])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_exif_orientation(tmp_path, form, options, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(RGB).save(tmp_path / "x", form, exif=exif, **options)
+    stored = Image.fromarray(RGB)
+    stored.save(tmp_path / "raw", form, **options)
+    raw = np.asarray(Image.open(tmp_path / "raw"))
+    expected = {1: raw, 3: raw[::-1, ::-1], 6: raw[::-1].transpose(1, 0, 2), 8: raw[:, ::-1].transpose(1, 0, 2)}[turn]
+    assert np.array_equal(one(tmp_path / "x").data[0], expected.transpose(2, 0, 1))
+
+
+def test_orientation_of_16_bits_a_colour(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = DEEP[::-1, :, :3].transpose(1, 0, 2)
+    (tmp_path / "x.png").write_bytes(png16(DEEP[..., :3], 2, chunk(b"eXIf", exif.tobytes()[6:])))
+    (tmp_path / "x.tif").write_bytes(tiff(DEEP[..., :3], {274: 6}))
+    for name in ("x.png", "x.tif"):
+        data = one(tmp_path / name).data[0] * 65535.0
+        assert np.array_equal(np.rint(data), turned.transpose(2, 0, 1)), name
+
+
+# --- sounds
+
+
+def test_mp3_is_what_libsndfile_reads(tmp_path):
+    soundfile.write(tmp_path / "x", WAVES, 16000, format="MP3")
+    heard, rate = soundfile.read(tmp_path / "x", dtype="float32", always_2d=True)
+    signal = one(tmp_path / "x")
+    assert np.abs(signal.data[0] - heard.T).max() < 1e-6 and signal.rate == rate == 16000
+    assert signal.data.shape[2] == 9000
+    assert np.abs(signal.data[0, 0, 500:8500] - WAVES[500:8500]).max() < 0.05
+    raw = (tmp_path / "x").read_bytes()
+    tagged = b"ID3\3\0\0\0\0\1\0" + bytes(128) + raw
+    (tmp_path / "y").write_bytes(tagged)
+    assert np.array_equal(one(tmp_path / "y").data, signal.data)
+    for body in (raw[:-1], raw[: len(raw) // 2], tagged[:-1], raw[:20]):
+        (tmp_path / "y").write_bytes(body)
+        with pytest.raises(LemError, match="MP3"):
+            one(tmp_path / "y")
+
+
+def test_a_cut_rf64_is_refused(tmp_path):
+    soundfile.write(tmp_path / "x", WAVES, 8000, format="RF64", subtype="FLOAT")
+    assert np.array_equal(one(tmp_path / "x").data[0, 0], WAVES)
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:-4])
+    with pytest.raises(LemError, match="WAV cut short, 35996 of 36000 bytes"):
+        one(tmp_path / "x")
+
+
+@pytest.mark.parametrize("form", ["AIFF", "AU", "CAF"])
+def test_whatever_libsndfile_knows_by_kind(tmp_path, form):
+    soundfile.write(tmp_path / "x", WAVES, 8000, format=form, subtype="FLOAT")
+    assert np.array_equal(one(tmp_path / "x", kind="audio").data[0, 0], WAVES)
+
+
+# --- tables of numbers
+
+TABLE = RNG.standard_normal((6, 4)).astype(np.float32)
+
+
+def rows(table, delimiter=",") -> str:
+    return "".join(delimiter.join(f"{value:.9g}" for value in row) + "\n" for row in table)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rows(TABLE),
+        rows(TABLE, "\t"),
+        rows(TABLE, "; "),
+        "a,b,c,d\n" + rows(TABLE),
+        "a,b,c,d\r\n" + rows(TABLE).replace("\n", "\r\n"),
+        rows(TABLE).rstrip("\n"),
+        ",a,b,c,d\n" + "".join(f"{i},{row}\n" for i, row in enumerate(rows(TABLE).splitlines())),  # as pandas has it
+        '"a","b","c","d"\n' + "".join('"' + '","'.join(r.split(",")) + '"\n' for r in rows(TABLE).splitlines()),
+    ],
+)
+def test_tables_of_numbers_are_embeddings(tmp_path, text):
+    (tmp_path / "x").write_text(text, newline="")
+    signal, notes = noted(tmp_path / "x")
+    assert signal.kind == "embedding" and np.array_equal(signal.data, TABLE) and signal.last
+    assert len(notes) == 1 and "6 embeddings of 4 dimensions" in notes[0]
+    assert one(tmp_path / "x", kind="text").data.tobytes() == text.encode()
+    assert [len(s) for s in load([str(tmp_path / "x")], batch=4, note=notes.append)] == [4, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["42\n", "Price, in euro\n1 apple, 2 pears\n", "a, b\nc, d\n", "one,two\n", "a\n1,2\n", ",\n"],
+)
+def test_what_looks_like_text_stays_text(tmp_path, text):
+    (tmp_path / "x").write_text(text)
+    signal, notes = noted(tmp_path / "x")
+    assert signal.kind == "tokens" and signal.data.tobytes() == text.encode() and not notes
+
+
+def test_numbers_between_spaces_are_text_unless_asked(tmp_path):
+    np.savetxt(tmp_path / "x", TABLE)
+    signal, notes = noted(tmp_path / "x")
+    assert signal.kind == "tokens" and "--kind embedding" in notes[0]
+    assert np.allclose(noted(tmp_path / "x", kind="embedding")[0].data, TABLE, atol=0, rtol=1e-7)
+    (tmp_path / "y").write_text("1\n2\n3\n")
+    assert noted(tmp_path / "y", kind="embedding")[0].data.tolist() == [[1], [2], [3]]
+    (tmp_path / "y").write_text("1,2\n3,4\n")
+    tokens = noted(tmp_path / "y", kind="tokens")[0]
+    assert tokens.kind == "tokens" and tokens.data.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1,2\n3,4\n5,x\n", "could not convert .* in line 3; --kind text reads it as text"),
+        ("a,b\n1,2\n3,\n", "could not convert .* in line 3"),
+        ("1,2\n3\n", "number of columns changed"),
+        ("1,2\nnan,4\n", "NaN or infinite values"),
+    ],
+)
+def test_a_table_that_is_none_further_down(tmp_path, text, message):
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(LemError, match=message):
+        noted(tmp_path / "x")
+
+
+def test_a_table_in_a_folder_of_photos_is_passed_over(tmp_path):
+    (tmp_path / "labels.csv").write_text("1,2\n3,4\n")
+    Image.fromarray(RGB).save(tmp_path / "x.png")
+    assert one(tmp_path).names == ["x.png"]
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    fixed = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(TABLE.ravel()), 4)
+    columns = {f"c{i}": TABLE[:, i] for i in range(4)}
+    for table in (
+        {"id": list("abcdef"), "number": range(6), "vector": TABLE.tolist()},
+        {"vector": fixed},
+        columns | {"name": list("abcdef")},
+    ):
+        parquet.write_table(pyarrow.table(table), tmp_path / "x")
+        signal = one(tmp_path / "x")
+        assert signal.kind == "embedding" and np.array_equal(signal.data, TABLE) and signal.last
+    assert one(tmp_path / "x", key="c2").data.tolist() == TABLE[:, 2:3].tolist()
+    assert [len(s) for s in load([str(tmp_path / "x")], batch=4)] == [4, 2]
+    for table, message in (
+        ({"a": TABLE.tolist(), "b": TABLE.tolist()}, r"several columns of lists \(a, b\); pick one with --key"),
+        ({"a": [[1.0], [1.0, 2.0]]}, "lists of several lengths"),
+        ({"a": [1.0, None]}, "1 empty values in the column a"),
+        ({"a": ["x", "y"]}, "no column of numbers"),
+    ):
+        parquet.write_table(pyarrow.table(table), tmp_path / "x")
+        with pytest.raises(LemError, match=message):
+            one(tmp_path / "x")
+    (tmp_path / "x").write_bytes(b"PAR1" + bytes(30))
+    with pytest.raises(LemError, match="not a readable parquet"):
+        one(tmp_path / "x")
+
+
+def test_parquet_without_its_reader(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    (tmp_path / "x").write_bytes(b"PAR1" + bytes(30))
+    with pytest.raises(LemError, match=r"pip install 'lemtools\[parquet\]'"):
+        one(tmp_path / "x")
+
+
+def test_pickles_are_refused_by_name(tmp_path):
+    import pickle
+    import zipfile
+
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": 1}))
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:  # as torch.save has it
+        archive.writestr("x/data.pkl", pickle.dumps({}))
+        archive.writestr("x/data/0", bytes(16))
+    for name in ("x.pkl", "x.pt"):
+        with pytest.raises(LemError, match=f"{name}: a pickle .* safetensors.torch.save_file"):
+            one(tmp_path / name)
+
+
+# --- arrays and --kind
+
+
+def test_an_rgb_array_of_one_image_is_one_image(tmp_path):
+    np.save(tmp_path / "x.npy", RGB)
+    signal, notes = noted(tmp_path / "x.npy")
+    assert np.array_equal(signal.data[0], RGB.transpose(2, 0, 1)) and "one RGB image of 17 x 13 px" in notes[0]
+    np.save(tmp_path / "x.npy", RGB[:, :3])  # patches of 3 x 3
+    assert noted(tmp_path / "x.npy")[0].data.shape == (13, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "array, kind, shape",
+    [
+        (RGB[..., 0], "tokens", (13, 17)),
+        (RGB[..., 0], "embedding", (13, 17)),
+        (RGB, "embedding", (13, 17, 3)),
+        (RGB / 255.0, "image", (1, 3, 13, 17)),
+        (RGB[..., 0] / 255.0, "image", (1, 1, 13, 17)),
+        (RGB[None, ..., 0] / 255.0, "image", (1, 1, 13, 17)),
+        (DEEP[..., :3], "image", (1, 3, 13, 17)),
+    ],
+)
+def test_kind_says_what_an_array_is(tmp_path, array, kind, shape):
+    np.save(tmp_path / "x.npy", array)
+    signal = noted(tmp_path / "x.npy", kind=kind)[0]
+    assert (signal.kind, signal.data.shape) == (kind, shape)
+    full = {"u1": 1, "u2": 65535}.get(array.dtype.str[1:], 1) if kind == "image" else 1
+    expected = (array / full).reshape(-1, *array.shape[-2:]) if array.ndim == 3 and kind == "image" else array / full
+    got = signal.data[0].transpose(1, 2, 0) if shape[:2] == (1, 3) else signal.data.reshape(array.shape)
+    assert np.abs(got - expected.reshape(got.shape)).max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    "kind, name", [("audio", "x.png"), ("image", "x.txt"), ("tokens", "x.txt"), ("audio", "x.npy")]
+)
+def test_a_kind_that_a_file_is_not(tmp_path, kind, name):
+    Image.fromarray(RGB).save(tmp_path / "x.png")
+    (tmp_path / "x.txt").write_text("some text")
+    np.save(tmp_path / "x.npy", TABLE)
+    with pytest.raises(LemError, match=name):
+        one(tmp_path / name, kind=kind)
+
+
+def test_unknown_kind():
+    with pytest.raises(LemError, match="no kind 'picture'; there are image, audio"):
+        list(load(["x"], kind="picture"))
+
+
+def test_png_of_a_large_depth_from_a_pipe(tmp_path):
+    """Several PNGs in a row, of 8 and of 16 bits: each is split off, whatever it holds."""
+    from lemtools.media import images
+    from lemtools.media.how import Reading
+    from lemtools.stream import Source
+
+    out = io.BytesIO()
+    Image.fromarray(RGB).save(out, "PNG")
+    source = Source(io.BytesIO(png16(DEEP[..., :3], 2) + out.getvalue()), "x")
+    first, second = (images.next_image(source, "PNG", Reading()) for _ in range(2))
+    assert first.data.dtype == np.float32 and np.array_equal(second.data[0], RGB.transpose(2, 0, 1))
