@@ -88,11 +88,17 @@ class Table(Mapping[str, Row]):
                 found[option.name] = first, (*names, row.name)
         return found
 
-    def refused(self, option: str, name: str) -> str | None:
-        """Why the thing of this name does not take an option (its keyword), in words; None where it does, or none does."""
+    def refused(self, option: str, name: str, called: str = "") -> str | None:
+        """Why the thing of this name does not take an option (its keyword), in words; None where it does, or none does.
+
+        called: the option that names a thing, as in '--method'; then resources are named as options, too.
+        """
         if option not in (known := self.options()) or name in known[option][1]:
             return None
-        return f"{known[option][0].flag} is for {listed(known[option][1])}, not {name}"
+        takers = [self[taker] for taker in known[option][1]]
+        needed = dict.fromkeys(f"--{need}" for row in takers for need in row.needs)
+        way = f" (with {' or '.join(needed)})" if called and needed and all(row.needs for row in takers) else ""
+        return f"{known[option][0].flag} is for {called}{' ' * bool(called)}{listed(known[option][1])}{way}, not {name}"
 
 
 def listed(words: Any) -> str:

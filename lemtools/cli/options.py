@@ -168,17 +168,20 @@ def written(context: click.Context) -> set[str]:
     return {name for name in context.params if context.get_parameter_source(name) == line}
 
 
-def refuse(table: Table, name: str, options: Iterable[str]) -> None:
-    """UsageError for the first of the options (by their keywords) that rows of the table take, but not this one."""
+def refuse(table: Table, name: str, options: Iterable[str], called: str = "") -> None:
+    """UsageError for the first of the options (by their keywords) that rows of the table take, but not this one.
+
+    called: the option that names a row, as in '--method'.
+    """
     for option in options:
-        if (problem := table.refused(option, name)) is not None:
+        if (problem := table.refused(option, name, called)) is not None:
             raise click.UsageError(problem)
 
 
 def values(options: dict, sources: Iterable[Option]) -> dict:
     """{keyword: value} of those options that were given a value, taken from click's parameters."""
     found = {source.name: options.get(source.name) for source in sources}
-    return {name: value for name, value in found.items() if value not in (None, False, ())}
+    return {name: value for name, value in found.items() if value is not None and value is not False and value != ()}
 
 
 __all__ = [

@@ -70,7 +70,7 @@ def cli(
     """
     row = METHODS[meant(method, bool(memory), model is not None)]
     row = METHODS["net"] if model else row  # whatever a network is asked by
-    refuse(METHODS, row.name, written(click.get_current_context()))
+    refuse(METHODS, row.name, written(click.get_current_context()), "--method")
     reading = {source.name: options[source.name] for source in common.READING} | {"files": options["files"]}
     if options["samples"] and skip_existing:
         raise click.UsageError("--skip-existing does not know the files of --samples; leave one of them out")
@@ -96,13 +96,14 @@ def cli(
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
     recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **asked)
 
-    whole: list[str] = []
+    whole: list[bool] = []
 
     def work(batch):
-        if not (batch.ops or batch.history or whole):
-            whole.append(batch.kind)
-            way = "--lost MASK.png or --lost alpha says what" if batch.kind == "image" else "lem-fragment breaks one"
-            run.note(f"a whole {batch.kind} came in, with no loss on record: nothing is recalled of it; {way}")
+        if batch.kind == "image" and not (batch.ops or batch.history or memory or whole):
+            whole.append(True)
+            run.note(
+                "a whole image, with no loss on record, comes back as it is; --lost MASK.png or alpha says what is lost"
+            )
         back = recall(batch)
         entry = back.history[-1]
         run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")

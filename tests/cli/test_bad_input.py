@@ -206,7 +206,6 @@ bad_file("a PNG for info", picture(), "PNG; lem-info reads streams", "info")
 bad_file("UTF-16", "memory".encode("utf-16"), "x.bad: not a known format")
 bad_file("latin-1", "mémoire".encode("latin-1"), "x.bad: not a known format")
 bad_file("a PDF", b"%PDF-1.7\n\0\xff\xfe", "x.bad: not a known format")
-bad_file("a GIF", picture(form="GIF"), "x.bad: not a known format")
 bad_file("a zip that is no npz", b"PK\3\4" + bytes(100), "x.bad: not a readable npz")
 bad_file("a gzip in a gzip", gzip.compress(gzip.compress(b"text")), "a gzip in a gzip")
 bad_file("a gzip of nothing", gzip.compress(b""), "x.bad: a gzip of nothing")
@@ -253,31 +252,8 @@ bad_file(
     "PNG with a chunk of 2**30 bytes", picture()[:33] + b"\x40\0\0\0IDAT" + bytes(99), "x.bad: PNG cut short or damaged"
 )
 bad_file("PNG over --max-bytes", picture(), "x.bad: larger than 300 bytes; raise --max-bytes", extra="--max-bytes 300")
-bad_file("PNG with 16 bits a colour", png(depth=16), "PNG with 16 bits a value")
-bad_file("PNG with 16 bits of grey and alpha", png(depth=16, colour=4), "PNG with 16 bits a value")
-bad_file("PNG with 16 bits of RGBA", png(depth=16, colour=6), "PNG with 16 bits a value")
-bad_file("PPM with 16 bits a colour", b"P6\n# a comment 1\n1 1\n65535\n" + bytes(6), "PPM with 16 bits a value")
-bad_file("transparent RGBA", png(colour=6), "x.bad: has transparent pixels")
-bad_file("transparent grey", png(colour=4), "x.bad: has transparent pixels")
-bad_file("transparent by colour key", png(colour=0, extra=chunk(b"tRNS", b"\0\x55")), "x.bad: has transparent pixels")
-bad_file(
-    "transparent by colour key, 16 bits",
-    png(colour=0, depth=16, extra=chunk(b"tRNS", b"\x55\x55")),
-    "has transparent pixels",
-)
-bad_file(
-    "transparent palette",
-    png(colour=3, extra=chunk(b"PLTE", bytes(300)) + chunk(b"tRNS", bytes(90))),
-    "has transparent pixels",
-)
-bad_file("TIFF of floats", picture("F", form="TIFF"), "x.bad: TIFF with 32 bits a value")
+bad_file("TIFF of floats", picture("F", form="TIFF"), "x.bad: float pixels from")
 bad_file("TIFF of 32-bit integers", picture("I", form="TIFF"), "x.bad: TIFF with 32 bits a value")
-bad_file("TIFF of two pages", picture(form="TIFF", save_all=True, append_images=[Image.new("RGB", (4, 4))]), "2 frames")
-bad_file(
-    "animated PNG",
-    picture(save_all=True, append_images=[Image.new("RGB", (16, 12))]),
-    "2 frames, of which only the first",
-)
 bad_file("PNG and then something else", picture() + picture(form="JPEG"), "x.bad: goes on after a PNG")
 bad_file("two PNGs, the second cut", picture() + picture()[:-5], "x.bad: PNG cut short")
 
@@ -926,7 +902,7 @@ for args, words in (
     ("--method recall", "--method recall needs a store of memories: --memory STORE"),
     ("--method gaussian", "needs a store"),
     ("--method decode --memory store.npy", "--method decode does not use a --memory"),
-    ("--samples 3", "--samples needs --memory"),
+    ("--samples 3", "--samples is for --method recall, gaussian, net and dream (with --memory or --model), not auto"),
     ("--samples -1 --memory store.npy", "--samples"),
     ("--sigma -1", "--sigma"),
     ("--sigma nan", "nan is not a finite number"),
@@ -1363,7 +1339,7 @@ def test_a_name_that_leads_out_of_the_folder(place, name):
     body = b"".join(bytes(part) for part in stream.document(signal))
     before = listing(place)
     for more in ([], ["--skip-existing"]):
-        done = lem_fork("reconstruct", "--method", "decode", "-o", "out/", *more, stdin=body, cwd=place)
+        done = lem_fork("reconstruct", "--method", "decode", "-q", "-o", "out/", *more, stdin=body, cwd=place)
         check(done, Case("", "reconstruct", [], "leads out of the folder out/"))
         assert listing(place) == before and not (place.parent / "x.png").exists()
 

@@ -108,7 +108,7 @@ def test_the_network_of_the_example_draws_what_its_machine_predicts():
     from lemtools.els import prepare, scales
 
     folder = EXAMPLES / "fashion"
-    sizes = scales.read(str(folder / "scales.txt"), 20)
+    sizes = scales.parse_sizes(str(folder / "scales.txt"), 20)
     study = Study(prepare.bank([str(folder / "bank.safetensors")]), sizes, label="each", device="cpu")
     (found,) = study.against(["bbels", "is"], str(folder / "resnet.safetensors"), [1], (20,))
     drawn = found.network[20].flatten()
