@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -101,6 +102,9 @@ def test_the_benchmark_leaves_a_peer_out_that_is_not_installed(script, monkeypat
     monkeypatch.setattr(bench, "gaussian", lambda draw, count, dims=8: whole(draw, count // 16, dims))
     monkeypatch.setattr(bench, "BITS", 3)
     monkeypatch.setattr(bench, "SEEDS", (10,))
+    # fits whose quality is not the question
+    monkeypatch.setattr(bench.RVQ, "fit", partial(bench.RVQ.fit, updates=4))
+    monkeypatch.setattr(bench, "Settings", partial(bench.Settings, steps=20))
     monkeypatch.setattr(sys, "argv", ["bench_rvq.py", "speed", "error", "--threads", str(torch.get_num_threads())])
     bench.main()
     lines = capsys.readouterr().out.splitlines()
