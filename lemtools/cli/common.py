@@ -128,15 +128,24 @@ def one_thread() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def how(run: Session, *, grey=False, rgb=False, resize=None, max_bytes=None, **looks):
+def looks(*names: str):
+    """Those options of LOOKS."""
+    return chain(*(option(source, section=INPUT) for source in LOOKS if source.name in names))
+
+
+def looked(*, grey=False, rgb=False, resize=None, **others) -> dict:
+    """The fields of media.Reading that the options of LOOKS ask for."""
+    if grey and rgb:
+        raise click.UsageError("--grey and --rgb: give one of them")
+    fields = {"size": resize, "colour": "grey" if grey else "rgb" if rgb else None, **others}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def how(run: Session, **options):
     """The media.Reading that the options of LOOKS ask for."""
     from ..media import Reading
 
-    if grey and rgb:
-        raise click.UsageError("--grey and --rgb: give one of them")
-    colour = "grey" if grey else "rgb" if rgb else None
-    most = {"max_bytes": max_bytes} if max_bytes else {}
-    return Reading(size=resize, colour=colour, note=run.note, **most, **looks)
+    return Reading(note=run.note, **looked(**options))
 
 
 def reading(

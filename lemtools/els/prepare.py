@@ -20,18 +20,19 @@ def bank(
     size: tuple[int, int] | None = None,
     grey: bool = False,
     key: str | None = None,
+    how: Reading | None = None,
 ) -> Bank:
     """The bank in files and folders. A lone array or safetensors file that needs no change is mapped, not read.
 
     labels: file of classes, in place of those that the images bring along. size: (width, height) in px. grey: luma.
-    key: which array of a foreign file. Raises LemError for images of several shapes, for what is no image, and for
-    labels that do not fit.
+    key: which array of a foreign file. how: how they are read apart from that. Raises LemError for images of several
+    shapes, for what is no image, and for labels that do not fit.
     """
-    whole = mapped(paths[0], key, _reading(size, grey, key)) if len(paths) == 1 else None
+    whole = mapped(paths[0], key, _reading(how, size, grey, key)) if len(paths) == 1 else None
     if whole is not None:
         classes = whole.label if labels is None else read_labels(labels)
         return Bank(_image(whole, paths[0]).data, classes, whole.names)
-    parts = list(images(paths, labels, size, grey, key))
+    parts = list(images(paths, labels, size, grey, key, how))
     label = np.concatenate([p.label for p in parts]) if all(p.label is not None for p in parts) else None
     names = [n for p in parts for n in p.names] if all(p.names is not None for p in parts) else None
     return Bank(np.concatenate([p.data for p in parts]), label, names)
@@ -43,11 +44,12 @@ def images(
     size: tuple[int, int] | None = None,
     grey: bool = False,
     key: str | None = None,
+    how: Reading | None = None,
 ) -> Iterator[Signal]:
     """The same images batch by batch: `data` all of one shape and type, `label` where they have classes."""
     classes = None if labels is None else read_labels(labels)
     first, count, classed = None, 0, None
-    for signal in load(list(paths), _reading(size, grey, key)):
+    for signal in load(list(paths), _reading(how, size, grey, key)):
         where = os.fsdecode(signal.names[0] if signal.names else paths[0])
         signal = _image(signal, where)
         data = signal.data
@@ -83,8 +85,9 @@ def _image(signal: Signal, where: str) -> Signal:
     return signal
 
 
-def _reading(size: tuple[int, int] | None, grey: bool, key: str | None) -> Reading:
-    return Reading(key=key, size=size, crop=False, colour="grey" if grey else None)
+def _reading(how: Reading | None, size: tuple[int, int] | None, grey: bool, key: str | None) -> Reading:
+    how = how or Reading()
+    return replace(how, key=key, size=size, crop=False, colour="grey" if grey else how.colour)
 
 
 def _shape(data: np.ndarray) -> str:
