@@ -589,7 +589,7 @@ def test_a_damaged_photo_is_recalled(damaged, tmp_path):
 def test_a_whole_photo_is_not_recalled_without_a_word(damaged):
     photo, _, _ = damaged
     done = lem_fork("reconstruct", photo, photo, "--to", "safetensors")
-    words = b"a whole image came in, with no loss on record: nothing is recalled of it; --lost MASK.png or --lost alpha"
+    words = b"a whole image, with no loss on record, comes back as it is; --lost MASK.png or alpha says what is lost"
     assert done.returncode == 0 and done.stderr.count(words) == 1, done.stderr
 
 
