@@ -65,14 +65,14 @@ class Corpus:
         return 1.0 if self.lengths is None else float(self.lengths[self.tokens].mean())
 
 
-def load_corpus(paths: Sequence[str], bpe=None) -> Corpus:
+def load_corpus(paths: Sequence[str], bpe=None, how: media.Reading | None = None) -> Corpus:
     """The text of files, one after another: bytes, or the tokens that `bpe` makes of them, or tokens as they stand, of
     which it is not known how many bytes they are.
 
     Raises LemError for anything but whole text or tokens.
     """
     parts, vocabulary, measured = [], 256 if bpe is None else bpe.vocab, True
-    for signal in media.load(paths):
+    for signal in media.load(paths, how):
         where = signal.names[0] if signal.names else ", ".join(paths)
         if signal.kind != "tokens":
             raise LemError(f"{where}: {signal.kind}, where text or tokens are learnt; encode it to tokens first")

@@ -81,16 +81,20 @@ def held_out(seed: int, items: int, count: int) -> tuple[np.ndarray, np.ndarray]
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def load_items(paths: Sequence[str], key: str | None = None) -> Items:
+def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
     """The memories in files and folders. A lone .npy or safetensors file of whole memories is mapped, not read.
 
     Images of several sizes make a list. Fragments are taken as what they are: decoded values, and what of them is seen.
     Raises LemError for sound (its spectra can be learnt), tokens, several kinds or channel counts.
     """
-    if len(paths) == 1 and (signal := media.mapped(paths[0], key)) is not None and signal.kind in LEARNT:
+    if (
+        len(paths) == 1
+        and (signal := media.mapped(paths[0], how and how.key, how)) is not None
+        and signal.kind in LEARNT
+    ):
         return Items(signal.kind, np.asarray(signal.data), signal.label)  # (a view: to index a np.memmap is slow)
     first, batches, fragments = None, [], False
-    for signal in media.load(paths, key=key):
+    for signal in media.load(paths, how):
         first = first or signal
         fragments = fragments or bool(signal.ops)
         if signal.kind not in LEARNT:

@@ -498,6 +498,24 @@ def test_skip_bad_of_a_command(album, tmp_path):
     assert signal.names == ["a.jpg", "c.jpg"]
 
 
+def test_training_images_are_read_as_any_input(album):
+    from lemtools.els import prepare
+    from lemtools.train.corpus import load_corpus
+    from lemtools.train.data import load_items
+
+    Image.fromarray(RGB[..., 0]).save(album / "d.png")
+    notes: list[str] = []
+    how = media.Reading(colour="rgb", skip_bad=True, note=notes.append)
+    assert load_items([str(album)], how).data.shape == (3, 3, 6, 9) and len(notes) == 1
+    assert len(prepare.bank([str(album)], how=how)) == 3 and len(notes) == 2
+    with pytest.raises(LemError, match="b.jpg: not a readable JPEG"):
+        load_items([str(album)])
+    np.save(album / "x.npy", RGB.transpose(2, 0, 1)[None])
+    assert load_items([str(album / "x.npy")], media.Reading(size=(3, 2))).data.shape == (1, 3, 2, 3)
+    (album / "x.csv").write_text("1,2\n3,4\n")
+    assert bytes(load_corpus([str(album / "x.csv")], how=media.Reading(kind="text")).tokens) == b"1,2\n3,4\n"
+
+
 # --- what is lost
 
 

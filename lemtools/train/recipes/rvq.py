@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ...media import Reading
 from ...media.repeat import check_apart
 from ...rng import generator
 from ...signal import LemError
@@ -26,7 +27,7 @@ def codebooks(settings: Settings) -> Prepared:
     """Read, split, begin. Raises LemError for what does not go together."""
     check_apart(settings.data, settings.validate)
     chosen = settings.options
-    items = whole(settings.data, settings.key)
+    items = whole(settings.data, Reading(key=settings.key))
     learnt, kept = split(settings, items, max(MOST, 16 * chosen["codes"]))
     count = max(SAMPLE, 64 * chosen["codes"])
     rows = np.arange(len(learnt))
@@ -43,9 +44,9 @@ def codebooks(settings: Settings) -> Prepared:
     return Prepared(settings, model, Residual(rvq), spec, validation, fingerprint, Codebooks, note)
 
 
-def whole(paths: list[str], key: str | None) -> Items:
+def whole(paths: list[str], how: Reading) -> Items:
     """Whole embeddings [N, D] or [N, L, D]; LemError for a vector that cannot be coded, by its number in the data."""
-    items = load_items(paths, key)
+    items = load_items(paths, how)
     if items.kind != "embedding" or items.seen is not None:
         found = items.kind + " fragments" * (items.seen is not None)
         raise LemError(f"{', '.join(paths)}: rvq learns codebooks of whole embeddings, not {found}")
@@ -63,7 +64,7 @@ def split(settings: Settings, items: Items, most: int):
     (neighbours resemble each other)."""
     vectors = items.data.reshape(-1, items.item[-1])
     if settings.validate:
-        kept = whole(settings.validate, settings.key)
+        kept = whole(settings.validate, Reading(key=settings.key))
         if kept.item[-1] != items.item[-1]:
             raise LemError(f"--validate: vectors of {kept.item[-1]} dimensions among those of {items.item[-1]}")
         return vectors, kept.data.reshape(-1, kept.item[-1])

@@ -11,7 +11,7 @@ import torch
 from ...denoise.contract import Scale
 from ...denoise.moments import Moments
 from ...fragment import OPERATIONS
-from ...media import store
+from ...media import Reading, store
 from ...media.labels import labels as read_labels
 from ...media.repeat import check_apart
 from ...nets import build
@@ -56,7 +56,7 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     """Read, split, build. Raises LemError for what does not go together."""
     _check_losses(settings, objective)
     check_apart(settings.data, settings.validate)
-    items = load_items(settings.data, settings.key)
+    items = load_items(settings.data, Reading(key=settings.key))
     if settings.labels:
         items = replace(items, label=labels(settings.labels, len(items)))
     pairs = store(settings.target) if settings.target else None
@@ -149,7 +149,7 @@ def _split(settings: Settings, items: Items, pairs: np.ndarray | None) -> Split:
 
 def _validation(settings: Settings, items: Items, pairs: np.ndarray | None) -> Items:
     """The items of --validate."""
-    kept = load_items(settings.validate, settings.key)
+    kept = load_items(settings.validate, Reading(key=settings.key))
     if kept.kind != items.kind or pairs is not None:
         raise LemError("--validate: memories of the kind of --data, which are their own target; else use --holdout")
     if settings.crop and kept.item[0] == items.item[0]:
