@@ -138,10 +138,10 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     from ..compare import pair as paired
     from ..media import load, store
 
-    comparison = Comparison(asked, peak=peak, train=store(list(train)) if train else None)
+    how = common.how(run, **looks)
+    comparison = Comparison(asked, peak=peak, train=store(list(train), None, how) if train else None)
     inputs = [original, recalled, *([fragment] if fragment else [])]
     pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}
-    how = common.how(run, **looks)
     sides = [load([path], how) for path in (original, recalled)]
     pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None)
     for both in run.progress(pairs, getattr(sides[0], "total", None)):

@@ -64,9 +64,10 @@ def cli(
 ):
     """Recall whole memories from fragments.
 
-    Reads fragments from lem-fragment; writes a single recalled item in its own medium (PNG, WAV, text), several as
-    safetensors, or files into a folder. Observed values stay as they are, quantised ones inside their bins; but recall
-    answers with what is stored, and gaussian takes quantised values for noisy ones. The history records what was done.
+    Reads fragments from lem-fragment; with a STORE, --resize, --grey and --rgb are for its images. Writes a single
+    recalled item in its own medium (PNG, WAV, text), several as safetensors, or files into a folder. Observed values
+    stay as they are, quantised ones inside their bins; but recall answers with what is stored, and gaussian takes
+    quantised values for noisy ones. The history records what was done.
     """
     row = METHODS[meant(method, bool(memory), model is not None)]
     row = METHODS["net"] if model else row  # whatever a network is asked by
@@ -84,6 +85,9 @@ def cli(
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
         return
+    looks = {source.name: reading[source.name] for source in common.LOOKS}
+    if memory:  # fragments come as they are: it is the STORE that is made like them
+        reading |= {"resize": None, "grey": False, "rgb": False}
     paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing, lost=lost)
     target.refuse([*paths, *memory, *([model] if model else []), *([lost] if lost not in (None, "alpha") else [])])
     asked = {source.name: options[source.name] for source in row.options}
@@ -92,7 +96,8 @@ def cli(
         asked["shrink"] = _ridge(asked["shrink"])
     memories = None
     if memory:
-        memories = store(list(memory), options["memory_key"])
+        how = common.how(run, **looks | {"kind": None, "batch": None})
+        memories = store(list(memory), options["memory_key"], how)
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
     recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **asked)
 

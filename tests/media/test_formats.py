@@ -183,43 +183,12 @@ def test_netpbm_in_a_row_or_cut(tmp_path):
 # --- transparency
 
 
-@pytest.mark.parametrize("background, colour", [("white", (255, 255, 255)), ("#ff8000", (255, 128, 0))])
-def test_transparent_pixels_lie_on_the_background(tmp_path, background, colour):
-    alpha = RNG.integers(0, 256, (13, 17), np.uint8)
-    alpha[0, :2] = 0, 255
-    Image.fromarray(np.dstack([RGB, alpha])).save(tmp_path / "x.png")
-    signal, notes = noted(tmp_path / "x.png", background=background)
-    weight = alpha[..., None] / 255
-    expected = np.rint(RGB * weight + np.array(colour) * (1 - weight)).transpose(2, 0, 1)
-    assert signal.data.dtype == np.uint8 and np.abs(signal.data[0] - expected).max() <= 1
-    assert signal.data[0, :, 0, 0].tolist() == list(colour)
-    assert signal.data[0, :, 0, 1].tolist() == RGB[0, 1].tolist()
-    assert len(notes) == 1 and f"laid on {background}" in notes[0]
-
-
 def test_one_note_for_many_images_and_none_for_opaque_ones(tmp_path):
     for i in range(3):
         Image.fromarray(np.dstack([RGB, RGB[..., 0]])).save(tmp_path / f"{i}.png")
     assert len(noted(tmp_path)[1]) == 1
     Image.fromarray(RGB).convert("RGBA").save(tmp_path / "opaque.png")
     assert noted(tmp_path / "opaque.png")[1] == []
-
-
-@pytest.mark.parametrize("background, channels", [("white", 1), ("#404040", 1), ("red", 3)])
-def test_transparent_grey_stays_grey_on_grey(tmp_path, background, channels):
-    Image.fromarray(np.dstack([RGB[..., 0], np.zeros((13, 17), np.uint8)]), "LA").save(tmp_path / "x.png")
-    data = noted(tmp_path / "x.png", background=background)[0].data
-    expected = {"white": [255], "#404040": [64], "red": [255, 0, 0]}[background]
-    assert data.shape[1] == channels and data[0, :, 3, 4].tolist() == expected
-
-
-@pytest.mark.parametrize("colour, channels", [(4, 2), (6, 4)])
-def test_transparency_of_16_bits(tmp_path, colour, channels):
-    values = DEEP[..., :channels]
-    (tmp_path / "x").write_bytes(png16(values, colour))
-    data = noted(tmp_path / "x", background="black")[0].data[0]
-    colours = values[..., :-1] / 65535 * (values[..., -1:] / 65535)
-    assert np.abs(data - colours.transpose(2, 0, 1)).max() < 1e-6
 
 
 def test_a_colour_that_stands_for_transparent(tmp_path):
@@ -235,70 +204,7 @@ def test_a_colour_that_stands_for_transparent(tmp_path):
     assert noted(tmp_path / "y")[0].data.ravel().tolist() == [0, 85, 255, 255]
 
 
-def test_transparent_palette(tmp_path):
-    image = Image.fromarray(RGB).quantize(8)
-    image.save(tmp_path / "x.png", transparency=bytes([0] + [255] * 7))
-    expected = np.asarray(image.convert("RGB")).copy()
-    expected[np.asarray(image) == 0] = 255
-    assert np.array_equal(noted(tmp_path / "x.png")[0].data[0], expected.transpose(2, 0, 1))
-
-
-def test_no_such_colour(tmp_path):
-    Image.fromarray(np.dstack([RGB, RGB[..., 0]])).save(tmp_path / "x.png")
-    with pytest.raises(LemError, match="--background puce: no colour"):
-        one(tmp_path / "x.png", background="puce")
-
-
 # --- frames, orientation, other formats
-
-
-@pytest.mark.parametrize("form, options", [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})])
-def test_of_several_frames_the_first_is_read(tmp_path, form, options):
-    first, second = Image.fromarray(RGB // 64 * 64).quantize(64), Image.fromarray(255 - RGB).quantize(64)
-    if form != "GIF":
-        first, second = first.convert("RGB"), second.convert("RGB")
-    first.save(tmp_path / "x", form, save_all=True, append_images=[second], **options)
-    signal, notes = noted(tmp_path / "x")
-    assert np.array_equal(signal.data[0], np.asarray(first.convert("RGB")).transpose(2, 0, 1))
-    assert len(notes) == 1 and "2 frames, of which the first is read" in notes[0]
-
-
-def test_gif_and_avif(tmp_path):
-    image = Image.fromarray(RGB // 64 * 64).quantize(64)
-    image.save(tmp_path / "x", "GIF")
-    assert np.array_equal(one(tmp_path / "x").data[0], np.asarray(image.convert("RGB")).transpose(2, 0, 1))
-    Image.fromarray(RGB[..., 0]).save(tmp_path / "grey", "GIF")
-    grey = one(tmp_path / "grey").data[0]
-    assert np.array_equal(grey[:1], RGB[None, ..., 0]) and (grey == grey[:1]).all()
-    smooth = np.dstack([np.add.outer(np.arange(64), np.arange(48))] * 3).astype(np.uint8)
-    Image.fromarray(smooth).save(tmp_path / "y", "AVIF", quality=95)
-    signal, notes = noted(tmp_path / "y")
-    assert np.array_equal(signal.data[0], np.asarray(Image.open(tmp_path / "y")).transpose(2, 0, 1)) and not notes
-    assert np.abs(signal.data[0].astype(int) - smooth.transpose(2, 0, 1)).max() < 6
-
-
-@pytest.mark.parametrize("form, options", [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("JPEG", {})])
-@pytest.mark.parametrize("turn", [1, 3, 6, 8])
-def test_exif_orientation(tmp_path, form, options, turn):
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    Image.fromarray(RGB).save(tmp_path / "x", form, exif=exif, **options)
-    stored = Image.fromarray(RGB)
-    stored.save(tmp_path / "raw", form, **options)
-    raw = np.asarray(Image.open(tmp_path / "raw"))
-    expected = {1: raw, 3: raw[::-1, ::-1], 6: raw[::-1].transpose(1, 0, 2), 8: raw[:, ::-1].transpose(1, 0, 2)}[turn]
-    assert np.array_equal(one(tmp_path / "x").data[0], expected.transpose(2, 0, 1))
-
-
-def test_orientation_of_16_bits_a_colour(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = DEEP[::-1, :, :3].transpose(1, 0, 2)
-    (tmp_path / "x.png").write_bytes(png16(DEEP[..., :3], 2, chunk(b"eXIf", exif.tobytes()[6:])))
-    (tmp_path / "x.tif").write_bytes(tiff(DEEP[..., :3], {274: 6}))
-    for name in ("x.png", "x.tif"):
-        data = one(tmp_path / name).data[0] * 65535.0
-        assert np.array_equal(np.rint(data), turned.transpose(2, 0, 1)), name
 
 
 # --- sounds
@@ -376,130 +282,13 @@ def test_what_looks_like_text_stays_text(tmp_path, text):
     assert signal.kind == "tokens" and signal.data.tobytes() == text.encode() and not notes
 
 
-def test_numbers_between_spaces_are_text_unless_asked(tmp_path):
-    np.savetxt(tmp_path / "x", TABLE)
-    signal, notes = noted(tmp_path / "x")
-    assert signal.kind == "tokens" and "--kind embedding" in notes[0]
-    assert np.allclose(noted(tmp_path / "x", kind="embedding")[0].data, TABLE, atol=0, rtol=1e-7)
-    (tmp_path / "y").write_text("1\n2\n3\n")
-    assert noted(tmp_path / "y", kind="embedding")[0].data.tolist() == [[1], [2], [3]]
-    (tmp_path / "y").write_text("1,2\n3,4\n")
-    tokens = noted(tmp_path / "y", kind="tokens")[0]
-    assert tokens.kind == "tokens" and tokens.data.tolist() == [[1, 2], [3, 4]]
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("1,2\n3,4\n5,x\n", "could not convert .* in line 3; --kind text reads it as text"),
-        ("a,b\n1,2\n3,\n", "could not convert .* in line 3"),
-        ("1,2\n3\n", "number of columns changed"),
-        ("1,2\nnan,4\n", "NaN or infinite values"),
-    ],
-)
-def test_a_table_that_is_none_further_down(tmp_path, text, message):
-    (tmp_path / "x").write_text(text)
-    with pytest.raises(LemError, match=message):
-        noted(tmp_path / "x")
-
-
 def test_a_table_in_a_folder_of_photos_is_passed_over(tmp_path):
     (tmp_path / "labels.csv").write_text("1,2\n3,4\n")
     Image.fromarray(RGB).save(tmp_path / "x.png")
     assert one(tmp_path).names == ["x.png"]
 
 
-def test_parquet(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    fixed = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(TABLE.ravel()), 4)
-    columns = {f"c{i}": TABLE[:, i] for i in range(4)}
-    for table in (
-        {"id": list("abcdef"), "number": range(6), "vector": TABLE.tolist()},
-        {"vector": fixed},
-        columns | {"name": list("abcdef")},
-    ):
-        parquet.write_table(pyarrow.table(table), tmp_path / "x")
-        signal = one(tmp_path / "x")
-        assert signal.kind == "embedding" and np.array_equal(signal.data, TABLE) and signal.last
-    assert one(tmp_path / "x", key="c2").data.tolist() == TABLE[:, 2:3].tolist()
-    assert [len(s) for s in load([str(tmp_path / "x")], batch=4)] == [4, 2]
-    for table, message in (
-        ({"a": TABLE.tolist(), "b": TABLE.tolist()}, r"several columns of lists \(a, b\); pick one with --key"),
-        ({"a": [[1.0], [1.0, 2.0]]}, "lists of several lengths"),
-        ({"a": [1.0, None]}, "1 empty values in the column a"),
-        ({"a": ["x", "y"]}, "no column of numbers"),
-    ):
-        parquet.write_table(pyarrow.table(table), tmp_path / "x")
-        with pytest.raises(LemError, match=message):
-            one(tmp_path / "x")
-    (tmp_path / "x").write_bytes(b"PAR1" + bytes(30))
-    with pytest.raises(LemError, match="not a readable parquet"):
-        one(tmp_path / "x")
-
-
-def test_parquet_without_its_reader(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    (tmp_path / "x").write_bytes(b"PAR1" + bytes(30))
-    with pytest.raises(LemError, match=r"pip install 'lemtools\[parquet\]'"):
-        one(tmp_path / "x")
-
-
-def test_pickles_are_refused_by_name(tmp_path):
-    import pickle
-    import zipfile
-
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": 1}))
-    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:  # as torch.save has it
-        archive.writestr("x/data.pkl", pickle.dumps({}))
-        archive.writestr("x/data/0", bytes(16))
-    for name in ("x.pkl", "x.pt"):
-        with pytest.raises(LemError, match=f"{name}: a pickle .* safetensors.torch.save_file"):
-            one(tmp_path / name)
-
-
 # --- arrays and --kind
-
-
-def test_an_rgb_array_of_one_image_is_one_image(tmp_path):
-    np.save(tmp_path / "x.npy", RGB)
-    signal, notes = noted(tmp_path / "x.npy")
-    assert np.array_equal(signal.data[0], RGB.transpose(2, 0, 1)) and "one RGB image of 17 x 13 px" in notes[0]
-    np.save(tmp_path / "x.npy", RGB[:, :3])  # patches of 3 x 3
-    assert noted(tmp_path / "x.npy")[0].data.shape == (13, 1, 3, 3)
-
-
-@pytest.mark.parametrize(
-    "array, kind, shape",
-    [
-        (RGB[..., 0], "tokens", (13, 17)),
-        (RGB[..., 0], "embedding", (13, 17)),
-        (RGB, "embedding", (13, 17, 3)),
-        (RGB / 255.0, "image", (1, 3, 13, 17)),
-        (RGB[..., 0] / 255.0, "image", (1, 1, 13, 17)),
-        (RGB[None, ..., 0] / 255.0, "image", (1, 1, 13, 17)),
-        (DEEP[..., :3], "image", (1, 3, 13, 17)),
-    ],
-)
-def test_kind_says_what_an_array_is(tmp_path, array, kind, shape):
-    np.save(tmp_path / "x.npy", array)
-    signal = noted(tmp_path / "x.npy", kind=kind)[0]
-    assert (signal.kind, signal.data.shape) == (kind, shape)
-    full = {"u1": 1, "u2": 65535}.get(array.dtype.str[1:], 1) if kind == "image" else 1
-    expected = (array / full).reshape(-1, *array.shape[-2:]) if array.ndim == 3 and kind == "image" else array / full
-    got = signal.data[0].transpose(1, 2, 0) if shape[:2] == (1, 3) else signal.data.reshape(array.shape)
-    assert np.abs(got - expected.reshape(got.shape)).max() < 1e-7
-
-
-@pytest.mark.parametrize(
-    "kind, name", [("audio", "x.png"), ("image", "x.txt"), ("tokens", "x.txt"), ("audio", "x.npy")]
-)
-def test_a_kind_that_a_file_is_not(tmp_path, kind, name):
-    Image.fromarray(RGB).save(tmp_path / "x.png")
-    (tmp_path / "x.txt").write_text("some text")
-    np.save(tmp_path / "x.npy", TABLE)
-    with pytest.raises(LemError, match=name):
-        one(tmp_path / name, kind=kind)
 
 
 def test_unknown_kind():

@@ -671,3 +671,48 @@ def test_the_number_of_items_is_not_known(tmp_path):
     raw = b"".join(lem_fork("fragment", "--sample", "--mask", ".5", "--seed", str(k)).stdout for k in range(2))
     (tmp_path / "two").write_bytes(raw)
     assert load(tmp_path / "two").total is None
+
+
+@pytest.mark.parametrize("wanted", [None, lambda index, name: index == 0])
+def test_the_last_batch_of_files_is_marked(tmp_path, wanted):
+    """Also of a foreign file, which does not say it, and where what comes last is bad or not asked for."""
+    from safetensors.numpy import save_file
+
+    save_file({"x": RNG.standard_normal((5, 8)).astype("f4")}, tmp_path / "foreign.safetensors")
+    (signal,) = load(tmp_path / "foreign.safetensors", wanted=wanted)
+    assert signal.last
+    for name in "ab":
+        Image.fromarray(RGB[:, : 7 + (name == "b")]).save(tmp_path / f"{name}.png")
+    (tmp_path / "c.png").write_bytes(b"")
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    batches = list(load(paths, wanted=wanted, report=lambda error: None))
+    assert [batch.last for batch in batches] == ([True] if wanted else [None, True])
+
+
+def test_a_file_as_standard_input_ends_where_it_ends(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    save_file({"x": RNG.standard_normal((5, 8)).astype("f4")}, tmp_path / "foreign.safetensors")
+    done = lem_fork("fragment", "--bits", "3", stdin=(tmp_path / "foreign.safetensors").read_bytes())
+    (tmp_path / "f.safetensors").write_bytes(done.stdout)
+    assert done.returncode == 0 and set(load_file(tmp_path / "f.safetensors")) == {"codes", "ops.0.scale"}
+
+
+def test_stores_are_made_alike(tmp_path):
+    """Photos in colour, one of another size, as the memory for grey fragments; and as what a model was trained on."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(RNG.integers(0, 256, (8, 8 + 4 * i, 3), np.uint8)).save(folder / f"{i}.png")
+    alike, lossy = ["--grey", "--resize", "8x8"], tmp_path / "lossy.safetensors"
+    assert lem_fork("fragment", "--mask", ".5", folder, *alike, "-o", lossy).returncode == 0
+    done = lem_fork("reconstruct", lossy, "--memory", folder, "-o", tmp_path / "out.safetensors")
+    assert done.returncode == 2 and b"several shapes or kinds" in done.stderr
+    done = lem_fork(
+        "reconstruct", lossy, "--memory", folder, *alike, "--device", "cpu", "-o", tmp_path / "out.safetensors"
+    )
+    assert done.returncode == 0, done.stderr
+    (out,), (whole,) = load(tmp_path / "out.safetensors"), load(folder, colour="grey", size=(8, 8), note=[].append)
+    assert np.array_equal(out.data, whole.data)
+    done = lem_fork("compare", folder, folder, "--metric", "nearest", "--train", folder, *alike, "-q")
+    assert done.returncode == 0 and done.stdout.startswith(b"nearest"), done.stderr
