@@ -606,7 +606,8 @@ def test_a_damaged_photo_is_recalled(damaged, tmp_path):
 
 def test_a_whole_photo_is_not_recalled_without_a_word(damaged):
     photo, _, _ = damaged
-    done = lem_fork("reconstruct", photo, photo, "--to", "safetensors")
+    Image.fromarray(RGB[:4]).save(photo.parent / "other.png")  # of another size: another batch
+    done = lem_fork("reconstruct", photo, photo.parent / "other.png", "--to", "safetensors")
     words = b"a whole image, with no loss on record, comes back as it is; --lost MASK.png or alpha says what is lost"
     assert done.returncode == 0 and done.stderr.count(words) == 1, done.stderr
 
