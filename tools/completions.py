@@ -29,16 +29,10 @@ FILES = (
 
 def words(option: click.Option) -> list[str]:
     """What to offer as the value of an option; a word that ends in : @ = or / wants more behind it."""
-    from lemtools.nets import NETS
-    from lemtools.train.augment import AUGMENT
-
     known = {
         "device": ["auto", "cpu", "cuda", "mps"],
         "shrink": ["oas", "ledoit-wolf"],
         "shard": ["auto"],
-        "arch": list(NETS),
-        "augment": list(AUGMENT),
-        "decay": ["cosine", "constant", "exponential:"],
     }
     source = getattr(option, "source", None)
     named = [form for name in getattr(getattr(source, "of", None), "shown", ()) for form in forms(name)]

@@ -25,13 +25,6 @@ MANY = 4  # choices that are listed in the text, not in the option's head
 GENERAL = ("--quiet", "--verbose", "--debug", "--version", "--help")  # every command has these; they come last
 
 
-def listed(words) -> str:
-    """'a', 'a and b', 'a, b and c'."""
-    from lemtools.catalogue import listed as joined
-
-    return joined(words)
-
-
 def commands() -> dict[str, click.Command]:
     """{name: command} of all modules in lemtools.cli that define a command `cli`."""
     import lemtools.cli as package
@@ -70,7 +63,7 @@ def sentences(option: click.Option) -> list[str]:
     if high is not None:
         out.append(f"{'Less than' if option.type.max_open else 'At most'} {high:g}.")
     if rows := getattr(option, "rows", ()):
-        out.append(f"For {listed(rows)}.")
+        out.append(f"For {option.table.among(rows)}.")
     if option.multiple:
         out.append("May be given more than once.")
     if default is not None:

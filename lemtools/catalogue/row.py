@@ -21,7 +21,7 @@ class Option:
     given; usual: what is said of it where it is no constant. multiple: it may be given several times. env: the variable
     of the environment that sets it, too. param: the keyword, where that is not the flag's own words. words: what a shell
     offers where others are taken, too; one that ends in : = @ or / wants more behind it. settled: it is decided when a
-    thing is fitted, not when it is used. file: its value names a file.
+    thing is fitted, not when it is used. file: its value names a file. section: where help lists it, where that is not among what the command does.
     """
 
     flag: str
@@ -41,11 +41,40 @@ class Option:
     words: tuple[str, ...] = ()
     settled: bool = False
     file: bool = False
+    section: str = ""
 
     @property
     def name(self) -> str:
         """The keyword under which its value is passed on."""
         return self.param or self.flag.lstrip("-").replace("-", "_")
+
+    def value(self) -> Any:
+        """Its default, as a program has it: a list where it is several, False for a flag."""
+        if self.type == "flag":
+            return bool(self.default)
+        return list(self.default) if isinstance(self.default, tuple) else self.default
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value that is no text of a command line, as of a TOML file or JSON, is one that it takes."""
+        if value is None or self.type in ("text", "choice"):
+            return value is not None or self.default is None
+        if isinstance(self.type, tuple):
+            return value in self.type
+        if isinstance(value, bool) or self.type == "flag":
+            return isinstance(value, bool) and self.type == "flag"
+        low, high = (
+            (-float("inf") if self.low is None else self.low),
+            (float("inf") if self.high is None else self.high),
+        )
+        return isinstance(value, int if self.type == "whole" else (int, float)) and low <= value <= high
+
+    def wanted(self) -> str:
+        """What it takes, in words."""
+        if isinstance(self.type, tuple):
+            return ", ".join(self.type)
+        ends = ((self.low, "from"), (self.high, "to"))
+        limits = "".join(f" {word} {end:g}" for end, word in ends if end is not None)
+        return {"flag": "true or false", "whole": "a whole number", "number": "a number"}[str(self.type)] + limits
 
     def described(self) -> str:
         """Its help, with the names of its table in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ class Table(Mapping[str, Row]):
     def __init__(self, thing: str, *rows: Row, **facts: Any):
         self.thing, self.facts = thing, facts
         self._rows: dict[str, Row] = {}
+        self._options: dict[str, tuple[Option, tuple[str, ...]]] | None = None
         for row in rows:
             self.add(row)
 
@@ -27,7 +28,7 @@ class Table(Mapping[str, Row]):
         """Take in a row, at the end."""
         if row.name in self._rows:
             raise ValueError(f"two {self.thing}s of the name {row.name!r}")
-        self._rows[row.name] = replace(row, facts={**self.facts, **row.facts})
+        self._rows[row.name], self._options = replace(row, facts={**self.facts, **row.facts}), None
 
     @contextmanager
     def added(self, row: Row) -> Iterator[Row]:
@@ -37,6 +38,7 @@ class Table(Mapping[str, Row]):
             yield self._rows[row.name]
         finally:
             del self._rows[row.name]
+            self._options = None
 
     def __getitem__(self, name: str) -> Row:
         return self._rows[name]
@@ -81,12 +83,14 @@ class Table(Mapping[str, Row]):
 
     def options(self) -> dict[str, tuple[Option, tuple[str, ...]]]:
         """{keyword: (option, names of the rows that take it)}, in the order in which they first occur."""
-        found: dict[str, tuple[Option, tuple[str, ...]]] = {}
-        for row in self.rows:
-            for option in row.options:
-                first, names = found.get(option.name, (option, ()))
-                found[option.name] = first, (*names, row.name)
-        return found
+        if self._options is None:
+            found: dict[str, tuple[Option, tuple[str, ...]]] = {}
+            for row in self.rows:
+                for option in row.options:
+                    first, names = found.get(option.name, (option, ()))
+                    found[option.name] = first, (*names, row.name)
+            self._options = found
+        return self._options
 
     def refused(self, option: str, name: str, called: str = "") -> str | None:
         """Why the thing of this name does not take an option (its keyword), in words; None where it does, or none does.
@@ -95,10 +99,18 @@ class Table(Mapping[str, Row]):
         """
         if option not in (known := self.options()) or name in known[option][1]:
             return None
+        flag, whom = known[option][0].flag, self.among(known[option][1])
+        if whom.startswith("all but"):
+            return f"{flag} is not for {called}{' ' * bool(called)}{name}"
         takers = [self[taker] for taker in known[option][1]]
         needed = dict.fromkeys(f"--{need}" for row in takers for need in row.needs)
         way = f" (with {' or '.join(needed)})" if called and needed and all(row.needs for row in takers) else ""
-        return f"{known[option][0].flag} is for {called}{' ' * bool(called)}{listed(known[option][1])}{way}, not {name}"
+        return f"{flag} is for {called}{' ' * bool(called)}{whom}{way}, not {name}"
+
+    def among(self, names: Collection[str]) -> str:
+        """Some rows in words: 'a and b', or 'all but a and b' where those are fewer."""
+        others = [name for name in self if name not in names]
+        return f"all but {listed(others)}" if 0 < len(others) < len(names) else listed(names)
 
 
 def listed(words: Any) -> str:

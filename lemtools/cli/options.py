@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
 from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import click
 
-from ..catalogue import Option, Table, listed
+from ..catalogue import Option, Row, Table, listed
 from .run import Killed
 from .types import Amount, Finite
 
@@ -64,7 +65,7 @@ def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) ->
         envvar=source.env or None,
         **arguments,
     )
-    made.source, made.section, made.rows = source, section, rows
+    made.source, made.section, made.rows = source, source.section or section, rows
     return made
 
 
@@ -93,6 +94,8 @@ class Command(click.Command):
             count = len(self.table) if self.table is not None else 0
             made = [converted(s, OWN, () if len(names) == count or not self.chosen else names) for s, names in rows]
             every = [*own, *made]
+            for param in made:
+                param.table = self.table
             self._made = now, sorted(every, key=lambda p: (not isinstance(p, click.Argument), _place(p)))
         return self._made[1]
 
@@ -115,21 +118,22 @@ class Command(click.Command):
 
     def format_options(self, ctx, formatter):
         """The options by sections: all, or those of the row that was named beside --help; without one, the rows."""
-        row = ctx.meta.get("row")
-        row = row if self.table is not None and row in self.table else None
-        choose = self.chosen is not None and row is None
+        row = self.table.get(ctx.meta.get("row")) if self.table is not None else None
         by_section: dict[str, list] = {title: [] for title in SECTIONS}
-        for param in self.get_params(ctx):
-            if isinstance(param, click.Argument):
-                continue
+        choose = self.chosen is not None and row is None
+        for param in self.get_params(ctx) if row is None else self._of_row(ctx, row):
             rows = getattr(param, "rows", ())
-            if rows and (self.narrow if choose else row not in rows):
+            if isinstance(param, click.Argument) or (choose and rows and self.narrow):
                 continue
             if record := param.get_help_record(ctx):
                 names, text = record
                 text += f"  For {listed(rows)}." if choose and rows else ""
                 by_section[SECTIONS[_place(param)]].append((names, text))
-        if choose:
+        if row is not None:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(f"{row.name}: {row.help}.")
+        elif choose:
             with formatter.section(f"{self.table.thing}s".capitalize()):
                 formatter.write_dl([(r.shown or r.name, r.help) for r in self.table.rows])
                 formatter.write_text(f"{ctx.command_path} {self.naming} --help shows what one of them takes.")
@@ -137,6 +141,18 @@ class Command(click.Command):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+    def _of_row(self, ctx, row: Row) -> Iterator[click.Parameter]:
+        """The parameters that a row takes, in its order and words, after those of the command itself."""
+        order = [option.name for option in row.options]
+        params = [p for p in self.get_params(ctx) if not getattr(p, "rows", ()) or row.name in p.rows]
+        for param in sorted(params, key=lambda p: order.index(p.name) if p.name in order else -1):
+            if param.name not in order:
+                yield param
+                continue
+            source = row.options[order.index(param.name)]
+            brought = row.facts.get(param.name)
+            yield converted(source if brought is None else replace(source, usual=_shown(brought)), param.section)
 
     @property
     def naming(self) -> str:
@@ -149,6 +165,13 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for line in self.epilog.strip().splitlines():
                     formatter.write(" " * formatter.current_indent + line.strip() + "\n")
+
+
+def _shown(value) -> str:
+    """A default that a row brings."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} ({key})" if len(value) > 1 else name for key, name in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _place(param: click.Parameter) -> int:

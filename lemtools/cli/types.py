@@ -62,6 +62,17 @@ class Size(click.ParamType):
         return self.fail(f"{value!r}: pixels, as in 32 or 48x32", param, ctx)
 
 
+class OneOf(click.Choice):
+    """A name of a table of the catalogue, as it is at this moment."""
+
+    def __init__(self, table):
+        self.table, self.case_sensitive = table, True
+
+    @property
+    def choices(self):
+        return tuple(self.table)
+
+
 class Label(click.ParamType):
     """A class, or `each`."""
 

@@ -1,7 +1,7 @@
 """Networks that recall: estimators, denoisers and sequence models, built from a record, kept in one safetensors file.
 
-A network is an ``nn.Module`` with a class attribute ``family`` and keyword arguments that JSON can hold; one line in
-`NETS` names it. What it may be asked (shapes in condition.py; all in the network's coordinates, see ``Scale``):
+A network is an ``nn.Module`` with a class attribute ``family`` and keyword arguments that JSON can hold; one row of
+catalogue.networks names it. How it is called (shapes in condition.py; all in the network's coordinates, see ``Scale``):
 
     family      call
     estimate    net(condition) -> [N, ...target]: the posterior mean; a recurrent one also takes steps=K
@@ -13,25 +13,10 @@ A network is an ``nn.Module`` with a class attribute ``family`` and keyword argu
 `denoiser.NetworkDenoiser` makes of a denoising network a denoiser by the project's contract.
 """
 
-from importlib import import_module
-
-NETS = {
-    "mlp": "mlp.MLP",  # estimate: vectors and small images
-    "conv": "conv.Restorer",  # estimate: images of any size, multi-scale
-    "flat": "conv.Flat",  # estimate: images of any size, one scale
-    "gru": "recurrent.Recurrent",  # estimate: one shared block, iterated
-    "transformer": "transformer.Transformer",  # sequence
-    "resnet": "diffusion.ResNet",  # denoise
-    "unet": "diffusion.UNet",  # denoise
-    "mlp-denoiser": "diffusion.Vector",  # denoise: vectors
-    "lm": "lm.LM",  # language: text, token by token
-    "dense-lm": "dense.DenseLM",  # language: text, K tokens in one vector at a time
-    "token-ae": "token_ae.TokenAutoencoder",  # autoencoder
-}
+from ..catalogue.networks import NETWORKS
 
 
 def build(config: dict):
-    """The network that `config` records: {'net': a key of NETS, and its keyword arguments}."""
+    """The network that `config` records: {'net': a name of the catalogue, and its keyword arguments}."""
     arguments = dict(config)
-    module, name = NETS[arguments.pop("net")].split(".")
-    return getattr(import_module(f".{module}", __package__), name)(**arguments)
+    return NETWORKS.load(arguments.pop("net"))(**arguments)

@@ -17,11 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..catalogue.networks import PADDING, PREDICTS
 from ..signal import LemError
 from .condition import Condition
 
-PREDICTS = ("eps", "x0", "v")
-PADDING = ("zeros", "circular")
 FREQUENCIES = 32  # sinusoids of the noise level, periods from 100 down to 0.8 in units of log-SNR
 LOG_SNR = 20.0  # beyond it, either way, noise levels look alike
 EMBEDDING = 256  # largest width of the embedding of noise level and class
@@ -58,8 +57,8 @@ class DenoisingNet(nn.Module):
 
     def __init__(self, width: int, classes: int, predicts: str, conditioned: bool):
         super().__init__()
-        if predicts not in PREDICTS:
-            raise LemError(f"a denoiser predicts one of {', '.join(PREDICTS)}, not {predicts!r}")
+        if not PREDICTS.fits(predicts):
+            raise LemError(f"a denoiser predicts one of {PREDICTS.wanted()}, not {predicts!r}")
         self.classes, self.predicts, self.conditioned = classes, predicts, conditioned
         self.embedding = Embedding(min(width, EMBEDDING), classes)
         self.embedded = min(width, EMBEDDING)
@@ -85,8 +84,8 @@ class Convolutional(DenoisingNet):
     """Images and spectra [N, channels, H, W]; with a condition, its channels + 3 planes stand beside x_t's."""
 
     def __init__(self, channels: int, width: int, padding: str, classes: int, predicts: str, conditioned: bool):
-        if padding not in PADDING:
-            raise LemError(f"padding is one of {', '.join(PADDING)}, not {padding!r}")
+        if not PADDING.fits(padding):
+            raise LemError(f"padding is one of {PADDING.wanted()}, not {padding!r}")
         super().__init__(width, classes, predicts, conditioned)
         self.channels, self.padding = channels, padding
         self.planes = 2 * channels + 3 if conditioned else channels

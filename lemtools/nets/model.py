@@ -27,10 +27,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..catalogue.networks import NETWORKS
 from ..denoise.contract import Scale
 from ..signal import LemError
 from ..stream.files import LEM, load_tensors
-from . import NETS, build
+from . import build
 
 SCALES = ("scale", "target_scale")
 
@@ -80,7 +81,7 @@ def load(path: str, device: str | torch.device = "cpu") -> Model:
         raise LemError(f"{shown}: damaged record of a network")
     if "encoder" in meta and net.get("net") == "codebooks":
         raise LemError(f"{shown}: codebooks, for lem-encode --model; there is no network in it")
-    if net.get("net") not in NETS:
+    if net.get("net") not in NETWORKS:
         raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
     try:
         scales = [Scale(*(_plain(tensors.pop(f"{name}.{part}")) for part in ("offset", "gain"))) for name in SCALES]

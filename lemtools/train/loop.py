@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from ..catalogue.recipes import RECIPES
 from ..ranks import Ranks, join, leave
 from ..signal import LemError
 from . import checkpoint
 from .data import Batches
 from .log import Log
 from .prepare import prepare
-from .recipes import recipe
 from .run import Prepared, Run
 from .settings import Settings, device_of, differences
 from .stop import Stopped, signals
@@ -30,12 +30,14 @@ def train(
     settings: Settings,
     note: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, dict], None] = lambda step, steps, record: None,
+    tick: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Prepared:
     """Train by `settings`; returns what was trained, its network with the weights that the model's file holds.
 
     The same call again resumes the run where it stopped, with dtype 'auto' in the precision that it was begun in.
 
-    note: called with lines for a person. progress: called with (step, steps, record) for every record of the log.
+    note: called with lines for a person. progress: called with (step, steps, record) for every record of the log; tick:
+    with (step, steps) after every step.
     Raises LemError for settings or data that do not go together, a loss that is not finite, and memory that does not
     suffice; Stopped on SIGTERM and SIGUSR1, with the state on disk.
     """
@@ -45,11 +47,13 @@ def train(
     try:
         with within_memory(settings, ranks.world):
             begun = ranks.together(lambda: _begin(settings, ranks), device)
-            if ranks.first:
-                return _train(begun, ranks, device, note, progress)
-            return _train(begun, ranks, device, lambda line: None, lambda step, steps, record: None)
+            return _train(begun, ranks, device, *((note, progress, tick) if ranks.first else [_nothing] * 3))
     finally:
         leave(ranks)
+
+
+def _nothing(*said) -> None:
+    """What other processes than the first one say."""
 
 
 @contextlib.contextmanager
@@ -60,7 +64,7 @@ def within_memory(settings: Settings, world: int) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
             raise
-        batch = settings.batch or recipe(settings.recipe).batch
+        batch = settings.batch or RECIPES.find(settings.recipe).batch
         fewer = f"--batch {batch // 2 // world * world}, or " if batch >= 2 * world else ""
         raise LemError(f"out of memory at --batch {batch}; try {fewer}a smaller --crop or --width") from None
 
@@ -103,7 +107,7 @@ def _begin(settings: Settings, ranks: Ranks) -> Begun:
     return Begun(prepared, batches, found, log)
 
 
-def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
+def _train(begun: Begun, ranks: Ranks, device: str, note, progress, tick) -> Prepared:
     prepared = begun.prepared
     run = prepared.run(prepared, ranks, device)
     note(prepared.summary(device, ranks.world))
@@ -116,7 +120,7 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
         note(trouble or (f"done already, {run.steps} steps" if done else f"going on from step {record['step']}"))
     if run.step < run.steps:
         with signals() as caught:
-            _steps(run, begun.batches, begun.log, caught, progress)
+            _steps(run, begun.batches, begun.log, caught, progress, tick)
     elif ranks.first and checkpoint.saved_step(run.settings.output) != run.step:
         run.save_model()  # the end came between the state and the model
     return run.finish()
@@ -133,12 +137,13 @@ def _check_place(path: str) -> None:
         raise LemError(f"{path}: the folder {folder} cannot be written to")
 
 
-def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress) -> None:
+def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, tick) -> None:
     settings, ranks, first = run.settings, run.ranks, run.step
     begun, since = time.perf_counter(), first
     for batch in batches.steps(first, run.steps, settings.workers, run.device):
         run.advance(batch)
         step, last = run.step, run.step == run.steps
+        tick(step, run.steps)
         stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), run.device))
         due = last or step % settings.save_every == 0
         reported = due or step % LOG_EVERY == 0

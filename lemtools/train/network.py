@@ -5,31 +5,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterator, Sequence, Set
 
 from .. import __version__
-from ..nets import NETS
+from ..catalogue import Option, Row
+from ..catalogue.networks import NETWORKS
+from ..catalogue.recipes import RECIPES
 from ..signal import LemError
-from .recipes import recipe
-from .settings import Settings
+from .settings import Settings, check_properties
 
 FRAGMENTS = "{} learns to recall from fragments: say what is lost, as in --fragment '--mask .75'"
 DEPTH = ("depth", "blocks")  # what networks call their number of layers
-FIXED = (  # by the data
-    *("item", "source", "target", "channels", "target_channels", "kind", "classes", "conditioned"),
-    *("vocabulary", "codec", "stages", "codes"),
-)
-
-
-def choices(family: str) -> list[str]:
-    """The networks of nets.NETS of a family."""
-    return [name for name in NETS if net_class(name).family == family]
-
-
-def net_class(name: str):
-    module, cls = NETS[name].split(".")
-    return getattr(import_module(f"..nets.{module}", __package__), cls)
 
 
 def record(
@@ -45,31 +31,30 @@ def record(
 
     Raises LemError for a network of another recipe, an option that it does not take, or a shape that it cannot have.
     """
-    name = _net(settings, kind, net or settings.arch)
-    takes = inspect.signature(net_class(name).__init__).parameters
-    facts |= _shapes(name, takes, tuple(item), tuple(item if target is None else target)) | {"kind": kind}
+    row = _net(settings, kind, net or settings.arch)
+    known = {option.name: option for option in row.options}
+    takes = set(inspect.signature(row.load()).parameters) - set(known)
+    facts |= _shapes(row.name, takes, tuple(item), tuple(item if target is None else target)) | {"kind": kind}
     if not facts.get("conditioned", True) and "conditioned" not in takes:
         raise LemError(FRAGMENTS.format(settings.recipe))
     # (defaults are written down too: they may be others tomorrow, and the file must be read as it was made)
-    usual = {k: _plain(p.default) for k, p in takes.items() if p.default is not inspect.Parameter.empty}
     found = {k: v for k, v in facts.items() if k in takes}
-    return {"net": name, **usual, **found, **_chosen(settings, name, takes)}
+    usual = {name: option.value() for name, option in known.items()}
+    return {"net": row.name, **usual, **found, **_chosen(settings, row.name, known)}
 
 
-def _net(settings: Settings, kind: str, chosen: str | None) -> str:
-    row = recipe(settings.recipe)
-    if chosen is None and kind not in row.nets:
-        raise LemError(f"{settings.recipe} does not learn from a {kind}; it takes {', '.join(row.nets)}")
-    name = chosen or row.nets[kind]
-    if name not in NETS or net_class(name).family != row.family:
-        raise LemError(f"--arch {name} is not for {settings.recipe}; there are {', '.join(choices(row.family))}")
-    return name
+def _net(settings: Settings, kind: str, chosen: str | None) -> Row:
+    recipe = RECIPES[settings.recipe]
+    if chosen is None:
+        return NETWORKS[RECIPES.check_kind(settings.recipe, kind, settings.recipe).arch[kind]]
+    if chosen not in NETWORKS or NETWORKS[chosen].family != recipe.family:
+        there = ", ".join(row.name for row in NETWORKS.rows if row.family == recipe.family)
+        raise LemError(f"--arch {chosen} is not for {settings.recipe}; there are {there}")
+    return NETWORKS.check_kind(chosen, kind, f"--arch {chosen}")
 
 
-def _shapes(name: str, takes: Mapping, item: tuple[int, ...], target: tuple[int, ...]) -> dict:
+def _shapes(name: str, takes: Set[str], item: tuple[int, ...], target: tuple[int, ...]) -> dict:
     """What a network must know of the shapes."""
-    if len(item) != 3 and "channels" in takes:
-        raise LemError(f"--arch {name} is for images and spectra, not for an embedding of shape {list(item)}")
     if any(n == 0 for n in item) and "item" in takes and "channels" not in takes:
         raise LemError(f"--arch {name} needs memories of one size: give --crop, or take --arch conv or flat")
     facts = {"item": list(item), "channels": item[0]}
@@ -84,22 +69,19 @@ def _shapes(name: str, takes: Mapping, item: tuple[int, ...], target: tuple[int,
     raise LemError(f"--arch {name} answers in the shape of its input; for another --target take mlp")
 
 
-def _chosen(settings: Settings, name: str, takes: Mapping) -> dict:
+def _chosen(settings: Settings, name: str, known: dict[str, Option]) -> dict:
     """--width, --depth and --set, under the names of this network."""
     chosen = dict(settings.options)
     for key, value in (("width", settings.width), ("depth", settings.depth)):
         if value is None:
             continue
-        there = next((n for n in (DEPTH if key == "depth" else (key,)) if n in takes), key)
+        there = next((n for n in (DEPTH if key == "depth" else (key,)) if n in known), key)
         if there in chosen:
             raise LemError(f"--{key} and --set {there} say the same: give one of them")
-        if there in takes and not isinstance(takes[there].default, (int, type(None))):
+        if there in known and isinstance(known[there].default, tuple):
             raise LemError(f"--{key} is one number; --arch {name} has several: --set {there}=[...]")
         chosen[there] = value
-    for key in chosen:
-        if key not in takes or key in FIXED:
-            known = [k for k in takes if k not in ("self", *FIXED)]
-            raise LemError(f"--arch {name} has no {key!r}; it has {', '.join(known)}")
+    check_properties(f"--arch {name}", chosen, known)
     return chosen
 
 
@@ -122,10 +104,6 @@ def blamed(net: str) -> Iterator[None]:
         if "memory" in str(error):
             raise
         raise LemError(f"--arch {net}: {str(error).splitlines()[0][:120]}") from error
-
-
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value
 
 
 def option(text: str) -> tuple[str, object]:

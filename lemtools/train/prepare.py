@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .recipes import recipe
+from ..catalogue.recipes import RECIPES
 from .run import Prepared
 from .settings import Settings, resolve
 
 
 def prepare(settings: Settings, begun: str | None = None) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together. begun: see settings.resolve."""
-    return recipe(settings.recipe).function()(resolve(settings, begun))
+    return RECIPES.load(settings.recipe)(resolve(settings, begun))

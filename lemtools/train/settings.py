@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
+from ..catalogue import Option, Row
+from ..catalogue.recipes import RECIPES
 from ..device import pick
 from ..signal import LemError
 from .data import Items
-from .recipes import recipe
 
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
 FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile")
 
 
+DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
+
+
 @dataclass(frozen=True)
 class Settings:
-    """A run. recipe: of recipes.RECIPES. data, target, validate: files and folders; key: the tensor or array to read of
+    """A run. recipe: of catalogue.recipes. data, target, validate: files and folders; key: the tensor or array to read of
     foreign ones. labels: a file of classes to learn, too. fragment: lem-fragment's options as text, operations: the
     same, parsed; one of them is drawn for each item.
 
@@ -50,25 +55,25 @@ class Settings:
     width: int | None = None
     depth: int | None = None
     options: dict = field(default_factory=dict)
-    weighting: str = "level"
+    weighting: str = DEFAULTS["weighting"]
     holdout: int | None = None
     steps: int | None = None
     flops: float | None = None
     batch: int | None = None
     lr: float | None = None
-    decay: str = "cosine"
+    decay: str = DEFAULTS["decay"]
     warmup: int | None = None
-    weight_decay: float = 0.0
-    beta2: float = 0.99
+    weight_decay: float = DEFAULTS["weight_decay"]
+    beta2: float = DEFAULTS["beta2"]
     ema: float | None = None
-    clip: float = 1.0
-    dtype: str = "auto"
-    weights: str = "float32"
+    clip: float = DEFAULTS["clip"]
+    dtype: str = DEFAULTS["dtype"]
+    weights: str = DEFAULTS["weights"]
     compile: bool = False
-    seed: int = 0
-    save_every: int = 1000
+    seed: int = DEFAULTS["seed"]
+    save_every: int = DEFAULTS["save_every"]
     workers: int | None = None
-    device: str = "auto"
+    device: str = DEFAULTS["device"]
     log: str | None = None
     pictures: str | None = None
     on: str | None = None
@@ -83,6 +88,9 @@ class Settings:
         return json.loads(json.dumps(plain)) | data
 
 
+FIELDS = {one.name for one in fields(Settings)}
+
+
 def device_of(settings: Settings) -> str:
     """'cpu', 'cuda' or 'mps'. LemError for one that is not here."""
     try:
@@ -94,28 +102,29 @@ def device_of(settings: Settings) -> str:
 def resolve(settings: Settings, begun: str | None = None) -> Settings:
     """The settings with nothing left open but what the data decide.
 
-    begun: the dtype of the run that is resumed; 'auto' goes on in it. Raises LemError for settings that
-    do not go together.
+    begun: the dtype of the run that is resumed; 'auto' goes on in it. Raises LemError for settings that do not go
+    together.
     """
     check(settings)
-    row = recipe(settings.recipe)
+    row = RECIPES[settings.recipe]
     found: dict = {"device": device_of(settings)}
-    found |= {k: getattr(row, k) for k in ("steps", "batch", "lr", "ema") if getattr(settings, k) is None}
+    found |= {k: row.facts[k] for k in ("steps", "batch", "lr", "ema") if getattr(settings, k) is None}
     depth = settings.options.get("depth", settings.depth or row.deep)
     if row.deep and "lr" in found and isinstance(depth, int) and depth > 0:
         found["lr"] = round(row.lr * (row.deep / depth) ** 0.5, 6)
-    if row.properties:
-        found["options"] = row.properties | settings.options
+    if not row.family:
+        usual = {name: option.value() for name, option in properties(row).items()}
+        found["options"] = usual | settings.options
     if settings.dtype == "auto" and begun not in (None, "auto"):
         found["dtype"] = begun
     elif settings.dtype == "auto":
-        found["dtype"] = "bfloat16" if row.nets and found["device"].startswith("cuda") else "float32"
+        found["dtype"] = "bfloat16" if row.family and found["device"].startswith("cuda") else "float32"
     return replace(settings, **found)
 
 
 def check(settings: Settings) -> None:
     """Raise LemError for settings that contradict each other, or that the recipe does not take."""
-    row = recipe(settings.recipe)
+    row = RECIPES.find(settings.recipe)
     if not settings.data:
         raise LemError("nothing to learn from: give --data")
     if settings.output and not settings.output.endswith(".safetensors"):
@@ -125,17 +134,26 @@ def check(settings: Settings) -> None:
     if settings.decay not in ("cosine", "constant") and not _is_exponential(settings.decay):
         raise LemError(f"--decay {settings.decay}: cosine, constant, or exponential:R with R of 0 to 1")
     for one in fields(Settings):
-        if one.name in row.refuses and getattr(settings, one.name) not in (None, False, 0, [], one.default):
-            raise LemError(row.refusal(one.name))
-    for name, value in settings.options.items() if row.properties else ():
-        if name not in row.properties:
-            raise LemError(f"--set {name}: {settings.recipe} has no {name!r}; it has {', '.join(row.properties)}")
-        kinds, wanted = KINDS[type(row.properties[name])]
-        if type(value) not in kinds:
-            raise LemError(f"--set {name}={value}: it takes {wanted}")
+        problem = RECIPES.refused(one.name, row.name)
+        if problem and getattr(settings, one.name) not in (None, False, 0, [], one.default):
+            raise LemError(problem)
+    if not row.family:
+        check_properties(row.name, settings.options, properties(row))
 
 
-KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), bool: ((bool,), "true or false")}
+def properties(row: Row) -> dict[str, Option]:
+    """Of what learns without a network: the options of its recipe that are no settings of a run, and more."""
+    own = (*(option for option in row.options if option.name not in FIELDS), *row.properties)
+    return {option.name: option for option in own}
+
+
+def check_properties(called: str, chosen: Mapping, known: Mapping[str, Option]) -> None:
+    """Raise LemError for a property that there is not, or for a value that it does not take."""
+    for name, value in chosen.items():
+        if name not in known:
+            raise LemError(f"--set {name}: {called} has no {name!r}; it has {', '.join(known)}")
+        if not known[name].fits(value):
+            raise LemError(f"--set {name}={value}: it takes {known[name].wanted()}")
 
 
 def _is_exponential(decay: str) -> bool:

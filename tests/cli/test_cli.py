@@ -39,7 +39,7 @@ OPTIONS = {
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window",
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
-    "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order "
+    "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
@@ -59,7 +59,7 @@ CHOICES = {
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
     ("train", "recipe"): "feedforward recurrent autoregressive diffusion lm token-ae rvq",
     ("train", "padding"): "zeros circular",
-    ("train", "predict"): "eps x0 v",
+    ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",
     ("train", "on"): "tokens dense",
     ("train", "weighting"): "level log plain",
@@ -156,6 +156,8 @@ def test_choices_are_frozen(tool, name):
 
 def test_choices_are_those_of_the_library():
     from lemtools.catalogue.encoders import ENCODERS
+    from lemtools.catalogue.networks import PADDING, PREDICTS
+    from lemtools.catalogue.recipes import RECIPES
     from lemtools.cli import els
     from lemtools.compare import METRICS as metrics
     from lemtools.dreams.calibrate import BY
@@ -163,16 +165,14 @@ def test_choices_are_those_of_the_library():
     from lemtools.fragment import OPERATIONS
     from lemtools.media.find import SAMPLES
     from lemtools.media.save import FORMATS
-    from lemtools.nets.diffusion import PADDING, PREDICTS
     from lemtools.reconstruct import METHODS as methods
-    from lemtools.train.recipes import RECIPES
 
     assert set(CHOICES["reconstruct", "method"].split()) == set(methods)
     assert CHOICES["encode", "encoder"].split() == list(ENCODERS)
     assert CHOICES["train", "recipe"].split() == list(RECIPES)
     assert (tuple(els.MACHINES), tuple(els.LOCAL)) == (MACHINES, LOCAL) and CHOICES["els", "by"].split() == list(BY)
-    assert set(CHOICES["train", "padding"].split()) == set(PADDING)
-    assert set(CHOICES["train", "predict"].split()) == set(PREDICTS)
+    assert set(CHOICES["train", "padding"].split()) == set(PADDING.type)
+    assert set(CHOICES["train", "predicts"].split()) == set(PREDICTS.type)
     assert set(CHOICES["fragment", "to"].split()) == set(FORMATS)
     assert set(CHOICES["fragment", "sample_name"].split()) == set(SAMPLES)
     assert {f"{row.name}@{row.k}" if row.k else row.name for row in metrics.rows} == METRICS

@@ -3,13 +3,13 @@
 import re
 
 from lemtools.catalogue.operations import OPERATIONS, SHAPES
+from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli import compare, fragment, reconstruct, train
 from lemtools.compare import METRICS
 from lemtools.media.find import SAMPLES
 from lemtools.media.save import FORMATS
 from lemtools.reconstruct import METHODS
 from lemtools.train.augment import AUGMENT
-from lemtools.train.recipes import RECIPES
 
 
 def option(command, name):

@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 
+from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli.train import operations
 from lemtools.nets.model import load
-from lemtools.train import checkpoint, recipes
+from lemtools.train import checkpoint
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
 
@@ -43,7 +44,7 @@ TINY = {
 
 def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat", fragment=("--mask .5",), **more):
     """A small run in `tmp_path`: 12 steps, a checkpoint every 4."""
-    arch = arch or recipes.RECIPES[recipe].nets[kind]
+    arch = arch or RECIPES[recipe].arch[kind]
     plain = dict(
         recipe=recipe,
         data=[paths[kind]],

@@ -1,12 +1,12 @@
 """Recall by trained networks: what is asked of them, what stays, tiles, draws, dreams, and models that do not suit."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +18,11 @@ from torch import nn
 import lemtools.reconstruct as rooms
 from helpers.commands import lem_fork
 from lemtools import stream
+from lemtools.catalogue import Row
+from lemtools.catalogue.networks import NETWORKS
 from lemtools.codes import bounds
 from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
-from lemtools.nets import NETS
 from lemtools.nets.model import Model
 from lemtools.reconstruct import choose, reconstruct
 from lemtools.signal import LemError, Signal
@@ -88,13 +89,12 @@ class Coin(nn.Module):
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch):
-    module = types.ModuleType("lemtools.nets.stand_ins")
-    module.Blur, module.Fixed, module.Coin = Blur, Fixed, Coin
-    monkeypatch.setitem(sys.modules, "lemtools.nets.stand_ins", module)
-    for name in ("Blur", "Fixed", "Coin"):
-        monkeypatch.setitem(NETS, name.lower(), f"stand_ins.{name}")
-    # what is shipped must not change what the tests below choose
-    monkeypatch.setattr(rooms, "BUNDLED", rooms.BUNDLED.with_name("none.safetensors"))
+    with contextlib.ExitStack() as rows:
+        for net in (Blur, Fixed, Coin):
+            rows.enter_context(NETWORKS.added(Row(net.__name__.lower(), net, facts={"family": net.family})))
+        # what is shipped must not change what the tests below choose
+        monkeypatch.setattr(rooms, "BUNDLED", rooms.BUNDLED.with_name("none.safetensors"))
+        yield
 
 
 def record(net, kind="image", item=(3, 0, 0), target=None, fragments=(), **keywords):

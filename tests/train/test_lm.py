@@ -603,7 +603,7 @@ def test_a_model_of_transformers_is_cut_the_same_way():
 
 
 BAD = [
-    ("lm --data book.txt --fragment '--mask .5'", "--fragment is not for lm, which learns text"),
+    ("lm --data book.txt --fragment '--mask .5'", "--fragment is not for lm"),
     ("lm --data book.txt --crop 8", "--crop is not for lm"),
     ("lm --data book.txt --arch conv", "--arch conv is not for lm; there is lm"),
     ("lm --data book.txt --set latent=3", "--arch lm has no 'latent'; it has depth, width, heads, context"),
@@ -619,8 +619,8 @@ BAD = [
     ("lm --data book.txt --on dense --codec ae.safetensors --codec ae.safetensors", "the second token-ae"),
     ("lm --data book.txt --validate pixels.npy", "image, where text or tokens are learnt"),
     ("lm --data pixels.npy", "pixels.npy: image, where text or tokens are learnt"),
-    ("token-ae --data book.txt --on dense", "--on is for lm"),
-    ("token-ae --data book.txt --chunk 4 --set latent=0", "--arch token-ae: chunk 4, latent 0, depth 1: each must"),
+    ("token-ae --data book.txt --on dense", "--on is for lm, not token-ae"),
+    ("token-ae --data book.txt --chunk 4 --set latent=0", "--set latent=0: it takes a whole number from 1"),
     ("token-ae --data book.txt --context 9", "--context is for lm, not token-ae"),
     ("diffusion --data pixels.npy --on dense", "--on is for lm, not diffusion"),
     ("feedforward --data pixels.npy --codec ae.safetensors", "--codec is for lm and token-ae, not feedforward"),

@@ -82,8 +82,8 @@ def test_what_is_left_open_follows_from_the_recipe_and_stays():
         ({"recipe": "backward"}, "no recipe 'backward'; there are feedforward, recurrent"),
         ({"labels": "l.npy"}, "--labels is for diffusion, not feedforward"),
         ({"recipe": "token-ae", "on": "dense"}, "--on is for lm, not token-ae"),
-        ({"recipe": "lm", "crop": 8}, "--crop is not for lm, which learns text"),
-        ({"recipe": "rvq", "clip": 2.0}, "--clip is not for rvq, which learns no network"),
+        ({"recipe": "lm", "crop": 8}, "--crop is not for lm"),
+        ({"recipe": "rvq", "clip": 2.0}, "--clip is not for rvq"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(more, says):

@@ -252,7 +252,7 @@ def test_a_dry_run_counts_the_search(tmp_path, data):
 
 
 BAD = [
-    ("--clip 1", "--clip is not for rvq, which learns no network"),
+    ("--clip 1", "--clip is not for rvq"),
     ("--fragment '--bits 3'", "--fragment is not for rvq"),
     ("--weighting level", "--weighting is for feedforward and recurrent, not rvq"),
     ("--dtype float32", "--dtype is not for rvq"),

@@ -1,0 +1,147 @@
+"""Networks that lem-train trains.
+
+A network is an nn.Module with a class attribute `family`, which says how it is called (see nets), and keyword
+arguments that JSON can hold. Its options are those that a user may choose, as NAME=VALUE of --set; what else it takes
+by keyword follows from the data (shapes, classes, a codec). Its one fact is its family.
+"""
+
+from .row import Option, Row
+from .table import Table
+
+IMAGES, VALUES = ("image", "spectrum"), ("image", "spectrum", "embedding")
+ESTIMATE, DENOISE = {"family": "estimate"}, {"family": "denoise"}
+
+WIDTH = Option("width", "features a layer", "whole", low=1)
+BLOCKS = Option("blocks", "residual blocks", "whole", default=6, low=1)
+LOST = Option("lost", "size of the residual of a lost value", "number", default=0.5)
+PREDICTS = Option("predicts", "what it answers", ("eps", "x0", "v"), default="eps")
+PADDING = Option("padding", "what lies beyond the border", ("zeros", "circular"), default="zeros")
+DIAL = (
+    Option("depth", "blocks; the rest follows from them", "whole", default=4, low=1),
+    Option("width", "features, 64 a layer", "whole", low=1),
+    Option("heads", "of attention, one in 64 features", "whole", low=1),
+    Option("context", "tokens that it sees, 64 a layer", "whole", low=1),
+)
+
+
+def _with(option: Option, default) -> Option:
+    return Option(**{**vars(option), "default": default})
+
+
+NETWORKS = Table(
+    "network",
+    Row(
+        "mlp",
+        "nets.mlp:MLP",
+        "vectors and small images, all at once",
+        VALUES,
+        (_with(WIDTH, 512), Option("depth", "residual blocks", "whole", default=2, low=0), _with(LOST, 1.0)),
+        facts=ESTIMATE,
+    ),
+    Row(
+        "conv",
+        "nets.conv:Restorer",
+        "images of any size, on several scales",
+        ("image",),
+        (
+            Option("widths", "features on grids each twice as coarse as the one before", default=(80, 112, 128)),
+            Option("blocks", "residual blocks on the way down and up", default=(4, 1, 1, 1, 4)),
+            Option("shuffle", "side in pixels of the finest cells", "whole", default=2, low=1),
+            _with(LOST, 0.25),
+            Option("details", "windows of local contrast that it is shown", default=(3, 9, 27)),
+            Option("opponent", "the same of each channel less the mean over channels", "flag", default=False),
+        ),
+        facts=ESTIMATE,
+    ),
+    Row(
+        "flat",
+        "nets.conv:Flat",
+        "images and spectra of any size, at full resolution",
+        IMAGES,
+        (
+            _with(WIDTH, 64),
+            BLOCKS,
+            Option("dilations", "of the blocks, over and over", default=(1, 2, 4)),
+            LOST,
+        ),
+        facts=ESTIMATE,
+    ),
+    Row(
+        "gru",
+        "nets.recurrent:Recurrent",
+        "one gated block, again and again",
+        VALUES,
+        (
+            _with(WIDTH, 64),
+            Option("steps", "how often the block is applied", "whole", default=8, low=1),
+            Option("shuffle", "side in pixels of the cells of the state", "whole", default=2, low=1),
+            LOST,
+        ),
+        facts=ESTIMATE,
+    ),
+    Row(
+        "transformer",
+        "nets.transformer:Transformer",
+        "value by value, in any order",
+        ("image", "embedding"),
+        (
+            _with(WIDTH, 128),
+            Option("depth", "blocks", "whole", default=5, low=1),
+            Option("heads", "of attention", "whole", default=4, low=1),
+            Option("mixtures", "logistic distributions a value", "whole", default=10, low=1),
+            Option("levels", "of a value; 0 for a density", "whole", low=0),
+            Option("order", "in which values are recalled", ("any", "raster"), default="any"),
+        ),
+        facts={"family": "sequence"},
+    ),
+    Row(
+        "resnet",
+        "nets.diffusion:ResNet",
+        "3 x 3 convolutions, images and spectra of any size",
+        IMAGES,
+        (_with(WIDTH, 256), BLOCKS, PADDING, PREDICTS),
+        facts=DENOISE,
+    ),
+    Row(
+        "unet",
+        "nets.diffusion:UNet",
+        "the same on several grids",
+        IMAGES,
+        (Option("widths", "features on grids each twice as coarse", default=(64, 128, 256)), PADDING, PREDICTS),
+        facts=DENOISE,
+    ),
+    Row(
+        "mlp-denoiser",
+        "nets.diffusion:Vector",
+        "vectors and small images, all at once",
+        VALUES,
+        (_with(WIDTH, 512), Option("depth", "residual blocks", "whole", default=4, low=0), PREDICTS),
+        facts=DENOISE,
+    ),
+    Row("lm", "nets.lm:LM", "text, token by token", ("tokens",), DIAL, facts={"family": "language"}),
+    Row(
+        "dense-lm",
+        "nets.dense:DenseLM",
+        "text, K tokens as one vector at a time",
+        ("tokens",),
+        (*DIAL, Option("components", "Gaussians of the mixture of latents", "whole", default=16, low=1)),
+        facts={"family": "language"},
+    ),
+    Row(
+        "token-ae",
+        "nets.token_ae:TokenAutoencoder",
+        "K tokens as one vector, and back",
+        ("tokens",),
+        (
+            Option("chunk", "tokens of a vector", "whole", default=4, low=1),
+            Option("latent", "dimensions of a vector", "whole", default=128, low=1),
+            _with(WIDTH, 256),
+            Option("depth", "blocks on each side and per stage", "whole", default=1, low=1),
+            Option("token_dropout", "share of the tokens hidden in training", "number", default=0.15),
+            Option("latent_dropout", "share of the dimensions hidden in training", "number", default=0.15),
+            Option("kl", "weight of the divergence", "number", default=1e-3),
+            Option("clamp", "nats a dimension that are free of it", "number", default=0.5),
+        ),
+        facts={"family": "autoencoder"},
+    ),
+)

@@ -1,0 +1,125 @@
+"""A toy network and a toy recipe: one class or function and one row each, and they train; without the row, gone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from helpers.toys import shows
+from lemtools.catalogue import LemError, Option, Row
+from lemtools.catalogue.networks import NETWORKS
+from lemtools.catalogue.recipes import EVERY, LEARNER, RECIPES
+from lemtools.cli.train import cli
+from lemtools.nets.model import load
+from lemtools.train import objectives
+from lemtools.train.loop import train
+from lemtools.train.prepare import prepare
+from lemtools.train.recipes import values
+from lemtools.train.settings import Settings
+
+LOST = [[{"op": "mask", "mask": 0.5}]]
+
+
+class Line(nn.Module):
+    """One linear map, `gain` times."""
+
+    family = "estimate"
+
+    def __init__(self, item, gain=1.0):
+        super().__init__()
+        self.gain, self.map = gain, nn.Linear(item[0], item[0])
+
+    def forward(self, condition, steps=None):
+        return self.gain * self.map(condition.value)
+
+
+TOY_NETWORK = Row(
+    "abacus",
+    Line,
+    "one linear map",
+    ("embedding",),
+    (Option("gain", "how strong it is", "number", default=1.0, low=0),),
+    facts={"family": "estimate"},
+)
+
+
+def hum(settings):
+    """A recipe with a property of its own."""
+    slope = settings.options.get("slope", 1)
+    prepared = values.prepare(replace(settings, options={}), objectives.Estimate)
+    prepared.model.meta["slope"] = slope
+    return prepared
+
+
+TOY_RECIPE = Row(
+    "hum",
+    hum,
+    "to hum along",
+    ("embedding",),
+    (Option("--slope", "How steep.", "whole", low=1, metavar="S"), *LEARNER, *EVERY),
+    facts={"arch": {"embedding": "mlp"}, "family": "estimate", "steps": 3, "batch": 4},
+)
+
+
+@pytest.fixture
+def vectors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32))
+    np.save("image.npy", np.zeros((40, 1, 8, 8), np.uint8))
+    torch.set_num_threads(1)
+
+
+def asked(recipe="feedforward", **more) -> Settings:
+    plain = {"data": ["x.npy"], "output": "m.safetensors", "operations": LOST, "device": "cpu", "workers": 0}
+    return Settings(recipe, **{**plain, **more})
+
+
+def test_a_toy_network(vectors):
+    words = ("train", "feedforward")
+    assert shows("abacus", *words) == (False, False)
+    with NETWORKS.added(TOY_NETWORK):
+        assert shows("abacus", *words) == (True, True)
+        prepared = train(asked(arch="abacus", options={"gain": 2}, steps=2, batch=4))
+        model = load("m.safetensors")
+        assert model.meta["net"] == {"net": "abacus", "gain": 2, "item": [8]} and model.net.gain == 2
+        assert torch.equal(model.net.map.weight, prepared.model.net.map.weight)
+        for more, says in (
+            ({"data": ["image.npy"], "arch": "abacus"}, "--arch abacus is for embedding, not image"),
+            ({"arch": "abacus", "options": {"loss": 1}}, "--set loss: --arch abacus has no 'loss'; it has gain"),
+            ({"arch": "abacus", "options": {"gain": -1}}, "--set gain=-1: it takes a number from 0"),
+            ({"arch": "resnet"}, "--arch resnet is not for feedforward; there are mlp, conv, flat, gru, abacus"),
+        ):
+            with pytest.raises(LemError) as error:
+                prepare(asked(**more))
+            assert str(error.value) == says
+    assert shows("abacus", *words) == (False, False)
+    with pytest.raises(LemError, match="--arch abacus is not for feedforward"):
+        prepare(asked(arch="abacus"))
+    with pytest.raises(LemError, match="made by a newer lemtools"):
+        load("m.safetensors")
+
+
+def test_a_toy_recipe(vectors):
+    line = ["hum", "--data", "x.npy", "-o", "h.safetensors", "--device", "cpu", "--width", "4", "-q"]
+    assert shows("hum", "train") == shows("slope", "train") == (False, False)
+    with RECIPES.added(TOY_RECIPE):
+        assert shows("hum", "train") == (True, True)  # (on the page, among those that its option is for)
+        assert shows("slope", "train", "hum") == (True, True) and shows("slope", "train", "lm") == (False, True)
+        assert "[default: 3]" in CliRunner().invoke(cli, ["hum", "--help"]).output
+        problem = CliRunner().invoke(cli, ["lm", "--data", "x.npy", "--slope", "3"]).output
+        assert "--slope is for hum, not lm" in problem
+        with pytest.raises(LemError, match="hum is for embedding, not image"):
+            prepare(asked("hum", data=["image.npy"]))
+        with pytest.raises(LemError, match="--crop is for feedforward, .*, not hum"):
+            prepare(asked("hum", crop=8))
+        done = CliRunner().invoke(cli, [*line, "--fragment", "--mask .5", "--slope", "7"])
+        assert done.exit_code == 0, done.output
+        meta = load("h.safetensors").meta
+        assert (meta["recipe"], meta["step"], meta["slope"], meta["net"]["net"]) == ("hum", 3, 7, "mlp")
+    assert shows("hum", "train") == shows("slope", "train") == (False, False)
+    assert "'hum' is not one of" in CliRunner().invoke(cli, line).output
+    with pytest.raises(LemError, match="no recipe 'hum'; there are feedforward"):
+        prepare(asked("hum"))
