@@ -2,14 +2,15 @@
 
 A network is an nn.Module with a class attribute `family`, which says how it is called (see nets), and keyword
 arguments that JSON can hold. Its options are those that a user may choose, as NAME=VALUE of --set; what else it takes
-by keyword follows from the data (shapes, classes, a codec). Its one fact is its family.
+by keyword follows from the data (shapes, classes, a codec). Its facts: the family, and presets: {name: {property:
+value}}, where nothing else is chosen.
 """
 
 from .row import Option, Row
 from .table import Table
 
+SMALL = "quick"  # a preset that trains on a CPU in five minutes
 IMAGES, VALUES = ("image", "spectrum"), ("image", "spectrum", "embedding")
-ESTIMATE, DENOISE = {"family": "estimate"}, {"family": "denoise"}
 
 WIDTH = Option("width", "features a layer", "whole", low=1)
 BLOCKS = Option("blocks", "residual blocks", "whole", default=6, low=1)
@@ -36,7 +37,7 @@ NETWORKS = Table(
         "vectors and small images, all at once",
         VALUES,
         (_with(WIDTH, 512), Option("depth", "residual blocks", "whole", default=2, low=0), _with(LOST, 1.0)),
-        facts=ESTIMATE,
+        facts={"family": "estimate", "presets": {SMALL: {"width": 256}}},
     ),
     Row(
         "conv",
@@ -51,7 +52,10 @@ NETWORKS = Table(
             Option("details", "windows of local contrast that it is shown", default=(3, 9, 27)),
             Option("opponent", "the same of each channel less the mean over channels", "flag", default=False),
         ),
-        facts=ESTIMATE,
+        facts={
+            "family": "estimate",
+            "presets": {SMALL: {"widths": (24, 32, 48), "blocks": (1, 1, 1, 1, 1), "details": (3, 9)}},
+        },
     ),
     Row(
         "flat",
@@ -64,7 +68,7 @@ NETWORKS = Table(
             Option("dilations", "of the blocks, over and over", default=(1, 2, 4)),
             LOST,
         ),
-        facts=ESTIMATE,
+        facts={"family": "estimate", "presets": {SMALL: {"width": 32, "blocks": 4}}},
     ),
     Row(
         "gru",
@@ -77,7 +81,7 @@ NETWORKS = Table(
             Option("shuffle", "side in pixels of the cells of the state", "whole", default=2, low=1),
             LOST,
         ),
-        facts=ESTIMATE,
+        facts={"family": "estimate", "presets": {SMALL: {"width": 32, "steps": 4}}},
     ),
     Row(
         "transformer",
@@ -92,7 +96,7 @@ NETWORKS = Table(
             Option("levels", "of a value; 0 for a density", "whole", low=0),
             Option("order", "in which values are recalled", ("any", "raster"), default="any"),
         ),
-        facts={"family": "sequence"},
+        facts={"family": "sequence", "presets": {SMALL: {"width": 48, "depth": 2, "heads": 2, "mixtures": 3}}},
     ),
     Row(
         "resnet",
@@ -100,7 +104,7 @@ NETWORKS = Table(
         "3 x 3 convolutions, images and spectra of any size",
         IMAGES,
         (_with(WIDTH, 256), BLOCKS, PADDING, PREDICTS),
-        facts=DENOISE,
+        facts={"family": "denoise", "presets": {SMALL: {"width": 32, "blocks": 4}}},
     ),
     Row(
         "unet",
@@ -108,7 +112,7 @@ NETWORKS = Table(
         "the same on several grids",
         IMAGES,
         (Option("widths", "features on grids each twice as coarse", default=(64, 128, 256)), PADDING, PREDICTS),
-        facts=DENOISE,
+        facts={"family": "denoise", "presets": {SMALL: {"widths": (16, 32, 48)}}},
     ),
     Row(
         "mlp-denoiser",
@@ -116,16 +120,23 @@ NETWORKS = Table(
         "vectors and small images, all at once",
         VALUES,
         (_with(WIDTH, 512), Option("depth", "residual blocks", "whole", default=4, low=0), PREDICTS),
-        facts=DENOISE,
+        facts={"family": "denoise", "presets": {SMALL: {"width": 256, "depth": 2}}},
     ),
-    Row("lm", "nets.lm:LM", "text, token by token", ("tokens",), DIAL, facts={"family": "language"}),
+    Row(
+        "lm",
+        "nets.lm:LM",
+        "text, token by token",
+        ("tokens",),
+        DIAL,
+        facts={"family": "language", "presets": {SMALL: {"depth": 2}}},
+    ),
     Row(
         "dense-lm",
         "nets.dense:DenseLM",
         "text, K tokens as one vector at a time",
         ("tokens",),
         (*DIAL, Option("components", "Gaussians of the mixture of latents", "whole", default=16, low=1)),
-        facts={"family": "language"},
+        facts={"family": "language", "presets": {SMALL: {"depth": 2}}},
     ),
     Row(
         "token-ae",
@@ -142,6 +153,7 @@ NETWORKS = Table(
             Option("kl", "weight of the divergence", "number", default=1e-3),
             Option("clamp", "nats a dimension that are free of it", "number", default=0.5),
         ),
-        facts={"family": "autoencoder"},
+        facts={"family": "autoencoder", "presets": {SMALL: {"width": 128, "latent": 64}}},
     ),
+    presets={},
 )

@@ -9,7 +9,8 @@ A recipe is a function, from the settings of a run (train.settings.Settings) to 
     holdout    the same, in words
     deep       the depth at which lr holds: it falls with the root of the depth; None: it does not
     properties of what learns without a network, besides its options
-    presets    {name: {field of Settings: value}}: used where nothing is given
+    presets    {name: {field of Settings: value}}: used where nothing else is said; of steps and flops the shorter way; arch
+               as above. Networks have presets of their own.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from .encoders import RESIDUAL
-from .networks import NETWORKS, PADDING, PREDICTS
+from .networks import NETWORKS, PADDING, PREDICTS, SMALL
 from .row import Option, Row
 from .table import Table
 
@@ -195,7 +196,16 @@ RUN = (
         "--seed", "Seed of all random draws.", "whole", low=0, default=0, env="LEM_SEED", metavar="N", section=RUNNING
     ),
 )
-EVERY = (DATA, VALIDATE, HOLDOUT, *LENGTH, SET, EMA, *OUT, *RUN)  # what all recipes take
+PRESET = Option(
+    "--preset",
+    "What suits a purpose, where you say nothing else; quick: something useful in five minutes on a CPU.",
+    ("quick",),
+)
+LOST = {  # of a fragment, as text and as it is parsed
+    "fragment": ["--bits 1-6 --mask 0-.9"],
+    "operations": [[{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": (0.0, 0.9)}]],
+}
+EVERY = (PRESET, DATA, VALIDATE, HOLDOUT, *LENGTH, SET, EMA, *OUT, *RUN)  # what all recipes take
 LEARNER = (*NETWORK, *OPTIMISER)
 
 
@@ -215,6 +225,7 @@ RECIPES = Table(
         {"image": "conv", "spectrum": "flat", "embedding": "mlp"},
         *(DATA, KEY, *LOSSES, WEIGHTING, *LEARNER, PICTURES),
         family="estimate",
+        presets={SMALL: LOST | {"flops": 6e12, "steps": 20_000, "batch": 16, "lr": 2e-3, "ema": 0.99}},
     ),
     recipe(
         "recurrent",
@@ -223,6 +234,7 @@ RECIPES = Table(
         {"image": "gru", "spectrum": "gru", "embedding": "gru"},
         *(DATA, KEY, *LOSSES, WEIGHTING, *LEARNER, PICTURES),
         family="estimate",
+        presets={SMALL: LOST | {"flops": 5e12, "steps": 20_000, "batch": 16, "lr": 2e-3, "ema": 0.99}},
     ),
     recipe(
         "autoregressive",
@@ -231,6 +243,7 @@ RECIPES = Table(
         {"image": "transformer", "embedding": "transformer"},
         *(DATA, KEY, *LOSSES, ORDER, *LEARNER, PICTURES),
         family="sequence",
+        presets={SMALL: LOST | {"flops": 4e12, "steps": 20_000, "batch": 16, "lr": 3e-3, "ema": 0.99}},
     ),
     recipe(
         "diffusion",
@@ -241,6 +254,16 @@ RECIPES = Table(
         family="denoise",
         lr=3e-4,
         batch=128,
+        presets={
+            SMALL: {
+                "arch": {"image": "unet", "spectrum": "unet", "embedding": "mlp-denoiser"},
+                "flops": 6e12,
+                "steps": 20_000,
+                "batch": 32,
+                "lr": 1e-3,
+                "ema": 0.99,
+            }
+        },
     ),
     recipe(
         "lm",
@@ -253,6 +276,7 @@ RECIPES = Table(
         batch=32,
         holdout="1 in 10, at most 1024 windows",
         deep=4,
+        presets={SMALL: {"flops": 6e12, "steps": 20_000, "batch": 16, "ema": 0.99}},
     ),
     recipe(
         "token-ae",
@@ -263,6 +287,7 @@ RECIPES = Table(
         family="autoencoder",
         batch=32,
         holdout="1 in 10, at most 1024 windows",
+        presets={SMALL: {"flops": 6e12, "steps": 20_000, "batch": 16, "ema": 0.99}},
     ),
     recipe(
         "rvq",
@@ -276,6 +301,7 @@ RECIPES = Table(
         ema=0.99,
         holdout="1 in 10, at most 4096 vectors, or 16 a code",
         properties=(Option("gains", "levels of the length, with --gain-shape", "whole", default=16),),
+        presets={SMALL: {"options": {"codes": 256}, "steps": 200}},
     ),
     family="",
     lr=1e-3,

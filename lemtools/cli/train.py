@@ -26,12 +26,6 @@ torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml 
 @common.command("lem-train", EXAMPLES, RECIPES, "recipe")
 @click.argument("recipe", metavar="RECIPE", type=OneOf(RECIPES))
 @common.option(
-    "--preset",
-    "What the recipe brings for this purpose, where you say nothing else; quick: something useful in five minutes "
-    "on a CPU.",
-    ("quick",),
-)
-@common.option(
     "--config",
     "Options from a TOML file; those on the command line come first.",
     metavar="FILE",
@@ -45,7 +39,7 @@ torchrun --nproc-per-node 2 --no-python lem-train feedforward --config run.toml 
 @common.option(
     "--output", "Where the model goes, a .safetensors file.", short="-o", metavar="MODEL", file=True, section=OUTPUT
 )
-def cli(run, recipe, preset, path, dry_run, output, **options):
+def cli(run, recipe, path, dry_run, output, **options):
     """Train a small network to recall the whole from the fragment.
 
     Writes a checkpoint at every interval; the same command again goes on where it stopped, and so it does after
@@ -56,9 +50,6 @@ def cli(run, recipe, preset, path, dry_run, output, **options):
     if path is not None:
         options = config.merged(context, path, config.read(path), options, names)
     refuse(RECIPES, recipe, sorted(names))
-    if preset is not None:
-        table = RECIPES[recipe].presets.get(preset, {})
-        options = config.merged(context, f"--preset {preset}", table, options, names)
     asked = _settings(recipe, output, {name: options[name] for name in names & set(options)})
     if dry_run:
         from ..train.dry import dry_run as estimate

@@ -39,14 +39,20 @@ def record(
         raise LemError(FRAGMENTS.format(settings.recipe))
     # (defaults are written down too: they may be others tomorrow, and the file must be read as it was made)
     found = {k: v for k, v in facts.items() if k in takes}
-    usual = {name: option.value() for name, option in known.items()}
+    usual = {name: option.value() for name, option in known.items()} | _preset(settings, row)
     return {"net": row.name, **usual, **found, **_chosen(settings, row.name, known)}
+
+
+def _preset(settings: Settings, row: Row) -> dict:
+    brought = row.presets.get(settings.preset, {})
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in brought.items()}
 
 
 def _net(settings: Settings, kind: str, chosen: str | None) -> Row:
     recipe = RECIPES[settings.recipe]
     if chosen is None:
-        return NETWORKS[RECIPES.check_kind(settings.recipe, kind, settings.recipe).arch[kind]]
+        RECIPES.check_kind(settings.recipe, kind, settings.recipe)
+        return NETWORKS[recipe.presets.get(settings.preset, {}).get("arch", recipe.arch)[kind]]
     if chosen not in NETWORKS or NETWORKS[chosen].family != recipe.family:
         there = ", ".join(row.name for row in NETWORKS.rows if row.family == recipe.family)
         raise LemError(f"--arch {chosen} is not for {settings.recipe}; there are {there}")

@@ -41,7 +41,8 @@ class Prepared:
         """Updates of the run: as chosen, or as a budget of operations allows."""
         if self.settings.flops is None:
             return self.settings.steps
-        return max(1, round(self.settings.flops / (self.flops * self.settings.batch)))
+        budget = max(1, round(self.settings.flops / (self.flops * self.settings.batch)))
+        return min(budget, self.settings.steps) if self.settings.preset else budget
 
     def summary(self, device: str, world: int) -> str:
         """One line: what is trained, on what, how long."""

@@ -17,6 +17,7 @@ from .data import Items
 
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
 FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile")
+LATER = ("preset",)  # settings that are younger than the oldest states
 
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
@@ -38,6 +39,7 @@ class Settings:
     'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
+    preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
     """
 
     recipe: str
@@ -79,11 +81,13 @@ class Settings:
     on: str | None = None
     codec: list[str] | None = None
     card: dict = field(default_factory=dict)
+    preset: str | None = None
 
     def fingerprint(self, items: Items, pairs: np.ndarray | None = None) -> dict:
         """What must be the same for the run to go on, as JSON has it: settings; count and shape of the data, a checksum
-        of some. A field that comes later must be None by default, as it counts in the states written before it."""
+        of some. States that were written before a field came do not have it: it is left out where it is None."""
         plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
+        plain = {k: v for k, v in plain.items() if k not in LATER or v is not None}
         data = {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, pairs, items.label)}
         return json.loads(json.dumps(plain)) | data
 
@@ -107,6 +111,7 @@ def resolve(settings: Settings, begun: str | None = None) -> Settings:
     """
     check(settings)
     row = RECIPES[settings.recipe]
+    settings = _preset(settings, row)
     found: dict = {"device": device_of(settings)}
     found |= {k: row.facts[k] for k in ("steps", "batch", "lr", "ema") if getattr(settings, k) is None}
     depth = settings.options.get("depth", settings.depth or row.deep)
@@ -120,6 +125,21 @@ def resolve(settings: Settings, begun: str | None = None) -> Settings:
     elif settings.dtype == "auto":
         found["dtype"] = "bfloat16" if row.family and found["device"].startswith("cuda") else "float32"
     return replace(settings, **found)
+
+
+def _preset(settings: Settings, row: Row) -> Settings:
+    """The settings with what the preset brings for those that are left open."""
+    if settings.preset is None:
+        return settings
+    if settings.preset not in row.presets:
+        raise LemError(f"--preset {settings.preset} is not one of {row.name}, which has {', '.join(row.presets)}")
+    brought = {k: v for k, v in row.presets[settings.preset].items() if k in FIELDS - {"arch", "options"}}
+    for others in (("steps", "flops"), ("fragment", "operations")):  # chosen in either way, they are chosen
+        if any(getattr(settings, name) for name in others):
+            brought = {k: v for k, v in brought.items() if k not in others}
+    brought = {k: v for k, v in brought.items() if not getattr(settings, k)}
+    properties = row.presets[settings.preset].get("options", {}) | settings.options
+    return replace(settings, **brought, options=properties)
 
 
 def check(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from helpers.toys import shows
 from lemtools.catalogue import LemError, Option, Row
 from lemtools.catalogue.networks import NETWORKS
-from lemtools.catalogue.recipes import EVERY, LEARNER, RECIPES
+from lemtools.catalogue.recipes import EVERY, LEARNER, LOSSES, RECIPES
 from lemtools.cli.train import cli
 from lemtools.nets.model import load
 from lemtools.train import objectives
@@ -59,7 +59,7 @@ TOY_RECIPE = Row(
     hum,
     "to hum along",
     ("embedding",),
-    (Option("--slope", "How steep.", "whole", low=1, metavar="S"), *LEARNER, *EVERY),
+    (Option("--slope", "How steep.", "whole", low=1, metavar="S"), *LOSSES, *LEARNER, *EVERY),
     facts={"arch": {"embedding": "mlp"}, "family": "estimate", "steps": 3, "batch": 4},
 )
 
@@ -113,8 +113,8 @@ def test_a_toy_recipe(vectors):
         assert "--slope is for hum, not lm" in problem
         with pytest.raises(LemError, match="hum is for embedding, not image"):
             prepare(asked("hum", data=["image.npy"]))
-        with pytest.raises(LemError, match="--crop is for feedforward, .*, not hum"):
-            prepare(asked("hum", crop=8))
+        with pytest.raises(LemError, match="--labels is for diffusion, not hum"):
+            prepare(asked("hum", labels="x.npy"))
         done = CliRunner().invoke(cli, [*line, "--fragment", "--mask .5", "--slope", "7"])
         assert done.exit_code == 0, done.output
         meta = load("h.safetensors").meta

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli.train import operations
 from lemtools.signal import LemError
 from lemtools.train import checkpoint
@@ -92,3 +93,31 @@ def test_settings_that_do_not_go_together_are_refused(more, says):
             Settings(**{"recipe": "feedforward", "data": ["x"], "output": "m.safetensors", "device": "cpu", **more})
         )
     assert str(error.value).startswith(says)
+
+
+@pytest.mark.parametrize("row", RECIPES.rows, ids=lambda row: row.name)
+def test_a_preset_fills_what_is_left_open_and_nothing_else(row):
+    plain = {"recipe": row.name, "data": ["x"], "output": "m.safetensors", "device": "cpu", "preset": "quick"}
+    brought, settled = row.presets["quick"], resolve(Settings(**plain))
+    assert all(getattr(settled, k) == v for k, v in brought.items() if k not in ("arch", "options"))
+    assert settled.options.items() >= brought.get("options", {}).items()
+    assert brought.get("operations") == ([operations(t) for t in brought["fragment"]] if "fragment" in brought else None)
+    chosen = resolve(Settings(**plain, batch=7, steps=9))
+    assert (chosen.batch, chosen.steps, chosen.flops) == (7, 9, None)
+    budget = resolve(Settings(**plain, flops=5.0))
+    assert (budget.flops, budget.steps) == (5.0, row.steps)
+    if "fragment" in brought:
+        lost = resolve(Settings(**plain, fragment=["--mask .5"], operations=[[{"op": "mask", "mask": 0.5}]]))
+        assert lost.fragment == ["--mask .5"] and len(lost.operations[0]) == 1
+
+
+def test_a_preset_makes_the_network_small_and_the_run_short(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    more = {"recipe": "diffusion", "data": ["image.npy"], "output": "m.safetensors", "device": "cpu", "preset": "quick"}
+    prepared = prepare(Settings(**more))
+    assert prepared.model.meta["net"]["net"] == "unet" and prepared.model.meta["net"]["widths"] == [16, 32, 48]
+    assert prepared.steps == min(20_000, round(6e12 / (prepared.flops * 32)))
+    assert prepare(Settings(**more, options={"widths": [8, 8]})).model.meta["net"]["widths"] == [8, 8]
+    assert prepare(Settings(**more, arch="resnet")).model.meta["net"]["width"] == 32
+    with pytest.raises(LemError, match="--preset slow is not one of diffusion, which has quick"):
+        prepare(Settings(**{**more, "preset": "slow"}))
