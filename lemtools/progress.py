@@ -9,7 +9,7 @@ must not report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -20,15 +20,17 @@ _levels: list[Level] = []  # from the outermost loop to the innermost
 _listeners: list[Callable[[list[Level]], None]] = []
 
 
-def steps(work: Sequence[T], what: str) -> Iterator[T]:
-    """The elements of `work`, each reported when it is done. what: a plural, as in 'tiles'."""
+def steps(work: Iterable[T], what: str, first: int = 0, last: int | None = None) -> Iterator[T]:
+    """The elements of `work`, each reported when it is done. what: a plural, as in 'tiles'. first, last: how many are
+    done before the first and after the last one, where `work` has no length or is a rest."""
     if not _listeners:
         yield from work
         return
     place = len(_levels)
     try:
-        for done, each in enumerate(work):
-            _levels[place:] = [(what, done, len(work))]
+        total = first + len(work) if last is None else last  # type: ignore[arg-type]
+        for done, each in enumerate(work, first):
+            _levels[place:] = [(what, done, total)]
             _listeners[-1](_levels)
             yield each
     finally:

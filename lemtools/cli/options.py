@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import click
 

@@ -88,11 +88,16 @@ class Shown:
 
     def __init__(self, run: Session, total: int | None, terminal: bool, items: bool = True):
         self.run, self.total, self.terminal, self.items, self.count = run, total, terminal, items, 0
+        self.before: float | None = None  # the share that was done before it began
+        self.more = ""  # to stand behind it
         self.live: Any = None
         self.begun = self.last = time.monotonic()
 
     def within(self, levels) -> None:
         """Show where the work is; levels: the loops within the item at hand, see progress.steps."""
+        from ..progress import share
+
+        self.before = share(levels) if self.before is None else self.before
         now = time.monotonic()
         if now - self.begun < 1 or now - self.last < (0.1 if self.terminal else 60):
             return
@@ -115,11 +120,11 @@ class Shown:
         done = (self.count + part) / total if total else part if not self.count else 0
         words = [f"{self.count} of {total} items" if total else f"{self.count} items"] if self.items else []
         words += [f"{what} {k} of {n}" for what, k, n in levels]
-        if 0 < done <= 1:
-            words.append(f"{duration((now - self.begun) * (1 / done - 1))} left")
+        if (fresh := done - (self.before or 0)) > 0 and done <= 1:
+            words.append(f"{duration((now - self.begun) * (1 - done) / fresh)} left")
         elif self.count:
             words.append(f"{self.count / (now - self.begun):.3g} a second")
-        return ", ".join(words)
+        return ", ".join(words) + (f": {self.more}" if self.more else "")
 
     def close(self) -> None:
         """Take the line away."""
@@ -129,10 +134,20 @@ class Shown:
 
 def duration(seconds: float) -> str:
     """Seconds in people's units: '40 s', '12 min', '20 h', '3 d'."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
     for unit, length, up in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
         if seconds < up * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
+
+
+def amount(number: float, unit: str) -> str:
+    """A number in people's units: '120 MB', '3.4 TFLOP', '1.9 M'."""
+    sizes = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+    prefix, size = next((found for found in sizes if number >= found[1]), ("", 1.0))
+    digits = f"{number / size:.0f}" if number >= 10 * size else f"{number / size:.2g}"
+    return f"{digits} {prefix}{unit}".rstrip()
 
 
 def one_line(problem) -> str:

@@ -1,16 +1,15 @@
 """lem-train: train small networks to recall."""
 
-import os
 import shlex
 import sys
-import time
 
 import click
 
 from ..catalogue.recipes import RECIPES
-from . import common, config, results, units
+from . import common, config, results
 from .fragment import losses
 from .options import OUTPUT, RUNNING, given, refuse
+from .run import amount, duration
 from .types import OneOf
 
 EXAMPLES = """
@@ -62,19 +61,23 @@ def cli(run, recipe, path, dry_run, output, **options):
     from ..ranks import RemoteError
     from ..train.loop import Stopped, train
 
-    show = Progress(run)
-    try:
-        report = train(asked, run.note, show.record, show.step).report
-    except RemoteError:
-        return 2
-    except Stopped as stopped:
-        show.close()
-        if stopped.first:
-            kept = f"{asked.output} and its state are written, the same command goes on"
-            run.say(f"stopped at step {stopped.step}; {kept}")
-        raise common.Killed(stopped.number) from None
-    finally:
-        show.close()
+    with run.watched(items=False) as shown:
+
+        def record(step: int, steps: int, numbers: dict) -> None:
+            known = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k != "step")
+            run.detail(f"step {step} of {steps}: {known}")
+            if shown is not None:
+                shown.more = known
+
+        try:
+            report = train(asked, run.note, record).report
+        except RemoteError:
+            return 2
+        except Stopped as stopped:
+            if stopped.first:
+                kept = f"{asked.output} and its state are written, the same command goes on"
+                run.say(f"stopped at step {stopped.step}; {kept}")
+            raise common.Killed(stopped.number) from None
     if report is not None:
         results.show(run, False, [], [[name, results.cell(value)] for name, value in report.items()], ("name", "value"))
     return None
@@ -96,58 +99,12 @@ def _settings(recipe: str, output: str | None, chosen: dict):
     return Settings(**{"data": [], **fields, "recipe": recipe, "output": output})
 
 
-PEOPLE = {  # how people say what a dry run prints
-    "parameters": lambda n: units.amount(n, ""),
-    "flops_per_item": lambda n: units.amount(n, "FLOP"),
-    "flops": lambda n: units.amount(n, "FLOP"),
-    "memory_bytes": lambda n: units.amount(n, "B"),
-    "seconds_per_step": units.duration,
-    "seconds": units.duration,
-    "loader_seconds_per_step": units.duration,
-}
-
-
 def _people(name: str, value: float) -> list[str]:
-    return [PEOPLE[name](value)] if name in PEOPLE else []
-
-
-class Progress:
-    """Step, time left and the last record, on one line of a terminal; with --verbose every record."""
-
-    def __init__(self, run):
-        self.run, self.live, self.known = run, None, ""
-        self.begun: tuple[float, int] | None = None  # when, and at which step
-        self.next = 0.0
-        dumb = os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
-        self.shown = not run.quiet and not run.verbose and not dumb
-
-    def record(self, step: int, steps: int, record: dict) -> None:
-        """A record of the log."""
-        self.known = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k not in ("step", "seconds_per_step"))
-        self.run.detail(self._line(step, steps, record.get("seconds_per_step") or 0))
-
-    def step(self, step: int, steps: int) -> None:
-        """One step is done; shown twice a second."""
-        now = time.monotonic()
-        if not self.shown or now < self.next:
-            return
-        self.begun, self.next = self.begun or (now, step), now + 0.5
-        each = (now - self.begun[0]) / max(step - self.begun[1], 1)
-        if self.live is None:
-            from rich.console import Console
-
-            self.live = Console(stderr=True).status("")
-            self.live.start()
-        self.live.update(self._line(step, steps, each))
-
-    def _line(self, step: int, steps: int, each: float) -> str:
-        left = f", {units.duration((steps - step) * each)} left" if each else ""
-        return f"step {step} of {steps}{left}" + (f": {self.known}" if self.known else "")
-
-    def close(self) -> None:
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+    """A number of a dry run as people say it, where that is another way."""
+    if "seconds" in name:
+        return [duration(value)]
+    unit = {"parameters": "", "flops_per_item": "FLOP", "flops": "FLOP", "memory_bytes": "B"}.get(name)
+    return [] if unit is None else [amount(value, unit)]
 
 
 def operations(text: str) -> list[dict]:

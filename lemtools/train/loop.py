@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ..catalogue.recipes import RECIPES
+from ..progress import steps
 from ..ranks import Ranks, join, leave
 from ..signal import LemError
 from . import checkpoint
@@ -30,14 +31,12 @@ def train(
     settings: Settings,
     note: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, dict], None] = lambda step, steps, record: None,
-    tick: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Prepared:
     """Train by `settings`; returns what was trained, its network with the weights that the model's file holds.
 
     The same call again resumes the run where it stopped, with dtype 'auto' in the precision that it was begun in.
 
-    note: called with lines for a person. progress: called with (step, steps, record) for every record of the log; tick:
-    with (step, steps) after every step.
+    note: called with lines for a person. progress: called with (step, steps, record) for every record of the log.
     Raises LemError for settings or data that do not go together, a loss that is not finite, and memory that does not
     suffice; Stopped on SIGTERM and SIGUSR1, with the state on disk.
     """
@@ -47,7 +46,7 @@ def train(
     try:
         with within_memory(settings, ranks.world):
             begun = ranks.together(lambda: _begin(settings, ranks), device)
-            return _train(begun, ranks, device, *((note, progress, tick) if ranks.first else [_nothing] * 3))
+            return _train(begun, ranks, device, *((note, progress) if ranks.first else [_nothing] * 2))
     finally:
         leave(ranks)
 
@@ -107,7 +106,7 @@ def _begin(settings: Settings, ranks: Ranks) -> Begun:
     return Begun(prepared, batches, found, log)
 
 
-def _train(begun: Begun, ranks: Ranks, device: str, note, progress, tick) -> Prepared:
+def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
     prepared = begun.prepared
     run = prepared.run(prepared, ranks, device)
     note(prepared.summary(device, ranks.world))
@@ -120,7 +119,7 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress, tick) -> Pre
         note(trouble or (f"done already, {run.steps} steps" if done else f"going on from step {record['step']}"))
     if run.step < run.steps:
         with signals() as caught:
-            _steps(run, begun.batches, begun.log, caught, progress, tick)
+            _steps(run, begun.batches, begun.log, caught, progress)
     elif ranks.first and checkpoint.saved_step(run.settings.output) != run.step:
         run.save_model()  # the end came between the state and the model
     return run.finish()
@@ -137,13 +136,13 @@ def _check_place(path: str) -> None:
         raise LemError(f"{path}: the folder {folder} cannot be written to")
 
 
-def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, tick) -> None:
+def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress) -> None:
     settings, ranks, first = run.settings, run.ranks, run.step
     begun, since = time.perf_counter(), first
-    for batch in batches.steps(first, run.steps, settings.workers, run.device):
+    made = batches.steps(first, run.steps, settings.workers, run.device)
+    for batch in steps(made, "steps", first, run.steps):
         run.advance(batch)
         step, last = run.step, run.step == run.steps
-        tick(step, run.steps)
         stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), run.device))
         due = last or step % settings.save_every == 0
         reported = due or step % LOG_EVERY == 0

@@ -7,7 +7,7 @@ import pytest
 
 from lemtools import progress
 from lemtools.cli import run
-from lemtools.cli.run import Session, Shown, duration
+from lemtools.cli.run import Session, Shown, amount, duration
 from lemtools.media import load
 from lemtools.restore.inpaint import inpaint
 from lemtools.restore.smooth import dequantize
@@ -79,7 +79,8 @@ def test_without_a_terminal_a_line_a_minute(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "seconds, text", [(40, "40 s"), (119, "119 s"), (150, "2 min"), (7300, "2 h"), (260000, "3 d")]
+    "seconds, text",
+    [(0.034, "0.034 s"), (9.6, "9.6 s"), (40, "40 s"), (119, "119 s"), (150, "2 min"), (7300, "2 h"), (260000, "3 d")],
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
@@ -103,3 +104,21 @@ def test_where_nobody_looks_nothing_is_counted():
             raise AssertionError("files are opened to count")
 
     assert list(Session("lem-x", True, False).progress(Batches("ab"), lines=True)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(517, "517 B"), (1234, "1.2 kB"), (1.2e8, "120 MB"), (3.44e12, "3.4 TB"), (5e17, "500 PB")]
+)
+def test_amounts(number, text):
+    assert amount(number, "B") == text
+
+
+def test_a_rest_is_counted_from_where_it_begins(monkeypatch):
+    """A run that is resumed: 600 of 1000 steps are done when it begins."""
+    shows, clock, _ = shown(monkeypatch, True, None)
+    shows.items, shows.more = False, "loss 0.3"
+    with progress.heard(shows.within):
+        for step in progress.steps(iter(range(100)), "steps", 600, 1000):
+            if step == 99:
+                words = shows.words([("steps", 699, 1000)], 99.0)
+    assert words == "steps 699 of 1000, 301 s left: loss 0.3".replace("301 s", "5 min")

@@ -101,7 +101,9 @@ def test_a_preset_fills_what_is_left_open_and_nothing_else(row):
     brought, settled = row.presets["quick"], resolve(Settings(**plain))
     assert all(getattr(settled, k) == v for k, v in brought.items() if k not in ("arch", "options"))
     assert settled.options.items() >= brought.get("options", {}).items()
-    assert brought.get("operations") == ([operations(t) for t in brought["fragment"]] if "fragment" in brought else None)
+    assert brought.get("operations") == (
+        [operations(t) for t in brought["fragment"]] if "fragment" in brought else None
+    )
     chosen = resolve(Settings(**plain, batch=7, steps=9))
     assert (chosen.batch, chosen.steps, chosen.flops) == (7, 9, None)
     budget = resolve(Settings(**plain, flops=5.0))

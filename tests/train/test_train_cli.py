@@ -128,6 +128,9 @@ def test_dry_run(tmp_path, kept):
         "loader_seconds_per_step",
         "epochs",
     ]
+    people = {line.split("\t")[0]: line.split("\t")[2:] for line in done.stdout.decode().splitlines()}
+    assert people["parameters"] == ["517"] and people["steps"] == [] and people["memory_bytes"][0].endswith("kB")
+    assert people["seconds"][0].split()[1] in ("s", "min")
     assert int(table["parameters"]) == 9 * (5 * 4 + 2 * 16 + 4) + 3 * 4 + 1 and int(table["steps"]) == 50
     assert float(table["flops_per_item"]) == 6 * 64 * 9 * (5 * 4 + 2 * 16 + 4) and float(table["seconds"]) > 0
     assert sorted(tmp_path.iterdir()) == before
