@@ -6,6 +6,8 @@ and `how` is a denoise.how.How, from which it takes what it needs. Facts: machin
 plain, that it computes in float32, which MPS can.
 """
 
+from collections.abc import Iterator
+
 from .row import Option, Row
 from .table import Table
 
@@ -85,3 +87,13 @@ DENOISERS = Table(
 def named(fact: str) -> list[str]:
     """The denoisers that a fact is true of, as they are in the table at this moment."""
     return [row.name for row in DENOISERS.rows if row.facts[fact]]
+
+
+class Named:
+    """The same as a set of words for options, which follows the table."""
+
+    def __init__(self, fact: str):
+        self.fact = fact
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(named(self.fact))

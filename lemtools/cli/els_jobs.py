@@ -1,217 +1,218 @@
-"""What lem-els does once its options are read: ask the library, write what comes, print results."""
+"""The jobs of lem-els: each asks the library, writes what comes, and prints results."""
+
+import os
+from types import SimpleNamespace
 
 import click
 
 from . import common, results
 
 SHEET = 16  # samples that a sheet shows
-SEEDS = {"calibrate": range(1000, 1008), "against": range(100)}  # what is fitted is not what is measured
+SEEDS = {"--calibrate": range(1000, 1008), "--against": range(100)}  # what is fitted is not what is measured
+FORMS = ("safetensors", "png", "jpg", "npy")
 
 
 def do(job: str, run, files, options):
     """Do the job; under torchrun every process holds a part of the bank, and the first writes and speaks."""
-    import os
-
-    options["share"] = None
+    o = SimpleNamespace(**options, files=files, job=job, share=None, silent=False)
+    o.seeds = o.seeds or SEEDS.get(job, [0])
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return JOBS[job](run, files, **options)
-    if job == "prepare":
+        return JOBS[job](run, o)
+    if job == "--prepare":
         raise click.UsageError("--prepare is work for one process; run it without torchrun")
+    if "-" in (*o.bank, *(files or ("-",) * (job == "--denoise"))):
+        raise click.UsageError("standard input cannot be shared by several processes; give files")
     from ..device import pick
     from ..ranks import join, leave
     from ..signal import LemError
 
-    if "-" in (*options["bank"], *(files or ("-",) * (job == "denoise"))):
-        raise click.UsageError("standard input cannot be shared by several processes; give files")
+    device = pick(o.device, float64=True)
+    o.share = join("cuda" if device.startswith("cuda") else "cpu")
+    o.device, o.silent = o.share.device(device), not o.share.first
+    run.quiet |= o.silent
     try:
-        device = pick(options["device"], float64=True)
-    except ValueError as error:
-        raise click.UsageError(f"--device {options['device']}: {error}") from error
-    ranks = join("cuda" if device.startswith("cuda") else "cpu")
-    options |= {"share": ranks, "device": ranks.device(device)}
-    run.quiet |= not ranks.first
-    try:
-        return JOBS[job](run, files, **options)
+        return JOBS[job](run, o)
     except (LemError, click.UsageError):
-        if ranks.first:
+        if not o.silent:
             raise
-        return 2  # all processes meet the same files, and the first one tells
+        return 2  # all processes meet the same files, and the first one reports it
     finally:
-        leave(ranks)
+        leave(o.share)
 
 
-def silent(options) -> bool:
-    """Whether another process writes and speaks for this one."""
-    return options["share"] is not None and not options["share"].first
+def _images(o) -> tuple:
+    return o.bank, o.labels, o.size, o.grey, o.key
 
 
-def keep(signals, target, options) -> None:
+def _inputs(o, *more) -> list[str]:
+    """Whatever is read."""
+    return [*o.bank, *(path for path in (*more, o.labels, o.scales) if path)]
+
+
+def _study(run, o):
+    """The bank, and how it is asked."""
+    from ..dreams.resources import Resources
+    from ..dreams.study import Study
+    from ..els.prepare import bank
+    from ..els.scales import parse_sizes
+
+    kamb = o.compat == "kamb"
+    sizes = None if o.scales is None else parse_sizes(o.scales, o.steps, kamb)
+    resources = Resources(o.device, o.max_memory, o.skip, o.batch, o.share, run.detail if run.verbose else None)
+    return Study(bank(*_images(o)), sizes, o.steps, o.label, kamb, resources)
+
+
+def _history(run, o, study) -> dict:
+    settings = {k: getattr(o, k) for k in ("machine", "steps", "label", "compat", "skip") if getattr(o, k) is not None}
+    return run.history(**settings, sizes=study.sizes and list(study.sizes), bank=len(study.bank))
+
+
+def _pictured(o, *inputs):
+    """Where images go; refused before any work where they cannot be written there."""
+    from ..media import Target
+
+    target = Target(o.output, o.to, own=True)
+    target.refuse(_inputs(o, *inputs))
+    if target.form not in (None, *FORMS):
+        raise click.UsageError(f"-o {target.out}: images do not fit a {target.form}; there are {', '.join(FORMS)}")
+    return target
+
+
+def _one_file(o, form: str, problem: str, *inputs):
+    """The one file that a job writes, in this form."""
+    from ..media import Target
+
+    target = Target(o.output, form if form == "txt" else None)
+    target.refuse(_inputs(o, *inputs))
+    if target.folder or target.pattern or target.form not in (None, form):
+        raise click.UsageError(f"-o {target.out}: {problem}")
+    return target
+
+
+def _keep(o, signals, target) -> None:
     """Write signals; a silent process only makes them."""
     from collections import deque
 
     from ..media import save
 
-    if silent(options):
-        deque(signals, 0)
-    else:
-        save(signals, target)
+    deque(signals, 0) if o.silent else save(signals, target)
 
 
-def study(run, options, sizes: bool = True):
-    """The bank, and how it is asked."""
-    from ..dreams.study import Study
-    from ..els import scales
-    from ..els.prepare import bank
-
-    found, kamb = None, options["compat"] == "kamb"
-    if sizes and options["scales"] is not None:
-        found = scales.parse_sizes(options["scales"], options["steps"], kamb)
-    return Study(
-        bank(*_bank(options)),
-        found,
-        kamb=kamb,
-        memory=options["max_memory"],
-        tell=run.detail if run.verbose else None,
-        **{name: options[name] for name in ("steps", "label", "skip", "device", "batch", "share")},
-    )
-
-
-def _bank(options) -> tuple:
-    return options["bank"], options["labels"], options["size"], options["grey"], options["key"]
-
-
-def _target(options, inputs, to=None, own: bool = False):
-    """Where the output goes; refused before any work where it cannot be written."""
-    from ..media import Target
-
-    target = Target(options["output"], to, own)
-    target.refuse(_inputs(options, *inputs))
-    return target
-
-
-def _inputs(options, *more) -> list[str]:
-    """Whatever is read."""
-    return [*options["bank"], *(path for path in (*more, options["labels"], options["scales"]) if path)]
-
-
-def _history(run, options, asked) -> dict:
-    told = {
-        name: options[name] for name in ("machine", "steps", "label", "compat", "skip") if options[name] is not None
-    }
-    return run.history(**told, sizes=asked.sizes and list(asked.sizes), bank=len(asked.bank))
-
-
-def _samples(run, files, **options):
+def _samples(run, o):
     from ..dreams.sample import grid
 
-    target = _target(options, [], options["to"], own=True)
-    _pictured(target, ("safetensors", "png", "jpg", "npy"))
-    asked, seeds = study(run, options), options["seeds"] or [0]
-    signals = run.progress(asked.samples(options["machine"], seeds, _history(run, options, asked)))
-    one = not (target.folder or target.pattern)
-    keep([grid(signals)] if one and target.form in ("png", "jpg") and len(seeds) > 1 else signals, target, options)
+    target, study = _pictured(o), _study(run, o)
+    signals = study.samples(o.machine, o.seeds, _history(run, o, study))
+    signals = run.progress(signals, len(o.seeds), lines=True)
+    one = not (target.folder or target.pattern) and target.form in ("png", "jpg") and len(o.seeds) > 1
+    _keep(o, [grid(signals)] if one else signals, target)
 
 
-def _pictured(target, forms) -> None:
-    if target.form not in (None, *forms):
-        raise click.UsageError(f"-o {target.out}: images do not fit a {target.form}; there are {', '.join(forms)}")
-
-
-def _denoise(run, files, **options):
+def _denoise(run, o):
     from ..denoise.schedule import cosine
     from ..media import load
 
-    target = _target(options, files, options["to"], own=True)
-    _pictured(target, ("safetensors", "png", "jpg", "npy"))
-    paths = common.named_inputs(run, files, None, False, None)
-    signals = load(paths, batch=options["batch"], key=options["key"], report=run.error, coordinates=True)
-    asked = study(run, options)
-    denoiser, history = asked.denoiser(options["machine"]), _history(run, options, asked)
-    alpha_bar = None if options["t"] is None else float(cosine(options["t"]))
-
-    told = []
+    target = _pictured(o, *o.files)
+    paths = common.named_inputs(run, o.files, None, False, None)
+    signals = load(paths, batch=o.batch, key=o.key, report=run.error, coordinates=True)
+    study = _study(run, o)
+    denoiser, history = study.denoiser(o.machine), _history(run, o, study)
+    alpha_bar = None if o.t is None else float(cosine(o.t))
+    noted = []
 
     def answer(noisy):
         clean = denoiser(noisy, alpha_bar, history)
-        if noisy.data.dtype.kind == "f" and not noisy.history and not told:
-            told.append(True)
+        if noisy.data.dtype.kind == "f" and not noisy.history and not noted:
+            noted.append(True)
             run.note("arrays of floats are read as x_t itself, in [-1, 1] but for noise, not as values from 0 to 1")
         return clean
 
-    keep(common.each(run, paths, signals, answer), target, options)
+    _keep(o, common.each(run, paths, signals, answer), target)
 
 
-def _prepare(run, files, **options):
+def _prepare(run, o):
     from dataclasses import replace
 
     from ..els.prepare import images
     from ..media import save
 
-    target = _target(options, [])
-    if target.folder or target.pattern or target.form not in (None, "safetensors"):
-        raise click.UsageError(f"-o {target.out}: a bank is one file, as in -o digits.bank.safetensors")
+    target = _one_file(o, "safetensors", "a bank is one file, as in -o digits.bank.safetensors")
     history = run.history()
-    save((replace(batch, history=[history]) for batch in run.progress(images(*_bank(options)))), target)
+    save((replace(batch, history=[history]) for batch in run.progress(images(*_images(o)))), target)
 
 
-def _calibrate(run, files, **options):
+def _calibrate(run, o):
+    import numpy as np
+
+    from ..dreams.calibrate import choose
     from ..stream import whole_file
 
-    options["output"] = options["output"] or "-"  # text
-    target = _target(options, [options["calibrate"]], "txt")
-    if target.folder or target.pattern:
-        raise click.UsageError(f"-o {target.out}: name one file")
-    seeds = options["seeds"] or SEEDS["calibrate"]
-    found = study(run, options, sizes=False).calibrate(
-        options["machine"], options["calibrate"], seeds, options["sizes"], options["by"], options["monotone"]
-    )
-    if silent(options):
-        return
-    told = (f"{name} {options[name]}" for name in ("machine", "steps", "label") if options[name] is not None)
-    used = f"seeds {','.join(map(str, seeds))}"
-    bank = f"bank {' '.join(options['bank'])}"
-    text = found.text([f"lem-els --calibrate {options['calibrate']}, {bank}", ", ".join([*told, used])])
+    o.output = o.output or "-"  # text
+    target, study = _one_file(o, "txt", "name one file", o.calibrate), _study(run, o)
+    sizes, scores = study.calibrate(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
+    scores = list(run.progress(scores, len(o.seeds), lines=True))
+    found = choose(np.concatenate(scores), sizes, o.by, o.monotone, study.kamb)
+    if o.silent:
+        return None
+    settings = [f"{k} {getattr(o, k)}" for k in ("machine", "steps", "label") if getattr(o, k) is not None]
+    settings.append(f"seeds {','.join(map(str, o.seeds))}")
+    text = found.text([f"lem-els --calibrate {o.calibrate}, bank {' '.join(o.bank)}", ", ".join(settings)])
+    for remark in found.remarks(o.machine, *study.bank.item[1:]):
+        run.note(remark)
     if target.stdout:
-        click.echo(text, nl=False)
-        return
+        return click.echo(text, nl=False)
     with whole_file(target.out) as file:
         file.write(text.encode())
 
 
-def _against(run, files, **options):
-    from ..dreams.against import Agreement
+def _against(run, o):
+    from ..dreams.against import Agreement, columns, table
 
-    sheet = options["output"]
-    if sheet:
-        results.picture(sheet, "-o", _inputs(options, options["against"]))
-    seeds = options["seeds"] or SEEDS["against"]
+    if o.output:
+        results.picture(o.output, "-o", _inputs(o, o.against))
     agreement, shown = Agreement(), []
-    asked = study(run, options).against(options["machines"], options["against"], seeds, options["net_steps"])
-    for batch in run.progress(asked):
+    batches = _study(run, o).against(o.machines, o.against, o.seeds, o.net_steps)
+    for batch in run.progress(batches, len(o.seeds), lines=True):
         agreement.add(batch)
-        if sheet and sum(map(len, shown)) < SHEET:
+        if o.output and sum(map(len, shown)) < SHEET:
             shown.append(batch)
-    if silent(options):
+    if o.silent:
         return
+    for remark in agreement.remarks():
+        run.note(remark)
+    if o.output:
+        _draw(run, o.output, *columns(shown, SHEET), None, len(o.seeds), cell=96)
     rows = agreement.rows()
-    if sheet:
-        from ..dreams.against import columns
-
-        pictures, names = columns(shown, SHEET)
-        _draw(run, sheet, pictures, names, None, len(seeds), cell=96)
-    lines = [{"name": f"{row.metric}[{row.machine},{row.net_steps}]"} | vars(row) for row in rows]
-    heads = ["machine", "net steps", *dict.fromkeys(row.metric for row in rows)]
-    table: dict[tuple, dict] = {}
-    for row in rows:
-        ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
-        cells = table.setdefault((row.machine, row.net_steps), {})
-        cells[row.metric] = f"{row.value:.3f}{ends}"
-    page = [[*map(str, key), *(cells.get(name, "-") for name in heads[2:])] for key, cells in table.items()]
-    told = [[results.cell(line[key]) for key in ("name", "value", "low", "high", "seeds")] for line in lines]
-    results.show(run, options["as_json"], lines, told, heads, page)
+    lines = [{"name": row.name} | vars(row) for row in rows]
+    cells = [[results.cell(line[key]) for key in ("name", "value", "low", "high", "seeds")] for line in lines]
+    results.show(run, o.as_json, lines, cells, *table(rows))
 
 
-def _draw(run, path, pictures, names, notes, count, cell=256) -> None:
+def _explain(run, o):
+    from functools import reduce
+
+    from ..dreams.explain import Origins, columns, is_table, table
+    from ..stream import save_tensors
+
+    results.picture(o.explain, "--explain", _inputs(o))
+    o.output = os.path.splitext(o.explain)[0] + ".safetensors"
+    if os.path.exists(o.output) and not is_table(o.output):
+        way = "the table goes there, name another MAP"
+        raise click.UsageError(f"{o.output}: is there already and holds something else; {way}")
+    _one_file(o, "safetensors", "name one file")
+    study = _study(run, o)
+    batches = run.progress(study.explain(o.machine, o.seeds), len(o.seeds), lines=True)
+    origins = reduce(Origins.join, batches)
+    if o.silent:
+        return
+    save_tensors(o.output, table(origins, study.bank), {"tool": "lem-els", "history": [_history(run, o, study)]})
+    pictures, notes = columns(origins.take(SHEET), study.bank)
+    _draw(run, o.explain, pictures, [f"seed {s}" for s in origins.seed[:SHEET]], notes, len(origins), cell=192)
+    lines = origins.lines()
+    results.show(run, o.as_json, lines, [[*map(results.cell, line.values())] for line in lines], lines[0])
+
+
+def _draw(run, path, pictures, names, notes, count, cell) -> None:
     from ..compare.sheet import sheet
     from ..stream import whole_file
 
@@ -221,53 +222,11 @@ def _draw(run, path, pictures, names, notes, count, cell=256) -> None:
         sheet(pictures, file, row_names=names, notes=notes, cell=cell)
 
 
-def _explain(run, files, **options):
-    import os
-    from functools import reduce
-
-    from ..dreams.explain import Origins, columns, table
-    from ..stream import save_tensors
-
-    chart = options["explain"]
-    results.picture(chart, "--explain", _inputs(options))
-    beside = os.path.splitext(chart)[0] + ".safetensors"
-    if os.path.exists(beside) and not _is_table(beside):
-        way = "the table goes there, name another MAP"
-        raise click.UsageError(f"{beside}: is there already and holds something else; {way}")
-    options["output"] = beside
-    _target(options, [])
-    asked, seeds = study(run, options), options["seeds"] or [0]
-    origins = reduce(Origins.join, run.progress(asked.explain(options["machine"], seeds)))
-    if silent(options):
-        return
-    history = _history(run, options, asked)
-    save_tensors(beside, table(origins, asked.bank), {"tool": "lem-els", "history": [history]})
-    pictures, notes = columns(origins.take(SHEET), asked.bank)
-    _draw(run, chart, pictures, [f"seed {seed}" for seed in origins.seed[:SHEET]], notes, len(origins), cell=192)
-    facts = origins.facts()
-    lines = [{"name": f"seed-{seed}"} | each for seed, each in zip(origins.seed, facts)]
-    known = {key: [each[key] for each in facts if each[key] == each[key]] for key in facts[0]}
-    lines.append({"name": "mean"} | {key: sum(v) / len(v) if v else float("nan") for key, v in known.items()})
-    results.show(run, options["as_json"], lines, [[*map(results.cell, line.values())] for line in lines], lines[0])
-
-
-def _is_table(path: str) -> bool:
-    """Whether a file is what --explain wrote before."""
-    from ..signal import LemError
-    from ..stream import opened
-
-    try:
-        with opened(path, "np") as file:
-            return (file.metadata() or {}).get("tool") == "lem-els"
-    except LemError:
-        return False
-
-
 JOBS = {
-    "sample": _samples,
-    "denoise": _denoise,
-    "prepare": _prepare,
-    "calibrate": _calibrate,
-    "against": _against,
-    "explain": _explain,
+    "sampling": _samples,
+    "--denoise": _denoise,
+    "--prepare": _prepare,
+    "--calibrate": _calibrate,
+    "--against": _against,
+    "--explain": _explain,
 }

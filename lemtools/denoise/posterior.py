@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .. import progress
 from .contract import Array, Denoiser, per_item, tensor
 from .samplers import Callback, Generators, noise
 from .schedule import alpha_bar
@@ -107,7 +108,8 @@ def posterior(
 
     z = _reflect(middle + noisiest * draw(), lower, upper, spread >= noisiest)
     levels = np.geomspace(noisiest, cleanest, steps)
-    for k, s in enumerate(levels):
+    for k in progress.steps(range(steps), "steps"):
+        s = levels[k]
         level = float(alpha_bar(s))
         x_t = float(np.sqrt(level)) * z
         x0 = denoiser(x_t, level)

@@ -7,12 +7,12 @@ is drawn on the CPU, so neither the batch nor the device changes a draw.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from .. import progress
 from .contract import Denoiser
 
 Generators = Sequence[np.random.Generator]
@@ -64,7 +64,8 @@ def ddim(
     generators = generators or ()
     if eta > 0 and len(generators) != len(x):
         raise ValueError(f"eta > 0 needs one generator for each of the {len(x)} rows")
-    for k, (now, then) in enumerate(itertools.pairwise(levels)):
+    for k in progress.steps(range(len(levels) - 1), "steps"):
+        now, then = levels[k], levels[k + 1]
         x0 = denoiser(x, float(now))
         x0 = x0 if project is None else project(x0)
         if callback is not None:

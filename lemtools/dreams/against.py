@@ -16,15 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .. import progress
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
 from ..denoise.schedule import grid
 from ..rng import generator
 from ..signal import LemError
-from .sample import Tell, batches, picture, start
+from .resources import Resources
+from .sample import batches, picture, start
 
 METRICS = ("r", "r^2", "R^2", "mse")
 DRAWS = 10_000  # bootstrap resamples
+ROUNDING = 1 / 255  # half a grey level: what 8 bits do not show
 BASE = "is"  # the machine that is to be beaten
 
 
@@ -53,6 +56,11 @@ class Row:
     high: float | None
     seeds: int
 
+    @property
+    def name(self) -> str:
+        """As in r[bbels,20]."""
+        return f"{self.metric}[{self.machine},{self.net_steps}]"
+
 
 def samples(
     network: Denoiser,
@@ -60,23 +68,17 @@ def samples(
     item: Sequence[int],
     seeds: Sequence[int],
     levels: np.ndarray,
-    net_steps: Sequence[int] = (20, 150),
-    *,
-    batch: int = 8,
-    device: str = "cpu",
-    tell: Tell | None = None,
+    net_steps: Sequence[int],
+    resources: Resources,
 ) -> Iterator[Samples]:
     """The seeds, batch by batch, through the network at every number of steps and through every machine."""
-    for first in range(0, len(seeds), batch):
-        part = list(seeds[first : first + batch])
+    for part in resources.batches(seeds):
         answers, predictions = {}, {}
         for steps in net_steps:
-            if tell is not None:
-                tell(f"seeds {part[0]} to {part[-1]}: network, {steps} steps")
-            answers[steps] = ddim(network, start(part, item, device), grid(steps)).cpu()
-        for name, machine in machines.items():
-            said = None if tell is None else lambda line, name=name: tell(f"{name}: {line}")
-            found = batches(machine, item, part, levels, batch=len(part), device=device, tell=said)
+            resources.say(f"seeds {part[0]} to {part[-1]}: network, {steps} steps")
+            answers[steps] = ddim(network, start(part, item, resources.device), grid(steps)).cpu()
+        for name in progress.steps(list(machines), "machines"):
+            found = batches(machines[name], item, part, levels, resources.prefixed(name))
             predictions[name] = next(found)[1].cpu()
         yield Samples(part, answers, predictions)
 
@@ -97,15 +99,28 @@ class Agreement:
 
     def __init__(self) -> None:
         self.values: dict[tuple[int, str], dict[str, list[np.ndarray]]] = {}
+        self.beyond: dict[int, list[float]] = {}  # of the network: [values, those beyond [-1, 1], the farthest]
 
     def add(self, batch: Samples) -> None:
         for steps, truth in batch.network.items():
             if not bool(torch.isfinite(truth).all()):
                 raise LemError(f"the network's samples of {steps} steps are not finite; train it further")
+            sizes, known = truth.abs(), self.beyond.setdefault(steps, [0, 0, 0.0])
+            known[:2] = known[0] + sizes.numel(), known[1] + int((sizes > 1 + ROUNDING).sum())
+            known[2] = max(known[2], float(sizes.max()))
             for name, found in batch.machines.items():
                 kept = self.values.setdefault((steps, name), {metric: [] for metric in METRICS})
                 for metric, value in scores(truth, found).items():
                     kept[metric].append(value)
+
+    def remarks(self) -> list[str]:
+        """What a person should know: that the network's samples leave the range of images, as no machine's do."""
+        return [
+            f"the network's samples of {steps} steps leave [-1, 1]: {100 * out / count:.2g} % of their values do, as far "
+            f"as {most:.3g}; no patch of a training image does"
+            for steps, (count, out, most) in self.beyond.items()
+            if out
+        ]
 
     def rows(self) -> list[Row]:
         """All numbers, in the order of the machines, then of the network's steps, then of METRICS."""
@@ -121,6 +136,16 @@ class Agreement:
                 share = float((mine["r"] > base)[both].mean()) if both.any() else np.nan
                 out.append(Row(name, steps, f"beats-{BASE}", share, None, None, int(both.sum())))
         return out
+
+
+def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """(heads, lines) of a page: a line for each machine and number of steps, a column for each metric."""
+    heads = ["machine", "net steps", *dict.fromkeys(row.metric for row in rows)]
+    cells: dict[tuple[str, int], dict[str, str]] = {}
+    for row in rows:
+        ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
+        cells.setdefault((row.machine, row.net_steps), {})[row.metric] = f"{row.value:.3f}{ends}"
+    return heads, [[*map(str, key), *(mine.get(name, "-") for name in heads[2:])] for key, mine in cells.items()]
 
 
 def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float | None, float | None]:

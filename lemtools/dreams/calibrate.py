@@ -14,9 +14,10 @@ import torch
 
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
-from ..els.scales import compat, levels, time
+from ..els.scales import allowed, compat, levels, time
 from ..signal import LemError
-from .sample import Tell, start
+from .resources import Resources
+from .sample import start
 
 BY = ("cosine", "mse")
 
@@ -44,32 +45,37 @@ class Calibration:
             lines.append("\t".join([str(size), f"{step / len(self.sizes):.4g}", *(f"{v:.8f}" for v in row)]))
         return "\n".join(lines) + "\n"
 
+    def remarks(self, machine: str, height: int, width: int) -> list[str]:
+        """What a person should know: that sizes beyond the candidates, which such images allow, may do better."""
+        ends = (("smallest", min(self.candidates), -2), ("largest", max(self.candidates), 2))
+        return [
+            f"at {self.sizes.count(end)} of {len(self.sizes)} steps the choice is the {which} candidate, {end} px; "
+            f"sizes beyond it may do better: give more --sizes"
+            for which, end, step in ends
+            if end in self.sizes and len(self.candidates) > 1 and allowed(machine, [end + step], height, width)
+        ]
+
 
 def measure(
     network: Denoiser,
     candidates: Mapping[int, Denoiser],
     item: Sequence[int],
     seeds: Sequence[int],
-    steps: int = 20,
-    by: str = "cosine",
-    *,
-    batch: int = 8,
-    device: str = "cpu",
-    tell: Tell | None = None,
+    steps: int,
+    by: str,
+    resources: Resources,
 ) -> Iterator[np.ndarray]:
     """Scores [S, steps, K] of batches of seeds, low noise first; candidates: {size: machine of that size}."""
-    for first in range(0, len(seeds), batch):
-        part = seeds[first : first + batch]
+    for part in resources.batches(seeds):
         scores = np.empty((len(part), steps, len(candidates)))
 
         def compare(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
             truth = _eps(x, x0, alpha_bar)
             for k, machine in enumerate(candidates.values()):
                 scores[:, steps - 1 - step, k] = AGREEMENT[by](truth, _eps(x, machine(x, alpha_bar), alpha_bar)).cpu()
-            if tell is not None:
-                tell(f"seeds {part[0]} to {part[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}")
+            resources.say(f"seeds {part[0]} to {part[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}")
 
-        ddim(network, start(part, item, device), levels(steps), callback=compare)
+        ddim(network, start(part, item, resources.device), levels(steps), callback=compare)
         yield scores
 
 

@@ -17,7 +17,10 @@ import torch
 from ..denoise.samplers import ddim
 from ..els.bank import Bank
 from ..els.posterior import Local
-from .sample import Tell, picture, start, steps_told
+from ..signal import LemError
+from ..stream import opened
+from .resources import Resources
+from .sample import picture, reporting, start
 
 NEAREST = 1 - 1e-6  # alpha_bar at which the likeliest patch is the nearest one
 HALF = 1 / 255 + 1e-6  # half a grey level in [-1, 1], and rounding
@@ -70,6 +73,14 @@ class Origins:
             for e, w, t, i in zip(self.equal, self.weight, self.traced, self.image)
         ]
 
+    def lines(self) -> list[dict[str, float | str]]:
+        """`facts` of each sample under its name, and their means, of those that are defined."""
+        facts = self.facts()
+        known = {key: [each[key] for each in facts if each[key] == each[key]] for key in facts[0]}
+        means = {key: sum(v) / len(v) if v else float("nan") for key, v in known.items()}
+        named = zip((*(f"seed-{seed}" for seed in self.seed), "mean"), (*facts, means))
+        return [{"name": name, **each} for name, each in named]
+
     @property
     def traced(self) -> np.ndarray:
         """bool [S, H, W]"""
@@ -81,30 +92,24 @@ def explain(
     bank: Bank,
     seeds: Sequence[int],
     levels: np.ndarray,
-    *,
-    batch: int = 8,
-    device: str = "cpu",
-    tell: Tell | None = None,
+    resources: Resources,
 ) -> Iterator[Origins]:
     """Samples of a local machine over a bank (of one class, maybe), and their origins, batch by batch.
 
     The nearest patches are of the size that the machine takes at NEAREST.
     """
-    for first in range(0, len(seeds), batch):
-        part = list(seeds[first : first + batch])
-        x = start(part, bank.item, device)
+    for part in resources.batches(seeds):
+        x = start(part, bank.item, resources.device)
         if len(levels) > 2:  # all steps but the last, which is asked for more than its answer
-            said = None if tell is None else steps_told(machine, part, len(levels) - 1, tell)
-            x = ddim(machine, x, levels[:-1], callback=said)
+            x = ddim(machine, x, levels[:-1], callback=reporting(machine, part, len(levels) - 1, resources))
         last = machine.posterior(x, float(levels[-2]), track=True)
         sample = last.mean.float().cpu()
-        if tell is not None:
-            tell(
-                f"seeds {part[0]} to {part[-1]}, step {len(levels) - 1} of {len(levels) - 1}: origins; "
-                f"skipping moves x0 by at most {2 * bank.moments[2] * float(last.skipped.max()):.2g}"
-            )
+        resources.say(
+            f"seeds {part[0]} to {part[-1]}, step {len(levels) - 1} of {len(levels) - 1}: origins; "
+            f"skipping moves x0 by at most {2 * bank.moments[2] * float(last.skipped.max()):.2g}"
+        )
         # Scales ends at the last step's size, so that these are patches of it
-        nearest = machine.posterior(sample.to(device), NEAREST, track=True).best
+        nearest = machine.posterior(sample.to(resources.device), NEAREST, track=True).best
         mosaic, centres = (_centres(bank, best) for best in (last.best, nearest))
         equal = np.abs(centres - sample.numpy()).max(1) <= HALF
         yield Origins(
@@ -149,6 +154,15 @@ def table(origins: Origins, bank: Bank) -> dict[str, np.ndarray]:
         arrays["source.names.utf8"] = np.frombuffer(b"".join(names), np.uint8)
         arrays["source.names.offsets"] = np.cumsum([0, *map(len, names)], dtype=np.int64)
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def is_table(path: str) -> bool:
+    """Whether a file is such a table, written before."""
+    try:
+        with opened(path, "np") as file:
+            return (file.metadata() or {}).get("tool") == "lem-els"
+    except LemError:
+        return False
 
 
 def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tuple[dict, dict]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,7 @@ from ..fragment.evidence import evidence
 from ..media.pixels import to_uint8
 from ..rng import generator
 from ..signal import LemError, Signal
-
-Tell = Callable[[str], None]
-BATCH = {"cpu": 8, "cuda": 64}  # seeds that share every tile of the bank: as many as help
+from .resources import Resources
 
 
 def start(seeds: Sequence[int], item: Sequence[int], device: str | torch.device = "cpu") -> torch.Tensor:
@@ -25,41 +23,26 @@ def start(seeds: Sequence[int], item: Sequence[int], device: str | torch.device 
     return noise([generator(seed, 0, 0, "els") for seed in seeds], item, device=device)
 
 
-def batch_of(item: Sequence[int], size: int, memory: int, device: str) -> int:
-    """Seeds a batch: their windows, twice in float64, take at most half of `memory` bytes."""
-    channels, height, width = item
-    window = 16 * height * width * (channels * size * min(size, 2 * max(height, width)) + 1)
-    return max(1, min(BATCH.get(device.split(":")[0], BATCH["cuda"]), memory // 2 // window))
-
-
 def batches(
-    denoiser: Denoiser,
-    item: Sequence[int],
-    seeds: Sequence[int],
-    levels: np.ndarray,
-    *,
-    batch: int = 8,
-    device: str = "cpu",
-    tell: Tell | None = None,
+    denoiser: Denoiser, item: Sequence[int], seeds: Sequence[int], levels: np.ndarray, resources: Resources
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """(seeds, samples [S, ...item] in coordinates), DDIM with eta 0. tell: called with a line a step."""
-    for first in range(0, len(seeds), batch):
-        part = list(seeds[first : first + batch])
-        said = None if tell is None else steps_told(denoiser, part, len(levels) - 1, tell)
-        yield part, ddim(denoiser, start(part, item, device), levels, callback=said)
+    """(seeds, samples [S, ...item] in coordinates), DDIM with eta 0; a line a step is reported."""
+    for part in resources.batches(seeds):
+        x = start(part, item, resources.device)
+        yield part, ddim(denoiser, x, levels, callback=reporting(denoiser, part, len(levels) - 1, resources))
 
 
-def steps_told(denoiser: Denoiser, seeds: Sequence[int], steps: int, tell: Tell):
-    """What a sampler calls after every step."""
+def reporting(denoiser: Denoiser, seeds: Sequence[int], steps: int, resources: Resources):
+    """What a sampler calls after every step; None where nobody listens."""
 
     def callback(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
         size, error = getattr(denoiser, "size", None), getattr(denoiser, "error", None)
         size = size(alpha_bar) if callable(size) else size
         more = "" if size is None else f", {size} px"
         more += "" if error is None else f", skipping moves x0 by at most {error:.2g}"
-        tell(f"seeds {seeds[0]} to {seeds[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}{more}")
+        resources.say(f"seeds {seeds[0]} to {seeds[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}{more}")
 
-    return callback
+    return None if resources.report is None else callback
 
 
 def sample(
@@ -67,15 +50,13 @@ def sample(
     item: Sequence[int],
     seeds: Sequence[int],
     levels: np.ndarray,
+    resources: Resources,
     *,
-    batch: int = 8,
-    device: str = "cpu",
     label: int | None = None,
     history: dict | None = None,
-    tell: Tell | None = None,
 ) -> Iterator[Signal]:
     """Samples as images: float32, not clamped; an item's number is its seed, its name seed-N; label: their class."""
-    for part, x in batches(denoiser, item, seeds, levels, batch=batch, device=device, tell=tell):
+    for part, x in batches(denoiser, item, seeds, levels, resources):
         data = np.ascontiguousarray(denoiser.scale.decode(x).float().cpu().numpy())
         labels = None if label is None else np.full(len(part), label, np.int64)
         yield Signal(
@@ -92,10 +73,8 @@ def denoise(
     denoiser: Denoiser,
     item: Sequence[int],
     noisy: Signal,
-    alpha_bar: float | None = None,
-    *,
-    batch: int = 8,
-    device: str = "cpu",
+    alpha_bar: float | None,
+    resources: Resources,
     history: dict | None = None,
 ) -> Signal:
     """E[x_0 | x_t] of a batch of noisy images, as images.
@@ -105,7 +84,7 @@ def denoise(
     """
     if noisy.kind != "image" or tuple(noisy.data.shape[1:]) != tuple(item):
         raise LemError(f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds images of {list(item)}")
-    x = torch.from_numpy(np.ascontiguousarray(denoiser.scale.encode(noisy.data), np.float32)).to(device)
+    x = torch.from_numpy(np.ascontiguousarray(denoiser.scale.encode(noisy.data), np.float32)).to(resources.device)
     if noisy.ops:
         op = noisy.ops[0]
         if len(noisy.ops) > 1 or op["op"] != "noise" or op.get("clamp"):
@@ -117,7 +96,7 @@ def denoise(
     elif alpha_bar is None:
         raise LemError("how much noise is in it? Give --t T, or what lem-fragment --noise writes")
     level = np.broadcast_to(np.asarray(alpha_bar, np.float64), (len(x),))
-    x0 = torch.cat([denoiser(x[i : i + batch], level[i : i + batch].copy()) for i in range(0, len(x), batch)])
+    x0 = torch.cat([denoiser(x[rows], level[rows].copy()) for rows in resources.batches(range(len(x)))])
     data = np.ascontiguousarray(denoiser.scale.decode(x0).float().cpu().numpy())
     more = [] if history is None else [history]
     return replace(noisy, data=data, ops=[], history=[*noisy.history, *more])

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..catalogue.denoisers import DENOISERS
 from ..denoise.contract import Denoiser
-from ..denoise.how import Share
 from ..device import pick
 from ..els import machine
 from ..els.bank import Bank
-from ..els.plan import LOCAL
 from ..els.scales import Scales, allowed, check, levels
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
 from .against import Samples
 from .against import samples as compared
-from .calibrate import Calibration, choose, measure
+from .calibrate import measure
 from .explain import Origins, explain
-from .sample import Tell, batch_of, denoise, sample
+from .resources import Resources
+from .sample import denoise, sample
 
 
 @dataclass
 class Study:
     """A bank and how it is asked.
 
-    sizes: patch sizes, one a step, low noise first; None where no local machine is asked. label: a class, None for all
-    images, or 'each': the seeds take the bank's classes in turn, seed k the (k modulo their number)-th. kamb: as in the
-    paper's released code: els knows only windows that do not wrap, the noisiest step is left out, and every other takes
-    the size of the one after it in noise. skip, memory: as of ``posterior.Local``. batch: seeds a batch; None: by
-    memory. tell: called with a line about what is going on. share: as of ``posterior.Local``.
+    sizes: patch sizes, one a step, low noise first; None where no machine of patches is asked. label: a class, None for
+    all images, or 'each': the seeds take the bank's classes in turn, seed k the (k modulo their number)-th. kamb: as in
+    the paper's released code: els knows only windows that do not wrap, the noisiest step is left out, and every other
+    takes the size of the one after it in noise. resources: their device may be 'auto'.
     """
 
     bank: Bank
@@ -40,26 +39,18 @@ class Study:
     steps: int = 20
     label: int | str | None = None
     kamb: bool = False
-    skip: float = 1e-6
-    memory: int = 1 << 30
-    device: str = "auto"
-    batch: int | None = None
-    tell: Tell | None = None
-    share: Share | None = None
+    resources: Resources = field(default_factory=lambda: Resources("auto"))
 
     def __post_init__(self):
-        try:
-            self.device = pick(self.device, float64=True)
-        except (ValueError, RuntimeError) as error:
-            raise LemError(str(error)) from error
+        self.resources = replace(self.resources, device=pick(self.resources.device, float64=True))
         self.levels = levels(self.steps, self.kamb)
         if self.label == "each" and self.bank.labels is None:
             raise LemError("the bank has no classes to take in turn; give --labels")
         if self.label is not None and self.label != "each":
             self.bank.of(self.label)
-        if self.tell is not None:
-            channels, height, width = self.bank.item
-            self.tell(f"bank: {len(self.bank)} images, {width} x {height} px, channels: {channels}; {self.device}")
+        channels, height, width = self.bank.item
+        images = f"{len(self.bank)} images, {width} x {height} px"
+        self.resources.say(f"bank: {images}, channels: {channels}; {self.resources.device}")
 
     def classes(self, seeds: Sequence[int]) -> Iterator[tuple[int | None, Bank, list[int]]]:
         """(class, its part of the bank, its seeds)."""
@@ -84,20 +75,11 @@ class Study:
 
     def machine(self, name: str, bank: Bank, size: int | None = None) -> Denoiser:
         """A machine over (a class of) the bank; size: of its patches, in place of the scales."""
-        if size is None and name in LOCAL:
+        if size is None and DENOISERS[name].local:
             check([name], self.sizes, *bank.item[1:])
         chosen = size or (Scales(self.sizes, self.kamb) if self.sizes else 3)
         try:
-            return machine(
-                name,
-                bank,
-                chosen,
-                skip=self.skip,
-                memory=self.memory,
-                device=self.device,
-                valid=self.kamb,
-                share=self.share,
-            )
+            return machine(name, bank, chosen, self.resources.how(valid=self.kamb))
         except LemError:
             raise
         except ValueError as error:
@@ -105,7 +87,7 @@ class Study:
 
     def network(self, path: str) -> Model:
         """A network that samples may be compared with. LemError for one that does not fit the bank."""
-        model = load(path, self.device)
+        model = load(path, self.resources.device)
         if model.family != "denoise" or model.meta["target"]["kind"] != "image" or model.net.conditioned:
             raise LemError(f"{path}: no diffusion network of whole images (lem-train diffusion without --fragment)")
         if not model.fits("image", self.bank.item):
@@ -120,17 +102,8 @@ class Study:
         """Samples of a machine as images, see ``sample.sample``."""
         self._check_classes([name], seeds)
         for label, bank, mine in self.classes(seeds):
-            yield from sample(
-                self.machine(name, bank),
-                bank.item,
-                mine,
-                self.levels,
-                batch=self._batch(),
-                device=self.device,
-                label=label,
-                history=history,
-                tell=self.tell,
-            )
+            asked = self.machine(name, bank)
+            yield from sample(asked, bank.item, mine, self.levels, self._fitted(), label=label, history=history)
 
     def denoiser(self, name: str):
         """A function (noisy batch, alpha_bar or None, history) -> its clean means, see ``sample.denoise``."""
@@ -139,41 +112,27 @@ class Study:
         self._check_classes([name], [])
         _, bank, _ = next(self.classes([]))
         asked = self.machine(name, bank)
-        return lambda noisy, alpha_bar, history: denoise(
-            asked, bank.item, noisy, alpha_bar, batch=self._batch(), device=self.device, history=history
-        )
+        return lambda noisy, alpha_bar, history: denoise(asked, bank.item, noisy, alpha_bar, self._fitted(), history)
 
     def calibrate(
-        self,
-        name: str,
-        path: str,
-        seeds: Sequence[int],
-        candidates: Sequence[int] | None = None,
-        by: str = "cosine",
-        monotone: bool = False,
-    ) -> Calibration:
-        """Sizes at which a machine is most like the network in a file. candidates: None for 3, 5 ... 17, as allowed."""
+        self, name: str, path: str, seeds: Sequence[int], candidates: Sequence[int] | None = None, by: str = "cosine"
+    ) -> tuple[list[int], Iterator[np.ndarray]]:
+        """The sizes that are candidates, and how like the network in a file the machine is with them: scores [S, steps, K]
+        of batches of seeds, for ``calibrate.choose``. candidates: None for 3, 5 ... 17, as the images allow."""
         usual = allowed(name, range(3, 18, 2), *self.bank.item[1:])
         sizes = list(usual if candidates is None else candidates)
         if not sizes:
             raise LemError("these images are too small for any patch of 3 px or more; name --sizes")
         check([name], sizes, *self.bank.item[1:])
-        model, found = self.network(path), []
-        for label, bank, mine in self.classes(seeds):
-            machines = {size: self.machine(name, bank, size) for size in sizes}
-            network = NetworkDenoiser(model, label=label, clip=False)
-            found += measure(
-                network,
-                machines,
-                bank.item,
-                mine,
-                self.steps,
-                by,
-                batch=self._batch(max(sizes)),
-                device=self.device,
-                tell=self.tell,
-            )
-        return choose(np.concatenate(found), sizes, by, monotone, self.kamb)
+        model = self.network(path)
+
+        def scores() -> Iterator[np.ndarray]:
+            for label, bank, mine in self.classes(seeds):
+                machines = {size: self.machine(name, bank, size) for size in sizes}
+                network = NetworkDenoiser(model, label=label, clip=False)
+                yield from measure(network, machines, bank.item, mine, self.steps, by, self._fitted(max(sizes)))
+
+        return sizes, scores()
 
     def against(
         self, names: Sequence[str], path: str, seeds: Sequence[int], net_steps: Sequence[int] = (20, 150)
@@ -185,31 +144,12 @@ class Study:
         for label, bank, mine in self.classes(seeds):
             machines = {name: self.machine(name, bank) for name in names}
             network = NetworkDenoiser(model, label=label, clip=False)
-            yield from compared(
-                network,
-                machines,
-                bank.item,
-                mine,
-                self.levels,
-                net_steps,
-                batch=self._batch(),
-                device=self.device,
-                tell=self.tell,
-            )
+            yield from compared(network, machines, bank.item, mine, self.levels, net_steps, self._fitted())
 
     def explain(self, name: str, seeds: Sequence[int]) -> Iterator[Origins]:
         """Samples of a local machine and where their pixels come from, see ``explain.explain``."""
         for _, bank, mine in self.classes(seeds):
-            yield from explain(
-                self.machine(name, bank),
-                bank,
-                mine,
-                self.levels,
-                batch=self._batch(),
-                device=self.device,
-                tell=self.tell,
-            )
+            yield from explain(self.machine(name, bank), bank, mine, self.levels, self._fitted())
 
-    def _batch(self, size: int | None = None) -> int:
-        largest = size or max(self.sizes or (1,))
-        return self.batch or batch_of(self.bank.item, largest, self.memory, self.device)
+    def _fitted(self, size: int | None = None) -> Resources:
+        return self.resources.fitted(self.bank.item, size or max(self.sizes or (1,)))

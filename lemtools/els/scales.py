@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..catalogue.denoisers import DENOISERS
 from ..denoise import schedule
 from ..signal import LemError
-from .plan import LOCAL, check_size
+from .plan import check_size
 
 MOST = 1 << 20  # characters of a file of scales: a larger one is something else
 
@@ -93,7 +94,7 @@ def _file(path: str, asked: str) -> Iterable[int]:
 def check(machines: Iterable[str], sizes: Iterable[int], height: int, width: int) -> None:
     """Raise LemError for a size that one of the machines does not allow on such images."""
     for machine in machines:
-        for size in set(sizes) if machine in LOCAL else ():
+        for size in set(sizes) if DENOISERS[machine].local else ():
             check_size(machine, size, height, width)
 
 

@@ -155,10 +155,7 @@ class Dreamer:
         self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
         self.kind: str | None = None
         self.denoiser: Denoiser | None = None
-        try:
-            self.device = pick(device, float64=not self.row.plain)
-        except (ValueError, RuntimeError) as error:
-            raise LemError(str(error)) from error
+        self.device = pick(device, float64=not self.row.plain)
 
     def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
         """(recalled, steps): the mean of draws, or the draws, of every item."""

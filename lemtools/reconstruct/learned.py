@@ -60,10 +60,7 @@ class NetworkRecaller:
         tile: int | None = None,
         label: int | None = None,
     ):
-        try:
-            self.device = torch.device(pick(device))
-        except (ValueError, RuntimeError) as error:
-            raise LemError(str(error)) from error
+        self.device = torch.device(pick(device))
         self.name = self.identity = "the model"
         if not isinstance(model, Model):
             self.name = os.path.basename(os.fsdecode(model))

@@ -155,13 +155,12 @@ def test_choices_are_frozen(tool, name):
 
 
 def test_choices_are_those_of_the_library():
+    from lemtools.catalogue.denoisers import named
     from lemtools.catalogue.encoders import ENCODERS
     from lemtools.catalogue.networks import PADDING, PREDICTS
     from lemtools.catalogue.recipes import RECIPES
-    from lemtools.cli import els
     from lemtools.compare import METRICS as metrics
     from lemtools.dreams.calibrate import BY
-    from lemtools.els import LOCAL, MACHINES
     from lemtools.fragment import OPERATIONS
     from lemtools.media.find import SAMPLES
     from lemtools.media.save import FORMATS
@@ -170,7 +169,7 @@ def test_choices_are_those_of_the_library():
     assert set(CHOICES["reconstruct", "method"].split()) == set(methods)
     assert CHOICES["encode", "encoder"].split() == list(ENCODERS)
     assert CHOICES["train", "recipe"].split() == list(RECIPES)
-    assert (tuple(els.MACHINES), tuple(els.LOCAL)) == (MACHINES, LOCAL) and CHOICES["els", "by"].split() == list(BY)
+    assert CHOICES["els", "machine"].split() == named("machine") and CHOICES["els", "by"].split() == list(BY)
     assert set(CHOICES["train", "padding"].split()) == set(PADDING.type)
     assert set(CHOICES["train", "predicts"].split()) == set(PREDICTS.type)
     assert set(CHOICES["fragment", "to"].split()) == set(FORMATS)

@@ -25,9 +25,12 @@ from lemtools.dreams import sample as sampling
 from lemtools.dreams.against import Agreement, Samples, median_interval, samples, scores
 from lemtools.dreams.calibrate import choose, growing, measure
 from lemtools.dreams.explain import columns, explain, table
+from lemtools.dreams.resources import SEEDS as SEEDS_AT_A_TIME
+from lemtools.dreams.resources import Resources
 from lemtools.dreams.study import Study
-from lemtools.els import LOCAL, machine
+from lemtools.els import machine
 from lemtools.els.bank import Bank
+from lemtools.els.plan import LOCAL
 from lemtools.els.prepare import bank as read_bank
 from lemtools.els.scales import Scales, levels, parse_sizes, time
 from lemtools.media.labels import labels as read_labels
@@ -142,7 +145,7 @@ def test_a_sample_is_ddim_over_the_machine(bench):
     bank, sizes = Bank(waves()), (3, 3, 5, 7)
     for name in ("bbels", "is", "wiener"):
         want = ddim(machine(name, bank, Scales(sizes)), started([0, 3, 4]), grid(4))
-        (found,) = Study(bank, sizes, 4, device="cpu").samples(name, [0, 3, 4])
+        (found,) = Study(bank, sizes, 4).samples(name, [0, 3, 4])
         assert np.array_equal(found.data, (want / 2 + 0.5).numpy()) and found.data.dtype == np.float32
     done = els(bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener")
     sent = wire(done.stdout)
@@ -157,7 +160,9 @@ def test_a_sample_is_ddim_over_the_machine(bench):
 def test_seeds_do_not_depend_on_the_batch(name):
     bank = Bank(waves())
     together, one, some = (
-        np.concatenate([s.data for s in Study(bank, (3,) * 5, 5, batch=batch, device="cpu").samples(name, seeds)])
+        np.concatenate(
+            [s.data for s in Study(bank, (3,) * 5, 5, resources=Resources(batch=batch)).samples(name, seeds)]
+        )
         for batch, seeds in ((5, range(5)), (1, range(5)), (2, [4, 1]))
     )
     assert np.abs(together - one).max() < 1e-5 and np.abs(together[[4, 1]] - some).max() < 1e-5
@@ -165,8 +170,9 @@ def test_seeds_do_not_depend_on_the_batch(name):
 
 
 def test_seeds_beyond_the_memory_go_in_batches(bench):
-    assert sampling.batch_of((3, 32, 32), 17, 1 << 30, "cpu") == sampling.BATCH["cpu"]
-    assert sampling.batch_of((3, 32, 32), 17, 1 << 30, "cuda:0") > sampling.batch_of((3, 32, 32), 17, 1 << 26, "cuda:0")
+    assert Resources().fitted((3, 32, 32), 17).batch == SEEDS_AT_A_TIME["cpu"]
+    large, small = (Resources("cuda:0", memory).fitted((3, 32, 32), 17).batch for memory in (1 << 30, 1 << 26))
+    assert large > small and Resources(batch=3).fitted((3, 32, 32), 17).batch == 3
     done = els(
         bench, "--bank", "bank.npy", "--scales", "3", "--steps", "2", "--seeds", "0-2", "--max-memory", "1K", "-v"
     )
@@ -181,9 +187,9 @@ def test_a_device_without_float64_is_passed_over(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     bank = Bank(waves())
-    assert Study(bank, device="auto").device == "cpu"
+    assert Study(bank).resources.device == "cpu"
     with pytest.raises(LemError, match="device mps knows no float64, in which this is computed; take cpu$"):
-        Study(bank, device="mps")
+        Study(bank, resources=Resources("mps"))
     assert pick("auto") == pick("mps") == "mps"
     store = bank.images[:, :, :4, :4]
     assert Dreamer(store, prior="recall").device == "mps"
@@ -198,7 +204,7 @@ def test_each_class_in_turn(bench):
     assert sent.index.tolist() == [0, 3, 1, 4, 2] and (sent.label == sent.index % 3).all()
     for label in range(3):
         mine = Bank(bank[labels == label])
-        (want,) = Study(mine, (3,) * 3, 3, device="cpu").samples("bbels", [k for k in range(5) if k % 3 == label])
+        (want,) = Study(mine, (3,) * 3, 3).samples("bbels", [k for k in range(5) if k % 3 == label])
         assert np.abs(sent.data[sent.label == label] - want.data).max() < 1e-5
     alone = wire(els(bench, *args, "--seeds", "1,4", "--label", "1").stdout)
     assert np.abs(alone.data - sent.data[sent.label == 1]).max() < 1e-5
@@ -207,15 +213,15 @@ def test_each_class_in_turn(bench):
 def test_the_released_code_s_choices():
     sizes = tuple(range(3, 43, 2))
     asked = Recorder(Scales(sizes, shifted=True))
-    ((_seeds, _x),) = sampling.batches(asked, (1, 8, 8), [7], levels(20, kamb=True))
+    ((_seeds, _x),) = sampling.batches(asked, (1, 8, 8), [7], levels(20, kamb=True), Resources())
     assert len(asked.asked) == 19
     for step, (t, size, _) in zip(range(19, 0, -1), asked.asked):
         assert t == pytest.approx(step / 20) and size == sizes[step]
     assert torch.equal(asked.asked[0][2], started([7]))
     plain = Recorder(Scales(sizes))
-    list(sampling.batches(plain, (1, 8, 8), [7], levels(20)))
+    list(sampling.batches(plain, (1, 8, 8), [7], levels(20), Resources()))
     assert [size for _, size, _ in plain.asked] == list(reversed(sizes))
-    study = Study(Bank(waves()), (3,) * 20, kamb=True, device="cpu")
+    study = Study(Bank(waves()), (3,) * 20, kamb=True)
     assert study.machine("els", study.bank).valid and np.array_equal(study.levels, grid(20)[1:])
 
 
@@ -390,7 +396,7 @@ def test_calibration_finds_the_sizes_of_a_machine(by):
     bank, sizes = Bank(waves()), (3, 5, 5, 7, 3, 5)
     truth = machine("bbels", bank, Scales(sizes))
     candidates = {size: machine("bbels", bank, size) for size in (7, 3, 5)}
-    found = np.concatenate(list(measure(truth, candidates, bank.item, range(3), 6, by, batch=2)))
+    found = np.concatenate(list(measure(truth, candidates, bank.item, range(3), 6, by, Resources(batch=2))))
     assert found.shape == (3, 6, 3)
     chosen = choose(found, list(candidates), by)
     assert chosen.sizes == list(sizes) and chosen.candidates == [3, 5, 7]
@@ -420,7 +426,7 @@ def test_a_calibration_is_what_scales_reads(bench):
         lines[-4] == "# size\tt\tcosine[3]\tcosine[5]\tcosine[7]"
         and [len(x.split("\t")) for x in lines[-3:]] == [5] * 3
     )
-    assert lines[1] == "# machine bbels, steps 3, seeds 0,1" and not {*SEEDS["calibrate"]} & {*SEEDS["against"]}
+    assert lines[1] == "# machine bbels, steps 3, seeds 0,1" and not {*SEEDS["--calibrate"]} & {*SEEDS["--against"]}
     sizes = parse_sizes(str(bench / "scales.txt"), 3)
     assert list(sizes) == sorted(sizes) and set(sizes) <= {3, 5, 7}
     assert [line.split("\t")[1] for line in lines[-3:]] == ["0.3333", "0.6667", "1"]
@@ -440,7 +446,7 @@ def test_a_network_that_is_the_machine_is_predicted():
     bank = Bank(waves())
     machines = {name: machine(name, bank, 5) for name in ("is", "bbels")}
     comparison = Agreement()
-    for batch in samples(machine("bbels", bank, 5), machines, bank.item, range(5), grid(4), (4, 6), batch=2):
+    for batch in samples(machine("bbels", bank, 5), machines, bank.item, range(5), grid(4), (4, 6), Resources(batch=2)):
         assert len(batch) in (1, 2)
         comparison.add(batch)
     rows = {(row.machine, row.net_steps, row.metric): row for row in comparison.rows()}
@@ -457,7 +463,7 @@ def test_a_network_answers_without_being_clipped(bench):
     torch.nn.init.zeros_(net.last.bias)
     network(bench / "zero.safetensors")
     save_model(replace(load(str(bench / "zero.safetensors")), net=net), str(bench / "zero.safetensors"))
-    study = Study(Bank(waves()), (3,) * 3, 3, device="cpu")
+    study = Study(Bank(waves()), (3,) * 3, 3)
     (batch,) = study.against(["bbels"], str(bench / "zero.safetensors"), [0, 1], [2])
     assert torch.allclose(batch.network[2], started([0, 1]) / float(np.sqrt(cosine(1.0))), rtol=1e-4)
     with pytest.raises(LemError, match="too large"):
@@ -465,7 +471,7 @@ def test_a_network_answers_without_being_clipped(bench):
 
 
 def test_a_class_too_small_for_a_gaussian_is_told_first():
-    lone = Study(Bank(waves(), [0] * 11 + [1]), (3,) * 3, 3, label="each", device="cpu")
+    lone = Study(Bank(waves(), [0] * 11 + [1]), (3,) * 3, 3, label="each")
     with pytest.raises(LemError, match="wiener: class 1 has one image"):
         next(lone.against(["is", "wiener"], "no network is read", [0, 1], [2]))
     assert len(next(lone.samples("wiener", [0, 2]))) == 2  # no seed of that class
@@ -546,14 +552,14 @@ def test_where_pixels_come_from_where_it_is_known():
     """Windows over everything recall whole images; windows of one pixel paint black and white."""
     rng = np.random.default_rng(1)
     bank = Bank(rng.integers(0, 2, (6, 1, 8, 8), np.uint8) * 255)
-    for origin in explain(machine("ls", bank, Scales((15,) * 20)), bank, range(4), grid(20), batch=3):
+    for origin in explain(machine("ls", bank, Scales((15,) * 20)), bank, range(4), grid(20), Resources(batch=3)):
         assert origin.equal.all() and origin.weight.min() > 0.999
         for k in range(len(origin)):
             (source,) = np.unique(origin.image[k])
             assert np.abs(origin.sample[k] - (bank.images[source] / 127.5 - 1)).max() < 1e-4
             assert (origin.row[k] == np.arange(8)[:, None]).all() and (origin.column[k] == np.arange(8)).all()
     flat = Bank(np.stack([np.full((3, 8, 8), value, np.uint8) for value in (0, 255)]), [4, 4])
-    (origin,) = explain(machine("ls", flat, Scales((1,) * 20)), flat, [0, 1], grid(20))
+    (origin,) = explain(machine("ls", flat, Scales((1,) * 20)), flat, [0, 1], grid(20), Resources())
     assert origin.equal.all() and (origin.image == (origin.sample[:, 0] > 0)).all()
     assert 0.2 < origin.image.mean() < 0.8
     facts = origin.facts()
@@ -568,7 +574,7 @@ def test_origins_by_brute_force(name):
     images, sizes = waves(5), (3, 5, 5, 5)
     whole = Bank(images, [0, 1, 1, 1, 1])
     bank = whole.of(1)
-    (origin,) = explain(machine(name, bank, Scales(sizes)), bank, [5, 6], grid(4))
+    (origin,) = explain(machine(name, bank, Scales(sizes)), bank, [5, 6], grid(4), Resources())
     x, places = images / 127.5 - 1, list(itertools.product(range(8), range(8)))
     for k, (r, c) in itertools.product(range(2), places):
         if name == "bbels":
@@ -666,8 +672,8 @@ BAD = {
     ),
     "no network": ("--bank bank.npy --against bank.npy --scales 3", "not a whole safetensors file"),
     "two jobs": ("--bank bank.npy --prepare --explain m.png", "--prepare and --explain: give one of them"),
-    "option of another job": ("--bank bank.npy --scales 3 --monotone", "--monotone is for --calibrate"),
-    "files without use": ("--bank bank.npy --scales 3 folder/00.png", "FILEs are for --denoise"),
+    "option of another job": ("--bank bank.npy --scales 3 --monotone", "--monotone is for --calibrate, not sampling"),
+    "files without use": ("--bank bank.npy --scales 3 folder/00.png", "FILE is for --denoise, not sampling"),
     "explain without patches": ("--bank bank.npy --machine is --explain m.png", "--explain is for the local machines"),
     "scales without patches": (
         "--bank bank.npy --machine wiener --scales 3",
@@ -714,7 +720,7 @@ BAD = {
     ),
     "device without a machine": (
         "--bank bank.npy --prepare --device cpu -o x.safetensors",
-        "--device is for what asks",
+        "--device is for sampling, --denoise, --calibrate, --against and --explain, not --prepare",
     ),
     "a bank as a picture": ("--bank bank.npy --prepare -o x.png", "a bank is one file"),
     "output that is input": ("--bank bank.npy --scales 3 -o bank.npy", "input and output at once"),

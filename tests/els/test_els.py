@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from helpers.machines import brute, kind, window
-from lemtools.els import MACHINES, machine
+from lemtools.catalogue.denoisers import named
+from lemtools.denoise.how import How
+from lemtools.els import machine
 from lemtools.els.bank import Bank
 from lemtools.els.posterior import Local
 from lemtools.signal import LemError
@@ -60,7 +62,7 @@ def test_machines_of_whole_images_are_their_definition(name, shape):
             assert np.abs(found[k] - want).max() < 1e-5, (alpha_bar, k)
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", named("machine"))
 def test_machines_keep_the_contract(name):
     raw, bank, x = case(3, 6, 6, seeds=3)
     labels = np.array([0, 1, 1, 0, 1])
@@ -84,7 +86,7 @@ def test_what_is_skipped_stays_within_its_bound(name):
     grey = 40 + 8 * np.arange(20)[:, None, None, None]  # the further down the bank, the further from the query
     raw = (grey + g.integers(0, 9, (20, 1, 8, 8))).astype(np.uint8)
     x = np.sqrt(0.9) * (raw[:2] / 127.5 - 1) + np.sqrt(0.1) * g.standard_normal((2, 1, 8, 8))
-    exact, skipping = (machine(name, Bank(raw), 3, skip=skip, memory=8192) for skip in (0, 1e-2))
+    exact, skipping = (machine(name, Bank(raw), 3, How(skip=skip, memory=8192)) for skip in (0, 1e-2))
     exact.tile = skipping.tile = 256
     alpha_bar = 0.2 if name == "es" else 0.9
     off = np.abs(exact(x, alpha_bar) - skipping(x, alpha_bar)).max()
@@ -210,7 +212,7 @@ def test_what_no_machine_can_take():
     raw, *_ = case(3, 6, 6)
     for name, message in (("foo", "no machine 'foo'; there are is, es"), ("wiener", "raise --max-memory")):
         with pytest.raises(LemError, match=message):
-            machine(name, Bank(raw), memory=1000)
+            machine(name, Bank(raw), 3, How(memory=1000))
     with pytest.raises(LemError, match="one image has no covariance"):
         machine("wiener", Bank(raw[:1]))
     with pytest.raises(LemError, match="not finite"):
