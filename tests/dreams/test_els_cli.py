@@ -439,7 +439,51 @@ def test_a_calibration_is_what_scales_reads(bench):
     assert usual[-4].endswith("mse[11]\tmse[13]\tmse[15]")  # 17 px are too many for 8 x 8
 
 
+def test_a_choice_at_the_end_of_the_candidates_is_noted(bench):
+    scores = np.zeros((1, 4, 3))
+    scores[0, range(4), (2, 1, 2, 0)] = 1
+    found = choose(scores, [3, 5, 7])
+    smallest, largest = found.remarks("bbels", 8, 8)
+    assert "at 1 of 4 steps the choice is the smallest candidate, 3 px" in smallest
+    assert "at 2 of 4 steps the choice is the largest candidate, 7 px" in largest
+    assert found.remarks("els", 7, 7) == [smallest]  # larger ones do not fit
+    assert choose(scores[:, 1:2], [3, 5, 7]).remarks("bbels", 8, 8) == []
+    args = ("--bank", "bank.npy", "--calibrate", "net.safetensors", "--steps", "2", "--seeds", "0", "--sizes", "3-5")
+    assert b"candidate, " in els(bench, *args).stderr and els(bench, *args, "-q").stderr == b""
+
+
 # --- comparison
+
+
+def test_a_network_beyond_the_range_of_images_is_noted():
+    still, wild = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    still[0, 0, 0, 0], wild[0, 0, 0, :2] = 1.002, torch.tensor([-3.0, 1.5])
+    agreement = Agreement()
+    agreement.add(Samples([0, 1], {20: still, 150: wild}, {"is": still}))
+    (remark,) = agreement.remarks()
+    assert remark.startswith("the network's samples of 150 steps leave [-1, 1]: 6.2 % of their values do, as far as 3;")
+
+
+def test_long_work_says_where_it_is_every_minute(monkeypatch):
+    from lemtools import progress
+    from lemtools.cli import run
+    from lemtools.cli.run import Session
+
+    clock, said = [0.0], []
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    session = Session("lem-els", False, False)
+    monkeypatch.setattr(session, "note", said.append)
+    slow = Recorder(5)
+    answer = slow.__class__.__call__
+
+    def late(self, x_t, alpha_bar):
+        clock[0] += 40
+        return answer(self, x_t, alpha_bar)
+
+    monkeypatch.setattr(slow.__class__, "__call__", late)
+    list(session.progress((x for _, x in sampling.batches(slow, (1, 8, 8), [7], grid(4), Resources())), 1, lines=True))
+    assert [line.split(",")[1] for line in said] == [" steps 2 of 4", " steps 4 of 4"][: len(said)] and said
+    assert progress.share([]) == 0
 
 
 def test_a_network_that_is_the_machine_is_predicted():
