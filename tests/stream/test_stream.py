@@ -404,6 +404,33 @@ def test_write_one_refuses_what_does_not_fit(other):
         sent([images(2), other()], write_one)
 
 
+def test_write_one_of_several_shapes_is_a_stream_of_documents(tmp_path):
+    parts = [images(2), images(1, first=2), images(2, first=3, side=5), images(0), images(1, first=5)]
+    out = io.BytesIO()
+    assert write_one(parts, out, str(tmp_path), several=True) == 3
+    back = received(out.getvalue())
+    assert [len(signal) for signal in back] == [3, 2, 1] and [signal.last for signal in back] == [None, None, True]
+    same(back[0], concatenated(parts[:2]))
+    for wanted, found in zip((parts[2], parts[4]), back[1:]):
+        same(found, wanted)
+    assert list(tmp_path.iterdir()) == []
+    one = io.BytesIO()
+    assert write_one(parts[:2], one, several=True) == 1 and one.getvalue() == sent(parts[:2], write_one)
+
+
+def test_packed_tokens_begin_anew_in_every_document():
+    def tokens(length, first):
+        return Signal("tokens", np.arange(3 * length).reshape(3, length) % 7, depth=3, index=first + np.arange(3))
+
+    parts = [tokens(5, 0), tokens(5, 3), tokens(3, 6)]
+    out = io.BytesIO()
+    assert write_one(parts, out, several=True) == 2
+    back = received(out.getvalue())
+    assert all(signal.depth == 3 for signal in back)
+    assert np.array_equal(back[0].data, np.concatenate([parts[0].data, parts[1].data]))
+    assert np.array_equal(back[1].data, parts[2].data)
+
+
 def test_write_all_goes_on_after_a_short_write():
     class Short(io.BytesIO):
         def write(self, data):
