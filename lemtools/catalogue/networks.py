@@ -6,6 +6,8 @@ by keyword follows from the data (shapes, classes, a codec). Its facts: the fami
 value}}, where nothing else is chosen.
 """
 
+from typing import Any
+
 from .row import Option, Row
 from .table import Table
 
@@ -25,7 +27,7 @@ DIAL = (
 )
 
 
-def _with(option: Option, default) -> Option:
+def _with(option: Option, default: Any) -> Option:
     return Option(**{**vars(option), "default": default})
 
 

@@ -92,7 +92,9 @@ class Command(click.Command):
         if self._made[0] != now:
             own = [converted(p.source, p.section, p.rows) if hasattr(p, "source") else p for p in self._own]
             count = len(self.table) if self.table is not None else 0
-            made = [converted(s, OWN, () if len(names) == count or not self.chosen else names) for s, names in rows]
+            made: list[Any] = [
+                converted(s, OWN, () if len(names) == count or not self.chosen else names) for s, names in rows
+            ]
             every = [*own, *made]
             for param in made:
                 param.table = self.table
@@ -145,7 +147,8 @@ class Command(click.Command):
     def _of_row(self, ctx, row: Row) -> Iterator[click.Parameter]:
         """The parameters that a row takes, in its order and words, after those of the command itself."""
         order = [option.name for option in row.options]
-        params = [p for p in self.get_params(ctx) if not getattr(p, "rows", ()) or row.name in p.rows]
+        every: list[Any] = self.get_params(ctx)
+        params = [p for p in every if not getattr(p, "rows", ()) or row.name in p.rows]
         for param in sorted(params, key=lambda p: order.index(p.name) if p.name in order else -1):
             if param.name not in order:
                 yield param

@@ -69,7 +69,7 @@ class OneOf(click.Choice):
         self.table, self.case_sensitive = table, True
 
     @property
-    def choices(self):
+    def choices(self):  # type: ignore[override]  # click has it as an attribute
         return tuple(self.table)
 
 
