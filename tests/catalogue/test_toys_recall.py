@@ -79,8 +79,11 @@ def test_a_toy_method(tmp_path):
         back = read(lem_fork("reconstruct", *line, stdin=written(LOST), cwd=tmp_path).stdout)
         assert (back.data[~LOST.observed()] == PHOTOS.data.min() + 3).all()
         for words, problem in (
-            (("--method", "smooth", "--gloom", "1"), "--gloom is for shade"),
-            (("--method", "paint", "--sigma", "1"), "--sigma is for recall and gaussian"),
+            (("--method", "smooth", "--gloom", "1"), "--gloom is for --method shade (with --memory), not smooth"),
+            (
+                ("--method", "paint", "--sigma", "1"),
+                "--sigma is for --method recall and gaussian (with --memory), not paint",
+            ),
             (("--method", "paint", "--memory", "x.npy"), "--method paint does not use a --memory"),
             (("--method", "shade"), "--method shade needs a store of memories: --memory STORE"),
         ):

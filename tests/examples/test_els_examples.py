@@ -104,12 +104,13 @@ def test_the_script_makes_again_what_other_settings_made(tmp_path):
 
 
 def test_the_network_of_the_example_draws_what_its_machine_predicts():
+    from lemtools.dreams.resources import Resources
     from lemtools.dreams.study import Study
     from lemtools.els import prepare, scales
 
     folder = EXAMPLES / "fashion"
     sizes = scales.parse_sizes(str(folder / "scales.txt"), 20)
-    study = Study(prepare.bank([str(folder / "bank.safetensors")]), sizes, label="each", device="cpu")
+    study = Study(prepare.bank([str(folder / "bank.safetensors")]), sizes, label="each", resources=Resources())
     (found,) = study.against(["bbels", "is"], str(folder / "resnet.safetensors"), [1], (20,))
     drawn = found.network[20].flatten()
     r = {name: float(np.corrcoef(x.flatten(), drawn)[0, 1]) for name, x in found.machines.items()}
