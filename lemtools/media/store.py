@@ -17,8 +17,8 @@ from .load import load
 def store(paths: list[str], key: str | None = None, how: Reading | None = None, **options) -> np.ndarray:
     """All memories of the inputs as one array [N, ...item], uint8 or float, for those who look up.
 
-    A lone .npy or one-document safetensors file is mapped, not read: a store of a million memories then needs no memory
-    of its own. Raises LemError for memories of several shapes or kinds, and for a fragment.
+    A lone .npy or one-document safetensors file is mapped, not read: a store of a million memories then stays on
+    disk. Raises LemError for memories of several shapes or kinds, and for a fragment.
     """
     how = replace(how or Reading(), key=key, **options)
     if len(paths) == 1 and (signal := mapped(paths[0], key, how)) is not None:

@@ -1,6 +1,7 @@
 """What goes in: transparency, depth, frames, tables, masks of what is lost, folders with bad files; known answers each."""
 
 import gzip
+import os
 import pickle
 import struct
 import sys
@@ -717,3 +718,21 @@ def test_stores_are_made_alike(tmp_path):
     assert np.array_equal(out.data, whole.data)
     done = lem_fork("compare", folder, folder, "--metric", "nearest", "--train", folder, *alike, "-q")
     assert done.returncode == 0 and done.stdout.startswith(b"nearest"), done.stderr
+
+
+def test_no_batch_of_a_pipe_waits_for_the_next_one():
+    """In a closed loop the next one is made from the one before."""
+    reading, writing = os.pipe()
+    with open(writing, "wb", buffering=0) as out:
+
+        def send(i: int, last: bool):
+            signal = Signal("embedding", np.full((2, 3), i, "f4"), history=[{"tool": "x"}], last=last or None)
+            stream.write_all(out, stream.document(signal))
+
+        send(0, False)
+        batches = load(f"/dev/fd/{reading}")
+        assert next(batches).data[0, 0] == 0  # would wait for ever
+        send(1, True)
+        batch = next(batches)
+        assert batch.data[0, 0] == 1 and batch.last
+    os.close(reading)
