@@ -11,7 +11,7 @@ docs/python.md says more. Nothing is imported before it is used.
 
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _PACKAGE = __name__
 _VERBS = ("fragment", "reconstruct", "encode", "compare", "train")  # functions, and rooms of the same names
 _NAMES = {"load": "front", "save": "front", "Stream": "front", "Signal": "signal", "LemError": "catalogue"}
