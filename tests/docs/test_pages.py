@@ -16,13 +16,17 @@ from helpers.paths import ROOT
 
 FLOAT = re.compile(r"-?\d+\.\d+")
 COMMANDS = [(page, command) for page in PAGES for block in blocks(page) for command in block]
-# What a training takes is shortened, by options behind those of the page. Everything else runs as it stands.
+# What a training, and samples of a network by the hundred, take is shortened, by options behind those of the page.
+# Everything else runs as it stands.
 SHORT = {
-    "feedforward": "--steps 2 --batch 4",
-    "diffusion": "--steps 2 --batch 4 --width 8 --depth 1",
-    "lm": "--steps 2 --batch 2 --context 32",
-    "token-ae": "--steps 2 --batch 2",
-    "rvq": "--steps 2",
+    "lem-train feedforward": "--steps 2 --batch 4",
+    "lem-train diffusion": "--steps 2 --batch 4 --width 8 --depth 1",
+    "lem-train lm": "--steps 2 --batch 2 --context 32",
+    "lem-train token-ae": "--steps 2 --batch 2",
+    "lem-train rvq": "--steps 2",
+    "lem-els --bank digits.bank.safetensors --calibrate": "--seeds 1000 --sizes 3-5",
+    "lem-els --bank digits.bank.safetensors --scales scales.txt --seeds": "--seeds 0-3",
+    "lem-els --bank digits.bank.safetensors --scales scales.txt --against": "--seeds 0-1 --net-steps 5",
 }
 SLOW = {  # blocks that take more than some ten seconds of CPU, by words in them; all of a page's run in one folder
     "README.md": ["--seeds 0-9", "--steps 1000"],
@@ -43,9 +47,9 @@ def runs(command: Command) -> bool:
 
 
 def shortened(page: Path, command: str) -> str:
-    recipe = re.match(r"lem-train ([\w-]+)", command)
-    if recipe and page.name != "README.md":
-        command = re.split(r"\s{2,}#", command)[0] + " " + SHORT[recipe[1]]
+    more = next((more for words, more in SHORT.items() if command.startswith(words)), "")
+    if more and page.name != "README.md":
+        command = re.split(r"\s+# ", command)[0] + " " + more
     return command
 
 
