@@ -29,7 +29,7 @@ SHORT = {
     "lem-els --bank digits.bank.safetensors --scales scales.txt --against": "--seeds 0-1 --net-steps 5",
 }
 SLOW = {  # blocks that take more than some ten seconds of CPU, by words in them; all of a page's run in one folder
-    "README.md": ["--seeds 0-9", "--steps 1000"],
+    "README.md": ["--seeds 0-9", "--preset quick"],
     "docs/dreams-by-formula.md": ["lem-els"],
     "docs/embeddings-and-tokens.md": ["lem-"],
     "docs/text.md": ["lem-"],
