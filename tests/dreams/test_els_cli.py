@@ -145,7 +145,7 @@ def test_a_sample_is_ddim_over_the_machine(bench):
     bank, sizes = Bank(waves()), (3, 3, 5, 7)
     for name in ("bbels", "is", "wiener"):
         want = ddim(machine(name, bank, Scales(sizes)), started([0, 3, 4]), grid(4))
-        (found,) = Study(bank, sizes, 4).samples(name, [0, 3, 4])
+        (found,) = Study(bank, sizes, 4, resources=Resources("cpu")).samples(name, [0, 3, 4])
         assert np.array_equal(found.data, (want / 2 + 0.5).numpy()) and found.data.dtype == np.float32
     done = els(bench, "--bank", "bank.npy", "--steps", "4", "--seeds", "0,3-4", "--machine", "wiener")
     sent = wire(done.stdout)
