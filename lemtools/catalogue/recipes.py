@@ -20,6 +20,7 @@ from typing import Any
 from .encoders import RESIDUAL
 from .networks import NETWORKS, PADDING, PREDICTS, SMALL
 from .row import Option, Row
+from .shared import IMAGES, KIND, SKIP_BAD
 from .table import Table
 
 INPUT, OUTPUT, RUNNING = "Input", "Output", "Running"
@@ -36,6 +37,7 @@ DATA = Option(
 TEXT = replace(DATA, help="Text to learn from, as bytes, or tokens: files, folders.")
 VECTORS = replace(DATA, help="Embeddings to learn from: files, folders; a lone npy or safetensors file is mapped.")
 KEY = Option("--key", "Tensor or array to read from a foreign file.", metavar="NAME", section=INPUT)
+LOOKS = tuple(replace(option, section=INPUT) for option in (KEY, KIND, *IMAGES))
 VALIDATE = Option("--validate", "Memories to validate on.", metavar="PATH", multiple=True, file=True, section=INPUT)
 HOLDOUT = Option(
     "--holdout",
@@ -205,7 +207,19 @@ LOST = {  # of a fragment, as text and as it is parsed
     "fragment": ["--bits 1-6 --mask 0-.9"],
     "operations": [[{"op": "bits", "bits": (1, 6)}, {"op": "mask", "mask": (0.0, 0.9)}]],
 }
-EVERY = (PRESET, DATA, VALIDATE, HOLDOUT, *LENGTH, SET, EMA, *OUT, *RUN)  # what all recipes take
+EVERY = (
+    PRESET,
+    DATA,
+    replace(KIND, section=INPUT),
+    replace(SKIP_BAD, section=INPUT),
+    VALIDATE,
+    HOLDOUT,
+    *LENGTH,
+    SET,
+    EMA,
+    *OUT,
+    *RUN,
+)  # what all recipes take
 LEARNER = (*NETWORK, *OPTIMISER)
 
 
@@ -223,7 +237,7 @@ RECIPES = Table(
         "values:estimate",
         "the whole from a fragment, in one step",
         {"image": "conv", "spectrum": "flat", "embedding": "mlp"},
-        *(DATA, KEY, *LOSSES, WEIGHTING, *LEARNER, PICTURES),
+        *(DATA, *LOOKS, *LOSSES, WEIGHTING, *LEARNER, PICTURES),
         family="estimate",
         presets={SMALL: LOST | {"flops": 6e12, "steps": 20_000, "batch": 16, "lr": 2e-3, "ema": 0.99}},
     ),
@@ -232,7 +246,7 @@ RECIPES = Table(
         "values:estimate",
         "the same by one block, iterated",
         {"image": "gru", "spectrum": "gru", "embedding": "gru"},
-        *(DATA, KEY, *LOSSES, WEIGHTING, *LEARNER, PICTURES),
+        *(DATA, *LOOKS, *LOSSES, WEIGHTING, *LEARNER, PICTURES),
         family="estimate",
         presets={SMALL: LOST | {"flops": 5e12, "steps": 20_000, "batch": 16, "lr": 2e-3, "ema": 0.99}},
     ),
@@ -241,7 +255,7 @@ RECIPES = Table(
         "values:sequence",
         "element by element, each by its probability",
         {"image": "transformer", "embedding": "transformer"},
-        *(DATA, KEY, *LOSSES, ORDER, *LEARNER, PICTURES),
+        *(DATA, *LOOKS, *LOSSES, ORDER, *LEARNER, PICTURES),
         family="sequence",
         presets={SMALL: LOST | {"flops": 4e12, "steps": 20_000, "batch": 16, "lr": 3e-3, "ema": 0.99}},
     ),
@@ -250,7 +264,7 @@ RECIPES = Table(
         "values:denoise",
         "from noise, with or without a fragment",
         {"image": "resnet", "spectrum": "resnet", "embedding": "mlp-denoiser"},
-        *(DATA, KEY, *LOSSES, *DENOISE, *LEARNER, PICTURES),
+        *(DATA, *LOOKS, *LOSSES, *DENOISE, *LEARNER, PICTURES),
         family="denoise",
         lr=3e-4,
         batch=128,

@@ -10,3 +10,23 @@ DEVICE = Option(
     metavar="NAME",
     words=("auto", "cpu", "cuda", "mps"),
 )
+
+# how inputs are read, as fields of media.Reading; grey and rgb are its colour
+KIND = Option(
+    "--kind",
+    "What the inputs are, whatever they look like.",
+    ("image", "audio", "embedding", "tokens", "text"),
+    usual="by their bytes",
+)
+IMAGES = (
+    Option(
+        "--resize",
+        "Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle.",
+        "size",
+        metavar="WxH",
+    ),
+    Option("--grey", "Take the luma of colour images.", "flag"),
+    Option("--rgb", "Give grey images three equal channels.", "flag"),
+    Option("--background", "The colour that transparent pixels are laid on.", default="white", metavar="COLOUR"),
+)
+SKIP_BAD = Option("--skip-bad", "Leave out what cannot be read, with a note.", "flag")

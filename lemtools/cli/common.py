@@ -8,9 +8,10 @@ import click
 
 from .. import __version__
 from ..catalogue import Option, Table
+from ..catalogue.shared import IMAGES, KIND, SKIP_BAD
 from .options import INPUT, OUTPUT, RUNNING, Command, chain, option
 from .run import Killed, Session, finite, main, printable
-from .types import Amount, Finite, Size
+from .types import Amount, Finite
 
 __all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "finite", "main", "option", "printable"]
 
@@ -64,22 +65,9 @@ def inputs(nargs: int = -1):
 
 LOOKS = (  # how inputs are looked at: the fields of media.Reading
     Option("--key", "Tensor or array to read from a foreign safetensors or npz file.", metavar="NAME"),
-    Option(
-        "--kind",
-        "What the inputs are, whatever they look like.",
-        ("image", "audio", "embedding", "tokens", "text"),
-        usual="by their bytes",
-    ),
-    Option(
-        "--resize",
-        "Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle.",
-        Size(),
-        metavar="WxH",
-    ),
-    Option("--grey", "Take the luma of colour images.", "flag"),
-    Option("--rgb", "Give grey images three equal channels.", "flag"),
-    Option("--background", "The colour that transparent pixels are laid on.", default="white", metavar="COLOUR"),
-    Option("--skip-bad", "Leave out what cannot be read, with a note.", "flag"),
+    KIND,
+    *IMAGES,
+    SKIP_BAD,
     Option("--batch", "Items a batch.", "whole", low=1, env="LEM_BATCH", metavar="N", usual="about 16 MiB"),
     Option(
         "--max-bytes",

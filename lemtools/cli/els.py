@@ -51,6 +51,7 @@ JOBS = {
     section=INPUT,
 )
 @option("--grey", "Take the luma of colour images.", "flag", section=INPUT)
+@common.looks("kind", "rgb", "background", "skip_bad")
 @option(
     "--key",
     "Tensor or array to read from foreign files, of --bank and FILEs alike.",

@@ -40,8 +40,9 @@ def do(job: str, run, files, options):
         leave(o.share)
 
 
-def _images(o) -> tuple:
-    return o.bank, o.labels, o.size, o.grey, o.key
+def _images(run, o) -> tuple:
+    how = common.how(run, **{name: getattr(o, name) for name in ("kind", "grey", "rgb", "background", "skip_bad")})
+    return o.bank, o.labels, o.size, o.grey, o.key, how
 
 
 def _inputs(o, *more) -> list[str]:
@@ -59,7 +60,7 @@ def _study(run, o):
     kamb = o.compat == "kamb"
     sizes = None if o.scales is None else parse_sizes(o.scales, o.steps, kamb)
     resources = Resources(o.device, o.max_memory, o.skip, o.batch, o.share, run.detail if run.verbose else None)
-    return Study(bank(*_images(o)), sizes, o.steps, o.label, kamb, resources)
+    return Study(bank(*_images(run, o)), sizes, o.steps, o.label, kamb, resources)
 
 
 def _history(run, o, study) -> dict:
@@ -138,7 +139,7 @@ def _prepare(run, o):
 
     target = _one_file(o, "safetensors", "a bank is one file, as in -o digits.bank.safetensors")
     history = run.history()
-    save((replace(batch, history=[history]) for batch in run.progress(images(*_images(o)))), target)
+    save((replace(batch, history=[history]) for batch in run.progress(images(*_images(run, o)))), target)
 
 
 def _calibrate(run, o):

@@ -11,7 +11,7 @@ import click
 
 from ..catalogue import Option, Row, Table, listed
 from .run import Killed
-from .types import Amount, Finite
+from .types import Amount, Finite, Size
 
 OWN, INPUT, OUTPUT, RUNNING = "What it does", "Input", "Output", "Running"
 SECTIONS = (OWN, INPUT, OUTPUT, RUNNING)
@@ -45,8 +45,8 @@ def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) ->
     kind, arguments = source.type, {"type": str}
     if kind == "flag":
         arguments = {"is_flag": True}
-    elif isinstance(kind, click.ParamType):
-        arguments = {"type": kind}
+    elif isinstance(kind, click.ParamType) or kind == "size":
+        arguments = {"type": Size() if kind == "size" else kind}
     elif isinstance(kind, tuple) or kind == "choice":
         arguments = {"type": click.Choice(list(kind if isinstance(kind, tuple) else source.of or ()))}
     elif kind in ("whole", "number"):

@@ -104,7 +104,7 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
         if signal.kind != first.kind or here.shape[1] != there.shape[1] or here.ndim != there.ndim:
             raise LemError(
                 f"{_name(signal, paths)}: {signal.kind} of shape {list(here.shape[1:])} among {first.kind} of "
-                f"{list(there.shape[1:])}; train on memories of one kind and number of channels"
+                f"{list(there.shape[1:])}; train on memories of one kind and number of channels (--grey and --rgb make images alike)"
             )
         batches.append(signal)
     label = None

@@ -110,8 +110,8 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
     prepared = begun.prepared
     run = prepared.run(prepared, ranks, device)
     note(prepared.summary(device, ranks.world))
-    if prepared.note:
-        note(prepared.note)
+    for line in (*prepared.settings.notes, *([prepared.note] if prepared.note else ())):
+        note(line)
     if begun.found is not None:
         state, record, trouble = begun.found
         run.resume(state, record)

@@ -6,19 +6,21 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 
 import numpy as np
 
 from ..catalogue import Option, Row
 from ..catalogue.recipes import RECIPES
 from ..device import pick
+from ..media import Reading
 from ..signal import LemError
 from .data import Items
 
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
-FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile")
-LATER = ("preset",)  # settings that are younger than the oldest states
-
+FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile", "notes")
+# settings that are younger than the oldest states
+LATER = ("preset", "kind", "resize", "grey", "rgb", "background", "skip_bad")
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
 
@@ -26,7 +28,8 @@ DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().item
 @dataclass(frozen=True)
 class Settings:
     """A run. recipe: of catalogue.recipes. data, target, validate: files and folders; key: the tensor or array to read of
-    foreign ones. labels: a file of classes to learn, too. fragment: lem-fragment's options as text, operations: the
+    foreign ones; kind, resize, grey, rgb, background, skip_bad: how data and validate are read, see media.Reading, and
+    notes: what was done to them. labels: a file of classes to learn, too. fragment: lem-fragment's options as text, operations: the
     same, parsed; one of them is drawn for each item.
 
     crop: side of random crops of images; 0: whole ones. augment: as augment.parse takes it. arch, width, depth,
@@ -82,6 +85,20 @@ class Settings:
     codec: list[str] | None = None
     card: dict = field(default_factory=dict)
     preset: str | None = None
+    kind: str | None = None
+    resize: tuple[int, int] | None = None
+    grey: bool | None = None
+    rgb: bool | None = None
+    background: str | None = None
+    skip_bad: bool | None = None
+    notes: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How data and validate are read."""
+        looks = {name: getattr(self, name) for name in ("key", "kind", "background", "skip_bad")}
+        looks |= {"size": self.resize, "colour": "grey" if self.grey else "rgb" if self.rgb else None}
+        return Reading(note=self.notes.append, **{name: value for name, value in looks.items() if value is not None})
 
     def fingerprint(self, items: Items, pairs: np.ndarray | None = None) -> dict:
         """What must be the same for the run to go on, as JSON has it: settings; count and shape of the data, a checksum
@@ -149,6 +166,8 @@ def check(settings: Settings) -> None:
         raise LemError("nothing to learn from: give --data")
     if settings.output and not settings.output.endswith(".safetensors"):
         raise LemError(f"-o {settings.output}: a model is a .safetensors file")
+    if settings.grey and settings.rgb:
+        raise LemError("--grey and --rgb: give one of them")
     if settings.flops is not None and settings.steps is not None:
         raise LemError("--steps and --flops both say how long: give one of them")
     if settings.decay not in ("cosine", "constant") and not _is_exponential(settings.decay):

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.commands import free_port, lem, lem_fork, lem_together
 from helpers.paths import EXAMPLES
@@ -40,6 +41,31 @@ def tensors(path) -> dict[str, torch.Tensor]:
 
 
 # options
+
+
+def test_a_folder_of_photos_is_made_alike(tmp_path):
+    """Grey among colours, two sizes, a broken file: each stops a run, unless it is asked to make them alike."""
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(6):
+        pixels = rng.integers(0, 256, (12, 12 + 4 * (i % 2), 3), np.uint8)
+        Image.fromarray(pixels if i % 3 else pixels[..., 0]).save(tmp_path / f"photos/{i}.png")
+    (tmp_path / "photos/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    line = f"feedforward --data photos --fragment '--mask .5' {SMALL} --holdout 1 --steps 2"
+    for more, words in (
+        ("", "--grey and --rgb make images alike"),
+        ("--rgb", "broken.jpg: not a readable JPEG"),
+        ("--rgb --skip-bad", "images of several sizes; give --crop, as in --crop 128, or --resize"),
+        ("--rgb --grey", "--grey and --rgb: give one of them"),
+    ):
+        done = run(f"{line} {more} -o x.safetensors", tmp_path)
+        assert done.returncode == 2 and words in done.stderr.decode(), (more, done.stderr)
+    for more, channels in (("--grey", 1), ("--rgb", 3)):
+        done = good(f"{line} {more} --resize 8x8 --skip-bad -o {channels}.safetensors", tmp_path)
+        assert load(str(tmp_path / f"{channels}.safetensors")).meta["item"] == [channels, 8, 8]
+        assert done.stderr.count(b"broken.jpg") == 1 and done.stderr.count(b"cut to the aspect of 8 x 8") == 1
+    done = run(f"{line} --rgb --resize 8x8 --skip-bad -o 1.safetensors", tmp_path)
+    assert done.returncode == 2 and b"its run has --grey True" in done.stderr
 
 
 def test_config_file_and_the_command_line_before_it(tmp_path, kept):

@@ -27,7 +27,7 @@ def codebooks(settings: Settings) -> Prepared:
     """Read, split, begin. Raises LemError for what does not go together."""
     check_apart(settings.data, settings.validate)
     chosen = settings.options
-    items = whole(settings.data, Reading(key=settings.key))
+    items = whole(settings.data, settings.reading)
     learnt, kept = split(settings, items, max(MOST, 16 * chosen["codes"]))
     count = max(SAMPLE, 64 * chosen["codes"])
     rows = np.arange(len(learnt))
@@ -64,7 +64,7 @@ def split(settings: Settings, items: Items, most: int):
     (neighbours resemble each other)."""
     vectors = items.data.reshape(-1, items.item[-1])
     if settings.validate:
-        kept = whole(settings.validate, Reading(key=settings.key))
+        kept = whole(settings.validate, settings.reading)
         if kept.item[-1] != items.item[-1]:
             raise LemError(f"--validate: vectors of {kept.item[-1]} dimensions among those of {items.item[-1]}")
         return vectors, kept.data.reshape(-1, kept.item[-1])

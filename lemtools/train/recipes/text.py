@@ -63,7 +63,7 @@ def autoencoder(settings: Settings) -> Prepared:
 
 def _read(settings: Settings, codecs: Codecs) -> Corpus:
     check_apart(settings.data, settings.validate)
-    return corpus.load_corpus(settings.data, codecs.bpe)
+    return corpus.load_corpus(settings.data, codecs.bpe, settings.reading)
 
 
 def _record(settings: Settings, name: str, **facts) -> dict:
@@ -130,7 +130,7 @@ def _split(settings: Settings, text: Corpus, codecs: Codecs, span: int, stride: 
     """(what is learnt from, what is kept back or None): the end of the text, a tenth of it at most, or another text."""
     tokens, kept = text.tokens, None
     if settings.validate:
-        kept = corpus.load_corpus(settings.validate, codecs.bpe).tokens
+        kept = corpus.load_corpus(settings.validate, codecs.bpe, settings.reading).tokens
         if int(kept.max()) >= text.vocabulary:
             raise LemError(f"--validate: token {int(kept.max())}; --data has up to {text.vocabulary - 1}")
     elif settings.holdout != 0:

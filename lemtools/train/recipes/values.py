@@ -11,7 +11,7 @@ import torch
 from ...denoise.contract import Scale
 from ...denoise.moments import Moments
 from ...fragment import OPERATIONS
-from ...media import Reading, store
+from ...media import store
 from ...media.labels import labels as read_labels
 from ...media.repeat import check_apart
 from ...nets import build
@@ -56,7 +56,7 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     """Read, split, build. Raises LemError for what does not go together."""
     _check_losses(settings, objective)
     check_apart(settings.data, settings.validate)
-    items = load_items(settings.data, Reading(key=settings.key))
+    items = load_items(settings.data, settings.reading)
     if settings.labels:
         items = replace(items, label=labels(settings.labels, len(items)))
     pairs = store(settings.target) if settings.target else None
@@ -117,7 +117,9 @@ def _shown(settings: Settings, steps: augment.Steps, items: Items, pairs) -> tup
         _check_crop(items, settings.crop)
         item = (item[0], settings.crop, settings.crop)
     elif any(n == 0 for n in item):
-        raise LemError(f"{', '.join(settings.data)}: images of several sizes; give --crop, as in --crop 128")
+        raise LemError(
+            f"{', '.join(settings.data)}: images of several sizes; give --crop, as in --crop 128, or --resize"
+        )
     for name, _ in steps:
         if augment.AUGMENT[name].crops and not settings.crop:
             raise LemError(f"--augment {name} needs a --crop")
@@ -149,7 +151,7 @@ def _split(settings: Settings, items: Items, pairs: np.ndarray | None) -> Split:
 
 def _validation(settings: Settings, items: Items, pairs: np.ndarray | None) -> Items:
     """The items of --validate."""
-    kept = load_items(settings.validate, Reading(key=settings.key))
+    kept = load_items(settings.validate, settings.reading)
     if kept.kind != items.kind or pairs is not None:
         raise LemError("--validate: memories of the kind of --data, which are their own target; else use --holdout")
     if settings.crop and kept.item[0] == items.item[0]:
