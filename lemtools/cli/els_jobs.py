@@ -210,6 +210,8 @@ def _explain(run, o):
     pictures, notes = columns(origins.take(SHEET), study.bank)
     _draw(run, o.explain, pictures, [f"seed {s}" for s in origins.seed[:SHEET]], notes, len(origins), cell=192)
     lines = origins.lines()
+    if not (o.as_json or os.isatty(1)):
+        run.note(f"columns: {', '.join(lines[0])}")
     results.show(run, o.as_json, lines, [[*map(results.cell, line.values())] for line in lines], lines[0])
 
 

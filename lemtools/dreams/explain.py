@@ -170,7 +170,7 @@ def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tup
     sources, every training image in its own colour and pixels that are not traced pale, and the legend: the images
     that gave most pixels, framed in their colours.
     """
-    out: dict[str, list] = {"sample": [], "mosaic": [], "sources": []}
+    out: dict[str, list] = {"sample": [], "mosaic of patches": [], "traced to": []}
     notes: dict[str, list[str]] = {name: [] for name in out}
     for k in range(1, most + 1):
         out[f"source {k}"], notes[f"source {k}"] = [], []
@@ -178,11 +178,11 @@ def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tup
         origins.sample, origins.mosaic, origins.image, origins.traced, origins.facts()
     ):
         out["sample"].append(picture(sample))
-        out["mosaic"].append(picture(mosaic))
-        out["sources"].append(np.where(traced[..., None], colour(image), np.uint8(PALE)))
-        notes["sample"].append(f"{100 * facts['equal']:.1f} % as Theorem 4.1")
-        notes["mosaic"].append(f"mean weight {facts['weight']:.3f}")
-        notes["sources"].append(f"{100 * facts['traced']:.1f} % of {facts['sources']} images")
+        out["mosaic of patches"].append(picture(mosaic))
+        out["traced to"].append(np.where(traced[..., None], colour(image), np.uint8(PALE)))
+        notes["sample"].append(f"{100 * facts['equal']:.1f} % are a patch's centre")
+        notes["mosaic of patches"].append(f"mean weight {facts['weight']:.3f}")
+        notes["traced to"].append(f"{100 * facts['traced']:.1f} % to {facts['sources']} images")
         source, count = np.unique(image[traced], return_counts=True)
         order = np.lexsort((source, -count))[:most]
         for k in range(most):
@@ -192,7 +192,7 @@ def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tup
             name = bank.names[number] if known and bank.names is not None else f"image {number}"
             notes[f"source {k + 1}"].append(f"{100 * count[order[k]] / image.size:.1f} % {name}" if known else "")
     most = max(sum(p is not None for p in row) for row in zip(*[out[f"source {k + 1}"] for k in range(most)]))
-    kept = ["sample", "mosaic", "sources", *(f"source {k + 1}" for k in range(most))]
+    kept = ["sample", "mosaic of patches", "traced to", *(f"source {k + 1}" for k in range(most))]
     return {name: out[name] for name in kept}, {name: notes[name] for name in kept}
 
 

@@ -12,6 +12,7 @@ from ..device import pick
 from ..fragment.evidence import bin_std, evidence
 from ..rng import generator
 from ..signal import LemError, Signal
+from . import tiles
 
 
 class Recaller:
@@ -76,8 +77,7 @@ class Recaller:
                 generators=draws,
             )
             if self.samples:
-                rows = self.core.store.rows(found.sampled.reshape(-1)).numpy()
-                values = rows.reshape(-1, *query.shape[1:])
+                values = self.core.store.rows(found.sampled.reshape(-1)).numpy()
             else:
                 values = found.mean
             ways = [w for w, on in (("centred", self.centred), ("unaware of the mask", self.unaware)) if on]
@@ -87,19 +87,14 @@ class Recaller:
             noise = 0.0 if variance is None else variance
             if self.samples:
                 values = self.core.sample(query, observed, noise, samples=self.samples, generators=draws)
-                values = values.reshape(-1, *query.shape[1:])
             else:
                 values = self.core.conditional(query, observed, noise)
             what = "samples" if self.samples else "mean"
             step = f"gaussian: conditional {what}, {len(self.memory)} memories, shrink {self.shrink}"
-        values = np.asarray(values, np.float32)
+        values = np.asarray(values, np.float32).reshape(-1, *query.shape[1:])
         if dtype == np.uint8:
             values = np.rint(np.clip(values * 255, 0, 255)).astype(np.uint8)
-        out = framed if not self.samples else framed.take(np.arange(len(signal)).repeat(self.samples))
-        if self.samples:
-            counted = np.tile(np.arange(self.samples), len(signal))
-            named = None if out.names is None else [f"{n}#{m}" for n, m in zip(out.names, counted)]
-            out = replace(out, names=named, index=out.index * self.samples + counted)
+        out = tiles.repeated(framed, self.samples) if self.samples else framed
         return replace(out, data=values, mask=None, codes=None, ops=[]), [step]
 
     def _variance(self, signal: Signal) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """Undo what was taken away, operation by operation from the last to the first, by one of several means a step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,100 +10,127 @@ from ..signal import Signal
 from . import baseline
 
 
-@dataclass(frozen=True)
-class Steps:
-    """By what means a method undoes each kind of loss; where a kind of memory has no such means, the plain one is used.
+def restore(signal: Signal, values: str, lost: str, noise: str, resolution: str) -> tuple[Signal, list[str]]:
+    """(whole memory, what was done step by step). Observed exact values stay as they are, quantised ones in bins.
 
+    By what means each kind of loss is undone; where a kind of memory has no such means, the plain one is used:
     values: 'middle', 'low', 'replicate', or 'smooth' (shrinkage inside the bins: images and sound).
     lost: 'plain' (the mean of what an image shows; zero elsewhere), 'linear' (sound), 'inpaint' (images and sound).
     noise: 'keep' or 'shrink' (images). resolution: 'nearest' or 'interpolate' (images).
     """
-
-    values: str
-    lost: str
-    noise: str
-    resolution: str
+    way = _Way.of(signal, values, lost, noise, resolution)
+    for op in reversed(signal.ops):
+        if op["op"] in ("crop", "keep-dims"):
+            way.place(op, signal.spatial_axes)
+        elif op["op"] in ("noise", "downsample"):
+            way.settle()
+            {"noise": way.denoise, "downsample": way.upsample}[op["op"]](op)
+    way.settle()
+    data, dtype = way.data, signal.whole_dtype
+    if signal.kind == "tokens" or dtype.kind == "f":
+        data = data.astype(dtype, copy=False)
+    elif dtype == np.uint8:
+        data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)
+    out = replace(signal, data=data, mask=None, codes=None, ops=[], rate=way.rate)
+    return out, list(dict.fromkeys(way.done))
 
 
 @dataclass
-class _State:
-    """A batch on its way back: values in units of full scale, and what is known of them."""
+class _Way:
+    """A batch on its way back: values in units of full scale, what is known of them, by what means and what was done."""
 
+    kind: str
     data: np.ndarray
     mask: np.ndarray | None
     codes: np.ndarray | None
     op: dict | None
     rate: float | None
+    values: str
+    lost: str
+    noise: str
+    resolution: str
+    done: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, signal: Signal) -> "_State":
+    def of(cls, signal: Signal, values: str, lost: str, noise: str, resolution: str) -> "_Way":
         data = signal.data
         if data.dtype == np.uint8 and signal.kind == "image":
             data = data / np.float32(255)
-        return cls(data, signal.mask, signal.codes, signal.code_op, signal.rate)
+        known = signal.mask, signal.codes, signal.code_op, signal.rate
+        return cls(signal.kind, data, *known, values, lost, noise, resolution)
 
+    def place(self, op: dict, axes: tuple[int, ...]) -> None:
+        """Put a window back into its frame; all round it is lost."""
+        seen = np.broadcast_to(np.True_ if self.mask is None else self.mask, self.data.shape)
+        self.data, self.mask = place(self.data, 0, op, axes), place(seen, False, op, axes)
+        if self.codes is not None:
+            self.codes = place(self.codes, 0, op, axes)
 
-def restore(signal: Signal, steps: Steps) -> tuple[Signal, list[str]]:
-    """(whole memory, what was done step by step). Observed exact values stay as they are, quantised ones in bins."""
-    done: list[str] = []
-    state = _State.of(signal)
-    for op in reversed(signal.ops):
-        if op["op"] in ("crop", "keep-dims"):
-            _place(state, op, signal)
-        elif op["op"] in ("noise", "downsample"):
-            _settle(state, signal.kind, steps, done)
-            {"noise": _denoise, "downsample": _upsample}[op["op"]](state, op, signal.kind, steps, done)
-    _settle(state, signal.kind, steps, done)
-    data, dtype = state.data, signal.whole_dtype
-    if signal.kind == "tokens" or dtype.kind == "f":
-        data = data.astype(dtype, copy=False)
-    elif dtype == np.uint8:
-        data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)
-    out = replace(signal, data=data, mask=None, codes=None, ops=[], rate=state.rate)
-    return out, list(dict.fromkeys(done))
+    def settle(self) -> None:
+        """Give every element a value: decode codes, fill what is lost."""
+        lost = self.mask is not None and not self.mask.all()
+        if self.codes is None and not lost:
+            self.mask = None
+            return
+        unit, smooth = np.float32(1), False
+        if self.codes is not None:
+            assert self.op is not None
+            unit = np.float32(255 if self.op["domain"] == "uint8" else 1)
+            plain = {"low": baseline.low, "replicate": baseline.replicate}.get(self.values, baseline.middle)
+            self.data = plain(self.codes, self.op) / unit
+            # (a Gaussian's outer bins have no end to stay inside of: its centroid is the answer)
+            smooth = self.values == "smooth" and self.kind in ("image", "audio") and self.op["domain"] != "gaussian"
+            if not smooth:
+                middle = "middle of the bin or centroid"
+                self.done.append(f"bits: {self.values if self.values in ('low', 'replicate') else middle}")
+        observed = None
+        if lost:
+            observed = np.broadcast_to(self.mask, self.data.shape)
+            self.data = np.where(observed, self.data, 0).astype(self.data.dtype)
+            fill = _filler(self.kind, self.lost)
+            self.done.append(f"lost: {fill.__doc__.split('.')[0]}")
+            for i in range(len(self.data)):
+                self.data[i] = fill(self.data[i], observed[i], self.rate)
+        if smooth:
+            lows, highs = (end / unit for end in _codes.bounds(self.codes, self.op))
+            self.done.append("bits: shrinkage inside the bins")
+            for i in range(len(self.data)):
+                seen = None if observed is None else observed[i]
+                self.data[i] = _dequantize(self.kind, lows[i], highs[i], self.data[i], seen, self.rate, bool(unit > 1))
+        self.mask = self.codes = None
 
+    def denoise(self, op: dict) -> None:
+        """Remove noise that was added, where there is a means for it."""
+        if self.noise == "keep" or self.kind != "image":
+            self.done.append("noise: kept")
+            return
+        from .smooth import denoise
 
-def _place(state: _State, op: dict, signal: Signal) -> None:
-    """Put a window back into its frame; all round it is lost."""
-    seen = np.broadcast_to(np.True_ if state.mask is None else state.mask, state.data.shape)
-    state.data = place(state.data, 0, op, signal.spatial_axes)
-    state.mask = place(seen, False, op, signal.spatial_axes)
-    if state.codes is not None:
-        state.codes = place(state.codes, 0, op, signal.spatial_axes)
+        self.done.append("noise: shrinkage")
+        sigma = np.broadcast_to(np.asarray(op["sigma"], np.float32), (len(self.data),))
+        for i, s in enumerate(sigma):
+            if s > 0:
+                self.data[i] = denoise(self.data[i], float(s))
 
+    def upsample(self, op: dict) -> None:
+        """Back to the resolution that there was."""
+        factor, shape = op["factor"], tuple(op["shape"])
+        if self.kind == "audio":  # the cut was sharp in frequency: so is the way back
+            n, t = self.data.shape[-1], shape[-1]
+            spectrum = np.fft.rfft(self.data.astype(np.float64), axis=-1)
+            if n % 2 == 0 and t > n:
+                spectrum[..., -1] *= 0.5  # the old Nyquist bin stands for two
+            self.data = np.fft.irfft(spectrum, t, axis=-1).astype(np.float32) * np.float32(t / n)
+            self.rate = op["rate"]
+            self.done.append("resolution: band-limited interpolation")
+        elif self.resolution == "nearest":
+            self.data = self.data.repeat(factor, -2).repeat(factor, -1)[..., : shape[-2], : shape[-1]].copy()
+            self.done.append("resolution: nearest")
+        else:
+            from .inpaint import upsample
 
-def _settle(state: _State, kind: str, steps: Steps, done: list[str]) -> None:
-    """Give every element a value: decode codes, fill what is lost."""
-    lost = state.mask is not None and not state.mask.all()
-    if state.codes is None and not lost:
-        state.mask = None
-        return
-    unit = np.float32(1)
-    if state.codes is not None:
-        unit = np.float32(255 if state.op["domain"] == "uint8" else 1)
-        plain = {"low": baseline.low, "replicate": baseline.replicate}.get(steps.values, baseline.middle)
-        state.data = plain(state.codes, state.op) / unit
-    # (a Gaussian's outer bins have no end to stay inside of: its centroid is the answer)
-    smooth = state.codes is not None and steps.values == "smooth" and kind in ("image", "audio")
-    smooth = smooth and state.op["domain"] != "gaussian"
-    if state.codes is not None and not smooth:
-        middle = "middle of the bin or centroid"
-        done.append(f"bits: {steps.values if steps.values in ('low', 'replicate') else middle}")
-    observed = None
-    if lost:
-        observed = np.broadcast_to(state.mask, state.data.shape)
-        state.data = np.where(observed, state.data, 0).astype(state.data.dtype)
-        fill = _filler(kind, steps.lost)
-        done.append(f"lost: {fill.__doc__.split('.')[0]}")
-        for i in range(len(state.data)):
-            state.data[i] = fill(state.data[i], observed[i], state.rate)
-    if smooth:
-        lows, highs = (end / unit for end in _codes.bounds(state.codes, state.op))
-        done.append("bits: shrinkage inside the bins")
-        for i in range(len(state.data)):
-            seen = None if observed is None else observed[i]
-            state.data[i] = _dequantize(kind, lows[i], highs[i], state.data[i], seen, state.rate, step=bool(unit > 1))
-    state.mask = state.codes = None
+            self.data = np.stack([upsample(x, factor, shape[-2:]) for x in self.data])
+            self.done.append("resolution: interpolation that keeps the cells' means")
 
 
 def _dequantize(kind, low, high, start, seen, rate, step: bool) -> np.ndarray:
@@ -159,36 +186,3 @@ def _filler(kind: str, means: str):
         ("audio", "linear"): linear_sound,
     }
     return table.get((kind, means)) or (mean if kind == "image" else zero)
-
-
-def _denoise(state: _State, op: dict, kind: str, steps: Steps, done: list[str]) -> None:
-    if steps.noise == "keep" or kind != "image":
-        done.append("noise: kept")
-        return
-    from .smooth import denoise
-
-    done.append("noise: shrinkage")
-    sigma = np.broadcast_to(np.asarray(op["sigma"], np.float32), (len(state.data),))
-    for i, s in enumerate(sigma):
-        if s > 0:
-            state.data[i] = denoise(state.data[i], float(s))
-
-
-def _upsample(state: _State, op: dict, kind: str, steps: Steps, done: list[str]) -> None:
-    factor, shape = op["factor"], tuple(op["shape"])
-    if kind == "audio":  # the cut was sharp in frequency: so is the way back
-        n, t = state.data.shape[-1], shape[-1]
-        spectrum = np.fft.rfft(state.data.astype(np.float64), axis=-1)
-        if n % 2 == 0 and t > n:
-            spectrum[..., -1] *= 0.5  # the old Nyquist bin stands for two
-        state.data = np.fft.irfft(spectrum, t, axis=-1).astype(np.float32) * np.float32(t / n)
-        state.rate = op["rate"]
-        done.append("resolution: band-limited interpolation")
-    elif steps.resolution == "nearest":
-        state.data = state.data.repeat(factor, -2).repeat(factor, -1)[..., : shape[-2], : shape[-1]].copy()
-        done.append("resolution: nearest")
-    else:
-        from .inpaint import upsample
-
-        state.data = np.stack([upsample(x, factor, shape[-2:]) for x in state.data])
-        done.append("resolution: interpolation that keeps the cells' means")

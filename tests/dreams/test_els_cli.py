@@ -633,10 +633,10 @@ def test_origins_by_brute_force(name):
     saved = table(origin, whole)
     assert set(saved["source"]) == set(np.unique(origin.image)) <= {1, 2, 3, 4}
     pictures, notes = columns(origin, whole)
-    assert pictures["sources"][0].shape == (8, 8, 3) and set(notes) == set(pictures)
-    colours = np.unique(pictures["sources"][0].reshape(-1, 3), axis=0)
+    assert pictures["traced to"][0].shape == (8, 8, 3) and set(notes) == set(pictures)
+    colours = np.unique(pictures["traced to"][0].reshape(-1, 3), axis=0)
     assert len(colours) == origin.facts()[0]["sources"] + (not origin.traced[0].all())
-    assert np.array_equal((pictures["sources"][1] == 235).all(2), origin.weight[1] < 0.5)
+    assert np.array_equal((pictures["traced to"][1] == 235).all(2), origin.weight[1] < 0.5)
 
 
 def test_what_explain_prints_and_writes(bench):
