@@ -28,7 +28,7 @@ DIAL = (
 
 
 def _with(option: Option, default: Any) -> Option:
-    return Option(**{**vars(option), "default": default})
+    return option._replace(default=default)
 
 
 NETWORKS = Table(

@@ -14,7 +14,6 @@ A recipe is a function, from the settings of a run (train.settings.Settings) to 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from .encoders import RESIDUAL
@@ -34,10 +33,10 @@ DATA = Option(
     file=True,
     section=INPUT,
 )
-TEXT = replace(DATA, help="Text to learn from, as bytes, or tokens: files, folders.")
-VECTORS = replace(DATA, help="Embeddings to learn from: files, folders; a lone npy or safetensors file is mapped.")
+TEXT = DATA._replace(help="Text to learn from, as bytes, or tokens: files, folders.")
+VECTORS = DATA._replace(help="Embeddings to learn from: files, folders; a lone npy or safetensors file is mapped.")
 KEY = Option("--key", "Tensor or array to read from a foreign file.", metavar="NAME", section=INPUT)
-LOOKS = tuple(replace(option, section=INPUT) for option in (KEY, KIND, *IMAGES))
+LOOKS = tuple(option._replace(section=INPUT) for option in (KEY, KIND, *IMAGES))
 VALIDATE = Option("--validate", "Memories to validate on.", metavar="PATH", multiple=True, file=True, section=INPUT)
 HOLDOUT = Option(
     "--holdout",
@@ -210,8 +209,8 @@ LOST = {  # of a fragment, as text and as it is parsed
 EVERY = (
     PRESET,
     DATA,
-    replace(KIND, section=INPUT),
-    replace(SKIP_BAD, section=INPUT),
+    KIND._replace(section=INPUT),
+    SKIP_BAD._replace(section=INPUT),
     VALIDATE,
     HOLDOUT,
     *LENGTH,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGE = __name__.split(".")[0]
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A value that a user may set, as it is written on a command line, in a TOML file or as a keyword.
 
     flag: its long spelling, as in '--mask-shape'; short: a second one. help: sentences, without the default; '{of}' in
@@ -82,8 +80,7 @@ class Option:
         return self.help.replace("{of}", ", ".join(names))
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One thing: its name, what makes or does it, and all that the tools have to know of it.
 
     target: 'module:function' (or a module) below the package, imported when it is used, or the function itself. help: a sentence for
@@ -99,11 +96,11 @@ class Row:
     options: tuple[Option, ...] = ()
     needs: tuple[str, ...] = ()
     shown: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "facts" or name not in self.facts:
-            raise AttributeError(f"{name!r} is no fact of {self.__dict__.get('name', 'a row')}")
+            raise AttributeError(f"{name!r} is no fact of {self.name}")
         return self.facts[name]
 
     def load(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from .errors import LemError
@@ -28,7 +27,7 @@ class Table(Mapping[str, Row]):
         """Take in a row, at the end."""
         if row.name in self._rows:
             raise ValueError(f"two {self.thing}s of the name {row.name!r}")
-        self._rows[row.name], self._options = replace(row, facts={**self.facts, **row.facts}), None
+        self._rows[row.name], self._options = row._replace(facts={**self.facts, **row.facts}), None
 
     @contextmanager
     def added(self, row: Row) -> Iterator[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -155,7 +154,7 @@ class Command(click.Command):
                 continue
             source = row.options[order.index(param.name)]
             brought = row.facts.get(param.name)
-            yield converted(source if brought is None else replace(source, usual=_shown(brought)), param.section)
+            yield converted(source if brought is None else source._replace(usual=_shown(brought)), param.section)
 
     @property
     def naming(self) -> str:
