@@ -1,6 +1,7 @@
 """Settings that must stand before numpy and torch are loaded."""
 
 import os
+from pathlib import Path
 
 # as the commands do: a pool of BLAS threads costs more than these small products
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -10,3 +11,23 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 pytest.register_assert_rewrite("helpers")
+# rooms that compute on a GPU where there is one
+ROOMS = {"codes", "denoise", "dreams", "els", "encode", "nets", "reconstruct", "restore", "train", "vq"}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what `pytest -m gpu` runs."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in ROOMS:
+            item.add_marker("gpu")
+
+
+def pytest_configure(config):
+    """Tests run commands in forks, and a process that has touched CUDA must not be forked: GPUs are seen by `pytest -m gpu` alone.
+
+    test_device.py starts that one in a process of its own.
+    """
+    if config.getoption("markexpr") != "gpu":
+        os.environ.setdefault("LEM_TEST_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -1,13 +1,30 @@
 """The GPU gives what the CPU gives. Skipped by name where there is no CUDA."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+from helpers.paths import ROOT
+from lemtools.denoise.gaussian import Gaussian
+from lemtools.denoise.memory import Memory
 
-from lemtools.denoise.gaussian import Gaussian  # noqa: E402
-from lemtools.denoise.memory import Memory  # noqa: E402
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/nvidiactl"), reason="no CUDA device")
+def test_all_that_is_marked_gpu_in_a_process_that_sees_it():
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    if env.pop("LEM_TEST_GPUS") == "all":
+        del env["CUDA_VISIBLE_DEVICES"]
+    else:
+        env["CUDA_VISIBLE_DEVICES"] = os.environ["LEM_TEST_GPUS"]
+    line = [sys.executable, "-m", "pytest", "-n", "4", "-m", "gpu", "tests"]
+    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-6000:] + done.stderr[-2000:]
 
 
 def blobs(n, d=300, seed=0):
@@ -17,6 +34,8 @@ def blobs(n, d=300, seed=0):
     )
 
 
+@needs_cuda
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_recall_agrees(dtype):
     store = blobs(5000)
@@ -29,6 +48,8 @@ def test_recall_agrees(dtype):
         assert np.abs(here.mean - there.mean).max() < 1e-5 and np.abs(here.log_sum - there.log_sum).max() < 1e-5
 
 
+@needs_cuda
+@pytest.mark.gpu
 def test_denoisers_agree():
     store, x = blobs(3000), blobs(32, seed=3)
     gaussians = [Gaussian.fit(store, device=d) for d in ("cpu", "cuda")]

@@ -12,6 +12,8 @@ import tempfile
 import traceback
 from dataclasses import dataclass
 
+import pytest
+
 from helpers.paths import ROOT
 
 
@@ -33,6 +35,13 @@ def lem(tool: str, *args, stdin: bytes | None = b"", cwd=None, env=None, ok: boo
     return done
 
 
+def fork() -> int:
+    """os.fork() for a test; it is left out where a GPU is seen, for a process that has touched CUDA must not be forked."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        pytest.skip("forks: runs where no GPU is seen")
+    return os.fork()
+
+
 @dataclass
 class Done:
     """How a command ended; returncode as subprocess gives it: negative for a signal."""
@@ -51,7 +60,7 @@ def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=N
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
-        child = os.fork()
+        child = fork()
         if child == 0:
             status = 70
             try:

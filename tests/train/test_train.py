@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.commands import lem_fork
+from helpers.commands import fork, lem_fork
 from helpers.training import Died, dying, files, images, result, settings, spectra, told, vectors
 from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli.train import operations
@@ -596,7 +596,7 @@ def test_death_at_any_rename_loses_one_interval_at_most(tmp_path, kept, tmp_path
 
 
 def forked(work) -> int:
-    child = os.fork()
+    child = fork()
     if child == 0:
         with contextlib.suppress(BaseException):
             work()
