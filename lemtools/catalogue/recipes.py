@@ -108,6 +108,12 @@ NETWORK = (
         metavar="N",
     ),
 )
+START = Option(
+    "--start",
+    "Begin with the weights of a trained model of the same network, and learn on.",
+    metavar="MODEL",
+    file=True,
+)
 SET = Option("--set", "Any other property of what learns.", metavar="NAME=VALUE", multiple=True, param="options")
 LENGTH = (
     Option("--steps", "Updates.", "whole", low=1, metavar="N", usual="10000, for rvq 1000"),
@@ -219,7 +225,7 @@ EVERY = (
     *OUT,
     *RUN,
 )  # what all recipes take
-LEARNER = (*NETWORK, *OPTIMISER)
+LEARNER = (*NETWORK, START, *OPTIMISER)
 
 
 def recipe(name: str, target: str, help: str, arch: Mapping[str, str], *own: Option, **facts: Any) -> Row:

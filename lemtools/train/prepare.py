@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from ..catalogue.recipes import RECIPES
+from ..nets.model import Model, load
+from ..signal import LemError
 from .run import Prepared
 from .settings import Settings, resolve
 
 
 def prepare(settings: Settings, begun: str | None = None) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together. begun: see settings.resolve."""
-    return RECIPES.load(settings.recipe)(resolve(settings, begun))
+    prepared = RECIPES.load(settings.recipe)(resolve(settings, begun))
+    if settings.start is not None:
+        _start(prepared.model, settings.start)
+    return prepared
+
+
+def _start(model: Model, path: str) -> None:
+    """Give the network the weights of a trained one. LemError where that is another network."""
+    trained = load(path)
+    mine, other = model.meta["net"], trained.meta["net"]
+    differ = [f"{k} {other[k]}, not {mine[k]}" for k in mine if k in other and mine[k] != other[k]]
+    if differ:
+        raise LemError(f"--start {path}: it is another network: {'; '.join(differ)}")
+    model.net.load_state_dict(trained.net.state_dict())

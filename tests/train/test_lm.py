@@ -716,6 +716,8 @@ def test_the_command_puts_activations_back(book, tmp_path):
         "--model",
         tmp_path / "codes.safetensors",
         "--patch-back",
+        "--device",
+        "cpu",
         "--lm",
         asked.output,
         "--layer",

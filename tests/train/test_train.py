@@ -922,3 +922,16 @@ def test_zoom_and_crop_take_one_window_in_turn():
         windows = [image[:, t : t + 11] for t in range(2)]
         turned = [np.rot90(w, k, (1, 2)) for w in windows for k in range(4)]
         assert shown == {np.ascontiguousarray(x).tobytes() for t in turned for x in (t, t[..., ::-1])}
+
+
+def test_a_run_starts_from_a_trained_model(tmp_path, kept):
+    first = settings(tmp_path, kept)
+    train(first)
+    trained = load(first.output).net.state_dict()
+    again = settings(tmp_path, kept, start=first.output, output=str(tmp_path / "again.safetensors"), lr=1e-12)
+    train(again)
+    after = load(again.output).net.state_dict()
+    assert all(torch.allclose(trained[k], after[k], atol=1e-6) for k in trained)
+    wider = settings(tmp_path, kept, start=first.output, output=str(tmp_path / "wider.safetensors"), width=16)
+    with pytest.raises(LemError, match="--start .*model.safetensors: it is another network: width 8, not 16"):
+        train(wider)

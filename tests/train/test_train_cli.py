@@ -388,8 +388,9 @@ def test_two_processes_learn_what_one_does(tmp_path, kept):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="threads are not to be seen here")
-def test_threads_of_the_group_end_with_it(tmp_path, kept):
+def test_threads_of_the_group_end_with_it(tmp_path, kept, monkeypatch):
     """One that still ran at the end of Python could ask for its lock, and abort."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # CUDA has threads of its own
     threads = "[open(p).read().strip() for p in glob.glob('/proc/self/task/*/comm')]"
     begin = f"import atexit, glob, sys; atexit.register(lambda: print({threads}, file=sys.stderr))"
     ends = lem_together("train", RUN + " --steps 2 -q -o m.safetensors", tmp_path, begin=begin)
