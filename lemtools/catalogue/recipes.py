@@ -108,8 +108,8 @@ NETWORK = (
         metavar="N",
     ),
 )
-START = Option(
-    "--start",
+INIT = Option(
+    "--init",
     "Begin with the weights of a trained model of the same network, and learn on.",
     metavar="MODEL",
     file=True,
@@ -225,7 +225,7 @@ EVERY = (
     *OUT,
     *RUN,
 )  # what all recipes take
-LEARNER = (*NETWORK, START, *OPTIMISER)
+LEARNER = (*NETWORK, INIT, *OPTIMISER)
 
 
 def recipe(name: str, target: str, help: str, arch: Mapping[str, str], *own: Option, **facts: Any) -> Row:

@@ -12,16 +12,16 @@ from .settings import Settings, resolve
 def prepare(settings: Settings, begun: str | None = None) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together. begun: see settings.resolve."""
     prepared = RECIPES.load(settings.recipe)(resolve(settings, begun))
-    if settings.start is not None:
-        _start(prepared.model, settings.start)
+    if settings.init is not None:
+        _init(prepared.model, settings.init)
     return prepared
 
 
-def _start(model: Model, path: str) -> None:
+def _init(model: Model, path: str) -> None:
     """Give the network the weights of a trained one. LemError where that is another network."""
     trained = load(path)
     mine, other = model.meta["net"], trained.meta["net"]
     differ = [f"{k} {other[k]}, not {mine[k]}" for k in mine if k in other and mine[k] != other[k]]
     if differ:
-        raise LemError(f"--start {path}: it is another network: {'; '.join(differ)}")
+        raise LemError(f"--init {path}: it is another network: {'; '.join(differ)}")
     model.net.load_state_dict(trained.net.state_dict())

@@ -20,7 +20,7 @@ from .data import Items
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
 FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile", "notes")
 # settings that are younger than the oldest states
-LATER = ("preset", "kind", "resize", "grey", "rgb", "background", "skip_bad", "start")
+LATER = ("preset", "kind", "resize", "grey", "rgb", "background", "skip_bad", "init")
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
 
@@ -42,7 +42,7 @@ class Settings:
     'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
-    start: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
+    init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
     """
 
     recipe: str
@@ -91,7 +91,7 @@ class Settings:
     rgb: bool | None = None
     background: str | None = None
     skip_bad: bool | None = None
-    start: str | None = None
+    init: str | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property

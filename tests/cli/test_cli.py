@@ -40,7 +40,7 @@ OPTIONS = {
     "--window",
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
-    "--output -o --padding --pictures --predict --save-every --seed --set --start --steps --target --validate --warmup --weight-decay "
+    "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --kind --resize --grey --rgb --background --skip-bad",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "

@@ -928,10 +928,10 @@ def test_a_run_starts_from_a_trained_model(tmp_path, kept):
     first = settings(tmp_path, kept)
     train(first)
     trained = load(first.output).net.state_dict()
-    again = settings(tmp_path, kept, start=first.output, output=str(tmp_path / "again.safetensors"), lr=1e-12)
+    again = settings(tmp_path, kept, init=first.output, output=str(tmp_path / "again.safetensors"), lr=1e-12)
     train(again)
     after = load(again.output).net.state_dict()
     assert all(torch.allclose(trained[k], after[k], atol=1e-6) for k in trained)
-    wider = settings(tmp_path, kept, start=first.output, output=str(tmp_path / "wider.safetensors"), width=16)
-    with pytest.raises(LemError, match="--start .*model.safetensors: it is another network: width 8, not 16"):
+    wider = settings(tmp_path, kept, init=first.output, output=str(tmp_path / "wider.safetensors"), width=16)
+    with pytest.raises(LemError, match="--init .*model.safetensors: it is another network: width 8, not 16"):
         train(wider)
