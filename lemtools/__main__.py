@@ -1,5 +1,7 @@
 """python -m lemtools: the commands, a line each."""
 
+import sys
+
 from . import __version__
 
 COMMANDS = {
@@ -15,9 +17,14 @@ COMMANDS = {
 
 def main() -> None:
     width = max(map(len, COMMANDS))
-    print(f"lemtools {__version__}: Unix tools for fragmented memories\n")
-    print("\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items()))
-    print("\nEach has --help and a man page. In Python: import lemtools, see docs/python.md.")
+    try:
+        with open(1, "w", closefd=False) as out:
+            out.write(f"lemtools {__version__}: Unix tools for fragmented memories\n\n")
+            out.writelines(f"  {name:{width}}  {what}\n" for name, what in COMMANDS.items())
+            out.write("\nEach has --help and a man page. In Python: import lemtools, see docs/python.md.\n")
+    except OSError as error:
+        print(f"lemtools: error: standard output: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

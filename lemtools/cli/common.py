@@ -10,10 +10,10 @@ from .. import __version__
 from ..catalogue import Option, Table
 from ..catalogue.shared import IMAGES, KIND, SKIP_BAD
 from .options import INPUT, OUTPUT, RUNNING, Command, chain, option
-from .run import Killed, Session, finite, main, printable
+from .run import Killed, Session, emit, finite, main, printable
 from .types import Amount, Finite
 
-__all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "finite", "main", "option", "printable"]
+__all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "emit", "finite", "main", "option", "printable"]
 
 
 def command(name: str, examples: str, table: Table | None = None, chosen: str | None = None, narrow: bool = True):

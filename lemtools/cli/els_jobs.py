@@ -90,13 +90,13 @@ def _one_file(o, form: str, problem: str, *inputs):
     return target
 
 
-def _keep(o, signals, target) -> None:
+def _keep(run, o, signals, target) -> None:
     """Write signals; a silent process only makes them."""
     from collections import deque
 
     from ..media import save
 
-    deque(signals, 0) if o.silent else save(signals, target)
+    deque(signals, 0) if o.silent else save(signals, target, report=run.error)
 
 
 def _samples(run, o):
@@ -106,7 +106,7 @@ def _samples(run, o):
     signals = study.samples(o.machine, o.seeds, _history(run, o, study))
     signals = run.progress(signals, len(o.seeds), lines=True)
     one = not (target.folder or target.pattern) and target.form in ("png", "jpg") and len(o.seeds) > 1
-    _keep(o, [grid(signals)] if one else signals, target)
+    _keep(run, o, [grid(signals)] if one else signals, target)
 
 
 def _denoise(run, o):
@@ -128,7 +128,7 @@ def _denoise(run, o):
             run.note("arrays of floats are read as x_t itself, in [-1, 1] but for noise, not as values from 0 to 1")
         return clean
 
-    _keep(o, common.each(run, paths, signals, answer), target)
+    _keep(run, o, common.each(run, paths, signals, answer), target)
 
 
 def _prepare(run, o):
@@ -154,14 +154,17 @@ def _calibrate(run, o):
     scores = list(run.progress(scores, len(o.seeds), lines=True))
     found = choose(np.concatenate(scores), sizes, o.by, o.monotone, study.kamb)
     if o.silent:
-        return None
+        return
     settings = [f"{k} {getattr(o, k)}" for k in ("machine", "steps", "label") if getattr(o, k) is not None]
     settings.append(f"seeds {','.join(map(str, o.seeds))}")
-    text = found.text([f"lem-els --calibrate {o.calibrate}, bank {' '.join(o.bank)}", ", ".join(settings)])
+    made = common.printable(f"lem-els --calibrate {o.calibrate}, bank {' '.join(o.bank)}")
+    text = found.text([made, ", ".join(settings)])
     for remark in found.remarks(o.machine, *study.bank.item[1:]):
         run.note(remark)
     if target.stdout:
-        return click.echo(text, nl=False)
+        for line in text.splitlines():
+            common.emit(*line.split("\t"))
+        return
     with whole_file(target.out) as file:
         file.write(text.encode())
 

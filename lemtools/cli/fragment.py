@@ -77,7 +77,7 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
                 run.detail(f"{name}: {cost:.4g} bits per element")
         return batch
 
-    save(common.each(run, paths, signals, work), target, run.note)
+    save(common.each(run, paths, signals, work), target, run.note, run.error)
 
 
 def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:

@@ -114,7 +114,7 @@ def cli(
         run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
         return back
 
-    save(common.each(run, paths, signals, work), target, run.note)
+    save(common.each(run, paths, signals, work), target, run.note, run.error)
 
 
 def _ridge(text: str) -> float | str:

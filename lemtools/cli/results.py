@@ -11,11 +11,13 @@ def cell(value) -> str:
     """A value as it is printed."""
     if value is None:
         return "-"
-    return f"{value:.7g}" if isinstance(value, float) else common.printable(str(value))
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def show(run, as_json: bool, lines: list[dict], rows: list[list[str]], heads, page=None, before=()) -> None:
     """Print results: `lines` as JSON Lines, or `rows` separated by tabs, or at a terminal a table under `heads`.
+
+    What files hold is made safe to show here, and nowhere else.
 
     page: what the table shows instead of `rows`. before: (heads, rows) of tables that come first at a terminal.
     """
@@ -25,10 +27,10 @@ def show(run, as_json: bool, lines: list[dict], rows: list[list[str]], heads, pa
         if any(isinstance(v, float) and not abs(v) < float("inf") for line in lines for v in line.values()):
             run.note("infinite or undefined values are null in JSON")
         for line in lines:
-            click.echo(json.dumps(common.finite(line)))
+            common.emit(json.dumps(common.finite(line)))
     elif not os.isatty(1):
         for row in rows:
-            click.echo("\t".join(row))
+            common.emit(*row)
     else:
         for names, cells in (*before, (heads, page or rows)):
             _table(list(names), cells)
@@ -46,7 +48,7 @@ def _table(heads, rows: list[list[str]]) -> None:
             Text(heads[i]), justify="right" if all(map(_is_number, (r[i] for r in rows))) else "left", overflow="fold"
         )
     for row in rows:
-        table.add_row(*(Text(row[i]) for i in kept))
+        table.add_row(*(Text(common.printable(row[i])) for i in kept))
     Console().print(table)
 
 

@@ -11,6 +11,8 @@ import click
 
 from .. import __version__
 
+_KNOWN = (OSError, MemoryError, UnicodeEncodeError, click.ClickException)  # not a defect
+
 
 class Killed(BaseException):
     """A signal that ends the process once its temporary files are gone."""
@@ -157,12 +159,29 @@ def one_line(problem) -> str:
         text = problem.strerror if problem.filename is None else f"{os.fsdecode(problem.filename)}: {problem.strerror}"
     elif isinstance(problem, MemoryError):
         text = "out of memory; try a smaller --batch"
+    elif isinstance(problem, UnicodeEncodeError):
+        text = f"{problem.object}: a name that this locale cannot write; set LC_ALL=C.UTF-8"
     return printable(" ".join(text.split(" "))) or type(problem).__name__
 
 
 def printable(text: str) -> str:
     """Control characters, line ends and undecodable bytes, as of a file's name, as \\n, \\x1b and \\udcff."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def emit(*cells: str) -> None:
+    """A line of results on standard output: cells between tabs, safe to show."""
+    try:
+        click.echo("\t".join(map(printable, cells)))
+    except OSError as error:
+        raise _of_stdout(error) from None
+
+
+def _of_stdout(error: OSError) -> OSError:
+    """The error, which names no file, as one of standard output."""
+    if error.filename is None and not isinstance(error, BrokenPipeError):
+        error.filename = "standard output"
+    return error
 
 
 def _say(line: str) -> None:
@@ -198,10 +217,13 @@ def main(cli: click.Command) -> None:
             os.fstat(descriptor)
         except OSError:  # closed: else the next file opened would be taken for it; so it can only fail
             os.open(os.devnull, way)
+    if sys.stdout is None:  # closed: what is written must fail, not vanish
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # of a name in a locale of ASCII
     status = 2
     try:
         status = cli.main(prog_name=cli.name, standalone_mode=False)
-        sys.stdout and sys.stdout.flush()
+        _flush()
     except Killed as killed:
         die(killed.number)
     except BrokenPipeError:
@@ -212,19 +234,27 @@ def main(cli: click.Command) -> None:
         if "--debug" in sys.argv:
             import traceback
 
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                _say(line)
         # LemError by its name: its module loads numpy
-        known = isinstance(error, (OSError, MemoryError, click.ClickException)) or type(error).__name__ == "LemError"
+        known = isinstance(error, _KNOWN) or type(error).__name__ == "LemError"
         tail = "" if known else f" ({type(error).__name__}; a defect of {cli.name}: --debug shows where)"
         _say(f"{cli.name}: error: {one_line(error)}{tail}")
     # a closed standard output must not raise again when the interpreter ends
     try:
-        sys.stdout and sys.stdout.flush()
+        _flush()
     except OSError as error:
         if status == 0:
-            _say(f"{cli.name}: error: standard output: {one_line(error)}")
+            _say(f"{cli.name}: error: {one_line(error)}")
         os._exit(2)
     sys.exit(status)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise _of_stdout(error) from None
 
 
 def _raise_killed(number, frame):

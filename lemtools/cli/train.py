@@ -54,9 +54,7 @@ def cli(run, recipe, path, dry_run, output, **options):
         from ..train.dry import dry_run as estimate
 
         for name, value in estimate(asked).items():
-            click.echo(
-                "\t".join((name, f"{value:.6g}" if isinstance(value, float) else str(value), *_people(name, value)))
-            )
+            common.emit(name, f"{value:.6g}" if isinstance(value, float) else str(value), *_people(name, value))
         return None
     from ..ranks import RemoteError
     from ..train.loop import Stopped, train

@@ -1,12 +1,11 @@
 """Which original belongs to which recalled item."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..signal import LemError, Signal, bits_per_element
+from ..signal import LemError, Signal, bits_per_element, stem
 
 
 @dataclass
@@ -49,7 +48,7 @@ def pair(
         if fragment:
             done.missing = _missing(fragment[0], done)
         for x, y in zip(one.names or (), other.names or ()):
-            if by == "auto" and _stem(x) != _stem(y) and differ is None:
+            if by == "auto" and stem(x) != stem(y) and differ is None:
                 differ = f"{x} is paired with {y}: match by name with --pair name, or accept this with --pair order"
         count += n
         if differ and count > 1:  # a single pair may have two names
@@ -60,12 +59,6 @@ def pair(
             raise LemError(f"{count} {'pairs' if fragments is None else 'of each'}, but there are more {more}")
     if not count:
         raise LemError("nothing to compare")
-
-
-def _stem(name: str) -> str:
-    """A name without its extension; the number of a sample stays: 'a.png#1' is 'a#1'."""
-    base, mark, sample = name.partition("#")
-    return os.path.splitext(base)[0] + mark + sample
 
 
 def joined(pairs: list[Pair]) -> Pair:
@@ -105,16 +98,16 @@ def _by_name(originals: list[Signal], recalled: Iterable[Signal]) -> Iterator[Si
     found, partners = {}, []
     for batch in recalled:
         for i, name in enumerate(batch.names or ()):
-            if _stem(name) in found:
+            if stem(name) in found:
                 raise LemError(f"{name}: two recalled items of that name")
-            found[_stem(name)] = (batch, i)
+            found[stem(name)] = (batch, i)
     for batch in originals:
         if batch.names is None:
             raise LemError("the originals have no names to pair by")
         for name in batch.names:
-            if _stem(name) not in found:
+            if stem(name) not in found:
                 raise LemError(f"{name}: no recalled item of that name, or two originals of it")
-            partners.append(found.pop(_stem(name)))
+            partners.append(found.pop(stem(name)))
     if found:
         raise LemError(f"{next(iter(found))}: a recalled item without an original of that name")
     for where, i in partners:

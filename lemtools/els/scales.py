@@ -78,7 +78,7 @@ def _file(path: str, asked: str) -> Iterable[int]:
     with open(path, "rb") as file:
         raw = file.read(MOST + 1)
     try:
-        lines = [line.split() for line in raw.decode("utf-8").splitlines()] if len(raw) <= MOST else [[""]]
+        lines = [line.split() for line in raw.decode("utf-8-sig").splitlines()] if len(raw) <= MOST else [[""]]
         sizes = [int(words[0]) for words in lines if words and not words[0].startswith("#")]
     except ValueError:
         raise LemError(f"{path}: not a list of scales, which has a whole number at the head of every line") from None

@@ -1,13 +1,15 @@
 """From the paths of a command to its files, and the formats of files by their first bytes."""
 
+import codecs
 import glob
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .. import stream
-from ..signal import LemError
+from ..signal import LemError, name_of
 
 SAMPLES = {"kodim23": "kodim23-384x256.png", "rooster": "rooster.flac"}
 
@@ -51,59 +53,82 @@ def sniff(head: bytes) -> tuple[str, str]:
 Report = Callable[[LemError], None]
 
 
-def expand(paths: Iterable[str], report: Report | None = None) -> Iterator[tuple[str, str]]:
+def expand(paths: Iterable[str], report: Report | None = None, lone: bool = False) -> Iterator[tuple[str, str]]:
     """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
 
     In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt).
-    report: called with the error of a pattern or folder that holds nothing or cannot be read, else it is raised.
+    report: called with the error of a pattern or folder that holds nothing, and of whatever in a folder cannot be read;
+    None: it is raised. lone: that of a pattern or folder itself is raised in any case.
     """
     for path in paths:
         try:
             yield from list(_files(path, report))
         except LemError as error:
-            if report is None:
+            if report is None or lone:
                 raise
             report(error)
 
 
 def _files(path: str, report: Report | None) -> Iterator[tuple[str, str]]:
+    if "\0" in path:
+        raise LemError(f"{path}: no name of a file; names stand one a line")
     if path != "-" and not os.path.lexists(path) and glob.has_magic(path):
         found = sorted(glob.glob(path))
         if not found:
             raise LemError(f"{path}: nothing matches")
         for each in found:
-            yield from _files(each, report)
+            yield from _files(_no_pipe(each), report)
     elif path != "-" and os.path.isdir(path):
-        files = sorted(_walk(path, report))
+        files = sorted(map(Path, _walk(path, report)))
         known = {file: _is_known(file) for file in files}
         if any(known.values()):
             files = [file for file in files if known[file] is not None]
         if not files:
             raise LemError(f"{path}: a folder without files")
         for file in files:
-            yield str(file), file.relative_to(path).as_posix()
+            yield _no_pipe(str(file)), name_of(file.relative_to(path).as_posix())
     else:
-        yield path, os.path.basename(path)
+        yield path, name_of(os.path.basename(path))
 
 
-def _walk(folder: str, report: Report | None) -> Iterator[Path]:
-    """Every file that is not hidden, in folders behind links too, each folder once."""
+def _no_pipe(found: str) -> str:
+    """The path of a file that was found: a file called '-' is no standard input."""
+    return "./-" if found == "-" else found
 
-    def fail(error: OSError):
-        problem = LemError(f"{error.filename}: {error.strerror}")
+
+def _walk(folder: str, report: Report | None) -> Iterator[str]:
+    """Every file that is not hidden, in folders behind links too, each folder once. What cannot be read is reported."""
+
+    def fail(path: str, problem: str) -> None:
+        error = LemError(f"{path}: {problem}")
         if report is None:
-            raise problem from error
-        report(problem)
+            raise error
+        report(error)
 
-    seen = set()
-    for top, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        here = os.stat(top)
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
+    seen, waiting = set(), [folder]
+    while waiting:  # (os.walk, which calls itself, ends at a thousand folders)
+        top = waiting.pop()
+        try:
+            here = os.stat(top)
+            if (here.st_dev, here.st_ino) in seen:
+                continue
+            seen.add((here.st_dev, here.st_ino))
+            names = [name for name in os.listdir(top) if not name.startswith(".")]
+        except OSError as error:
+            fail(top, error.strerror)
             continue
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and (path := Path(top, name)).is_file())
+        for path in (os.path.join(top, name) for name in names):
+            try:
+                mode = os.stat(path).st_mode
+            except OSError as error:
+                fail(path, "a link to nothing" if os.path.islink(path) else error.strerror)
+                continue
+            if stat.S_ISDIR(mode):
+                waiting.append(path)
+            elif stat.S_ISREG(mode):
+                yield path
+            else:
+                fail(path, "neither a file nor a folder; a pipe is read where it is named itself")
 
 
 def _is_known(path: Path) -> bool | None:
@@ -123,11 +148,19 @@ def inputs_named(paths: Iterable[str], files_from: str | None = None) -> list[st
     named = list(paths)
     if files_from:
         with open(0 if files_from == "-" else files_from, "rb", closefd=files_from != "-") as file:
-            lines = [os.fsdecode(line.rstrip(b"\n")) for line in file if line.strip()]
+            lines = _lines(file.read())
         if not lines:
             raise LemError(f"{'standard input' if files_from == '-' else files_from}: names no input")
         named += lines
     return named
+
+
+def _lines(raw: bytes) -> list[str]:
+    """The names in a list, one a line, as Windows writes them, too: with a mark at the head, in UTF-16, with CR LF."""
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raw = raw.decode("utf-16", "replace").encode("utf-8")
+    lines = (os.fsdecode(line) for line in raw.removeprefix(codecs.BOM_UTF8).split(b"\n") if line.strip())
+    return [line.removesuffix("\r") if not os.path.lexists(line) else line for line in lines]
 
 
 def sample(name: str) -> str:

@@ -55,7 +55,7 @@ def _load(paths: list[str], how: Reading) -> Iterator[Signal]:
     skipped: list[Exception] = []
     if how.skip_bad:
         how = replace(how, report=functools.partial(_skip, how, skipped))
-    files = list(expand(paths, how.report if len(paths) > 1 or how.skip_bad else None))
+    files = list(expand(paths, how.report, lone=len(paths) == 1 and not how.skip_bad))
     if len(paths) == len(files) == 1 and not how.skip_bad:
         how = replace(how, report=None)
     batches = _batches(_items(files, how), how)

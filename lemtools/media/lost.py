@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..fragment.lost import lose
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, stem
 from .how import Reading
 from .pixels import luma, to_uint8
 
@@ -25,7 +25,7 @@ class Masks:
                 image = to_uint8(batch.data[i])
                 self.one = (luma(image) if len(image) == 3 else image)[0] >= 128
                 if batch.names is not None:
-                    self.named[os.path.splitext(batch.names[i])[0]] = self.one
+                    self.named[stem(batch.names[i])] = self.one
         if os.path.isdir(path):
             self.one = None
         elif len(batch) > 1:
@@ -47,10 +47,10 @@ class Masks:
     def _of(self, signal: Signal, i: int, where: str) -> np.ndarray:
         mask = self.one
         if mask is None:
-            stem = os.path.splitext(signal.names[i] if signal.names else "")[0]
-            if stem not in self.named:
+            name = stem(signal.names[i]) if signal.names else ""
+            if name not in self.named:
                 raise LemError(f"{where}: no mask of its name in {self.path}")
-            mask = self.named[stem]
+            mask = self.named[name]
         height, width = signal.data.shape[2:]
         if mask.shape != (height, width):
             raise LemError(

@@ -1,6 +1,8 @@
 """From batches to files: one name, a folder or a pattern; every file appears whole or not at all."""
 
 import codecs
+import contextlib
+import errno
 import functools
 import io
 import itertools
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, path_of, stem
 from ..stream import whole_file
 from ..stream.files import blamed, status
 from . import sounds
@@ -29,6 +31,7 @@ _ITEM = {
     "txt": (("tokens",), lambda x, rate: _utf8(x)),
 }
 _NUMBER = re.compile(r"%(0?\d{0,2})d")
+_ENDS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE}  # no other item can be written then, either
 FORMATS = ("safetensors", *_ITEM, "npy")
 _ALIAS = {"jpeg": "jpg", "wave": "wav", "text": "txt"}
 _OWN = {"image": "png", "audio": "wav", "tokens": "txt"}  # the medium of a single recalled item
@@ -52,7 +55,8 @@ def _utf8(tokens: np.ndarray) -> bytes:
 class Target:
     """Where a command's output goes, checked before any work is done.
 
-    out: None or '-' (stdout), a file, 'DIR/' or an existing folder, or a pattern with %d ('out-%05d.png').
+    out: None or '-' (stdout), a file, 'DIR/' or an existing folder, or a name with %d, which is a pattern ('out-%05d.png')
+    unless it is there already.
     to: a format, else known by the extension, else `own`: True puts single items into their own medium (a recalled image
     becomes a PNG), False everything into safetensors.
     Raises LemError for an unknown format, a folder that is missing, or a terminal.
@@ -62,9 +66,10 @@ class Target:
         self.out, self.own, self.inputs, self._claimed = out, own, [], set()
         self.stdout = out in (None, "-")
         self.folder = not self.stdout and (out.endswith("/") or os.path.isdir(out))
-        self.pattern = not self.stdout and not self.folder and bool(_NUMBER.search(out))
         if out == "":
             raise LemError("the output has no name; name a file, a folder (DIR/), a pattern, or - for standard output")
+        single = self.stdout or self.folder or os.path.isfile(out)
+        self.pattern = not single and bool(_NUMBER.search(os.path.basename(out)))
         extension = "" if self.stdout or self.folder else Path(out).suffix[1:].lower()
         self.form = to or _ALIAS.get(extension, extension) or None
         if self.form and self.form not in FORMATS:
@@ -94,7 +99,9 @@ class Target:
         """File of one item in a folder or pattern."""
         form = self.form or (_OWN.get(kind, "safetensors") if self.own else "safetensors")
         if self.pattern:
-            path = _NUMBER.sub(lambda match: format(index, f"{match[1]}d"), self.out)
+            number = lambda match: format(index, f"{match[1]}d")
+            folder, pattern = os.path.split(self.out)
+            path = os.path.join(folder, _NUMBER.sub(number, pattern))
             return path if self.form else f"{path}.{form}"
         if name and (name.startswith("/") or "\0" in name or ".." in Path(name).parts or not Path(name).parts):
             raise LemError(
@@ -102,14 +109,14 @@ class Target:
                 "use a pattern, as in -o out-%05d.png"
             )
         # the number of a draw stays: photo.png#2 becomes photo#2.png
-        stem = re.sub(r"(?<=[^/])\.[^./#]*(?=(#\d+)?$)", "", name, count=1) if name else f"{index:05d}"
-        return os.path.join(self.out, f"{stem}.{form}")
+        return os.path.join(self.out, f"{path_of(stem(name)) if name else f'{index:05d}'}.{form}")
 
     def is_there(self, index: int, name: str | None) -> bool:
         """True where an item's file, of whatever format it would get, exists before this run."""
-        forms = [self.form] if self.form else [*(_OWN.values() if self.own else ()), "safetensors"]
-        stem = os.path.splitext(self.item_path(index, name, ""))[0]
-        return any(path not in self._claimed and os.path.exists(path) for path in (f"{stem}.{form}" for form in forms))
+        kinds = [*(_OWN if self.own else ()), ""]  # (of no kind: safetensors)
+        return any(
+            p not in self._claimed and os.path.exists(p) for p in (self.item_path(index, name, k) for k in kinds)
+        )
 
     def claim(self, path: str) -> None:
         """Raise LemError where an item's file is an input, or was written for another item before."""
@@ -127,10 +134,16 @@ class Target:
         return {(each.st_dev, each.st_ino) for each in found if each is not None}
 
 
-def save(signals: Iterable[Signal], target: Target, note: Callable[[str], None] | None = None) -> int:
+def save(
+    signals: Iterable[Signal],
+    target: Target,
+    note: Callable[[str], None] | None = None,
+    report: Callable[[Exception], None] | None = None,
+) -> int:
     """Write every batch to `target`; returns the number of items. Nothing at all is written for no batch.
 
-    A safetensors file of items of one shape is one plain document, else a stream of documents, which `note` is called
+    report: called with the error of an item that cannot be written to a folder or pattern, and the others are; None: it
+    is raised, as it always is where there is no room, or one output for all. A safetensors file of items of one shape is one plain document, else a stream of documents, which `note` is called
     with a line about.
     """
     signals = iter(signals)
@@ -139,7 +152,7 @@ def save(signals: Iterable[Signal], target: Target, note: Callable[[str], None] 
         return 0
     signals = itertools.chain([first], signals)
     if target.folder or target.pattern:
-        return _save_items(signals, target)
+        return _save_items(signals, target, report)
     if target.stdout:
         with blamed("standard output"), open(1, "wb", buffering=0, closefd=False) as file:
             return _save_stdout(signals, target, file)
@@ -172,21 +185,41 @@ class _Counter:
             yield signal
 
 
-def _save_items(signals: Iterable[Signal], target: Target) -> int:
+def _save_items(signals: Iterable[Signal], target: Target, report: Callable[[Exception], None] | None) -> int:
     count = 0
     for signal in signals:
         for i in range(len(signal)):
-            path = target.item_path(int(signal.index[i]), signal.names and signal.names[i], signal.kind)
-            form = target.form or path.rsplit(".", 1)[1]
-            target.claim(path)
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            item = signal.take([i])
-            item.last = True
-            body = stream.document(item) if form == "safetensors" else [_encode(item, form, path)]
-            with whole_file(path) as file:
-                stream.write_all(file, body)
-            count += 1
+            try:
+                _save_item(signal, i, target)
+                count += 1
+            except (LemError, OSError) as error:
+                if report is None or getattr(error, "errno", None) in _ENDS:
+                    raise
+                report(error)
     return count
+
+
+def _save_item(signal: Signal, i: int, target: Target) -> None:
+    path = target.item_path(int(signal.index[i]), signal.names and signal.names[i], signal.kind)
+    form = target.form or path.rsplit(".", 1)[1]
+    target.claim(path)
+    _make_folders(os.path.dirname(path))
+    item = signal.take([i])
+    item.last = True
+    body = stream.document(item) if form == "safetensors" else [_encode(item, form, path)]
+    with whole_file(path) as file:
+        stream.write_all(file, body)
+
+
+def _make_folders(path: str) -> None:
+    """os.makedirs, which calls itself, ends at a thousand folders."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/"))
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another shard made it
+            os.mkdir(folder)
 
 
 def _save_stdout(signals: Iterable[Signal], target: Target, file) -> int:

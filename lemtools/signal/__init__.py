@@ -3,6 +3,7 @@
 from ..catalogue.errors import LemError
 from .batch import KINDS, Signal
 from .forms import form_of
+from .names import name_of, path_of, stem
 from .tensors import bits_per_element, from_tensors, to_tensors, unpack_names
 from .types import DTYPES, narrow, type_fits, wire_type
 
@@ -14,7 +15,10 @@ __all__ = [
     "bits_per_element",
     "form_of",
     "from_tensors",
+    "name_of",
     "narrow",
+    "path_of",
+    "stem",
     "to_tensors",
     "type_fits",
     "unpack_names",

@@ -44,7 +44,8 @@ def blamed(path: str, temporary: str | None = None) -> Iterator[None]:
 def whole_file(path: str) -> Iterator[io.FileIO]:
     """An unbuffered binary file that gets its name only when it is complete.
 
-    Pipes and devices are opened as they stand; of a symlink, the file behind it is replaced, not the link.
+    Pipes and devices are opened as they stand; of a symlink, the file behind it is replaced, not the link. Who may read
+    and write a file that is replaced stays as it was.
     """
     there = status(path)  # before realpath: that of /dev/stdout or /dev/fd/63 is no path when it is a pipe
     if there is not None and not stat.S_ISREG(there.st_mode):
@@ -54,8 +55,11 @@ def whole_file(path: str) -> Iterator[io.FileIO]:
     folder, name = os.path.split(os.path.realpath(path))
     temporary = os.path.join(folder, f".{name[:40]}.{os.urandom(4).hex()}.part")
     with blamed(path, temporary):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        mode = 0o666 if there is None else 0o600  # nobody else reads along before its mode is set
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
+            if there is not None:
+                os.fchmod(descriptor, there.st_mode & 0o777)
             with open(descriptor, "wb", buffering=0) as file:
                 yield file
             os.replace(temporary, os.path.join(folder, name))

@@ -858,7 +858,7 @@ for args, words in (
         "fragment",
         args if " -o" in args else f"{args} -o out.safetensors",
         words,
-        left=("out/x.png", "out/y.png") if " -o" in args else (),
+        left=("out/x.png", "out/y.png", "out/z.png") if " -o" in args else (),
     )
 case(
     "SLURM's variables in words",
