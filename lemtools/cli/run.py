@@ -219,7 +219,8 @@ def main(cli: click.Command) -> None:
             os.open(os.devnull, way)
     if sys.stdout is None:  # closed: what is written must fail, not vanish
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # of a name in a locale of ASCII
+    if sys.stdout.encoding.lower() != "utf-8":  # what the locale has no letter for
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     status = 2
     try:
         status = cli.main(prog_name=cli.name, standalone_mode=False)

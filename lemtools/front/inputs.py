@@ -137,15 +137,13 @@ def _picture(image: Any) -> Signal:
     import io
 
     from ..media import Reading
-    from ..media.images import next_image
-    from ..stream import Source
+    from ..media.images import one_image
 
     out = io.BytesIO()
     (image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image).save(
         out, "PNG", compress_level=0
     )
-    out.seek(0)
-    return next_image(Source(out, "the picture"), "PNG", Reading())
+    return one_image(out.getvalue(), "PNG", "the picture", Reading(max_bytes=1 << 60))  # it is in memory, however large
 
 
 def from_array(array: np.ndarray, kind: str | None = None, rate: float | None = None) -> Signal:

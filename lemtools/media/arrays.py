@@ -49,7 +49,7 @@ def unzip(source: Source) -> Source:
     import zlib
 
     file = _Unpacked(gzip.GzipFile(fileobj=_Readable(source)), source.name, "gzip", (zlib.error,))
-    return Source(file, source.name, source.max_bytes)
+    return Source(file, source.name, source.item_bytes)
 
 
 def read_idx(source: Source, how: Reading) -> Iterator[Signal]:
@@ -84,7 +84,7 @@ def read_npy(source: Source, how: Reading) -> Iterator[Signal]:
             raise LemError(f"{source.name}: cut short, {len(raw)} of {size} bytes")
         body = np.ascontiguousarray(raw.view(dtype).reshape(shape, order="F")).reshape(-1).view(np.uint8)
         _check_end(source)
-        source = Source(io.BytesIO(body), source.name, source.max_bytes)
+        source = Source(io.BytesIO(body), source.name, source.item_bytes)
     yield from _rows(source, shape, dtype, how)
 
 
@@ -130,7 +130,7 @@ def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, how: Reading)
     if min(shape, default=0) < 1:
         raise LemError(f"{source.name}: an array of shape {list(shape)} holds nothing")
     row = math.prod(shape[1:]) * dtype.itemsize
-    if row > source.max_bytes:
+    if row > source.item_bytes:
         raise LemError(f"{source.name}: items of {row} bytes; raise --max-bytes to read them")
     done, step = 0, how.items(row)
     while done < shape[0]:
@@ -186,7 +186,7 @@ def _member(archive, name: str, source: Source) -> Source:
     import zlib
 
     file = _Unpacked(archive.open(name + ".npy"), source.name, "npz", (zlib.error, zipfile.BadZipFile))
-    return Source(file, source.name, source.max_bytes)
+    return Source(file, source.name, source.item_bytes)
 
 
 def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:

@@ -4,6 +4,7 @@ import io
 import re
 import sys
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,14 +14,12 @@ _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def netpbm(raw: bytes) -> np.ndarray | None:
-    """[C, H, W] of a PGM or PPM of more than 8 bits, None for any other. Raises ValueError for several images in a row."""
+    """[C, H, W] of a PGM or PPM of more than 8 bits, None for any other."""
     head = re.match(rb"P([2356])(?:\s+|#[^\n]*\n)*(\d+)(?:\s+|#[^\n]*\n)*(\d+)(?:\s+|#[^\n]*\n)*(\d+)\s", raw)
     if head is None:
         return None
     form, width, height, most = map(int, head.groups())
-    count, size = (3 if form in (3, 6) else 1) * width * height, 2 if most > 255 else 1
-    if form > 3 and re.match(rb"\s*P[1-6]", raw[head.end() + count * size :]):
-        raise ValueError("several images in a row, of which only the first would be read; name the files instead")
+    count = (3 if form in (3, 6) else 1) * width * height
     if most < 256:
         return None
     if most > 65535:
@@ -72,8 +71,11 @@ def floats(opened, upright) -> np.ndarray:
     return in_range(np.asarray(upright(opened())).astype(np.float32)[None])
 
 
-def float_colours(raw: bytes) -> np.ndarray | None:
-    """[3, H, W] of a TIFF with three floats a pixel, in strips, plain or deflated; None for any other file."""
+def float_colours(raw: bytes, most: int) -> np.ndarray | None:
+    """[3, H, W] of a TIFF with three floats a pixel, in strips, plain or deflated; None for any other file.
+
+    most: bytes that they may have once they are unpacked.
+    """
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     file = io.BytesIO(raw)
@@ -87,10 +89,21 @@ def float_colours(raw: bytes) -> np.ndarray | None:
         raise ValueError("tiles, planes, a predictor or an orientation; save it in plain strips")
     if bits not in (16, 32, 64) or compression not in (1, 8, 32946):
         raise ValueError(f"floats of {bits} bits, compression {compression}; save it plain, with 32 bits")
+    size = 3 * tags[257] * tags[256] * (bits // 8)
+    if size > most:
+        raise LemError(f"a TIFF of {tags[256]} x {tags[257]} pixels, {size} bytes; raise --max-bytes to read it")
     parts = [raw[start : start + count] for start, count in zip(tags[273], tags[279])]
-    body = b"".join(parts if compression == 1 else map(zlib.decompress, parts))
+    body = b"".join(parts if compression == 1 else _inflated(parts, size))
     values = np.frombuffer(body, f"{'<' if raw[:2] == b'II' else '>'}f{bits // 8}")
     return in_range(values.reshape(tags[257], tags[256], 3).transpose(2, 0, 1).astype(np.float32))
+
+
+def _inflated(parts: list[bytes], most: int) -> Iterator[bytes]:
+    """Strips, unpacked; what goes beyond `most` bytes is left packed."""
+    for part in parts:
+        body = zlib.decompressobj().decompress(part, max(most, 0) + 1)
+        most -= len(body)
+        yield body
 
 
 def in_range(values: np.ndarray) -> np.ndarray:

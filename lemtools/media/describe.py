@@ -10,7 +10,7 @@ from .find import sniff
 _PAYLOAD = ("data", "codes", "values", "packed", "mask")
 
 
-def describe(path: str, max_bytes: int = stream.MAX_BYTES) -> dict:
+def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory; a list of them where they differ), rate, ops,

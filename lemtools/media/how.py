@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..signal import LemError, Signal
-from ..stream import MAX_BYTES
+from ..stream import MAX_ITEM
 from .pixels import in_colour, resize
 
 BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
@@ -23,7 +23,8 @@ class Reading:
     batch       items a batch; None: about 16 MiB.
     key         which tensor, array or column of a foreign file.
     kind        one of KINDS: what the inputs are read as, whatever they look like; None: by their bytes.
-    max_bytes   of one document or file; a larger one is refused.
+    max_bytes   of one document or file, and of one item once it is decoded; a larger one is refused. None: 16 GiB, and
+                512 MiB of an item.
     size        (width, height) in px that images are resized to.
     crop        an image of another aspect than `size` is cut to it, in its middle; else it is refused.
     colour      'grey' or 'rgb': what images become.
@@ -40,7 +41,7 @@ class Reading:
     batch: int | None = None
     key: str | None = None
     kind: str | None = None
-    max_bytes: int = MAX_BYTES
+    max_bytes: int | None = None
     size: tuple[int, int] | None = None
     crop: bool = True
     colour: str | None = None
@@ -67,6 +68,11 @@ class Reading:
     def items(self, item_bytes: int) -> int:
         """How many items of that size go into a batch."""
         return self.batch or max(1, min(1024, BATCH_BYTES // max(item_bytes, 1)))
+
+    @property
+    def item_bytes(self) -> int:
+        """Of one item once it is decoded."""
+        return MAX_ITEM if self.max_bytes is None else self.max_bytes
 
     @property
     def changes(self) -> bool:

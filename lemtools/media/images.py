@@ -2,12 +2,15 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from ..signal import LemError, Signal
 from ..stream import Source
 from . import deep
+from .ends import files, webp_size
 from .how import Reading
 from .pixels import flatten, to_uint8
 
@@ -16,31 +19,19 @@ _PLUGINS = {"WEBP": "WebP"}  # else the format's name with a capital
 _UPRIGHT = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
 
 
-def png_bytes(source: Source) -> bytes:
-    """One PNG, split off by its chunks, so that several may follow each other in a pipe."""
-    parts, total = [source.read(8).tobytes()], 8
-    while True:
-        head = source.read(8).tobytes()
-        size = int.from_bytes(head[:4], "big")
-        total += 12 + size
-        if size < 1 << 31 and total > source.max_bytes:  # 2**31 - 1 is the most a chunk may hold
-            raise LemError(f"{source.name}: larger than {source.max_bytes} bytes; raise --max-bytes to read it")
-        body = source.read(size + 4) if len(head) == 8 and size < 1 << 31 else b""
-        if len(body) < size + 4:
-            raise LemError(f"{source.name}: PNG cut short or damaged")
-        parts += [head, body.tobytes()]
-        if head[4:] == b"IEND":
-            return b"".join(parts)
+def each_image(source: Source, form: str, how: Reading) -> Iterator[Signal]:
+    """Every image of an input, as batches of one; the last one says so."""
+    for raw, last in files(source, form):
+        yield replace(one_image(raw, form, source.name, how), last=last)
 
 
-def next_image(source: Source, form: str, how: Reading) -> Signal:
-    """The next image as a batch of one: uint8, or float32 with full scale 1 where the file holds more than 8 bits.
+def one_image(raw: bytes, form: str, name: str, how: Reading) -> Signal:
+    """A file as a batch of one: uint8, or float32 with full scale 1 where the file holds more than 8 bits.
 
     Transparent pixels lie on `how.background`; with `how.lost` 'alpha' those that are more transparent than not are
     lost.
     """
-    raw = png_bytes(source) if form == "PNG" else source.rest().tobytes()
-    image, alpha = decode_image(raw, form, source.name, how)
+    image, alpha = decode_image(raw, form, name, how)
     full = 255 if image.dtype == np.uint8 else 1
     if how.lost == "alpha":
         from ..fragment.lost import lose
@@ -49,7 +40,7 @@ def next_image(source: Source, form: str, how: Reading) -> Signal:
         return lose(Signal("image", image[None]), whole[None, None])
     if alpha is not None and alpha.min() < full:
         image = flatten(image, alpha, how.background)
-        how.say("alpha", f"{source.name}: transparent pixels were laid on {how.background} (--background COLOUR)")
+        how.say("alpha", f"{name}: transparent pixels were laid on {how.background} (--background COLOUR)")
     return Signal("image", image[None])
 
 
@@ -63,11 +54,12 @@ def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.nda
             warnings.simplefilter("ignore")  # of odd metadata, which is not read
             if form == "PPM" and (values := deep.netpbm(raw)) is not None:
                 return values, None
-            if form == "TIFF" and (values := deep.float_colours(raw)) is not None:
+            if form == "TIFF" and (values := deep.float_colours(raw, how.item_bytes)) is not None:
                 return values, None
+            if form == "WEBP":
+                _check_size(form, *webp_size(raw), 3, how)
             image = _opened(raw, form)
-            if image.width * image.height > MAX_PIXELS:
-                raise LemError(f"a {form} of more than {MAX_PIXELS} pixels; cut it into tiles first")
+            _check_size(form, image.width, image.height, _bytes_a_pixel(image, raw, form), how)
             if form != "JPEG" and getattr(image, "n_frames", 1) > 1:
                 how.say("frames", f"{name}: {image.n_frames} frames, of which the first is read")
             bits = _bits(image, raw, form)
@@ -89,6 +81,21 @@ def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.nda
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error and more
         text = " ".join(str(error).replace("<_io.BytesIO object", "<data").split())[:100]
         raise LemError(f"{name}: not a readable {form} ({text})") from error
+
+
+def _check_size(form: str, width: int, height: int, wide: int, how: Reading) -> None:
+    """LemError for an image that says it is too large, before memory is taken for it."""
+    if how.max_bytes is None and width * height > MAX_PIXELS:
+        raise LemError(f"a {form} of more than {MAX_PIXELS} pixels; cut it into tiles first, or raise --max-bytes")
+    if (size := width * height * wide) > how.item_bytes:
+        raise LemError(f"a {form} of {width} x {height} pixels, {size} bytes; raise --max-bytes to read it")
+
+
+def _bytes_a_pixel(image, raw: bytes, form: str) -> int:
+    """Of what an image is read as."""
+    return (1 if image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF" else 3) * (
+        4 if _bits(image, raw, form) > 8 or image.mode[0] in "IF" else 1
+    )
 
 
 def _opened(raw: bytes, form: str):

@@ -37,6 +37,9 @@ def pieces(path: str, how: Reading) -> Iterator[Signal] | None:
     shape = tensors[name][1]
     if len(shape) < 2 or 0 in shape or lem.get("n") != shape[0]:
         return None
+    rows = {k: (tensors[k][1] + (0,))[0] - (k == "names.offsets") for k in beside if k != "names.utf8"}
+    if set(rows.values()) - {shape[0]} or any(type(lem.get(k, 0)) is not int for k in ("first", "step")):
+        return None
     return _pieces(path, begin, {k: tensors[k] for k in beside}, tensors[name], lem, how)
 
 
@@ -64,4 +67,4 @@ def _pieces(path, begin, beside, large, lem, how) -> Iterator[Signal]:
             first = lem.get("first", 0) + lem.get("step", 1) * rows
             rows += count
             meta = {**lem, "n": count, "first": first, "last": rows == shape[0]}
-            yield from_tensors(part, meta, how.max_bytes)
+            yield from_tensors(part, meta, how.max_bytes or stream.MAX_BYTES)

@@ -159,6 +159,8 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
             raise LemError(
                 f"{source.name}: a gzip {'in a gzip' if family == 'gzip' else 'of nothing'}; unpack it first"
             )
+    if form == "PPM" and how.kind == "text":  # a text that begins as one does: 'P1 2 ...'
+        form, family = "TXT", "text"
     if family == "text" and how.kind == "audio":
         form, family = "sound", "sound"  # whatever libsndfile knows
     for signal in _FAMILIES[family](source, form, names, how):
@@ -175,13 +177,8 @@ def _stream(source, form, names, how):
 
 
 def _images(source, form, names, how):
-    more = True
-    while more:
-        signal = images.next_image(source, form, how)
-        more = bool(source.peek(1))
-        if more and sniff(source.peek(16))[0] != "PNG":
-            raise LemError(f"{source.name}: goes on after a PNG with what is no PNG")
-        yield replace(signal, names=names, last=not more)
+    for signal in images.each_image(source, form, how):
+        yield replace(signal, names=names)
 
 
 def _sound(source, form, names, how):

@@ -2,13 +2,14 @@
 
 from .files import load_tensors, opened, record_of, save_tensors, whole_file
 from .reading import read
-from .source import MAX_BYTES, Source, widen_pipe, write_all
+from .source import MAX_BYTES, MAX_ITEM, Source, widen_pipe, write_all
 from .wire import MAX_HEADER, Header, as_array, looks_like_safetensors, read_header, read_tensors
 from .writing import document, write, write_one
 
 __all__ = [
     "MAX_BYTES",
     "MAX_HEADER",
+    "MAX_ITEM",
     "Header",
     "Source",
     "as_array",

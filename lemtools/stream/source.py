@@ -12,16 +12,23 @@ import numpy as np
 from ..signal import LemError
 
 MAX_BYTES = 1 << 34  # of one document's body, or of one media file
+MAX_ITEM = (
+    1 << 29
+)  # of one item once it is decoded, and of all that is unpacked at once: a small file may hold any size
 _STEP = 1 << 26  # how far memory is taken ahead of what has arrived
 _LARGE = 1 << 22  # smaller memory the allocator itself hands out again
 _F_SETPIPE_SZ = 1031  # Linux; a larger pipe halves the number of switches between two stages
 
 
 class Source:
-    """Bytes of a file or pipe, to be peeked at, read exactly, or skipped; `name` is what errors call it."""
+    """Bytes of a file or pipe, to be peeked at, read exactly, or skipped; `name` is what errors call it.
 
-    def __init__(self, file: Any, name: str, max_bytes: int = MAX_BYTES):
-        self.file, self.name, self.max_bytes = file, name, max_bytes
+    max_bytes: of a document, a file, and an item once it is decoded; None: MAX_BYTES, of an item MAX_ITEM (`item_bytes`).
+    """
+
+    def __init__(self, file: Any, name: str, max_bytes: int | None = None):
+        self.file, self.name = file, name
+        self.max_bytes, self.item_bytes = (MAX_BYTES, MAX_ITEM) if max_bytes is None else (max_bytes, max_bytes)
         self.ahead = b""
         self.place = 0
         self.bodies: list[

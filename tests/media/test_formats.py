@@ -170,9 +170,17 @@ def test_netpbm_of_any_depth(tmp_path):
 
 
 def test_netpbm_in_a_row_or_cut(tmp_path):
-    images = b"P6\n8 6\n255\n" + bytes(144)
-    (tmp_path / "x").write_bytes(images * 2)
+    colour, grey = b"P6\n8 6\n255\n" + bytes(144), b"P5 # one more\n8 6 1000\n" + bytes(96)
+    black, white = (b"P4\n8 6\n" + six for six in (b"\xff" * 6, bytes(6)))  # in a bitmap 1 is black
+    for body in (colour * 3, grey + grey, colour + grey + colour + b"\n", black + white + b"\n"):
+        (tmp_path / "x").write_bytes(body)
+        assert sum(map(len, load(str(tmp_path / "x")))) == body.count(b"P")
+    assert [x.data.max() for x in load(str(tmp_path / "x"), batch=1)] == [0, 255]
+    (tmp_path / "x").write_bytes(b"P2\n1 1\n255\n7\nP2\n1 1\n255\n7\n")
     with pytest.raises(LemError, match="several images in a row"):
+        one(tmp_path / "x")
+    (tmp_path / "x").write_bytes(colour + b"more")
+    with pytest.raises(LemError, match="goes on after a PPM with what is no PPM"):
         one(tmp_path / "x")
     for body in (b"P5\n4 4\n65535\n" + bytes(31), b"P2\n2 2\n1000\n1 2 3\n", b"P2\n2 1\n1000\n1 1001\n"):
         (tmp_path / "x").write_bytes(body)
@@ -305,5 +313,5 @@ def test_png_of_a_large_depth_from_a_pipe(tmp_path):
     out = io.BytesIO()
     Image.fromarray(RGB).save(out, "PNG")
     source = Source(io.BytesIO(png16(DEEP[..., :3], 2) + out.getvalue()), "x")
-    first, second = (images.next_image(source, "PNG", Reading()) for _ in range(2))
+    first, second = images.each_image(source, "PNG", Reading())
     assert first.data.dtype == np.float32 and np.array_equal(second.data[0], RGB.transpose(2, 0, 1))

@@ -1,0 +1,125 @@
+"""Where files of sounds end by their own account: libsndfile reads a cut one as shorter, and one of several as all."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ..signal import LemError
+
+
+def checked(raw: np.ndarray, form: str, name: str) -> list[np.ndarray]:
+    """The sounds [bytes] to read one after another: all links of a chained OGG, else the one there is.
+
+    A WAV of unknown length is mended in place. Raises LemError for a sound that is cut short, and where another file
+    begins behind it.
+    """
+    if form == "OGG":
+        links = list(_links(raw))
+        for link in links:
+            _check_ogg_end(link, name)
+        return links
+    check: Callable[[np.ndarray, str, str], None] = {"WAV": _wav, "FLAC": _flac, "MP3": _mp3}.get(form, _announced)
+    check(raw, form, name)
+    return [raw]
+
+
+def _cut(name: str, form: str, have: int, size: int) -> LemError:
+    return LemError(f"{name}: {form} cut short, {have} of {size} bytes")
+
+
+def _several(name: str, form: str) -> LemError:
+    return LemError(f"{name}: several {form}s in a row, of which only the first would be read; name the files instead")
+
+
+def _number(raw: np.ndarray, at: int, size: int = 4, order: str = "little") -> int:
+    return int.from_bytes(raw[at : at + size].tobytes(), order)  # type: ignore[arg-type]
+
+
+def _wav(raw: np.ndarray, form: str, name: str) -> None:
+    """RIFF, RIFX (big-endian) and RF64 (sizes in 64 bits). Where a WAV written to a pipe does not know its length (0, or
+    2 GiB and more), let it end where the bytes end."""
+    kind = raw[:4].tobytes()
+    order = "big" if kind == b"RIFX" else "little"
+    long = kind == b"RF64"  # its sizes stand in the chunk ds64, which is the first
+    whole, at = _number(raw, 20, 8) if long else _number(raw, 4, 4, order), 12
+    if raw[8 + whole : 12 + whole].tobytes() == kind:
+        raise _several(name, "WAV")
+    while at + 8 <= len(raw):
+        size, here = _number(raw, at + 4, 4, order), len(raw) - at - 8
+        if raw[at : at + 4].tobytes() == b"data":
+            size = _number(raw, 28, 8) if long else size
+            unknown = not long and ((size >= 0x7FFFF000 and size > here) or (size == 0 and whole != len(raw) - 8))
+            if unknown:
+                for place, value in ((at + 4, here), (4, len(raw) - 8)):
+                    raw[place : place + 4] = np.frombuffer(value.to_bytes(4, order), np.uint8)
+            elif size > here:
+                raise _cut(name, "WAV", here, size)
+            return
+        at += 8 + size + size % 2
+    raise LemError(f"{name}: WAV cut short, or damaged: it has no samples")
+
+
+def _links(raw: np.ndarray) -> Iterator[np.ndarray]:
+    """The links of a chained OGG (RFC 3533, 4): a first page behind one that is none begins the next."""
+    at, begin, within = 0, 0, False
+    while raw[at : at + 4].tobytes() == b"OggS" and at + 27 <= len(raw):
+        first = bool(raw[at + 5] & 2)
+        if first and within:
+            yield raw[begin:at]
+            begin = at
+        within = not first
+        lacing = raw[at + 27 : at + 27 + int(raw[at + 26])]
+        at += 27 + len(lacing) + int(lacing.sum())
+    yield raw[begin:]
+
+
+def _check_ogg_end(raw: np.ndarray, name: str) -> None:
+    """libsndfile ends a cut OGG at its last whole page and says nothing; the true last page is marked (RFC 3533, 6)."""
+    at = raw.tobytes().rfind(b"OggS")
+    lacing = raw[at + 27 : at + 27 + int(raw[at + 26])] if at + 26 < len(raw) else None
+    if lacing is None or not raw[at + 5] & 4 or len(raw) < at + 27 + len(lacing) + int(lacing.sum()):
+        raise LemError(f"{name}: OGG cut short (its last page is missing)")
+
+
+def _flac(raw: np.ndarray, form: str, name: str) -> None:
+    head = raw[:8].tobytes()  # its mark, and the head of the block that comes first in every FLAC
+    if head[5:] == b"\0\0\x22" and raw.tobytes().find(head, 8) > 0:
+        raise _several(name, form)
+
+
+def _mp3(raw: np.ndarray, form: str, name: str) -> None:
+    """Most MP3s say in their first frame, under Xing or Info, how many bytes they have; libsndfile ends there."""
+    head = raw[:10].tobytes()
+    start = 0
+    if head[:3] == b"ID3":  # its size: 7 bits a byte
+        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+    frame = raw[start : start + 64].tobytes()
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or at + 8 > len(frame) or not frame[at + 7] & 2:
+        return
+    at += 8 + 4 * (frame[at + 7] & 1)
+    size = int.from_bytes(frame[at : at + 4], "big")
+    if size > len(raw) - start:
+        raise _cut(name, form, len(raw) - start, size)
+    if any(tag in raw[start + size :].tobytes() for tag in (b"Xing", b"Info\0", b"ID3\3", b"ID3\4")):
+        raise _several(name, form)
+
+
+# of what is read as sound where --kind audio asks for it: (where its size stands, bytes, order, where it counts from)
+_SIZES = {b"FORM": (4, 4, "big", 8), b"riff": (16, 8, "little", 0), b".snd": (8, 4, "big", None)}
+
+
+def _announced(raw: np.ndarray, form: str, name: str) -> None:
+    """AIFF, W64 and AU say at their head how long they are."""
+    kind = raw[:4].tobytes()
+    if kind not in _SIZES:
+        return
+    place, wide, order, start = _SIZES[kind]
+    size = _number(raw, place, wide, order)
+    end = size + (_number(raw, 4, 4, order) if start is None else start)
+    if kind == b".snd" and size == 0xFFFFFFFF:  # written to a pipe
+        return
+    if end > len(raw):
+        raise _cut(name, form, len(raw), end)
+    if raw[end : end + 4].tobytes() == kind:
+        raise _several(name, form)
