@@ -71,12 +71,12 @@ LOOKS = (  # how inputs are looked at: the fields of media.Reading
     Option("--batch", "Items a batch.", "whole", low=1, env="LEM_BATCH", metavar="N", usual="about 16 MiB"),
     Option(
         "--max-bytes",
-        "Refuse a document or file larger than this.",
+        "Refuse a document or file larger than this, and an item that decodes to more.",
         "whole",
         low=1,
         env="LEM_MAX_BYTES",
         metavar="N",
-        usual="16 GiB",
+        usual="16 GiB, an item 512 MiB",
     ),
 )
 READING = (

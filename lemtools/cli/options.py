@@ -10,7 +10,7 @@ import click
 
 from ..catalogue import Option, Row, Table, listed
 from .run import Killed
-from .types import Amount, Finite, Size
+from .types import Amount, Finite, Size, Whole
 
 OWN, INPUT, OUTPUT, RUNNING = "What it does", "Input", "Output", "Running"
 SECTIONS = (OWN, INPUT, OUTPUT, RUNNING)
@@ -50,7 +50,7 @@ def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) ->
         arguments = {"type": click.Choice(list(kind if isinstance(kind, tuple) else source.of or ()))}
     elif kind in ("whole", "number"):
         open_ends = {f"{'min' if end == 'low' else 'max'}_open": True for end in source.open}
-        number = click.IntRange if kind == "whole" else Finite
+        number = Whole if kind == "whole" else Finite
         arguments = {"type": number(min=source.low, max=source.high, **open_ends)}
     elif kind in ("amount", "whole-amount"):
         arguments = {"type": Amount(source.metavar, whole=kind == "whole-amount")}

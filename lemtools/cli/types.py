@@ -3,6 +3,13 @@
 import click
 
 MOST = 1_000_000  # numbers of a list
+SIDE = 1 << 20  # px
+WHOLE = 2**63 - 1  # what a number on the wire can be
+
+
+def _short(value: str) -> str:
+    """As much of a value as a line shows."""
+    return value if len(value) < 40 else value[:36] + " ..."
 
 
 class Numbers(click.ParamType):
@@ -25,7 +32,7 @@ class Numbers(click.ParamType):
                     raise ValueError
                 out += range(ends[0] | 1 if dash and self.step == 2 else ends[0], ends[1] + 1, self.step)
         except ValueError:
-            shown = value if len(value) < 40 else value[:36] + " ..."
+            shown = _short(value)
             limits = f"whole numbers from {self.lowest} to {self.highest}, at most {MOST} of them"
             self.fail(f"{shown!r}: {limits}, as in 4, 0-99 or 3,5,7", param, ctx)
         return list(dict.fromkeys(out))
@@ -39,9 +46,9 @@ class Bytes(click.ParamType):
     def convert(self, value, param, ctx):
         import re
 
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", str(value).lower())
+        match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)([kmgt]?)(?:i?b)?", str(value).lower())
         count = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
-        return count or self.fail(f"{value!r}: bytes, as in 512M or 1GiB", param, ctx)
+        return count or self.fail(f"{_short(str(value))!r}: bytes, as in 512M or 1GiB", param, ctx)
 
 
 class Size(click.ParamType):
@@ -55,11 +62,11 @@ class Size(click.ParamType):
         try:
             width, times, height = value.lower().partition("x")
             sides = int(width), int(height) if times else int(width)
-            if min(sides) >= 1:
+            if 1 <= min(sides) and max(sides) <= SIDE:
                 return sides
         except ValueError:
             pass
-        return self.fail(f"{value!r}: pixels, as in 32 or 48x32", param, ctx)
+        return self.fail(f"{_short(value)!r}: pixels, as in 32 or 48x32", param, ctx)
 
 
 class OneOf(click.Choice):
@@ -81,7 +88,9 @@ class Label(click.ParamType):
     def convert(self, value, param, ctx):
         if value == "each":
             return value
-        return int(value) if str(value).isdecimal() else self.fail(f"{value!r}: a whole number or each", param, ctx)
+        if str(value).isdecimal() and len(str(value)) < 19:
+            return int(value)
+        return self.fail(f"{_short(str(value))!r}: a whole number or each", param, ctx)
 
 
 class Names(click.ParamType):
@@ -98,6 +107,16 @@ class Names(click.ParamType):
             if name not in self.known:
                 self.fail(f"{name!r} is none of {', '.join(self.known)}", param, ctx)
         return names
+
+
+class Whole(click.IntRange):
+    """A whole number in a range, which ends at WHOLE where nothing else is said."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if number is not None and abs(number) > WHOLE:
+            self.fail(f"{_short(str(value))!r} is beyond 2^63.", param, ctx)
+        return number
 
 
 class Finite(click.FloatRange):

@@ -61,7 +61,7 @@ def parse_sizes(text: str, steps: int, kamb: bool = False) -> tuple[int, ...]:
 
     LemError for a wrong length, and for a file that says it was made with the other `kamb`, see ``study.Study``.
     """
-    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
+    if re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", text):
         sizes, where = tuple(int(word) for word in text.split(",")), "--scales"
         if len(sizes) == 1:
             return sizes * steps

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import LemError, Signal
+from ..stream import MAX_BYTES
 from .contract import Encoder, as_image
 
 
@@ -28,6 +29,10 @@ class Patches(Encoder):
         if x.dtype == np.uint8:
             x = x.astype(np.float32) / np.float32(255)
         n, c, h, w = x.shape
+        if (large := 4 * c * (h + -h % p) * (w + -w % p)) > MAX_BYTES:
+            raise LemError(
+                f"patches of {p} x {p} px make {large} bytes of an image of {w} x {h}; give a smaller --size"
+            )
         x = np.pad(x, ((0, 0), (0, 0), (0, -h % p), (0, -w % p)), mode="edge")
         rows, columns = x.shape[2] // p, x.shape[3] // p
         x = x.reshape(n, c, rows, p, columns, p).transpose(0, 2, 4, 1, 3, 5).reshape(n, rows * columns, c * p * p)

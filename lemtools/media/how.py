@@ -89,6 +89,8 @@ class Reading:
         data = signal.data if self.colour is None else in_colour(signal.data, self.colour)
         if self.size is not None:
             height, width = data.shape[2:]
+            if (large := data.shape[1] * self.size[0] * self.size[1] * data.itemsize) > self.item_bytes:
+                raise LemError(f"{where}: {large} bytes once it is resized; raise --max-bytes to have that")
             if self.crop and width * self.size[1] != height * self.size[0]:
                 shape = f"{width} x {height} px cut to the aspect of {self.size[0]} x {self.size[1]}"
                 self.say("aspect", f"{where}: {shape}, in the middle, before it was resized")

@@ -57,7 +57,7 @@ def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.nda
             if form == "TIFF" and (values := deep.float_colours(raw, how.item_bytes)) is not None:
                 return values, None
             if form == "WEBP":
-                _check_size(form, *webp_size(raw), 3, how)
+                _check_size(form, *webp_size(raw), 12, how)  # its reader holds the image three times, with alpha
             image = _opened(raw, form)
             _check_size(form, image.width, image.height, _bytes_a_pixel(image, raw, form), how)
             if form != "JPEG" and getattr(image, "n_frames", 1) > 1:

@@ -82,12 +82,29 @@ def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=N
             except BaseException:
                 traceback.print_exc()
             finally:
-                sys.stderr.flush()
+                if sys.stderr is not None:
+                    sys.stderr.flush()
                 os._exit(status)
         _, status = os.waitpid(child, 0)
         for file in (out, err):
             file.seek(0)
         return Done(os.waitstatus_to_exitcode(status), out.read(), err.read())
+
+
+def closed(*descriptors: int):
+    """For `prepare` of lem_fork: these are closed, as the shell's >&- does it, before Python starts."""
+
+    def close():
+        for descriptor in descriptors:
+            os.close(descriptor)
+            setattr(sys, ("stdin", "stdout", "stderr")[descriptor], None)
+
+    return close
+
+
+def full():
+    """For `prepare` of lem_fork: standard output is a full disk."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
 
 
 def free_port() -> int:

@@ -1,0 +1,104 @@
+"""Files that go on behind their first image or sound, or end too early: all is read, or it is said what is not."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from lemtools.media import load
+from lemtools.media.ends import jpeg_end
+from lemtools.signal import LemError, Signal
+
+RNG = np.random.default_rng(5)
+IMAGES = [Image.fromarray(RNG.integers(0, 256, (20, 24, 3), np.uint8)) for _ in range(3)]
+ROW = "in a row, of which only the first would be read"
+
+
+def encoded(image: Image.Image, form: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def sound(form: str, frequency: float = 0.05, channels: int = 1, **options) -> bytes:
+    out, wave = io.BytesIO(), np.sin(np.arange(20000) * frequency) * 0.4
+    soundfile.write(out, np.repeat(wave[:, None], channels, 1), 44100, format=form, **options)
+    return out.getvalue()
+
+
+def read(tmp_path, body: bytes, **options) -> list[Signal]:
+    (tmp_path / "x").write_bytes(body)
+    return list(load(tmp_path / "x", batch=1, **options))
+
+
+@pytest.mark.parametrize("form, options", [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("PPM", {})])
+def test_images_in_a_row_are_all_read(tmp_path, form, options):
+    """In order, each as it is read alone, and only the last one says that it is the last."""
+    files = [encoded(image, form, **options) for image in IMAGES]
+    alone = [read(tmp_path, file)[0].data for file in files]
+    together = read(tmp_path, b"".join(files))
+    assert all(np.array_equal(a, b.data) for a, b in zip(alone, together, strict=True))
+    assert [bool(batch.last) for batch in together] == [False, False, True]
+
+
+def test_what_belongs_to_a_jpeg_is_no_second_one(tmp_path):
+    """A camera appends a depth map or a second exposure and says so (MPF); other bytes behind a JPEG are no image."""
+    first, second = (encoded(image, "JPEG") for image in IMAGES[:2])
+    segment = b"MPF\0" + bytes(40)
+    album = first[:2] + b"\xff\xe2" + (2 + len(segment)).to_bytes(2, "big") + segment + first[2:]
+    assert len(read(tmp_path, album + second)) == len(read(tmp_path, first + b"appended")) == 1
+    assert jpeg_end(first + second) == (len(first), False) and jpeg_end(first[:-2])[0] is None
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "AVIF", "TIFF"])
+def test_images_that_are_not_split_are_refused(tmp_path, form):
+    one = encoded(IMAGES[0], form)
+    with pytest.raises(LemError, match=f"several images {ROW}"):
+        read(tmp_path, one + encoded(IMAGES[1], form))
+    assert len(read(tmp_path, one + b"\n")) == 1
+
+
+def test_pages_of_a_tiff_are_no_files_in_a_row(tmp_path):
+    for options in ({"compression": "tiff_lzw"}, {"save_all": True, "append_images": IMAGES[1:]}, {"big_tiff": True}):
+        assert len(read(tmp_path, encoded(IMAGES[0], "TIFF", **options), note=lambda text: None)) == 1
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("way, turn", [(6, 3), (3, 2), (8, 1)])
+def test_orientation_of_every_format(tmp_path, form, way, turn):
+    """What EXIF calls 6 is turned by 270 degrees to stand upright, 3 by 180, 8 by 90."""
+    exif = Image.Exif()
+    exif[0x0112] = way
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}, "AVIF": {"quality": 100}}
+    smooth = np.add.outer(np.arange(16) * 9, np.arange(24) * 4).astype(np.uint8)
+    image = Image.fromarray(np.repeat(smooth[..., None], 3, 2))
+    (batch,) = read(tmp_path, encoded(image, form, exif=exif, **options.get(form, {})))
+    wanted = np.rot90(np.asarray(image), turn).transpose(2, 0, 1).astype(int)
+    assert batch.data[0].shape == wanted.shape and np.abs(batch.data[0] - wanted).max() <= 6
+
+
+def test_every_link_of_a_chained_ogg_is_read(tmp_path):
+    first, second = (sound("OGG", frequency, subtype="VORBIS") for frequency in (0.05, 0.1))
+    alone = [read(tmp_path, file)[0].data for file in (first, second)]
+    (chain,) = read(tmp_path, first + second)
+    assert np.array_equal(chain.data, np.concatenate(alone, 2)) and chain.rate == 44100
+    with pytest.raises(LemError, match="several rates or channels"):
+        read(tmp_path, first + sound("OGG", channels=2, subtype="VORBIS"))
+    with pytest.raises(LemError, match="OGG cut short"):
+        read(tmp_path, first + second[:-500])
+
+
+SOUNDS = [("WAV", {"subtype": "FLOAT"}), ("RF64", {"subtype": "FLOAT"}), ("WAV", {"subtype": "FLOAT", "endian": "BIG"})]
+SOUNDS += [("AIFF", {}), ("AU", {"subtype": "PCM_16"}), ("W64", {"subtype": "PCM_16"}), ("FLAC", {}), ("MP3", {})]
+
+
+@pytest.mark.parametrize("form, options", SOUNDS)
+def test_sounds_that_are_cut_or_in_a_row_are_refused(tmp_path, form, options):
+    one, kind = sound(form, **options), {"kind": "audio"} if form in ("AIFF", "AU", "W64") else {}
+    assert read(tmp_path, one, **kind)[0].data.shape == (1, 1, 20000)
+    with pytest.raises(LemError, match="cut short|not a readable FLAC"):
+        read(tmp_path, one[: len(one) // 2], **kind)
+    with pytest.raises(LemError, match=f"several .*s {ROW}"):
+        read(tmp_path, one + one, **kind)
