@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 384  # px: of what is drawn
+CROP = 128  # px: no side is shorter
 WORDS = (
     "remember the whole from a fragment of it while noise and loss take away what was seen before 0123456789 "
     'def return import for in range(len(x)): x[i] += 1; if (a != b) { print("%d\\n", a); } <p> & # @ ~ * /'
@@ -24,8 +25,8 @@ WORDS = (
 
 
 def smaller(photo, rng):
-    share = rng.uniform(1 / 3, 3 / 4)
-    return photo.resize([max(round(n * share), 1) for n in photo.size], Image.Resampling.LANCZOS)
+    share = max(rng.uniform(1 / 3, 3 / 4), CROP / min(photo.size))
+    return photo.resize([round(n * share) for n in photo.size], Image.Resampling.LANCZOS)
 
 
 def larger(photo, rng):
