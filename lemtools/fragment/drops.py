@@ -48,7 +48,7 @@ def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     for i, corner in enumerate(corners):
         window = tuple(slice(int(c), int(c) + s) for c, s in zip(corner, size))
         items.append(_window(signal.take([i]), window, len(extent)))
-    return Signal.concat(items), {"place": corners}
+    return replace(Signal.concat(items), index=signal.index), {"place": corners}
 
 
 def _geometry(text: str, signal: Signal, extent) -> tuple[list[int], list[int] | None]:

@@ -1,6 +1,6 @@
 """The one thing that travels between the tools: a batch of memories or of fragments."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
 
@@ -20,6 +20,7 @@ KINDS = {
 _PLACES = cast(np.ndarray, None)  # what `index` is until it is counted
 ROUNDING = 1e-5  # by how much float images may leave [0, 1]
 PER_ITEM = ("data", "mask", "codes", "label", "index", "cost", "tokens")  # fields that are arrays [N, ...]
+_JOINED = tuple(name for name in PER_ITEM if name != "index")
 
 
 @dataclass(repr=False)
@@ -143,7 +144,10 @@ class Signal(Shown):
 
     @classmethod
     def concat(cls, signals: Sequence["Signal"]) -> "Signal":
-        """The items of several batches as one batch. Raises LemError where anything but their items differs."""
+        """The items of several batches as one batch; those whose `index` is that of an item before are numbered anew.
+
+        Raises LemError where anything but their items differs.
+        """
         if not signals:
             raise LemError("no batches to put together")
         first, *others = signals
@@ -158,11 +162,29 @@ class Signal(Shown):
 
         return replace(
             first,
-            **{name: join([getattr(s, name) for s in signals]) for name in PER_ITEM},
+            **{name: join([getattr(s, name) for s in signals]) for name in _JOINED},
             names=None if first.names is None else [name for s in signals for name in s.names or []],
             ops=[{key: join([s.ops[i][key] for s in signals]) for key in op} for i, op in enumerate(first.ops)],
+            index=np.concatenate(list(distinct([s.index for s in signals]))),
             last=signals[-1].last,
         )
+
+
+def distinct(indices: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The places of items [N] of batches that are put together, so that each draws by itself.
+
+    Those of a batch stay as they are unless one of them stands in a batch before; then they go on behind all of these.
+    """
+    before: list[np.ndarray] = []
+    free = 0
+    for index in indices:
+        low, high = (int(index.min()), int(index.max())) if len(index) else (free, free - 1)
+        if low < free and any(np.isin(index, other).any() for other in before):
+            index = np.arange(free, free + len(index), dtype=np.int64)
+            high = free + len(index) - 1
+        free = max(free, high + 1)
+        before.append(index)
+        yield index
 
 
 def _joins(one: Any, two: Any) -> bool:

@@ -1,6 +1,10 @@
 """Signals out: a stream, or one plain document."""
 
-from collections.abc import Iterable, Iterator
+import io
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 import numpy as np
@@ -23,14 +27,42 @@ def document(signal: Signal) -> list[Any]:
 def write(signals: Iterable[Signal], file: IO[bytes]) -> None:
     """Write a stream to an unbuffered binary file, every batch at once as it comes.
 
-    A zero-item document closes it unless the last batch says that it is the last. Nothing is written for no batch.
+    A zero-item document closes it unless the last batch says that it is the last, which no other one does (see
+    `_ending`). Nothing is written for no batch.
     """
     widen_pipe(file)
     signal = None
-    for signal in signals:
+    for signal in _ending(signals, file):
         write_all(file, document(signal))
     if signal is not None and not signal.last:
         write_all(file, _end(signal))
+
+
+def _ending(signals: Iterable[Signal], file: IO[bytes]) -> Iterator[Signal]:
+    """The batches, of which only the final one says that it is the last.
+
+    A batch that says so waits until it is known whether another one follows; but not on its way into a pipe, whose reader
+    may be what the next one comes from. Raises LemError where one follows there.
+    """
+    waits, held = isinstance(signals, Sequence) or not _is_pipe(file), None
+    for signal in signals:
+        if held is not None and not waits:
+            raise LemError("a batch follows one that says it is the last; set `last` of all but the final one to None")
+        if held is not None:
+            yield replace(held, last=None)
+        held = signal if signal.last else None
+        if not (held and waits):
+            yield signal
+    if held is not None and waits:
+        yield held
+
+
+def _is_pipe(file: IO[bytes]) -> bool:
+    """Whether somebody may read what is written before all of it is there."""
+    try:
+        return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, io.UnsupportedOperation):  # in memory
+        return False
 
 
 def _end(signal: Signal) -> list[bytes]:
@@ -47,10 +79,11 @@ def write_one(signals: Iterable[Signal], file: IO[bytes], folder: str | None = N
     """
     count, waiting, first = 0, _Waiting(folder), None
     try:
-        for signal in signals:
+        for signal in _ending(signals, file):
             if first is None and signal.last:
                 write_all(file, document(signal))
-                return 1
+                count = 1
+                continue
             first = first or signal
             if not len(signal):
                 continue
@@ -66,7 +99,7 @@ def write_one(signals: Iterable[Signal], file: IO[bytes], folder: str | None = N
             return count + waiting.send(file, last=True)
         if first is not None:
             write_all(file, _end(first))
-        return int(first is not None)
+        return count or int(first is not None)
     finally:
         waiting.close()
 
@@ -131,10 +164,17 @@ class _Waiting:
 
 
 def _alike(tensors: dict[str, tuple[str, np.ndarray]], meta: Meta) -> tuple[Any, ...]:
-    """What batches of one document have in common."""
+    """What batches of one document have in common: the types of their tensors, too, and the shapes of their items."""
     meta = {key: value for key, value in meta.items() if key not in ("n", "first", "step", "last")}
-    large = {name: (dtype, array.shape[1:]) for name, (dtype, array) in tensors.items() if name in LARGE}
-    return meta, large, tensors.keys() | {"index"}
+    shapes = {
+        name: (_kept(name, dtype), array.shape[1:]) for name, (dtype, array) in tensors.items() if name != "index"
+    }
+    return meta, shapes
+
+
+def _kept(name: str, dtype: str) -> str:
+    """The type that a tensor keeps beside others: floats of operations are narrowed once all are together."""
+    return "F16" if name.startswith("ops.") and dtype == "F32" else dtype
 
 
 class _Spool:
