@@ -103,7 +103,8 @@ class Gaussian:
         normal = np.stack([g.standard_normal((2, samples, self.dim)) for g in generators])
         prior, error = torch.from_numpy(normal).to(self.device).unbind(1)
         values, vectors = self.spectrum
-        prior = self.mean + (prior * values.sqrt()) @ vectors.T
+        # (the symmetric root: equal eigenvalues have no eigenvectors of their own, rounding chooses them)
+        prior = self.mean + ((prior @ vectors) * values.sqrt()) @ vectors.T
         target = y_[:, None] - error * noise.sqrt()[:, None]
         return like(self._condition(target, prior, observed, noise), y, (len(y_), samples, *self.item))
 

@@ -59,7 +59,7 @@ def value_bits(signal: Signal) -> np.ndarray:
     if signal.code_op is not None:
         depths = _depths(signal.code_op, len(signal))
         return np.array([8 * _codes.packed_size(n, b) for n, b in zip(counts, depths)], np.int64)
-    if signal.mask is not None or signal.depth is None:
+    if signal.depth is None:
         return counts * full
     return counts * np.where(_at_depth(signal), signal.depth, full)
 
@@ -201,20 +201,20 @@ def _all_at_depth(signal: Signal) -> bool:
 
 
 def _pack_tokens(signal: Signal) -> np.ndarray:
-    return _codes.pack(signal.data.reshape(-1), signal.depth or 0)
+    return _codes.pack(_kept_values(signal), signal.depth or 0)
 
 
 def _unpack_tokens(packed: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
-    (n, length), depth, dtype = frame.shape, frame.depth, frame.dtype
+    count, depth, dtype = int(observed_counts(frame.mask, frame.shape).sum()), frame.depth, frame.dtype
     if not 1 <= depth <= _codes.MAX_BITS or dtype.kind not in "iu" or depth > 8 * dtype.itemsize:
         raise LemError("damaged document (depth)")
-    if packed.dtype != np.uint8 or packed.shape != (_codes.packed_size(n * length, depth),):
+    if packed.dtype != np.uint8 or packed.shape != (_codes.packed_size(count, depth),):
         raise LemError(f"damaged document ({packed.size} bytes of packed tokens)")
-    return _codes.unpack(packed, n * length, depth).reshape(frame.shape).astype(dtype, copy=False), None
+    return _place_values(_codes.unpack(packed, count, depth).astype(dtype, copy=False), frame)
 
 
-def _upper_halves(signal: Signal) -> np.ndarray:
-    return np.ascontiguousarray(signal.data, "<f4").view("<u2")[..., 1::2]
+def _upper_halves(data: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(data, "<f4").view("<u2")[..., 1::2]
 
 
 def _as_they_are(data: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
@@ -223,14 +223,21 @@ def _as_they_are(data: np.ndarray, frame: Frame) -> tuple[np.ndarray, None]:
 
 FORMS = (
     Form("codes", lambda s: s.codes is not None, _pack_codes, _unpack_codes),
-    Form("values", lambda s: s.mask is not None, _kept_values, _place_values),
     Form(
         "packed",
         lambda s: s.kind == "tokens" and _all_at_depth(s),
         _pack_tokens,
         _unpack_tokens,
-        bits=lambda s: s.data.size * (s.depth or 0),
+        bits=lambda s: int(observed_counts(s.mask, s.data.shape).sum()) * (s.depth or 0),
     ),
-    Form("data", _all_at_depth, _upper_halves, _as_they_are, dtype=BF16),
+    Form(
+        "values",
+        lambda s: s.mask is not None and _all_at_depth(s),
+        lambda s: _upper_halves(_kept_values(s)),
+        _place_values,
+        dtype=BF16,
+    ),
+    Form("values", lambda s: s.mask is not None, _kept_values, _place_values),
+    Form("data", _all_at_depth, lambda s: _upper_halves(s.data), _as_they_are, dtype=BF16),
     Form("data", lambda s: True, lambda s: s.data, _as_they_are),
 )

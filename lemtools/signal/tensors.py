@@ -65,7 +65,7 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], Meta]
     meta |= {"ops": ops, "history": signal.history}
     if signal.last:
         meta["last"] = True
-    if form.dtype or form.bits:
+    if signal.depth is not None and signal.codes is None:
         meta["depth"] = signal.depth
     named = {name: named_tensor(array) for name, array in tensors.items()}
     if form.dtype:
