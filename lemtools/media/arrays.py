@@ -111,16 +111,35 @@ def _check_end(source: Source) -> None:
 
 
 def items_shape(shape: tuple[int, ...], dtype: np.dtype, name: str, how: Reading) -> tuple[int, ...]:
-    """[N, ...item] that an array is read as: 1-D is one item, 2-D bytes one grey image, [H, W, 3] of them one in RGB."""
+    """[N, ...item] that an array is read as: 1-D is one item, 2-D bytes one grey image, [H, W, 3] of them one in RGB.
+
+    What may have been meant otherwise is noted; LemError for bytes that look like one image with alpha.
+    """
     if len(shape) == 1:
         return (1, *shape)
-    if how.kind in (None, "image") and (dtype == np.uint8 or how.kind == "image"):
-        if len(shape) == 2:
-            return (1, *shape)
-        if len(shape) == 3 and shape[2] == 3 and min(shape[:2]) > 3:
-            image = f"{name}: one RGB image of {shape[1]} x {shape[0]} px"
-            how.say("one image", f"{image}; {shape[0]} grey ones 3 px wide would be [{shape[0]}, 1, {shape[1]}, 3]")
-            return (1, *shape)
+    image = how.kind == "image" or (how.kind is None and dtype == np.uint8)
+    if image and len(shape) == 2:
+        return (1, *shape)
+    if len(shape) == 3:
+        return _one_or_many(shape, image, dtype.kind == "f" and how.kind is None, name, how)
+    return shape
+
+
+def _one_or_many(shape: tuple[int, ...], image: bool, floats: bool, name: str, how: Reading) -> tuple[int, ...]:
+    """[A, B, C]: many items, or one image with its colours last."""
+    a, b, c = shape
+    if image and c in (1, 3) and min(a, b) > 3:
+        what = "grey" if c == 1 else "RGB"
+        other = f"{a} grey ones {c} px wide would be [{a}, 1, {b}, {c}]"
+        how.say("one image", f"{name}: one {what} image of {b} x {a} px; {other}")
+        return (1, *shape)
+    if image and c in (2, 4) and min(a, b) > 8:
+        ways = f"save its colours as [1, {a}, {b}, {c - 1}], or grey images {c} px wide as [{a}, 1, {b}, {c}]"
+        raise LemError(f"{name}: [{a}, {b}, {c}] looks like one image with alpha, which arrays have not; {ways}")
+    if image and a == 3 and min(b, c) > 8:
+        how.say("three images", f"{name}: three grey images of {c} x {b} px; one in RGB would be [1, 3, {b}, {c}]")
+    if floats and c == 3 and min(a, b) > 8:
+        how.say("vectors", f"{name}: {a} embeddings [{b}, 3]; --kind image reads one RGB image of {b} x {a} px")
     return shape
 
 

@@ -68,7 +68,10 @@ def _decoded(image, rawmode: str, upright) -> np.ndarray:
 
 def floats(opened, upright) -> np.ndarray:
     """[1, H, W] of a TIFF of grey floats, which Pillow reads."""
-    return in_range(np.asarray(upright(opened())).astype(np.float32)[None])
+    image = opened()
+    white_is_zero = image.tag_v2.get(262) == 0
+    grey = in_range(np.asarray(upright(image)).astype(np.float32)[None])
+    return 1 - grey if white_is_zero else grey
 
 
 def float_colours(raw: bytes, most: int) -> np.ndarray | None:

@@ -34,9 +34,17 @@ _MAGIC = [
         (rb"\x1f\x8b", "GZIP", "gzip"),
         (rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]", "IDX", "idx"),
         (rb"\x80[\x02-\x05]", "pickle", "pickle"),
+        (rb"%PDF-", "PDF", "foreign"),  # what may look like text and is none
+        (rb"P7\n[#A-Z]", "PAM", "foreign"),
+        (rb"P[Ff]\n\d", "PFM", "foreign"),
     )
 ]
-FORMATS = (*dict.fromkeys(form for _, form, _ in _MAGIC if form not in ("GZIP", "pickle")), "safetensors", "CSV", "TSV")
+FORMATS = (
+    *dict.fromkeys(form for _, form, kind in _MAGIC if kind not in ("gzip", "pickle", "foreign")),
+    "safetensors",
+    "CSV",
+    "TSV",
+)
 # a file of such a name is never passed over, whatever it holds: an empty or a wrong one is an error
 _MEDIA = frozenset(
     "png jpg jpeg webp gif avif ppm pgm tif tiff wav flac ogg mp3 npy npz parquet gz safetensors".split()
@@ -138,7 +146,7 @@ def _is_known(path: Path) -> bool | None:
             head = file.read(16)
     except OSError:
         return False
-    if path.suffix[1:].lower() in _MEDIA or sniff(head)[1] != "text":
+    if path.suffix[1:].lower() in _MEDIA or sniff(head)[1] not in ("text", "foreign"):
         return True
     return False if b"\0" in head else None
 

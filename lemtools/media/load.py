@@ -159,7 +159,7 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
             raise LemError(
                 f"{source.name}: a gzip {'in a gzip' if family == 'gzip' else 'of nothing'}; unpack it first"
             )
-    if form == "PPM" and how.kind == "text":  # a text that begins as one does: 'P1 2 ...'
+    if (form == "PPM" or family == "foreign") and how.kind == "text":  # a text that begins as one does: 'P1 2 ...'
         form, family = "TXT", "text"
     if family == "text" and how.kind == "audio":
         form, family = "sound", "sound"  # whatever libsndfile knows
@@ -204,6 +204,10 @@ def _pickle(source, form, names, how):
     raise arrays.pickled(source.name)
 
 
+def _foreign(source, form, names, how):
+    raise LemError(f"{source.name}: {form}, which is not read; there are {', '.join(FORMATS)}, and UTF-8 text")
+
+
 _FAMILIES = {
     # family: (source, format, names, how) -> batches
     "stream": _stream,
@@ -215,6 +219,7 @@ _FAMILIES = {
     "parquet": lambda source, form, names, how: tables.from_parquet(source, how),
     "text": _text,
     "pickle": _pickle,
+    "foreign": _foreign,
 }
 
 

@@ -1,10 +1,13 @@
 """Where files of sounds end by their own account: libsndfile reads a cut one as shorter, and one of several as all."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ..signal import LemError
+
+_FIRST_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb].{2,60}?(Xing|Info)\0\0\0", re.DOTALL)  # of an MP3
 
 
 def checked(raw: np.ndarray, form: str, name: str) -> list[np.ndarray]:
@@ -101,7 +104,7 @@ def _mp3(raw: np.ndarray, form: str, name: str) -> None:
     size = int.from_bytes(frame[at : at + 4], "big")
     if size > len(raw) - start:
         raise _cut(name, form, len(raw) - start, size)
-    if any(tag in raw[start + size :].tobytes() for tag in (b"Xing", b"Info\0", b"ID3\3", b"ID3\4")):
+    if _FIRST_FRAME.search(raw[start + size :].tobytes()):
         raise _several(name, form)
 
 

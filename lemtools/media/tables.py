@@ -29,6 +29,8 @@ def from_text(text: str, name: str, how: Reading) -> np.ndarray | None:
     with 'tokens' whole ones, int64. Raises LemError for a table that is no table further down.
     """
     forced = how.kind in ("embedding", "tokens")
+    text = text.removeprefix("\ufeff")  # what Windows puts at the head of a file
+    text = text if "\n" in text else text.replace("\r", "\n")  # as old Macs end lines
     layout = _layout(text, forced)
     if layout is None:
         if forced:

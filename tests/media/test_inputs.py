@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import re
 import struct
 import sys
 import zipfile
@@ -736,3 +737,81 @@ def test_no_batch_of_a_pipe_waits_for_the_next_one():
         batch = next(batches)
         assert batch.data[0, 0] == 1 and batch.last
     os.close(reading)
+
+
+@pytest.mark.parametrize(
+    "shape, kind, items, note",
+    [
+        ((40, 50, 3), np.uint8, (1, 3, 40, 50), "one RGB image of 50 x 40 px"),
+        ((40, 50, 1), np.uint8, (1, 1, 40, 50), "one grey image of 50 x 40 px"),
+        ((3, 40, 50), np.uint8, (3, 1, 40, 50), "three grey images .*; one in RGB would be"),
+        ((9, 4, 4), np.uint8, (9, 1, 4, 4), None),
+        ((9, 3, 3), np.uint8, (9, 1, 3, 3), None),
+        ((40, 50, 4), np.uint8, None, "looks like one image with alpha"),
+        ((40, 50, 2), np.uint8, None, "looks like one image with alpha"),
+        ((40, 50, 3), np.float32, (40, 50, 3), "--kind image reads one RGB image"),
+        ((40, 50, 5), np.float32, (40, 50, 5), None),
+    ],
+)
+def test_an_array_that_may_be_one_image(tmp_path, shape, kind, items, note):
+    np.save(tmp_path / "x.npy", np.zeros(shape, kind))
+    np.savez(tmp_path / "x.npz", a=np.zeros(shape, kind))
+    for name in ("x.npy", "x.npz"):
+        if items is None:
+            with pytest.raises(LemError, match=note):
+                read(tmp_path / name)
+            continue
+        batches, notes = read(tmp_path / name)
+        assert (sum(map(len, batches)), *batches[0].data.shape[1:]) == items
+        assert [bool(re.search(note, text)) for text in notes] == [True] if note else not notes
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16, 32])
+def test_tiff_whose_white_is_zero(tmp_path, bits):
+    """The same picture, by the other of the two ways to count, is the same picture; of 32 bits, floats in [0, 1]."""
+    values = RNG.integers(0, min(256, 2**bits), (8, 16))
+    values = values * 257 if bits == 16 else values
+    for name, photometric in (("black", 1), ("white", 0)):
+        level = values if photometric else 2 ** min(bits, 16) - 1 - values
+        if bits == 32:
+            share = (values / 256).astype(np.float32)
+            body, form = (share if photometric else 1 - share).astype("<f4").tobytes(), 3
+        else:
+            rows = level.astype(np.uint8 if bits <= 8 else "<u2")
+            packed = np.unpackbits(rows[..., None], axis=2)[..., 8 - bits :] if bits < 8 else None
+            body, form = (rows if packed is None else np.packbits(packed.reshape(8, -1), axis=1)).tobytes(), 1
+        entries = [(256, 16), (257, 8), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, 8)]
+        entries += [(279, len(body)), (339, form)]
+        head = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(entries))
+        tags = b"".join(struct.pack("<HHII", tag, 4 if tag in (256, 257, 273, 279) else 3, 1, v) for tag, v in entries)
+        (tmp_path / name).write_bytes(head + tags + bytes(4))
+    black, white = (one(tmp_path / name).data for name in ("black", "white"))
+    full = 2**bits - 1 if bits < 32 else 256
+    assert np.abs(black[0, 0] / (255 if black.dtype == np.uint8 else 1) - values / full).max() < 1e-6
+    assert np.abs(black.astype(np.float64) - white).max() < 1e-6
+
+
+def test_tables_with_a_mark_at_their_head(tmp_path):
+    """Windows puts one there; it hides neither the first row nor that a column only numbers the rows."""
+    for text, wanted in (
+        ("1,2\r\n3,4\r\n", [[1, 2], [3, 4]]),
+        ("a,b\n1,2\n", [[1, 2]]),
+        (",a,b\n0,1,2\n1,3,4\n", [[1, 2], [3, 4]]),
+        ("1,2\r3,4\r5,6", [[1, 2], [3, 4], [5, 6]]),
+    ):
+        for mark in ("", "\ufeff"):
+            (tmp_path / "x.csv").write_bytes((mark + text).encode())
+            assert one(tmp_path / "x.csv").data.tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    "body, form",
+    [(b"%PDF-1.4\n1 0 obj", "PDF"), (b"P7\nWIDTH 2\nHEIGHT 1", "PAM"), (b"PF\n2 1\n-1.0\n" + b"abcd" * 6, "PFM")],
+)
+def test_what_only_looks_like_text_is_none(tmp_path, body, form):
+    (tmp_path / "x").write_bytes(body)
+    with pytest.raises(LemError, match=f"{form}, which is not read"):
+        one(tmp_path / "x")
+    assert one(tmp_path / "x", kind="text").data[0].tobytes() == body
+    (tmp_path / "y").write_bytes(b"P1 2 is no bitmap")
+    assert one(tmp_path / "y", kind="text").data[0].tobytes() == b"P1 2 is no bitmap"
