@@ -8,7 +8,7 @@ complete -c lem-train -l weighting -x -a 'level log plain' -d 'Divide an item\'s
 complete -c lem-train -l arch -x -a 'mlp conv flat gru transformer resnet unet mlp-denoiser lm dense-lm token-ae' -d 'The network'
 complete -c lem-train -l width -x -d 'Features a layer; of conv and unet'
 complete -c lem-train -l depth -x -d 'Layers or blocks; of conv'
-complete -c lem-train -l start -rF -d 'Begin with the weights of a trained model of the same network, and learn on'
+complete -c lem-train -l init -rF -d 'Begin with the weights of a trained model of the same network, and learn on'
 complete -c lem-train -l lr -x -d 'Highest learning rate'
 complete -c lem-train -l decay -x -a 'cosine constant exponential:' -d 'Of the learning rate'
 complete -c lem-train -l warmup -x -d 'Updates of linear warm-up'
