@@ -93,7 +93,7 @@ def cli(
     asked = {source.name: options[source.name] for source in row.options}
     asked.pop("memory_key", None)
     if "shrink" in asked:
-        asked["shrink"] = _ridge(asked["shrink"])
+        asked["shrink"] = ridge(asked["shrink"])
     memories = None
     if memory:
         how = common.how(run, **looks | {"kind": None, "batch": None})
@@ -117,7 +117,7 @@ def cli(
     save(common.each(run, paths, signals, work), target, run.note, run.error)
 
 
-def _ridge(text: str) -> float | str:
+def ridge(text: str) -> float | str:
     if text in ("oas", "ledoit-wolf"):
         return text
     try:

@@ -6,62 +6,67 @@ Signals that is made when it is gone through.
 
 from __future__ import annotations
 
-import itertools
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from ..catalogue import LemError
 from ..catalogue.encoders import ENCODERS
+from ..catalogue.methods import METHODS, meant
 from ..signal import Signal
-from .inputs import Stream, signals
-from .losses import Operation, operations, text
+from .inputs import Stream, Words, signals
+from .losses import known, operations, text
+from .saving import save
 from .table import Table
+from .words import SEED, chosen, note, public, unknown, value
 
-__all__ = ["Stream", "Table", "compare", "encode", "fragment", "load", "reconstruct", "save", "train"]
+__all__ = ["Stream", "Table", "compare", "encode", "fit", "fragment", "load", "reconstruct", "save", "train"]
 
 
-def load(x: Any, *, kind: str | None = None, rate: float | None = None, **reading: Any) -> Stream:
+@public
+def load(
+    x: Any,
+    *,
+    kind: str | None = None,
+    rate: float | None = None,
+    key: str | None = None,
+    resize: int | tuple[int, int] | None = None,
+    grey: bool = False,
+    rgb: bool = False,
+    background: str | None = None,
+    skip_bad: bool = False,
+    **reading: Any,
+) -> Stream:
     """Memories or fragments as a Stream.
 
     Parameters
     ----------
     x : path, array, torch tensor, Pillow image, bytes of text, Signal, or several of them
         A path is a str or Path: a file, a folder, or a pattern such as "photos/*.png".
-    kind, rate : of arrays whose type and shape do not say it; sounds and spectra need their rate in Hz.
-    reading : options of `lemtools.media.load`, as in batch=8 or key="embeddings".
+    kind : 'image', 'audio', 'spectrum', 'embedding', 'tokens' or 'text'
+        What it is, where its type and shape, or its bytes, do not say it.
+    rate : of sounds [T], [C, T] or [N, C, T] and of spectra that are arrays, in Hz.
+    key : which tensor, array or column of a file.
+    resize : PX or (width, height) that images get; of another aspect, they are cut to it in their middle.
+    grey, rgb : take the luma of colour images; give grey ones three equal channels.
+    background : the colour that transparent pixels are laid on; white, if not said.
+    skip_bad : leave out files that cannot be read, with a warning.
+    reading : batch=8, items a batch, and max_bytes=..., as of the commands.
     """
-    return signals(x, kind=kind, rate=rate, **reading)
+    words = {"kind": kind, "rate": rate, "key": key, "resize": resize, "grey": grey, "rgb": rgb}
+    return signals(x, Words.checked({**words, "background": background, "skip_bad": skip_bad, **reading}))
 
 
-def save(x: Any, path: str | os.PathLike[str], *, to: str | None = None) -> int:
-    """Write memories or fragments; returns how many.
-
-    path : a file, its format by the extension; a folder ("out/", or a Path without extension) with a file an item; or a
-        pattern ("out-%05d.png"). to : a format, in place of the extension's.
-    """
-    from ..media import Target
-    from ..media import save as write
-
-    batches = iter(signals(x))
-    first = next(batches, None)
-    if first is None:
-        return 0
-    name = os.fspath(path)
-    if isinstance(path, PurePath) and not path.suffix and to is None and not name.endswith("/"):
-        name += "/"
-    return int(write(itertools.chain([first], batches), Target(name, to, own=not first.ops)))
-
-
-def fragment(x: Any, losses: Sequence[Operation] | None = None, /, *, seed: int = 0, **words: Any) -> Stream:
+@public
+def fragment(x: Any, losses: Any = None, /, *, seed: int = 0, **words: Any) -> Stream:
     """What is left of memories after bits, pixels, dimensions or time spans are taken away.
 
     Parameters
     ----------
     x : anything that `load` takes.
-    losses : list of dict, optional
-        Operations, as `lemtools.fragment.fragment` takes them; or else
+    losses : str, dict or list of dict, optional
+        Options of lem-fragment, as in "--bits 3 --mask .5"; or operations, as in {"op": "bits", "bits": 3}; or else
     words :
         bits=3, mask=.5, noise=.1, keep_dims=64, downsample=2, crop="64x64", each followed by what belongs to it, as in
         mask=.5, mask_shape="patch:8". Their order is the order of the losses; a pair (low, high) draws for each item.
@@ -76,15 +81,34 @@ def fragment(x: Any, losses: Sequence[Operation] | None = None, /, *, seed: int 
 
     if losses is not None and words:
         raise LemError("give the losses as a list or as keywords, not both")
-    asked = list(losses) if losses is not None else operations(words)
+    asked, seed = operations(words if losses is None else losses), value(SEED, seed, "seed")
     if not asked:
         raise LemError("nothing to take away: give a loss, as in fragment(x, bits=3)")
     whole, entry = signals(x), _entry("fragment", seed=seed)
-    return Stream(lambda: _noted(apply(whole, asked, seed), entry), f"fragments, {text(asked)}")
+    return Stream(lambda: _noted(apply(whole, asked, seed), entry), f"fragments, {text(asked)}", whole.sources)
 
 
+def _with_losses(signature: inspect.Signature) -> inspect.Signature:
+    """The keywords of all losses in place of `words`, for help and completion."""
+    *own, _ = signature.parameters.values()
+    return signature.replace(
+        parameters=[*own, *(inspect.Parameter(w, inspect.Parameter.KEYWORD_ONLY, default=None) for w in known())]
+    )
+
+
+fragment.__signature__ = _with_losses(inspect.signature(fragment))  # type: ignore[attr-defined]
+
+
+@public
 def reconstruct(
-    x: Any, method: str = "auto", *, model: Any = None, memory: Any = None, seed: int = 0, **options: Any
+    x: Any,
+    method: str = "auto",
+    *,
+    model: Any = None,
+    memory: Any = None,
+    lost: Any = None,
+    seed: int = 0,
+    **options: Any,
 ) -> Stream:
     """Whole memories recalled from fragments.
 
@@ -93,56 +117,112 @@ def reconstruct(
     x : fragments, or anything that `load` takes.
     method : 'auto' chooses by what was lost; else as lem-reconstruct --method.
     model : path of a network from `train` or lem-train.
-    memory : whole memories to recall from; a lone array or .npy file is not copied.
+    memory : whole memories to recall from, as `load` takes them; a lone .npy file is not copied.
+    lost : what is lost of whole images, white or True in a mask: its path, or a folder with one for each by its name; an
+        array [H, W]; a Pillow image; or 'alpha', what is transparent.
     options : of the method, as lem-reconstruct has them (samples=3, steps=20, device="cuda").
     """
     from ..reconstruct import Reconstructor
+    from .recall import is_whole, lose, store
 
-    entry = _entry("reconstruct", seed=seed)
+    seed, entry = value(SEED, seed, "seed"), _entry("reconstruct", seed=seed)
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
-    recall = Reconstructor(method, memory=_store(memory), model=model, history=entry, seed=seed, **options)
-    broken = signals(x)
-    return Stream(lambda: map(recall, broken), f"recalled by {recall.method}")
+    row = METHODS[meant(method, memory is not None, model is not None)]
+    row = METHODS["net"] if model is not None else row
+    asked = chosen(METHODS, row.name, "method", options)
+    memories = store(memory, asked.pop("memory_key", None))
+    recall = Reconstructor(method, memory=memories, model=model, history=entry, seed=seed, **asked)
+    broken = lose(x, lost)
+
+    def work() -> Iterator[Signal]:
+        whole = False
+        for batch in broken:
+            if memory is None and not whole and is_whole(batch):
+                whole = True
+                note(
+                    "a whole image, with no loss on record, comes back as it is; lost=MASK or 'alpha' says what is lost"
+                )
+            yield recall(batch)
+
+    return Stream(work, f"recalled by {recall.method}", broken.sources)
 
 
+@public
 def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = False, **settings: Any) -> Stream:
     """Memories as embeddings or tokens; with `decode`, back.
 
     Parameters
     ----------
     x : anything that `load` takes.
-    encoder : a name (see lem-encode), the path of a fitted encoder, or an encoder of `lemtools.encode`. None: patches;
-        to decode, the one in the history.
+    encoder : a name (see lem-encode), what `fit` returned, or the path of a fitted encoder. None: patches; to decode, the
+        one that made the Stream x, or the one in the history.
     lines : every line of a text is a memory.
     settings : of the encoder, as in encode(x, "pca", dims=8), which is fitted to x itself.
     """
     from ..encode import coder as coding
     from ..encode import fitting
-    from ..encode.text import lines as each_line
 
-    whole = signals(x)
-    source = Stream(lambda: each_line(whole), repr(whole)[1:-1]) if lines else whole
-    coder = encoder if encoder is not None or decode else "patches"
+    source = _lines(x) if lines else signals(x)
+    coder: Any = encoder if encoder is not None else source.encoder if decode else "patches"
     if isinstance(coder, os.PathLike) or (isinstance(coder, str) and coder.endswith(".safetensors")):
         coder = fitting.load(os.fspath(coder))
     elif isinstance(coder, str):
         row = ENCODERS.find(coder)
+        if lines and (decode or not row.suits("tokens")):
+            raise LemError(f"lines is for encoders of text, not for {coder}" + " that decode" * decode)
         if row.of_itself and not decode:
-            coder = fitting.fit(coder, lambda: source, **settings)[0]
+            coder, settings = _fitted(source, coder, settings), {}
         elif row.made:
-            raise LemError(f"{coder} needs {row.made.split(':')[0]}: give the path of their file")
+            raise LemError(f"{coder} needs {row.made.split(':')[0]}: give what fit(x, {coder!r}) returns, or a path")
         else:
-            coder = row.load()(**settings)
+            own = [option.name for option in row.options if not option.settled and not decode]
+            coder, settings = row.load()(**chosen(ENCODERS, coder, "encoder", settings, own)), {}
+    if settings:
+        raise LemError(f"{next(iter(settings))} is for an encoder by its name" + ", where it encodes" * decode)
+    if not (coder is None or hasattr(coder, "encode")):
+        raise LemError(f"encoder={coder!r}: it takes a name, a path, or what fit returns")
     entry, code = _entry("encode"), coding.decode if decode else coding.encode
-    return Stream(lambda: code(source, coder, history=entry), "decoded" if decode else f"encoded by {coder.name}")
+    what = "decoded" if decode else f"encoded by {coder.name}"
+    return Stream(lambda: code(source, coder, history=entry), what, source.sources, None if decode else coder)
 
 
+@public
+def fit(x: Any, encoder: str, *, lines: bool = False, **settings: Any) -> Any:
+    """An encoder fitted to memories, for `encode(y, encoder)` and `encode(codes, encoder, decode=True)`.
+
+    x : anything that `load` takes; it is gone through several times. encoder : 'pca', 'rvq' or 'text'. lines : every line
+    of a text is a memory. settings : of the encoder, as in fit(x, "pca", dims=8). Its `save(path)` keeps it.
+    """
+    return _fitted(_lines(x) if lines else signals(x), encoder, settings)
+
+
+def _fitted(source: Stream, name: str, settings: dict[str, Any]) -> Any:
+    from ..encode import fitting
+
+    own = [option.name for option in ENCODERS.find(name).options if option.settled]
+    validate = settings.pop("validate", None)
+    taken = chosen(ENCODERS, name, "encoder", settings, own)
+    if validate is not None:
+        taken["validate"] = lambda: signals(validate)
+    return fitting.fit(name, lambda: source, **taken)[0]
+
+
+def _lines(x: Any) -> Stream:
+    from ..encode.text import lines
+
+    whole = signals(x)
+    return Stream(lambda: lines(whole), repr(whole)[9:-1], whole.sources)
+
+
+@public
 def compare(
     original: Any,
     recalled: Any,
     metrics: str | Iterable[str] | None = None,
     *,
     by: str = "auto",
+    where: str = "all",
+    fragment: Any = None,
     fragments: Any = None,
     train: Any = None,
     peak: float | None = None,
@@ -154,19 +234,35 @@ def compare(
     original, recalled : anything that `load` takes, as many items on each side.
     metrics : names of lem-compare, as in "psnr,ssim" or ["psnr"]. None: the usual ones of the kind.
     by : how items are matched: 'order', 'name', or 'auto', by order with the names checked.
-    fragments : measure only what these did not hold exactly.
+    where, fragment : with where='missing', measure only what the fragment did not hold exactly.
+    fragments : the same as fragment and where='missing'.
     train : the memories that a model was trained on, for nearest, memorised and mosaic. peak : range of the values.
     """
     from ..compare import Comparison, pair
+    from .recall import store
 
-    comparison = Comparison(metrics, peak=peak, train=_store(train))
-    kept = None if fragments is None else signals(fragments)
+    for word, given, known_words in (("by", by, ("auto", "order", "name")), ("where", where, ("all", "missing"))):
+        if given not in known_words:
+            raise unknown(f"value of {word}", given, known_words)
+    if fragments is not None:
+        fragment, where = fragments if fragment is None else fragment, "missing"
+    if (fragment is not None) != (where == "missing"):
+        raise LemError("fragment=... and where='missing' go together: measured is what the fragment did not hold")
+    if peak is not None and not (isinstance(peak, int | float) and 0 < peak < float("inf")):
+        raise LemError(f"peak={peak!r}: it takes a number above 0")
+    if metrics is not None and not isinstance(metrics, str):
+        metrics = list(metrics) if isinstance(metrics, Iterable) else [metrics]
+        if not all(isinstance(name, str) for name in metrics):
+            raise LemError(f"metrics={metrics!r}: it takes names, as in 'psnr,ssim' or ['psnr']")
+    comparison = Comparison(metrics, peak=peak, train=store(train))
+    kept = None if fragment is None else signals(fragment)
     for both in pair(signals(original), signals(recalled), by, kept):
         comparison.add(both)
     results = comparison.results()
     return Table(results, comparison.notes(results))
 
 
+@public
 def train(
     recipe: str,
     data: Any,
@@ -189,21 +285,13 @@ def train(
     settings : of `lemtools.train.settings.Settings`, as in steps=500, device="cpu".
     note, progress : called with lines for a person, and with (step, steps, record).
     """
-    from ..cli.fragment import losses as parsed
     from ..train.loop import train as run
-    from ..train.settings import Settings
+    from .training import losses_of, paths_of, settings_of
 
+    texts, parsed = losses_of(fragment)
+    made = settings_of(recipe, settings)  # before anything is written
     model = os.fspath(output)
-    options = [fragment] if isinstance(fragment, str | Mapping) else list(fragment)
-    texts = [option if isinstance(option, str) else text(operations(option)) for option in options]
-    asked = Settings(
-        recipe,
-        _paths(data, model),
-        model,
-        fragment=texts,
-        operations=[parsed(option) for option in texts],
-        **settings,
-    )
+    asked = made(data=paths_of(data, model), output=model, fragment=texts, operations=parsed)
     run(asked, note or (lambda line: None), progress or (lambda step, steps, record: None))
     return model
 
@@ -219,27 +307,3 @@ def _noted(batches: Iterable[Signal], entry: dict[str, Any]) -> Iterator[Signal]
     for batch in batches:
         batch.history = [*batch.history, entry]
         yield batch
-
-
-def _store(memory: Any) -> Any:
-    """Memories to look up as one array; that of files may be mapped."""
-    import numpy as np
-
-    if memory is None or isinstance(memory, np.ndarray):
-        return memory
-    things = memory if isinstance(memory, list | tuple) else [memory]
-    if all(isinstance(thing, str | os.PathLike) for thing in things):
-        from ..media import store
-
-        return store([os.fspath(thing) for thing in things])
-    return signals(memory).numpy()
-
-
-def _paths(data: Any, model: str) -> list[str]:
-    """Files to learn from; of what is none, a file beside the model."""
-    things = data if isinstance(data, list | tuple) else [data]
-    if all(isinstance(thing, str | os.PathLike) for thing in things):
-        return [os.fspath(thing) for thing in things]
-    path = f"{model.removesuffix('.safetensors')}.data.safetensors"
-    save(data, path)
-    return [path]

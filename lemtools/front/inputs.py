@@ -5,30 +5,44 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..catalogue import LemError
-from ..signal import KINDS, Signal, type_fits
+from ..catalogue import LemError, Option
+from ..cli.common import LOOKS, looked
+from ..media import Reading, load
+from ..signal import KINDS, Signal
+from ..signal.batch import distinct
+from .arrays import from_array, looks_like_a_picture, picture
+from .words import note, plain, unknown, value
 
-COLOURS = (1, 3, 4)  # sizes of an axis of channels
 MORE = 3  # batches that a stream shows in a notebook
+_LOOKS: dict[str, Option] = {option.name: option for option in LOOKS}  # type: ignore[has-type]
+_RATE = Option("--rate", "Sample rate in Hz.", "number", low=0, open=("low",))
+_OWN = {field.name for field in fields(Reading)} - {*_LOOKS, "noted"}  # fields of Reading by their own names
+_OF_MEMORY = {"resize", "grey", "rgb", "size", "crop", "colour", "kind", "note"}  # what suits more than files
+_OF_ARRAYS = {*_OF_MEMORY, "rate", "background"}
 
 
 class Stream:
     """Signals, batch by batch, made when they are asked for.
 
     make: called at every iteration; it yields the batches afresh. So a stream may be gone through several times, and
-    every time costs what it costs: `signal()` keeps what comes out.
+    every time costs what it costs: `signal()` keeps what comes out. sources: the paths that it is read from. encoder:
+    what made it of memories, where that was fitted to them.
     """
 
-    def __init__(self, make: Callable[[], Iterable[Signal]], what: str = ""):
-        self._make, self._what = make, what
+    def __init__(
+        self, make: Callable[[], Iterable[Signal]], what: str = "", sources: Iterable[str] = (), encoder: Any = None
+    ):
+        self._make, self._what, self.sources, self.encoder = make, what, tuple(sources), encoder
 
     def __iter__(self) -> Iterator[Signal]:
-        return iter(self._make())
+        with plain():
+            yield from self._make()
 
     def __repr__(self) -> str:
         """One line; nothing is read for it."""
@@ -64,36 +78,119 @@ class Stream:
         return "".join(batch._repr_html_() for batch in batches[:MORE]) + ("<p>…</p>" if len(batches) > MORE else "")
 
 
-def signals(x: Any, *, kind: str | None = None, rate: float | None = None, **reading: Any) -> Stream:
+@dataclass(frozen=True)
+class Words:
+    """The keywords of `load` that were given, checked."""
+
+    given: dict[str, Any]
+
+    @classmethod
+    def checked(cls, words: dict[str, Any]) -> Words:
+        """Raises LemError for those that there are not, and for values that they do not take."""
+        found = {}
+        for word, given in words.items():
+            if word not in _LOOKS and word not in _OWN and word != "rate":
+                raise unknown("keyword of load", word, ["rate", *_LOOKS])
+            if given is None or (given is False and word in ("grey", "rgb", "skip_bad")):
+                continue
+            if word == "kind" and given not in (*KINDS, "text"):
+                raise LemError(f"no kind {given!r}; there are {', '.join((*KINDS, 'text'))}")
+            option = _RATE if word == "rate" else _LOOKS.get(word)
+            found[word] = given if option is None or word == "kind" else value(option, given, word)
+        return cls(found)
+
+    @property
+    def kind(self) -> str | None:
+        return "tokens" if (kind := self.given.get("kind")) == "text" else kind
+
+    @cached_property
+    def how(self) -> Reading:
+        """How files are read; what is done to them is warned of."""
+        given = {
+            k: v for k, v in self.given.items() if k not in ("rate", *(("kind",) if self.kind == "spectrum" else ()))
+        }
+        return Reading(**{"note": note} | looked(**given))
+
+    def refuse(self, suited: set[str], what: str) -> None:
+        """Raise LemError for keywords that have no meaning for a thing of this sort."""
+        for word in self.given:
+            if word not in suited:
+                owners = {"lost": "files and Pillow images", **dict.fromkeys(_OF_ARRAYS, "arrays and pictures")}
+                whom = owners.get(word, "files")
+                raise LemError(f"{word} is for {whom}, not for {what}")
+
+    def suited(self, batch: Signal, what: str) -> Signal:
+        """A batch as asked for, by its size and colours. Raises LemError for one of another kind."""
+        if self.kind not in (None, batch.kind):
+            raise LemError(f"{what} holds {batch.kind}, not {self.kind}; leave out kind")
+        return self.how.suited(replace(batch), what) if self.how.changes else batch
+
+
+NONE = Words({})
+
+
+def signals(x: Any, words: Words = NONE) -> Stream:
     """What a user gave, as a stream.
 
     x: a path (str or os.PathLike: a file, a folder, a pattern, '-'), a Signal, a numpy array, a torch tensor, a picture
-    of Pillow, bytes of text, a Stream, or an iterable of these. kind, rate: of arrays. reading: options of media.load.
+    of Pillow, bytes of text, a Stream, or an iterable of these.
     """
     if isinstance(x, Stream):
-        return x
+        if not words.given:
+            return x
+        words.refuse(_OF_MEMORY, "a Stream, which is read already")
+        return Stream(lambda: (words.suited(batch, repr(x)) for batch in x), repr(x)[9:-1], x.sources)
     if isinstance(x, str | os.PathLike):
-        return _files([x], reading)
-    if (batch := _batch(x, kind, rate)) is not None:
+        return _files([x], words)
+    if (batch := _batch(x, words)) is not None:
         return Stream(lambda: [batch], repr(batch)[1:-1])
     if not isinstance(x, Iterable):
         raise LemError(f"{type(x).__name__} holds no memories; give a path, an array, a picture, a Signal, or several")
     if iter(x) is x:
-        return Stream(_once(x, kind, rate, reading), "of an iterator")
+        return Stream(_once(x, words), "of an iterator")
     things = list(x)
     if things and all(isinstance(thing, str | os.PathLike) for thing in things):
-        return _files(things, reading)
-    return Stream(lambda: _several(things, kind, rate, reading), f"of {len(things)} inputs")
+        return _files(things, words)
+    return Stream(lambda: _several(things, words), f"of {len(things)} inputs", _sources(things))
 
 
-def _files(paths: list[Any], reading: dict[str, Any]) -> Stream:
-    from ..media import load
+def _sources(things: list[Any]) -> Iterator[str]:
+    for thing in things:
+        if isinstance(thing, str | os.PathLike):
+            yield os.fspath(thing)
+        elif isinstance(thing, Stream):
+            yield from thing.sources
 
-    names = [os.fspath(path) for path in paths]
-    return Stream(lambda: load(names, **reading), f"of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
+
+def _files(paths: list[Any], words: Words) -> Stream:
+    names = [os.fsdecode(os.fspath(path)) for path in paths]
+    what = f"of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+    if "rate" in words.given:
+        if not all(name.endswith(".npy") for name in names) or words.kind not in ("audio", "spectrum"):
+            raise LemError("rate is for arrays with kind='audio' or 'spectrum'; a sound's file says its own")
+        return Stream(lambda: _several((_saved(name) for name in names), words), what, names)
+    how = words.how  # (made here, so that what does not suit is refused at once)
+    return Stream(lambda: _looked_at(load(names, how), names, how), what, names)
 
 
-def _once(things: Iterable[Any], kind: Any, rate: Any, reading: dict[str, Any]) -> Callable[[], Iterable[Signal]]:
+def _saved(path: str) -> np.ndarray:
+    """The array of an .npy file."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise LemError(f"{path}: not a readable npy ({error})") from error
+
+
+def _looked_at(batches: Iterable[Signal], names: list[str], how: Reading) -> Iterator[Signal]:
+    """The batches; a note on arrays of floats that `load` refuses where they are no file."""
+    for batch in batches:
+        if how.kind is None and batch.kind == "embedding" and not batch.history and looks_like_a_picture(batch.data):
+            where, shape = names[0] if len(names) == 1 else "an array", ", ".join(map(str, batch.data.shape[1:]))
+            how.say("picture", f"{where}: floats of [N, {shape}] are read as embeddings; a picture needs kind='image'")
+        yield batch
+
+
+def _once(things: Iterable[Any], words: Words) -> Callable[[], Iterable[Signal]]:
     """What goes through an iterator, and says so when it is asked to do it again."""
     gone = False
 
@@ -102,106 +199,35 @@ def _once(things: Iterable[Any], kind: Any, rate: Any, reading: dict[str, Any]) 
         if gone:
             raise LemError("these signals came from an iterator and are gone; keep them: list(...), or .signal()")
         gone = True
-        yield from _several(things, kind, rate, reading)
+        yield from _several(things, words)
 
     return make
 
 
-def _several(things: Iterable[Any], kind: Any, rate: Any, reading: dict[str, Any]) -> Iterator[Signal]:
-    """The batches of things of any sort; what brings no numbers of its own is counted."""
-    count = 0
-    for thing in things:
-        for batch in signals(thing, kind=kind, rate=rate, **reading):
-            if not isinstance(thing, Signal):
-                batch = replace(batch, index=count + np.arange(len(batch)), last=None)
-            count += len(batch)
-            yield batch
+def _several(things: Iterable[Any], words: Words) -> Iterator[Signal]:
+    """The batches of things of any sort. Items whose place another one has taken before are numbered anew, so that each
+    draws by itself; none says that it is the last."""
+    one, other = itertools.tee(batch for thing in things for batch in signals(thing, words))
+    for batch, index in zip(one, distinct(batch.index for batch in other)):
+        yield replace(batch, index=index, last=None)
 
 
-def _batch(x: Any, kind: str | None, rate: float | None) -> Signal | None:
+def _batch(x: Any, words: Words) -> Signal | None:
     """One thing that is a batch by itself; None for any other."""
     if isinstance(x, Signal):
-        return x
+        words.refuse(_OF_MEMORY, "a Signal")
+        return words.suited(x, repr(x))
     if isinstance(x, bytes):
-        return Signal("tokens", np.frombuffer(x, np.uint8)[None])
+        words.refuse({"kind"}, "bytes of text")
+        return words.suited(Signal("tokens", np.frombuffer(x, np.uint8)[None]), "text")
     if hasattr(x, "detach") and hasattr(x, "cpu"):  # of torch, which is not imported for this
         x = x.detach().cpu()
         x = (x.float() if "bfloat16" in str(x.dtype) else x).numpy()
     elif hasattr(x, "mode") and hasattr(x, "getbands"):
-        return _picture(x)
-    return from_array(x, kind, rate) if isinstance(x, np.ndarray) else None
-
-
-def _picture(image: Any) -> Signal:
-    """An image of Pillow, read as its file would be."""
-    import io
-
-    from ..media import Reading
-    from ..media.images import one_image
-
-    out = io.BytesIO()
-    (image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image).save(
-        out, "PNG", compress_level=0
-    )
-    return one_image(out.getvalue(), "PNG", "the picture", Reading(max_bytes=1 << 60))  # it is in memory, however large
-
-
-def from_array(array: np.ndarray, kind: str | None = None, rate: float | None = None) -> Signal:
-    """An array as a batch; without a `kind`, by its type and shape.
-
-    uint8 of 2 to 4 dimensions is images, [H, W], [H, W, C], [N, H, W], [N, C, H, W] or [N, H, W, C] with C = 1, 3 or 4;
-    so are floats of 4 dimensions. Other floats are embeddings, [D], [N, D] or [N, L, D]; integers [L], [N, L] tokens.
-    kind 'audio': [T], [C, T] or [N, C, T], with its `rate`. Raises LemError where it could be one or the other.
-    """
-    if kind not in (None, *KINDS):
-        raise LemError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
-    if kind is None:
-        kind = _guessed(array)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise LemError("NaN or infinite values; mend or drop these items")
-    data = _images(array) if kind == "image" else array
-    most = max(KINDS[kind][0])
-    if kind != "image" and array.ndim < min(KINDS[kind][0]):
-        data = array[(None,) * (most - array.ndim if kind in ("audio", "spectrum") else 1)]
-    if not type_fits(kind, data.dtype):
-        raise LemError(f"{kind} of type {data.dtype}: {_TYPES.get(kind, 'give floats')}")
-    if kind in ("audio", "spectrum"):
-        if rate is None:
-            raise LemError(f"{kind} needs its rate in Hz, as in load(x, kind={kind!r}, rate=16000)")
-        return Signal(kind, data.astype(np.float32, copy=False), rate=float(rate))
-    return Signal(kind, data.astype(np.float32, copy=False) if kind == "image" and data.dtype != np.uint8 else data)
-
-
-_TYPES = {"image": "give uint8, or floats in [0, 1]", "tokens": "give integers"}
-
-
-def _guessed(array: np.ndarray) -> str:
-    if array.dtype.kind == "f":
-        if array.ndim == 3 and {array.shape[0], array.shape[-1]} & {3, 4} and array.min() >= 0 and array.max() <= 1:
-            ways = "kind='image' or kind='embedding'"
-            raise LemError(f"floats of shape {list(array.shape)} may be a picture or embeddings: say load(x, {ways})")
-        return "image" if array.ndim == 4 else "embedding"
-    if array.dtype == np.uint8 and 2 <= array.ndim <= 4:
-        if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[-1] not in COLOURS:
-            what = f"one picture in {array.shape[0]} channels is x[None], {array.shape[0]} grey ones are x[:, None]"
-            raise LemError(f"uint8 of shape {list(array.shape)}: {what}")
-        return "image"
-    if array.dtype.kind in "iu" and array.ndim in (1, 2):
-        return "tokens"
-    raise LemError(
-        f"an array of {array.dtype} {list(array.shape)} is no image, embedding or tokens; say which: kind=..."
-    )
-
-
-def _images(array: np.ndarray) -> np.ndarray:
-    """[N, C, H, W] of images as they usually come."""
-    shape = array.shape
-    if array.ndim == 2:
-        return array[None, None]
-    if array.ndim == 3:
-        if shape[-1] in COLOURS and shape[0] not in COLOURS:
-            return array.transpose(2, 0, 1)[None]
-        return array[None] if shape[0] in COLOURS and shape[-1] not in COLOURS else array[:, None]
-    if array.ndim == 4 and shape[1] > 4 and shape[3] in COLOURS:
-        return array.transpose(0, 3, 1, 2)
-    return array
+        words.refuse({*_OF_ARRAYS, "lost"} - {"rate"}, "a picture")
+        return words.suited(picture(x, words.how), "the picture")
+    if not isinstance(x, np.ndarray):
+        return None
+    words.refuse(_OF_ARRAYS, "arrays")
+    batch = from_array(x, words.kind, words.given.get("rate"), words.how)
+    return words.suited(batch, "the array")

@@ -54,7 +54,7 @@ def test_the_functions_of_the_table_are_those_of_the_library():
     import lemtools
 
     named = set(re.findall(r"^\| `(\w+)\(", PAGE, re.M))
-    assert named == {"load", "save", *(set(lemtools.__all__) & set(os.listdir(ROOT / "lemtools")))}
+    assert named == {"load", "save", "fit", *(set(lemtools.__all__) & set(os.listdir(ROOT / "lemtools")))}
 
 
 def test_the_notebook_runs(folder):

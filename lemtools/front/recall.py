@@ -1,0 +1,66 @@
+"""What recall asks for beside fragments: memories as one array, and what is lost of images that come whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..catalogue import LemError
+from ..media import Reading, load
+from ..media import store as stored
+from ..media.lost import Masks
+from ..signal import Signal
+from .arrays import from_array
+from .inputs import Stream, Words, signals
+from .words import note
+
+
+def store(memory: Any, key: str | None = None) -> np.ndarray | None:
+    """Memories to look up as one array [N, ...item], read as `load` reads them; that of files may be mapped."""
+    if memory is None:
+        return None
+    things = memory if isinstance(memory, list | tuple) else [memory]
+    if things and all(isinstance(thing, str | os.PathLike) for thing in things):
+        return stored([os.fspath(thing) for thing in things], key, Reading(note=note))
+    if key is not None:
+        raise LemError("memory_key is for a memory in a file")
+    batch = from_array(memory) if isinstance(memory, np.ndarray) else signals(memory).signal()
+    if batch.ops:
+        raise LemError("the memory holds fragments; it takes whole memories")
+    return batch.data
+
+
+def is_whole(batch: Signal) -> bool:
+    """Whether a batch is of images that nothing was taken away from and that no tool has seen."""
+    return batch.kind == "image" and not (batch.ops or batch.history)
+
+
+def lose(x: Any, lost: Any) -> Stream:
+    """What a user gave, without what `lost` says: None; 'alpha'; a path; or one picture, as `load` takes it."""
+    if lost is None:
+        return signals(x)
+    if isinstance(lost, str) and lost == "alpha":
+        return signals(x, Words.checked({"lost": "alpha"}))
+    whole = signals(x)
+    sources = whole.sources
+    if isinstance(lost, str | os.PathLike):
+        name = os.fspath(lost)
+        plain = Reading(background="black", kind="image", note=note)
+        masks = Masks(name, load([name], plain), plain)
+        sources = (*sources, name)
+    else:
+        if hasattr(lost, "detach"):
+            lost = lost.detach().cpu().numpy()
+        if isinstance(lost, np.ndarray):
+            lost = lost * np.uint8(255) if lost.dtype == bool else lost
+        words = Words.checked({"kind": "image"} | ({"background": "black"} if hasattr(lost, "getbands") else {}))
+        masks = Masks("lost=", signals(lost, words), words.how)
+
+    def work() -> Iterator[Signal]:
+        for batch in whole:
+            yield masks.lose(batch, batch.names[0] if batch.names else f"item {batch.index[0]}")
+
+    return Stream(work, repr(whole)[9:-1], sources)
