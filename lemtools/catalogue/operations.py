@@ -1,7 +1,10 @@
 """What lem-fragment takes away: operations, shapes of a mask, quantisers.
 
 An operation is a function (signal, spec, draws) -> (signal, what was done); spec holds its options by keyword. Its
-first option starts it on the command line, the others belong to the latest one before them.
+first option starts it on the command line, the others belong to the latest one before them. Its fact `leaves` says what
+the values of its fragments are: 'elements', the memory's own where they are observed; 'window', the same of a part of
+it, at the `place` on record; 'noisy', the same with noise of the `sigma` or `std` on record; or 'other', which nothing
+undoes and no element of the memory is known by.
 
 A shape is a function (extent, fraction, rng, size) -> bool array of `extent`, True where observed. Its fact `size`:
 'needs', 'may' or '', whether it is given one, as in patch:8.
@@ -64,7 +67,10 @@ OPERATIONS = Table(
         "fragment.quantise:bits",
         "fewer bits a value",
         kinds=REAL,
-        facts={"refusal": "--bits does not suit {kind}: an index has no nearby values; use --mask"},
+        facts={
+            "leaves": "elements",
+            "refusal": "--bits does not suit {kind}: an index has no nearby values; use --mask",
+        },
         options=(
             Option(
                 "--bits",
@@ -98,6 +104,7 @@ OPERATIONS = Table(
         "mask",
         "fragment.masks:mask",
         "lost elements",
+        facts={"leaves": "elements"},
         options=(
             Option("--mask", "Lose the fraction P of the elements.", "amount", metavar="P", multiple=True),
             Option(
@@ -116,7 +123,7 @@ OPERATIONS = Table(
         "fragment.drops:keep_dims",
         "fewer dimensions",
         kinds=("embedding",),
-        facts={"refusal": "--keep-dims is for embeddings, not {kind}; use --crop or --downsample"},
+        facts={"leaves": "window", "refusal": "--keep-dims is for embeddings, not {kind}; use --crop or --downsample"},
         options=(
             Option(
                 "--keep-dims",
@@ -151,6 +158,7 @@ OPERATIONS = Table(
         "crop",
         "fragment.drops:crop",
         "a window of the whole",
+        facts={"leaves": "window"},
         options=(
             Option("--crop", "Keep a window; for sound a length, as in 1.5s.", metavar="WxH[+X+Y]", multiple=True),
         ),
@@ -160,7 +168,7 @@ OPERATIONS = Table(
         "fragment.drops:noise",
         "Gaussian noise",
         kinds=REAL,
-        facts={"refusal": "--noise does not suit {kind}: an index has no nearby values; use --mask"},
+        facts={"leaves": "noisy", "refusal": "--noise does not suit {kind}: an index has no nearby values; use --mask"},
         options=(
             Option(
                 "--noise",
@@ -173,4 +181,5 @@ OPERATIONS = Table(
             Option("--clamp", "Clip the --noise before it to the range of images or sound.", "flag"),
         ),
     ),
+    leaves="other",
 )

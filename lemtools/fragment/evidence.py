@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import codes as _codes
+from ..catalogue.operations import OPERATIONS
 from ..signal import LemError, Signal
 
 
@@ -44,17 +45,16 @@ class Evidence:
 def evidence(signal: Signal) -> Evidence:
     """What a batch of fragments says about the memories they come from; a whole memory is exact everywhere.
 
-    Raises LemError for tokens and for fragments of lower resolution (--downsample), whose elements are not the
-    memory's.
+    Raises LemError for tokens, and for fragments whose elements are not the memory's, as of a lower resolution.
     """
     if signal.kind == "tokens":
         raise LemError("tokens are indices: nothing is known of the values between them")
-    if any(op["op"] == "downsample" for op in signal.ops):
-        raise LemError("a fragment of lower resolution (--downsample) holds no element of the memory itself")
+    if (other := foreign(signal.ops)) is not None:
+        raise LemError(f"a fragment of --{other} holds no element of the memory itself")
     unit = np.float32(255 if signal.kind == "image" and signal.data.dtype == np.uint8 else 1)
     op, sigma = signal.code_op, np.zeros(len(signal), np.float32)
     for done in signal.ops:
-        if done["op"] == "noise":
+        if leaves(done) == "noisy":
             more = np.asarray(done["std"] if "std" in done else done["sigma"], np.float32)
         elif done["op"] == "bits" and op is None:  # noise came on top: the bins hold nothing, but they were there
             more = bin_std(done, len(signal))
@@ -78,10 +78,24 @@ def evidence(signal: Signal) -> Evidence:
     fills = [0, -np.inf, np.inf, 0, False]
     parts = [np.where(observed, part, np.asarray(fill, part.dtype)) for part, fill in zip(parts, fills)]
     for done in reversed(signal.ops):
-        if done["op"] in ("crop", "keep-dims"):
+        if leaves(done) == "window":
             parts = [place(part, fill, done, signal.spatial_axes) for part, fill in zip(parts, fills)]
     value, low, high, width, observed = parts
     return Evidence(value, observed, low, high, width, sigma)
+
+
+def leaves(op: dict) -> str:
+    """What the values of an operation's fragments are, see the catalogue's OPERATIONS. LemError for one unknown here."""
+    if op["op"] not in OPERATIONS:
+        raise LemError(
+            f"a fragment of an operation {op['op']!r} that this lemtools does not know; a newer one wrote it"
+        )
+    return str(OPERATIONS[op["op"]].leaves)
+
+
+def foreign(ops: list[dict]) -> str | None:
+    """The first operation after which no value is the memory's own, or None."""
+    return next((op["op"] for op in ops if leaves(op) == "other"), None)
 
 
 def bin_std(op: dict, count: int) -> np.ndarray:
@@ -117,10 +131,10 @@ def check_geometry(signal: Signal) -> None:
     """Raise LemError where the record of what was taken away does not fit the data: it may come from anywhere."""
     shape, count = signal.data.shape[1:], len(signal)
     for op in reversed(signal.ops):
-        name = op["op"]
+        name, left = op["op"], leaves(op)
         before = tuple(op.get("shape", shape))
         good = len(before) == len(shape) and all(isinstance(n, int) and n >= m for n, m in zip(before, shape))
-        if good and name == "crop":
+        if good and left == "window" and name != "keep-dims":
             corner = np.asarray(op.get("place", np.full((count, 1), -1)))
             room = np.subtract(before, shape)[list(signal.spatial_axes)]
             good = corner.shape == (count, len(room)) and bool(((corner >= 0) & (corner <= room)).all())
@@ -130,11 +144,11 @@ def check_geometry(signal: Signal) -> None:
             sides = enumerate(zip(before, shape))
             good = good and all(-(-n // factor if i in axes else -n) == m for i, (n, m) in sides)
             good = good and (signal.kind == "image" or (isinstance(op.get("rate"), (int, float)) and op["rate"] > 0))
-        elif good and name == "noise":
+        elif good and left == "noisy":
             sigma = np.asarray(op.get("std", op.get("sigma")))
             good = sigma.dtype.kind in "fiu" and sigma.shape in ((), (count,)) and bool((sigma >= 0).all())
         elif name not in ("keep-dims",):
-            good = good and before == shape and name in ("bits", "mask")
+            good = good and before == shape
         if not good:
             raise LemError(f"damaged fragment: its record of {name} does not fit data of shape {list(shape)}")
         shape = before

@@ -19,7 +19,7 @@ import torch
 from ..denoise.samplers import ancestral, noise
 from ..denoise.schedule import grid
 from ..device import pick
-from ..fragment.evidence import Evidence, evidence
+from ..fragment.evidence import Evidence, evidence, foreign
 from ..nets.condition import Condition
 from ..nets.conv import fill
 from ..nets.model import Model, load
@@ -123,9 +123,9 @@ class NetworkRecaller:
                 f"{self.name} recalls {_those(self.meta['kind'], self.meta['item'])}, not "
                 f"{_those(signal.kind, item)}; train one for it with lem-train"
             )
-        if any(op["op"] == "downsample" for op in signal.ops):
+        if (other := foreign(signal.ops)) is not None:
             raise LemError(
-                f"{self.name} takes fragments at their memory's resolution, not of --downsample; "
+                f"{self.name} takes fragments that hold elements of their memory, not of --{other}; "
                 "recall them without --model"
             )
 

@@ -9,7 +9,7 @@ from ..catalogue.denoisers import DENOISERS
 from ..denoise.how import How
 from ..denoise.store import Store
 from ..device import pick
-from ..fragment.evidence import bin_std, evidence
+from ..fragment.evidence import bin_std, evidence, foreign
 from ..rng import generator
 from ..signal import LemError, Signal
 from . import tiles
@@ -51,10 +51,9 @@ class Recaller:
 
     def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
         """(recalled, steps). With samples = M every item comes back M times in a row, named NAME#0 ... NAME#M-1."""
-        position, names = len(signal.ops), [op["op"] for op in signal.ops]
-        if "downsample" in names:
-            way = "use auto for --downsample"
-            raise LemError(f"--method {self.method} compares with memories at full resolution; {way}")
+        position = len(signal.ops)
+        if (other := foreign(signal.ops)) is not None:
+            raise LemError(f"--method {self.method} compares elements at their full resolution; use auto for --{other}")
         if signal.kind == "tokens":
             raise LemError(f"--method {self.method} does not suit tokens: an index has no distance")
         variance = self._variance(signal)

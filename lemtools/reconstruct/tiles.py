@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..fragment.evidence import Evidence, evidence, place
+from ..fragment.evidence import Evidence, evidence, leaves, place
 from ..progress import steps
 from ..signal import Signal
 
@@ -19,11 +19,11 @@ def framed(signal: Signal) -> Signal:
     """The batch with what --crop and --keep-dims left put back in its place, all round it lost; other ops as before."""
     data, mask, codes = signal.data, signal.mask, signal.codes
     for op in reversed(signal.ops):
-        if op["op"] in ("crop", "keep-dims"):
+        if leaves(op) == "window":
             seen = np.broadcast_to(np.True_ if mask is None else mask, data.shape)
             data, mask = place(data, 0, op, signal.spatial_axes), place(seen, False, op, signal.spatial_axes)
             codes = None if codes is None else place(codes, 0, op, signal.spatial_axes)
-    ops = [op for op in signal.ops if op["op"] not in ("crop", "keep-dims")]
+    ops = [op for op in signal.ops if leaves(op) != "window"]
     return replace(signal, data=data, mask=mask, codes=codes, ops=ops)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .. import codes as _codes
-from ..fragment.evidence import place
+from ..fragment.evidence import leaves, place
 from ..signal import Signal
 from . import baseline
 
@@ -20,11 +20,12 @@ def restore(signal: Signal, values: str, lost: str, noise: str, resolution: str)
     """
     way = _Way.of(signal, values, lost, noise, resolution)
     for op in reversed(signal.ops):
-        if op["op"] in ("crop", "keep-dims"):
+        left = leaves(op)
+        if left == "window":
             way.place(op, signal.spatial_axes)
-        elif op["op"] in ("noise", "downsample"):
+        elif left in ("noisy", "other"):
             way.settle()
-            {"noise": way.denoise, "downsample": way.upsample}[op["op"]](op)
+            {"noise": way.denoise, "downsample": way.upsample}.get(op["op"], way.keep)(op)
     way.settle()
     data, dtype = way.data, signal.whole_dtype
     if signal.kind == "tokens" or dtype.kind == "f":
@@ -98,6 +99,10 @@ class _Way:
                 seen = None if observed is None else observed[i]
                 self.data[i] = _dequantize(self.kind, lows[i], highs[i], self.data[i], seen, self.rate, bool(unit > 1))
         self.mask = self.codes = None
+
+    def keep(self, op: dict) -> None:
+        """Leave what there is no means to undo."""
+        self.done.append(f"{op['op']}: kept")
 
     def denoise(self, op: dict) -> None:
         """Remove noise that was added, where there is a means for it."""

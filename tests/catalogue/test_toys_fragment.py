@@ -12,6 +12,7 @@ from lemtools.catalogue import LemError, Option, Row
 from lemtools.catalogue.operations import OPERATIONS, QUANTISERS, SHAPES
 from lemtools.cli.fragment import losses
 from lemtools.fragment import fragment
+from lemtools.fragment.evidence import evidence
 from lemtools.reconstruct import reconstruct
 from lemtools.signal import Signal, bits_per_element
 
@@ -50,11 +51,20 @@ def test_a_toy_operation():
         back = through_a_stream(broken)
         assert back.ops[0] == {"op": "mirror", "times": 3}
         assert np.array_equal(back.data >> 6, PHOTO.data[..., ::-1] >> 6)
+        (recalled,) = reconstruct([back], "decode")  # nothing undoes it, and no value counts as the memory's own
+        assert recalled.history[-1]["steps"] == ["bits: middle of the bin or centroid", "mirror: kept"]
+        assert recalled.data.shape == PHOTO.data.shape
+        with pytest.raises(LemError, match="a fragment of --mirror holds no element of the memory itself"):
+            evidence(back)
+        with pytest.raises(LemError, match="not of --mirror; recall them without --model"):
+            list(reconstruct([back], "net"))
         with pytest.raises(LemError, match="no operation 'melt'; there are .*mirror"):
             list(fragment([PHOTO], [{"op": "melt"}]))
         with pytest.raises(LemError, match="--mirror is for image, not embedding"):
             list(fragment([VECTORS], [{"op": "mirror", "mirror": 1}]))
     assert shows("--mirror", "fragment") == (False, False)
+    with pytest.raises(LemError, match="an operation 'mirror' that this lemtools does not know; a newer one wrote it"):
+        list(reconstruct([back], "decode"))
     with pytest.raises(LemError, match="no operation 'mirror'"):
         list(fragment([PHOTO], [{"op": "mirror", "mirror": 1}]))
 

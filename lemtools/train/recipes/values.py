@@ -100,9 +100,9 @@ def labels(path: str, count: int) -> np.ndarray:
 
 def _check_losses(settings: Settings, objective: type[objectives.Objective]) -> None:
     for operation in (operation for specification in settings.operations for operation in specification):
-        if operation["op"] not in OPERATIONS or operation["op"] == "downsample":
+        if OPERATIONS.find(operation["op"]).leaves == "other":
             raise LemError(
-                "--fragment: --downsample leaves no element of the memory; lem-train learns the other losses"
+                f"--fragment: --{operation['op']} leaves no element of the memory; lem-train learns the other losses"
             )
     if objective.needs_fragments and not settings.operations:
         raise LemError(FRAGMENTS.format(settings.recipe))
