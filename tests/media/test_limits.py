@@ -13,8 +13,10 @@ import soundfile
 from PIL import Image
 
 from lemtools.media import load
+from lemtools.media.ends import files
 from lemtools.media.labels import MANY, labels
 from lemtools.signal import LemError
+from lemtools.stream import Source
 
 SIDE = 40_000  # px: 4.8 GB as RGB
 
@@ -107,6 +109,21 @@ def test_what_a_gzip_holds_is_bounded_too(tmp_path, monkeypatch):
     with pytest.raises(LemError, match="larger than 1048576 bytes; raise --max-bytes"):
         list(load(tmp_path / "t.gz"))
     assert len(list(load(tmp_path / "t.gz", max_bytes=1 << 21))) == 1
+
+
+def test_a_sound_is_bounded_where_nothing_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("lemtools.stream.source.MAX_ITEM", 1 << 20)
+    soundfile.write(tmp_path / "x.flac", np.zeros(300_000), 8000)
+    with pytest.raises(LemError, match="over 1048576 bytes of sound"):
+        list(load(tmp_path / "x.flac"))
+    assert next(load(tmp_path / "x.flac", max_bytes=1 << 21)).data.size == 300_000
+
+
+def test_a_pnm_that_is_too_large_is_not_read_on():
+    source = Source(io.BytesIO(b"P5\n1000 1000\n255\n" + bytes(1_000_000)), "x", 999_999)
+    with pytest.raises(LemError, match="an image of 1000000 bytes; raise --max-bytes"):
+        list(files(source, "PPM"))
+    assert source.place < 20
 
 
 def test_labels_of_every_form(tmp_path):
