@@ -1,6 +1,7 @@
 """What goes in: transparency, depth, frames, tables, masks of what is lost, folders with bad files; known answers each."""
 
 import gzip
+import json
 import os
 import pickle
 import re
@@ -815,3 +816,37 @@ def test_what_only_looks_like_text_is_none(tmp_path, body, form):
     assert one(tmp_path / "x", kind="text").data[0].tobytes() == body
     (tmp_path / "y").write_bytes(b"P1 2 is no bitmap")
     assert one(tmp_path / "y", kind="text").data[0].tobytes() == b"P1 2 is no bitmap"
+
+
+def test_a_text_with_a_nul_wherever_it_stands(tmp_path):
+    for place in (0, 100, 5000, 2_000_000):
+        (tmp_path / "x.txt").write_bytes(b"a" * place + b"\0b\n")
+        with pytest.raises(LemError, match="not a known format|holds"):
+            one(tmp_path / "x.txt")
+
+
+def test_texts_beside_a_file_of_no_known_format(tmp_path):
+    """The texts are read, and the other file is reported, by its name."""
+    for i in range(3):
+        (tmp_path / f"{i}.txt").write_text(f"text {i}")
+    (tmp_path / "desktop.ini").write_bytes("[x]".encode("utf-16"))
+    told: list[Exception] = []
+    batches, _ = read(tmp_path, report=told.append)
+    assert sum(map(len, batches)) == 3
+    assert [str(error).partition(":")[0] for error in told] == [f"{tmp_path}/desktop.ini"]
+
+
+@pytest.mark.parametrize("change", [{"first": "x"}, {"first": [1]}, {"n": "3"}, {"first": -1}])
+def test_a_large_document_whose_record_is_damaged(tmp_path, monkeypatch, change):
+    """What is read in pieces is checked as what is read whole is."""
+    monkeypatch.setattr("lemtools.media.large.LEAST", 100)
+    signal = Signal("image", np.zeros((3, 1, 8, 8), np.uint8), names=["a", "b", "c"])
+    signal.last = True
+    raw = b"".join(bytes(part) for part in stream.document(signal))
+    size = int.from_bytes(raw[:8], "little")
+    head = json.loads(raw[8 : 8 + size])
+    head["__metadata__"]["lem"] = json.dumps(json.loads(head["__metadata__"]["lem"]) | change)
+    text = json.dumps(head).encode()
+    (tmp_path / "x").write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :])
+    with pytest.raises(LemError, match="damaged document"):
+        read(tmp_path / "x")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers.commands import lem_fork
-from lemtools.media import inputs_named, load
+from lemtools.media import Target, inputs_named, load
 from lemtools.media.find import expand
 from lemtools.signal import LemError, name_of, path_of, stem
 
@@ -167,6 +167,7 @@ def test_a_percent_sign_in_a_folder_is_no_pattern(tmp_path):
     picture(tmp_path / "a.png")
     (tmp_path / "10%drop").mkdir()
     (tmp_path / "5%d.png").touch()
+    assert not Target(f"{tmp_path}/10%drop/x.png").pattern and Target(f"{tmp_path}/10%drop/%d.png").pattern
     for out, made in (
         ("10%drop/x.png", "10%drop/x.png"),
         ("10%drop/y%02d.png", "10%drop/y00.png"),
