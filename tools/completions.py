@@ -13,31 +13,13 @@ import click
 
 from manpages import ROOT, choices, commands, options, renew, sentences
 
-FILES = (
-    "FILE",
-    "OUT",
-    "STORE",
-    "ORIGINAL",
-    "RECALLED",
-    "PATH",
-    "DIR",
-    "MODEL",
-    "MAP",
-    "SIZES",
-)  # metavars that name files
-
 
 def words(option: click.Option) -> list[str]:
     """What to offer as the value of an option; a word that ends in : @ = or / wants more behind it."""
-    known = {
-        "device": ["auto", "cpu", "cuda", "mps"],
-        "shrink": ["oas", "ledoit-wolf"],
-        "shard": ["auto"],
-    }
     source = getattr(option, "source", None)
     named = [form for name in getattr(getattr(source, "of", None), "shown", ()) for form in forms(name)]
     own = list(getattr(source, "words", ()))
-    return choices(option) or [*named, *own] or getattr(option.type, "words", None) or known.get(option.name, [])
+    return choices(option) or [*named, *own] or list(getattr(option.type, "words", ()))
 
 
 def forms(name: str) -> list[str]:
@@ -55,7 +37,7 @@ def argument_words(command: click.Command) -> list[str]:
 
 
 def names_file(option: click.Option) -> bool:
-    return option.metavar in FILES
+    return getattr(getattr(option, "source", None), "file", False) and not words(option)
 
 
 def brief(option: click.Option) -> str:

@@ -31,7 +31,7 @@ complete -c lem-reconstruct -l output -s o -rF -d 'A file, a folder (DIR/), a pa
 complete -c lem-reconstruct -l to -x -a 'safetensors png jpg wav flac txt npy' -d 'Output format'
 complete -c lem-reconstruct -l skip-existing -d 'Leave out items whose output file is there already'
 complete -c lem-reconstruct -l seed -x -d 'Seed of all random draws'
-complete -c lem-reconstruct -l shard -x -a 'auto' -d 'Only every N-th item, from item K = 0 ... N-1; auto reads SLURM\'s array'
+complete -c lem-reconstruct -l shard -x -a 'auto' -d 'Only the items K, K + N, K + 2 N, ..., counted from 0; K is 0 to N - 1. auto reads both from SLURM\'s array'
 complete -c lem-reconstruct -l quiet -s q -d 'No notes and no progress on standard error'
 complete -c lem-reconstruct -l verbose -s v -d 'Say more on standard error'
 complete -c lem-reconstruct -l debug -d 'Show the traceback of an error'

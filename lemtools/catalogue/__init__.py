@@ -17,6 +17,6 @@ rows. Nothing here loads numpy or torch: a row names its function, which is impo
 
 from .errors import LemError
 from .row import Option, Row, loaded
-from .table import Table, listed
+from .table import Table, listed, near
 
-__all__ = ["LemError", "Option", "Row", "Table", "listed", "loaded"]
+__all__ = ["LemError", "Option", "Row", "Table", "listed", "loaded", "near"]

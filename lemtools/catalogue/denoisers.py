@@ -27,7 +27,7 @@ SCALES = Option(
 )
 SKIP = Option(
     "--skip",
-    "Share of the weights that may be left out; 0: none.",
+    "Leave out training patches of negligible weight, up to this share of the total; 0: none.",
     "number",
     low=0,
     high=1,

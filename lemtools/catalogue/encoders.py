@@ -18,11 +18,12 @@ HF = Option(
     "--hf",
     "Folder of a Hugging Face model: a causal one (activations) or a sentence encoder (minilm).",
     metavar="DIR",
+    file=True,
 )
 RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
     Option(
         "--stages",
-        "Codes of a vector, one after the other.",
+        "Stages: how many codes a vector becomes, each coding what those before it left.",
         "whole",
         low=1,
         high=256,
@@ -32,7 +33,7 @@ RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
     ),
     Option(
         "--codes",
-        "Codes to choose from at a stage.",
+        "Size of the codebook of each stage.",
         "whole",
         low=2,
         high=65536,
@@ -42,7 +43,7 @@ RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
     ),
     Option(
         "--groups",
-        "Parts that a vector is dealt to, each with all stages.",
+        "Split each vector into G parts and quantise each part by itself, with all stages.",
         "whole",
         low=1,
         default=1,
@@ -51,7 +52,7 @@ RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
     ),
     Option(
         "--beam",
-        "Paths kept in the search of codes.",
+        "How many candidates the search for the best codes keeps (beam search).",
         "whole",
         low=1,
         high=4096,
@@ -61,14 +62,14 @@ RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
     ),
     Option(
         "--cosine",
-        "Weight of 1 - cosine beside the squared error.",
+        "Weight of 1 - cosine, added to the squared error.",
         "number",
         low=0,
         default=0,
         metavar="W",
         settled=True,
     ),
-    Option("--gain-shape", "Code a vector's length apart from its direction.", "flag", settled=True),
+    Option("--gain-shape", "Code the length of a vector separately from its direction.", "flag", settled=True),
     WHITEN,
 )
 
@@ -134,7 +135,7 @@ ENCODERS = Table(
             *RESIDUAL,
             Option(
                 "--validate",
-                "What to report a fit on.",
+                "Embeddings on which the fit is measured.",
                 usual="a tenth, left out of the fit",
                 metavar="PATH",
                 settled=True,
@@ -183,7 +184,10 @@ ENCODERS = Table(
             HF,
             Option("--lm", "Language model of lem-train lm, in place of --hf.", metavar="FILE", file=True),
             Option(
-                "--layer", "Hidden states after K blocks; 0 is the embedding, -1 the last one.", "whole", metavar="K"
+                "--layer",
+                "Which hidden states: those after K blocks; 0 is the embedding, -1 the last block.",
+                "whole",
+                metavar="K",
             ),
             Option(
                 "--window",
@@ -193,7 +197,7 @@ ENCODERS = Table(
                 usual="what the model takes, at most 1024",
                 metavar="L",
             ),
-            Option("--flat", "Every position is a memory by itself, a vector.", "flag"),
+            Option("--flat", "Make every position a memory, one vector.", "flag"),
         ),
         needs=("device",),
     ),

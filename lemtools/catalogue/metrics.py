@@ -15,6 +15,7 @@ with a compare.summary.Whole, where the set has one number. Facts:
     side      the least side of an image
     quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count
     groups    the words that stand for it among others
+    scaled    its values are in the units of the data, so that of images they say little without the scale
     undefined what is wrong with an embedding for which it is undefined: an error where it is asked for by name
 """
 
@@ -26,7 +27,7 @@ from typing import Any
 
 from .errors import LemError
 from .row import Row
-from .table import Table
+from .table import Table, near
 
 ALL = ("image", "audio", "spectrum", "embedding", "tokens")
 REAL = ("image", "audio", "spectrum", "embedding")
@@ -69,9 +70,9 @@ _SPECTRA, _FEW = ("spectrum", "embedding"), ("image", "missing")
 # fmt: off
 METRICS = Table(
     "metric",
-    _row("mse", "distortion:mse", "mean squared error", REAL, "lower", quick=_FEW, **_ERROR),
-    _row("mae", "distortion:mae", "mean absolute error", REAL, "lower", **_ERROR),
-    _row("max-abs", "distortion:max_abs", "largest absolute error", REAL, "lower", **_ERROR),
+    _row("mse", "distortion:mse", "mean squared error", REAL, "lower", quick=_FEW, scaled=True, **_ERROR),
+    _row("mae", "distortion:mae", "mean absolute error", REAL, "lower", scaled=True, **_ERROR),
+    _row("max-abs", "distortion:max_abs", "largest absolute error", REAL, "lower", scaled=True, **_ERROR),
     _row("psnr", "distortion:psnr", "peak signal-to-noise ratio", REAL, "higher", "dB",
          needs=("peak",), quick=_FEW, **_ERROR),
     _row("ssim", "perceptual:ssim", "structural similarity", IMAGE, "higher",
@@ -128,7 +129,8 @@ METRICS = Table(
     _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",)),
-    unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), undefined="",
+    unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
+    undefined="",
 )
 # fmt: on
 
@@ -154,10 +156,8 @@ def named(text: str) -> tuple[Row, int | None]:
     row = METRICS.get(name)
     if row is not None and (not at or (row.k and re.fullmatch(r"0*[1-9]\d*|", k))):
         return row, int(k) if k else row.k
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*METRICS, *GROUPS], n=3, cutoff=0.5)
-    hint = f"near it: {', '.join(near)}" if near else "lem-compare --help lists them"
+    found = near(name, [*METRICS, *GROUPS])
+    hint = f"near it: {', '.join(found)}" if found else "lem-compare --help lists them"
     raise LemError(f"no metric {text!r}; {hint}")
 
 

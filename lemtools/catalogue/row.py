@@ -14,7 +14,7 @@ class Option(NamedTuple):
 
     flag: its long spelling, as in '--mask-shape'; short: a second one. help: sentences, without the default; '{of}' in
     it stands for the names of the table `of`. type: 'text', 'flag', 'whole', 'number', 'amount' or 'whole-amount' (a
-    number, or A-B for a draw per item), 'size' (W x H in px), 'choice' of the names in `of`, or a tuple of the words that it takes. low, high:
+    number, or A-B for a draw per item), 'size' (W x H in px), 'bytes' (as 512M), 'choice' of the names in `of`, or a tuple of the words that it takes. low, high:
     ends of the range of a number; open: those that it leaves out, of 'low' and 'high'. default: the value where none is
     given; usual: what is said of it where it is no constant. multiple: it may be given several times. env: the variable
     of the environment that sets it, too. param: the keyword, where that is not the flag's own words. words: what a shell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,7 +61,8 @@ class Table(Mapping[str, Row]):
     def find(self, name: str) -> Row:
         """The row of a name that a user gave. LemError for a name that is not there, with those that are."""
         if (row := self._rows.get(name)) is None:
-            raise LemError(f"no {self.thing} {name!r}; there are {', '.join(self.shown)}")
+            hint = "".join(f"; near it: {', '.join(found)}" for found in [near(name, self)] if found)
+            raise LemError(f"no {self.thing} {name!r}; there are {', '.join(self.shown)}{hint}")
         return row
 
     def load(self, name: str) -> Any:
@@ -110,6 +111,16 @@ class Table(Mapping[str, Row]):
         """Some rows in words: 'a and b', or 'all but a and b' where those are fewer."""
         others = [name for name in self if name not in names]
         return f"all but {listed(others)}" if 0 < len(others) < len(names) else listed(names)
+
+
+def near(word: str, known: Iterable[str]) -> list[str]:
+    """The up to three known words that are nearly as like an unknown one as the most alike, which comes first."""
+    from difflib import SequenceMatcher
+
+    plain = word.lower().lstrip("-")
+    alike = {each: SequenceMatcher(None, plain, each.lstrip("-")).ratio() for each in known}
+    least = max(0.6, max(alike.values(), default=0) - 0.15)
+    return sorted((each for each in alike if alike[each] >= least), key=lambda each: -alike[each])[:3]
 
 
 def listed(words: Any) -> str:

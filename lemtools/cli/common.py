@@ -16,10 +16,12 @@ from .types import Amount, Finite
 __all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "emit", "finite", "main", "option", "printable"]
 
 
-def command(name: str, examples: str, table: Table | None = None, chosen: str | None = None, narrow: bool = True):
+def command(
+    name: str, examples: str, table: Table | None = None, chosen: str | None = None, narrow: bool = True, hides=None
+):
     """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests.
 
-    table, chosen, narrow: as of options.Command.
+    table, chosen, narrow, hides: as of options.Command.
     """
     running = chain(
         option("--quiet", "No notes and no progress on standard error.", "flag", short="-q", section=RUNNING),
@@ -30,7 +32,7 @@ def command(name: str, examples: str, table: Table | None = None, chosen: str | 
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
     def decorate(function):
-        made = functools.partial(Command, table=table, chosen=chosen, narrow=narrow)
+        made = functools.partial(Command, table=table, chosen=chosen, narrow=narrow, hides=hides)
         own = function.__dict__.pop("__click_params__", [])
         body = _guarded(name, running(function))
         body.__click_params__ = [*function.__click_params__, *own]  # (from the last to the first)
@@ -72,8 +74,7 @@ LOOKS = (  # how inputs are looked at: the fields of media.Reading
     Option(
         "--max-bytes",
         "Refuse a document or file larger than this, and an item that decodes to more.",
-        "whole",
-        low=1,
+        "bytes",
         env="LEM_MAX_BYTES",
         metavar="N",
         usual="16 GiB, an item 512 MiB",
@@ -89,7 +90,7 @@ FORMATS = ("safetensors", "png", "jpg", "wav", "flac", "txt", "npy")
 
 shard = option(
     "--shard",
-    "Only every N-th item, from item K = 0 ... N-1; auto reads SLURM's array.",
+    "Only the items K, K + N, K + 2 N, ..., counted from 0; K is 0 to N - 1. auto reads both from SLURM's array.",
     metavar="K/N",
     words=("auto",),
     section=RUNNING,

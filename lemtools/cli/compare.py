@@ -7,6 +7,7 @@ import click
 from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
 from . import common, results
 from .options import INPUT, OUTPUT, listed, written
+from .types import hint
 
 EXAMPLES = """
 lem-compare photo.png recalled.png
@@ -16,6 +17,7 @@ lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
 lem-compare --metric psnr,ssim --html report.html photos/ recalled/
 lem-compare --metric nearest,memorised,mosaic --train store.safetensors faces/ faces/
 """
+VIEWS = ("sheet", "pca", "umap")
 USUAL = [" ".join(quick(kind)) for kind in ("image", "audio", "tokens", "embedding")]
 LIMITED = tuple(f"{row.name}=" for row in METRICS.rows if not row.k)
 
@@ -44,7 +46,8 @@ class Threshold(click.ParamType):
 @click.argument("recalled", metavar="RECALLED", type=click.Path())
 @common.option(
     "--metric",
-    "Measure this: {of}, or all; geometry: all that embeddings are judged by. In any case; several joined by commas.",
+    "What to measure: {of}; all: every metric of single items that suits the kind; geometry: every metric of "
+    "embeddings. Upper or lower case; several are separated by commas.",
     of=METRICS,
     words=tuple(GROUPS),
     usual=f"{', '.join(USUAL[:-1])}, or {USUAL[-1]}, by kind",
@@ -106,9 +109,9 @@ class Threshold(click.ParamType):
 @common.option("--json", "Print JSON Lines.", "flag", param="as_json", section=OUTPUT)
 @common.option(
     "--plot",
-    "Draw a picture (PNG): of embeddings both sets on the two principal axes of the originals, and both spectra; of "
-    "all else a contact sheet: original, fragment, recalled, difference. VIEW picks one: sheet, pca or umap; alone it "
-    "writes VIEW.png. A UMAP picture is not evidence.",
+    "Draw a picture (PNG). Embeddings are drawn as points on the two principal axes of the originals, with the spectra "
+    "of both sets (pca); everything else as a contact sheet of originals, fragments, recalled items and differences "
+    "(sheet). VIEW picks one: sheet, pca or umap; without a FILE it writes VIEW.png. A UMAP picture is not evidence.",
     metavar="[VIEW:]FILE",
     file=True,
     section=OUTPUT,
@@ -166,7 +169,10 @@ def _checked(original, recalled, pair, fragment, where, plot, html, rows):
     """(fragment, whether only missing elements count, what is drawn: (option, path, how)). UsageError for a conflict."""
     missing, sheet = where == "missing", {}
     head, _, rest = (plot or "").partition(":")
-    view, plot = (head, rest or f"{head}.png") if head in ("sheet", "pca", "umap") else (None, plot)
+    if plot and rest and head not in VIEWS and "/" not in head:
+        way = f"there are {', '.join(VIEWS)}{hint(head, VIEWS)}; for a file of that name write ./{plot}"
+        raise click.UsageError(f"--plot {plot}: no view {head!r}; {way}")
+    view, plot = (head, rest or f"{head}.png") if head in VIEWS else (None, plot)
     if "rows" in written(click.get_current_context()):
         sheet["rows"] = rows
     if [original, recalled, fragment].count("-") > 1:

@@ -1,5 +1,8 @@
 """lem-els: what a convolutional diffusion model will dream, by closed formulas over its training images."""
 
+import glob
+import os
+
 import click
 
 from ..catalogue import Option, listed
@@ -35,12 +38,14 @@ JOBS = {
     "Training images: folders, idx, npy or safetensors files; a lone npy or safetensors file is mapped, not read.",
     multiple=True,
     metavar="PATH",
+    file=True,
     section=INPUT,
 )
 @option(
     "--labels",
     "Classes of the training images: an idx, npy or text file of whole numbers.",
     metavar="FILE",
+    file=True,
     section=INPUT,
 )
 @option(
@@ -60,12 +65,12 @@ JOBS = {
 )
 @option(
     "--label",
-    "The class to dream; each: seed by seed one class after the other.",
+    "The class to dream; each: the classes in turn, one for each seed.",
     Label(),
     usual="all training images",
     metavar="K",
 )
-@option("--machine", "Which formula.", "choice", of=Named("machine"), default="bbels")
+@option("--machine", "Which formula (see lem-els(1)).", "choice", of=Named("machine"), default="bbels")
 @option(SCALES)
 @option("--steps", "Steps of the sampler.", "whole", low=1, default=20, metavar="K")
 @option(
@@ -75,29 +80,47 @@ JOBS = {
     usual="0, of --calibrate 1000-1007, of --against 0-99",
     metavar="A-B",
 )
-@option("--denoise", "One answer for each noisy image of FILE.", "flag")
+@option("--denoise", "Denoise each noisy image of FILE once, in place of sampling.", "flag")
 @option(
     "--t",
-    "Noise of the FILEs, which are x_t, the schedule's t.",
+    "Noise level of the images x_t in FILE, as the time t of the cosine schedule.",
     "number",
     low=0,
     high=1,
     usual="as lem-fragment --noise wrote",
     metavar="T",
 )
-@option("--prepare", "Write the training images as one file that need not be decoded again.", "flag")
-@option("--calibrate", "Find the patch sizes that answer most like a network of lem-train.", metavar="MODEL")
+@option("--prepare", "Write the training images as one file, which --bank reads without decoding images again.", "flag")
+@option(
+    "--calibrate",
+    "Find the patch sizes for which the machine agrees best with this network of lem-train.",
+    metavar="MODEL",
+    file=True,
+)
 @option(
     "--sizes",
-    "Candidates of --calibrate; of a range the odd ones.",
+    "Patch sizes that --calibrate tries; a range stands for its odd numbers.",
     Numbers(2, 1),
     usual="3-17, as far as the images allow",
     metavar="A-B",
 )
-@option("--by", "What --calibrate takes for alike.", ("cosine", "mse"), default="cosine")
-@option("--monotone", "Sizes of --calibrate never shrink as noise grows.", "flag")
-@option("--against", "Compare samples of the machines with those of a network of lem-train.", metavar="MODEL")
-@option("--net-steps", "Steps of the network.", Numbers(1, 1), default="20,150", metavar="K,...")
+@option(
+    "--by",
+    "How --calibrate measures agreement with the network: cosine similarity or mean squared error.",
+    ("cosine", "mse"),
+    default="cosine",
+)
+@option("--monotone", "Let the sizes that --calibrate finds never shrink as noise grows.", "flag")
+@option(
+    "--against", "Compare samples of the machines with those of a network of lem-train.", metavar="MODEL", file=True
+)
+@option(
+    "--net-steps",
+    "How many sampler steps the network of --against takes; several are compared.",
+    Numbers(1, 1),
+    default="20,150",
+    metavar="K,...",
+)
 @option(
     "--machines",
     "Which machines are compared.",
@@ -105,13 +128,18 @@ JOBS = {
     default=",".join(named("machine")),
     metavar="NAME,...",
 )
-@option("--explain", "Draw where each pixel comes from (PNG), with its table as safetensors beside it.", metavar="MAP")
+@option(
+    "--explain",
+    "Draw where each pixel comes from (PNG), with its table as safetensors beside it.",
+    metavar="MAP",
+    file=True,
+)
 @option("--json", "Print JSON Lines.", "flag", param="as_json", section=OUTPUT)
-@option("--compat", "kamb: the choices of the paper's released code.", ("none", "kamb"), default="none")
+@option("--compat", "kamb: compute as the released code of the paper does.", ("none", "kamb"), default="none")
 @option(SKIP, section=RUNNING)
 @option(
     "--max-memory",
-    "Memory to aim at, beyond the bank and the answer.",
+    "How much memory to aim at, besides the bank and the result.",
     Bytes(),
     default="1GiB",
     metavar="BYTES",
@@ -144,6 +172,7 @@ JOBS = {
     "--calibrate: the scales. --against: a sheet (PNG).",
     short="-o",
     metavar="OUT",
+    file=True,
     section=OUTPUT,
 )
 @option("--to", "Output format.", ("safetensors", "png", "jpg", "npy"), usual="by the name's extension", section=OUTPUT)
@@ -175,6 +204,9 @@ def _refuse(job: str, options: dict) -> None:
             raise click.UsageError(f"{flags[name]} is for {listed(users)}, not {job}")
     if not options["bank"]:
         raise click.UsageError("no training images: give --bank PATH")
+    for path in options["bank"]:
+        if not (path == "-" or os.path.exists(path) or glob.has_magic(path)):
+            raise click.UsageError(f"--bank {path}: No such file or directory")
     machines = options["machines"] if "machines" in JOBS[job] else [options["machine"]]
     rows = [DENOISERS[name] for name in machines]
     called = {"--explain": "local machines", "--calibrate": "machines that have patches"}

@@ -19,19 +19,25 @@ lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --laye
 """
 
 
-@common.command("lem-encode", EXAMPLES, table=ENCODERS, chosen="encoder")
-@option("--encoder", "What to encode as.", "choice", of=ENCODERS, usual="patches, or that of the --model")
+def _unused(row) -> list[str]:
+    """Options that an encoder refuses."""
+    refused = [] if row.fitted else ["fit", "model", "as_json"]
+    return refused + ["decode"] * (not row.back) + ["patch_back"] * (row.name != "rvq")
+
+
+@common.command("lem-encode", EXAMPLES, table=ENCODERS, chosen="encoder", hides=_unused)
+@option("--encoder", "Which encoder.", "choice", of=ENCODERS, usual="patches, or that of the --model")
 @option("--fit", "Fit the encoder to the input, write it to -o, and print what it reaches.", "flag")
-@option("--decode", "Undo the latest encoding, or that of the --model.", "flag")
+@option("--decode", "Decode: undo the most recent encoding, or that of the --model.", "flag")
 @option(
     "--patch-back",
-    "Put the activations of a language model, decoded from the codes of the --model (rvq), back at their --layer, and "
-    "print its loss by number of stages.",
+    "Measure what the codes of --model (rvq) lose: encode a language model's activations at --layer, decode them, let "
+    "the model go on from there, and print its loss for each number of stages.",
     "flag",
 )
 @option("--model", "A fitted encoder, from --fit.", metavar="FILE", file=True)
 @common.inputs()
-@option("--lines", "Every line of a text is a memory by itself.", "flag", section=INPUT)
+@option("--lines", "Make every line of a text a memory.", "flag", section=INPUT)
 @common.output
 @option("--json", "Print what --fit reaches as JSON Lines.", "flag", param="as_json", section=RUNNING)
 @option(DEVICE, section=RUNNING)

@@ -10,7 +10,7 @@ import click
 
 from ..catalogue import Option, Row, Table, listed
 from .run import Killed
-from .types import Amount, Finite, Size, Whole
+from .types import Amount, Bytes, Choice, Finite, Size, Whole, hint
 
 OWN, INPUT, OUTPUT, RUNNING = "What it does", "Input", "Output", "Running"
 SECTIONS = (OWN, INPUT, OUTPUT, RUNNING)
@@ -44,16 +44,16 @@ def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) ->
     kind, arguments = source.type, {"type": str}
     if kind == "flag":
         arguments = {"is_flag": True}
-    elif isinstance(kind, click.ParamType) or kind == "size":
-        arguments = {"type": Size() if kind == "size" else kind}
+    elif isinstance(kind, click.ParamType) or kind in ("size", "bytes"):
+        arguments = {"type": Size() if kind == "size" else Bytes() if kind == "bytes" else kind}
     elif isinstance(kind, tuple) or kind == "choice":
-        arguments = {"type": click.Choice(list(kind if isinstance(kind, tuple) else source.of or ()))}
+        arguments = {"type": Choice(list(kind if isinstance(kind, tuple) else source.of or ()))}
     elif kind in ("whole", "number"):
         open_ends = {f"{'min' if end == 'low' else 'max'}_open": True for end in source.open}
         number = Whole if kind == "whole" else Finite
         arguments = {"type": number(min=source.low, max=source.high, **open_ends)}
     elif kind in ("amount", "whole-amount"):
-        arguments = {"type": Amount(source.metavar, whole=kind == "whole-amount")}
+        arguments = {"type": Amount(source.metavar, kind == "whole-amount", source.low, source.high)}
     if source.default is not None:
         arguments |= {"default": source.default, "show_default": kind != "flag"}
     made: Any = click.Option(
@@ -73,12 +73,21 @@ class Command(click.Command):
 
     table: None, or the table. chosen: the parameter that names one row, whose options alone --help shows when it is
     named beside it; None where all rows are at work together. narrow: --help without a row shows only what all rows
-    take; else all options, each with the rows that it is for. `ctx.meta['order']` tells the order in which repeated
+    take; else all options, each with the rows that it is for. hides: those of its own parameters that a row has no use
+    for. `ctx.meta['order']` tells the order in which repeated
     options were written, as (parameter name, how often it had been written before).
     """
 
-    def __init__(self, *args, table: Table | None = None, chosen: str | None = None, narrow: bool = True, **kwargs):
-        self.table, self.chosen, self.narrow, self._own = table, chosen, narrow, []
+    def __init__(
+        self,
+        *args,
+        table: Table | None = None,
+        chosen: str | None = None,
+        narrow: bool = True,
+        hides: Callable[[Row], Iterable[str]] | None = None,
+        **kwargs,
+    ):
+        self.table, self.chosen, self.narrow, self.hides, self._own = table, chosen, narrow, hides, []
         self._made: tuple[object, list[click.Parameter]] = None, []
         super().__init__(*args, **kwargs)
 
@@ -105,13 +114,20 @@ class Command(click.Command):
         self._own, self._made = own, (None, [])
 
     def parse_args(self, ctx, args):
-        values, _, written = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            values, _, written = self.make_parser(ctx).parse_args(args=list(args))
+        except click.NoSuchOption as error:
+            every = [name for p in self.get_params(ctx) if isinstance(p, click.Option) for name in p.opts]
+            said = f"No such option {error.option_name}{hint(error.option_name, every)}"
+            raise click.NoSuchOption(error.option_name, said, ctx=ctx) from None
         seen: dict[str, int] = {}
         ctx.meta["order"] = order = []
         for param in written:
             order.append((param.name, seen.get(param.name, 0)))
             seen[param.name] = seen.get(param.name, 0) + 1
-        ctx.meta["row"] = values.get(self.chosen) if self.chosen else None
+        ctx.meta["row"] = row = values.get(self.chosen) if self.chosen else None
+        if isinstance(row, str) and row not in self.table:  # (beside --help, too)
+            next(p for p in self._own if p.name == self.chosen).type_cast_value(ctx, row)
         try:
             return super().parse_args(ctx, args)
         except BrokenPipeError:  # of --help
@@ -147,14 +163,16 @@ class Command(click.Command):
         """The parameters that a row takes, in its order and words, after those of the command itself."""
         order = [option.name for option in row.options]
         every: list[Any] = self.get_params(ctx)
-        params = [p for p in every if not getattr(p, "rows", ()) or row.name in p.rows]
+        hidden = self.hides(row) if self.hides else ()
+        params = [p for p in every if (not getattr(p, "rows", ()) or row.name in p.rows) and p.name not in hidden]
         for param in sorted(params, key=lambda p: order.index(p.name) if p.name in order else -1):
             if param.name not in order:
                 yield param
                 continue
             source = row.options[order.index(param.name)]
-            brought = row.facts.get(param.name)
-            yield converted(source if brought is None else source._replace(usual=_shown(brought)), param.section)
+            if (brought := row.facts.get(param.name)) is not None:
+                source = source._replace(usual=_shown(brought))
+            yield converted(source._replace(**row.facts.get("said", {}).get(param.name, {})), param.section)
 
     @property
     def naming(self) -> str:

@@ -14,7 +14,12 @@ lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --m
 """
 
 
-@common.command("lem-reconstruct", EXAMPLES, METHODS, "method", narrow=False)
+def _unused(row) -> list[str]:
+    """Options that a method refuses; `auto` chooses another method where it gets one of them."""
+    return [] if row.name == "auto" else [name for name in ("memory", "model") if name not in row.needs]
+
+
+@common.command("lem-reconstruct", EXAMPLES, METHODS, "method", narrow=False, hides=_unused)
 @common.inputs()
 @common.option(
     "--method",

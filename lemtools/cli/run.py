@@ -158,7 +158,7 @@ def one_line(problem) -> str:
     if isinstance(problem, OSError) and problem.strerror:
         text = problem.strerror if problem.filename is None else f"{os.fsdecode(problem.filename)}: {problem.strerror}"
     elif isinstance(problem, MemoryError):
-        text = "out of memory; try a smaller --batch"
+        text = "out of memory; smaller images or a smaller --batch need less"
     elif isinstance(problem, UnicodeEncodeError):
         text = f"{problem.object}: a name that this locale cannot write; set LC_ALL=C.UTF-8"
     return printable(" ".join(text.split(" "))) or type(problem).__name__

@@ -112,7 +112,8 @@ def operations(text: str) -> list[dict]:
     except ValueError as error:
         raise click.UsageError(f"--fragment {text!r}: {error}") from error
     except click.UsageError as error:
-        raise click.UsageError(f"--fragment {text!r}: {error.format_message()}") from error
+        problem = f"--fragment {text!r}: {error.format_message()}"
+        raise click.UsageError(f"{problem}; lem-fragment --help shows these options") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

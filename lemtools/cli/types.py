@@ -1,6 +1,10 @@
 """What options of several commands are made of: lists of numbers, bytes, sizes, classes, names."""
 
+from collections.abc import Iterable
+
 import click
+
+from ..catalogue import near
 
 MOST = 1_000_000  # numbers of a list
 SIDE = 1 << 20  # px
@@ -69,7 +73,23 @@ class Size(click.ParamType):
         return self.fail(f"{_short(value)!r}: pixels, as in 32 or 48x32", param, ctx)
 
 
-class OneOf(click.Choice):
+def hint(word: str, known: Iterable[str]) -> str:
+    """The known words that are like one that is not known, as the end of a line; '' where there are none."""
+    found = near(word, known)
+    return f"; near it: {', '.join(found)}" if found else ""
+
+
+class Choice(click.Choice):
+    """One of some words."""
+
+    def get_invalid_choice_message(self, value, ctx=None):
+        return super().get_invalid_choice_message(value, ctx).rstrip(".") + hint(str(value), self.choices)
+
+    def get_missing_message(self, param, ctx=None):
+        return f"It is one of {', '.join(self.choices)}"
+
+
+class OneOf(Choice):
     """A name of a table of the catalogue, as it is at this moment."""
 
     def __init__(self, table):
@@ -105,12 +125,17 @@ class Names(click.ParamType):
         names = list(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
         for name in names:
             if name not in self.known:
-                self.fail(f"{name!r} is none of {', '.join(self.known)}", param, ctx)
+                self.fail(f"{name!r} is none of {', '.join(self.known)}{hint(name, self.known)}", param, ctx)
         return names
 
 
 class Whole(click.IntRange):
     """A whole number in a range, which ends at WHOLE where nothing else is said."""
+
+    name = "integer"
+
+    def _describe_range(self):
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
     def convert(self, value, param, ctx):
         number = super().convert(value, param, ctx)
@@ -122,6 +147,11 @@ class Whole(click.IntRange):
 class Finite(click.FloatRange):
     """A number in a range, neither NaN nor infinite."""
 
+    name = "number"
+
+    def _describe_range(self):
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
     def convert(self, value, param, ctx):
         value = super().convert(value, param, ctx)
         if value is not None and not abs(value) < float("inf"):
@@ -130,10 +160,11 @@ class Finite(click.FloatRange):
 
 
 class Amount(click.ParamType):
-    """A number, or A-B for a draw per item."""
+    """A number, or A-B for a draw per item. low, high: what is said of its range; what an operation does checks it."""
 
-    def __init__(self, name: str, whole: bool = False):
+    def __init__(self, name: str, whole: bool = False, low: float | None = None, high: float | None = None):
         self.name, self.whole = name, whole
+        self.limits = "".join(f" {word} {end:g}" for word, end in (("from", low), ("to", high)) if end is not None)
 
     def convert(self, value, param, ctx):
         if not isinstance(value, str):
@@ -148,7 +179,7 @@ class Amount(click.ParamType):
                 raise ValueError
         except (TypeError, ValueError):
             self.fail(
-                f"{value!r} is not a {'whole ' if self.whole else ''}number, nor A-B for a draw per item",
+                f"{_short(value)!r} is not a {'whole ' if self.whole else ''}number{self.limits}, nor A-B for a draw per item",
                 param,
                 ctx,
             )

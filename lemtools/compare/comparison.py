@@ -55,6 +55,7 @@ class Comparison:
         self.keep, self.given, self.left_out = keep, given, {}
         self.kind, self.missing = None, False
         self.colours: set[str] = set()
+        self.scales: set[tuple[int, bool]] = set()  # (of images the full scale, whether one side was brought to it)
         self.wanted: dict[str, tuple[Row, int | None]] = {}
         self.values: dict[str, list[np.ndarray]] = {}
         self.items: dict[str, list[str]] = {}
@@ -68,6 +69,7 @@ class Comparison:
         self.kind, self.missing = pair.kind, pair.missing is not None
         if pair.kind == "image":
             self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")
+            self.scales.add((255 if pair.a.dtype == np.uint8 else 1, pair.converted))
         sides = Sides(pair, self.given)
         wanted = self._wanted(sides)
         self.wanted |= wanted
@@ -116,17 +118,30 @@ class Comparison:
     def notes(self, results: list[Result]) -> list[str]:
         """What the results leave out, one line each."""
         most = max((len(result.items) for result in results), default=0)
-        return [f"{name} is left out: {reason}" for name, reason in self.left_out.items()] + [
+        left = {name: reason for name, reason in self.left_out.items() if name not in self.values}
+        return [*self._scale_notes(results), *(f"{name} is left out: {reason}" for name, reason in left.items())] + [
             f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
             for result in results
             if len(result.items) < most
         ]
+
+    def _scale_notes(self, results: list[Result]) -> list[str]:
+        """On which scale errors of images are, where their types do not say it."""
+        scaled = ", ".join(r.metric for r in results if (row := METRICS.get(r.metric)) is not None and row.scaled)
+        if not scaled or (self.scales <= {(255, False), (1, False)} and len(self.scales) < 2):
+            return []
+        if {full for full, _ in self.scales} == {1}:
+            return [
+                f"{scaled}: on the scale from 0 to 1, since one side holds floats; of two 8-bit images from 0 to 255"
+            ]
+        return [f"{scaled}: means over items on the scale from 0 to 255 and others on that from 0 to 1"]
 
     def _wanted(self, sides: Sides) -> dict[str, tuple[Row, int | None]]:
         """{as written: (metric, k)} for this batch."""
         kind, missing, out = sides.pair.kind, sides.pair.missing is not None, {}
         usual = [] if self.asked else quick("missing" if missing else kind)
         keys = _suited(usual, sides) or usual
+        self.left_out |= {key: _why(key, sides) for key in usual if key not in keys}
         for word in self.asked:
             if word in GROUPS:
                 GROUPS.check_kind(word, kind, f"--metric {word}")
@@ -173,6 +188,15 @@ def _suited(keys: Iterable[str], sides: Sides) -> list[str]:
     if pair.kind == "image":
         keys = [key for key in keys if rows[key].side <= min(pair.a.shape[2:])]
     return [key for key in keys if pair.missing is None or "where" in rows[key].uses] or keys
+
+
+def _why(key: str, sides: Sides) -> str:
+    """Why a metric of a group does not suit this batch."""
+    row, (height, width) = named(key)[0], sides.pair.a.shape[-2:] if sides.pair.a.ndim > 2 else (0, 0)
+    if sides.pair.kind == "image" and row.side > min(height, width):
+        return f"it needs images of {row.side} x {row.side} px or more, not {width} x {height}"
+    lacks = [sides.lacks(need) for need in row.needs]
+    return next(filter(None, lacks), f"it does not suit {sides.pair.kind}")
 
 
 def _measured(sides: Sides, metric: Row, k: int | None):

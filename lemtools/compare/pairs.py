@@ -13,6 +13,7 @@ class Pair:
     """A batch of originals `a` and recalled items `b` of one shape, names, and the cost of `b` in bits per element.
 
     missing: bool, a's shape: the elements that the fragment did not hold exactly, the only ones to measure; None: all.
+    converted: one side was images of 8 bits, and is in full scales as the other one is.
     """
 
     kind: str
@@ -22,6 +23,7 @@ class Pair:
     names: list[str]
     bits: np.ndarray | None
     missing: np.ndarray | None = None
+    converted: bool = False
 
     def __len__(self) -> int:
         return len(self.a)
@@ -126,11 +128,12 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     if a.rate != b.rate and None not in (a.rate, b.rate):
         raise LemError(f"{name}: original at {a.rate:g} Hz, recalled at {b.rate:g} Hz")
     x, y = a.data, b.data
-    if a.kind == "image" and x.dtype != y.dtype:  # both have a known full scale
+    converted = a.kind == "image" and x.dtype != y.dtype
+    if converted:  # both have a known full scale
         x, y = (v.astype(np.float32) / np.float32(255) if v.dtype == np.uint8 else v for v in (x, y))
     names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
-    return Pair(a.kind, x, y, a.rate, names, bits)
+    return Pair(a.kind, x, y, a.rate, names, bits, converted=converted)
 
 
 def _missing(fragment: Signal, pair: Pair) -> np.ndarray:

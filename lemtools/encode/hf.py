@@ -62,7 +62,7 @@ class LocalModel:
             rows = [row.astype(np.int64) for row in signal.data]
         for ids in rows:
             if not len(ids):
-                raise LemError("a text of no tokens")
+                raise LemError("an empty text: it has no tokens")
             if ids.min() < 0 or ids.max() >= self.vocab:
                 raise LemError(f"token {ids.max()}, but {self.name} knows {self.vocab}")
         return rows

@@ -15,7 +15,7 @@ def keep_dims(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Keep the first `keep` dimensions of an embedding, as of one whose dimensions are nested or ordered (PCA)."""
     keep, have = spec["keep"], signal.data.shape[-1]
     if not 1 <= keep <= have:
-        raise LemError(f"--keep-dims {keep}: the embedding has {have} dimensions")
+        raise LemError(f"--keep-dims {keep}: the embedding has {have} dimension{'s' * (have != 1)}")
     return _window(parted(signal), (slice(None, keep),), 1), {"keep": keep}
 
 
@@ -63,8 +63,11 @@ def _geometry(text: str, signal: Signal, extent) -> tuple[list[int], list[int] |
         size, place = size[::-1], place[::-1]  # width x height is written, rows come first in memory
     if len(size) != len(extent) or len(place) not in (0, len(extent)):
         raise LemError(f"--crop {text}: {signal.kind} extends in {len(extent)} direction{'s' * (len(extent) > 1)}")
-    if any(s > n for s, n in zip([a + b for a, b in zip(size, place or [0] * len(size))], extent)):
-        raise LemError(f"--crop {text}: larger than the {signal.kind}, {'x'.join(map(str, extent[::-1]))}")
+    whole = f"the {signal.kind}, {'x'.join(map(str, extent[::-1]))}"
+    if any(s > n for s, n in zip(size, extent)):
+        raise LemError(f"--crop {text}: larger than {whole}")
+    if any(a + b > n for a, b, n in zip(size, place or [0] * len(size), extent)):
+        raise LemError(f"--crop {text}: the window reaches beyond {whole}")
     return size, place or None
 
 
@@ -75,9 +78,10 @@ def downsample(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     new Nyquist frequency is cut (FFT over the clip), and the rate divided. Lost pixels do not enter a mean.
     """
     factor, kind = spec["factor"], signal.kind
-    longest = max(signal.data.shape[a] for a in signal.spatial_axes)
-    if not 2 <= factor <= longest:
-        raise LemError(f"--downsample {factor}: the factor is 2 to {longest} here")
+    shortest = min(signal.data.shape[a] for a in signal.spatial_axes)
+    if not 2 <= factor <= shortest:
+        limits = f"the factor is 2 to {shortest} here" if shortest >= 2 else "there is nothing to divide"
+        raise LemError(f"--downsample {factor}: {limits}; the shortest side has {shortest}")
     if kind == "audio":
         if signal.mask is not None:
             raise LemError("--downsample of a sound with lost samples is not defined; put it before --mask")

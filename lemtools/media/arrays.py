@@ -143,11 +143,17 @@ def _one_or_many(shape: tuple[int, ...], image: bool, floats: bool, name: str, h
     return shape
 
 
+def _empty(shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "an array of shape [], a single number; memories are the rows of an array, as in [N, D]"
+    return f"an array of shape {list(shape)} holds nothing"
+
+
 def _rows(source: Source, shape: tuple[int, ...], dtype: np.dtype, how: Reading) -> Iterator[Signal]:
     """Read an array as batches."""
     shape = items_shape(shape, dtype, source.name, how)
     if min(shape, default=0) < 1:
-        raise LemError(f"{source.name}: an array of shape {list(shape)} holds nothing")
+        raise LemError(f"{source.name}: {_empty(shape)}")
     row = math.prod(shape[1:]) * dtype.itemsize
     if row > source.item_bytes:
         raise LemError(f"{source.name}: items of {row} bytes; raise --max-bytes to read them")

@@ -36,6 +36,7 @@ class Reading:
     wanted      wanted(index, name): False leaves an item out (shards, existing outputs).
     report      called with the error of a bad input where there are several, which are then read; None: it is raised.
     note        called with a line about what was done to an input; a topic is noted once.
+    noted, cut  the topics that were noted; the inputs whose images were cut to another aspect.
     """
 
     batch: int | None = None
@@ -53,6 +54,7 @@ class Reading:
     report: Callable[[Exception], None] | None = None
     note: Callable[[str], None] | None = None
     noted: set[str] = field(default_factory=set, repr=False, compare=False)
+    cut: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self):
         for name, value, known in (("kind", self.kind, KINDS), ("colour", self.colour, ("grey", "rgb"))):
@@ -94,6 +96,7 @@ class Reading:
             if self.crop and width * self.size[1] != height * self.size[0]:
                 shape = f"{width} x {height} px cut to the aspect of {self.size[0]} x {self.size[1]}"
                 self.say("aspect", f"{where}: {shape}, in the middle, before it was resized")
+                self.cut.append(where)
             data = resize(data, self.size, self.crop, where)
         signal.data = data
         return signal

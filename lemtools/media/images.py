@@ -37,6 +37,8 @@ def one_image(raw: bytes, form: str, name: str, how: Reading) -> Signal:
         from ..fragment.lost import lose
 
         whole = np.zeros(image.shape[1:], bool) if alpha is None else alpha < full / 2
+        if not whole.any():
+            how.say("nothing lost", f"{name}: nothing of it is transparent, so --lost alpha takes nothing from it")
         return lose(Signal("image", image[None]), whole[None, None])
     if alpha is not None and alpha.min() < full:
         image = flatten(image, alpha, how.background)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import stream
 from ..signal import LemError, Signal
-from . import arrays, images, sounds, tables
+from . import arrays, delimited, images, sounds, tables
 from .count import count
 from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
@@ -63,6 +63,8 @@ def _load(paths: list[str], how: Reading) -> Iterator[Signal]:
     for batch in _ended(batches) if all(_ends(path) for path, _ in files) else batches:
         empty = False
         yield batch
+    if (more := len(how.cut) - 1) > 0:
+        how.say("aspects", f"{more} more image{'s were' if more > 1 else ' was'} cut in the same way before resizing")
     if skipped and empty and how.wanted is None:
         raise LemError(f"nothing could be read: {skipped[0]}")
 
@@ -115,8 +117,9 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
                 if not all(keep):
                     signal = signal.take(np.flatnonzero(keep))
                 if len(signal):
+                    lost = None if masks is None else masks.of(signal, shown(path))
                     signal = how.suited(signal, shown(path))
-                    signal = signal if masks is None else masks.lose(signal, shown(path))
+                    signal = signal if masks is None else masks.lose(signal, lost, shown(path))
                     signal.last = last or None
                     yield signal
             if count == before:
@@ -165,7 +168,8 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
         form, family = "sound", "sound"  # whatever libsndfile knows
     for signal in _FAMILIES[family](source, form, names, how):
         if how.kind not in (None, signal.kind) and (how.kind, signal.kind) != ("text", "tokens"):
-            raise LemError(f"{source.name}: {form} holds {signal.kind}, not {how.kind}; leave out --kind")
+            what = f"a {form}, which holds {_CALLED.get(signal.kind, signal.kind)}"
+            raise LemError(f"{source.name}: {what}; it cannot be read as --kind {how.kind}")
         yield signal
 
 
@@ -192,12 +196,25 @@ def _text(source, form, names, how):
         if "\0" in text:
             raise ValueError
     except ValueError as error:
+        if coding := _coding(raw.tobytes()):
+            way = f"convert it to UTF-8 first: iconv -f {coding} -t UTF-8 IN > OUT"
+            raise LemError(f"{source.name}: not a known format, but text in {coding}, it seems; {way}") from error
         raise LemError(f"{source.name}: not a known format ({', '.join(FORMATS)}, UTF-8 text)") from error
-    table = None if how.kind == "text" else tables.from_text(text, source.name, how)
+    table = None if how.kind == "text" else delimited.from_text(text, source.name, how)
     if table is None:
         yield Signal("tokens", raw[None], names=names, last=True)
     else:
         yield from tables.batches(table, how)
+
+
+def _coding(raw: bytes) -> str:
+    """How a text that is no UTF-8 seems to be written: UTF-16 by its mark, Latin-1 where its bytes are as in prose."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and len(raw) % 2 == 0:
+        return "UTF-16"
+    head = raw[: 1 << 16]
+    letters = sum(byte >= 0xA0 for byte in head)
+    plain = sum(byte in b"\t\n\r\f" or 0x20 <= byte < 0x7F for byte in head)
+    return "ISO-8859-1" if letters + plain == len(head) and letters * 3 < len(head) else ""
 
 
 def _pickle(source, form, names, how):
@@ -208,6 +225,7 @@ def _foreign(source, form, names, how):
     raise LemError(f"{source.name}: {form}, which is not read; there are {', '.join(FORMATS)}, and UTF-8 text")
 
 
+_CALLED = {"image": "images", "audio": "sound", "embedding": "embeddings"}  # kinds in a sentence
 _FAMILIES = {
     # family: (source, format, names, how) -> batches
     "stream": _stream,

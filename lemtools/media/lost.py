@@ -9,7 +9,7 @@ import numpy as np
 from ..fragment.lost import lose
 from ..signal import LemError, Signal, stem
 from .how import Reading
-from .pixels import luma, to_uint8
+from .pixels import luma, resize, to_uint8
 
 
 class Masks:
@@ -31,11 +31,17 @@ class Masks:
         elif len(batch) > 1:
             raise LemError(f"{path}: several masks; name one, or a folder of masks with the names of the images")
 
-    def lose(self, signal: Signal, where: str) -> Signal:
-        """The images as fragments. Raises LemError where there is no mask of their size."""
+    def of(self, signal: Signal, where: str) -> np.ndarray:
+        """What is lost of each image, bool [N, 1, H, W]. Raises LemError where there is no mask of its size."""
         if signal.kind != "image":
             raise LemError(f"{where}: {signal.kind}; --lost is for images")
-        lost = np.stack([self._of(signal, i, where) for i in range(len(signal))])[:, None]
+        return np.stack([self._of(signal, i, where) for i in range(len(signal))])[:, None]
+
+    def lose(self, signal: Signal, lost: np.ndarray, where: str) -> Signal:
+        """The images as fragments. lost: from `of`. Where they were resized since then, a pixel is lost if anything
+        that was lost is in it."""
+        if self.how.size is not None:
+            lost = resize(np.where(lost, 255, 0).astype(np.uint8), self.how.size, self.how.crop, where) > 0
         try:
             out = lose(signal, lost)
         except LemError as error:

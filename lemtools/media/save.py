@@ -19,7 +19,8 @@ from ..signal import LemError, Signal, path_of, stem
 from ..stream import whole_file
 from ..stream.files import blamed, status
 from . import sounds
-from .find import expand
+from .find import expand, sniff
+from .how import shown
 from .images import encode_image
 
 # format: (kinds it holds, item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
@@ -50,6 +51,23 @@ def _utf8(tokens: np.ndarray) -> bytes:
         raise LemError("tokens beyond 255 are no bytes of text; write safetensors or npy")
     raw = tokens.astype(np.uint8).tobytes().replace(b"\0", b"?")  # a lost byte; text itself holds no NUL
     return raw.decode("utf-8", "lem-question").encode()
+
+
+_SINGLE = {"image": "image", "sound": "audio"}  # families of files with one item of the file's name: its kind
+
+
+def _family(path: str) -> str:
+    """Of formats, that of a file, by its first bytes; '' where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return sniff(file.read(16))[1]
+    except OSError:
+        return ""
+
+
+def _twins(path: str, *inputs: str) -> str:
+    which = f" ({' and '.join(map(shown, inputs))})" if inputs else ""
+    return f"{path}: two items would go into this file{which}; use a pattern, as in -o out-%05d.png"
 
 
 class Target:
@@ -85,8 +103,14 @@ class Target:
                 raise LemError(f"{out}: no folder {parent}")
 
     def refuse(self, inputs: Iterable[str]) -> None:
-        """Raise LemError where one of the inputs would be overwritten by the output; for a folder `claim` does."""
+        """Raise LemError where one of the inputs would be overwritten by the output, where the output is a folder that is
+        read, or where two files of the inputs would become one; for what else goes into a folder `claim` does."""
         self.inputs = list(inputs)
+        if self.folder:
+            for path in self.inputs:
+                if path != "-" and os.path.isdir(path) and os.path.isdir(self.out) and os.path.samefile(path, self.out):
+                    raise LemError(f"{path}: is input and output at once; write to another folder")
+            self._refuse_twins()
         mine = None if self.folder or self.pattern else status(1 if self.stdout else self.out)
         if mine is None or not stat.S_ISREG(mine.st_mode):
             return
@@ -94,6 +118,22 @@ class Target:
             other = status(0 if path == "-" else path)
             if other is not None and os.path.samestat(mine, other):
                 raise LemError(f"{path}: is input and output at once; write to another file")
+
+    def _refuse_twins(self) -> None:
+        """LemError for two images or sounds whose names differ in the folder or extension alone."""
+        alike: dict[str, list[tuple[str, str]]] = {}
+        for path, name in expand(self.inputs, report=lambda error: None):
+            if path != "-":
+                alike.setdefault(stem(name), []).append((path, name))
+        for files in alike.values():
+            taken: dict[str, str] = {}
+            for path, name in files if len(files) > 1 else ():
+                kind = _SINGLE.get(_family(path))
+                if kind is None:
+                    continue
+                out = self.item_path(0, name, kind)
+                if (other := taken.setdefault(out, path)) is not path:
+                    raise LemError(_twins(out, other, path))
 
     def item_path(self, index: int, name: str | None, kind: str) -> str:
         """File of one item in a folder or pattern."""
@@ -121,7 +161,7 @@ class Target:
     def claim(self, path: str) -> None:
         """Raise LemError where an item's file is an input, or was written for another item before."""
         if path in self._claimed:
-            raise LemError(f"{path}: two items would go into this file; use a pattern, as in -o out-%05d.png")
+            raise LemError(_twins(path))
         self._claimed.add(path)
         there = status(path)
         if there is not None and (there.st_dev, there.st_ino) in self._read:

@@ -64,7 +64,9 @@ class Signal(Shown):
     def __post_init__(self) -> None:
         dims, _ = KINDS.get(self.kind) or _fail(f"unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
         if self.data.ndim not in dims:
-            raise LemError(f"{self.kind} data has {' or '.join(map(str, dims))} dimensions, not {self.data.ndim}")
+            raise LemError(
+                f"{self.kind} data is an array with {' or '.join(map(str, dims))} axes, not {self.data.ndim}"
+            )
         if 0 in self.data.shape[1:]:
             raise LemError(f"{self.kind} items of shape {list(self.data.shape[1:])} hold nothing")
         if self.kind == "image" and self.data.shape[1] > 4:

@@ -84,8 +84,11 @@ def _chosen(settings: Settings, name: str, known: dict[str, Option]) -> dict:
         there = next((n for n in (DEPTH if key == "depth" else (key,)) if n in known), key)
         if there in chosen:
             raise LemError(f"--{key} and --set {there} say the same: give one of them")
-        if there in known and isinstance(known[there].default, tuple):
-            raise LemError(f"--{key} is one number; --arch {name} has several: --set {there}=[...]")
+        several = next((n for n in (there, f"{there}s") if n in known and isinstance(known[n].default, tuple)), None)
+        if several is not None:
+            raise LemError(f"--{key} is one number; --arch {name} has several: --set {several}=[...]")
+        if there not in known:
+            raise LemError(f"--{key} {value}: --arch {name} has no {key}; it has {', '.join(known)} (--set NAME=VALUE)")
         chosen[there] = value
     check_properties(f"--arch {name}", chosen, known)
     return chosen

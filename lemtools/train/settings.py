@@ -132,7 +132,7 @@ def resolve(settings: Settings, begun: str | None = None) -> Settings:
     settings = _preset(settings, row)
     found: dict = {"device": device_of(settings)}
     found |= {k: row.facts[k] for k in ("steps", "batch", "lr", "ema") if getattr(settings, k) is None}
-    depth = settings.options.get("depth", settings.depth or row.deep)
+    depth = settings.options.get("depth", row.deep if settings.depth is None else settings.depth)
     if row.deep and "lr" in found and isinstance(depth, int) and depth > 0:
         found["lr"] = round(row.lr * (row.deep / depth) ** 0.5, 6)
     if not row.family:
@@ -150,14 +150,22 @@ def _preset(settings: Settings, row: Row) -> Settings:
     if settings.preset is None:
         return settings
     if settings.preset not in row.presets:
-        raise LemError(f"--preset {settings.preset} is not one of {row.name}, which has {', '.join(row.presets)}")
+        there = (
+            f"one of {row.name}, which has {', '.join(row.presets)}" if row.presets else f"for {row.name}: it has none"
+        )
+        raise LemError(f"--preset {settings.preset} is not {there}")
     brought = {k: v for k, v in row.presets[settings.preset].items() if k in FIELDS - {"arch", "options"}}
     for others in (("steps", "flops"), ("fragment", "operations")):  # chosen in either way, they are chosen
-        if any(getattr(settings, name) for name in others):
+        if not all(_is_open(settings, name) for name in others):
             brought = {k: v for k, v in brought.items() if k not in others}
-    brought = {k: v for k, v in brought.items() if not getattr(settings, k)}
+    brought = {k: v for k, v in brought.items() if _is_open(settings, k)}
     properties = row.presets[settings.preset].get("options", {}) | settings.options
     return replace(settings, **brought, options=properties)
+
+
+def _is_open(settings: Settings, name: str) -> bool:
+    """Whether a setting is what it is where nobody chooses it; 0 may be chosen."""
+    return getattr(settings, name) in (None, [], Settings.__dataclass_fields__[name].default)
 
 
 def check(settings: Settings) -> None:

@@ -107,7 +107,9 @@ def test_a_class_and_a_row_are_an_encoder(tmp_path):
     assert shows("dimmed", "encode") == shows("--divisor", "encode") == (False, False)
     assert "'dimmed' is not one of" in refused("--encoder", "dimmed", photo)
     assert "No such option" in refused("--divisor", "3", photo)
-    assert "no encoder 'dimmed'; there are patches, pca" in refused("--decode", "-o", str(tmp_path), stdin=coded.stdout)
+    assert f"no encoder 'dimmed'; there are {', '.join(ENCODERS)}" in refused(
+        "--decode", "-o", str(tmp_path), stdin=coded.stdout
+    )
 
 
 def test_a_fitted_class_and_a_row_are_an_encoder_with_a_file(tmp_path):

@@ -11,7 +11,8 @@ from torch import nn
 from helpers.toys import shows
 from lemtools.catalogue import LemError, Option, Row
 from lemtools.catalogue.networks import NETWORKS
-from lemtools.catalogue.recipes import EVERY, LEARNER, LOSSES, RECIPES
+from lemtools.catalogue.recipes import RECIPES, Family
+from lemtools.catalogue.training import EVERY, LEARNER, LOSSES
 from lemtools.cli.train import cli
 from lemtools.nets.model import load
 from lemtools.train import objectives
@@ -90,7 +91,7 @@ def test_a_toy_network(vectors):
             ({"data": ["image.npy"], "arch": "abacus"}, "--arch abacus is for embedding, not image"),
             ({"arch": "abacus", "options": {"loss": 1}}, "--set loss: --arch abacus has no 'loss'; it has gain"),
             ({"arch": "abacus", "options": {"gain": -1}}, "--set gain=-1: it takes a number from 0"),
-            ({"arch": "resnet"}, "--arch resnet is not for feedforward; there are mlp, conv, flat, gru, abacus"),
+            ({"arch": "resnet"}, f"--arch resnet is not for feedforward; there are {', '.join(Family('estimate'))}"),
         ):
             with pytest.raises(LemError) as error:
                 prepare(asked(**more))
@@ -121,5 +122,5 @@ def test_a_toy_recipe(vectors):
         assert (meta["recipe"], meta["step"], meta["slope"], meta["net"]["net"]) == ("hum", 3, 7, "mlp")
     assert shows("hum", "train") == shows("slope", "train") == (False, False)
     assert "'hum' is not one of" in CliRunner().invoke(cli, line).output
-    with pytest.raises(LemError, match="no recipe 'hum'; there are feedforward"):
+    with pytest.raises(LemError, match=f"no recipe 'hum'; there are {', '.join(RECIPES)}"):
         prepare(asked("hum"))

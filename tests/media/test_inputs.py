@@ -290,7 +290,8 @@ def test_a_table_is_embeddings(tmp_path, between, head):
     path.write_text("".join(between.join(row) + "\r\n" for row in rows))
     (signal,), notes = read(path)
     assert signal.kind == "embedding" and signal.data.dtype == np.float32 and np.array_equal(signal.data, TABLE)
-    words = f"{path}: a table of numbers, read as 2 embeddings of 3 dimensions (--kind text for its text)"
+    names = f", line 1 ({','.join(head)}) taken for names of its columns".replace('"', "") if head else ""
+    words = f"{path}: a table of numbers, read as 2 embeddings of 3 dimensions{names} (--kind text for its text)"
     assert notes == [words]
     text = one(path, kind="text")
     assert text.kind == "tokens" and bytes(text.data[0].tolist()) == path.read_bytes()
@@ -396,7 +397,7 @@ def test_kind_says_what_an_array_is(tmp_path, array, kind, expected):
 
 def test_kind_that_an_input_is_not(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "x.png")
-    with pytest.raises(LemError, match="x.png: PNG holds image, not audio; leave out --kind"):
+    with pytest.raises(LemError, match="x.png: a PNG, which holds images; it cannot be read as --kind audio"):
         read(tmp_path / "x.png", kind="audio")
     np.save(tmp_path / "x.npy", TABLE)
     with pytest.raises(LemError, match="x.npy: an array has no sample rate; save the sound as WAV"):

@@ -80,7 +80,7 @@ def test_what_is_left_open_follows_from_the_recipe_and_stays():
         ({"steps": 3, "flops": 1e9}, "--steps and --flops both say how long: give one of them"),
         ({"decay": "linear"}, "--decay linear: cosine, constant, or exponential:R with R of 0 to 1"),
         ({"decay": "exponential:nan"}, "--decay exponential:nan: cosine"),
-        ({"recipe": "backward"}, "no recipe 'backward'; there are feedforward, recurrent"),
+        ({"recipe": "backward"}, f"no recipe 'backward'; there are {', '.join(RECIPES)}"),
         ({"labels": "l.npy"}, "--labels is for diffusion, not feedforward"),
         ({"recipe": "token-ae", "on": "dense"}, "--on is for lm, not token-ae"),
         ({"recipe": "lm", "crop": 8}, "--crop is not for lm"),
@@ -95,7 +95,7 @@ def test_settings_that_do_not_go_together_are_refused(more, says):
     assert str(error.value).startswith(says)
 
 
-@pytest.mark.parametrize("row", RECIPES.rows, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in RECIPES.rows if "quick" in row.presets], ids=lambda row: row.name)
 def test_a_preset_fills_what_is_left_open_and_nothing_else(row):
     plain = {"recipe": row.name, "data": ["x"], "output": "m.safetensors", "device": "cpu", "preset": "quick"}
     brought, settled = row.presets["quick"], resolve(Settings(**plain))
