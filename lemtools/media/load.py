@@ -119,7 +119,7 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
                 if len(signal):
                     lost = None if masks is None else masks.of(signal, shown(path))
                     signal = how.suited(signal, shown(path))
-                    signal = signal if masks is None else masks.lose(signal, lost, shown(path))
+                    signal = signal if masks is None else masks.lose(signal, shown(path), lost)
                     signal.last = last or None
                     yield signal
             if count == before:

@@ -37,10 +37,12 @@ class Masks:
             raise LemError(f"{where}: {signal.kind}; --lost is for images")
         return np.stack([self._of(signal, i, where) for i in range(len(signal))])[:, None]
 
-    def lose(self, signal: Signal, lost: np.ndarray, where: str) -> Signal:
-        """The images as fragments. lost: from `of`. Where they were resized since then, a pixel is lost if anything
-        that was lost is in it."""
-        if self.how.size is not None:
+    def lose(self, signal: Signal, where: str, lost: np.ndarray | None = None) -> Signal:
+        """The images as fragments. lost: from `of`, before they were resized: then a pixel is lost if anything that was
+        lost is in it. None: what their masks say now."""
+        if lost is None:
+            lost = self.of(signal, where)
+        elif self.how.size is not None:
             lost = resize(np.where(lost, 255, 0).astype(np.uint8), self.how.size, self.how.crop, where) > 0
         try:
             out = lose(signal, lost)
