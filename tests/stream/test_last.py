@@ -42,6 +42,7 @@ def test_a_lone_batch_that_says_last_is_one_plain_document():
 @pytest.mark.parametrize("writer", [write, write_one])
 def test_into_a_pipe_the_last_batch_does_not_wait(writer):
     reading, writing = os.pipe()
+    os.set_blocking(reading, False)  # a writer that waits is an error here, not a test that hangs
     seen = []
 
     def batches():
