@@ -49,7 +49,10 @@ MISTAKES = [
     (lambda: L.load(L.load(X), skip_bad=True), "skip_bad is for files, not for a Stream"),
     (lambda: L.load("e.png", rate=8000), "rate is for arrays"),
     (lambda: L.load(X, rate=8000), "rate is for kind='audio'"),
-    (lambda: L.load("e.png", kind="tokens").one(), "e.png: a PNG, which holds images; it cannot be read as kind tokens$"),
+    (
+        lambda: L.load("e.png", kind="tokens").one(),
+        "e.png: a PNG, which holds images; it cannot be read as kind tokens$",
+    ),
     (lambda: L.load(L.load("e.png"), kind="tokens").one(), "holds image, not tokens"),
     (lambda: L.load("e.png", grey=True, rgb=True), "grey and rgb: give one"),
     (lambda: L.load(X, resize=8).one(), "for whole images"),
