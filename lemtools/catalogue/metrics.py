@@ -13,6 +13,7 @@ with a compare.summary.Whole, where the set has one number. Facts:
     of_set    it takes all items at once; else a batch at a time
     uses      resources that it takes where there are any
     side      the least side of an image
+    ends      the least and the greatest value that there can be
     quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count
     groups    the words that stand for it among others
     scaled    its values are in the units of the data, so that of images they say little without the scale
@@ -29,6 +30,7 @@ from .errors import LemError
 from .row import Row
 from .table import Table, near
 
+INF = float("inf")
 ALL = ("image", "audio", "spectrum", "embedding", "tokens")
 REAL = ("image", "audio", "spectrum", "embedding")
 IMAGE, AUDIO, VECTORS, TOKENS = ("image",), ("audio",), ("embedding",), ("tokens",)
@@ -64,44 +66,45 @@ _ERROR: dict[str, Any] = {"groups": ("all",), "uses": ("where",)}
 _SSIM: dict[str, Any] = {"groups": ("all",), "needs": ("peak",), "uses": ("shared",)}
 _OWN = _SET | {"of": ("recalled", "original")}  # it describes one set: a line for each
 _SPECTRUM = _OWN | {"needs": ("spectra",)}
+_ABOVE, _SHARE, _TURN = {"ends": (0, INF)}, {"ends": (0, 1)}, {"ends": (-1, 1)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _SPECTRA, _FEW = ("spectrum", "embedding"), ("image", "missing")
 
 # fmt: off
 METRICS = Table(
     "metric",
-    _row("mse", "distortion:mse", "mean squared error", REAL, "lower", quick=_FEW, scaled=True, **_ERROR),
-    _row("mae", "distortion:mae", "mean absolute error", REAL, "lower", scaled=True, **_ERROR),
-    _row("max-abs", "distortion:max_abs", "largest absolute error", REAL, "lower", scaled=True, **_ERROR),
+    _row("mse", "distortion:mse", "mean squared error", REAL, "lower", quick=_FEW, scaled=True, **_ERROR, **_ABOVE),
+    _row("mae", "distortion:mae", "mean absolute error", REAL, "lower", scaled=True, **_ERROR, **_ABOVE),
+    _row("max-abs", "distortion:max_abs", "largest absolute error", REAL, "lower", scaled=True, **_ERROR, **_ABOVE),
     _row("psnr", "distortion:psnr", "peak signal-to-noise ratio", REAL, "higher", "dB",
          needs=("peak",), quick=_FEW, **_ERROR),
     _row("ssim", "perceptual:ssim", "structural similarity", IMAGE, "higher",
-         printed="ssim[gauss11,{colour}]", side=11, quick=IMAGE, **_SSIM),
+         printed="ssim[gauss11,{colour}]", side=11, quick=IMAGE, **_SSIM, **_TURN),
     _row("ssim-uniform7", "perceptual:ssim_uniform7", "structural similarity, equal weights", IMAGE, "higher",
-         printed="ssim[uniform7,{colour}]", needs=("peak",), side=7, **_ITEM),
+         printed="ssim[uniform7,{colour}]", needs=("peak",), side=7, **_ITEM, **_TURN),
     _row("ms-ssim", "perceptual:ms_ssim", "structural similarity at five scales", IMAGE, "higher",
-         printed="ms_ssim[gauss11,{colour}]", side=176, **_SSIM),
+         printed="ms_ssim[gauss11,{colour}]", side=176, **_SSIM, **_TURN),
     _row("gmsd", "perceptual:gmsd", "deviation of the similarity of gradients", IMAGE, "lower",
-         needs=("peak",), side=4, **_ITEM),
+         needs=("peak",), side=4, **_ITEM, **_ABOVE),
     _row("snr", "sound:snr", "signal-to-noise ratio", AUDIO, "higher", "dB", quick=AUDIO, **_ITEM),
     _row("si-sdr", "sound:si_sdr", "signal-to-distortion ratio, up to a gain", AUDIO, "higher", "dB",
          quick=AUDIO, **_ITEM),
     _row("lsd", "sound:log_spectral_distance", "distance of log spectra", AUDIO, "lower", "dB",
-         printed="lsd[hann1024,hop256]", quick=AUDIO, **_ITEM),
-    _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_SPECTRA, **_BOTH),
+         printed="lsd[hann1024,hop256]", quick=AUDIO, **_ITEM, **_ABOVE),
+    _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_SPECTRA, **_BOTH, **_ABOVE),
     _row("sqnr", "distortion:sqnr", "nmse in decibels", _SPECTRA, "higher", "dB", **_BOTH),
     _row("cosine", "distortion:cosine", "cosine of the angle between the two", REAL, "higher",
-         quick=_SPECTRA, undefined="is zero: it has no direction", **_BOTH),
+         quick=_SPECTRA, undefined="is zero: it has no direction", **_BOTH, **_TURN),
     _row("cosine-centred", "similarity:cosine_centred", "cosine about the mean of the originals", VECTORS, "higher",
-         printed="cosine[centred]", **_SET),
+         printed="cosine[centred]", **_SET, **_TURN),
     _row("mutual-knn", "geometry:mutual_knn", "share of the K nearest neighbours that stayed", REAL, "higher",
-         printed="mutual_knn[k{k}]", k=10, **_SET),
+         printed="mutual_knn[k{k}]", k=10, **_SET, **_SHARE),
     _row("mutual-knn-cosine", "geometry:mutual_knn_cosine", "mutual-knn by cosine", VECTORS, "higher",
-         printed="mutual_knn[cosine,k{k}]", k=10, **_SET),
+         printed="mutual_knn[cosine,k{k}]", k=10, **_SET, **_SHARE),
     _row("recall", "geometry:recall_at_k", "whether the original is among the K nearest", REAL, "higher",
-         printed="recall@{k}", k=1, **_SET),
+         printed="recall@{k}", k=1, **_SET, **_SHARE),
     _row("recall-cosine", "geometry:recall_cosine", "recall by cosine", VECTORS, "higher",
-         printed="recall@{k}[cosine]", k=1, **_SET),
+         printed="recall@{k}[cosine]", k=1, **_SET, **_SHARE),
     _row("cka", "similarity:cka", "linear centred kernel alignment", VECTORS, "higher",
          printed="cka[linear,{of}]", of=("debiased", "biased"), **_SET),
     _row("rankme", "spectral:rankme", "effective rank, about zero", VECTORS, printed="rankme[{of}]", **_SPECTRUM),
@@ -119,18 +122,18 @@ METRICS = Table(
     _row("frechet-patch", "distribution:frechet_patch", "distance of the sets of K x K patches", IMAGE, "lower",
          printed="frechet{of}[patch{k}]", k=8, of_set=True),
     _row("nearest", "training:nearest", "distance to the nearest training item", REAL, "lower",
-         printed="nearest{of}", **_TRAIN),
+         printed="nearest{of}", **_TRAIN, **_ABOVE),
     _row("nearest-patch", "training:nearest_patch", "distance to the nearest training patches", IMAGE, "lower",
-         printed="nearest{of}[patch{k}]", k=8, **_TRAIN),
+         printed="nearest{of}[patch{k}]", k=8, **_TRAIN, **_ABOVE),
     _row("memorised", "training:memorised", "share that copies a training item", REAL, "lower",
-         printed="memorised{of}", **_TRAIN),
+         printed="memorised{of}", **_TRAIN, **_SHARE),
     _row("mosaic", "training:mosaic", "share of patches from other training images", IMAGE, "lower",
-         printed="mosaic{of}[patch{k}]", k=8, **_TRAIN),
-    _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM),
+         printed="mosaic{of}[patch{k}]", k=8, **_TRAIN, **_SHARE),
+    _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM, **_SHARE),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",)),
     unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
-    undefined="",
+    undefined="", ends=(-INF, INF),
 )
 # fmt: on
 

@@ -105,7 +105,11 @@ class Comparison:
                 name = (metric.printed or metric.name.replace("-", "_")).format(colour=colour, k=k, of=metric.of[i])
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
                 called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
-                numbers = (values, *mean_interval(values)) if np.ndim(values) else (np.empty(0), values, None, None)
+                numbers = (
+                    (values, *mean_interval(values, ends=metric.ends))
+                    if np.ndim(values)
+                    else (np.empty(0), values, None, None)
+                )
                 out.append(
                     Result(called, name, metric.unit, self.items[key], *numbers, better=metric.better, help=help)
                 )

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+FEWEST = 5  # items, for an interval
+
 
 @dataclass
 class Result:
@@ -74,12 +76,16 @@ def student_t(level: float, df: int) -> float:
     return math.tan(low) * math.sqrt(df)
 
 
-def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float | None, float | None]:
-    """Mean of one value an item, and the two ends of its Student-t confidence interval: (mean, low, high).
+def mean_interval(
+    values: np.ndarray, level: float = 0.95, ends: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float | None, float | None]:
+    """Mean of one value an item, and the two ends of its confidence interval: (mean, low, high).
 
-    Values in dB are averaged in dB (the mean PSNR of a set is the mean of its items' PSNR, as in the literature, not
-    the PSNR of the mean error). The interval is that of the mean, for items drawn independently; it is (None, None)
-    where there is none: fewer than two items, or an item that is inf or nan. One inf makes the mean inf, one nan, or no
+    Student's t, for items drawn independently; of values with `ends`, the least and the greatest that there can be, on
+    a scale without ends (log-odds between two of them, the logarithm above one), with the standard error that the delta
+    method gives there: so the interval stays between them. Values in dB are averaged in dB (the mean PSNR of a set is
+    the mean of its items' PSNR, as in the literature, not the PSNR of the mean error). There is no interval,
+    (None, None), of fewer than FEWEST items, or where an item is inf or nan. One inf makes the mean inf, one nan, or no
     item at all, makes it nan.
     """
     values = np.asarray(values, np.float64).ravel()
@@ -88,7 +94,16 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
         return math.nan, None, None
     with np.errstate(invalid="ignore"):
         mean = float(values.mean())
-    if n == 1 or not math.isfinite(mean):
+    if n < FEWEST or not math.isfinite(mean):
         return mean, None, None
     half = student_t(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
-    return mean, mean - half, mean + half
+    least, most = ends
+    above, below = mean - least, most - mean
+    if half == 0 or math.isinf(above) or min(above, below) <= 0:
+        return mean, mean - half, mean + half
+    if math.isinf(below):
+        return mean, least + above * math.exp(-half / above), least + above * math.exp(half / above)
+    span = most - least
+    spread = min(half * span / (above * below), 700.0)  # of the log-odds
+    low, high = (least + span / (1 + below / above * math.exp(step)) for step in (spread, -spread))
+    return mean, low, high

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -351,8 +352,21 @@ def test_results_are_parted_by_tabs(photos):
         ("mse", pytest.approx((16 + 64 + 0) / 3, rel=1e-6), 3),
         ("max_abs", pytest.approx((4 + 8 + 0) / 3, rel=1e-6), 3),
     ]
-    half = 4.302653 * np.std([16, 64, 0], ddof=1) / np.sqrt(3)  # Student's t of 97.5 %, 2 degrees of freedom
-    assert [float(v) for v in rows[0][2:4]] == pytest.approx([80 / 3 - half, 80 / 3 + half], rel=1e-5)
+    assert [row[2:4] for row in rows] == [["-", "-"]] * 2  # of three items there is no interval
+    for copy in "vw":
+        for folder in "ab":
+            shutil.copy(photos / folder / "x.png", photos / folder / f"{copy}.png")
+    done = lem_fork("compare", "a", "b", "--metric", "mse", cwd=photos)
+    errors = np.array([16, 64, 0, 16, 16])
+    mean, half = (
+        errors.mean(),
+        2.776445 * errors.std(ddof=1) / np.sqrt(5),
+    )  # Student's t of 97.5 %, 4 degrees of freedom
+    ends = [mean * np.exp(sign * half / mean) for sign in (-1, 1)]
+    assert [float(v) for v in done.stdout.decode().split("\t")[2:4]] == pytest.approx(ends, rel=1e-5)
+    for copy in "vw":
+        for folder in "ab":
+            (photos / folder / f"{copy}.png").unlink()
     done = lem_fork("compare", "a", "b", "--metric", "mse", "--items", cwd=photos)
     assert [line.split("\t")[0::4] + line.split("\t")[1:2] for line in done.stdout.decode().splitlines()[:3]] == [
         ["mse", "x.png", "16"],

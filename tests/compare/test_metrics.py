@@ -400,13 +400,46 @@ def test_student_t_is_scipy(df):
     assert summary.student_t(0.95, 10**9) == pytest.approx(scipy.stats.norm.ppf(0.975), rel=2e-5)
 
 
+@pytest.mark.parametrize(
+    "values", [[0, 0, 0, 0, 1], [1, 1, 1, 1, 0.9], [0.2, 0.5, 0.4, 0.9, 0.3, 0.6], [1, 1, 1, 1, 1]]
+)
+def test_an_interval_stays_where_its_metric_can_be(values):
+    x = np.array(values, np.float64)
+    half = scipy.stats.t.ppf(0.975, len(x) - 1) * scipy.stats.sem(x)
+    for ends, scale, back in (
+        ((0, 1), scipy.special.logit, scipy.special.expit),
+        ((-1, 1), lambda m: np.arctanh(m), np.tanh),
+        ((0, math.inf), np.log, np.exp),
+    ):
+        mean, low, high = summary.mean_interval(x, ends=ends)
+        assert ends[0] <= low <= mean <= high <= ends[1] and mean == pytest.approx(x.mean())
+        if half:  # the standard error on that scale is that of the mean times the slope there
+            slope = (scale(mean + 1e-7) - scale(mean - 1e-7)) / 2e-7
+            wanted = [back(scale(mean) + sign * half * slope) for sign in (-1, 1)]
+            assert (low, high) == pytest.approx(wanted, rel=1e-5)
+        else:
+            assert low == mean == high
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says():
+    """Of few and lopsided values, oftener than Student's t by itself (.92 and .89)."""
+    rng = np.random.default_rng(0)
+    for draw, true, ends, least in (
+        (lambda: rng.beta(8, 2, 5), 0.8, (0, 1), 0.935),
+        (lambda: rng.lognormal(0, 0.7, 5), math.exp(0.245), (0, math.inf), 0.91),
+    ):
+        found = [summary.mean_interval(draw(), ends=ends)[1:] for _ in range(2000)]
+        assert least <= np.mean([low <= true <= high for low, high in found]) <= 0.97
+
+
 def test_mean_interval():
     x = RNG.standard_normal(24)
     mean, low, high = summary.mean_interval(x)
     reference = scipy.stats.t.interval(0.95, 23, x.mean(), scipy.stats.sem(x))
     assert (mean, low, high) == pytest.approx((x.mean(), *reference), rel=1e-9)
     assert summary.mean_interval(np.array([3.0])) == (3.0, None, None)
-    assert summary.mean_interval(np.array([3.0, 3.0])) == (3.0, 3.0, 3.0)
+    assert summary.mean_interval(x[:4])[1:] == (None, None) and summary.mean_interval(x[:5])[1] is not None
+    assert summary.mean_interval(np.full(5, 3.0)) == (3.0, 3.0, 3.0)
     assert summary.mean_interval(np.array([3.0, np.inf])) == (np.inf, None, None)
     for bad in [np.nan, 1.0], [np.inf, -np.inf], []:
         mean, low, high = summary.mean_interval(np.array(bad))
