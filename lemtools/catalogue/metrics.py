@@ -66,7 +66,9 @@ _ERROR: dict[str, Any] = {"groups": ("all",), "uses": ("where",)}
 _SSIM: dict[str, Any] = {"groups": ("all",), "needs": ("peak",), "uses": ("shared",)}
 _OWN = _SET | {"of": ("recalled", "original")}  # it describes one set: a line for each
 _SPECTRUM = _OWN | {"needs": ("spectra",)}
-_ABOVE, _SHARE, _TURN = {"ends": (0, INF)}, {"ends": (0, 1)}, {"ends": (-1, 1)}
+_ABOVE: dict[str, Any] = {"ends": (0, INF)}
+_SHARE: dict[str, Any] = {"ends": (0, 1)}
+_TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _SPECTRA, _FEW = ("spectrum", "embedding"), ("image", "missing")
 
@@ -131,7 +133,7 @@ METRICS = Table(
          printed="mosaic{of}[patch{k}]", k=8, **_TRAIN, **_SHARE),
     _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM, **_SHARE),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
-         printed="bits_per_element", needs=("bits",)),
+         printed="bits_per_element", needs=("bits",), **_ABOVE),
     unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
     undefined="", ends=(-INF, INF),
 )

@@ -16,7 +16,7 @@ from ..cli.common import LOOKS, looked
 from ..media import Reading, load
 from ..signal import KINDS, Signal
 from ..signal.batch import distinct
-from .arrays import from_array, looks_like_a_picture, picture
+from .arrays import from_array, picture
 from .words import note, plain, unknown, value
 
 MORE = 3  # batches that a stream shows in a notebook
@@ -170,7 +170,7 @@ def _files(paths: list[Any], words: Words) -> Stream:
             raise LemError("rate is for arrays with kind='audio' or 'spectrum'; a sound's file says its own")
         return Stream(lambda: _several((_saved(name) for name in names), words), what, names)
     how = words.how  # (made here, so that what does not suit is refused at once)
-    return Stream(lambda: _looked_at(load(names, how), names, how), what, names)
+    return Stream(lambda: load(names, how), what, names)
 
 
 def _saved(path: str) -> np.ndarray:
@@ -179,15 +179,6 @@ def _saved(path: str) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except ValueError as error:
         raise LemError(f"{path}: not a readable npy ({error})") from error
-
-
-def _looked_at(batches: Iterable[Signal], names: list[str], how: Reading) -> Iterator[Signal]:
-    """The batches; a note on arrays of floats that `load` refuses where they are no file."""
-    for batch in batches:
-        if how.kind is None and batch.kind == "embedding" and not batch.history and looks_like_a_picture(batch.data):
-            where, shape = names[0] if len(names) == 1 else "an array", ", ".join(map(str, batch.data.shape[1:]))
-            how.say("picture", f"{where}: floats of [N, {shape}] are read as embeddings; a picture needs kind='image'")
-        yield batch
 
 
 def _once(things: Iterable[Any], words: Words) -> Callable[[], Iterable[Signal]]:

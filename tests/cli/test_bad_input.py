@@ -207,7 +207,7 @@ bad_file(
     "UTF-16", "memory".encode("utf-16"), "x.bad: not a known format, but text in UTF-16, it seems; convert it to UTF-8"
 )
 bad_file("latin-1", "mémoire".encode("latin-1"), "x.bad: not a known format, but text in ISO-8859-1")
-bad_file("a PDF", b"%PDF-1.7\n\0\xff\xfe", "x.bad: not a known format")
+bad_file("a PDF", b"%PDF-1.7\n\0\xff\xfe", "x.bad: PDF, which is not read")
 bad_file("a zip that is no npz", b"PK\3\4" + bytes(100), "x.bad: not a readable npz")
 bad_file("a gzip in a gzip", gzip.compress(gzip.compress(b"text")), "a gzip in a gzip")
 bad_file("a gzip of nothing", gzip.compress(b""), "x.bad: a gzip of nothing")

@@ -122,7 +122,7 @@ def test_floats_that_may_be_a_picture_are_refused_in_any_range():
                 L.load(floats, kind="image")
     assert L.load(RNG.standard_normal((3, 5, 7))).signal().kind == "embedding"
     np.save("f3.npy", RGB / 255)
-    with pytest.warns(UserWarning, match="f3.npy: .*read as embeddings; a picture needs kind='image'"):
+    with pytest.warns(UserWarning, match="f3.npy: 12 embeddings .*; kind image reads one RGB image"):
         assert L.load("f3.npy").signal().kind == "embedding"
     assert L.load("f3.npy", kind="image").numpy().shape == (1, 3, 12, 16)
 
