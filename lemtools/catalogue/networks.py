@@ -79,7 +79,7 @@ NETWORKS = Table(
         VALUES,
         (
             _with(WIDTH, 64),
-            Option("steps", "how often the block is applied", "whole", default=8, low=1),
+            Option("steps", "how often the block is applied", "whole", default=8, low=1, high=1024),
             Option("shuffle", "side in pixels of the cells of the state", "whole", default=2, low=1),
             LOST,
         ),

@@ -159,8 +159,8 @@ def table(origins: Origins, bank: Bank) -> dict[str, np.ndarray]:
 def is_table(path: str) -> bool:
     """Whether a file is such a table, written before."""
     try:
-        with opened(path, "np") as file:
-            return (file.metadata() or {}).get("tool") == "lem-els"
+        with opened(path) as (_, header):
+            return header.meta.get("tool") == "lem-els"
     except LemError:
         return False
 

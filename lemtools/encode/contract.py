@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from ..signal import LemError, Signal
+from ..signal import Layout, LemError, Signal
+from ..signal.layout import Found
 from ..stream.files import write_fitted
 
 
@@ -44,7 +45,17 @@ class Encoder(ABC):
 
 
 class Fitted(Encoder):
-    """An encoder that is kept in a file: `tensors` and `card` go into it, `restore` makes it again."""
+    """An encoder that is kept in a file: `tensors` and `card` go into it, `restore` makes it again.
+
+    layout: what the file must hold; it is checked before `restore` is called.
+    """
+
+    layout: ClassVar[Layout] = Layout()
+
+    @classmethod
+    def described(cls, record: dict, found: Found) -> Layout:
+        """The same of one file, by its record and the types and shapes of its tensors."""
+        return cls.layout
 
     @classmethod
     @abstractmethod

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..device import pick
 from ..signal import LemError, Signal
-from ..vq.residual import RVQ
+from ..vq.residual import LAYOUT, RVQ
 from .contract import Fitted
 
 VALIDATION = 10  # one in so many is kept from a fit, to report on
@@ -24,7 +24,7 @@ class Dense(Fitted):
     as many bits as the largest codebook needs.
     """
 
-    name = "rvq"
+    name, layout = "rvq", LAYOUT
 
     def __init__(self, rvq: RVQ):
         self.rvq = rvq

@@ -9,7 +9,8 @@ from typing import Any
 from ..catalogue import listed
 from ..catalogue.encoders import ENCODERS
 from ..media.repeat import check_apart, repeatable
-from ..signal import LemError, Signal
+from ..signal import Layout, LemError, Signal
+from ..signal.layout import Found
 from ..stream.files import read_fitted
 from .contract import Encoder, Fitted
 from .text import lines as each_line
@@ -17,15 +18,22 @@ from .text import lines as each_line
 
 def load(path: str) -> Fitted:
     """A fitted encoder from the one file that `fit` or lem-train wrote; LemError for any other file."""
-    record, tensors = read_fitted(path)
-    if record.get("encoder") not in ENCODERS:
-        raise LemError(f"{path}: made by a newer lemtools, which knows an encoder {record.get('encoder')!r}")
+    record, tensors = read_fitted(path, _described)
     try:
         return ENCODERS.load(record["encoder"]).restore(record, tensors)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, LemError):
             raise LemError(f"{path}: {error}") from error
         raise LemError(f"{path}: damaged record of {record['encoder']} ({error})") from error
+
+
+def _described(record: dict[str, Any], found: Found) -> Layout:
+    """What the file of an encoder holds, by its record."""
+    name = record.get("encoder")
+    if not isinstance(name, str) or name not in ENCODERS or not ENCODERS[name].fitted:
+        raise LemError(f"made by a newer lemtools, which knows an encoder {str(name)[:40]!r}")
+    layout: Layout = ENCODERS.load(name).described(record, found)
+    return layout._replace(of=f" record of {name}")
 
 
 def fit(name: str, signals: Callable[[], Iterable[Signal]], **settings) -> tuple[Fitted, dict]:

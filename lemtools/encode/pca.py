@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..catalogue.encoders import ENCODERS
 from ..denoise.moments import Moments
-from ..signal import LemError, Signal
+from ..signal import Layout, LemError, Signal, Tensor, Value
 from .contract import Fitted, as_image, as_vectors
 
 WIDEST = 8192  # numbers a vector: its covariance is square
@@ -25,6 +26,20 @@ class PCA(Fitted):
     """
 
     name = "pca"
+    layout = Layout(
+        {
+            "kind": Value(("image", "embedding")),
+            "item": Value("sizes", 1, WIDEST),
+            "dtype": Value(("uint8", "float16", "float32", "float64")),
+            "whiten": Value("flag"),
+            "count": Value("whole", 2),
+        },
+        {
+            "mean": Tensor("F32", "D"),
+            "components": Tensor("F32", "K D"),
+            "spectrum": Tensor("F64", "D", 0),
+        },
+    )
 
     def __init__(self, mean, components, spectrum, *, kind: str, item: list[int], dtype: str, whiten: bool, count: int):
         self.mean, self.components, self.spectrum = mean, components, spectrum
@@ -91,8 +106,11 @@ class PCA(Fitted):
     @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> PCA:
         mean, components, spectrum = (tensors[k] for k in ("mean", "components", "spectrum"))
-        if mean.ndim != 1 or components.ndim != 2 or not components.shape[1] == len(mean) == len(spectrum):
-            raise ValueError("its tensors do not fit together")
+        dims, width = components.shape
+        if math.prod(record["item"]) != width or (len(record["item"]) == 3) != (record["kind"] == "image"):
+            raise ValueError(f"items of {record['item']}, vectors of {width}")
+        if not 1 <= dims <= width or (record["whiten"] and not spectrum[:dims].min() > 0):
+            raise ValueError(f"{dims} components of {width}")
         return cls(mean, components, spectrum, **{k: record[k] for k in ("kind", "item", "dtype", "whiten", "count")})
 
     def record(self, signal: Signal) -> dict:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..signal import LemError, Signal
+from ..signal import Layout, LemError, Signal, Tensor, Value
 from .contract import Fitted, extra, latest
 
 
@@ -19,6 +19,7 @@ class Text(Fitted):
     """
 
     name = "text"
+    layout = Layout({"vocab": Value("whole", 257, 1 << 16)}, {"tokenizer": Tensor("U8", "?")})
 
     def __init__(self, tokenizer=None):
         self.tokenizer = tokenizer

@@ -10,8 +10,9 @@ import torch
 from ..device import pick
 from ..fragment import fragment
 from ..nets import build
-from ..nets.model import load
-from ..signal import LemError, Signal
+from ..nets.model import bounded, described, filled, load
+from ..signal import Layout, LemError, Signal
+from ..signal.layout import Found
 from .contract import Fitted
 
 BLOCK = {"cpu": 256}  # chunks at a time, always as many (a product of fewer may round differently)
@@ -36,16 +37,14 @@ class TokenAE(Fitted):
         return cls(model.net, model.meta["net"])
 
     @classmethod
+    def described(cls, record: dict, found: Found) -> Layout:
+        if not isinstance(record.get("net"), dict) or record["net"].get("net") != cls.name:
+            raise LemError("its record has no network of a token autoencoder")
+        return Layout(tensors=described(bounded(record["net"], found)))
+
+    @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> TokenAE:
-        if record["net"].get("net") != "token-ae":
-            raise ValueError("net")
-        net = build(record["net"])
-        weights = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items() if "scale." not in k}
-        try:
-            net.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(str(error).splitlines()[0]) from error
-        return cls(net.float(), record["net"])
+        return cls(filled(build(record["net"]), tensors), record["net"])
 
     @classmethod
     def fit(cls, signals, **settings):

@@ -10,6 +10,8 @@ from .. import codes as _codes
 from ..catalogue.operations import OPERATIONS
 from ..signal import LemError, Signal
 
+LARGEST = 1e12  # full scales that a noisy value may reach
+
 
 @dataclass
 class Evidence:
@@ -130,6 +132,10 @@ def place(array: np.ndarray, fill, op: dict, spatial_axes: tuple[int, ...]) -> n
 def check_geometry(signal: Signal) -> None:
     """Raise LemError where the record of what was taken away does not fit the data: it may come from anywhere."""
     shape, count = signal.data.shape[1:], len(signal)
+    if signal.kind in ("image", "audio") and signal.data.dtype.kind == "f":
+        size = float(np.abs(signal.data).max(initial=0))
+        if size > LARGEST:
+            raise LemError(f"damaged fragment: {signal.kind} values of size {size:.3g}, where full scale is 1")
     for op in reversed(signal.ops):
         name, left = op["op"], leaves(op)
         before = tuple(op.get("shape", shape))
@@ -146,7 +152,11 @@ def check_geometry(signal: Signal) -> None:
             good = good and (signal.kind == "image" or (isinstance(op.get("rate"), (int, float)) and op["rate"] > 0))
         elif good and left == "noisy":
             sigma = np.asarray(op.get("std", op.get("sigma")))
-            good = sigma.dtype.kind in "fiu" and sigma.shape in ((), (count,)) and bool((sigma >= 0).all())
+            good = (
+                sigma.dtype.kind in "fiu"
+                and sigma.shape in ((), (count,))
+                and bool(((sigma >= 0) & (sigma < np.inf)).all())
+            )
         elif name not in ("keep-dims",):
             good = good and before == shape
         if not good:

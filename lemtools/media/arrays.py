@@ -99,7 +99,10 @@ def npy_header(source: Source) -> tuple[tuple[int, ...], bool, np.dtype]:
         reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return reader(head)
+            shape, fortran, made = reader(head)
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(shape)
+        return shape, fortran, made
     except Exception as error:  # numpy raises ValueError, SyntaxError, TokenError and more on a damaged header
         raise LemError(f"{source.name}: damaged npy header") from error
 

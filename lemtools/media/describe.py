@@ -4,9 +4,10 @@ import json
 import math
 
 from .. import stream
-from ..signal import LemError
+from ..signal import LemError, Value
 from .find import sniff
 
+_SIZES = Value("sizes", 1, 2**40)
 _PAYLOAD = ("data", "codes", "values", "packed", "mask")
 
 
@@ -51,23 +52,20 @@ def _walk(source: stream.Source, facts: dict) -> None:
             continue
         ours, lem = True, header.lem
         facts["complete"] = lem.get("last") is True
-        n = lem.get("n")
+        n = lem["n"]
         if n == 0:
             continue
-        try:
-            shape = lem.get("shape") or list(header.tensors["data"][1][1:])
-            whole = next((op["shape"] for op in lem.get("ops", []) if "shape" in op), shape)
-            if not all(type(v) is int and 0 < v < 1 << 40 for v in [n, *whole]):
-                raise ValueError(f"{n} items of {whole}")
-            facts["items"] += n
-            elements += n * math.prod(whole)
-            bits += 8 * sum(
-                stop - begin
-                for name, (_, _, begin, stop) in header.tensors.items()
-                if name in _PAYLOAD or name.startswith("ops.")
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise LemError(f"{source.name}: damaged document ({str(error)[:80]})") from error
+        shape = lem.get("shape") or list(header.tensors["data"][1][1:])
+        whole = next((op["shape"] for op in lem.get("ops", []) if "shape" in op), shape)
+        if not _SIZES.fits(whole):
+            raise LemError(f"{source.name}: damaged document (items of {str(whole)[:40]})")
+        facts["items"] += n
+        elements += n * math.prod(whole)
+        bits += 8 * sum(
+            stop - begin
+            for name, (_, _, begin, stop) in header.tensors.items()
+            if name in _PAYLOAD or name.startswith("ops.")
+        )
         shapes += [whole] if whole not in shapes else []
         for key in ("kind", "rate", "ops", "history"):
             facts[key] = lem.get(key) if facts[key] in (None, []) else facts[key]

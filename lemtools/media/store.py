@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from .. import stream
-from ..signal import DTYPES, LemError, Signal, unpack_names
+from ..signal import DTYPES, LemError, Signal, from_tensors
 from . import arrays
 from .find import sniff
 from .how import BATCH_BYTES, Reading, check_finite
+from .large import rows
 from .load import load
 
 
@@ -65,33 +66,36 @@ def _as_asked(signal: Signal, how: Reading) -> bool:
 
 def _mapped(path: str, key: str | None, how: Reading) -> Signal | None:
     with open(path, "rb", buffering=0) as file:
-        source = stream.Source(file, path)
+        source = stream.Source(file, path, how.max_bytes)
         _form, family = sniff(source.peek(16))
         if family == "npy":
             shape, fortran, dtype = arrays.npy_header(source)
             begin, numbers = source.place, dtype.kind in "fiu" and dtype.isnative
             whole = numbers and len(shape) > 1 and not fortran and min(shape) > 0
-            if not whole or begin + math.prod(shape) * dtype.itemsize != os.path.getsize(path):
+            size = math.prod(shape) * dtype.itemsize
+            if not whole or begin + size != os.path.getsize(path):
                 return None  # an ordinary reading says what is wrong
+            if size > source.max_bytes:
+                raise LemError(f"{path}: {size} bytes; raise --max-bytes to map it")
             shape = arrays.items_shape(shape, dtype, path, how)
             return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path, how)
         if family != "stream" or how.kind:
             return None
         header = stream.read_header(source)
-        names = ["data"] if header.lem is not None else [k for k in header.tensors if key in (None, k)]
-        if source.place + header.size != os.path.getsize(path) or len(names) != 1 or names[0] not in header.tensors:
+        if header is None or source.place + header.size != os.path.getsize(path):
             return None
-
-        def array(name):
-            dtype, shape, begin, _stop = header.tensors[name]
-            return np.memmap(path, DTYPES[dtype], "r", source.place + begin, shape)
-
-        dtype, shape, begin, stop = header.tensors[names[0]]
-        if dtype not in DTYPES or len(shape) < 2 or stop == begin or (header.lem or {}).get("ops"):
+        lem = header.lem
+        try:
+            name = stream.key_of(header, key) if lem is None else "data"
+        except LemError:
             return None
-        beside = [k for k in ("label", "names.utf8", "names.offsets") if header.lem and k in header.tensors]
-        small = {k: np.array(array(k)) for k in beside}
-        signal = Signal((header.lem or {}).get("kind", "embedding"), array(names[0]), label=small.get("label"))
-        if "names.offsets" in small:
-            signal.names = unpack_names(small["names.utf8"], small["names.offsets"], len(signal))
-        return signal
+        if name not in header.tensors or (lem or {}).get("ops"):
+            return None
+        dtype, shape, begin, stop = header.tensors[name]
+        if dtype not in DTYPES or len(shape) < 2 or stop == begin:
+            return None
+        data = np.memmap(path, DTYPES[dtype], "r", source.place + begin, shape)
+        if lem is None:
+            return Signal("embedding", data)
+        beside = {k: rows(file, path, source.place, header.tensors[k]) for k in header.tensors if k != name}
+        return from_tensors({name: data, **beside}, lem, source.max_bytes)

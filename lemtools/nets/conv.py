@@ -20,6 +20,7 @@ from torch import nn
 
 from .condition import Condition
 
+FARTHEST = 1024  # pixels
 FINEST = 1 / 255  # smallest size that detail is measured in: half a level of an 8-bit image in [-1, 1]
 
 
@@ -118,6 +119,13 @@ def pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
     return x
 
 
+def near(sides: Sequence[int]) -> Sequence[int]:
+    """Windows and dilations as they are; ValueError for what is none, or wider than FARTHEST."""
+    if not all(type(side) is int and 1 <= side <= FARTHEST for side in sides):
+        raise ValueError(f"windows and dilations are of 1 to {FARTHEST} pixels, not {list(sides)}")
+    return sides
+
+
 class ConvBlock(nn.Module):
     """x + conv(relu(conv(x))), 3x3; gain: of the second one's initial weights."""
 
@@ -176,7 +184,7 @@ class Restorer(nn.Module):
         if len(blocks) != 2 * len(widths) - 1:
             raise ValueError(f"{len(widths)} widths go with {2 * len(widths) - 1} numbers of blocks, not {len(blocks)}")
         self.shuffle, self.lost, self.blocks = shuffle, lost, tuple(blocks)
-        self.details, self.opponent = tuple(details), opponent
+        self.details, self.opponent = tuple(near(details)), opponent
         self.stride = shuffle * 2 ** (len(widths) - 1)
         gain = sum(blocks) ** -0.5
         pairs = list(itertools.pairwise(widths))
@@ -243,7 +251,7 @@ class Flat(nn.Module):
         super().__init__()
         self.lost, self.improves = lost, target_channels in (None, channels)
         self.enter = nn.Conv2d(2 * channels + 3, width, 3, padding=1)
-        steps = [dilations[i % len(dilations)] for i in range(blocks)]
+        steps = [near(dilations)[i % len(dilations)] for i in range(blocks)]
         self.blocks = nn.Sequential(*(ConvBlock(width, blocks**-0.5, dilation) for dilation in steps))
         self.leave = zero(nn.Conv2d(width, target_channels or channels, 3, padding=1))
         self.reach = 4 + 2 * sum(steps)

@@ -20,16 +20,24 @@ Nothing is unpickled. train.checkpoint writes it.
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.overrides import TorchFunctionMode
 
 from ..catalogue.networks import NETWORKS
 from ..denoise.contract import Scale
-from ..signal import LemError
+from ..signal import Layout, LemError, Tensor, Value
+from ..signal.layout import Found
 from ..stream.files import LEM, load_tensors
 from . import build
 
@@ -69,31 +77,148 @@ class Model:
         return state
 
 
+RECORD = {
+    "recipe": Value("text", needed=False),
+    "kind": Value(("image", "spectrum", "embedding", "tokens")),
+    "item": Value("sizes", 0, 2**31),
+    "target": Value("object"),
+    "fragment": Value("list"),
+    "classes": Value("whole", 0, 2**31, needed=False),
+    "net": Value("object"),
+}
+NETWORK = Layout(  # of its arguments those that follow from the data
+    {
+        **dict.fromkeys(("item", "target", "source"), Value("sizes", 0, 2**31, needed=False)),
+        **dict.fromkeys(("channels", "vocabulary"), Value("whole", 1, 2**31, needed=False)),
+        "classes": Value("whole", 0, 2**31, needed=False),
+        "kind": Value("text", needed=False),
+        "conditioned": Value("flag", needed=False),
+    }
+)
+TARGET = Layout({"kind": RECORD["kind"], "item": RECORD["item"]})
+LAYERS = ("depth", "blocks", "stages")  # what counts layers, each of which has tensors
+SCALED = {f"{name}.{part}": Tensor("F32", "...") for name in SCALES for part in ("offset", "gain")}
+HUGE = "it is larger than its file"
+MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.linspace)
+TRUSTED = 1 << 24  # numbers of a network that are in no file: tables of angles
+
+
+class Bounded(TorchFunctionMode):
+    """Within it no tensor is made that has more numbers than `most`."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in MAKERS and math.prod(max(n, 1) for n in _wholes(list(args))) > self.most:
+            raise ValueError(HUGE)
+        return func(*args, **(kwargs or {}))
+
+
+def bounded(net: dict, found: Found) -> nn.Module:
+    """The network that a record describes, untrained. found: the tensors of its file.
+
+    It is given up as soon as it asks for more tensors or numbers than the file holds. Raises LemError for what is no
+    record of a network.
+    """
+    left = {"tensors": 2 * len(found) + 64, "numbers": TRUSTED + sum(math.prod(shape) for _, shape in found.values())}
+
+    def count(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        left["tensors"] -= 1
+        left["numbers"] -= 0 if tensor is None else tensor.numel()
+        if min(left.values()) < 0:
+            raise ValueError(HUGE)
+
+    try:
+        row = NETWORKS[net["net"]]
+        for option in row.options:
+            if option.name in net and not option.fits(net[option.name]):
+                raise ValueError(f"{option.name} is {str(net[option.name])[:40]}")
+        layers = _wholes([net.get(name) for name in LAYERS])
+        if max(_wholes(net), default=0) > left["numbers"] or max(layers, default=0) > left["tensors"]:
+            raise ValueError(HUGE)
+        counted = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
+        try:
+            with Bounded(left["numbers"]):
+                return build(net)
+        finally:
+            for hook in counted:
+                hook.remove()
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise LemError(
+            f"its record of a network does not fit: {(str(error).splitlines() or ['?'])[0][:120]}"
+        ) from error
+
+
+def described(net: nn.Module) -> dict[str, Tensor]:
+    """What the file of a network holds."""
+    return {name: Tensor("float", " ".join(map(str, tensor.shape))) for name, tensor in net.state_dict().items()}
+
+
+def filled(net: nn.Module, tensors: dict[str, np.ndarray]) -> nn.Module:
+    """The network with the tensors, which are as `described` says, in float32."""
+    net.load_state_dict({name: torch.from_numpy(np.array(tensors[name])) for name in net.state_dict()})
+    return net.float()
+
+
+def _wholes(value: object) -> Iterator[int]:
+    """The whole numbers in what JSON holds."""
+    if type(value) is int:
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _wholes(part)
+
+
+def _made(meta: dict, found: Found) -> nn.Module:
+    """The network of a record that agrees with itself and with the tensors of its file."""
+    net = meta.get("net")
+    if not isinstance(net, dict):
+        raise LemError("damaged record of a network")
+    if "encoder" in meta and net.get("net") == "codebooks":
+        raise LemError("codebooks, for lem-encode --model; there is no network in it")
+    if not isinstance(net.get("net"), str) or net["net"] not in NETWORKS:
+        raise LemError(f"made by a newer lemtools ({str(meta.get('version'))[:20]}), which knows other networks")
+    Layout(RECORD).check(meta, {})
+    TARGET.check(meta["target"], {})
+    NETWORK.check({key: value for key, value in net.items() if value is not None}, {})
+    item, target = meta["item"], meta["target"]["item"]
+    seen = net.get("source") or net.get("item", item)
+    answer = net.get("target") or (
+        net.get("item", item) if net.get("source") else [net.get("target_channels") or item[0]]
+    )
+    answer = answer if len(answer) > 1 or len(item) == 1 else [*answer, *item[1:]]
+    shaped = NETWORKS[net["net"]].family in ("estimate", "denoise", "sequence")
+    if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):
+        raise LemError(f"a network that makes {answer} of {seen}, where its record has {target} of {item}")
+    return bounded(net, found)
+
+
 def load(path: str, device: str | torch.device = "cpu") -> Model:
     """Read a model, in float32 and ready for use (eval mode). LemError for a file that is not one, or not whole."""
     shown = os.fsdecode(path)
     wanted = "a model of lem-train (no record of a network in it)"
-    meta, tensors = load_tensors(path, LEM, wanted, "pt")
-    net = meta.get("net")
-    if net is None:
-        raise LemError(f"{shown}: not {wanted}")
-    if not isinstance(net, dict):
-        raise LemError(f"{shown}: damaged record of a network")
-    if "encoder" in meta and net.get("net") == "codebooks":
-        raise LemError(f"{shown}: codebooks, for lem-encode --model; there is no network in it")
-    if net.get("net") not in NETWORKS:
-        raise LemError(f"{shown}: made by a newer lemtools ({meta.get('version')}), which knows other networks")
-    try:
-        scales = [Scale(*(_plain(tensors.pop(f"{name}.{part}")) for part in ("offset", "gain"))) for name in SCALES]
-        net = build(meta["net"])
-        net.load_state_dict(tensors)
-        for key, kind in (("item", list), ("target", dict), ("kind", str), ("fragment", list)):
-            if not isinstance(meta[key], kind):
-                raise ValueError(key)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise LemError(f"{shown}: its weights do not fit its record ({str(error).splitlines()[0]})") from error
-    return Model(net.float().to(device).eval(), meta, *scales)
+    made: list[nn.Module] = []
+
+    def layout(meta: dict, found: Found) -> Layout:
+        if "net" not in meta:
+            raise LemError(f"{shown}: not {wanted}")
+        made.append(_made(meta, found))
+        return Layout(RECORD, {**described(made[0]), **SCALED})
+
+    meta, tensors = load_tensors(path, LEM, wanted, described=layout)
+    scales = []
+    for name, shape in zip(SCALES, (meta["item"], meta["target"]["item"])):
+        offset, gain = (_plain(tensors[f"{name}.{part}"]) for part in ("offset", "gain"))
+        fits = all(
+            np.ndim(v) <= len(shape) and all(n in (1, m) for n, m in zip(np.shape(v)[::-1], shape[::-1]))
+            for v in (offset, gain)
+        )
+        if not fits or not np.all(np.abs(gain) > 0):
+            raise LemError(f"{shown}: damaged ({name})")
+        scales.append(Scale(offset, gain))
+    return Model(filled(made[0], tensors).to(device).eval(), meta, *scales)
 
 
-def _plain(tensor: torch.Tensor) -> float | np.ndarray:
-    return float(tensor) if tensor.ndim == 0 else tensor.numpy()
+def _plain(array: np.ndarray) -> float | np.ndarray:
+    return float(array) if array.ndim == 0 else array

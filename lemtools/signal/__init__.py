@@ -3,16 +3,21 @@
 from ..catalogue.errors import LemError
 from .batch import KINDS, Signal
 from .forms import form_of
+from .layout import Layout, Tensor, Value
 from .names import name_of, path_of, stem
-from .tensors import bits_per_element, from_tensors, to_tensors, unpack_names
+from .tensors import bits_per_element, check_document, from_tensors, to_tensors, unpack_names
 from .types import DTYPES, narrow, type_fits, wire_type
 
 __all__ = [
     "DTYPES",
     "KINDS",
+    "Layout",
     "LemError",
     "Signal",
+    "Tensor",
+    "Value",
     "bits_per_element",
+    "check_document",
     "form_of",
     "from_tensors",
     "name_of",

@@ -149,19 +149,24 @@ def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= deepest <= most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), domain in quantiser.fitted
-    if (levels is not None) != fitted or (fitted and not _are_levels(levels, deepest)):
+    if (levels is not None) != fitted or (fitted and not _are_levels(levels, bits)):
         raise LemError("damaged document (levels)")
     if domain == "gaussian" and op.get("scale") is None:
         raise LemError("damaged document (no scale)")
     for name in ("scale", "slack"):
         value = op.get(name, np.zeros(shape[0], np.float32))
         each = joint and name == "scale" and len(shape) == 3
-        if value.shape != shape[: 2 if each else 1] or value.dtype != np.float32 or not value.min(initial=0) >= 0:
+        fits = value.shape == shape[: 2 if each else 1] and value.dtype == np.float32
+        if not fits or not (value >= 0).all() or (name == "scale" and not np.isfinite(value).all()):
             raise LemError(f"damaged document ({name})")
 
 
-def _are_levels(levels: Any, bits: int) -> bool:
-    return bool(levels.ndim == 2 and levels.shape[1] >= 2**bits and np.abs(levels).max(initial=0) <= 255)
+def _are_levels(levels: Any, bits: np.ndarray) -> bool:
+    """Whether each item has as many as its bits [N] need, in ascending order."""
+    if levels.ndim != 2 or levels.shape[1] < 2 ** bits.max(initial=1) or not np.abs(levels).max(initial=0) <= 255:
+        return False
+    spare = np.arange(levels.shape[1] - 1) >= 2 ** bits[:, None] - 1
+    return bool(((np.diff(levels) >= 0) | spare).all())
 
 
 # --- values that are observed

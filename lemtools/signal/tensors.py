@@ -9,12 +9,44 @@ import numpy as np
 from ..catalogue.errors import LemError
 from .batch import KINDS, Signal
 from .forms import FORMS, Frame, form_of, pack_mask, unpack_mask, value_bits
+from .layout import Found, Layout, Tensor, Value, of_arrays
 from .types import DTYPES, fits_half, narrow, type_fits, wire_type
 
 Tensors = dict[str, np.ndarray]
 Meta = dict[str, Any]
 LARGE = ("data", "codes", "values", "packed", "mask")  # tensors that grow with the elements of an item
 _TYPES = {np.dtype(code).name for code in DTYPES.values()}
+_SIZES = Value("sizes", 1, 2**40, needed=False)
+STREAM = Layout(
+    {
+        "kind": Value(tuple(KINDS)),
+        "n": Value("whole", 0, 2**40),
+        "first": Value("whole", 0, 2**62, needed=False),
+        "step": Value("whole", -(2**62), 2**62, needed=False),
+        "last": Value("flag", needed=False),
+        "rate": Value("number", 1e-9, 1e12, needed=False),
+        "shape": _SIZES,
+        "mask": _SIZES,
+        "dtype": Value(tuple(DTYPES), needed=False),
+        "depth": Value("whole", 1, 64, needed=False),
+        "ops": Value("objects", needed=False),
+        "history": Value("objects", needed=False),
+    },
+    {
+        "data": Tensor("any", "n ...", needed=False),
+        "codes": Tensor("U8", "?", needed=False),
+        "values": Tensor("any", "?", needed=False),
+        "packed": Tensor("U8", "?", needed=False),
+        "mask": Tensor("U8", "n ?", needed=False),
+        "label": Tensor("whole", "n", needed=False),
+        "index": Tensor("I64", "n", 0, needed=False),
+        "cost": Tensor("float", "n", 0, needed=False),
+        "tokens": Tensor("whole", "n ...", needed=False),
+        "names.utf8": Tensor("U8", "?", needed=False),
+        "names.offsets": Tensor("I64", "n+1", needed=False),
+        "ops.*": Tensor("any", "n ...", needed=False),
+    },
+)
 _SHARED = 1024  # channels that may share one bit of a mask
 
 
@@ -117,32 +149,38 @@ def from_tensors(tensors: Tensors, meta: Meta, max_bytes: int = 1 << 34) -> Sign
         raise LemError(f"damaged document ({detail})") from error
 
 
+def check_document(meta: Meta, found: Found) -> None:
+    """Raise LemError where the record of a document, or the header of its tensors, is none of a stream's."""
+    if meta.get("v") != 1:
+        raise LemError(f"unknown version {str(meta.get('v'))[:20]} of the stream format")
+    try:
+        STREAM.check(meta, found)
+        if meta["n"] and not any(name in found for name in LARGE[:-1]):
+            raise LemError("no values")
+        if ("names.utf8" in found) != ("names.offsets" in found):
+            raise LemError("half of its names")
+        if meta["n"] and "data" not in found and not {"shape", "dtype"} <= meta.keys():
+            raise LemError("its record does not say the shape and type of its values")
+    except LemError as error:
+        raise LemError(f"damaged document ({error})") from error
+
+
 def _from_tensors(tensors: Tensors, meta: Meta, max_bytes: int) -> Signal:
-    if not isinstance(meta, dict) or meta.get("v") != 1:
-        raise LemError(f"unknown version {meta.get('v') if isinstance(meta, dict) else meta!r} of the stream format")
-    kind, n, depth = meta["kind"], meta["n"], meta.get("depth")
-    _require(_whole(n), "n")
-    _require(depth is None or (_whole(depth) and 1 <= depth <= 64), "depth")
+    check_document(meta, of_arrays(tensors))
+    STREAM.check_values({name: tensors[name] for name in ("index", "cost") if name in tensors})
+    kind, n, depth, rate = meta["kind"], meta["n"], meta.get("depth"), meta.get("rate")
     ops = _read_ops(tensors, meta, n)
     data, codes, mask = _read_values(tensors, meta, ops, max_bytes)
-    if data.ndim == 0 or len(data) != n:
-        raise LemError(f"damaged document (data of shape {list(data.shape)} for {n} items)")
-    if n and kind in KINDS and not type_fits(kind, data.dtype):
+    if n and not type_fits(kind, data.dtype):
         raise LemError(f"{kind} data of type {data.dtype}")
     names = unpack_names(tensors["names.utf8"], tensors["names.offsets"], n) if "names.offsets" in tensors else None
     index = tensors.get("index")
     if index is None:
-        index = int(meta.get("first", 0)) + int(meta.get("step", 1)) * np.arange(n, dtype=np.int64)
+        first, step = meta.get("first", 0), meta.get("step", 1)
+        _require(0 <= first + step * max(n - 1, 0) < 2**62, "index")
+        index = first + step * np.arange(n, dtype=np.int64)
     label, cost, tokens = (tensors.get(name) for name in ("label", "cost", "tokens"))
-    _require(tokens is None or tokens.dtype.kind in "iu", "tokens")
-    for name, array in (("index", index), ("label", label), ("cost", cost)):
-        if array is not None and array.shape != (n,):
-            raise LemError(f"damaged document ({name} of shape {list(array.shape)} for {n} items)")
-    _require(index.dtype == np.int64 and index.min(initial=0) >= 0, "index")
-    rate, history = meta.get("rate"), meta.get("history", [])
-    _require(isinstance(history, list) and all(isinstance(entry, dict) for entry in history), "history")
-    _require(rate is None or (isinstance(rate, (int, float)) and 0 < rate < math.inf), "rate")
-    last = meta.get("last") is True or None
+    last, history = meta.get("last") or None, meta.get("history", [])
     return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, last, tokens, depth)
 
 
@@ -151,24 +189,19 @@ def _require(condition: bool, what: str) -> None:
         raise LemError(f"damaged document ({what})")
 
 
-def _whole(n: Any) -> bool:
-    return type(n) is int and n >= 0
-
-
-def _sizes(shape: Any) -> bool:
-    return isinstance(shape, list) and len(shape) > 0 and all(type(s) is int and 0 < s < 2**40 for s in shape)
-
-
 def _read_ops(tensors: Tensors, meta: Meta, n: int) -> list[dict[str, Any]]:
     """The operations with their per-item parameters, floats as float32."""
     ops = [dict(op) for op in meta.get("ops", [])]
     for name, array in tensors.items():
         if name.startswith("ops."):
             _, i, key = name.split(".", 2)
+            _require(i.isdecimal() and int(i) < len(ops), name)
             ops[int(i)][key] = array.astype(np.float32) if array.dtype.kind == "f" else array
     for op in ops:
         _require(isinstance(op.get("op"), str), "an operation without a name")
-        _require(op.get("dtype", "uint8") in _TYPES and _sizes(op.get("shape", [1])), f"shape or dtype of {op['op']}")
+        _require(
+            op.get("dtype", "uint8") in _TYPES and _SIZES.fits(op.get("shape", [1])), f"shape or dtype of {op['op']}"
+        )
         if any(isinstance(v, np.ndarray) and (v.ndim == 0 or len(v) != n) for v in op.values()):
             raise LemError(f"damaged document (parameters of {op['op']} do not match {n} items)")
     return ops
@@ -180,7 +213,6 @@ def _read_values(
     """(data, codes, mask) by whatever form they arrived in."""
     if "data" in tensors:
         return tensors["data"], None, None
-    _require(_sizes(meta["shape"]), "shape")
     shape, dtype = (meta["n"], *meta["shape"]), np.dtype(DTYPES[meta["dtype"]])
     if (size := math.prod(shape) * dtype.itemsize) > max_bytes:
         raise LemError(f"a document of {size} bytes once unpacked; raise --max-bytes to read it")
@@ -190,7 +222,6 @@ def _read_values(
         raise LemError(f"damaged document ({shape[0]} items of {list(shape[1:])} are not all there)")
     mask = None
     if "mask" in meta:
-        _require(_sizes(meta["mask"]), "mask")
         mask = unpack_mask(tensors["mask"], tuple(meta["mask"]), shape)
     form = next(form for form in FORMS if form.tensor in tensors)
     data, codes = form.decode(tensors[form.tensor], Frame(shape, dtype, mask, ops, meta.get("depth")))

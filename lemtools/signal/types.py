@@ -21,6 +21,10 @@ DTYPES = {
 }
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 BF16 = "BF16"  # the upper half of a float32; numpy lacks it
+# other files' types that numpy lacks: bits a value
+SMALL = {BF16: 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8}
+READ_AS_FLOAT = ("F16", "F32", "F64", *SMALL)
+UNREAD = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "C64": 64}  # known by name alone
 
 
 def wire_type(array: np.ndarray) -> str:
@@ -31,9 +35,34 @@ def wire_type(array: np.ndarray) -> str:
     return name
 
 
+def bits_of(name: str) -> int | None:
+    """Bits that a number of a type on the wire takes; None for no type."""
+    if name in DTYPES:
+        return 8 * np.dtype(DTYPES[name]).itemsize
+    return SMALL.get(name, UNREAD.get(name))
+
+
 def width(name: str) -> int:
-    """Bytes that a number of a type on the wire takes."""
-    return 2 if name == BF16 else np.dtype(DTYPES[name]).itemsize
+    """Bytes that a number of a type on the wire takes, of a type that is read."""
+    return (bits_of(name) or 0) // 8
+
+
+def widened(raw: np.ndarray, name: str) -> np.ndarray:
+    """Bytes uint8 of a type of SMALL as float32, exactly (Micikevicius et al., FP8 formats for deep learning, 2022; OCP
+    microscaling formats, 2023)."""
+    if name == BF16:
+        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    if name == "F8_E5M2":  # the upper half of a float16
+        return (raw.astype(np.uint16) << 8).view(np.float16).astype(np.float32)
+    code = np.arange(256)
+    if name == "F8_E8M0":
+        table = np.append(np.ldexp(np.float32(1), code[:255] - 127), np.nan)
+    else:
+        power, part = code >> 3 & 15, code & 7
+        table = np.ldexp(np.float32(part + 8 * (power > 0)), np.maximum(power, 1) - 10)
+        table[code & 127 == 127] = np.nan
+        table[128:] *= -1
+    return table.astype(np.float32)[raw]
 
 
 def narrow(array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Streams of signals through pipes: complete safetensors documents back to back, one a batch."""
 
 from .files import load_tensors, opened, record_of, save_tensors, whole_file
-from .reading import read
+from .reading import key_of, read
 from .source import MAX_BYTES, MAX_ITEM, Source, widen_pipe, write_all
 from .wire import MAX_HEADER, Header, as_array, looks_like_safetensors, read_header, read_tensors
 from .writing import document, write, write_one
@@ -14,6 +14,7 @@ __all__ = [
     "Source",
     "as_array",
     "document",
+    "key_of",
     "load_tensors",
     "looks_like_safetensors",
     "opened",

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..signal import LemError, Signal, from_tensors
+from ..signal.types import READ_AS_FLOAT, UNREAD
 from .source import Source
-from .wire import Header, read_header, read_tensors
+from .wire import Header, read_header, read_tensors, unread
 
+_GLANCE = 1024  # numbers at either end by which a document is known again
 Images = Callable[[np.ndarray], Signal]
 
 
@@ -19,6 +21,7 @@ def read(source: Source, key: str | None = None, images: Images | None = None) -
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
+    seen: set[int] = set()
     if not source.peek(1):
         raise LemError(f"{source.name}: empty")
     while source.peek(1):
@@ -29,6 +32,13 @@ def read(source: Source, key: str | None = None, images: Images | None = None) -
         if header.lem is not None:
             ours, ended = True, header.lem.get("last") is True
         signal = _signal(source, header, key, images)
+        if header.lem is not None and signal is not None:
+            flat = signal.data.reshape(-1)
+            parts = (signal.index, flat[:_GLANCE], flat[-_GLANCE:])
+            if (place := hash((signal.last, *(part.tobytes() for part in parts)))) in seen:
+                first = f"items {signal.index[0]} to {signal.index[-1]}"
+                raise LemError(f"{source.name}: damaged stream (a document of {first} comes twice)")
+            seen.add(place)
         if signal is not None:
             yield signal
         del signal  # its memory is free for the next
@@ -37,24 +47,32 @@ def read(source: Source, key: str | None = None, images: Images | None = None) -
 
 
 def _signal(source: Source, header: Header, key: str | None, images: Images | None) -> Signal | None:
-    tensors, lem = read_tensors(source, header), header.lem
-    if lem is not None and lem.get("n") == 0:
-        return None
+    lem = header.lem
     try:
-        return _foreign(tensors, key, images) if lem is None else from_tensors(tensors, lem, source.max_bytes)
+        if lem is None:
+            name = key_of(header, key, 3 if images is None else 4)
+            array = read_tensors(source, header, [name])[name]
+            return (
+                images(array) if images is not None and array.ndim == 4 else Signal("embedding", np.atleast_2d(array))
+            )
+        tensors = read_tensors(source, header)
+        return None if lem["n"] == 0 else from_tensors(tensors, lem, source.max_bytes)
     except LemError as error:
         raise LemError(str(error) if str(error).startswith(source.name) else f"{source.name}: {error}") from error
 
 
-def _foreign(tensors: dict[str, np.ndarray], key: str | None, images: Images | None) -> Signal:
-    most = 3 if images is None else 4
-    floats = [k for k, v in tensors.items() if v.dtype.kind == "f" and 1 <= v.ndim <= most]
-    listed = ", ".join(floats[:8]) + (", …" if len(floats) > 8 else "")
+def key_of(header: Header, key: str | None, most: int = 3) -> str:
+    """The name of a foreign file's one float tensor of 1 to `most` dimensions, or of the one that `key` picks. Raises
+    LemError where there is no such tensor, or more than one to choose from."""
+    floats = {k: d for k, (d, s, _, _) in header.tensors.items() if d in READ_AS_FLOAT and 1 <= len(s) <= most}
+    listed = ", ".join([*floats][:8]) + (", …" if len(floats) > 8 else "")
+    if key in header.tensors and key not in floats and (dtype := header.tensors[key][0]) in UNREAD:
+        raise LemError(f"tensor {key}: {unread(dtype)}")
     if not floats:
-        raise LemError(f"no float tensor of 1 to {most} dimensions to read")
+        others = ", ".join(f"{k} is {d}" for k, (d, *_) in header.tensors.items() if d in UNREAD)
+        raise LemError(f"no float tensor of 1 to {most} dimensions to read{others and f' ({others[:80]})'}")
     if key is None and len(floats) > 1:
         raise LemError(f"several float tensors ({listed}); pick one with --key")
     if key is not None and key not in floats:
         raise LemError(f"no float tensor {key!r} of 1 to {most} dimensions; there is {listed}")
-    array = tensors[key or floats[0]]
-    return images(array) if images is not None and array.ndim == 4 else Signal("embedding", np.atleast_2d(array))
+    return key or [*floats][0]

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..signal import DTYPES, LemError
+from ..signal import DTYPES, LemError, check_document
+from ..signal.types import SMALL, bits_of, widened, width
 from .source import Source
 
-MAX_HEADER = 1 << 20
+MAX_HEADER = 100_000_000  # bytes, as the safetensors library has it
 
 
 def looks_like_safetensors(head: bytes) -> bool:
@@ -24,13 +25,11 @@ def looks_like_safetensors(head: bytes) -> bool:
 class Header:
     """A checked safetensors header: `tensors` {name: (dtype, shape, begin, end)} in order, `meta`, `lem`, `size`."""
 
-    def __init__(self, text: bytes, name: str):
+    def __init__(self, text: bytes, name: str, own: bool = True):
         try:
-            raw = json.loads(text.decode("utf-8"), object_pairs_hook=_no_twins)
-        except (UnicodeDecodeError, ValueError, RecursionError) as error:
+            raw = parsed(text.decode("utf-8"))
+        except ValueError as error:
             raise LemError(f"{name}: damaged header ({str(error)[:80]})") from error
-        if not isinstance(raw, dict):
-            raise LemError(f"{name}: damaged header (not a JSON object)")
         meta = raw.pop("__metadata__", {})
         if not isinstance(meta, dict) or not all(isinstance(v, str) for v in meta.values()):
             raise LemError(f"{name}: damaged header (__metadata__ must map text to text)")
@@ -44,26 +43,43 @@ class Header:
                     raise ValueError(f"tensor {key}: not a size")
                 if begin != end:
                     raise ValueError(f"tensor {key}: {'overlaps' if begin < end else 'leaves a hole'}")
-                if dtype not in DTYPES and dtype != "BF16":
+                if (bits := bits_of(dtype)) is None:
                     raise ValueError(f"tensor {key}: unknown type {str(dtype)[:20]}")
-                width = 2 if dtype == "BF16" else np.dtype(DTYPES[dtype]).itemsize
-                if math.prod(shape) * width != stop - begin:
+                if math.prod(shape) * bits != 8 * (stop - begin):
                     raise ValueError(f"tensor {key}: {stop - begin} bytes for {dtype} {shape}")
                 self.tensors[key], end = (dtype, tuple(shape), begin, stop), stop
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:120]
             raise LemError(f"{name}: damaged header ({reason})") from error
         self.size = end
-        self.lem = None
-        if "lem" in meta:
+        self.lem: dict[str, Any] | None = None
+        if own and "lem" in meta:
             try:
-                self.lem = json.loads(meta["lem"])
-            except (ValueError, RecursionError) as error:
+                self.lem = parsed(meta["lem"])
+                if "n" not in self.lem and ("net" in self.lem or "settings" in self.lem):
+                    self.lem = None  # the record of a model, or of a run: to a reader of streams, a foreign file
+                else:
+                    check_document(self.lem, self.found)
+            except LemError as error:
+                raise LemError(f"{name}: {error}") from error
+            except ValueError as error:
                 raise LemError(f"{name}: damaged header (lem: {str(error)[:80]})") from error
-            if not isinstance(self.lem, dict):
-                raise LemError(f"{name}: damaged header (lem is not an object)")
-            if "n" not in self.lem and ("net" in self.lem or "settings" in self.lem):
-                self.lem = None  # the record of a model, or of a run: to a reader of streams, a foreign file
+
+    @property
+    def found(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """(type, shape) of the tensors by name."""
+        return {name: (dtype, shape) for name, (dtype, shape, _, _) in self.tensors.items()}
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A JSON object of a file. ValueError for anything else, for keys that stand twice and for what is nested too deep."""
+    try:
+        value = json.loads(text, object_pairs_hook=_no_twins)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,8 +89,10 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def read_header(source: Source) -> Header | None:
-    """The next document's header, or None at the end of the input. Raises LemError where it is cut or damaged."""
+def read_header(source: Source, own: bool = True) -> Header | None:
+    """The next document's header, or None at the end of the input. Raises LemError where it is cut or damaged.
+
+    own: a record under `lem` is that of a document of a stream, and checked as such."""
     head = source.peek(9)
     if not head:
         return None
@@ -86,34 +104,57 @@ def read_header(source: Source) -> Header | None:
     text = source.read(8 + length)
     if len(text) < 8 + length:
         raise LemError(f"{source.name}: cut short in a header (byte {source.place})")
-    header = Header(text[8:].tobytes(), source.name)
+    header = Header(text[8:].tobytes(), source.name, own)
     if header.size > source.max_bytes:
         raise LemError(f"{source.name}: a document of {header.size} bytes; raise --max-bytes to read it")
     return header
 
 
-def read_tensors(source: Source, header: Header) -> dict[str, np.ndarray]:
-    """The tensors of the document whose header was just read; they share one buffer. BF16 becomes float32."""
+def read_body(source: Source, header: Header) -> np.ndarray:
+    """The bytes, uint8, of all tensors of the document whose header was just read."""
     body = source.body(header.size)
     if len(body) < header.size:
         have = f"{len(body)} of {header.size} bytes of a document (byte {source.place})"
         raise LemError(f"{source.name}: cut short, {have}")
+    return body
+
+
+def read_tensors(source: Source, header: Header, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """The tensors (of these names; None: all) of the document whose header was just read; they share one buffer. Floats
+    that numpy lacks become float32."""
+    return arrays_of(read_body(source, header), header, source.name, names)
+
+
+def arrays_of(body: np.ndarray, header: Header, called: str, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """The tensors in a body. called: the file, for errors."""
     out = {}
-    for name, (dtype, shape, begin, stop) in header.tensors.items():
+    for name in header.tensors if names is None else names:
+        dtype, shape, begin, stop = header.tensors[name]
         try:
             out[name] = as_array(body[begin:stop], dtype, shape)
+        except LemError as error:
+            raise LemError(f"{called}: tensor {name}: {error}") from error
         except ValueError as error:  # beyond what numpy holds: many dimensions, or huge ones beside a zero
-            raise LemError(f"{source.name}: damaged header (tensor {name}: shape)") from error
+            raise LemError(f"{called}: damaged header (tensor {name}: shape)") from error
     return out
 
 
 def as_array(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Bytes uint8 as numbers of a safetensors type; a view where they lie well. BF16 becomes float32."""
-    if dtype == "BF16":
-        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
-    if raw.ctypes.data % np.dtype(DTYPES[dtype]).itemsize:
+    """Bytes uint8 as numbers of a safetensors type; a view where they lie well. Floats that numpy lacks become float32.
+
+    Raises LemError for the types that are known by name alone, ValueError for a shape that numpy does not hold.
+    """
+    if dtype not in DTYPES and dtype not in SMALL:
+        raise LemError(unread(dtype))
+    if raw.ctypes.data % width(dtype):
         raw = np.frombuffer(raw.tobytes(), np.uint8)
-    return raw.view(DTYPES[dtype]).reshape(shape)
+    return (widened(raw, dtype) if dtype in SMALL else raw.view(DTYPES[dtype])).reshape(shape)
+
+
+def unread(dtype: str) -> str:
+    """Why values of a type that is known by name alone are not read, and the way out."""
+    way = "save the real and the imaginary part" if dtype == "C64" else "save them as float32"
+    return f"values of type {dtype} are not read; {way}"
 
 
 def assemble(tensors: dict[str, tuple[str, np.ndarray]], records: dict[str, str]) -> list[Any]:

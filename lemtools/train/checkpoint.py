@@ -13,8 +13,11 @@ from pathlib import Path
 import torch
 
 from ..nets.model import Model
-from ..signal import LemError
-from ..stream.files import ENCODER, LEM, load_tensors, opened, record_of, save_tensors
+from ..signal import Layout, LemError, Value
+from ..stream.files import ENCODER, LEM, load_tensors, record_of, save_tensors
+
+STATE = Layout({"step": Value("whole", 0, 2**53), "settings": Value("object")}, finite=False)
+_sound: dict[str, tuple[int, ...]] = {}  # states that this process wrote, or read whole, and which they were
 
 
 def state_path(path: str) -> str:
@@ -36,12 +39,12 @@ def save_model(model: Model, path: str, dtype: torch.dtype | None = None, weight
     write_tensors(path, tensors, model.meta)
 
 
-def write_tensors(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
-    """Tensors and a JSON record as one safetensors file, whole or not at all."""
+def write_tensors(path: str, tensors: dict[str, torch.Tensor], record: dict, digest: bool = False) -> None:
+    """Tensors and a JSON record as one safetensors file, whole or not at all. digest: as of stream.files.save_tensors."""
     records = {LEM: record}
     if "encoder" in record:  # a model that is an encoder, too, is read as one (encode.load)
         records[ENCODER] = record["encoder"]
-    save_tensors(path, tensors, records, sync=True)
+    save_tensors(path, tensors, records, sync=True, digest=digest)
 
 
 def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> None:
@@ -57,15 +60,23 @@ def save_state(path: str, tensors: dict[str, torch.Tensor], record: dict) -> Non
             os.replace(staged, previous)
         except OSError:  # no hard links here
             os.replace(state, previous)
-    write_tensors(state, tensors, record)
+    write_tensors(state, tensors, record, digest=True)
+    _sound[state] = _which(state)
+
+
+def _which(path: str) -> tuple[int, ...]:
+    there = os.stat(path)
+    return there.st_ino, there.st_size, there.st_mtime_ns
 
 
 def _whole(path: str) -> bool:
+    """Whether a state is there whose header fits to its size, and its digest to its bytes."""
     try:
-        with opened(path, "pt"):  # compares the header with the size of the file
-            return True
-    except LemError:
+        if _sound.get(path) != _which(path):
+            load_tensors(path, LEM, "the state of a run", described=STATE)
+    except (LemError, OSError):
         return False
+    return True
 
 
 def saved_step(path: str) -> int | None:
@@ -83,12 +94,12 @@ def load_state(path: str) -> tuple[dict[str, torch.Tensor], dict, str | None] | 
         if not os.path.exists(name):
             continue
         try:
-            record, tensors = load_tensors(name, LEM, "the state of a run", "pt")
-            record["step"], record["settings"]
-        except (LemError, KeyError) as error:
-            reason = str(error.__cause__ or error).splitlines()[0].removeprefix(f"{name}: ")
+            record, tensors = load_tensors(name, LEM, "the state of a run", "pt", described=STATE)
+        except LemError as error:
+            reason = str(error).splitlines()[0].removeprefix(f"{name}: ")
             trouble = f"{name}: not a whole state ({reason})"
             continue
+        _sound[name] = _which(name)
         return tensors, record, None if trouble is None else f"{trouble}; going on from {name}, step {record['step']}"
     if trouble is not None:
         raise LemError(f"{trouble}, and there is no earlier one; move it away to begin again")

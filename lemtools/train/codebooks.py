@@ -16,9 +16,10 @@ import torch
 from ..ranks import Ranks, RemoteError
 from ..rng import generator
 from ..signal import LemError
+from ..signal.layout import of_arrays
 from ..vq.fit import BEAM, Average, assign, blurred, share_of_noise
 from ..vq.frame import ROWS
-from ..vq.residual import RVQ
+from ..vq.residual import LAYOUT, RVQ
 from ..vq.search import sum_codes
 from . import checkpoint
 from .run import Prepared, Run
@@ -162,9 +163,13 @@ class Codebooks(Run):
 
     def restore(self, state: dict[str, torch.Tensor], record: dict) -> None:
         tensors = {name.removeprefix("rvq."): value.numpy() for name, value in state.items() if name[:4] == "rvq."}
+        LAYOUT.check(record["encoder"], of_arrays(tensors))
         self._take(RVQ.restore(record["encoder"], tensors))
         for g, average in enumerate(self.averages):
-            average.count, average.sum = (state[f"{name}.{g}"].to(self.device) for name in ("count", "sum"))
+            count, total = (state[f"{name}.{g}"].to(self.device) for name in ("count", "sum"))
+            if (count.shape, total.shape) != (average.count.shape, average.sum.shape):
+                raise ValueError(f"sums of {list(total.shape)}, not {list(average.sum.shape)}")
+            average.count, average.sum = count, total
 
     def save_model(self) -> None:
         """The file that lem-encode --fit writes, too, and under `lem` what it comes from."""

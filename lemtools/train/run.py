@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..ranks import Ranks
+from ..signal import LemError
 from . import checkpoint, flops
 from .data import Spec
 from .settings import Settings
@@ -120,6 +121,10 @@ class Run(ABC):
 
     @torch.no_grad()
     def resume(self, state: dict[str, torch.Tensor], record: dict) -> None:
-        """Go on from a state and its record, which `save` wrote."""
-        self.restore(state, record)
+        """Go on from a state and its record, which `save` wrote. Raises LemError where they are not of this run."""
+        try:
+            self.restore(state, record)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:  # (a LemError is a ValueError)
+            where, why = checkpoint.state_path(self.settings.output), (str(error).splitlines() or ["?"])[0][:120]
+            raise LemError(f"{where}: damaged ({why}); move it away to begin again") from error
         self.step, self.losses = record["step"], list(state.get("losses", torch.zeros(0)).to(self.device))

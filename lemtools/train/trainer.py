@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..ranks import Ranks, RemoteError
-from ..signal import LemError
+from ..signal import Layout, LemError, Tensor
 from . import checkpoint, pictures
 from .data import Batches
 from .run import Prepared, Run
@@ -174,6 +174,17 @@ class Trainer(Run):
         return self.prepared
 
     def restore(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        wanted = {}
+        for name, p in self.weights.items():
+            same = Tensor("float", " ".join(map(str, p.shape)))
+            wanted |= {
+                f"weight.{name}": same,
+                f"average.{name}": same,
+                f"moment.step.{name}": Tensor("float", "", needed=False),
+            }
+            wanted |= {f"moment.{k}.{name}": same._replace(needed=False) for k in ("exp_avg", "exp_avg_sq")}
+        found = {k: ("F32" if v.is_floating_point() else "I64", tuple(v.shape)) for k, v in state.items()}
+        Layout(tensors=wanted).check({}, found)
         for name, p in self.weights.items():
             p.copy_(state[f"weight.{name}"])
             self.average[name].copy_(state[f"average.{name}"])

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ..progress import steps
-from ..signal import LemError
+from ..signal import Layout, LemError, Tensor, Value
 from ..stream.files import read_fitted, write_fitted
 from . import fit as fitting
 from .bound import verdict
@@ -32,6 +32,30 @@ from .search import beam_search, distance_tables, sum_codes
 
 CHUNK = {"cpu": 512}  # vectors searched at a time, always as many (a product of fewer may round differently)
 ELSEWHERE = 4096
+LAYOUT = Layout(  # of the file
+    {
+        "groups": Value("whole", 1),
+        "stages": Value("whole", 1, 256),
+        "codes": Value("whole", 2, 1 << 16),
+        "beam": Value("whole", 1, 4096),
+        "cosine": Value("number", 0, 1e6),
+        "samples": Value("whole", 0),
+        "seed": Value("whole"),
+        "whiten": Value("flag"),
+        "energy": Value("number", 0, 1e300),
+        "shrink": Value("number", 0, 1e6),
+    },
+    {
+        "mean": Tensor("F32", "D"),
+        "centre": Tensor("F64", "D"),
+        "spectrum": Tensor("F64", "D", 0),
+        "basis": Tensor("F32", "R D"),
+        "scale": Tensor("F32", "R", 1e-30),
+        "variance": Tensor("F32", "R", 0),
+        "codebooks.*groups": Tensor("F32", "stages codes ?"),
+        "gains": Tensor("F32", "?", needed=False),
+    },
+)
 
 
 @dataclass
@@ -270,11 +294,14 @@ class RVQ:
     @classmethod
     def load(cls, path: str | os.PathLike, device: str = "cpu") -> RVQ:
         """What `save` wrote, or lem-encode --encoder rvq --fit. LemError for any other file, or one that is not whole."""
-        record, tensors = read_fitted(os.fspath(path))
+        shown = os.fspath(path)
+        record, tensors = read_fitted(shown, lambda record, found: LAYOUT)
+        if record.get("encoder") != "rvq":
+            raise LemError(f"{shown}: not a codebook of rvq")
         try:
             return cls.restore(record, tensors, device)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LemError(f"{os.fspath(path)}: not a codebook of rvq, or a damaged one ({error})") from error
+        except ValueError as error:
+            raise LemError(f"{shown}: damaged ({error})") from error
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What its file holds."""
@@ -292,18 +319,10 @@ class RVQ:
 
     @classmethod
     def restore(cls, record: dict, tensors: dict[str, np.ndarray], device: str = "cpu") -> RVQ:
-        """Inverse of `tensors` and `card`. KeyError or ValueError where they do not fit together."""
+        """Inverse of `tensors` and `card`, which are as LAYOUT says. ValueError where they do not fit together."""
         t = {k: torch.from_numpy(np.array(v)) for k, v in tensors.items()}
         books = [t[f"codebooks.{g}"] for g in range(record["groups"])]
-        shape, rank, dims = (record["stages"], record["codes"]), *t["basis"].shape
-        fits = (
-            books
-            and all(b.ndim == 3 and tuple(b.shape[:2]) == shape for b in books)
-            and sum(b.shape[2] for b in books) == rank
-            and all(t[k].shape == (rank,) for k in ("scale", "variance"))
-            and all(t[k].shape == (dims,) for k in ("mean", "centre", "spectrum"))
-        )
-        if not fits:
+        if sum(book.shape[2] for book in books) != len(t["basis"]) or len(t.get("gains", [0])) < 1:
             raise ValueError("its tensors do not fit together")
         parts: list[Any] = [t[k] for k in ("mean", "basis", "scale", "variance")]
         parts += [[b.shape[2] for b in books], *(record[k] for k in ("energy", "shrink", "whiten"))]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -108,6 +109,34 @@ def test_bf16_against_torch_rule():
     assert back.data.dtype == np.float32 and np.array_equal(back.data, exact)
 
 
+def test_float8_against_torch():
+    codes = np.arange(256, dtype=np.uint8)
+    for name, dtype in (("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2"), ("F8_E8M0", "float8_e8m0fnu")):
+        wanted = torch.from_numpy(codes).view(getattr(torch, dtype)).float().numpy()
+        raw = raw_document({"x": entry(name, (2, 128), (0, 256))}, codes.tobytes())
+        (back,) = received(raw)
+        assert back.data.dtype == np.float32 and np.array_equal(back.data.ravel(), wanted, equal_nan=True), name
+
+
+@pytest.mark.parametrize("dtype, size", [("F4", 8), ("C64", 128), ("F6_E2M3", 12)])
+def test_types_that_are_known_by_name_alone(dtype, size):
+    entries = {"e": entry(shape=(4, 4), offsets=(0, 64)), "w": entry(dtype, (4, 4), (64, 64 + size))}
+    raw = raw_document(entries, bytes(64 + size))
+    (back,) = received(raw)  # the other tensor is not asked for
+    assert back.data.shape == (4, 4)
+    with pytest.raises(LemError, match=f"x: tensor w: values of type {dtype} are not read; save "):
+        received(raw, key="w")
+    with pytest.raises(LemError, match=rf"no float tensor of 1 to 3 dimensions to read \(w is {dtype}\)"):
+        received(raw_document({"w": entry(dtype, (4, 4), (0, size))}, bytes(size)))
+
+
+def test_a_header_beyond_a_mebibyte():
+    entries = {f"{i:0200}": entry(shape=(1,), offsets=(4 * i, 4 * i + 4)) for i in range(5000)}
+    raw = raw_document(entries, np.arange(5000, dtype="<f4").tobytes())
+    (back,) = received(raw, key=f"{4000:0200}")
+    assert len(raw) > 1 << 20 and back.data.tolist() == [[4000.0]]
+
+
 def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
@@ -127,7 +156,8 @@ DAMAGED = {
     "float shape": raw_document({"a": entry(shape=(2.0,))}, bytes(8)),
     "bool shape": raw_document({"a": entry(shape=(True, 2))}, bytes(8)),
     "twins": raw_document(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":1}', bytes(8)),
-    "unknown type": raw_document({"a": entry(dtype="F8_E4M3", shape=(8,))}, bytes(8)),
+    "unknown type": raw_document({"a": entry(dtype="F9_E4M4", shape=(8,))}, bytes(8)),
+    "float8 of the wrong size": raw_document({"a": entry(dtype="F8_E4M3", shape=(7,))}, bytes(8)),
     "type of the wrong type": raw_document({"a": entry(dtype=["F32"])}, bytes(8)),
     "no type": raw_document({"a": {"shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
     "entry is a list": raw_document({"a": [1]}, bytes(8)),
@@ -139,7 +169,7 @@ DAMAGED = {
     "metadata not text": raw_document({"__metadata__": {"lem": {"v": 1}}}),
     "lem not an object": raw_document({"__metadata__": {"lem": "3"}}),
     "header of 2^60": (2**60).to_bytes(8, "little") + b"{" + bytes(64),
-    "header beyond the cap": (stream.MAX_HEADER + 1).to_bytes(8, "little") + b"{" + b" " * stream.MAX_HEADER,
+    "header beyond the cap": (stream.MAX_HEADER + 1).to_bytes(8, "little") + b"{" + b" " * 99,
     "header of nothing": bytes(8),
     "body of 2^50": raw_document({"a": entry(shape=(2**48,), offsets=(0, 2**50))}),
     "empty": b"",
@@ -234,6 +264,17 @@ LIES = {
     "rate": lem_document({"rate": -1}, data=np.zeros((2, 8), np.float32)),
     "rate infinite": lem_document({"rate": float("inf")}, data=np.zeros((2, 8), np.float32)),
     "history": lem_document({"history": ["x"]}, data=np.zeros((2, 8), np.float32)),
+    "first no whole number": lem_document({"first": 1e-300}, data=np.zeros((2, 8), np.float32)),
+    "last no flag": lem_document({"last": "yes"}, data=np.zeros((2, 8), np.float32)),
+    "label of floats": lem_document({}, data=np.zeros((2, 8), np.float32), label=np.zeros(2)),
+    "cost infinite": lem_document({}, data=np.zeros((2, 8), np.float32), cost=np.array([1, np.inf])),
+    "parameter of operation -1": lem_document(
+        {"ops": [{"op": "mask"}]}, data=np.zeros((2, 8), np.float32), **{"ops.-1.x": SCALE}
+    ),
+    "twin keys": raw_document(
+        {"__metadata__": {"lem": '{"v": 1, "kind": "embedding", "n": 2, "n": 1}'}, "data": entry(shape=(1, 2))},
+        bytes(8),
+    ),
 }
 
 
@@ -286,6 +327,15 @@ def test_nothing_may_follow_the_last_document():
     for more in (b"x", raw, bytes(9)):
         with pytest.raises(LemError, match="goes on after its last document"):
             received(raw + more)
+
+
+def test_a_document_that_comes_twice_is_told():
+    one, two = (b"".join(document(images(2, first))) for first in (0, 2))
+    end = sent([images(2, 2)])[len(two) :]
+    assert [len(s) for s in received(one + two + end)] == [2, 2]
+    for raw in (one + one + end, one + two + one + end):
+        with pytest.raises(LemError, match=r"x: damaged stream \(a document of items 0 to 1 comes twice\)"):
+            received(raw)
 
 
 def test_last_saves_the_end_document():

@@ -1,0 +1,85 @@
+"""Files of fitted encoders that do not agree with themselves: one line, and nothing is made of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lemtools import encode
+from lemtools.signal import LemError, Signal
+from lemtools.stream.files import ENCODER, load_tensors, save_tensors
+
+RNG = np.random.default_rng(3)
+VECTORS = RNG.standard_normal((40, 6)).astype(np.float32)
+FITS = {
+    "pca": ("pca", {"dims": 3}),
+    "white": ("pca", {"dims": 3, "whiten": True}),
+    "rvq": ("rvq", {"stages": 2, "codes": 4, "updates": 1}),
+    "gain": ("rvq", {"stages": 1, "codes": 4, "groups": 2, "gain_shape": True, "updates": 1}),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoders")
+    for name, (kind, settings) in FITS.items():
+        encode.fit(kind, lambda: [Signal("embedding", VECTORS)], **settings)[0].save(str(folder / name))
+    return folder
+
+
+# file: (what becomes of record and tensors, what is said)
+LIES = {
+    ("rvq", "mean of integers"): (lambda r, t: t.update(mean=t["mean"].view(np.int32)), "mean is I32, not F32"),
+    ("rvq", "codes"): (lambda r, t: r.update(codes=5), "codebooks.0 has the shape [2, 4, "),
+    ("rvq", "stages"): (lambda r, t: r.update(stages=1), "codebooks.0 has the shape [2, 4, "),
+    ("rvq", "groups"): (lambda r, t: r.update(groups=10**9), "no tensor codebooks.1"),
+    ("rvq", "groups text"): (lambda r, t: r.update(groups="1"), "its record's groups is '1'"),
+    ("rvq", "beam"): (lambda r, t: r.update(beam=0), "its record's beam is '0'"),
+    ("rvq", "energy"): (lambda r, t: r.update(energy=float("nan")), "its record's energy is 'nan'"),
+    ("rvq", "no seed"): (lambda r, t: r.pop("seed"), "its record has no 'seed'"),
+    ("rvq", "scale 0"): (lambda r, t: t["scale"].fill(0), "values of scale from 0.0 to 0.0"),
+    ("rvq", "basis"): (lambda r, t: t.update(basis=t["basis"][:, 1:]), "basis has the shape"),
+    ("rvq", "ranks"): (
+        lambda r, t: t.update({k: t[k][1:] for k in ("basis", "scale", "variance")}),
+        "do not fit together",
+    ),
+    ("gain", "no gains"): (lambda r, t: t.update(gains=t["gains"][:0]), "do not fit together"),
+    ("gain", "infinite"): (lambda r, t: t["gains"].fill(np.inf), "NaN or infinite values in gains"),
+    ("pca", "kind"): (lambda r, t: r.update(kind="audio"), "its record's kind is 'audio'"),
+    ("pca", "item"): (lambda r, t: r.update(item=[7]), "items of [7], vectors of 6"),
+    ("pca", "image"): (lambda r, t: r.update(kind="image"), "items of [6], vectors of 6"),
+    ("pca", "mean"): (lambda r, t: t.update(mean=t["mean"][:-1]), "components has the shape [3, 6], not [K D]"),
+    ("white", "no variance"): (lambda r, t: t["spectrum"].fill(0), "3 components of 6"),
+    ("pca", "another encoder"): (lambda r, t: r.update(encoder="voice"), "made by a newer lemtools"),
+    ("pca", "no name"): (lambda r, t: r.update(encoder=["pca"]), "made by a newer lemtools"),
+    ("pca", "version"): (lambda r, t: r.update(v=2), "made by a newer lemtools (version 2"),
+    ("pca", "token-ae"): (lambda r, t: r.update(encoder="token-ae"), "no network of a token autoencoder"),
+}
+
+
+@pytest.mark.parametrize("file, lie", LIES)
+def test_lies(made, tmp_path, file, lie):
+    record, tensors = load_tensors(str(made / file), ENCODER, "an encoder")
+    tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+    change, said = LIES[file, lie]
+    change(record, tensors)
+    path = str(tmp_path / "x.enc")
+    save_tensors(path, tensors, {ENCODER: json.dumps(record)})
+    with pytest.raises(LemError) as caught:
+        encode.load(path)
+    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['{"v":1,', '{"v":1,"v":1}', "[1]", "[" * 9000, ""])
+def test_a_record_that_is_none(tmp_path, text):
+    path = str(tmp_path / "x.enc")
+    save_tensors(path, {"mean": np.zeros(3, np.float32)}, {ENCODER: text})
+    with pytest.raises(LemError, match=r"x\.enc: not a fitted encoder"):
+        encode.load(path)
+
+
+def test_the_files_themselves_are_read(made):
+    for file in FITS:
+        (codes,) = encode.encode([Signal("embedding", VECTORS[:5])], encode.load(str(made / file)))
+        assert len(codes) == 5
