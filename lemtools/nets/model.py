@@ -207,6 +207,7 @@ def load(path: str, device: str | torch.device = "cpu") -> Model:
         return Layout(RECORD, {**described(made[0]), **SCALED})
 
     meta, tensors = load_tensors(path, LEM, wanted, described=layout)
+    meta.setdefault("recipe", "an unknown recipe")
     scales = []
     for name, shape in zip(SCALES, (meta["item"], meta["target"]["item"])):
         offset, gain = (_plain(tensors[f"{name}.{part}"]) for part in ("offset", "gain"))
