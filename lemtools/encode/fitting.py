@@ -33,7 +33,7 @@ def _described(record: dict[str, Any], found: Found) -> Layout:
     if not isinstance(name, str) or name not in ENCODERS or not ENCODERS[name].fitted:
         raise LemError(f"made by a newer lemtools, which knows an encoder {str(name)[:40]!r}")
     layout: Layout = ENCODERS.load(name).described(record, found)
-    return layout._replace(of=f" record of {name}")
+    return layout._replace(wrong=f"damaged record of {name}")
 
 
 def fit(name: str, signals: Callable[[], Iterable[Signal]], **settings) -> tuple[Fitted, dict]:

@@ -204,7 +204,7 @@ def load(path: str, device: str | torch.device = "cpu") -> Model:
         if "net" not in meta:
             raise LemError(f"{shown}: not {wanted}")
         made.append(_made(meta, found))
-        return Layout(RECORD, {**described(made[0]), **SCALED})
+        return Layout(RECORD, {**described(made[0]), **SCALED}, finite=False, wrong="its weights do not fit its record")
 
     meta, tensors = load_tensors(path, LEM, wanted, described=layout)
     meta.setdefault("recipe", "an unknown recipe")
@@ -215,7 +215,7 @@ def load(path: str, device: str | torch.device = "cpu") -> Model:
             np.ndim(v) <= len(shape) and all(n in (1, m) for n, m in zip(np.shape(v)[::-1], shape[::-1]))
             for v in (offset, gain)
         )
-        if not fits or not np.all(np.abs(gain) > 0):
+        if not fits or not np.all((np.abs(gain) > 0) & np.isfinite(gain)) or not np.all(np.isfinite(offset)):
             raise LemError(f"{shown}: damaged ({name})")
         scales.append(Scale(offset, gain))
     return Model(filled(made[0], tensors).to(device).eval(), meta, *scales)

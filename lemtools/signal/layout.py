@@ -63,12 +63,12 @@ class Tensor(NamedTuple):
 class Layout(NamedTuple):
     """A format. record: values by key; tensors: by name, 'part.*' for any that begin so, and 'part.*key' for part.0,
     part.1, ... as many as the record's `key` says. What is not described is not checked. finite: no NaN or infinity.
-    of: what it is of, for messages."""
+    wrong: what a file is called that is not so."""
 
     record: Mapping[str, Value] = {}
     tensors: Mapping[str, Tensor] = {}
     finite: bool = True
-    of: str = ""
+    wrong: str = "damaged"
 
     def check(self, record: Mapping[str, Any], found: Found) -> None:
         """Raise LemError, in a few words, where a record or the header of the tensors is not as described."""

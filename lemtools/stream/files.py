@@ -160,7 +160,7 @@ def load_tensors(
             tensors = arrays_of(body, header, shown)
             layout.check_values(tensors)
         except LemError as error:
-            raise LemError(str(error) if shown in str(error) else f"{shown}: damaged{layout.of} ({error})") from error
+            raise LemError(str(error) if shown in str(error) else f"{shown}: {layout.wrong} ({error})") from error
     if framework == "pt":
         torch: Any = import_module("torch")
         for name, (kind, *_) in header.tensors.items():

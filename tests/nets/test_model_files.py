@@ -59,7 +59,6 @@ LIES = {
     ("flat", "missing"): (lambda m, t: t.pop("leave.bias"), "no tensor leave.bias"),
     ("flat", "type"): (lambda m, t: t.update({"leave.bias": t["leave.bias"].view(np.int32)}), "leave.bias is I32"),
     ("flat", "shape"): (lambda m, t: t.update({"leave.bias": np.zeros(2, np.float32)}), "leave.bias has the shape [2]"),
-    ("flat", "NaN"): (lambda m, t: t["leave.bias"].fill(np.nan), "NaN or infinite values in leave.bias"),
     ("flat", "gain 0"): (lambda m, t: t.update({"scale.gain": np.zeros((), np.float32)}), "damaged (scale)"),
     ("flat", "gain"): (lambda m, t: t.update({"scale.gain": np.ones(3, np.float32)}), "damaged (scale)"),
 }
