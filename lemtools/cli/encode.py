@@ -140,6 +140,7 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     from ..encode import Coder, without_file
     from ..encode import lines as each_line
     from ..media import Target, save
+    from ..media.repeat import rereadable
 
     how = {"how": common.how(run, **{o.name: reading[o.name] for o in common.LOOKS})}
     target = Target(writing.pop("output"), writing.pop("to"), own=decode)
@@ -147,6 +148,8 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
         return
     paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=not decode)
     target.refuse([*paths, *_files(row, settings), *([model] if model else [])])
+    if coder is None and row is not None and row.of_itself and writing["shard"] and not rereadable(paths):
+        raise click.UsageError(f"--shard needs files that {row.name} can read twice, or a --model from --fit: no pipes")
     if coder is None and row is not None:
         coder, signals = without_file(row.name, signals, None if decode else paths, reading=how, **settings)
     work = Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))

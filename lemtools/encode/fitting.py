@@ -8,7 +8,7 @@ from typing import Any
 
 from ..catalogue import listed
 from ..catalogue.encoders import ENCODERS
-from ..media.repeat import check_apart, repeatable
+from ..media.repeat import check_apart, repeatable, rereadable
 from ..signal import Layout, LemError, Signal
 from ..signal.layout import Found
 from ..stream.files import read_fitted
@@ -79,15 +79,16 @@ def without_file(
 ) -> tuple[Encoder, Iterable[Signal]]:
     """(an encoder to be used without a file, the batches that it is used on).
 
-    paths: of the signals; None: to decode them. pca is fitted to the very input, which is read again. Raises LemError
-    for an encoder that works by its file alone.
+    paths: of the signals; None: to decode them. pca is fitted to all that the paths hold, also where the signals are a
+    part of it (a shard): the parts are then coded alike. Raises LemError for an encoder that works by its file alone.
     """
     row = ENCODERS.find(name)
     if row.of_itself and paths is not None:
         if not settings.get("dims"):
             raise LemError(f"--encoder {name} needs --dims K, or a --model from --fit")
         source = repeatable(paths, **reading)
-        return row.load().fit(source, **settings)[0], source()
+        encoder = row.load().fit(source, **settings)[0]
+        return encoder, signals if rereadable(paths) else source()  # (the fit has emptied a pipe)
     if row.made:
         raise LemError(f"--encoder {name} needs {row.made}")
     return row.load()(**settings), signals

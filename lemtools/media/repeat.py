@@ -15,7 +15,7 @@ def repeatable(paths: Sequence[str], **options) -> Callable[[], Iterator[Signal]
 
     options: of media.load. Every input that cannot be read is an error.
     """
-    if all(os.path.isfile(path) or os.path.isdir(path) or glob.has_magic(path) for path in paths):
+    if rereadable(paths):
         return lambda: load(paths, **options)
     file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it is read again later
     stream.write(load(paths, **options), file)
@@ -25,6 +25,11 @@ def repeatable(paths: Sequence[str], **options) -> Callable[[], Iterator[Signal]
         return stream.read(stream.Source(file, "standard input"))
 
     return read_again
+
+
+def rereadable(paths: Sequence[str]) -> bool:
+    """Whether all inputs can be read again from where they are: none is a pipe."""
+    return all(os.path.isfile(path) or os.path.isdir(path) or glob.has_magic(path) for path in paths)
 
 
 def check_apart(learnt: Sequence[str], validation: Sequence[str], called: str = "--data") -> None:

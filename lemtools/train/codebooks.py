@@ -1,8 +1,8 @@
 """Codebooks that follow their data: a residual quantiser (vq.residual) learnt from batches, of files of any size.
 
 Directions, and codebooks to begin with, come from a sample. Every step codes a batch, met with less and less noise
-(vq.fit.fit_codebooks says why), and moves every code towards the mean of the residuals that it was taken for
-(vq.fit.Average); codes that fall out of use move to residuals of the batch.
+(vq.learn says why), and moves every code towards the mean of the residuals that it was taken for
+(vq.learn.Average); codes that fall out of use move to residuals of the batch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..ranks import Ranks, RemoteError
 from ..rng import generator
 from ..signal import LemError
 from ..signal.layout import of_arrays
-from ..vq.fit import BEAM, Average, assign, blurred, share_of_noise
 from ..vq.frame import ROWS
+from ..vq.learn import BEAM, MOST_KEPT, Average, assign, blurred, gaussian_and_own, share_of_noise, strength_of_noise
 from ..vq.residual import LAYOUT, RVQ
 from ..vq.search import sum_codes
 from . import checkpoint
@@ -76,6 +76,7 @@ class Codebooks(Run):
     def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
         super().__init__(prepared, ranks, device)
         self.settled = -1
+        self.strength = self._strength(prepared.model.rvq)
         self._take(prepared.model.rvq)
         if ranks.world > 1:
             rvq = self.rvq
@@ -88,7 +89,18 @@ class Codebooks(Run):
         self.rvq = self.prepared.model.rvq = self.prepared.objective.rvq = rvq.to(self.device)
         decay = self.settings.ema
         prior = self.settings.batch / rvq.codes / (1 - decay)  # vectors of a code in the long run
-        self.averages = [Average(book, decay, torch.Generator(), prior) for book in rvq.codebooks]
+        most = len(self.prepared.spec.items)
+        self.averages = [Average(book, decay, torch.Generator(), prior, most) for book in rvq.codebooks]
+
+    @torch.no_grad()
+    def _strength(self, rvq: RVQ) -> float:
+        """Of the noise to begin with (vq.learn.strength_of_noise), by the codebooks to begin with."""
+        data = np.asarray((self.prepared.validation or self.prepared.spec).items.data[:MOST_KEPT])
+        z, weight = rvq.targets(torch.from_numpy(data.astype(np.float32)).to(rvq.device))
+        draw, losses = torch.Generator().manual_seed(self.settings.seed), []
+        for part, variance, book in zip(rvq.frame.split(z), rvq.frame.split(rvq.frame.variance[None]), rvq.codebooks):
+            losses.append(gaussian_and_own(part, weight, variance[0].sqrt(), book, min(rvq.beam, BEAM), draw))
+        return strength_of_noise(*(sum(values) for values in zip(*losses)))
 
     def _seeded(self, name: str) -> torch.Generator:
         """Draws of this step."""
@@ -101,7 +113,7 @@ class Codebooks(Run):
         z, weight = rvq.targets(self.to_device(batch)["target"].float())
         noise = torch.randn((self.settings.batch, z.shape[1]), generator=self._seeded("noise"))
         noise = noise[ranks.rank * len(z) : (ranks.rank + 1) * len(z)].to(self.device) * rvq.frame.variance.sqrt()
-        z = blurred(z, noise, share_of_noise(self.step, self.steps))
+        z = blurred(z, noise, share_of_noise(self.step, self.steps, self.strength))
         z, weight, codes = (torch.cat(ranks.gather(part)) for part in (z, weight, objective.codes(z)))
         loss = objective.of(z, weight, codes).sum() / (weight > 0).sum().clamp_min(1)
         draw = self._seeded("revive")
@@ -117,7 +129,7 @@ class Codebooks(Run):
 
     def metrics(self) -> dict[str, float]:
         """The share of noise."""
-        return {"noise": share_of_noise(self.step - 1, self.steps)}
+        return {"noise": share_of_noise(self.step - 1, self.steps, self.strength)}
 
     def check(self) -> None:
         """Raise LemError where a loss or a code is not finite."""
@@ -155,7 +167,7 @@ class Codebooks(Run):
     def state(self) -> dict[str, torch.Tensor]:
         out = {f"rvq.{name}": torch.from_numpy(np.array(value)) for name, value in self.rvq.tensors().items()}
         for g, average in enumerate(self.averages):
-            out |= {f"count.{g}": average.count, f"sum.{g}": average.sum}
+            out |= {f"count.{g}": average.count, f"sum.{g}": average.sum, f"square.{g}": average.square}
         return out
 
     def record(self) -> dict:
@@ -166,10 +178,12 @@ class Codebooks(Run):
         LAYOUT.check(record["encoder"], of_arrays(tensors))
         self._take(RVQ.restore(record["encoder"], tensors))
         for g, average in enumerate(self.averages):
-            count, total = (state[f"{name}.{g}"].to(self.device) for name in ("count", "sum"))
-            if (count.shape, total.shape) != (average.count.shape, average.sum.shape):
-                raise ValueError(f"sums of {list(total.shape)}, not {list(average.sum.shape)}")
-            average.count, average.sum = count, total
+            kept = tuple(state[f"{name}.{g}"].to(self.device) for name in ("count", "sum", "square"))
+            mine = average.count, average.sum, average.square
+            if [k.shape for k in kept] != [m.shape for m in mine]:
+                raise ValueError(f"sums of {list(kept[1].shape)}, not {list(average.sum.shape)}")
+            average.count, average.sum, average.square = kept
+            average.prior *= not bool(average.square.any())  # it counts at the first update
 
     def save_model(self) -> None:
         """The file that lem-encode --fit writes, too, and under `lem` what it comes from."""

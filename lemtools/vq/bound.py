@@ -71,10 +71,10 @@ def cosine_of(nmse: float) -> float:
 
 
 def allocate(spectrum: np.ndarray, bits: float, groups: int) -> list[np.ndarray]:
-    """Deal the D principal directions into `groups` slices of D / groups that need equally many bits, and fill each.
+    """Deal the D principal directions into `groups` slices of D / groups that need equally many bits.
 
     After Ge et al. 2013 (OPQ, eigenvalue allocation), in bits above the common level in place of log variances. Returns
-    for each group the indices of the directions that its bits / groups go to, largest variance first.
+    for each group the indices of its directions, largest variance first.
     """
     spectrum = np.asarray(spectrum, np.float64)
     level = max(water_fill(spectrum, bits).level, np.finfo(np.float64).tiny)
@@ -86,7 +86,7 @@ def allocate(spectrum: np.ndarray, bits: float, groups: int) -> list[np.ndarray]
         members[g].append(int(i))
         if count + 1 < room:
             heapq.heappush(heap, (need + 0.5 * max(0.0, math.log2(max(spectrum[i], level) / level)), count + 1, g))
-    return [np.array(m[: max(1, water_fill(spectrum[m], bits / groups).rank)]) for m in members]
+    return [np.array(m) for m in members]
 
 
 def verdict(

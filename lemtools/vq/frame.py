@@ -1,4 +1,4 @@
-"""The coordinates in which a residual quantiser codes: the principal directions that its bits can reach.
+"""The coordinates in which a residual quantiser codes: principal directions.
 
 Shapes: N vectors of D numbers; R coordinates, the groups' one after the other; G groups.
 """
@@ -76,13 +76,13 @@ class Frame:
 
     @classmethod
     def of(cls, moments: Moments, bits: float, groups: int, whiten: bool) -> Frame:
-        """The directions that reverse water-filling gives bits to. Whitened, all that the data extend in."""
+        """All directions that the data extend in, dealt to the groups."""
         values, axes = np.linalg.eigh(moments.covariance.cpu().numpy())
         values, axes = np.maximum(values[::-1], 0), axes[:, ::-1]
         floor = ROUNDING * max(values[0], np.finfo(np.float32).tiny)
         there = (values > floor) & (np.arange(len(values)) < max(1, moments.count - 1))
         spectrum = there.astype(np.float64) if whiten else np.where(there, values, 0.0)
-        dealt = allocate(spectrum, bits, groups)
+        dealt = [d[: max(1, np.count_nonzero(spectrum[d]))] for d in allocate(spectrum, bits, groups)]
         chosen = np.concatenate(dealt)
         scale = np.sqrt(np.maximum(values, floor))[chosen] if whiten else np.ones(len(chosen))
         made = {
@@ -104,17 +104,16 @@ class Frame:
             setattr(self, name, getattr(self, name).to(device))
         return self
 
-    def narrow(self, widths: list[int]) -> Frame:
-        """The frame with only the first `widths` coordinates of each group, the ones of the largest variance."""
+    def narrow(self, kept: list[torch.Tensor]) -> Frame:
+        """The frame with only some coordinates of each group, by their numbers in it."""
         starts = np.cumsum([0, *self.widths])
-        kept = torch.from_numpy(np.concatenate([np.arange(a, a + w) for a, w in zip(starts, widths)]))
-        kept = kept.to(self.mean.device)
+        every = torch.cat([start + k.to(self.mean.device) for start, k in zip(starts.tolist(), kept)])
         return replace(
             self,
-            basis=self.basis[kept].contiguous(),
-            scale=self.scale[kept],
-            variance=self.variance[kept],
-            widths=widths,
+            basis=self.basis[every].contiguous(),
+            scale=self.scale[every],
+            variance=self.variance[every],
+            widths=[len(k) for k in kept],
         )
 
     def coordinates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

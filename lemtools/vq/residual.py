@@ -2,9 +2,9 @@
 
     x  ->  s = x, or x / |x| with a gain of its own  ->  z = directions (s - mean) / scale  ->  sum of S codes a group
 
-Only directions that the bits can reach are coded (reverse water-filling, bound.py); what lies in the others is lost
-before a code is spent on it. They are dealt to G groups, each with S codebooks of K codes. A path of codes is found by
-beam search (search.py), codebooks by k-means stage by stage and then together (fit.py).
+The principal directions are dealt to G groups, each with S codebooks of K codes. A path of codes is found by beam
+search (search.py), codebooks by k-means stage by stage and then together (learn.py); directions in which no code has
+anything to say are left out of the file.
 
 Loss of a vector with recall y:  |x - y|^2 / E + w (1 - cos(x - mean, y - mean)),  E the mean of |x - mean|^2, w `cosine`
 (in the coordinates that are coded). The search and the codebooks follow its square (``Frame.targets``); the choice among
@@ -25,6 +25,7 @@ from ..progress import steps
 from ..signal import Layout, LemError, Tensor, Value
 from ..stream.files import read_fitted, write_fitted
 from . import fit as fitting
+from . import learn
 from .bound import verdict
 from .frame import Frame, Vectors, checked_rows, row_blocks
 from .report import report
@@ -32,6 +33,8 @@ from .search import beam_search, distance_tables, sum_codes
 
 CHUNK = {"cpu": 512}  # vectors searched at a time, always as many (a product of fewer may round differently)
 ELSEWHERE = 4096
+ERRORS = 1 << 20  # on a CPU: of a stage, at a time; they stay in the cache
+ZERO_BITS = 10  # from which a path is kept for the zero vector
 LAYOUT = Layout(  # of the file
     {
         "groups": Value("whole", 1),
@@ -41,6 +44,7 @@ LAYOUT = Layout(  # of the file
         "cosine": Value("number", 0, 1e6),
         "samples": Value("whole", 0),
         "seed": Value("whole"),
+        "zero": Value("flag", needed=False),
         "whiten": Value("flag"),
         "energy": Value("number", 0, 1e300),
         "shrink": Value("number", 0, 1e6),
@@ -62,7 +66,8 @@ LAYOUT = Layout(  # of the file
 class RVQ:
     """A fitted quantiser. codebooks: for each of G groups float32 [S, K, W], W its coordinates. gains: None, or levels
     [L] of the gain. spectrum: float64 [D], variances of the vectors it was fitted to, descending. centre: float64 [D],
-    their mean. beam, cosine: how it encodes. samples: vectors that the codebooks were fitted to."""
+    their mean. beam, cosine: how it encodes. samples: vectors that the codebooks were fitted to. zero: all codes 0 are
+    kept for the zero vector."""
 
     frame: Frame
     codebooks: list[torch.Tensor]
@@ -73,6 +78,7 @@ class RVQ:
     cosine: float
     samples: int
     seed: int
+    zero: bool = True
     device: str = "cpu"
 
     def __post_init__(self):
@@ -120,7 +126,7 @@ class RVQ:
         seed: int = 0,
         device: str = "cpu",
         samples: int | None = None,
-        updates: int = fitting.UPDATES,
+        updates: int = learn.UPDATES,
     ) -> RVQ:
         """vectors: [N, D], or a callable that yields batches [n, D] afresh at every call (it is read twice: for the
         moments of all, and for a sample).
@@ -128,19 +134,20 @@ class RVQ:
         stages x groups codes a vector, of log2(codes) bits each; beam: paths kept in the search (at most 8 in the
         fit). cosine: weight w of the loss. gain_shape: code |x| apart, in one of `gains` levels, and x / |x| by the
         stages. whiten: every direction counts alike, none is left out. samples: vectors that the codebooks are fitted
-        to, drawn evenly from all (default 64 a code, at least 65,536). updates: of all stages together, once k-means
-        has made one after the other. Zero vectors are coded exactly, and left out.
+        to, drawn evenly from all (default 64 a code, at least 65,536 or 2^25 numbers). updates: of all stages together, once k-means
+        has made one after the other. Zero vectors are left out, and coded exactly: all codes 0 are kept for them, unless
+        there were none and a vector has less than ZERO_BITS bits.
         LemError: NaN or infinity, fewer vectors than codes, settings out of range, D not a multiple of groups.
         """
         settings = {"stages": stages, "codes": codes, "groups": groups, "beam": beam, "cosine": cosine, "gains": gains}
         gains = min(gains, codes)
         with torch.no_grad():
-            whole, coded = fitting.read_moments(vectors, device, gain_shape)
+            whole, coded, seen = fitting.read_moments(vectors, device, gain_shape)
             if not whole.count:
                 raise LemError("no vectors to fit to (zero vectors do not count)")
             fitting.check_settings(len(whole.origin), whole.count, **settings | {"gains": gains})
             frame = Frame.of(coded, groups * stages * math.log2(codes), groups, whiten).to(device)
-            count = max(samples or max(64 * codes, 1 << 16), codes)
+            count = max(samples or max(64 * codes, min(1 << 16, fitting.SPACE // len(frame.scale))), codes)
             z, energy = fitting.sample(vectors, frame, count, gain_shape, device, seed)
             generator = torch.Generator().manual_seed(seed)
             order = torch.randperm(len(z), generator=generator)
@@ -148,15 +155,15 @@ class RVQ:
             how = {"stages": stages, "codes": codes, "beam": beam, "updates": updates, "generator": generator}
             books = []
             for part, variance in steps(list(zip(frame.split(z), frame.variance.split(frame.widths))), "groups"):
-                target, wide = (
-                    part[order].to(device) * factor[:, None],
-                    fitting.widths(variance, stages * math.log2(codes), whiten),
-                )
-                books.append(fitting.fit_group(target, weight, variance, wide, **how))
-            frame = frame.narrow([book.shape[2] for book in books])
+                target = part[order].to(device) * factor[:, None]
+                books.append(learn.Learner(target, weight, variance, **how).learn())
+            if not whiten:
+                kept = [learn.used(book) for book in books]
+                frame, books = frame.narrow(kept), [book[:, :, k] for book, k in zip(books, kept)]
             spectrum = np.sort(np.maximum(np.linalg.eigvalsh(whole.covariance.cpu().numpy()), 0))[::-1].copy()
             mean = whole.mean.cpu().numpy()
-            made = cls(frame, books, None, spectrum, mean, beam, float(cosine), len(z), seed, device)
+            zero = whole.count < seen or groups * stages * math.log2(codes) >= ZERO_BITS
+            made = cls(frame, books, None, spectrum, mean, beam, float(cosine), len(z), seed, zero, device)
             if gain_shape:
                 made.fit_gains(vectors, gains)
             return made
@@ -219,10 +226,11 @@ class RVQ:
     def encode(self, x: np.ndarray | torch.Tensor, beam: int | None = None) -> np.ndarray:
         """Codes [N, S * G], and the gain's column where there is one: uint8 or uint16. x: [N, D], any float type.
 
-        All codes 0 is kept for the zero vector: a vector nearest to that path takes another last code. The result does
-        not depend on how the vectors are cut into batches. LemError for another width, NaN or infinity.
+        Where `zero`, a vector that is nearest to the path of all codes 0 takes another last code. The result does not depend on how the vectors are cut into batches. LemError for another width, NaN or infinity.
         """
-        size = CHUNK.get(torch.device(self.device).type, ELSEWHERE)
+        size = ELSEWHERE
+        if torch.device(self.device).type == "cpu":
+            size = min(max(1 << (ERRORS // ((beam or self.beam) * self.codes) | 1).bit_length() - 1, 16), 1024)
         return np.concatenate([self._codes(x[at : at + size], size, at, beam) for at in range(0, max(len(x), 1), size)])
 
     def _codes(self, block: np.ndarray | torch.Tensor, size: int, first: int, beam: int | None) -> np.ndarray:
@@ -230,7 +238,7 @@ class RVQ:
         x = torch.cat([x, x.new_zeros(size - n, self.dims)])
         shape, zero = self._shape(x), (x == 0).all(1)
         codes = self._search(shape, beam)
-        taken = torch.nonzero((codes == 0).flatten(1).all(1) & ~zero)[:, 0]
+        taken = torch.nonzero((codes == 0).flatten(1).all(1) & ~zero & self.zero)[:, 0]
         if len(taken):
             book = self.codebooks[-1]
             left = self.frame.split(self.frame.coordinates(shape[taken])[0])[-1] - book[:-1, 0].sum(0)
@@ -241,7 +249,7 @@ class RVQ:
             gain = (x * recall).sum(1) / recall.square().sum(1).clamp_min(1e-30)
             level = (gain[:, None] - self.gains).abs().argmin(1)  # nearest: the least squared error with this shape
             flat = torch.cat([flat, level[:, None]], 1)
-        flat = torch.where(zero[:, None], 0, flat)[:n]
+        flat = torch.where(zero[:, None] & self.zero, 0, flat)[:n]
         return flat.cpu().numpy().astype(self.dtype)
 
     @torch.no_grad()
@@ -273,7 +281,7 @@ class RVQ:
         out = self._recall(wide[:, : use * self.groups].view(len(wide), use, self.groups))
         if self.gains is not None:
             out *= self.gains[wide[:, -1]][:, None]
-        zero = (wide[:, : self.groups * self.stages] == 0).all(1)
+        zero = (wide[:, : self.groups * self.stages] == 0).all(1) & self.zero
         if use < self.stages and wide.shape[1] <= use * self.groups:
             zero = torch.zeros_like(zero)  # the columns that mark a zero vector are not here
         return torch.where(zero[:, None], 0, out).cpu().numpy()
@@ -313,7 +321,7 @@ class RVQ:
 
     def card(self) -> dict:
         """What its file says in words: JSON."""
-        own = ("groups", "stages", "codes", "beam", "cosine", "samples", "seed")
+        own = ("groups", "stages", "codes", "beam", "cosine", "samples", "seed", "zero")
         frame = ("whiten", "energy", "shrink")
         return {k: getattr(self, k) for k in own} | {k: getattr(self.frame, k) for k in frame}
 
@@ -326,5 +334,5 @@ class RVQ:
             raise ValueError("its tensors do not fit together")
         parts: list[Any] = [t[k] for k in ("mean", "basis", "scale", "variance")]
         parts += [[b.shape[2] for b in books], *(record[k] for k in ("energy", "shrink", "whiten"))]
-        rest = [record[k] for k in ("beam", "cosine", "samples", "seed")]
+        rest = [record[k] for k in ("beam", "cosine", "samples", "seed")] + [record.get("zero", True) is not False]
         return cls(Frame(*parts), books, t.get("gains"), tensors["spectrum"], tensors["centre"], *rest, device=device)

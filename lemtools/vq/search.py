@@ -6,8 +6,21 @@ Shapes: N vectors, W coordinates, S stages of K codes, B paths kept. codebooks [
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
+
+CROSS_BYTES = 1 << 26  # of the inner products between codes, all stages together
+CROSS_WIDTH = 12  # coordinates that a product of two numbers may cost less than one look-up of them
+
+
+class Tables(NamedTuple):
+    """What the search wants to know of codebooks. distance[s] [W + 2, K]: rows 2 c, |c|^2 and 1, so that
+    [t, 1, |t|^2] @ distance = |t + c|^2. cross[s] [s K, K]: 2 <a, c> of every code a of the stages before with every c
+    of this one; None where the product with `distance` takes less time or memory."""
+
+    distance: torch.Tensor
+    cross: list[torch.Tensor | None]
 
 
 def smallest(values_NM: torch.Tensor, keep: int) -> torch.Tensor:
@@ -17,8 +30,6 @@ def smallest(values_NM: torch.Tensor, keep: int) -> torch.Tensor:
     minima, so a sort of the minima and one of the chunks they point to replace one of the whole row.
     """
     n, many = values_NM.shape
-    if keep == 1:
-        return values_NM.argmin(1, keepdim=True)
     chunks = _divisor(many, math.sqrt(many * keep))
     if chunks <= keep or many <= 4 * keep:
         return values_NM.topk(keep, 1, largest=False, sorted=False).indices
@@ -35,14 +46,22 @@ def _divisor(number: int, near: float) -> int:
     return min(ends + [number // d for d in ends], key=lambda d: abs(math.log(d / near)))
 
 
-def distance_tables(codebooks: torch.Tensor) -> list[torch.Tensor]:
-    """For each stage [W + 2, K]: rows 2 c, |c|^2 and 1, so that [t, 1, |t|^2] @ table = |t + c|^2."""
+def distance_tables(codebooks: torch.Tensor) -> Tables:
+    """The tables of codebooks [S, K, W]. On a CPU products between codes are looked up where that takes less time."""
+    stages, codes, width = codebooks.shape
     ones = torch.ones_like(codebooks[:, :, :1])
-    return list(torch.cat([2 * codebooks, codebooks.square().sum(2, keepdim=True), ones], 2).mT.contiguous())
+    distance = torch.cat([2 * codebooks, codebooks.square().sum(2, keepdim=True), ones], 2).mT.contiguous()
+    cross: list[torch.Tensor | None] = [None] * stages
+    room = CROSS_BYTES if codebooks.device.type == "cpu" else 0
+    for s in range(1, stages):
+        room -= 4 * s * codes * codes
+        if room >= 0 and s * CROSS_WIDTH <= width:
+            cross[s] = codebooks[:s].reshape(-1, width) @ distance[s, :width]
+    return Tables(distance, cross)
 
 
 def beam_search(
-    z_NW: torch.Tensor, codebooks: torch.Tensor, stage_tables: list[torch.Tensor], beam: int, keep: int = 1
+    z_NW: torch.Tensor, codebooks: torch.Tensor, tables: Tables, beam: int, keep: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Paths of codes whose sum is near z: (codes int64 [N, keep', S], sum minus z [N, keep', W]).
 
@@ -52,21 +71,29 @@ def beam_search(
     """
     n, width = z_NW.shape
     stages, codes = codebooks.shape[:2]
-    t, chosen, parents = -z_NW[:, None], [], []  # t: partial sums less z
+    t = -z_NW  # [N B, W]: partial sums less z
+    rows = torch.empty((n, 0), dtype=torch.int64, device=z_NW.device)  # [N B, s]: codes so far, of stage r plus r K
+    first = torch.arange(n, device=z_NW.device)[:, None]
     for s in range(stages):
-        many = t.shape[1]
-        left = torch.cat([t, torch.ones_like(t[..., :1]), t.square().sum(2, keepdim=True)], 2)
-        error = (left.view(n * many, width + 2) @ stage_tables[s]).view(n, many * codes)
+        many = len(t) // n if n else 1
+        length = t.square().sum(1, keepdim=True)
+        table = tables.cross[s]
+        if table is None:
+            error = torch.cat([t, torch.ones_like(length), length], 1) @ tables.distance[s]
+        else:
+            error = torch.nn.functional.embedding_bag(rows, table, mode="sum")
+            alone = torch.addmm(
+                tables.distance[s, width], z_NW, tables.distance[s, :width], alpha=-1
+            )  # |c|^2 - 2 <z, c>
+            error.view(n, many, codes).add_(alone[:, None]).add_(length.view(n, many, 1))
+        error = error.view(n, many * codes)
         at = smallest(error, min(beam if s < stages - 1 else keep, many * codes))
-        parent, code = torch.div(at, codes, rounding_mode="floor"), at % codes
-        t = t.gather(1, parent[:, :, None].expand(-1, -1, width)) + codebooks[s][code]
-        chosen.append(code)
-        parents.append(parent)
-    path, at = [], None
-    for code, parent in zip(chosen[::-1], parents[::-1]):
-        path.append(code if at is None else code.gather(1, at))
-        at = parent if at is None else parent.gather(1, at)
-    return torch.stack(path[::-1], 2), t
+        parent = (torch.div(at, codes, rounding_mode="floor") + first * many).view(-1)
+        code = (at % codes).view(-1)
+        t = t.index_select(0, parent).add_(codebooks[s].index_select(0, code))
+        rows = torch.cat([rows.index_select(0, parent), code[:, None] + s * codes], 1)
+    rows -= torch.arange(0, stages * codes, codes, device=rows.device)
+    return rows.view(n, -1, stages), t.view(n, -1, width)
 
 
 def sum_codes(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,13 @@
 """Dense tokens against their bound and against faiss: error and dead codes, speed at equal error, memory.
 
     python tests/benchmarks/bench_rvq.py [error] [speed] [memory] [--device cuda] [--vectors N ...] [--threads T]
+    python tests/benchmarks/bench_rvq.py real --sets FOLDER [--only NAME ...] [--seeds N]
+
+real: the vectors of rvq_sets.py, which says where they come from: held-out NMSE and CPU seconds of fit and encoding, one
+thread each, in the same run, of ours, of faiss and of plain residual k-means at 24, 32 and 64 bits. faiss is
+ResidualQuantizer(D, stages, bits of a code) with max_beam_size = min(16, codes) for training and encoding, all else as it comes
+(Train_progressive_dim, niter 10 a step, no refinement, no look-up tables). Plain residual k-means is faiss.Kmeans(D, K,
+niter=25, nredo=1) a stage, on what the stages before leave, greedy in the fit and in the code.
 
 Gaussian vectors, D = 128, variances 1/i, 8,000 to fit, 4,000 held out, 4 x 128 codes = 28 bits. error: three seeds, of
 data and of fits. speed: vectors a second by the clock and by CPU time (of all threads; other work on the machine
@@ -19,6 +26,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import rvq_sets
 import torch
 
 from lemtools.train.loop import train
@@ -144,6 +152,57 @@ def _large(draw, device: str, ours: RVQ) -> None:
         print(f"encoding {name}, beam 16: {len(data) / np.median(times):.0f} vectors/s", flush=True)
 
 
+def plain_kmeans(x, held, stages: int, codes: int, seed: int):
+    """NMSE held out of residual k-means, each code the nearest to what is left."""
+    mean, left, rest = x.mean(0), x - x.mean(0), held - x.mean(0)
+    for stage in range(stages):
+        peer = faiss.Kmeans(x.shape[1], codes, niter=25, seed=seed * 100 + stage + 1, min_points_per_centroid=1)
+        peer.train(np.ascontiguousarray(left))
+        left, rest = (part - peer.centroids[peer.index.search(part, 1)[1][:, 0]] for part in (left, rest))
+    return nmse(held - mean, held - mean - rest)
+
+
+def real(folder: str, only: list[str], seeds: int) -> None:
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    print(
+        "set\tN x D\tcodes\tseed\tNMSE rvq\tfaiss\tk-means\tfit CPU s rvq\tfaiss\tratio\tencode CPU s rvq\tfaiss\tratio"
+    )
+    rows: dict = {}
+    for name in only or rvq_sets.NAMES:
+        for stages, codes in rvq_sets.settings(name):
+            for seed in range(seeds):
+                x, held = rvq_sets.split(name, folder, seed)
+                done = one_real(x, held, stages, codes, seed)
+                rows.setdefault((name, f"{stages} x {codes}"), []).append(done)
+                cells = [f"{v:.4f}" for v in done[:3]]
+                cells += [f"{v:.3f}" for k in (3, 5) for v in (*done[k : k + 2], done[k] / max(done[k + 1], 1e-9))]
+                print(name, f"{len(x)} x {x.shape[1]}", f"{stages} x {codes}", seed, *cells, sep="\t", flush=True)
+    print("\nmeans\tcodes\tNMSE rvq\tfaiss\tk-means\tfit, ratio of CPU\tencoding, ratio of CPU")
+    for (name, code), done in rows.items():
+        mean = np.mean(done, 0)
+        ratios = mean[3] / max(mean[4], 1e-9), mean[5] / max(mean[6], 1e-9)
+        print(name, code, *(f"{v:.4f}" for v in mean[:3]), *(f"{v:.2f}" for v in ratios), sep="\t")
+
+
+def one_real(x, held, stages: int, codes: int, seed: int) -> list[float]:
+    """NMSE of ours, faiss and k-means; CPU seconds of fits, ours and faiss; of encoding, ours and faiss (least of 3)."""
+    peer = faiss.ResidualQuantizer(x.shape[1], stages, codes.bit_length() - 1)
+    peer.max_beam_size = min(16, codes)  # of more paths than there are it makes garbage
+    ours, fit = cpu(lambda: RVQ.fit(x, stages=stages, codes=codes, seed=seed))
+    theirs, begun = cpu(lambda: peer.train(x))
+    found, encode = min((cpu(lambda: ours.encode(held)) for _ in range(3)), key=lambda f: f[1])
+    codes_of_peer, their_encode = min((cpu(lambda: peer.compute_codes(held)) for _ in range(3)), key=lambda f: f[1])
+    errors = nmse(held, ours.decode(found)), nmse(held, peer.decode(codes_of_peer))
+    return [*errors, plain_kmeans(x, held, stages, codes, seed), fit, begun, encode, their_encode]
+
+
+def cpu(call):
+    begun = time.process_time()
+    made = call()
+    return made, time.process_time() - begun
+
+
 def peak_mb() -> float:
     """Peak resident memory; not ru_maxrss, which a process inherits from the one that started it."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -195,6 +254,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["error", "speed", "memory"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sets", help="folder of rvq_sets.py")
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--vectors", type=int, nargs="+", default=[100_000, 300_000])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -204,6 +266,7 @@ def main() -> None:
         print("faiss is not installed: its rows are left out", flush=True)
     for part in args.parts:
         {
+            "real": lambda: real(args.sets, args.only, args.seeds),
             "error": lambda: error(args.device),
             "speed": lambda: speed(args.device, args.threads),
             "memory": lambda: memory(args.vectors),

@@ -298,6 +298,19 @@ def test_two_commands_equal_one(photos):
     assert not np.array_equal(whole.mask, other.mask)
 
 
+def test_shards_of_what_is_fitted_to_its_input_are_parts_of_the_whole(tmp_path):
+    """pca without a model is fitted to all of the input in every shard."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32))
+    command = ("encode", "--encoder", "pca", "--dims", "2", "x.npy")
+    (whole,) = wire(lem_fork(*command, cwd=tmp_path))
+    shards = [s for k in range(2) for s in wire(lem_fork(*command, "--shard", f"{k}/2", cwd=tmp_path))]
+    assert [len(s.data) for s in shards] == [5, 5]
+    assert all(np.array_equal(shard.data, whole.data[k::2]) for k, shard in enumerate(shards))
+    os.mkfifo(tmp_path / "pipe")
+    refused = lem_fork("encode", "--encoder", "pca", "--dims", "2", "--shard", "0/2", "pipe", cwd=tmp_path)
+    assert refused.returncode == 2 and b"--shard needs files that pca can read twice" in refused.stderr
+
+
 def test_batches_and_shards_change_nothing(photos):
     command = ("fragment", "a", "--mask", "0-.9", "--bits", "1-6", "--noise", ".1")
     (whole,) = wire(lem_fork(*command, cwd=photos))

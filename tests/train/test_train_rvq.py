@@ -21,7 +21,7 @@ from lemtools.train.dry import dry_run
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
-from lemtools.vq.fit import RIDGE, Average, share_of_noise
+from lemtools.vq.learn import Average, share_of_noise
 from lemtools.vq.residual import RVQ
 
 SPECTRUM = 1 / np.arange(1, 17)
@@ -63,20 +63,28 @@ def result(folder) -> tuple:
 # the update
 
 
-def brute(z, weight, codes, books, count, total, decay):
-    """One update by its definition (van den Oord et al. 2017, A.1): sums of residuals, one vector after the other; the
-    stages in turn, twice, each on what the others leave."""
-    books, count = books.copy(), decay * count
+def brute(z, weight, codes, books, prior, total, decay):
+    """The first update by its definition (van den Oord et al. 2017, A.1): sums of residuals, one vector after the other;
+    the stages in turn, twice, each on what the others leave; every mean drawn to 0 as by within / between vectors."""
+    left = z - sum(books[s][codes[:, s]] for s in range(len(books)))
+    own = (weight[:, None] * left**2).sum(0) / weight.sum()
+    squares = prior * ((books**2).sum(1) + books.shape[1] * own)  # as the codes stand, they left as much
+    books, count = books.copy(), np.full(books.shape[:2], decay * prior)
     for n, path in enumerate(codes):
         for s, c in enumerate(path):
             count[s, c] += weight[n]
     for _ in range(2):
         for s in range(len(books)):
-            new = decay * total[s]
+            new, square = decay * total[s], decay * squares[s]
             for n, path in enumerate(codes):
                 others = sum(books[t, c] for t, c in enumerate(path) if t != s)
                 new[path[s]] += weight[n] * (z[n] - others)
-            books[s] = new / (count[s] + RIDGE)[:, None]
+                square += weight[n] * (z[n] - others) ** 2
+            n, k = count[s].sum(), len(count[s])
+            between = (new**2 / count[s][:, None]).sum(0) / n
+            within = (square / n - between) * n / (n - k)
+            ridge = within / (between - within * k / n)
+            books[s] = np.where(ridge > 0, new / (count[s][:, None] + ridge), 0)
     return books, count
 
 
@@ -86,15 +94,15 @@ def test_an_update_is_the_one_of_its_definition():
     weight, codes = draw.random(50, np.float32) + 0.5, draw.integers(4, size=(50, 3))
     average = Average(torch.tensor(books), 0.9, torch.Generator(), prior=7.0)
     total = average.sum.numpy().copy()
-    assert np.allclose(total, books * (7 + RIDGE))
+    assert np.allclose(total, books * 7)
     average.update(*(torch.tensor(v) for v in (z, weight, codes)))
-    wanted, count = brute(z, weight, codes, books, np.full((3, 4), 7.0), total, 0.9)
+    wanted, count = brute(z, weight, codes, books, 7.0, total, 0.9)
     np.testing.assert_allclose(average.codebooks.numpy(), wanted, atol=1e-5)
     np.testing.assert_allclose(average.count.numpy(), count, rtol=1e-5)
 
 
 def test_noise_fades_and_is_a_function_of_the_seed_and_the_step(tmp_path, data):
-    assert [share_of_noise(i, 8) for i in range(8)] == [1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert [share_of_noise(i, 4, 2.0) for i in range(4)] == [1.5, 1, 0.5, 0]
     prepared = prepare(run(tmp_path, data))
     one, other = (codebooks.Codebooks(prepare(run(tmp_path, data)), Ranks(), "cpu") for _ in range(2))
     batches = Batches(prepared.spec)
@@ -246,8 +254,9 @@ def test_the_command_prints_the_report_of_lem_encode(tmp_path, data):
 def test_a_dry_run_counts_the_search(tmp_path, data):
     cost = dry_run(run(tmp_path, data, flops=1e8, steps=None))
     wide = prepare(run(tmp_path, data)).model.rvq.codebooks[0].shape[2]
-    # a stage: every path left times [t, 1, |t|^2] @ [W + 2, K]; 8 paths after the first
-    assert cost["flops_per_item"] == 2 * (1 + 8) * (wide + 2) * 16 + 2 * 16 * wide  # and the coordinates
+    # the first stage: [t, 1, |t|^2] @ [W + 2, K]; the second: every vector with its codes, and once a batch of 64 the
+    # codes of the first with its own, which 8 paths look up; and the coordinates
+    assert cost["flops_per_item"] == 2 * 16 * ((wide + 2) + wide + 16 * wide / 64) + 2 * 16 * wide
     assert cost["steps"] == round(1e8 / (64 * cost["flops_per_item"])) and not list(tmp_path.iterdir())
 
 
