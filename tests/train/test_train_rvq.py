@@ -22,7 +22,7 @@ from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.vq.learn import Average, share_of_noise
-from lemtools.vq.residual import RVQ
+from lemtools.vq.residual import LAYOUT, RVQ
 
 SPECTRUM = 1 / np.arange(1, 17)
 
@@ -55,7 +55,7 @@ def run(folder, where, **more) -> Settings:
 
 def result(folder) -> tuple:
     state, record, _ = checkpoint.load_state(str(folder / "model.safetensors"))
-    _, tensors = read_fitted(str(folder / "model.safetensors"))
+    _, tensors = read_fitted(str(folder / "model.safetensors"), lambda record, found: LAYOUT)
     tensors = {**{k: v.numpy() for k, v in state.items()}, **{f"file.{k}": v for k, v in tensors.items()}}
     return record, {k: v.tobytes() for k, v in tensors.items()}, told(folder / "log.jsonl")
 
@@ -163,7 +163,9 @@ def test_the_file_is_that_of_a_fit(tmp_path, data):
     held = np.load(data / "held.npy")
     fitted = RVQ.fit(np.load(data / "x.npy"), stages=2, codes=16, gain_shape=True, gains=4, updates=1)
     fitted.save(tmp_path / "fit.safetensors")
-    (made, tensors), (record, wanted) = (read_fitted(str(p)) for p in (path, tmp_path / "fit.safetensors"))
+    (made, tensors), (record, wanted) = (
+        read_fitted(str(p), lambda record, found: LAYOUT) for p in (path, tmp_path / "fit.safetensors")
+    )
     assert set(made) == set(record) and {k: v.dtype for k, v in tensors.items()} == {
         k: v.dtype for k, v in wanted.items()
     }
