@@ -645,6 +645,24 @@ def test_damaged_state(tmp_path, kept, tmp_path_factory):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.95])
+def test_a_flipped_bit_in_a_state_is_noticed_and_the_one_before_is_gone_on_from(
+    place, tmp_path, kept, tmp_path_factory
+):
+    wanted = whole_run(tmp_path_factory, kept)
+    asked = settings(tmp_path, kept)
+    dying(asked, 9)
+    state = tmp_path / "model.state.safetensors"
+    raw = bytearray(state.read_bytes())
+    header = 8 + int.from_bytes(raw[:8], "little")
+    raw[header + int(place * (len(raw) - header))] ^= 64
+    state.write_bytes(raw)
+    lines = []
+    train(asked, lines.append)
+    assert any("not a whole state" in line and "step 4" in line for line in lines), lines
+    assert result(tmp_path) == wanted
+
+
 def test_other_settings_or_data_are_refused_by_name(tmp_path, kept):
     asked = settings(tmp_path, kept)
     dying(asked, 9)
