@@ -39,7 +39,7 @@ except ImportError:
     faiss = None
 
 DIMS, STAGES, BITS = 128, 4, 7
-SEEDS = 10, 11, 12  # (constants of the fit were chosen on others)
+SEEDS = 20, 21, 22  # (constants of the fit were chosen on others)
 SIZE = {"stages": 4, "codes": 256}  # of the quantiser whose memory is measured
 
 
@@ -171,7 +171,7 @@ def real(folder: str, only: list[str], seeds: int) -> None:
     rows: dict = {}
     for name in only or rvq_sets.NAMES:
         for stages, codes in rvq_sets.settings(name):
-            for seed in range(seeds):
+            for seed in range(SEEDS[0], SEEDS[0] + seeds):
                 x, held = rvq_sets.split(name, folder, seed)
                 done = one_real(x, held, stages, codes, seed)
                 rows.setdefault((name, f"{stages} x {codes}"), []).append(done)
