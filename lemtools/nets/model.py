@@ -157,8 +157,12 @@ def described(net: nn.Module) -> dict[str, Tensor]:
 
 
 def filled(net: nn.Module, tensors: dict[str, np.ndarray]) -> nn.Module:
-    """The network with the tensors, which are as `described` says, in float32."""
-    net.load_state_dict({name: torch.from_numpy(np.array(tensors[name])) for name in net.state_dict()})
+    """The network with the tensors, which are as `described` says, in float32. ValueError where they are not."""
+    state = {name: torch.from_numpy(np.array(tensors[name])) for name in net.state_dict() if name in tensors}
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
     return net.float()
 
 

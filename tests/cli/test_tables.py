@@ -28,7 +28,7 @@ def test_choices_are_the_tables():
 def test_help_texts_list_the_tables():
     shapes = option(fragment.cli, "mask_shape").help.split(":", 1)[1].split(".")[0]
     assert {re.match(r"[a-z]+", word)[0] for word in shapes.split()} == set(SHAPES)
-    metrics = option(compare.cli, "metric").help.split(":", 1)[1].split(", or all")[0]
+    metrics = option(compare.cli, "metric").help.split(":", 1)[1].split(";")[0]
     assert {word.strip().partition("@")[0] for word in metrics.split(",")} == set(METRICS)
-    shown = re.sub(r"\[.*?\]", "", option(train.cli, "augment").help).split(":")[0]
+    shown = re.sub(r"\[.*?\]|\(.*?\)", "", option(train.cli, "augment").help).split(": ", 1)[1]
     assert set(re.findall(r"\w+", shown)) == {*AUGMENT, "zoom", "or"}

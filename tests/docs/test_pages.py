@@ -122,6 +122,7 @@ def test_commands_and_output_stand_in_the_pages():
 def test_every_command_runs_and_prints_what_the_page_says(page, parts, folder):
     if page.name == "README.md":
         shell("lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png", folder)
+    assert any(runs(command) for block in parts for command in block)
     for block in parts:
         here = folder
         for command in filter(runs, block):
@@ -174,7 +175,11 @@ def test_every_option_that_is_named_exists():
     known = {"--nproc-per-node", "--no-python", "--check"}
     for path in (ROOT / "completion/bash").iterdir():
         known |= set(re.findall(r"--[a-z][\w-]*", path.read_text()))
-    for path in (*(ROOT / "tests/benchmarks").glob("*.py"), *(ROOT / "examples").rglob("*.py")):
+    for path in (
+        *(ROOT / "tests/benchmarks").glob("*.py"),
+        *(ROOT / "examples").rglob("*.py"),
+        ROOT / "tests/fuzz/__main__.py",
+    ):
         known |= set(re.findall(r"--[a-z][\w-]*", path.read_text()))
     for page in PAGES:
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", prose(page)):

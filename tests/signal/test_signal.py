@@ -139,7 +139,7 @@ def test_narrow_is_exact_or_float32():
     "make, message",
     [
         (lambda: Signal("smell", np.zeros((1, 2))), "unknown kind"),
-        (lambda: Signal("image", np.zeros((1, 2))), "4 dimensions, not 2"),
+        (lambda: Signal("image", np.zeros((1, 2))), "image data is an array with 4 axes, not 2"),
         (lambda: Signal("image", np.zeros((1, 3, 0, 4))), "hold nothing"),
         (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((2, 3), bool)), "does not fit"),
         (lambda: Signal("embedding", np.zeros((2, 4)), mask=np.ones((1, 4), bool)), "does not fit"),
