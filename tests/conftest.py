@@ -15,9 +15,20 @@ pytest.register_assert_rewrite("helpers")
 ROOMS = {"codes", "denoise", "dreams", "els", "encode", "nets", "reconstruct", "restore", "train", "vq"}
 
 
+# files whose few tests take long: begun first, so that no process waits for the last of them
+LONG = (
+    "els/test_els_kernel.py",
+    "docs/test_pages.py",
+    "train/test_train_cli.py",
+    "train/test_lm.py",
+    "dreams/test_els_cli.py",
+)
+
+
 def pytest_collection_modifyitems(items):
-    """Mark what `pytest -m gpu` runs."""
+    """Mark what `pytest -m gpu` runs, and put long files first."""
     here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).as_posix() not in LONG)
     for item in items:
         if item.path.relative_to(here).parts[0] in ROOMS:
             item.add_marker("gpu")
