@@ -30,8 +30,10 @@ SHORT = {
 }
 SLOW = {  # blocks that take more than some ten seconds of CPU, by words in them; all of a page's run in one folder
     "README.md": ["--seeds 0-9", "--preset quick"],
+    "docs/cluster.md": ["lem-"],
     "docs/dreams-by-formula.md": ["lem-els"],
     "docs/embeddings-and-tokens.md": ["lem-"],
+    "docs/recall.md": ["lem-"],
     "docs/text.md": ["lem-"],
     "docs/training.md": ["lem-"],
 }
