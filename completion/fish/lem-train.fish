@@ -59,7 +59,7 @@ complete -c lem-train -l dry-run -d 'Print parameters, operations, memory and ti
 complete -c lem-train -l quiet -s q -d 'No notes and no progress on standard error'
 complete -c lem-train -l verbose -s v -d 'Say more on standard error'
 complete -c lem-train -l workers -x -d 'Processes that make batches'
-complete -c lem-train -l device -x -a 'auto cpu cuda mps' -d 'auto, cpu, cuda or mps'
+complete -c lem-train -l device -x -a 'auto cpu cuda mps' -d 'Where it is computed'
 complete -c lem-train -l seed -x -d 'Seed of all random draws'
 complete -c lem-train -l debug -d 'Show the traceback of an error'
 complete -c lem-train -l version -d 'Show the version and exit'

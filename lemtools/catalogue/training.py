@@ -2,7 +2,7 @@
 
 from .networks import NETWORKS, PADDING, PREDICTS
 from .row import Option
-from .shared import IMAGES, KIND, SKIP_BAD
+from .shared import DEVICE, IMAGES, KIND, SKIP_BAD
 
 INPUT, OUTPUT, RUNNING = "Input", "Output", "Running"
 
@@ -195,15 +195,7 @@ RUN = (
         usual="by the machine",
         section=RUNNING,
     ),
-    Option(
-        "--device",
-        "auto, cpu, cuda or mps.",
-        default="auto",
-        env="LEM_DEVICE",
-        metavar="NAME",
-        words=("auto", "cpu", "cuda", "mps"),
-        section=RUNNING,
-    ),
+    DEVICE._replace(section=RUNNING),
     Option(
         "--seed", "Seed of all random draws.", "whole", low=0, default=0, env="LEM_SEED", metavar="N", section=RUNNING
     ),

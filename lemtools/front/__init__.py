@@ -66,10 +66,10 @@ def fragment(x: Any, losses: Any = None, /, *, seed: int = 0, **words: Any) -> S
     ----------
     x : anything that `load` takes.
     losses : str, dict or list of dict, optional
-        Options of lem-fragment, as in "--bits 3 --mask .5"; or operations, as in {"op": "bits", "bits": 3}; or else
+        Options of lem-fragment, as in "--bits 3 --mask .5", or operations, as in {"op": "bits", "bits": 3}.
     words :
-        bits=3, mask=.5, noise=.1, keep_dims=64, downsample=2, crop="64x64", each followed by what belongs to it, as in
-        mask=.5, mask_shape="patch:8". Their order is the order of the losses; a pair (low, high) draws for each item.
+        In their place: bits=3, mask=.5, noise=.1, keep_dims=64, downsample=2, crop="64x64", each followed by what
+        belongs to it, as in mask=.5, mask_shape="patch:8". Their order is the order of the losses; a pair (low, high) draws for each item.
     seed : int
         With an item's index it fixes every draw, whatever the batches.
 

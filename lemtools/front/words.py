@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from ..catalogue import LemError, Option, Table
+from ..catalogue import LemError, Option, Table, near
 from ..catalogue.encoders import ENCODERS
 from ..catalogue.shared import DEVICE
 from ..cli.options import converted
@@ -69,11 +69,9 @@ def note(text: str) -> None:
 
 def unknown(what: str, word: str, known: Iterable[str]) -> LemError:
     """The error for a word that there is not, with those that there are, and what is near it."""
-    from difflib import get_close_matches
-
     words = list(known)
-    near = get_close_matches(str(word), words, n=3)
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    like = near(str(word), words)
+    hint = f" (did you mean {' or '.join(like)}?)" if like else ""
     return LemError(f"no {what} {word!r}; there are {', '.join(words)}{hint}")
 
 
