@@ -9,7 +9,7 @@ import torch
 from lemtools.denoise.bound import bound
 from lemtools.denoise.gaussian import Gaussian
 from lemtools.denoise.memory import Memory
-from lemtools.denoise.posterior import _reflect, posterior
+from lemtools.denoise.posterior import _reflect, _step, posterior
 from lemtools.denoise.samplers import ancestral, ddim, noise, noised
 from lemtools.denoise.schedule import cosine, grid, log_snr
 from lemtools.rng import generator
@@ -195,6 +195,38 @@ def test_reflection_keeps_a_flat_density_flat():
     ends = torch.tensor([-1.0, -INF]), torch.tensor([INF, 1.0])
     one_sided = _reflect(torch.tensor([-2.0, 3.0]), *ends, torch.tensor(True))
     assert one_sided.tolist() == [0.0, -1.0]
+
+
+def step(z, x0, s, then, n, y, spread, noisy):
+    """_step where the value y was observed with a standard deviation `spread`, all of it float64 of one element."""
+    z, x0, n, y, spread = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1) for v in (z, x0, n, y, spread))
+    open_ = torch.full_like(y, math.inf)
+    return _step(z, x0, s, then, n, -open_, open_, y, spread, torch.full(y.shape, noisy))[:, 0]
+
+
+@pytest.mark.parametrize("s", [0.4, 1.5])
+def test_narrow_evidence_rests_where_the_mean_is_the_posterior_mean(s):
+    """Of a Gaussian prior of variance v, seen as y with noise t: E[x_0 | y] = y v / (v + t^2), and z goes to y from there."""
+    v, t, y, then = 0.7, 0.3, 1.3, 0.9 * s
+    mean = y * v / (v + t * t)
+    z = mean * (v + s * s) / v  # where the denoiser says so: E[x_0 | z] = z v / (v + s^2)
+    found = float(step(z, mean, s, then, 0.0, y, t, True))
+    assert found == pytest.approx(y + 0.81 * (z - y), rel=1e-12)
+    for other in (mean - 0.1, mean + 0.1):  # elsewhere it is driven there
+        found = float(step(other * (v + s * s) / v, other, s, then, 0.0, y, t, True))
+        assert (found - y - 0.81 * (other * (v + s * s) / v - y)) * (mean - other) > 0
+
+
+@pytest.mark.parametrize("s", [0.1, 0.6, 0.9])
+def test_noisy_values_under_a_flat_prior_are_exact(s):
+    """Where E[x_0 | z] = z, the noisy value is z and the rest of its noise: z stays distributed as N(y, spread^2 - s^2)."""
+    spread, y = 1.0, 0.5
+    at = float(step(y, y, s, s, 0.0, y, spread, True))
+    by_z = float(step(y + 1, y + 1, s, s, 0.0, y, spread, True)) - at
+    by_noise = float(step(y, y, s, s, 1.0, y, spread, True)) - at
+    variance = spread**2 - s**2
+    assert at == pytest.approx(y)
+    assert by_z**2 * variance + by_noise**2 == pytest.approx(variance)
 
 
 def test_posterior_of_a_finite_memory_is_its_enumeration():

@@ -12,7 +12,8 @@ from lemtools.catalogue.denoisers import named
 from lemtools.denoise.how import How
 from lemtools.els import machine
 from lemtools.els.bank import Bank
-from lemtools.els.posterior import Local
+from lemtools.els.posterior import ROUNDING, Local
+from lemtools.els.sums import LOG2E, Sums
 from lemtools.signal import LemError
 
 
@@ -91,6 +92,49 @@ def test_what_is_skipped_stays_within_its_bound(name):
     alpha_bar = 0.2 if name == "es" else 0.9
     off = np.abs(exact(x, alpha_bar) - skipping(x, alpha_bar)).max()
     assert 1e-6 < off <= skipping.error <= 0.02 and exact.error == 0
+
+
+@pytest.mark.parametrize("name", ["els", "bbels", "ls"])
+def test_the_bound_of_what_is_skipped_is_reached(name):
+    """A white image is answered and a black one skipped: the answer is off by the whole distance times the share."""
+    raw = np.zeros((2, 1, 5, 5), np.uint8)
+    raw[0] = 255
+    x, alpha_bar = np.full((1, 1, 5, 5), 0.2), 0.5
+    exact, skipping = (machine(name, Bank(raw), 3, How(skip=skip)) for skip in (0, 0.5))
+    exact.tile = skipping.tile = 1  # an image at a time
+    off = np.abs(exact(x, alpha_bar) - skipping(x, alpha_bar))
+    assert off.max() > 1e-3
+    assert skipping.error == pytest.approx(off.max(), rel=0.01)
+
+
+def test_the_weight_of_the_best_patch_is_relative_to_all():
+    """A better patch may come after the first: the sums are then relative to another logit than the best one."""
+    g = np.random.default_rng(0)
+    keys, query = g.standard_normal((40, 3)), g.standard_normal(3)
+    logits = torch.from_numpy(-((query - keys) ** 2).sum(1) / 2)
+    sums = Sums.empty(1, 1, 1, logits, track=True)
+    order = torch.argsort(logits)  # the best comes last
+    for part in order.split(7):
+        tile = (logits[part] * LOG2E)[None, None].clone()
+        sums.add(tile, torch.ones(1, 2, len(part), dtype=torch.float64), keys=part[None])
+    assert int(sums.best) == int(logits.argmax())
+    assert float(sums.peak - sums.reference) > 1  # else the test tests nothing
+    assert float(sums.weight()) == pytest.approx(float(torch.softmax(logits, 0).max()))
+
+
+@pytest.mark.parametrize("size", [3, 15])
+def test_products_are_in_float64_where_float32_would_show(size):
+    """Sums of many products round more than those of few: alpha_bar lies where only the number of terms decides."""
+    g = np.random.default_rng(1)
+    raw = (g.integers(0, 2, (4, 3, 16, 16)) * 255).astype(np.uint8)
+    bank = Bank(raw)
+    alpha_bar, largest = 0.9, 1.0
+    x = torch.from_numpy(g.choice([-largest, largest], (1, 3, 16, 16)))
+    seen = Local(bank, "els", size)
+    one = 2.0**-23 * np.sqrt(alpha_bar) * max(largest, np.sqrt(alpha_bar) * bank.moments[1])
+    for factor, want in ((0.9, torch.float32), (1.1, torch.float64)):
+        variance = one * 3 * size * size / (factor * ROUNDING)
+        assert seen._dtype(x, np.sqrt(alpha_bar), variance / factor**2, size) == want
 
 
 def test_results_do_not_depend_on_tiles_threads_or_batch():

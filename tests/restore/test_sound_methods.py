@@ -124,6 +124,20 @@ def test_burg_continues_sinusoids():
     assert snr(x[1000:], gaps.extrapolate(x[:1000], 200, gaps.burg(x[:1000], 32))) > 30
 
 
+def test_models_weigh_by_the_inverse_cube_of_their_error(monkeypatch):
+    values, errors = np.array([1.0, 2.0, 4.0]), np.array([0.1, 0.2, 0.05])
+    made = iter(range(9))
+
+    def model(start, gap, order, scale, passes):
+        k = next(made)
+        return np.full(len(start), values[k]), np.full(len(start), errors[k])
+
+    monkeypatch.setattr(gaps, "_janssen", model)
+    y, observed = np.zeros((1, 200)), np.arange(200) != 100
+    expected = (values / errors**3).sum() / (1 / errors**3).sum()
+    assert fill_gaps(y, observed)[0, 100] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("length", [40, 220, 882])
 def test_sinusoids_come_back(length):
     t = np.arange(22050) / 44100
