@@ -77,7 +77,7 @@ def _said(name: str, kinds: tuple[str, ...], family: str) -> dict[str, dict[str,
         "width": {"help": "Features a layer."},
         "options": {"help": "Set another property of the network."},
         "data": {
-            "help": "Memories to learn from: files, folders; a lone npy or safetensors file is mapped, not read. Of a "
+            "help": "Memories to learn from: files, folders; a lone npy or safetensors file stays on disk. Of a "
             "fragment, what it still holds is learnt."
         },
     }

@@ -8,7 +8,7 @@ INPUT, OUTPUT, RUNNING = "Input", "Output", "Running"
 
 DATA = Option(
     "--data",
-    "Memories to learn from: files, folders; a lone npy or safetensors file is mapped, not read. Of a fragment, what "
+    "Memories to learn from: files, folders; a lone npy or safetensors file stays on disk. Of a fragment, what "
     "it still holds is learnt. lm and token-ae learn text, as bytes, or tokens; rvq learns embeddings.",
     metavar="PATH",
     multiple=True,
@@ -16,7 +16,7 @@ DATA = Option(
     section=INPUT,
 )
 TEXT = DATA._replace(help="Text to learn from, as bytes, or tokens: files, folders.")
-VECTORS = DATA._replace(help="Embeddings to learn from: files, folders; a lone npy or safetensors file is mapped.")
+VECTORS = DATA._replace(help="Embeddings to learn from: files, folders; a lone npy or safetensors file stays on disk.")
 KEY = Option("--key", "Tensor or array to read from a foreign file.", metavar="NAME", section=INPUT)
 LOOKS = tuple(option._replace(section=INPUT) for option in (KEY, KIND, *IMAGES))
 VALIDATE = Option("--validate", "Memories to validate on.", metavar="PATH", multiple=True, file=True, section=INPUT)

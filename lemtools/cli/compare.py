@@ -89,8 +89,8 @@ class Threshold(click.ParamType):
 )
 @common.option(
     "--train",
-    f"What a model was trained on, for {listed(taking('train'))}: files or folders; a single safetensors or npy file is "
-    "mapped, not read.",
+    f"What a model was trained on, for {listed(taking('train'))}: files or folders; a single safetensors or npy file "
+    "stays on disk.",
     multiple=True,
     metavar="STORE",
     file=True,

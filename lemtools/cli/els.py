@@ -35,7 +35,7 @@ JOBS = {
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @option(
     "--bank",
-    "Training images: folders, idx, npy or safetensors files; a lone npy or safetensors file is mapped, not read.",
+    "Training images: folders, idx, npy or safetensors files; a lone npy or safetensors file stays on disk.",
     multiple=True,
     metavar="PATH",
     file=True,

@@ -30,7 +30,7 @@ def _unused(row) -> list[str]:
 )
 @common.option(
     "--memory",
-    "Whole memories to recall from: files or folders; a lone safetensors or npy file is mapped, not read.",
+    "Whole memories to recall from: files or folders; a lone safetensors or npy file stays on disk.",
     multiple=True,
     metavar="STORE",
     file=True,

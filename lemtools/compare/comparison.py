@@ -43,7 +43,7 @@ class Comparison:
     metrics: names and groups as a user writes them, a list or joined by commas; None: the quick ones of the kind. keep:
     keep all items, for `spectra()`. given: what metrics need and only the caller has. peak: range of the values, for
     kinds that have none by themselves (images: 255 or 1, sound: 1). train: array [N, ...item] of the items that a model
-    was trained on; it may be a np.memmap.
+    was trained on; it may lie on disk.
     Bits per element are added where they are known. Where pairs say which elements are missing, only those count.
     `left_out`: {metric of a group: why it cannot take these sets}, once `results()` are there.
     """

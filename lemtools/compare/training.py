@@ -22,7 +22,7 @@ _SAME = 1e-12  # squared distances this close, relatively, are equal: only float
 
 
 class Training:
-    """The training items [N, ...item] (array or memmap; uint8 or float) in the unit of the items they are compared
+    """The training items [N, ...item] (an array, in memory or on disk; uint8 or float) in the unit of the items they are compared
     with.
 
     like: those items. Images of 8 bits and of floats share their full scale. LemError for another shape or for tokens.

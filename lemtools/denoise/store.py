@@ -36,7 +36,7 @@ class Store:
         return int(self.array.shape[0])
 
     def _encode(self, raw: Array, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        t = torch.from_numpy(np.array(raw)) if isinstance(raw, np.ndarray) else torch.as_tensor(raw)
+        t = from_rows(raw)
         byte = t.dtype == torch.uint8
         t = t.to(device).to(dtype)
         return self.scale.encode(t.div_(255) if byte else t)
@@ -63,6 +63,13 @@ class Store:
         for _, t in self.tiles():
             total += t.sum(0, dtype=wide(self.device)).cpu()
         return total / len(self)
+
+
+def from_rows(raw: Array) -> torch.Tensor:
+    """What an array gave for a slice or an index, as a tensor whose memory is not the array's own."""
+    if not isinstance(raw, np.ndarray):
+        return torch.as_tensor(raw)
+    return torch.from_numpy(raw if raw.flags.owndata and raw.flags.writeable else np.array(raw))
 
 
 def _release(array: Array) -> None:

@@ -10,12 +10,14 @@ import torch
 
 from ..denoise.contract import Array, Scale
 from ..denoise.moments import Moments
-from ..denoise.store import Store
+from ..denoise.store import Store, from_rows
 from ..signal import LemError
+from ..stream import OnDisk
 
 
 class Bank:
-    """N images [N, C, H, W], uint8 (v / 255) or float in [0, 1]: numpy, ``np.memmap`` or torch.
+    """N images [N, C, H, W], uint8 (v / 255) or float in [0, 1]: numpy, torch or
+    stream.OnDisk.
 
     labels: int [N] or None. names: source name of each image, or None. index: numbers of these images in the whole bank
     (a class keeps them). Coordinates are 2v - 1. Raises LemError for another shape, no image, or values that are not
@@ -77,7 +79,8 @@ class Bank:
         """Images start ... stop - 1, maybe none, with the moments of all."""
         rows = slice(start, stop)
         labels, names = (None if v is None else v[rows] for v in (self.labels, self.names))
-        return self._with(images=self.images[rows], labels=labels, names=names, index=self.index[rows])
+        images = self.images.cut(start, stop) if isinstance(self.images, OnDisk) else self.images[rows]
+        return self._with(images=images, labels=labels, names=names, index=self.index[rows])
 
     def to(self, device: str | torch.device) -> Bank:
         """The same with its images, as they are stored, on a device; on the CPU they stay where they are."""
@@ -95,8 +98,7 @@ class Bank:
 
     def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
         """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""
-        raw = self.images[start:stop]
-        raw = raw if isinstance(raw, torch.Tensor) else torch.from_numpy(np.array(raw))
+        raw = from_rows(self.images[start:stop])
         full = 255.0 if raw.dtype == torch.uint8 else 1.0
         return raw.to(device).to(dtype).mul_(2 / full).sub_(1)
 

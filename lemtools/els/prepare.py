@@ -1,4 +1,4 @@
-"""The images of a bank: from folders and arrays, resized, with their classes, read once; or mapped, if prepared."""
+"""The images of a bank: from folders and arrays, resized, with their classes, read once; or left on disk, if prepared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..media import Reading, load, mapped
+from ..media import Reading, load, on_disk
 from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
 from .bank import Bank
@@ -22,13 +22,13 @@ def bank(
     key: str | None = None,
     how: Reading | None = None,
 ) -> Bank:
-    """The bank in files and folders. A lone array or safetensors file that needs no change is mapped, not read.
+    """The bank in files and folders. A lone array or safetensors file that needs no change stays on disk.
 
     labels: file of classes, in place of those that the images bring along. size: (width, height) in px. grey: luma.
     key: which array of a foreign file. how: how they are read apart from that. Raises LemError for images of several
     shapes, for what is no image, and for labels that do not fit.
     """
-    whole = mapped(paths[0], key, _reading(how, size, grey, key)) if len(paths) == 1 else None
+    whole = on_disk(paths[0], key, _reading(how, size, grey, key)) if len(paths) == 1 else None
     if whole is not None:
         classes = whole.label if labels is None else read_labels(labels)
         return Bank(_image(whole, paths[0]).data, classes, whole.names)

@@ -120,9 +120,10 @@ def _weights(path: str) -> dict[str, torch.Tensor]:
     shown = os.fsdecode(path)
     try:
         if shown.endswith(".safetensors"):
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            state = load_file(path)
+            with open(path, "rb") as file:  # read, not mapped: see stream.on_disk
+                state = load(file.read())
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model_state", state)

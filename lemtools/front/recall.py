@@ -19,7 +19,7 @@ from .words import note
 
 
 def store(memory: Any, key: str | None = None) -> np.ndarray | None:
-    """Memories to look up as one array [N, ...item], read as `load` reads them; that of files may be mapped."""
+    """Memories to look up as one array [N, ...item], read as `load` reads them; that of a file may stay on disk."""
     if memory is None:
         return None
     things = memory if isinstance(memory, list | tuple) else [memory]

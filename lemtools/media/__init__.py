@@ -4,6 +4,6 @@ from .find import inputs_named, sample
 from .how import Reading
 from .load import load
 from .save import Target, save
-from .store import mapped, store
+from .store import on_disk, store
 
-__all__ = ["Reading", "Target", "inputs_named", "load", "mapped", "sample", "save", "store"]
+__all__ = ["Reading", "Target", "inputs_named", "load", "on_disk", "sample", "save", "store"]

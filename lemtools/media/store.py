@@ -1,8 +1,10 @@
-"""Whole memories at once, mapped where that is possible."""
+"""Whole memories at once, left on disk where that is possible."""
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,11 +20,11 @@ from .load import load
 def store(paths: list[str], key: str | None = None, how: Reading | None = None, **options) -> np.ndarray:
     """All memories of the inputs as one array [N, ...item], uint8 or float, for those who look up.
 
-    A lone .npy or one-document safetensors file is mapped, not read: a store of a million memories then stays on
-    disk. Raises LemError for memories of several shapes or kinds, and for a fragment.
+    A lone .npy or one-document safetensors file stays on disk (a stream.OnDisk, which reads rows as they are asked
+    for), however many memories it holds. Raises LemError for memories of several shapes or kinds, and for a fragment.
     """
     how = replace(how or Reading(), key=key, **options)
-    if len(paths) == 1 and (signal := mapped(paths[0], key, how)) is not None:
+    if len(paths) == 1 and (signal := on_disk(paths[0], key, how)) is not None:
         return signal.data
     batches, kinds = [], set()
     for signal in load(paths, how):
@@ -40,19 +42,23 @@ def store(paths: list[str], key: str | None = None, how: Reading | None = None, 
     return np.concatenate(batches) if len(batches) > 1 else batches[0]
 
 
-def mapped(path: str, key: str | None = None, how: Reading | None = None) -> Signal | None:
-    """The whole memories of a lone .npy or one-document safetensors file, `data` mapped; None for any other file, and
-    for images that are to be changed.
+def on_disk(path: str, key: str | None = None, how: Reading | None = None) -> Signal | None:
+    """The whole memories of a lone .npy or one-document safetensors file, `data` a stream.OnDisk; None for any other
+    file, and for memories that are to be changed.
 
-    Raises LemError for values that are NaN or infinite.
+    Raises LemError for values that are NaN or infinite, and for float images outside [0, 1].
     """
     how = replace(how or Reading(), key=key)
-    signal = _mapped(path, key, how) if os.path.isfile(path) else None
-    if signal is None or (how.changes and not _as_asked(signal, how)):
+    found = _found(path, key, how) if os.path.isfile(path) else None
+    if found is None:
         return None
-    rows = max(1, BATCH_BYTES // max(signal.data[:1].nbytes, 1))
-    for start in range(0, len(signal), rows):
-        check_finite(signal.data[start : start + rows], path, start)
+    signal, checked = found
+    if how.changes and not _as_asked(signal, how):
+        return None
+    if signal.data.dtype.kind == "f":
+        step = max(1, BATCH_BYTES // math.prod((signal.data.dtype.itemsize, *signal.data.shape[1:])))
+        for start in range(0, len(signal), step):
+            check_finite(checked(signal.data[start : start + step]).data, path, start)
     return signal
 
 
@@ -64,21 +70,13 @@ def _as_asked(signal: Signal, how: Reading) -> bool:
     return how.size in (None, (width, height)) and how.colour in (None, "grey" if channels == 1 else "rgb")
 
 
-def _mapped(path: str, key: str | None, how: Reading) -> Signal | None:
+def _found(path: str, key: str | None, how: Reading) -> tuple[Signal, Callable[[np.ndarray], Signal]] | None:
+    """(the memories, what makes a batch of some of their rows and checks these)."""
     with open(path, "rb", buffering=0) as file:
         source = stream.Source(file, path, how.max_bytes)
         _form, family = sniff(source.peek(16))
         if family == "npy":
-            shape, fortran, dtype = arrays.npy_header(source)
-            begin, numbers = source.place, dtype.kind in "fiu" and dtype.isnative
-            whole = numbers and len(shape) > 1 and not fortran and min(shape) > 0
-            size = math.prod(shape) * dtype.itemsize
-            if not whole or begin + size != os.path.getsize(path):
-                return None  # an ordinary reading says what is wrong
-            if size > source.max_bytes:
-                raise LemError(f"{path}: {size} bytes; raise --max-bytes to map it")
-            shape = arrays.items_shape(shape, dtype, path, how)
-            return arrays.as_signal(np.memmap(path, dtype, "r", begin, shape), path, how)
+            return _of_npy(source, how)
         if family != "stream" or how.kind:
             return None
         header = stream.read_header(source)
@@ -94,8 +92,34 @@ def _mapped(path: str, key: str | None, how: Reading) -> Signal | None:
         dtype, shape, begin, stop = header.tensors[name]
         if dtype not in DTYPES or len(shape) < 2 or stop == begin:
             return None
-        data = np.memmap(path, DTYPES[dtype], "r", source.place + begin, shape)
+        # (a batch takes whatever has a type, a shape and rows)
+        data = cast(Any, stream.OnDisk(path, source.place + begin, np.dtype(DTYPES[dtype]), shape))
         if lem is None:
-            return Signal("embedding", data)
+            return Signal("embedding", data), lambda part: Signal("embedding", part)
         beside = {k: rows(file, path, source.place, header.tensors[k]) for k in header.tensors if k != name}
-        return from_tensors({name: data, **beside}, lem, source.max_bytes)
+        signal = from_tensors({name: data, **beside}, lem, source.max_bytes)
+        return signal, lambda part: Signal(signal.kind, part, index=np.arange(len(part)))
+
+
+def _of_npy(source: stream.Source, how: Reading) -> tuple[Signal, Callable[[np.ndarray], Signal]] | None:
+    path = source.name
+    shape, fortran, dtype = arrays.npy_header(source)
+    numbers = dtype.kind in "fiu" and dtype.isnative
+    whole = numbers and len(shape) > 1 and not fortran and min(shape) > 0
+    size = math.prod(shape) * dtype.itemsize
+    if not whole or source.place + size != os.path.getsize(path):
+        return None  # an ordinary reading says what is wrong
+    if size > source.max_bytes:
+        raise LemError(f"{path}: {size} bytes; raise --max-bytes to read it")
+    shape = arrays.items_shape(shape, dtype, path, how)
+    lying = stream.OnDisk(path, source.place, dtype, shape)
+    first = lying[:1]
+    one = arrays.as_signal(first, path, how)
+    if not np.shares_memory(one.data, first):
+        return None  # of another type or scale as memories: an ordinary reading
+    if one.data.shape[1:] == (1, *shape[1:]):
+        lying = lying.reshape(shape[0], 1, *shape[1:])
+    elif one.data.shape[1:] != shape[1:]:
+        lying = stream.OnDisk(path, source.place, dtype, shape, moved=True)
+    index = np.arange(shape[0], dtype=np.int64)
+    return Signal(one.kind, cast(Any, lying), index=index), lambda part: arrays.as_signal(part, path, how)

@@ -67,7 +67,7 @@ class Reconstructor:
     """A method made ready, to be called with one batch of fragments after the other.
 
     method: a name of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
-    be a np.memmap) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a
+    be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a
     denoiser trained without fragments, 'dream'; 'net' without one asks the network that comes with the package. options
     go to what the method's row names. history: the stage's entry; what the method truly
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.

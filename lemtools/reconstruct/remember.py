@@ -18,7 +18,7 @@ from . import tiles
 class Recaller:
     """The memory, prepared once; called with fragments, it answers with what they recall.
 
-    memory: [N, ...item], uint8 or float (a np.memmap is read in tiles). method: 'recall' or 'gaussian'. sigma: noise on
+    memory: [N, ...item], uint8 or float (what lies on disk is read in tiles). method: 'recall' or 'gaussian'. sigma: noise on
     the observed values in units of full scale (embeddings: the values' own); None: from the fragment's operations.
     centred: compare by correlation (recall). unaware: lost values count as zeros (recall; the literature's control).
     shrink: ridge of the covariance relative to its mean eigenvalue, or 'oas' or 'ledoit-wolf' (gaussian). samples: 0

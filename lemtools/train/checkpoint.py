@@ -7,14 +7,18 @@ MODEL.previous.safetensors the state before that one. Every file gets its name o
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from ..nets.model import Model
 from ..signal import Layout, LemError, Value
-from ..stream.files import ENCODER, LEM, load_tensors, record_of, save_tensors
+from ..stream.files import ENCODER, LEM, blamed, load_tensors, record_of, save_tensors
 
 STATE = Layout({"step": Value("whole", 0, 2**53), "settings": Value("object")}, finite=False)
 _sound: dict[str, tuple[int, ...]] = {}  # states that this process wrote, or read whole, and which they were
@@ -27,6 +31,30 @@ def state_path(path: str) -> str:
 
 def previous_path(path: str) -> str:
     return str(Path(path).with_suffix(".previous.safetensors"))
+
+
+@contextlib.contextmanager
+def alone(path: str) -> Iterator[None]:
+    """No other process trains the model `path` meanwhile, on this machine or another one that sees the file. Raises LemError
+    where one does. The lock is the system's: it ends with the process, however that ends.
+    """
+    folder, name = os.path.split(os.path.realpath(path))
+    lock = os.path.join(folder, f".{name[:200]}.lock")
+    with blamed(path, lock):
+        file = open(lock, "ab")  # noqa: SIM115
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = not os.path.samestat(os.fstat(file.fileno()), os.stat(lock))  # (of a run that just ended)
+        except OSError as error:
+            taken = error.errno in (errno.EACCES, errno.EAGAIN, errno.ENOENT)  # else a file system without locks
+        if taken:
+            raise LemError(f"{path}: another lem-train writes this model now; wait for it, or give another -o")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(lock)
 
 
 def save_model(model: Model, path: str, dtype: torch.dtype | None = None, weights: dict | None = None) -> None:

@@ -17,6 +17,7 @@ from ..fragment import fragment
 from ..fragment.evidence import evidence
 from ..rng import generator, generators
 from ..signal import LemError, Signal
+from ..stream import OnDisk
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 
@@ -28,7 +29,7 @@ MOST = 12  # processes that make batches by default, at most; more have not been
 class Items:
     """Memories to learn from.
 
-    kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a mapped file, or a list of images
+    kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a file (stream.OnDisk), or a list of images
     [C, H, W] of several sizes; windows of a text (text.Windows). label: int64 [N] or None. seen: bool like data where
     the memories are themselves fragments, else None: only what it marks is ever learnt from.
     """
@@ -50,9 +51,13 @@ class Items:
         return tuple(int(s[0]) if (s == s[0]).all() else 0 for s in shapes.T)
 
     def take(self, rows: np.ndarray) -> Items:
-        """Some of the items; of a mapped array they are read."""
-        data = self.data[rows] if isinstance(self.data, np.ndarray) else [self.data[i] for i in rows]
-        return replace(self.view(rows), data=data)
+        """Some of the items; of a file they are read."""
+        return replace(self.view(rows), data=self.rows(rows))
+
+    def rows(self, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """The memories of some items, read: of an array [n, ...item], else a list."""
+        data = self.data.array if isinstance(self.data, View) else self.data
+        return self.data[rows] if isinstance(data, (np.ndarray, OnDisk)) else [self.data[i] for i in rows]
 
     def view(self, rows: np.ndarray) -> Items:
         """Some of the items, read when they are used."""
@@ -61,7 +66,7 @@ class Items:
 
 
 class View:
-    """Some rows of an array, read when they are used: a mapped store stays on disk."""
+    """Some rows of an array, read when they are used: a store stays on disk."""
 
     def __init__(self, array, rows: np.ndarray):
         self.array, self.rows = array, rows
@@ -82,17 +87,17 @@ def held_out(seed: int, items: int, count: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
-    """The memories in files and folders. A lone .npy or safetensors file of whole memories is mapped, not read.
+    """The memories in files and folders. A lone .npy or safetensors file of whole memories stays on disk.
 
     Images of several sizes make a list. Fragments are taken as what they are: decoded values, and what of them is seen.
     Raises LemError for sound (its spectra can be learnt), tokens, several kinds or channel counts.
     """
     if (
         len(paths) == 1
-        and (signal := media.mapped(paths[0], how and how.key, how)) is not None
+        and (signal := media.on_disk(paths[0], how and how.key, how)) is not None
         and signal.kind in LEARNT
     ):
-        return Items(signal.kind, np.asarray(signal.data), signal.label)  # (a view: to index a np.memmap is slow)
+        return Items(signal.kind, signal.data, signal.label)
     first, batches, fragments = None, [], False
     for signal in media.load(paths, how):
         first = first or signal
@@ -186,11 +191,11 @@ class Batches(torch.utils.data.Dataset):
         rows = np.array([self._order(int(p // len(items)))[p % len(items)] for p in place])
         drawn = spec.extras or spec.operations or spec.crop or spec.augment
         draws = generators(spec.seed, place, 0, "item") if drawn else []
-        whole = [items.data[r] for r in rows]
+        whole = items.rows(rows)
         seen = None if items.seen is None else items.seen[rows]
         if spec.crop or spec.augment:
             whole = [augment(x, spec.crop, spec.augment, rng) for x, rng in zip(whole, draws)]
-        data = np.stack(whole)
+        data = np.stack(whole) if isinstance(whole, list) else whole
         out = {"target": data} | self._fragments(data, place, draws, seen)
         if spec.pairs is not None:
             out["target"] = spec.pairs[rows]

@@ -44,8 +44,8 @@ def train(
     ranks = join("cuda" if kind.startswith("cuda") else "cpu")
     device = ranks.device(kind)
     try:
-        with within_memory(settings, ranks.world):
-            begun = ranks.together(lambda: _begin(settings, ranks), device)
+        with within_memory(settings, ranks.world), contextlib.ExitStack() as held:
+            begun = ranks.together(lambda: _begin(settings, ranks, held), device)
             return _train(begun, ranks, device, *((note, progress) if ranks.first else [_nothing] * 2))
     finally:
         leave(ranks)
@@ -78,8 +78,8 @@ class Begun:
     log: Log
 
 
-def _begin(settings: Settings, ranks: Ranks) -> Begun:
-    """All that can be found wrong before the first step."""
+def _begin(settings: Settings, ranks: Ranks, held: contextlib.ExitStack) -> Begun:
+    """All that can be found wrong before the first step. held: what the run holds until it ends."""
     if not settings.output:
         raise LemError("where does the model go? Give -o MODEL.safetensors")
     for path in (settings.output, settings.log):
@@ -87,6 +87,12 @@ def _begin(settings: Settings, ranks: Ranks) -> Begun:
             _check_place(path)
     if ranks.world > 1 and "-" in (*settings.data, *settings.target, *settings.validate):
         raise LemError("standard input cannot be shared by several processes; give files")
+    if os.path.exists(settings.output) and not os.path.isfile(settings.output):
+        raise LemError(
+            f"{settings.output}: no ordinary file, beside which the state of the run could lie; name another"
+        )
+    if ranks.first:
+        held.enter_context(checkpoint.alone(settings.output))
     found = checkpoint.load_state(settings.output)
     then = None if found is None else found[1]["settings"]
     prepared = prepare(settings, None if then is None else then["dtype"])

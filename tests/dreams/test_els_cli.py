@@ -336,7 +336,7 @@ def test_of_several_noisy_files_the_good_ones_are_answered(bench):
 # --- the bank
 
 
-def test_a_prepared_bank_is_mapped_and_holds_what_it_should(bench):
+def test_a_prepared_bank_stays_on_disk_and_holds_what_it_should(bench):
     els_args = (
         "--bank",
         "folder",
@@ -350,7 +350,7 @@ def test_a_prepared_bank_is_mapped_and_holds_what_it_should(bench):
     )
     els(bench, *els_args)
     bank = read_bank([str(bench / "x.bank.safetensors")])
-    assert isinstance(bank.images, np.memmap) and bank.images.dtype == np.uint8
+    assert isinstance(bank.images, stream.OnDisk) and bank.images.dtype == np.uint8
     assert (bank.labels == np.arange(12) % 3).all() and bank.item == (1, 16, 16)
     for image, small in zip(bank.images, waves()):
         assert np.array_equal(image[0], np.asarray(Image.fromarray(small[0]).resize((16, 16), Image.BILINEAR)))

@@ -458,9 +458,9 @@ def test_resize(tmp_path):
         read(tmp_path / "x.npy", size=(4, 4))
 
 
-def test_a_store_of_images_that_are_changed_is_not_mapped(tmp_path):
+def test_a_store_of_images_that_are_changed_is_read(tmp_path):
     np.save(tmp_path / "x.npy", RGB.transpose(2, 0, 1)[None])
-    assert media.mapped(str(tmp_path / "x.npy")) is not None
+    assert media.on_disk(str(tmp_path / "x.npy")) is not None
     assert media.store([str(tmp_path / "x.npy")], size=(3, 2)).shape == (1, 3, 2, 3)
 
 

@@ -129,7 +129,7 @@ def _shown(settings: Settings, steps: augment.Steps, items: Items, pairs) -> tup
 
 
 def _check_crop(items: Items, crop: int) -> None:
-    shapes = [items.data.shape[1:]] if isinstance(items.data, np.ndarray) else [x.shape for x in items.data]
+    shapes = [x.shape for x in items.data] if isinstance(items.data, list) else [items.data.shape[1:]]
     _, height, width = min(shapes, key=lambda shape: min(shape[1:]))
     if min(height, width) < crop:
         raise LemError(f"an image of {width} x {height} is smaller than --crop {crop}")
