@@ -240,11 +240,13 @@ def diff(mutant: dict) -> str:
 
 
 def mutated(text: str, mutant: dict) -> str:
-    """The file's text with the change; ValueError where the file is not the one the mutant was drawn from."""
-    lines, start = text.splitlines(), mutant["first"] - 1
-    if lines[start : start + len(mutant["old"])] != mutant["old"]:
-        raise ValueError(f"{mutant['file']}:{mutant['first']} is not what the mutant {mutant['id']} was made from")
-    lines[start : start + len(mutant["old"])] = mutant["new"]
+    """The file's text with the change, where its lines are now; ValueError where there are no such lines any more."""
+    lines, old = text.splitlines(), mutant["old"]
+    places = [i for i in range(len(lines)) if lines[i : i + len(old)] == old]
+    if not places:
+        raise ValueError(f"{mutant['file']} has no longer what the mutant {mutant['id']} was made from")
+    start = min(places, key=lambda i: abs(i - mutant["first"] + 1))
+    lines[start : start + len(old)] = mutant["new"]
     return "\n".join(lines) + "\n"
 
 
@@ -317,10 +319,12 @@ def run(mutants: list[dict], results: Path, jobs: int, seconds: float) -> None:
             text, start = path.read_text("utf-8"), time.monotonic()
             names = [test for test, _ in mutant["tests"] if test in good]
             limit = 40 + 3 * sum(s for _, s in mutant["tests"])
-            path.write_text(mutated(text, mutant), "utf-8")
-            os.utime(path, (stamp, stamp))  # a compiled file is taken for this one if the time and the size agree
             try:
+                path.write_text(mutated(text, mutant), "utf-8")
+                os.utime(path, (stamp, stamp))  # a compiled file is taken for this one if the time and the size agree
                 status, said = pytest(tree, ["-x", *names], limit) if names else (5, "")
+            except ValueError as error:
+                status, said = 4, str(error)
             finally:
                 path.write_text(text, "utf-8")
                 os.utime(path, (stamp + 1, stamp + 1))
