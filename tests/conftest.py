@@ -1,6 +1,8 @@
 """Settings that must stand before numpy and torch are loaded."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # as the commands do: a pool of BLAS threads costs more than these small products
@@ -35,6 +37,18 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
+    make_folder(config)
+    hide_gpus(config)
+
+
+def make_folder(config):
+    """Of the fork server (helpers/forkserver.py): one for all processes of a run, and of the runs that it starts."""
+    if "LEM_FORK_SERVER" not in os.environ:
+        folder = os.environ["LEM_FORK_SERVER"] = tempfile.mkdtemp(prefix=f"lemtests-{os.getpid()}-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def hide_gpus(config):
     """Tests run commands in forks, and a process that has touched CUDA must not be forked: GPUs are seen by `pytest -m gpu` alone.
 
     test_device.py starts that one in a process of its own.

@@ -17,11 +17,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from helpers.commands import lem, lem_fork
+from helpers.commands import TOOLS, fronts, lem, lem_fork
 from lemtools import __version__, stream
 from lemtools.cli.fragment import ordered
 
-TOOLS = ("fragment", "reconstruct", "compare", "encode", "train", "els", "info")
 each_tool = pytest.mark.parametrize("tool", TOOLS)
 
 # What users' scripts rely on. A change here is a change of the public interface: say so in the CHANGELOG.
@@ -463,11 +462,9 @@ def test_pairs_by_order_and_by_name(photos):
 # --- whole pipelines
 
 
-def shell(line: str, cwd, **more):
-    tools = "".join(
-        f'lem-{t}() {{ "{sys.executable}" -c "from lemtools.cli.{t} import main; main()" "$@"; }}\n' for t in TOOLS
-    )
-    return subprocess.run(["bash", "-o", "pipefail", "-c", tools + line], cwd=cwd, capture_output=True, **more)
+def shell(line: str, cwd):
+    env = {**os.environ, **fronts()}
+    return subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=cwd, capture_output=True, env=env)
 
 
 def test_the_pipeline_of_the_readme(tmp_path):
@@ -553,6 +550,6 @@ def test_training_starts_as_a_module_too():
 
 def test_a_process_of_its_own():
     """The forks of the other tests are no substitute for one true start."""
-    done = lem("fragment", "--sample", "--bits", "3", "--to", "png")
+    done = lem("fragment", "--sample", "--bits", "3", "--to", "png", own=True)
     assert Image.open(io.BytesIO(done.stdout)).size == (384, 256)
-    assert lem("info", "nope", ok=False).stderr == b"lem-info: error: nope: No such file or directory\n"
+    assert lem("info", "nope", ok=False, own=True).stderr == b"lem-info: error: nope: No such file or directory\n"

@@ -1,6 +1,8 @@
 """Running the commands as a user does: as processes, in forks, several together."""
 
+import contextlib
 import faulthandler
+import fcntl
 import importlib
 import os
 import shlex
@@ -9,27 +11,81 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from helpers.paths import ROOT
+import lemtools
+from helpers import forkserver
+
+TOOLS = ("fragment", "reconstruct", "compare", "encode", "train", "els", "info")
 
 
-def lem(tool: str, *args, stdin: bytes | None = b"", cwd=None, env=None, ok: bool | None = True):
-    """Run `lem-<tool>` as a process of its own; returns it with stdout and stderr as bytes.
+@dataclass
+class Done:
+    """How a command ended; returncode as subprocess gives it: negative for a signal."""
 
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def server() -> str:
+    """The socket of the fork server, which the first that asks for it starts; conftest names and removes its folder."""
+    folder = os.environ["LEM_FORK_SERVER"]
+    path = os.path.join(folder, "socket")
+    with open(os.path.join(folder, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(path):
+            owner, tools = Path(folder).name.split("-")[1], Path(lemtools.__file__).parents[1]
+            line = [sys.executable, forkserver.__file__, path, owner, tools]
+            with open(os.path.join(folder, "said"), "wb") as said:
+                begun = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            while not os.path.exists(path):
+                assert begun.poll() is None, Path(folder, "said").read_text()
+                time.sleep(0.05)
+    return path
+
+
+def fronts() -> dict[str, str]:
+    """Variables of a shell whose lem commands are begun by the fork server."""
+    path = server()
+    folder = Path(path).with_name("bin")
+    if not folder.exists():
+        new = Path(tempfile.mkdtemp(dir=folder.parent))
+        for tool in TOOLS:
+            code = f"import sys; sys.path.append({os.path.dirname(forkserver.__file__)!r}); import forkserver"
+            (new / f"lem-{tool}").write_text(f"#!{sys.executable} -IS\n{code}; forkserver.front({tool!r})\n")
+            (new / f"lem-{tool}").chmod(0o755)
+        with contextlib.suppress(OSError):  # another process was first
+            new.rename(folder)
+    return {"LEM_FORK_SOCKET": path, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+def lem(tool: str, *args, stdin: bytes = b"", cwd=None, ok: bool | None = True, **interpreter) -> Done:
+    """Run `lem-<tool>`; returns its status, stdout and stderr as bytes.
+
+    It is begun by the fork server; with own=True, or variables of its environment as env, in an interpreter of its own.
     ok: True asserts exit status 0, False asserts one that is not 0, None asserts nothing.
     """
-    code = f"from lemtools.cli.{tool} import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-    )
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        if interpreter:
+            code = f"from lemtools.cli.{tool} import main; main()"
+            env = {**os.environ, **interpreter.get("env", {})}
+            line = [sys.executable, "-c", code, *map(str, args)]
+            status = subprocess.run(line, stdin=given, stdout=out, stderr=err, cwd=cwd, env=env).returncode
+        else:
+            descriptors = [file.fileno() for file in (given, out, err)]
+            words, folder = list(map(str, args)), str(cwd or os.getcwd())
+            status = forkserver.Asked(server(), tool, words, descriptors, dict(os.environ), folder).wait()
+        for file in (out, err):
+            file.seek(0)
+        done = Done(status, out.read(), err.read())
     if ok is not None:
         assert (done.returncode == 0) == ok, (args, done.returncode, done.stderr.decode())
     return done
@@ -42,20 +98,13 @@ def fork() -> int:
     return os.fork()
 
 
-@dataclass
-class Done:
-    """How a command ended; returncode as subprocess gives it: negative for a signal."""
-
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-
 def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=None, seconds: int = 30) -> Done:
     """Run `lem-<tool>` in a fork of this process: as true as a process of its own, without the start of an interpreter.
 
     prepare() is called in the child before the command. It is killed after `seconds`.
     """
+    if tool == "train":  # its optimizer loads this, which takes seconds: here once, and not in every fork
+        importlib.import_module("torch._dynamo")
     main = importlib.import_module(f"lemtools.cli.{tool}").main
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
@@ -117,25 +166,25 @@ def free_port() -> int:
 def lem_together(tool: str, line: str, folder, world: int = 2, begin: str = "") -> list[tuple[int, str]]:
     """`lem-<tool> line` in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each.
 
-    begin: what they do first. Not forks of this process: gloo's threads must not begin among locks that some thread of a long test run held.
+    begin: what they do first; they then go through all of Python's end. Not forks of this process: gloo's threads must not
+    begin among locks that some thread of a long test run held.
     """
-    code = (
-        f"import faulthandler; faulthandler.dump_traceback_later(100, exit=True); {begin}\n"
-        f"from lemtools.cli.{tool} import main; main()"
-    )
     port, started = free_port(), []
-    for rank in range(world):
-        env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
-        env = {**os.environ, "PYTHONPATH": str(ROOT), **{k: str(v) for k, v in env.items()}}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", code, *shlex.split(line)],
-                cwd=folder,
-                env=env,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+    before = f"import faulthandler; faulthandler.dump_traceback_later(90, exit=True); {begin}"
+    with open(os.devnull, "r+b") as nothing, contextlib.ExitStack() as files:
+        for rank in range(world):
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
+            place |= {"MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+            env = {**os.environ, **{k: str(v) for k, v in place.items()}}
+            err = files.enter_context(tempfile.TemporaryFile("w+"))
+            descriptors = [nothing.fileno(), nothing.fileno(), err.fileno()]
+            asked = forkserver.Asked(
+                server(), tool, shlex.split(line), descriptors, env, str(folder), before, bool(begin)
             )
-        )
-    return [(child.returncode, told) for child in started for _, told in [child.communicate()]]
+            started.append((asked, err))
+        ends = []
+        for asked, err in started:
+            status = asked.wait()
+            err.seek(0)
+            ends.append((status, err.read()))
+    return ends

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.commands import fronts
 from helpers.paths import ROOT
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -51,13 +52,13 @@ def numbers(text: str) -> list[str]:
     return NUMBER.findall(text.replace("*", ""))
 
 
-def shell(command: str, folder: Path, **env: str) -> str:
-    """What a command prints, run by bash in a folder."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def shell(command: str, folder: Path, installed: bool = False, **env: str) -> str:
+    """What a command prints, run by bash in a folder. installed: it runs what pip installed, else the fork server does."""
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, **env},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(path if installed else fronts()), **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.commands import free_port, lem, lem_fork, lem_together
+from helpers.commands import free_port, fronts, lem, lem_fork, lem_together
 from helpers.paths import EXAMPLES
 from helpers.training import images, vectors
 from lemtools.nets.model import load
@@ -418,7 +418,6 @@ def cluster(tmp_path, kept):
     tools = tmp_path / "bin"
     tools.mkdir()
     scripts = {
-        "lem-train": f'exec {sys.executable} -c "from lemtools.cli.train import main; main()" "$@"',
         "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
         "scontrol": 'echo "$@" >> "$FAKE/scontrol.txt"; [ "$1" = show ] && echo 127.0.0.1; exit 0',
         "srun": """
@@ -439,7 +438,8 @@ def cluster(tmp_path, kept):
         (tools / name).chmod(0o755)
     env = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
     env |= {
-        "PATH": f"{tools}:{env['PATH']}",
+        **fronts(),
+        "PATH": f"{tools}:{fronts()['PATH']}",
         "FAKE": str(tmp_path),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(SLURM.parent.parent), env.get("PYTHONPATH", "")]),
