@@ -20,6 +20,7 @@ import pytest
 
 import lemtools
 from helpers import forkserver
+from helpers.paths import ROOT
 
 TOOLS = ("fragment", "reconstruct", "compare", "encode", "train", "els", "info")
 
@@ -166,25 +167,30 @@ def free_port() -> int:
 def lem_together(tool: str, line: str, folder, world: int = 2, begin: str = "") -> list[tuple[int, str]]:
     """`lem-<tool> line` in `world` processes that meet, as torchrun starts them: (exit status, stderr) of each.
 
-    begin: what they do first; they then go through all of Python's end. Not forks of this process: gloo's threads must not
-    begin among locks that some thread of a long test run held.
+    The fork server begins them, and not this process: gloo's threads must not begin among locks that some thread of a long
+    test run held. begin: what they do first, in interpreters of their own, with all that an interpreter does at its end.
     """
     port, started = free_port(), []
-    before = f"import faulthandler; faulthandler.dump_traceback_later(90, exit=True); {begin}"
+    code = (
+        f"import faulthandler; faulthandler.dump_traceback_later(100, exit=True); {begin}\n"
+        f"from lemtools.cli.{tool} import main; main()"
+    )
     with open(os.devnull, "r+b") as nothing, contextlib.ExitStack() as files:
         for rank in range(world):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
             place |= {"MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
-            env = {**os.environ, **{k: str(v) for k, v in place.items()}}
-            err = files.enter_context(tempfile.TemporaryFile("w+"))
-            descriptors = [nothing.fileno(), nothing.fileno(), err.fileno()]
-            asked = forkserver.Asked(
-                server(), tool, shlex.split(line), descriptors, env, str(folder), before, bool(begin)
-            )
-            started.append((asked, err))
+            env = {**os.environ, "PYTHONPATH": str(ROOT), **{k: str(v) for k, v in place.items()}}
+            err, words = files.enter_context(tempfile.TemporaryFile("w+")), shlex.split(line)
+            if begin:
+                streams = dict(stdin=nothing, stdout=nothing, stderr=err)
+                process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=folder, env=env, **streams)
+            else:
+                descriptors = [nothing.fileno(), nothing.fileno(), err.fileno()]
+                process = forkserver.Asked(server(), tool, words, descriptors, env, str(folder))
+            started.append((process, err))
         ends = []
-        for asked, err in started:
-            status = asked.wait()
+        for process, err in started:
+            status = process.wait()
             err.seek(0)
             ends.append((status, err.read()))
     return ends

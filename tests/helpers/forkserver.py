@@ -28,17 +28,12 @@ LIBRARIES = (
 
 
 class Asked:
-    """A command that was begun: pid, and wait() for its exit status as subprocess gives it.
+    """A command that was begun: pid, and wait() for its exit status as subprocess gives it."""
 
-    begin: Python that it runs first. end: it goes through all of Python's end, which takes seconds.
-    """
-
-    def __init__(
-        self, path: str, tool: str, args, descriptors, env: dict, cwd: str, begin: str = "", end: bool = False
-    ):
+    def __init__(self, path: str, tool: str, args, descriptors, env: dict, cwd: str):
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.connect(path)
-        request = {"tool": tool, "args": list(args), "env": env, "cwd": cwd, "begin": begin, "end": end}
+        request = {"tool": tool, "args": list(args), "env": env, "cwd": cwd}
         socket.send_fds(self.connection, [b">"], descriptors)
         self.connection.sendall(json.dumps(request).encode() + b"\n")
         self.pid = self.answer()
@@ -137,7 +132,6 @@ def become(asked: dict) -> None:
 def run(asked: dict) -> int:
     """The exit status of the command, as Python finds it."""
     try:
-        exec(asked["begin"])
         importlib.import_module(f"lemtools.cli.{asked['tool']}").main()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
@@ -155,8 +149,6 @@ if __name__ == "__main__":
     asked = serve(sys.argv[1], int(sys.argv[2]))
     become(asked)
     status = run(asked)
-    if asked["end"]:
-        sys.exit(status)
     # what the end of Python does, but for taking down all libraries: seconds, in a fork
     threading._shutdown()
     atexit._run_exitfuncs()
