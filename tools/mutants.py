@@ -36,6 +36,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0"]
 CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+# by pytest's exit status: 4, a test that is no longer found, since its file could not be imported
+RESULTS = {None: "timeout", 0: "survived", 1: "killed", 2: "killed", 4: "killed", 5: "no test"}
 TOLD = "LEM_MUTANTS_TOLD"  # file to which pytest tells how the tests went
 LEFT_OUT = ("gpu",)  # folders of a room: kernels, which no test on a CPU sees as they are
 COVERAGE = """[run]
@@ -324,11 +326,11 @@ def run(mutants: list[dict], results: Path, jobs: int, seconds: float) -> None:
                 os.utime(path, (stamp, stamp))  # a compiled file is taken for this one if the time and the size agree
                 status, said = pytest(tree, ["-x", *names], limit) if names else (5, "")
             except ValueError as error:
-                status, said = 4, str(error)
+                status, said = -1, str(error)
             finally:
                 path.write_text(text, "utf-8")
                 os.utime(path, (stamp + 1, stamp + 1))
-            result = {None: "timeout", 0: "survived", 1: "killed", 2: "killed", 5: "no test"}.get(status, "error")
+            result = RESULTS.get(status, "error")
             by = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
             keep = {key: mutant[key] for key in ("id", "room", "file", "line", "operator")}
             took = round(time.monotonic() - start, 1)

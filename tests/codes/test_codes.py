@@ -90,6 +90,18 @@ def test_uniform_step_is_the_minimum(bits):
     assert best < error(codes.UNIFORM_STEP[bits] * 1.003) and best < error(codes.UNIFORM_STEP[bits] * 0.997)
 
 
+@pytest.mark.parametrize("quantizer", ["uniform", "lloyd-max"])
+def test_bins_of_8_bit_images_are_numbers_that_there_are(quantizer):
+    x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    for bits in (1, 3):
+        levels = codes.fit_levels(x, bits, "uint8")[None] if quantizer == "lloyd-max" else None
+        op = {"bits": bits, "quantizer": quantizer, "domain": "uint8", "levels": levels}
+        low, high = codes.bounds(codes.encode(x, op), op)
+        assert low.min() == 0 and high.max() == 255
+        every = sorted({(a, b) for a, b in zip(low.ravel().tolist(), high.ravel().tolist())})
+        assert [a for a, _ in every[1:]] == [b + 1 for _, b in every[:-1]]  # side by side
+
+
 def test_lloyd_max_approaches_the_companding_limit_from_below():
     # Panter & Dite 1951: sqrt(3) pi / 2 / 4^bits
     errors = [gaussian_error(*gaussian_table(b, "lloyd-max")) * 4**b for b in range(1, 11)]

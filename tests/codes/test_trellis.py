@@ -160,7 +160,7 @@ def test_the_kernels_find_the_codes_that_numpy_finds():
     assert done.stdout.split() == ["True"] * 2, done.stderr[-500:]
 
 
-@pytest.mark.parametrize("bits, most", [(2, 0.070), (3, 0.0182)])
+@pytest.mark.parametrize("bits, most", [(1, 0.28), (2, 0.070), (3, 0.0182)])
 def test_error_at_128_dimensions(bits, most):
     x = gaussian(48, 128)
     each = np.square(trellis.decode(trellis.viterbi(x, bits), bits) - x).mean(1)
@@ -196,6 +196,16 @@ def test_transform_is_the_hadamard_matrix():
     x = np.eye(16, dtype=np.float32)
     hadamard._transform(x)
     assert np.array_equal(x, (1 - 2 * parity) / 4)
+
+
+@pytest.mark.parametrize("way", [{"quantizer": "trellis", "rotate": None}, {"quantizer": "lloyd-max", "rotate": 5}])
+def test_many_vectors_are_coded_as_few_are(way, monkeypatch):
+    x = gaussian(11, 32)
+    op = {"bits": 2, "domain": "gaussian", "scale": np.ones(11, np.float32), **way}
+    at_once = codes.encode(x, op)
+    values = codes.decode(at_once, op)
+    monkeypatch.setattr(codes, "_STEP", 3 * 32)  # three vectors at a time
+    assert np.array_equal(codes.encode(x, op), at_once) and np.array_equal(codes.decode(at_once, op), values)
 
 
 def test_rotation_is_what_it_was_when_fragments_were_written():

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from helpers.commands import lem, lem_fork
 from lemtools.compare import METRICS, Comparison, measure, missed, named, pair
-from lemtools.compare.report import Bands, Report
+from lemtools.compare.report import Bands, Report, chart
 from lemtools.fragment import fragment
 from lemtools.signal import LemError, Signal
 
@@ -125,6 +126,30 @@ def test_images_of_8_bits_and_of_floats_share_their_full_scale():
     b = Signal("image", np.clip(a.data / np.float32(255) + 0.1, 0, 1).astype(np.float32))
     expected = 10 * np.log10(1 / ((a.data / 255 - b.data) ** 2).mean((1, 2, 3)))
     assert np.allclose(measured([a], [b])["psnr"].values, expected, atol=1e-4)
+
+
+def test_the_scale_of_errors_is_noted_where_the_types_do_not_say_it():
+    eight = photos(3)
+    floats = replace(eight, data=(eight.data / 255).astype(np.float32))
+
+    def notes(*pairs):
+        comparison = Comparison("mse,ssim")
+        for a, b in pairs:
+            for batch in pair([a], [b]):
+                comparison.add(batch)
+        return comparison.notes(comparison.results())
+
+    assert notes((eight, eight)) == [] and notes((floats, floats)) == []
+    one = "mse: on the scale from 0 to 1, since one side holds floats; of two 8-bit images from 0 to 255"
+    both = "mse: means over items on the scale from 0 to 255 and others on that from 0 to 1"
+    assert notes((eight, floats)) == notes((floats, eight)) == [one]
+    assert notes((eight, eight), (floats, floats)) == notes((eight, eight), (eight, floats)) == [both]
+
+
+def test_a_chart_is_as_large_as_it_says():
+    svg = chart(np.arange(1.0, 9), [np.arange(1.0, 9), np.arange(2.0, 10)], "x", "y")
+    box, width, height = re.search(r'viewBox="0 0 (\d+ \d+)" width="(\d+)" height="(\d+)"', svg).groups()
+    assert box == f"{width} {height}"
 
 
 def test_every_metric_runs_on_every_kind_it_names():

@@ -15,6 +15,22 @@ from lemtools.compare.distortion import nmse, sqnr
 from lemtools.signal import LemError, Signal
 
 
+def test_neighbours_that_tie_at_the_edge_share_its_places():
+    """Of keys at nearly one distance float32 cannot tell which are nearest: those that tie share what places are left."""
+    g = np.random.default_rng(0)
+    for _ in range(40):
+        gaps = g.permutation([1.0, 1.0, 1 + 1e-7, 1 + 2e-7, 1 - 1e-7])
+        keys = np.concatenate([np.zeros((1, 8)), np.eye(8)[:5] * np.sqrt(gaps)[:, None], np.full((1, 8), 9.0)])
+        square = ((keys[0] - keys[1:6]) ** 2).sum(1)
+        for k in (1, 2, 3, 4):
+            edge = np.sort(square)[k - 1]
+            inside, tied = square < edge - 1e-9, np.abs(square - edge) <= 1e-9
+            want = inside + tied * (k - inside.sum()) / tied.sum()
+            both = geometry._Vectors(keys, False, "original")
+            (_, weight), *_ = geometry._kept(both, both, k)
+            np.testing.assert_allclose(weight[0, 1:6], want, atol=1e-6)
+
+
 def gaussian(n, d, seed=0, decay=0.0):
     """[n, d] of variances i^-decay."""
     return np.random.default_rng(seed).standard_normal((n, d)) * np.arange(1, d + 1) ** (-decay / 2)

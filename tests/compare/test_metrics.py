@@ -236,6 +236,7 @@ PIXELS = np.zeros((1, 3, 20, 24), np.uint8)
         (lambda: geometry.mutual_knn(np.eye(3), np.diag([1, 0, 1.0]), k=1, metric="cosine"), "embedding 1 is zero"),
         (lambda: geometry.recall_at_k(np.eye(3), np.diag([1, 1, np.nan]), k=1), "embedding 2 is not finite"),
         (lambda: summary.student_t(1.0, 3), "level 1.0"),
+        (lambda: summary.student_t(-0.5, 3), "level -0.5"),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):

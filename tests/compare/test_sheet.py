@@ -61,6 +61,19 @@ def test_captions_are_drawn_and_add_height():
     assert (full[:, -8:] == WHITE).all()
 
 
+def test_margins_and_gaps_are_the_same_everywhere():
+    for rows in (1, 3):
+        page = sheet({"": [RED] * rows, "b": [RED] * rows}, cell=30)
+        ys, xs = (np.unique(i) for i in np.nonzero((page == (255, 0, 0)).all(-1)))
+        margin = page.shape[1] - 1 - xs[-1]
+        assert page.shape[0] - 1 - ys[-1] == margin == xs[0]
+        gaps = [*np.diff(xs), *np.diff(ys)]
+        assert set(gaps) == {1, 9}  # 8 pixels between pictures
+        titled = sheet({"": [RED] * rows, "b": [RED] * rows}, cell=30, title="a title that is longer than the page")
+        assert titled.shape[0] - page.shape[0] == 15 + 8  # a line of text and a gap
+        assert (titled[:, -margin:] == WHITE).all() and (titled[:, :margin] == WHITE).all()
+
+
 def test_png_in_file_and_path(tmp_path):
     stream = io.BytesIO()
     page = sheet({"a": [RED]}, stream)

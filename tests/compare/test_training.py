@@ -50,6 +50,42 @@ def test_frechet_of_equal_moments_is_zero_and_of_shifted_ones_the_shift(rank):
     assert frechet_distance(m, s, m + d, s) == pytest.approx(d @ d, rel=1e-9)
 
 
+@pytest.mark.parametrize("n", [4, 7, 20])
+def test_halves_are_halves_that_share_no_item(n):
+    a, seen = np.arange(n)[:, None], []
+
+    def features(x):
+        seen.append(x[:, 0].tolist())
+        return x.astype(float)
+
+    halves(a, a, features)
+    for k in range(0, len(seen), 4):  # of both sets the one half and the other
+        one, other, *recalled = seen[k : k + 4]
+        assert len(one) == len(other) == n // 2 and not set(one) & set(other) and recalled == [one, other]
+
+
+@pytest.mark.parametrize("size", [1e3, 1e-3])
+def test_the_nearest_of_many_far_from_the_mean_is_the_nearest(size):
+    """Two clusters, so that the mean lies far off: products in float32 do not tell their members apart."""
+    g = np.random.default_rng(0)
+    rows = (g.choice([-size, size], (600, 1)) + 1e-4 * size * g.standard_normal((600, 16))).astype(np.float32)
+    queries = (rows[:40] + 1e-4 * size * g.standard_normal((40, 16))).astype(np.float32)
+    found = Nearest(queries, rows.mean(0))
+    for start in range(0, 600, 200):
+        found.add(rows[start : start + 200], np.arange(start, start + 200))
+    square = ((queries[:, None].astype(np.float64) - rows) ** 2).sum(2)
+    order = np.argsort(square, axis=1)[:, :2]
+    assert np.array_equal(found.index, order)
+    np.testing.assert_allclose(found.square, np.take_along_axis(square, order, 1))
+
+
+def test_patches_have_a_size():
+    assert len(patch_places((1, 4, 4), 1, 1)) == 16
+    for k in (0, -1, 5):
+        with pytest.raises(ValueError, match="at least as large"):
+            patch_places((1, 4, 4), k, 1)
+
+
 def test_moments_are_those_of_all_rows():
     x = rng.integers(0, 256, (700, 3, 40, 40), dtype=np.uint8)  # several tiles
     mean, cov = moments(x, lambda t: t.reshape(len(t), -1)[:, :7].astype(np.float64))

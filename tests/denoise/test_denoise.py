@@ -284,8 +284,25 @@ def test_fit_equals_numpy_and_shrinkage_its_formula():
             np.testing.assert_allclose(
                 Gaussian.fit(store, name).covariance, (1 - r) * cov + r * level * np.eye(15), rtol=1e-7, atol=1e-9
             )
-    with pytest.raises(ValueError, match="unknown shrinkage"):
-        Gaussian.fit(data, "no")
+    for name in ("mle", "zca"):
+        with pytest.raises(ValueError, match="unknown shrinkage"):
+            Gaussian.fit(data, name)
+
+
+def test_a_singular_covariance_is_enough_where_that_of_the_observed_is_not():
+    """Two memories span a line: one exact element says all of the others; two say it twice, which is refused."""
+    direction = np.array([1.0, -2.0, 0.5, 3.0])
+    gaussian = Gaussian(np.zeros(4), np.outer(direction, direction))
+    y = np.array([[0.7, 9.0, 9.0, 9.0]])
+    found = gaussian.conditional(y, np.array([[1, 0, 0, 0]]))
+    np.testing.assert_allclose(found, 0.7 * direction[None], atol=1e-9)
+    with pytest.raises(ValueError, match="singular"):
+        gaussian.conditional(y, np.array([[1, 1, 0, 0]]))
+
+
+def test_a_scale_does_not_change():
+    with pytest.raises(AttributeError):
+        Scale.image().gain = 3.0
 
 
 def conditional_by_definition(mean, cov, y, mask, noise):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lemtools.denoise.bound import bound
+from lemtools.denoise.bound import _surprise, bound
 from lemtools.denoise.gaussian import Gaussian
 from lemtools.denoise.memory import Memory
-from lemtools.denoise.posterior import _reflect, _step, posterior
+from lemtools.denoise.posterior import CLEANEST, GAIN, NOISIEST, _reflect, _step, posterior
 from lemtools.denoise.samplers import ancestral, ddim, noise, noised
 from lemtools.denoise.schedule import cosine, grid, log_snr
 from lemtools.rng import generator
@@ -65,6 +65,7 @@ def test_schedules():
     levels = grid(4, log_snr(10, 0.1), stop=0)
     np.testing.assert_allclose(np.sqrt(1 / levels[:-1] - 1), 10 * 100 ** (-np.arange(4) / 3), rtol=1e-12)
     assert levels[-1] == 1 and grid(1).shape == (2,) and (np.diff(grid(1000)) > 0).all()
+    np.testing.assert_allclose(np.sqrt(1 / log_snr()(np.array([1.0, 0.0])) - 1), [NOISIEST, CLEANEST])
     with pytest.raises(ValueError, match="one step"):
         grid(0)
     with pytest.raises(ValueError, match="cleanest"):
@@ -110,6 +111,15 @@ def test_a_step_of_ddim_is_equation_12():
         torch.testing.assert_close(seen[1], expected)
 
 
+def test_ancestral_sampling_is_ddim_of_eta_1():
+    gaussian, x = prior(3), noise(generators(5), (3,), torch.float64)
+    levels = grid(6, log_snr(30, 0.01), stop=0)
+    one = ancestral(gaussian, x, levels, generators=generators(5, "fresh"))
+    other = ddim(gaussian, x, levels, eta=1.0, generators=generators(5, "fresh"))
+    assert torch.equal(one, other)
+    assert float((one - ddim(gaussian, x, levels)).abs().max()) > 0.1
+
+
 def test_ancestral_samples_have_the_moments_of_the_prior():
     gaussian, count = prior(3), 2000
     start = noise(generators(count, "start"), (3,), torch.float64)
@@ -148,6 +158,8 @@ def test_sampler_ends_projection_and_callback():
             ddim(gaussian, x, levels)
     with pytest.raises(ValueError, match="generator"):
         ddim(gaussian, x, grid(2), eta=1.0)
+    with pytest.raises(TypeError):
+        ddim(gaussian, x, grid(2), 1.0)  # options go by their names
 
 
 # ---- draws given a fragment
@@ -227,6 +239,25 @@ def test_noisy_values_under_a_flat_prior_are_exact(s):
     variance = spread**2 - s**2
     assert at == pytest.approx(y)
     assert by_z**2 * variance + by_noise**2 == pytest.approx(variance)
+
+
+def test_the_multiplier_of_exact_values_holds_some_residuals():
+    """Where the denoiser stays off by r, z settles at y + GAIN keep r, for steps so small that no step takes all of r."""
+    y, r, s, then = 0.4, 0.25, 1.0, 0.99
+    keep, z = then**2, y
+    for _ in range(2000):
+        z = float(step(z, y - r, s, then, 0.0, y, 0.0, False))
+    assert GAIN * (1 - keep) < 1
+    assert z == pytest.approx(y + GAIN * keep * r)
+
+
+def test_a_noisy_value_may_be_given_by_its_one_end():
+    """The middle of an interval, or its finite end, is the noisy value."""
+    gaussian, y = prior(3), np.array([[0.3, -0.2, 0.5]])
+    options = dict(sigma=0.3, steps=20, samples=2)
+    both = posterior(gaussian, y, y, generators=generators(2), **options)
+    for low, high in ((y, np.full_like(y, INF)), (np.full_like(y, -INF), y)):
+        np.testing.assert_allclose(posterior(gaussian, low, high, generators=generators(2), **options), both)
 
 
 def test_posterior_of_a_finite_memory_is_its_enumeration():
@@ -395,6 +426,17 @@ def test_bound_over_levels_and_bins(sharp):
     blurred = bound(gaussian, x, low, high, **{**options, "cleanest": 20 * step})
     assert abs(blurred.reconstruction.mean() / dim - math.log(4)) < 0.02
     assert more < 0.6  # E[x_0 | x_t] is only clipped into the bin, not the mean in it
+
+
+def test_surprise_inside_a_bin_is_that_of_the_truncated_normal():
+    x, n, sigma = torch.tensor([0.1, 0.1, 0.1, -0.3]), torch.tensor([0.5, -2.0, 1.0, 0.0]), 0.2
+    low, high = torch.tensor([0.0, 0.0, -INF, -0.4]), torch.tensor([0.3, INF, 0.15, -0.29])
+    found = _surprise(x.double(), n.double(), low.double(), high.double(), sigma, None)
+    for k in range(4):
+        z = float(x[k] + sigma * n[k])
+        density = math.exp(-((float(x[k]) - z) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
+        ends = [0.5 * (1 + math.erf((float(e) - z) / sigma / math.sqrt(2))) for e in (low[k], high[k])]
+        assert float(found[k]) == pytest.approx(-math.log(density / (ends[1] - ends[0])), rel=1e-5)
 
 
 def test_bound_says_what_is_wrong():

@@ -1,5 +1,6 @@
 """The machines against their definitions: brute force in float64."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +11,10 @@ import torch
 from helpers.machines import brute, kind, window
 from lemtools.catalogue.denoisers import named
 from lemtools.denoise.how import How
-from lemtools.els import machine
+from lemtools.els import local, machine
 from lemtools.els.bank import Bank
 from lemtools.els.posterior import ROUNDING, Local
+from lemtools.els.scales import Scales, levels, parse_sizes
 from lemtools.els.sums import LOG2E, Sums
 from lemtools.signal import LemError
 
@@ -34,6 +36,35 @@ def test_machines_are_their_definition(name, shape):
             for k in range(len(x)):
                 want = brute(name, bank, x[k], alpha_bar, size)
                 assert np.abs(found[k] - want).max() < 1e-4 * np.sqrt((want**2).mean()), (size, alpha_bar)
+
+
+@pytest.mark.parametrize("name", ["els", "bbels", "ls"])
+def test_machines_are_their_definition_by_single_columns(name, monkeypatch):
+    """As large patches are compared: products of single columns, added up along the diagonals."""
+    monkeypatch.setattr(local, "columns", lambda pairing, channels: 1)
+    raw, bank, x = case(2, 6, 9)
+    for size in (3, 5):
+        for tile in (1, 300, 1 << 20):
+            denoise = Local(Bank(raw), name, size, skip=0)
+            denoise.tile = tile
+            found = denoise(x, 0.5)
+            for k in range(len(x)):
+                want = brute(name, bank, x[k], 0.5, size)
+                assert np.abs(found[k] - want).max() < 1e-4 * np.sqrt((want**2).mean()), (size, tile)
+
+
+@pytest.mark.parametrize("name", ["els", "bbels", "ls"])
+def test_the_best_patch_of_many_images_is_in_the_image_it_came_from(name):
+    """Images so small that many go into a product: numbers go on from one product to the next."""
+    g = np.random.default_rng(5)
+    raw = g.integers(0, 256, (100, 1, 4, 5), dtype=np.uint8)
+    x = torch.from_numpy(raw[[3, 40, 77, 99]] / 127.5 - 1)
+    denoise = Local(Bank(raw), name, 3)
+    for tile in (500, 3000, 10**6):
+        denoise.tile = tile
+        best = denoise.posterior(x, 1 - 1e-6, track=True).best
+        assert torch.equal(best // 20, torch.tensor([3, 40, 77, 99]).view(4, 1, 1).expand(4, 4, 5))
+        assert torch.equal(best % 20, torch.arange(20).view(1, 4, 5).expand(4, 4, 5))
 
 
 def whole(bank: np.ndarray, x: np.ndarray, alpha_bar: float) -> np.ndarray:
@@ -243,6 +274,16 @@ def test_of_patches_alike_the_first_is_told():
         assert int((best // 64).max()) == 0
 
 
+def test_sizes_of_a_sampler_are_one_a_step():
+    sizes = (3, 5, 7, 9)
+    assert parse_sizes("5", 4) == (5,) * 4 and parse_sizes("3, 5,7,9", 4) == sizes
+    assert [Scales(sizes)(float(level)) for level in levels(4)[:-1]] == [9, 7, 5, 3]  # from the noisiest
+    assert [Scales(sizes, shifted=True)(float(level)) for level in levels(4)[:-1]] == [9, 9, 7, 5]
+    assert Scales(sizes)(1.0) == 3 and Scales(sizes)(0.0) == 9
+    with pytest.raises(LemError, match="4 sizes for 3 steps"):
+        parse_sizes("3,5,7,9", 3)
+
+
 def test_a_part_of_a_bank_is_a_bank():
     raw, _bank, _ = case(1, 4, 4, count=9)
     whole = Bank(raw, np.arange(9) % 3, [f"#{k}" for k in range(9)])
@@ -257,6 +298,14 @@ def test_what_no_machine_can_take():
     for name, message in (("foo", "no machine 'foo'; there are is, es"), ("wiener", "raise --max-memory")):
         with pytest.raises(LemError, match=message):
             machine(name, Bank(raw), 3, How(memory=1000))
+    with pytest.raises(LemError, match=re.escape(f"takes {32 * 108**2 / 2**30:.3g} GiB")):
+        machine("wiener", Bank(raw), 3, How(memory=1000))
+    for name, size, most in (("els", 7, 5), ("bbels", 13, 11), ("ls", 13, 11)):
+        with pytest.raises(LemError, match=f"at most {most}$"):
+            machine(name, Bank(raw), size)(np.zeros((1, 3, 6, 6)), 0.5)
+    for shape in ((6, 6), (3, 6, 6), (0, 3, 6, 6)):
+        with pytest.raises(LemError, match="a bank holds images"):
+            Bank(np.zeros(shape, np.uint8))
     with pytest.raises(LemError, match="one image has no covariance"):
         machine("wiener", Bank(raw[:1]))
     with pytest.raises(LemError, match="not finite"):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lemtools.fragment import apply, fragment
-from lemtools.fragment.evidence import bin_std, evidence
-from lemtools.signal import Signal
+from lemtools.fragment.evidence import bin_std, check_geometry, evidence
+from lemtools.fragment.lost import lose
+from lemtools.signal import LemError, Signal
 
 
 def filled(kind, seed=0):
@@ -70,3 +71,65 @@ def test_the_scale_of_a_fragment_is_that_of_what_is_left(scale):
     left = [item[seen] for item, seen in zip(x, broken.observed())]
     want = [np.abs(v).max() if scale == "peak" else np.sqrt((v.astype(float) ** 2).mean()) for v in left]
     np.testing.assert_allclose(broken.ops[1]["scale"], want, rtol=1e-3)
+
+
+def test_the_scale_of_a_fragment_of_a_fragment_is_the_first_one():
+    """Bins of coarser codes are those of finer ones put together: the scale stays, and nothing else is to be said."""
+    whole = filled("embedding")
+    once = apply(whole, {"op": "bits", "bits": 6})
+    twice = apply(once, {"op": "bits", "bits": 3})
+    assert np.array_equal(twice.code_op["scale"], once.code_op["scale"])
+    sound = apply(filled("audio"), {"op": "bits", "bits": 6, "scale": "peak"})
+    again = apply(sound, {"op": "bits", "bits": 3, "scale": "peak"})
+    assert np.array_equal(again.code_op["scale"], sound.code_op["scale"]) and again.code_op["slack"] is None
+
+
+def test_noise_is_added_to_values_over_the_full_scale():
+    """Of 8-bit images v / 255, to the last bit: noise of no size leaves just that."""
+    x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    out = apply(Signal("image", x), {"op": "noise", "sigma": 0.0})
+    np.testing.assert_allclose(out.data, x / 255, rtol=1e-6)
+
+
+def test_the_error_of_vectors_of_sequences_is_the_mean_of_theirs():
+    """Each vector of a sequence has a norm of its own: [N, L] scales."""
+    rng = np.random.default_rng(1)
+    whole = Signal("embedding", (rng.standard_normal((3, 8, 128)) * rng.uniform(0.1, 5, (3, 8, 1))).astype(np.float32))
+    broken = apply(whole, {"op": "bits", "bits": 2, "quantizer": "trellis"})
+    measured = np.sqrt(((broken.data - whole.data) ** 2).mean((1, 2)))
+    np.testing.assert_allclose(bin_std(broken.code_op, 3), measured, rtol=0.1)
+
+
+@pytest.mark.parametrize("change", [{"rate": -1.0}, {"rate": 0}, {"rate": "x"}, {"factor": 1}, {"factor": 2.0}])
+def test_a_damaged_record_of_a_resolution_is_refused(change):
+    whole = Signal("audio", np.zeros((1, 1, 100), np.float32), rate=8000.0)
+    broken = apply(whole, {"op": "downsample", "factor": 2})
+    check_geometry(broken)
+    broken.ops[0].update(change)
+    with pytest.raises(LemError, match="record of downsample"):
+        check_geometry(broken)
+
+
+@pytest.mark.parametrize("kind", ["image8", "image", "audio"])
+def test_what_a_mask_says_is_lost_is_zero_and_the_rest_as_it_was(kind):
+    whole = filled(kind)
+    lost = np.random.default_rng(2).random((1, 1, *whole.data.shape[2:])) < 0.3
+    broken = lose(whole, lost)
+    assert np.array_equal(broken.data, np.where(lost, 0, whole.data)) and broken.data.dtype == whole.data.dtype
+    assert np.array_equal(broken.observed(), np.broadcast_to(~lost, whole.data.shape)) and broken.ops[0]["op"] == "mask"
+    with pytest.raises(LemError, match="everything is lost"):
+        lose(whole, np.ones_like(lost))
+    with pytest.raises(LemError, match="a fragment"):
+        lose(broken, lost)
+
+
+@pytest.mark.parametrize("n, length", [(40, 2), (41, 5), (100, 7)])
+def test_spans_that_stay_apart_lose_as_much_as_is_said(n, length):
+    """Runs of `length` with one sample between neighbours: the most that fit, and the share that they are."""
+    most = next(k for k in range(n, 0, -1) if k * length + k - 1 <= n) * length / n
+    whole = Signal("audio", np.ones((1, 1, n), np.float32), rate=1000.0)
+    spec = {"op": "mask", "mask": 0.99, "shape": f"span:{length}"}
+    with pytest.raises(LemError, match=f"at most {most:.4g} of {n}"):
+        apply(whole, spec)
+    lost = ~apply(whole, {**spec, "mask": most}).mask
+    assert lost.sum() == round(most * n)

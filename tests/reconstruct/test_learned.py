@@ -25,6 +25,8 @@ from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
 from lemtools.nets.model import Model
 from lemtools.reconstruct import choose, reconstruct
+from lemtools.reconstruct.dream import LIVE, footprint
+from lemtools.reconstruct.learned import NetworkRecaller
 from lemtools.signal import LemError, Signal
 
 # --- stand-ins: networks so small that their answers are known
@@ -282,6 +284,45 @@ def test_the_plan_keeps_to_its_memory():
     assert made(4000, 6000, 1e9, 1.0, 90).side == 32
 
 
+def test_the_overlap_of_tiles_is_the_reach_on_the_grid():
+    """Rounded up to 32 pixels; where something is lost, two cells more to fill it from."""
+    from lemtools.reconstruct.tiles import pieces
+
+    whole = Signal("image", np.zeros((1, 3, 300, 300), np.uint8))
+    lossy = broken(whole, MASK)
+    for reach, halo in ((32, 32), (33, 64), (64, 64), (1, 32)):
+        assert pieces(whole, 10, 1e9, reach, 64).halo == halo
+        assert pieces(lossy, 10, 1e9, reach, 64).halo == halo + 64
+
+
+def test_a_mask_of_one_row_stands_for_all_in_a_window():
+    from lemtools.reconstruct.tiles import _window
+
+    data = np.random.default_rng(0).random((2, 3, 70, 90), np.float32)
+    mask = np.arange(180).reshape(2, 1, 1, 90) % 7 > 0
+    part = _window(Signal("image", data, mask=mask), (slice(32, 64), slice(64, 90)))
+    assert np.array_equal(part.data, data[:, :, 32:64, 64:]) and part.codes is None
+    assert np.array_equal(part.observed(), np.broadcast_to(mask[..., 64:], part.data.shape))
+
+
+def test_the_memory_of_a_network_is_that_of_what_its_layers_give():
+    """4 -> 8 -> 2 numbers, three items, 4 bytes each; the largest output counts LIVE times, or all that there is stays."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+
+    def call():
+        return net(torch.zeros(3, 4))
+
+    assert footprint(net, call) == LIVE * 3 * 8 * 4
+    assert footprint(net, call, keeps=True) == 3 * (8 + 2) * 4
+    assert not any(layer._forward_hooks for layer in net)
+
+
+def test_no_item_gives_no_item():
+    for made in (model("blur"), model("fixed")):
+        nothing = broken(photos(2), MASK).take(slice(0, 0))
+        assert recalled(nothing, made).data.shape == (0, 3, 40, 56)
+
+
 def test_cells_are_the_means_of_what_is_observed():
     from lemtools.nets.conv import COARSE
     from lemtools.reconstruct.tiles import GRID, cells
@@ -371,6 +412,14 @@ def test_samples_are_named_counted_and_averaged():
     assert len({tuple(o.tolist()) for o in orders}) == 24
 
 
+def test_the_seed_is_0_where_none_is_given():
+    lossy, made = broken(vectors(), MASK), model("coin", "embedding", (20,))
+    usual, zero, one = (
+        NetworkRecaller(made, samples=2, device="cpu", **seed)(lossy)[0].data for seed in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert np.array_equal(usual, zero) and not np.array_equal(usual, one)
+
+
 def test_one_answer_has_no_samples():
     for options in ({"samples": 3}, {"temperature": 0.5}):
         with pytest.raises(LemError, match="gives one answer"):
@@ -435,6 +484,25 @@ def test_a_dream_of_memories_is_one_of_those_that_agree():
     step = out.history[-1]["steps"][0]
     assert "24 draws under 4 memories (recall), annealed Langevin" in step and "100 calls each" in step
     assert out.names[23] == "m.png#23"
+
+
+def test_the_mean_of_dreams_is_one_answer_an_item():
+    memories = np.random.default_rng(0).integers(0, 256, (4, 1, 4, 4)).astype(np.uint8)
+    for count in (1, 3):
+        lossy = broken(Signal("image", memories[:count]), MASK)
+        (out,) = reconstruct([lossy], "dream", memory=memories, steps=30, device="cpu")
+        assert out.data.shape == (count, 1, 4, 4) and (out.data == memories[:count])[lossy.observed()].all()
+
+
+def test_memories_that_suit_no_dream():
+    fragment_ = broken(Signal("embedding", np.zeros((1, 6), np.float32)), MASK)
+    for dtype in (np.int8, np.int64, bool):
+        for method in ("dream", "recall"):
+            with pytest.raises(LemError, match="values are tokens"):
+                list(reconstruct([fragment_], method, memory=np.ones((3, 6), dtype), device="cpu"))
+    for width in (5, 7):
+        with pytest.raises(LemError, match=f"memories of shape \\[{width}\\] cannot recall items of \\[6\\]"):
+            list(reconstruct([fragment_], "dream", memory=np.ones((3, width), np.float32), device="cpu"))
 
 
 def test_a_dream_of_a_gaussian_is_its_conditional_mean():

@@ -5,7 +5,9 @@ import pytest
 
 from lemtools import reconstruct as room
 from lemtools.fragment import fragment
+from lemtools.fragment.evidence import bin_std
 from lemtools.reconstruct import BUNDLED, METHODS, choose, reconstruct
+from lemtools.reconstruct.remember import Recaller
 from lemtools.signal import LemError, Signal
 
 
@@ -287,3 +289,25 @@ def test_errors_say_what_does_not_suit():
     for signal, operations, method, options, words in cases:
         with pytest.raises(LemError, match=words):
             there_and_back(signal, operations, method, **options)
+
+
+def test_recalled_images_are_the_memories_to_the_last_bit():
+    memories = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8)).astype(np.uint8)
+    whole = Signal("image", memories[[3, 1]])
+    out = there_and_back(whole, [{"op": "mask", "mask": 0.5}], "recall", memory=memories, device="cpu")
+    assert out.data.dtype == np.uint8 and np.array_equal(out.data, whole.data)
+
+
+def test_the_variance_of_what_is_observed():
+    """Of noise and bins together; of a sigma that was asked for; none where values are exact."""
+    whole, noise, mask = vectors(), {"op": "noise", "sigma": 0.1}, {"op": "mask", "mask": 0.5}
+
+    def variance(*operations, **options):
+        (broken,) = fragment([whole], operations)
+        return Recaller(whole.data, "recall", device="cpu", **options)._variance(broken), broken
+
+    assert variance(mask)[0] is None and variance(mask, sigma=0.0)[0] is None
+    np.testing.assert_allclose(variance(mask, sigma=0.3)[0], np.full((12, 1), 0.09))
+    found, broken = variance({"op": "bits", "bits": 3}, noise)
+    width = bin_std(broken.ops[0], 12).astype(float) ** 2
+    np.testing.assert_allclose(found[:, 0], width + broken.ops[1]["std"].astype(float) ** 2, rtol=1e-6)
