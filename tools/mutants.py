@@ -31,6 +31,7 @@ import time
 import warnings
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +128,7 @@ def spared(tree: ast.AST) -> set[int]:
     return out
 
 
+@lru_cache(4)
 def program(text: str) -> str | None:
     """What runs of a text: its syntax tree without annotations; None where it is no Python."""
     try:
