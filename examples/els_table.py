@@ -15,7 +15,8 @@ it (FILE.made); lem-train itself refuses to go on with other ones than a network
 GPUs that CUDA_VISIBLE_DEVICES leaves, one on each.
 
 Environment: SETS, STEPS of training (28000; the paper's 300 epochs are 140,000), LR (3e-4, falling to 0 by a cosine; the
-paper 1e-4 times .999965 a step), WIDTH of the ResNet (256; the UNet's widths follow), SEEDS (0-99), IMAGES of a bank (all).
+paper 1e-4 times .999965 a step), WIDTH of the ResNet (256; the UNet's widths follow), SEEDS (0-99), TRIES (1000-1009, the
+seeds of the calibration), IMAGES of a bank (all). A network learns from the bank, but for the images that lem-train keeps back.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ import numpy as np
 
 SETS = os.environ.get("SETS", "mnist fashion cifar").split()
 STEPS, WIDTH, IMAGES = (int(os.environ.get(k, v)) for k, v in (("STEPS", 28_000), ("WIDTH", 256), ("IMAGES", 0)))
-LR, SEEDS = os.environ.get("LR", "3e-4"), os.environ.get("SEEDS", "0-99")
+LR, SEEDS, TRIES = (os.environ.get(k, v) for k, v in (("LR", "3e-4"), ("SEEDS", "0-99"), ("TRIES", "1000-1009")))
 NETWORKS = {
     # network: medians of r with the machine in its name, of 100 seeds, as the paper gives them for 150 and 20 steps
     "mnist-resnet-zeros": (0.94, 0.94),
@@ -160,7 +161,7 @@ def scales(data: Path, out: Path) -> None:
             "--calibrate",
             network,
             "--seeds",
-            "1000-1009",
+            TRIES,
             "-o",
             sizes,
         ]

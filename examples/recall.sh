@@ -57,15 +57,14 @@ unseen() { # PSNR on the missing pixels: what is observed is exact, so it is the
 
 sound() { # 6 bits of the clip's own peak, mid-riser
     python "$here/data.py" chords "$data" "$work"
-    printf 'ESC-10 fold 5, 6 bits of the peak, mean SNR in dB\tmid-bin\trecalled\tgain\n'
+    printf 'ESC-10 fold 5, 6 bits of the peak, mean SNR in dB [95 %% interval]\tmid-bin\trecalled\tgain\n'
     for class in "$data"/esc10/0*/ "$work/chords/"; do
         clips="${class}5-*.ogg"
         [ "$class" != "$work/chords/" ] || clips="$work/chords/*.wav"
         lem-fragment -q --bits 6 --scale peak "$clips" > "$work/fragments"
-        plain=$(lem-reconstruct -q --method decode "$work/fragments" | lem-compare --metric snr "$clips" - | mean snr)
-        better=$(lem-reconstruct -q "$work/fragments" | lem-compare --metric snr "$clips" - | mean snr)
-        awk -v c="$(basename "$class")" -v a="$plain" -v b="$better" \
-            'BEGIN { printf "%s\t%.2f\t%.2f\t%+.2f\n", c, a, b, b - a }'
+        lem-reconstruct -q --method decode "$work/fragments" | lem-compare --items --metric snr "$clips" - > "$work/plain"
+        lem-reconstruct -q "$work/fragments" | lem-compare --items --metric snr "$clips" - > "$work/better"
+        printf '%s\t%s\n' "$(basename "$class")" "$(python "$here/gain.py" "$work/plain" "$work/better")"
     done
 }
 

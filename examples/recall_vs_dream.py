@@ -1,8 +1,8 @@
 """Recall against dream, the stages of recall-vs-dream.sh: `python recall_vs_dream.py STAGE DATA OUT`.
 
-Arms: networks of equal size (+-5 %) and equal operations of training, the learning rate of each chosen among RATES by
-the loss on training items kept back, at an eighth of the budget. Every network learns all FRAGMENTS at once and is told
-what is lost.
+Arms: networks of equal size (+-5 %) and equal operations of training, the learning rate of each chosen by the loss on
+training items kept back, at SEARCH operations a run: among RATES, and then among the next ones of LADDER until the best
+one has a worse neighbour on both sides. Every network learns all FRAGMENTS at once and is told what is lost.
 
 feedforward   one call, the posterior mean (squared error)
 recurrent     one block, eight times, the posterior mean
@@ -15,13 +15,16 @@ fragments     feedforward, but trained on fragments only: half of the pixels of 
 and from a fragmented embedding, the first 64 principal components at 1-4 bits: `embedding` recalls the embedding,
 `image` the image; both with a fiftieth of the operations.
 
-PSNR is that of the missing elements, lost or quantised; of one answer over all test images, of a mean of DRAWS over the
-first fifth of them (one answer where there is no more than one). Bits a missing value: over that fifth. s/image: of all
-test images as one batch, networks on a GPU that PER processes share (one call in bfloat16, all else in float32),
-controls on the CPU. GFLOP/image: of one answer; of a sequence, all its places at once.
+PSNR is that of the missing elements, lost or quantised, of one answer and of a mean of DRAWS (one answer where there is
+no more than one), beside the same minus that of one answer of feedforward, image by image. s/image: of all test images
+as one batch, networks on a GPU that PER processes share (one call in bfloat16, all else in float32), controls on the
+CPU. GFLOP/image: of one answer; of a sequence, all its places at once. [a, b]: 95 % interval of the mean over images
+(of the mean over the seeds of each); +-: standard deviation over the seeds. The row `originals` holds the floor of each
+metric of sets, of SETS_OF_ORIGINALS sets of as many training images: mean +- standard deviation.
 
-Environment: SETS, SEEDS, FLOPS (a run), TRAIN and TEST (how many items; all, 500), DRAWS (of a mean, 16), PER
-(processes a GPU, 3), BATCH (128).
+Environment: SETS, SEEDS, FLOPS (a run, 2e14), SEARCH (a run of the search, an eighth of that), TRAIN and TEST (how many
+items; all, 100), DRAWS (of a mean, 16), PER (processes a GPU, 3), BATCH (128), METRICS (of sets; those of controls.py;
+with none the table takes minutes).
 """
 
 import itertools
@@ -32,6 +35,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +44,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 SETS = os.environ.get("SETS", "mnist fashion cifar").split()
 SEEDS = [int(s) for s in os.environ.get("SEEDS", "0 1 2").split()]
-FLOPS = float(os.environ.get("FLOPS", 1e15))
-TRAIN, TEST, DRAWS = (int(os.environ.get(k, v)) for k, v in (("TRAIN", 0), ("TEST", 500), ("DRAWS", 16)))
+FLOPS = float(os.environ.get("FLOPS", 2e14))
+SEARCH = float(os.environ.get("SEARCH", FLOPS / 8))
+TRAIN, TEST, DRAWS = (int(os.environ.get(k, v)) for k, v in (("TRAIN", 0), ("TEST", 100), ("DRAWS", 16)))
 PER, BATCH = (int(os.environ.get(k, v)) for k, v in (("PER", 3), ("BATCH", 128)))
-FEW = max((TEST or 10_000) // 5, 1)  # items of which a mean of DRAWS is taken
-RATES = ("1e-3", "3e-3", "1e-2")
+RATES = ("1e-3", "3e-3", "1e-2", "3e-2")
+LADDER = [f"{m}e-{e}" for e in (5, 4, 3, 2, 1) for m in (1, 3)]  # of rates: as far as a search goes
+SETS_OF_ORIGINALS = 10
 FRAGMENTS = {
     "2 bits": "--bits 2",
     "50 %": "--mask .5",
@@ -122,73 +128,71 @@ def arms(folder: Path) -> dict[str, tuple[list[str], float, int]]:
     return made
 
 
-def jobs(out: Path, search: bool) -> dict[Path, list[str]]:
-    """{model: arguments of lem-train} of the search for a rate, or of the runs proper."""
+def jobs(out: Path) -> dict[Path, list[str]]:
+    """{model: arguments of lem-train} of all that can run now: an arm's search for a rate, or then its runs proper."""
     made = {}
     for folder in (out / name for name in SETS):
         for arm, (words, flops, batch) in arms(folder).items():
-            if search:
-                runs = [(f"search/{arm}-{lr}", lr, flops / 8, 9) for lr in RATES]
-            else:
-                best = chosen(folder, arm)
+            rates, best = search(folder, arm)
+            runs = [(f"search/{arm}-{lr}", lr, SEARCH * flops / FLOPS, 9) for lr in rates]
+            if best:
                 runs = [(f"{arm}-{seed}", best, flops, seed) for seed in SEEDS]
             for run, lr, budget, seed in runs:
-                made[folder / f"{run}.safetensors"] = [
-                    *words,
-                    "--lr",
-                    lr,
-                    "--flops",
-                    f"{budget:g}",
-                    "--seed",
-                    str(seed),
-                    "--batch",
-                    str(batch),
-                ]
+                more = ["--lr", lr, "--flops", f"{budget:g}", "--seed", str(seed), "--batch", str(batch)]
+                made[folder / f"{run}.safetensors"] = [*words, *more]
     return made
 
 
-def chosen(folder: Path, arm: str) -> str:
-    """The rate with the least loss on the items kept back, among the runs of the search that came to their end."""
+def tried(folder: Path, arm: str) -> dict[str, float]:
+    """{rate: loss on the items kept back} of an arm's runs that came to their end; inf of those that diverged."""
     losses = {}
-    for lr in RATES:
-        log = folder / f"search/{arm}-{lr}.jsonl"
-        records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        if records and records[-1].get("held_out_loss") is not None:
-            losses[lr] = records[-1]["held_out_loss"]
-    if not losses:
+    for lr in LADDER:
+        model = folder / f"search/{arm}-{lr}.safetensors"
+        if model.with_suffix(".failed").exists():
+            losses[lr] = math.inf
+        elif finished(model):
+            loss = json.loads(model.with_suffix(".jsonl").read_text().splitlines()[-1])["held_out_loss"]
+            losses[lr] = math.inf if loss is None or math.isnan(loss) else loss
+    return losses
+
+
+def search(folder: Path, arm: str) -> tuple[list[str], str | None]:
+    """(the rates still to be tried, none) or (none, the best), which has a worse neighbour tried on both sides."""
+    losses = tried(folder, arm)
+    if rates := [lr for lr in RATES if lr not in losses]:
+        return rates, None
+    best = min(losses, key=losses.get)
+    at = LADDER.index(best)
+    if rates := [lr for lr in LADDER[max(at - 1, 0) : at + 2] if lr not in losses]:
+        return rates, None
+    if math.isinf(losses[best]):
         sys.exit(f"{folder.name}, {arm}: no run of the search came to its end")
-    return min(losses, key=losses.get)
+    return [], best
 
 
 def train(source: Path, out: Path) -> None:
-    """The search, then the runs; a run that diverges in the search counts as the worst."""
-    for search in (True, False):
-        waiting = []
-        for model, words in jobs(out, search).items():
-            model.parent.mkdir(exist_ok=True)
-            if not finished(model):
-                waiting.append(
-                    [
-                        "lem-train",
-                        *words,
-                        "-q",
-                        "--save-every",
-                        "1000000",
-                        "--workers",
-                        workers(),
-                        "--log-file",
-                        str(model.with_suffix(".jsonl")),
-                        "-o",
-                        str(model),
-                    ]
-                )
-        side_by_side(waiting, allowed=search)
+    """The searches and the runs, a run as soon as its rate is known; one that diverges in the search is the worst."""
+
+    def waiting() -> dict[Path, list[str]]:
+        todo = {model: words for model, words in jobs(out).items() if not finished(model)}
+        return {model: command(model, todo[model]) for model in sorted(todo, key=turn)}
+
+    def turn(model: Path) -> tuple[bool, str]:
+        return model.parent.name != "search", model.stem.rsplit("-", 1)[1]
+
+    side_by_side(waiting)
+
+
+def command(model: Path, words: list[str]) -> list[str]:
+    model.parent.mkdir(exist_ok=True)
+    log = ["--log-file", str(model.with_suffix(".jsonl"))]
+    return ["lem-train", *words, "-q", "--save-every", "1000000", "--workers", workers(), *log, "-o", str(model)]
 
 
 def finished(model: Path) -> bool:
     """A run is finished when its model is there and its state says so."""
     log = model.with_suffix(".jsonl")
-    return model.exists() and log.exists() and "held_out_loss" in log.read_text()
+    return model.exists() and log.exists() and '"held_out_loss"' in log.read_text()
 
 
 def devices() -> list[str]:
@@ -201,28 +205,29 @@ def workers() -> str:
     return str(max((os.cpu_count() or 1) // max(len(devices()), 1) - 1, 0)) if devices() != [""] else "0"
 
 
-def side_by_side(commands: list[list[str]], allowed: bool = False) -> None:
-    """Run all commands, one at a time in every slot; allowed: one may fail."""
-    free, busy, begun = devices(), {}, time.time()
-    todo = list(commands)
+def side_by_side(waiting: Callable[[], dict[Path, list[str]]]) -> None:
+    """Run the command of every file that is asked for, one at a time in every slot, and ask again whenever one has
+    ended. Of a search a command may fail; that is put on record as FILE.failed."""
+    free, busy, begun, started, todo = devices(), {}, time.time(), set(), waiting()
     while todo or busy:
         while todo and free:
-            slot, words = free.pop(0), todo.pop(0)
+            slot, made = free.pop(0), next(iter(todo))
+            words = todo.pop(made)
+            started.add(made)
             env = {**os.environ, "CUDA_VISIBLE_DEVICES": slot} if slot else dict(os.environ)
-            busy[subprocess.Popen(words, env=env)] = (slot, words)
+            busy[subprocess.Popen(words, env=env)] = (slot, words, made)
         for process in [p for p in busy if p.poll() is not None]:
-            slot, words = busy.pop(process)
+            slot, words, made = busy.pop(process)
             free.append(slot)
-            if process.returncode and not allowed:
+            if process.returncode and made.parent.name == "search":
+                made.with_suffix(".failed").touch()
+            elif process.returncode:
                 for other in busy:
                     other.terminate()
                 sys.exit(f"failed: {shlex.join(words)}")
-            made = Path(words[-1])
-            print(
-                f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{made.parent.name}/{made.name}",
-                file=sys.stderr,
-                flush=True,
-            )
+            todo = {made: words for made, words in waiting().items() if made not in started}
+            name = f"{made.parent.name}/{made.name}"
+            print(f"{time.time() - begun:.0f} s\t{len(todo) + len(busy)} to go\t{name}", file=sys.stderr, flush=True)
         time.sleep(0.2)
 
 
@@ -233,9 +238,14 @@ def recall(source: Path, out: Path) -> None:
     """OUT/SET/ARM-SEED.npz of every trained model: what it recalls of the test images' fragments, and at what cost."""
     names = [f"{arm}-{seed}" for arm in (*ARMS, ONLY, *CODES) for seed in SEEDS]
     models = [out / name / f"{run}.safetensors" for name in SETS for run in names]
-    models = [model for model in models if not model.with_suffix(".npz").exists()]
-    models.sort(key=lambda m: ("order" not in m.name and "raster" not in m.name, m.name))  # the slow ones first
-    side_by_side([[sys.executable, __file__, "recall-one", str(source), str(m)] for m in models])
+    # the slow ones first
+    models.sort(key=lambda m: ("order" not in m.name and "raster" not in m.name, m.parent.name != "cifar", m.name))
+    recall_one = [sys.executable, __file__, "recall-one", str(source)]
+
+    def waiting() -> dict[Path, list[str]]:
+        return {m: [*recall_one, str(m)] for m in models if finished(m) and not m.with_suffix(".npz").exists()}
+
+    side_by_side(waiting)
 
 
 def recall_one(source: Path, path: Path) -> None:
@@ -264,7 +274,7 @@ def recall_one(source: Path, path: Path) -> None:
 
 
 def one(path: Path, broken, whole) -> dict:
-    """Of one network and one fragment: one draw of all items, the mean of DRAWS of FEW, bits, seconds, operations."""
+    """Of one network and one fragment: one draw of every item, the mean of DRAWS, bits, seconds, operations."""
     import torch
 
     from lemtools.fragment.evidence import evidence
@@ -273,19 +283,18 @@ def one(path: Path, broken, whole) -> dict:
     from lemtools.reconstruct.learned import LEVELS, NetworkRecaller
     from lemtools.train.flops import flop_counter
 
-    few = broken.take(np.arange(FEW))
     model = load(str(path), "cuda" if torch.cuda.is_available() else "cpu")
     draws = {} if model.family == "estimate" else {"samples": 1}
-    NetworkRecaller(model, **draws)(few.take(np.arange(1)))  # what is prepared once
+    NetworkRecaller(model, **draws)(broken.take(np.arange(1)))  # what is prepared once
     begun = time.perf_counter()
     single = NetworkRecaller(model, **draws)(broken)[0].data
     seconds = (time.perf_counter() - begun) / len(broken)
-    mean = single[:FEW]
+    means = {}
     if draws:
-        many = NetworkRecaller(model, samples=DRAWS)(few)[0].data
-        mean = np.rint(many.reshape(FEW, DRAWS, *many.shape[1:]).mean(1)).astype(np.uint8)
-    condition = Condition.of(evidence(few), model.scale, "image", next(model.net.parameters()).device)
-    target = torch.from_numpy(whole.data[:FEW]).to(condition.value.dtype) / 127.5 - 1  # (CUDA would round otherwise)
+        many = NetworkRecaller(model, samples=DRAWS)(broken)[0].data
+        means["mean"] = np.rint(many.reshape(len(broken), DRAWS, *many.shape[1:]).mean(1)).astype(np.uint8)
+    condition = Condition.of(evidence(broken), model.scale, "image", next(model.net.parameters()).device)
+    target = torch.from_numpy(whole.data).to(condition.value.dtype) / 127.5 - 1  # (CUDA would round otherwise)
     target = target.to(condition.value.device)
     with flop_counter() as counter, torch.inference_mode():
         part = condition.each(lambda t: t[:1])
@@ -296,12 +305,13 @@ def one(path: Path, broken, whole) -> dict:
         else:
             model.net(target[:1], torch.full((1,), 0.5, dtype=torch.float64), part)
     flops = counter.get_total_flops() * (LEVELS if model.family == "denoise" else 1)
-    out = {"one": single, "mean": mean, "seconds": seconds, "flops": flops, "parameters": model.parameters}
+    out = {"one": single, **means, "seconds": seconds, "flops": flops, "parameters": model.parameters}
     return out | {"bits": surprise(model, target, condition)}
 
 
-def surprise(model, target, condition) -> float:
-    """Bits a missing 8-bit value, given the fragment: exact for a sequence in one order an item, else a bound."""
+def surprise(model, target, condition) -> np.ndarray:
+    """Bits a missing 8-bit value, given the fragment, of every item (its bits over the mean number of missing values,
+    so that the mean is that of all values): exact for a sequence in one order an item, else a bound."""
     import torch
 
     from lemtools.denoise.bound import bound
@@ -316,8 +326,8 @@ def surprise(model, target, condition) -> float:
             order = model.net.orders(draws[k : k + 50]).to(target.device)
             with torch.inference_mode():
                 nats.append(-model.net.log_prob(target[k : k + 50], part, order).double())
-        unknown = model.net.unknown(condition).double().sum()
-        return float(torch.cat(nats).sum() / unknown / math.log(2))
+        unknown = float(model.net.unknown(condition).double().sum()) / len(target)
+        return torch.cat(nats).cpu().numpy() / unknown / math.log(2)
     if model.family == "denoise":
         with torch.inference_mode():
             found = bound(
@@ -329,8 +339,8 @@ def surprise(model, target, condition) -> float:
                 step=2 / 255,
                 extent=(-1.0, 1.0),
             )
-        return float(found.nats.sum() / found.unknown.sum() / math.log(2))
-    return math.nan
+        return found.nats / found.unknown.mean() / math.log(2)
+    return np.full(len(target), math.nan)
 
 
 def broke(whole, spec: str):
@@ -351,28 +361,35 @@ def tests(folder: Path):
 
 
 def table(source: Path, out: Path) -> None:
-    """OUT/table.tsv, and printed: every arm, mean and standard deviation over the seeds, beside the controls. What has not
-    been recalled yet is left out."""
+    """OUT/table.tsv, and printed: the rates searched, then every arm over the images and the seeds, beside the controls.
+    What has not been recalled yet is left out."""
     import controls
     from lemtools.compare import Comparison, pair
     from lemtools.media import store
     from lemtools.signal import Signal
 
-    def measured(whole, broken, back, mean, memories) -> dict[str, float]:
-        found, few = {}, broken.take(np.arange(len(mean)))
-        for key, what, metrics, fragments in (
-            ("psnr of one", back, ["psnr"], broken),
-            ("few: psnr of one", back[: len(mean)], ["psnr"], few),
-            ("few: psnr of mean", mean, ["psnr"], few),
-            ("set", back, controls.METRICS, None),
-        ):
-            comparison = Comparison(metrics, train=memories)
-            shown = whole.take(np.arange(len(what)))
-            for batch in pair([shown], [Signal("image", what)], "order", None if fragments is None else [fragments]):
-                comparison.add(batch)
-            for r in comparison.results():
-                found[key if metrics == ["psnr"] else r.name] = r.mean
-        return found
+    metrics = os.environ.get("METRICS", " ".join(controls.METRICS)).split()
+
+    def found(metrics: list[str], whole, back: np.ndarray, memories, fragments=None) -> list:
+        if not metrics:
+            return []
+        comparison = Comparison(metrics, train=memories)
+        for batch in pair([whole], [Signal("image", back)], "order", None if fragments is None else [fragments]):
+            comparison.add(batch)
+        return comparison.results()
+
+    def measured(whole, broken, back, mean, memories) -> dict:
+        (one,), (many,) = (found(["psnr"], whole, what, None, broken) for what in (back, mean))
+        sets = {r.name: r.mean for r in found(metrics, whole, back, memories) if "_floor" not in r.name}
+        return {"PSNR of one": one.values, "PSNR of mean": many.values, **sets}
+
+    def originals(memories) -> list[dict]:
+        """Floors, each of a set of as many training images as there are test images."""
+        size = len(whole)
+        parts = [Signal("image", memories[k * size : (k + 1) * size]) for k in range(SETS_OF_ORIGINALS)]
+        distances = [metric for metric in metrics if metric.startswith("frechet")]
+        each = [found(distances, part, part.data, None) for part in parts if len(part) == size]
+        return [{r.name.replace("_floor", ""): r.mean for r in results if "_floor" in r.name} for results in each]
 
     with open(out / "table.tsv", "w") as file:
 
@@ -381,40 +398,59 @@ def table(source: Path, out: Path) -> None:
             print(line, flush=True)
             file.write(line + "\n")
 
+        for name in SETS:
+            for arm in arms(out / name):
+                losses = tried(out / name, arm)
+                if losses:
+                    best = min(losses, key=losses.get)
+                    put(name, "rate", arm, best, "of", *(f"{lr} ({loss:.4g})" for lr, loss in losses.items()))
         head = None
         for name in SETS:
             folder = out / name
             whole, memories = tests(folder), store([str(folder / "train.npy")])
-            ways = controls.controls(memories, 0)
+            ways, floors = controls.controls(memories, 0), originals(memories)
             for loss, spec in FRAGMENTS.items():
                 (broken,) = broke(whole, spec)
-                rows = {}
+                rows = {"originals": floors}
                 for control, back, seconds in controls.recalled(ways, broken):
-                    found = measured(whole, broken, back, back[:FEW], memories) | {"s/image": seconds}
+                    rows[control] = [measured(whole, broken, back, back, memories) | {"s/image": seconds}]
                     if control == "sample":  # its mean is the row above
-                        found["few: psnr of mean"] = math.nan
-                    rows[control] = [found]
+                        del rows[control][0]["PSNR of mean"]
                 for arm in [*ARMS, ONLY]:
                     rows[arm] = []
                     for path in recalled(folder, arm):
                         with np.load(path) as kept:
                             got = {k.split("|")[1]: kept[k] for k in kept.files if k.startswith(f"{loss}|")}
                         rows[arm].append(
-                            measured(whole, broken, got["one"], got["mean"], memories)
+                            measured(whole, broken, got["one"], got.get("mean", got["one"]), memories)
                             | {
-                                "bits a missing value": float(got["bits"]),
+                                "bits a missing value": got["bits"],
                                 "s/image": float(got["seconds"]),
                                 "GFLOP/image": float(got["flops"]) / 1e9,
                                 "parameters": float(got["parameters"]),
                             }
                         )
+                beside(rows)
                 names = list(dict.fromkeys(k for r in rows.values() for row in r for k in row))
                 if names != head:
                     put("set", "lost", "arm", *names)
                     head = names
-                for arm, found in ((arm, found) for arm, found in rows.items() if found):
-                    put(name, loss, arm, *(spread([row.get(k, math.nan) for row in found]) for k in names))
+                for arm, runs in rows.items():
+                    if runs:
+                        put(name, loss, arm, *(cell([row.get(k, math.nan) for row in runs]) for k in names))
         codes(out, put)
+
+
+def beside(rows: dict[str, list[dict]]) -> None:
+    """Add to every run, image by image, what its PSNR is more than that of one answer of feedforward."""
+    if not rows["feedforward"]:
+        return
+    standard = np.mean([run["PSNR of one"] for run in rows["feedforward"]], axis=0)
+    for arm, runs in rows.items():
+        for run in runs:
+            for what in ("one", "mean"):
+                if f"PSNR of {what}" in run and arm != "feedforward":
+                    run[f"{what}, more than feedforward"] = run[f"PSNR of {what}"] - standard
 
 
 def recalled(folder: Path, arm: str) -> list[Path]:
@@ -422,11 +458,16 @@ def recalled(folder: Path, arm: str) -> list[Path]:
     return [path for path in (folder / f"{arm}-{seed}.npz" for seed in SEEDS) if path.exists()]
 
 
-def spread(values: list[float]) -> str:
-    if all(math.isnan(v) for v in values):
+def cell(runs: list) -> str:
+    """Of a number a run, or of one an image a run: the mean, with its interval over images and deviation over runs."""
+    from lemtools.compare.summary import mean_interval
+
+    values = np.array([np.atleast_1d(run) for run in runs], np.float64)  # [seeds, images] or [seeds, 1]
+    if np.isnan(values).all():
         return "-"
-    mean, sd = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{mean:.4g}" + (f" +- {sd:.2g}" if len(values) > 1 else "")
+    mean, low, high = mean_interval(values.mean(0))
+    text = f"{mean:.4g}" if low is None else f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+    return text + (f" +- {values.mean(1).std(ddof=1):.2g}" if len(runs) > 1 else "")
 
 
 def codes(out: Path, put) -> None:
@@ -446,19 +487,20 @@ def codes(out: Path, put) -> None:
             values = values.reshape(len(code), *np.load(folder / "test.npy", mmap_mode="r").shape[1:])
             return values[:, None] if values.ndim == 3 else values.transpose(0, 3, 1, 2)
 
-        def psnr(images):
+        def psnr(images):  # of every image
             error = ((images.astype(float) - whole) ** 2).reshape(len(whole), -1).mean(1)
-            return float(10 * np.log10(255**2 / error).mean())
+            return 10 * np.log10(255**2 / error)
 
         def row(code):
             cosine = (code * truth).sum(1) / np.linalg.norm(code, axis=1) / np.linalg.norm(truth, axis=1)
-            return float(((code - truth) ** 2).sum() / (truth**2).sum()), float(cosine.mean()), psnr(image(code))
+            energy = (truth**2).sum(1).mean()  # so that the mean over images is the error of all over the energy of all
+            return ((code - truth) ** 2).sum(1) / energy, cosine, psnr(image(code))
 
-        put(name, "whole", "linear inversion", 0, 1, f"{psnr(image(truth)):.2f}")
+        put(name, "whole", "linear inversion", 0, 1, cell([psnr(image(truth))]))
         for bits in BITS:
             (broken,) = broke(Signal("embedding", truth), f"--bits {bits}")
             for control, code in (("decode", broken.data), ("gaussian", gaussian(broken).data)):
-                put(name, f"{bits} bits", control, *(f"{v:.4g}" for v in row(code)))
+                put(name, f"{bits} bits", control, *(cell([v]) for v in row(code)))
             for arm in CODES:
                 found = []
                 for path in recalled(folder, arm):
@@ -466,7 +508,7 @@ def codes(out: Path, put) -> None:
                         got = kept[f"{bits} bits|one"]
                     found.append(row(got) if arm == "embedding" else (math.nan, math.nan, psnr(got)))
                 if found:
-                    put(name, f"{bits} bits", arm, *(spread([f[k] for f in found]) for k in range(3)))
+                    put(name, f"{bits} bits", arm, *(cell([f[k] for f in found]) for k in range(3)))
 
 
 def sheet(source: Path, out: Path) -> None:
@@ -484,7 +526,7 @@ def sheet(source: Path, out: Path) -> None:
                 for arm in [*ARMS, ONLY]:
                     with np.load(out / name / f"{arm}-{SEEDS[0]}.npz") as kept:
                         cells.append(kept[f"{loss}|one"][item])
-                        if arm in ("any-order", "diffusion") and item < FEW:
+                        if arm in ("any-order", "diffusion"):
                             cells.append(kept[f"{loss}|mean"][item])
                 big = [np.broadcast_to(c, (3, *c.shape[1:])).transpose(1, 2, 0) for c in cells]
                 room = [(34 - n) // 2 for n in whole.data.shape[-2:]]  # of 28 px as of 32

@@ -1,5 +1,7 @@
 """The documentation: what it shows is what the commands print, every command parses and runs, no number of 0.1.0 is lost."""
 
+import argparse
+import ast
 import os
 import re
 import shlex
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.pages import PAGES, Command, blocks, numbers, page_name, prose, shell
+from helpers.pages import PAGES, SCRIPT, Command, blocks, numbers, page_name, prose, sections, shell
 from helpers.paths import ROOT
 
 FLOAT = re.compile(r"-?\d+\.\d+")
@@ -155,21 +157,116 @@ def stages(command: str) -> list[list[str]]:
     return found
 
 
-def test_every_command_parses(tmp_path):
+def parse(name: str, words: list[str]) -> None:
     from click import Context
+
+    cli = import_module(f"lemtools.cli.{name.removeprefix('lem-')}").cli
+    # click keeps the help option of the first call
+    cli.parse_args(Context(cli, info_name=name, **cli.context_settings), list(words))
+
+
+def test_every_command_parses():
+    """Those within lines may leave out what is needed besides, not name what there is not."""
+    from click.exceptions import BadOptionUsage, Exit, MissingParameter
 
     count = 0
     for page, command in COMMANDS:
         for name, *words in stages(command.text):
-            cli = import_module(f"lemtools.cli.{name.removeprefix('lem-')}").cli
-            # click keeps the help option of the first call
-            context = Context(cli, info_name=name, **cli.context_settings)
             try:
-                cli.parse_args(context, list(words))
+                parse(name, words)
             except Exception as error:
                 raise AssertionError(f"{page_name(page)}: {command.text}") from error
             count += 1
-    assert count >= 60
+    for page in PAGES:
+        for command in (c for section in sections(page) for c in section.commands if "…" not in c):
+            for name, *words in stages(command):
+                try:
+                    parse(name, [{"RECIPE": "feedforward", "K": "1", "N": "1"}.get(word, word) for word in words])
+                except (MissingParameter, BadOptionUsage, Exit):
+                    pass
+                except Exception as error:
+                    raise AssertionError(f"{page_name(page)}: {command}") from error
+                count += 1
+    assert count >= 100
+
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+OWN = {"pretrained.pt", "recall-image.safetensors"}  # the reader's own files, and what a script is told to make
+
+
+@pytest.mark.parametrize("page", DOCS, ids=page_name)
+def test_numbers_have_their_command(page):
+    """In the section of every table of numbers and every picture, or in the one above it, stands a command. Where the
+    page's opening holds one with NAME in it, the name in the heading will do."""
+    above: dict[int, list[str]] = {}
+    for section in sections(page):
+        above = {level: commands for level, commands in above.items() if level < section.level}
+        near = [*section.commands, *(above.get(section.level - 1, []) if section.level > 2 else [])]
+        if name := re.search(r"`(\w+)`", section.heading):
+            near += [c.replace("NAME", name[1]) for c in above.get(1, []) if "NAME" in c]
+        assert near or not section.numbers, (section.heading, section.numbers)
+        above[section.level] = section.commands
+
+
+def test_every_command_of_a_script_parses():
+    """Its flags by its own argparse, which is built again from its source and not run; every word that it takes for a
+    name stands in the source; every file that it reads is in the tree, the reader's, or a placeholder in capitals."""
+    count = 0
+    for page in PAGES:
+        for section in sections(page):
+            for command in section.commands:
+                if not (named := re.match(SCRIPT, command)):
+                    continue
+                script = ROOT / ("tests/benchmarks/" * named[1].startswith("bench_") + named[1])
+                words = shlex.split(
+                    command[named.end() :].replace("NAME", re.findall(r"`(\w+)`|$", section.heading)[0])
+                )
+                check_script(f"{page_name(page)}: {command}", script, words)
+                count += 1
+    assert count >= 25
+
+
+@pytest.mark.parametrize("words", ["--tabels gaussian", "--tables Gauss", "--bits x", "--count"])
+def test_a_command_that_is_wrong_is_found(words):
+    check_script("right", ROOT / "tests/benchmarks/bench_bits.py", ["--tables", "gaussian", "--bits", "1", "2"])
+    with pytest.raises(AssertionError, match="wrong"):
+        check_script("wrong", ROOT / "tests/benchmarks/bench_bits.py", words.split())
+    with pytest.raises(AssertionError, match="wrong"):
+        check_script("wrong", ROOT / "examples/recall.sh", ["DATA", "kodac"])
+    with pytest.raises(AssertionError, match="wrong"):
+        check_script("wrong", ROOT / "examples/recall.sh", ["data/kodak.txt", "kodak"])
+
+
+def check_script(where: str, script: Path, words: list[str]) -> None:
+    assert script.exists(), where
+    source = "".join(path.read_text() for path in family(script))
+    if script.suffix == ".py" and "ArgumentParser(" in source:
+        try:
+            parser_of(source).parse_args(words)
+        except SystemExit as error:
+            raise AssertionError(where) from error
+    for word in words:
+        for part in word.split(","):
+            if re.fullmatch(r"[A-Z]*|[\d.e-]+", part):
+                continue
+            if re.search(r"\.\w+$|/", part):
+                assert part in OWN or (ROOT / part).exists(), (where, part)
+            else:
+                assert re.search(rf"(?<![\w-]){re.escape(part)}(?![\w-])", source), (where, part)
+
+
+def parser_of(source: str) -> argparse.ArgumentParser:
+    """The parser that a script makes in its source, without help."""
+    parser, types = argparse.ArgumentParser(), {"int": int, "float": float}
+    for call in ast.walk(ast.parse(source)):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
+            given = {k.arg: k.value for k in call.keywords if k.arg in ("type", "nargs", "action", "choices")}
+            kind = given.pop("type", None)
+            kept = {name: ast.literal_eval(value) for name, value in given.items()}
+            if isinstance(kind, ast.Name) and kind.id in types:
+                kept["type"] = types[kind.id]
+            parser.add_argument(*(ast.literal_eval(name) for name in call.args), **kept)
+    return parser
 
 
 def test_every_option_that_is_named_exists():
@@ -206,7 +303,7 @@ def test_every_script_and_file_that_is_named_exists():
 def family(script: Path) -> list[Path]:
     """A script and the Python file that it calls, which has its name with underscores."""
     python = script.with_name(script.stem.replace("-", "_") + ".py")
-    return [path for path in (script, python) if path.exists()]
+    return [path for path in dict.fromkeys((script, python)) if path.exists()]
 
 
 def anchors(page: Path) -> set[str]:
@@ -226,7 +323,7 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(other), target
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=page_name)
+@pytest.mark.parametrize("page", DOCS, ids=page_name)
 def test_a_page_opens_with_its_question_and_the_answer(page):
     lines = page.read_text().splitlines()
     assert re.fullmatch(r"# .*\?", lines[0])

@@ -43,6 +43,43 @@ def blocks(page: Path) -> list[list[Command]]:
     return found
 
 
+SCRIPT = r"(?:[A-Z]+=(?:'[^']*'|\"[^\"]*\"|\S+) )*(?:python )?((?:examples|tests/benchmarks)/[\w/-]+\.(?:sh|py)|bench_\w+\.py)\b"
+
+
+@dataclass
+class Section:
+    """From one heading of a page to the next."""
+
+    heading: str
+    level: int
+    text: str
+    commands: list[str]  # of lem- commands and scripts, in blocks and within lines
+    numbers: list[str]  # the heads of tables of numbers, and the pictures
+
+
+def sections(page: Path) -> list[Section]:
+    found = []
+    for text in re.split(r"(?m)^(?=#+ )", prose(page))[1:]:
+        heading, _, rest = text.partition("\n")
+        spans = [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`", rest)]
+        lines = [re.sub(r"^ {4}(\$ )?", "", line) for line in rest.splitlines() if line.startswith("    ")]
+        commands = [c for c in [*lines, *spans] if re.match(SCRIPT, c) or re.match(r"(torchrun .*)?lem-\w+ ", c)]
+        tables = re.findall(r"(?m)(?:^\|.*\n)+", rest)
+        measured = [table.splitlines()[0] for table in tables if _measured(table)]
+        pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", rest)
+        level = len(heading) - len(heading.lstrip("#"))
+        found.append(Section(heading, level, rest, commands, [*measured, *pictures]))
+    return found
+
+
+def _measured(table: str) -> bool:
+    """Whether half of the cells beside the first column begin with a number."""
+    cells = [cell.strip(" *") for row in table.splitlines()[2:] for cell in row.strip("|").split("|")[1:]]
+    return sum(bool(re.match(r"[-+]?\.?\d", cell)) for cell in cells if cell) * 2 >= max(
+        len([c for c in cells if c]), 1
+    )
+
+
 def prose(page: Path) -> str:
     """A page without its fenced code."""
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
