@@ -18,17 +18,17 @@ from lemtools.signal import LemError, Signal
 def test_neighbours_that_tie_at_the_edge_share_its_places():
     """Of keys at nearly one distance float32 cannot tell which are nearest: those that tie share what places are left."""
     g = np.random.default_rng(0)
-    for _ in range(40):
-        gaps = g.permutation([1.0, 1.0, 1 + 1e-7, 1 + 2e-7, 1 - 1e-7])
-        keys = np.concatenate([np.zeros((1, 8)), np.eye(8)[:5] * np.sqrt(gaps)[:, None], np.full((1, 8), 9.0)])
-        square = ((keys[0] - keys[1:6]) ** 2).sum(1)
-        for k in (1, 2, 3, 4):
+    for count in (6, 100):
+        gaps = 1 + 2e-6 / count * (g.permutation(count) // 2)  # each distance twice
+        places = g.integers(0, 8, count)
+        keys = np.concatenate([np.zeros((1, 8)), np.eye(8)[places] * np.sqrt(gaps)[:, None]])
+        square = keys[1:].max(1) ** 2
+        both = geometry._Vectors(keys, False, "original")
+        for k in (1, count // 2, count // 2 + 1, count - 1):
             edge = np.sort(square)[k - 1]
-            inside, tied = square < edge - 1e-9, np.abs(square - edge) <= 1e-9
-            want = inside + tied * (k - inside.sum()) / tied.sum()
-            both = geometry._Vectors(keys, False, "original")
+            inside, tied = square < edge * (1 - 1e-12), np.abs(square - edge) <= 1e-12 * edge
             (_, weight), *_ = geometry._kept(both, both, k)
-            np.testing.assert_allclose(weight[0, 1:6], want, atol=1e-6)
+            np.testing.assert_allclose(weight[0, 1:], inside + tied * (k - inside.sum()) / tied.sum(), atol=1e-6)
 
 
 def gaussian(n, d, seed=0, decay=0.0):
