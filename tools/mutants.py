@@ -387,7 +387,8 @@ def report(results: Path, equivalent: set[str]) -> None:
             print(f"\n{r['id']} {r['file']}:{r['line']} {r['operator']} {r['result']}\n{r['diff']}")
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """Of the four commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("record", help="which test runs which lines (needs coverage)")
@@ -409,7 +410,11 @@ def main() -> None:
     verb.add_argument(
         "--equivalent", type=Path, help="file with a line for each mutant that changes nothing: id, reason"
     )
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = parser().parse_args()
     if given.verb == "record":
         record(given.folder, given.tests)
     elif given.verb == "sample":

@@ -278,6 +278,7 @@ def test_every_option_that_is_named_exists():
         *(ROOT / "tests/benchmarks").glob("*.py"),
         *(ROOT / "examples").rglob("*.py"),
         ROOT / "tests/fuzz/__main__.py",
+        ROOT / "tools/mutants.py",
     ):
         known |= set(re.findall(r"--[a-z][\w-]*", path.read_text()))
     for page in PAGES:

@@ -63,7 +63,9 @@ def sections(page: Path) -> list[Section]:
         heading, _, rest = text.partition("\n")
         spans = [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`", rest)]
         lines = [re.sub(r"^ {4}(\$ )?", "", line) for line in rest.splitlines() if line.startswith("    ")]
-        commands = [c for c in [*lines, *spans] if re.match(SCRIPT, c) or re.match(r"(torchrun .*)?lem-\w+ ", c)]
+        commands = [
+            c for c in [*lines, *spans] if re.match(SCRIPT, c) or re.match(r"(torchrun .*)?lem-\w+ |python tools/", c)
+        ]
         tables = re.findall(r"(?m)(?:^\|.*\n)+", rest)
         measured = [table.splitlines()[0] for table in tables if _measured(table)]
         pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", rest)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 
@@ -69,3 +70,11 @@ def test_the_interval_of_a_share():
     for p in (low, high):
         assert abs(0.81 - p) == pytest.approx(1.96 * (p * (1 - p) / 100) ** 0.5)
     assert mutants.wilson(5, 5)[1] == pytest.approx(1)
+
+
+def test_its_commands_in_the_documentation_parse():
+    for text in ((ROOT / "docs/testing.md").read_text(), mutants.__doc__):
+        commands = re.findall(r"^ *python tools/mutants\.py (.*)$", text, re.M)
+        assert len(commands) == 4
+        for command in commands:
+            mutants.parser().parse_args(re.split(r"  +", command)[0].split())
