@@ -12,6 +12,9 @@ def read(path: str) -> dict:
     try:
         with open(path, "rb") as file:
             return tomllib.loads(file.read().decode("utf-8-sig"))  # as Windows writes it
+    except OSError as error:
+        error.filename = path
+        raise
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: not TOML ({error})") from error
 

@@ -248,11 +248,6 @@ def main(cli: click.Command) -> None:
         if status == 0:
             _say(f"{cli.name}: error: {one_line(error)}")
         os._exit(2)
-    try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-    except OSError:  # full: Python would end with another status
-        os._exit(status or 0)
     sys.exit(status)
 
 

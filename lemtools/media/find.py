@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import stream
 from ..signal import LemError, name_of
+from ..stream.files import blamed
 
 SAMPLES = {"kodim23": "kodim23-384x256.png", "rooster": "rooster.flac"}
 
@@ -155,10 +156,11 @@ def inputs_named(paths: Iterable[str], files_from: str | None = None) -> list[st
     """The inputs of a command: its arguments, then the lines of `files_from` ('-' is stdin)."""
     named = list(paths)
     if files_from:
-        with open(0 if files_from == "-" else files_from, "rb", closefd=files_from != "-") as file:
+        shown = "standard input" if files_from == "-" else files_from
+        with blamed(shown), open(0 if files_from == "-" else files_from, "rb", closefd=files_from != "-") as file:
             lines = _lines(file.read())
         if not lines:
-            raise LemError(f"{'standard input' if files_from == '-' else files_from}: names no input")
+            raise LemError(f"{shown}: names no input")
         named += lines
     return named
 

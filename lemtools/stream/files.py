@@ -36,7 +36,7 @@ def status(path: str | int) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def blamed(path: str, temporary: str | None = None) -> Iterator[None]:
-    """Errors of writing name the file that the user knows."""
+    """Errors of reading and writing name the file that the user knows."""
     try:
         yield
     except OSError as error:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class Source:
     def peek(self, n: int) -> bytes:
         """The next n bytes, fewer at the end, without taking them."""
         while len(self.ahead) < n:
-            more = self.file.read(n - len(self.ahead))
+            more = self._got(self.file.read, n - len(self.ahead))
             if not more:
                 break
             self.ahead += more
@@ -51,12 +51,20 @@ class Source:
         view[:done] = self.ahead[:done]
         self.ahead = self.ahead[done:]
         while done < len(view):
-            got = self.file.readinto(view[done:])
+            got = self._got(self.file.readinto, view[done:])
             if not got:
                 break
             done += got
         self.place += done
         return done
+
+    def _got(self, reading: Callable[[Any], Any], what: Any) -> Any:
+        """What the file gives; an error names it, as that of a disk that fails does not."""
+        try:
+            return reading(what)
+        except OSError as error:
+            error.filename = error.filename or self.name
+            raise
 
     def read(self, n: int, into: np.ndarray | None = None) -> np.ndarray:
         """n bytes as uint8 [n], or as many as there are, put `into` memory of at least n bytes where that is given.
@@ -104,7 +112,7 @@ class Source:
         except (OSError, ValueError, AttributeError):
             gone, scratch = 0, memoryview(bytearray(1 << 20))
             while gone < n:
-                got = self.file.readinto(scratch[: n - gone])
+                got = self._got(self.file.readinto, scratch[: n - gone])
                 if not got:
                     break
                 gone += got

@@ -132,8 +132,9 @@ def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=N
             except BaseException:
                 traceback.print_exc()
             finally:
-                if sys.stderr is not None:
-                    sys.stderr.flush()
+                with contextlib.suppress(OSError):
+                    if sys.stderr is not None:
+                        sys.stderr.flush()
                 os._exit(status)
         _, status = os.waitpid(child, 0)
         for file in (out, err):
