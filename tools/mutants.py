@@ -10,7 +10,8 @@ A mutant is one change that one of cosmic-ray's operators makes to one file of a
 so is what changes nothing that runs: annotations, text that parses to the same program). It is killed when a test fails or
 the time runs out, and survives otherwise. Its tests are those that were seen to run the changed statement, then those that
 run its file; tests of the room itself and quick ones come first. `run` works in copies of the tree, skips what the file of
-results has, and first runs all these tests without a change: one that fails there counts for nothing.
+results has, and first runs all these tests without a change: one that fails there counts for nothing. What a test runs in
+a process that is no fork of its own (the commands of most tests) is not recorded: such tests count only if they also run the file here.
 """
 
 import argparse

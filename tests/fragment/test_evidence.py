@@ -133,3 +133,10 @@ def test_spans_that_stay_apart_lose_as_much_as_is_said(n, length):
         apply(whole, spec)
     lost = ~apply(whole, {**spec, "mask": most}).mask
     assert lost.sum() == round(most * n)
+
+
+def test_dimensions_are_those_of_the_vectors_of_a_sequence():
+    whole = Signal("embedding", np.arange(2 * 3 * 8, dtype=np.float32).reshape(2, 3, 8))
+    assert np.array_equal(apply(whole, {"op": "keep-dims", "keep": 7}).data, whole.data[..., :7])
+    with pytest.raises(LemError, match="has 8 dimensions"):
+        apply(whole, {"op": "keep-dims", "keep": 9})
