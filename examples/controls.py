@@ -34,9 +34,9 @@ from lemtools.signal import Signal
 METRICS = ["ssim", "frechet-pca", "frechet-patch", "nearest", "nearest-patch", "memorised", "mosaic"]
 
 
-def controls(train: np.ndarray, seed: int) -> dict[str, Callable[[Signal], np.ndarray]]:
-    """{name: fragments -> uint8 [N, ...]}."""
-    mean = np.rint(train.mean(0, dtype=np.float64)).astype(np.uint8)
+def controls(train, seed: int) -> dict[str, Callable[[Signal], np.ndarray]]:
+    """{name: fragments -> uint8 [N, ...]}. train: an array [N, ...], or one on disk."""
+    mean = np.rint(np.asarray(train).mean(0, dtype=np.float64)).astype(np.uint8)
     ways = {
         "nearest": Reconstructor("recall", memory=train, sigma=1e-6, device="cpu"),
         "recall": Reconstructor("recall", memory=train, device="cpu"),

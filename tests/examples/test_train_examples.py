@@ -10,6 +10,7 @@ from helpers.paths import EXAMPLES
 from helpers.training import images
 from lemtools.cli.train import operations
 from lemtools.fragment import fragment
+from lemtools.media import store
 from lemtools.signal import Signal
 
 
@@ -144,10 +145,11 @@ def test_bits_go_where_they_lessen_the_error_most(example):
     assert found[0] < 16 * 0.13 and sum(len(levels).bit_length() - 1 for levels in code.levels) == 6
 
 
-def test_controls_of_both_tables(example):
+def test_controls_of_both_tables(example, tmp_path):
     controls = example("controls")
     train, whole = images(60, 1, 16), Signal("image", images(6, 1, 16, seed=1))
-    ways = controls.controls(train, 0)
+    np.save(tmp_path / "train.npy", train)
+    ways = controls.controls(store([str(tmp_path / "train.npy")]), 0)
     for spec, names in (("--mask .5", [*ways][:-1]), ("--bits 2", [*ways])):
         (broken,) = fragment([whole], operations(spec), 1)
         found = {name: back for name, back, seconds in controls.recalled(ways, broken) if seconds > 0}
