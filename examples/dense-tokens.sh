@@ -5,7 +5,7 @@
 #     examples/dense-tokens.sh DATA [photos ...]
 #
 # DATA holds bsds400 (40 of its photos are learnt from) and kodak (24 photos, never learnt from; rvq was developed on 6 of
-# them, the others have rows of their own). Some ten minutes on two cores.
+# them, the others have rows of their own). Some five minutes of CPU.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "${1:?usage: dense-tokens.sh DATA [table ...]}" && pwd)
