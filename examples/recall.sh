@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tables of docs/recall.md and docs/sound.md: fragments of real images and sounds, recalled, beside their controls.
 #
-#     examples/recall.sh DATA [kodak|pixels|stored|unseen|sound|gaps|golden|speed ...]
+#     examples/recall.sh DATA [kodak|pixels|regret|stored|unseen|sound|gaps|golden|speed ...]
 #
 # DATA holds kodak, set5, cifar10, mnist, esc10 and fsdd. All tables take about an hour and a half on two cores, `pixels`
 # and `stored` most of it. Needs the package with its test extra: pip install '.[test]'.
@@ -23,7 +23,7 @@ kodak() { # de-quantisation: v >> (8 - bits), recalled, rounded to 8 bits
     for n in 01 03 07 15 19 23; do ln -sf "$data/kodak/kodim$n.png" "$work/six/"; done
     for images in "$data/kodak" "$work/six"; do
         printf 'Kodak, %d images, PSNR in dB\t3 bits\t4 bits\t6 bits\n' "$(ls "$images"/*.png | wc -l)"
-        for method in zero replicate decode smooth net; do
+        for method in zero replicate decode smooth net auto; do
             printf '%s' "$method"
             for bits in 3 4 6; do
                 lem-fragment -q --bits "$bits" "$images" > "$work/fragments"
@@ -35,6 +35,12 @@ kodak() { # de-quantisation: v >> (8 - bits), recalled, rounded to 8 bits
 }
 
 pixels() { python "$here/pixels.py" "$data"; }
+
+regret() { # of the default, against the best method in hindsight
+    python "$here/varied-images.py" "$data/kodak" "$work/made" 1
+    find "$work/made" -name 'photo-*' -delete
+    python "$here/regret.py" "$data/kodak" "$data/set5" "$work/made"
+}
 
 stored() { python "$here/stored.py" "$data"; }
 
@@ -82,7 +88,7 @@ speed() {
     python "$here/../tests/benchmarks/bench_recall.py" 20000 1000000
 }
 
-for table in "${@:-kodak pixels stored unseen sound gaps golden speed}"; do
+for table in "${@:-kodak pixels regret stored unseen sound gaps golden speed}"; do
     for name in $table; do
         printf '\n'
         "$name"

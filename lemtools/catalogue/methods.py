@@ -4,7 +4,7 @@ A method is a function that makes one ready: it takes the resources of `needs` a
 it needs nothing), and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
 what it asks: a store of memories, a network, or either of both. Facts: auto, the place among those that `auto` tries
 and the function (fragments, names of what was taken away) -> bool that says whether it is this one's turn; wants, how
-a missing resource is asked for.
+a missing resource is asked for; bundled, whether a network comes with the package where none is given.
 """
 
 from .denoisers import SHRINK
@@ -115,7 +115,15 @@ METHODS = Table(
         "a trained network; without --model the one for images that comes with the package",
         options=(SAMPLES, STEPS, TEMPERATURE, LABEL, TILE, DEVICE),
         needs=("model",),
-        facts={"auto": (1, "reconstruct:covered")},
+        facts={"bundled": True},
+    ),
+    Row(
+        "ensemble",
+        "reconstruct.ensemble:ensemble",
+        "net averaged with smooth or inpaint, by weights that the fragment decides: the default for images",
+        options=(TILE, DEVICE),
+        needs=("model",),
+        facts={"auto": (1, "reconstruct:covered"), "bundled": True},
     ),
     Row(
         "dream",
@@ -126,6 +134,7 @@ METHODS = Table(
         facts={"wants": "what to dream of: --memory STORE or an unconditional --model"},
     ),
     auto=None,
+    bundled=False,
     wants="a store of memories: --memory STORE",
 )
 
@@ -133,8 +142,8 @@ METHODS = Table(
 def meant(method: str, memory: bool, model: bool) -> str:
     """The method that a user means who gave a store of memories or a network, or neither.
 
-    LemError where the method lacks what it needs, or has no use for what was given. `net` needs nothing: one comes with
-    the package.
+    LemError where the method lacks what it needs, or has no use for what was given. A network that comes with the package
+    need not be given.
     """
     row = METHODS.find(method)
     if memory and model:
@@ -145,6 +154,6 @@ def meant(method: str, memory: bool, model: bool) -> str:
             raise LemError(f"--method {method} does not use a --{name}; {users} do")
     if method == "auto":
         return "recall" if memory else "net" if model else "auto"
-    if row.needs and method != "net" and not (memory or model):
+    if row.needs and not (row.bundled or memory or model):
         raise LemError(f"--method {method} needs {row.wants}")
     return method

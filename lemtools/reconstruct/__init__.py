@@ -1,8 +1,8 @@
 """Recall memories: fragment -> signal.
 
 A method is one function in a file of `restore` or of this room, and one row of the catalogue's METHODS: some need
-neither memories nor training, `recall` and `gaussian` ask a store of memories, `net` a trained network, `dream` a
-denoiser of either.
+neither memories nor training, `recall` and `gaussian` ask a store of memories, `net` a trained network, `ensemble`
+one and a method without training, `dream` a denoiser of either.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,10 +50,9 @@ def covered(signal: Signal, lost: set[str]) -> bool:
 
 
 def _covered(signal: Signal) -> bool:
-    """Whether the bundled network was trained on such losses, 1-7 bits in equal bins, lost pixels or both, and is best.
+    """Whether the bundled network was trained on such losses, 1-7 bits in equal bins, lost pixels or both, and has a say.
 
-    Of 6 and 7 bits of every image and nothing lost, shrinkage inside the bins recalls more. (Drawn depths, one an item,
-    all go to the network: what becomes of an item may not depend on its neighbours in the batch.)
+    Of 6 and 7 bits of every image and nothing lost it has none.
     """
     if signal.kind != "image" or signal.data.shape[1] not in (1, 3) or not signal.ops:
         return False
@@ -67,8 +66,9 @@ class Reconstructor:
     """A method made ready, to be called with one batch of fragments after the other.
 
     method: a name of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
-    be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net' or, for a
-    denoiser trained without fragments, 'dream'; 'net' without one asks the network that comes with the package. options
+    be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net',
+    'ensemble' or, for a denoiser trained without fragments, 'dream'; 'net' and 'ensemble' without one ask the network that comes with the
+    package. options
     go to what the method's row names. history: the stage's entry; what the method truly
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
@@ -79,9 +79,9 @@ class Reconstructor:
         self.history, self.options, self.ready = history or {}, {"seed": seed, **options}, {}
         given = {"memory": memory, "model": model}
         self.method = meant(method, memory is not None, model is not None)
-        if method == "net" and model is None:
+        if METHODS[self.method].bundled and model is None:
             if not BUNDLED.exists():
-                raise LemError("--method net needs a --model: none comes with this installation")
+                raise LemError(f"--method {method} needs a --model: none comes with this installation")
             given["model"] = BUNDLED
         if METHODS[self.method].needs:
             ready = METHODS[self.method].load()(**given, **self.options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from math import prod
@@ -28,6 +28,7 @@ from . import tiles
 from .dream import MOST_ROWS, Dreamer, budget, drawn, dream, footprint, in_words, rows_of
 
 PROBE = 64  # px: side of the piece on which a network's need of memory is measured
+Beside = Callable[[np.ndarray, Evidence, tiles.Place], np.ndarray]
 LEVELS = 50  # noise levels of a conditioned denoiser
 PLAIN = 200  # bytes an element takes besides: evidence, condition, answer, and what makes them
 
@@ -172,21 +173,23 @@ class NetworkRecaller:
         with torch.inference_mode(), self._autocast():
             return self.net(condition, **more)
 
-    def _estimate(self, whole: Signal, dtype: np.dtype) -> tuple[np.ndarray, list[str]]:
+    def _estimate(self, whole: Signal, dtype: np.dtype, beside: Beside | None = None) -> tuple[np.ndarray, list[str]]:
+        """One call of an estimator; beside: (values, evidence, place) -> values that are put into the fragment's intervals."""
         channels = self.meta["item"][0]
         grids: dict[int, torch.Tensor] = {}
 
-        def recall(window: Signal, place: tiles.Place | None) -> np.ndarray:
+        def recall(window: Signal, place: tiles.Place) -> np.ndarray:
             seen = evidence(window)
             condition = self._condition(seen, channels)
-            if place is not None:
-                item, sides = place
-                if item not in grids:
+            items, sides = place
+            if sides is not None:
+                if items.start not in grids:
                     grids.clear()
-                    grids[item] = self._coarse(whole.take([item]), channels)
+                    grids[items.start] = self._coarse(whole.take(items), channels)
                 here = (slice(s.start // tiles.GRID, -(-s.stop // tiles.GRID)) for s in sides)
-                condition = replace(condition, coarse=grids[item][(..., *here)])
-            return self._settled(self._asked(condition), window, seen, dtype)
+                condition = replace(condition, coarse=grids[items.start][(..., *here)])
+            values = self._values(self._asked(condition), window)
+            return self._put(values if beside is None else beside(values, seen, place), window, seen, dtype)
 
         probe = tiles.corner(whole.take([0]), PROBE) if self.convolutional else whole.take([0])
         need = footprint(self.net, lambda: self._asked(self._condition(evidence(probe), channels)))
@@ -215,11 +218,8 @@ class NetworkRecaller:
         means = np.ascontiguousarray(self.model.scale.encode(means), np.float32)
         return fill(*(torch.from_numpy(np.array(x)).to(self.device) for x in (means, counts)))
 
-    def _settled(self, x: torch.Tensor, fragment: Signal, seen: Evidence, dtype: np.dtype) -> np.ndarray:
-        """An estimate in the memory's own type, with what was observed in its place."""
-        return self._put(self._values(x, fragment), fragment, seen, dtype)
-
     def _put(self, values: np.ndarray, fragment: Signal, seen: Evidence, dtype: np.dtype) -> np.ndarray:
+        """An estimate in the memory's own type, with what was observed in its place."""
         if self.same:
             return tiles.settle(values, fragment, seen, dtype)
         return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8) if dtype == np.uint8 else values.astype(dtype)

@@ -64,7 +64,7 @@ def cells(signal: Signal) -> tuple[np.ndarray, np.ndarray]:
     corners = np.arange(0, width, GRID)
     sums, counts = [], []
     for top in range(0, height, ROWS):
-        seen = evidence(_window(signal, (slice(top, top + ROWS), slice(None))))
+        seen = evidence(window(signal, (slice(top, top + ROWS), slice(None))))
         rows = np.arange(0, seen.value.shape[-2], GRID)
         for out, part in ((sums, seen.value * seen.observed), (counts, seen.observed)):
             out.append(np.add.reduceat(np.add.reduceat(part, rows, -2, np.float32), corners, -1, np.float32))
@@ -107,25 +107,25 @@ def pieces(signal: Signal, per_pixel: float, budget: float, reach: int | None, s
     return Pieces(1, side, halo) if side < max(height, width) else whole
 
 
-Place = tuple[int, tuple[slice, slice]]
+Place = tuple[slice, tuple[slice, slice] | None]  # the items, and the window in them; None for whole images
 
 
-def apply(
-    recall: Callable[[Signal, Place | None], np.ndarray], signal: Signal, cut: Pieces, dtype: np.dtype
-) -> np.ndarray:
-    """recall(window, place) -> array, over a framed batch as `cut` says: the same as recall(signal, None), whose shape
-    is signal's. place: the item and the window in it, None for whole images.
+def apply(recall: Callable[[Signal, Place], np.ndarray], signal: Signal, cut: Pieces, dtype: np.dtype) -> np.ndarray:
+    """recall(window, place) -> array, over a framed batch as `cut` says: the same as of the whole, whose shape is signal's.
 
     Of a tile only the middle is kept: what lies further than the halo from it does not matter.
     """
     if not cut.side:
-        parts = [recall(signal.take(slice(i, i + cut.items)), None) for i in range(0, len(signal), cut.items)]
+        rows = [slice(i, i + cut.items) for i in range(0, len(signal), cut.items)]
+        parts = [recall(signal.take(items), (items, None)) for items in rows]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
     out = np.empty(signal.data.shape, dtype)
     for i in range(len(signal)):
         item = signal.take([i])
-        for middle, window, inner in steps(list(_tiles(signal.data.shape[-2:], cut)), "tiles"):
-            out[(i, slice(None), *middle)] = recall(_window(item, window), (i, window))[(0, slice(None), *inner)]
+        for middle, place, inner in steps(list(_tiles(signal.data.shape[-2:], cut)), "tiles"):
+            out[(i, slice(None), *middle)] = recall(window(item, place), (slice(i, i + 1), place))[
+                (0, slice(None), *inner)
+            ]
     return out
 
 
@@ -149,15 +149,15 @@ def _tiles(shape: tuple[int, int], cut: Pieces) -> Iterator[tuple[tuple[slice, s
 
 def corner(signal: Signal, side: int) -> Signal:
     """The upper left of a framed batch, at most side x side."""
-    return _window(signal, (slice(side), slice(side)))
+    return window(signal, (slice(side), slice(side)))
 
 
-def _window(signal: Signal, window: tuple[slice, slice]) -> Signal:
+def window(signal: Signal, sides: tuple[slice, slice]) -> Signal:
     """The part of a framed batch inside a window; a mask of one row or column stands for all."""
 
     def part(array):
         if array is None:
             return None
-        return array[(..., *(s if n > 1 else slice(None) for s, n in zip(window, array.shape[-2:])))]
+        return array[(..., *(s if n > 1 else slice(None) for s, n in zip(sides, array.shape[-2:])))]
 
     return replace(signal, **{k: part(getattr(signal, k)) for k in ("data", "mask", "codes")})

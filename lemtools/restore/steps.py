@@ -18,6 +18,19 @@ def restore(signal: Signal, values: str, lost: str, noise: str, resolution: str)
     lost: 'plain' (the mean of what an image shows; zero elsewhere), 'linear' (sound), 'inpaint' (images and sound).
     noise: 'keep' or 'shrink' (images). resolution: 'nearest' or 'interpolate' (images).
     """
+    data, rate, done = undone(signal, values, lost, noise, resolution)
+    dtype = signal.whole_dtype
+    if signal.kind == "tokens" or dtype.kind == "f":
+        data = data.astype(dtype, copy=False)
+    elif dtype == np.uint8:
+        data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)
+    return replace(signal, data=data, mask=None, codes=None, ops=[], rate=rate), done
+
+
+def undone(
+    signal: Signal, values: str, lost: str, noise: str = "keep", resolution: str = "nearest"
+) -> tuple[np.ndarray, float | None, list[str]]:
+    """As `restore`: (values in units of full scale, not rounded to the memory's own type, rate, what was done)."""
     way = _Way.of(signal, values, lost, noise, resolution)
     for op in reversed(signal.ops):
         left = leaves(op)
@@ -27,13 +40,7 @@ def restore(signal: Signal, values: str, lost: str, noise: str, resolution: str)
             way.settle()
             {"noise": way.denoise, "downsample": way.upsample}.get(op["op"], way.keep)(op)
     way.settle()
-    data, dtype = way.data, signal.whole_dtype
-    if signal.kind == "tokens" or dtype.kind == "f":
-        data = data.astype(dtype, copy=False)
-    elif dtype == np.uint8:
-        data = np.rint(np.clip(data * np.float32(255), 0, 255)).astype(np.uint8)
-    out = replace(signal, data=data, mask=None, codes=None, ops=[], rate=way.rate)
-    return out, list(dict.fromkeys(way.done))
+    return way.data, way.rate, list(dict.fromkeys(way.done))
 
 
 @dataclass

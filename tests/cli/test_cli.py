@@ -52,7 +52,7 @@ CHOICES = {
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt npy",
-    ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net dream",
+    ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",

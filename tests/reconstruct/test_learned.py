@@ -714,9 +714,9 @@ def test_the_command_recalls_and_tells(tmp_path):
 @pytest.mark.parametrize(
     "operations, name",
     [
-        ([BITS], "net"),
-        ([MASK], "net"),
-        ([{"op": "crop", "crop": "20"}, BITS, MASK, {"op": "bits", "bits": 1}], "net"),
+        ([BITS], "ensemble"),
+        ([MASK], "ensemble"),
+        ([{"op": "crop", "crop": "20"}, BITS, MASK, {"op": "bits", "bits": 1}], "ensemble"),
         ([{"op": "bits", "bits": 8}], "smooth"),
         ([{"op": "bits", "bits": 3, "quantizer": "lloyd-max"}], "smooth"),
         ([{"op": "noise", "sigma": 0.1}, MASK], "smooth"),
@@ -728,12 +728,12 @@ def test_auto_takes_the_bundled_network_for_what_it_knows(tmp_path, monkeypatch,
     path = saved(tmp_path / "bundled.safetensors", model("blur"))
     lossy = broken(photos(), *operations) if operations else photos()
     without = choose(lossy)
-    assert without != "net"
+    assert without != "ensemble"
     monkeypatch.setattr(rooms, "BUNDLED", type(rooms.BUNDLED)(path))
     assert choose(lossy) == name and choose(replace(lossy, data=lossy.data), memory=True) == "recall"
     (out,) = reconstruct([lossy], device="cpu")
     assert out.history[-1]["method"] == name and out.history[-1].get("model", "").startswith(
-        "bundled" * (name == "net")
+        "bundled" * (name == "ensemble")
     )
     assert choose(broken(photos(1, (4, 8, 8)), MASK)) == "inpaint" and choose(broken(vectors(), MASK)) == "decode"
     (asked,) = reconstruct([lossy], "net", device="cpu") if name != "inpaint" else [None]

@@ -224,7 +224,7 @@ def test_auto_says_what_it_chose(monkeypatch, tmp_path):
     ]
     # what the network was not trained on, or does not do best
     beyond = ["smooth", "smooth", "inpaint", "decode", "decode", "smooth"]
-    assert BUNDLED.exists() and [choose(s) for s in broken] == ["net", "net", "net", *beyond]
+    assert BUNDLED.exists() and [choose(s) for s in broken] == ["ensemble", "ensemble", "ensemble", *beyond]
     monkeypatch.setattr(room, "BUNDLED", tmp_path / "none.safetensors")
     assert [choose(s) for s in broken] == ["smooth", "inpaint", "smooth", *beyond]
     assert choose(vectors(), memory=True) == "recall"
