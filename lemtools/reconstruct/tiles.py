@@ -122,8 +122,8 @@ def apply(recall: Callable[[Signal, Place], np.ndarray], signal: Signal, cut: Pi
     out = np.empty(signal.data.shape, dtype)
     for i in range(len(signal)):
         item = signal.take([i])
-        for middle, place, inner in steps(list(_tiles(signal.data.shape[-2:], cut)), "tiles"):
-            out[(i, slice(None), *middle)] = recall(window(item, place), (slice(i, i + 1), place))[
+        for middle, sides, inner in steps(list(_tiles(signal.data.shape[-2:], cut)), "tiles"):
+            out[(i, slice(None), *middle)] = recall(window(item, sides), (slice(i, i + 1), sides))[
                 (0, slice(None), *inner)
             ]
     return out
