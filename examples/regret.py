@@ -1,4 +1,4 @@
-"""How much worse than the best method is the default? `python regret.py FOLDER [FOLDER ...] [--side 256] [--losses 3,4,5,.5]`.
+"""How much worse than the best method is the default? `python regret.py FOLDER [FOLDER ...] [--side 192] [--losses 3,4,5,.5]`.
 
 From every image of a folder the square of SIDE pixels at its centre is taken (0: the whole). It loses bits (3: three are
 kept) or pixels (.5: half of them, at random), and is recalled by `decode`, by `smooth` (bits) or `inpaint` (pixels), by
@@ -51,8 +51,8 @@ def recalled(job: tuple[Path, int, list[float]]) -> list[list[float]]:
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ask.add_argument("folders", nargs="+", type=Path)
-    ask.add_argument("--side", type=int, default=256)
-    ask.add_argument("--losses", default="3,4,5,.3,.5,.8")
+    ask.add_argument("--side", type=int, default=192)
+    ask.add_argument("--losses", default="3,4,5,.5")
     given = ask.parse_args()
     losses = [float(text) for text in given.losses.split(",")]
     print("PSNR in dB: images\tn\tloss\tdecode\tsmooth or inpaint\tnet\tdefault\tmean regret\tlargest\tbelow decode")

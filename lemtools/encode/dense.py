@@ -75,6 +75,8 @@ class Dense(Fitted):
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
         codes, positions = signal.data, record.get("positions")
+        if positions is not None and not (type(positions) is int and positions > 0):
+            raise LemError(f"damaged record of {self.name}: positions {positions!r}")
         if codes.shape[1] != (positions or 1) * self.wide and codes.shape[1] % self.wide:
             raise LemError(f"{codes.shape[1]} codes an item; this codebook makes {self.wide} a vector")
         if positions is None and codes.shape[1] > self.wide:

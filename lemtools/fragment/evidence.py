@@ -132,10 +132,13 @@ def place(array: np.ndarray, fill, op: dict, spatial_axes: tuple[int, ...]) -> n
 def check_geometry(signal: Signal) -> None:
     """Raise LemError where the record of what was taken away does not fit the data: it may come from anywhere."""
     shape, count = signal.data.shape[1:], len(signal)
-    if signal.kind in ("image", "audio") and signal.data.dtype.kind == "f":
+    seen = signal.kind in ("image", "audio")
+    if signal.data.dtype.kind == "f" and (seen or signal.data.dtype.itemsize > 4):
         size = float(np.abs(signal.data).max(initial=0))
-        if size > LARGEST:
+        if seen and size > LARGEST:
             raise LemError(f"damaged fragment: {signal.kind} values of size {size:.3g}, where full scale is 1")
+        if size > np.finfo(np.float32).max:
+            raise LemError(f"a value of size {size:.3g}: float32, in which memories are recalled, ends at 3.4e38")
     for op in reversed(signal.ops):
         name, left = op["op"], leaves(op)
         before = tuple(op.get("shape", shape))

@@ -114,7 +114,11 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 def _cells(line: str, delimiter: str | None) -> list[str]:
     if delimiter is None:
         return line.replace('"', " ").split()
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:  # as of a line end inside of a row: the cell that holds it is no number
+        cells = line.split(delimiter)
+    return [cell.strip() for cell in cells]
 
 
 def _layout(first: list[tuple[int, str]], forced: bool, named: bool) -> _Layout | None:

@@ -273,7 +273,10 @@ class Corpus:
             kind = model.meta["kind"]
             if kind != "tokens":
                 more = {"steps": 2} if model.family == "denoise" else {}
-                return [signal.data.sum() for signal in front.reconstruct(fragments[kind], model=path, **more)]
+                return [
+                    signal.data.sum()
+                    for signal in front.reconstruct(fragments.get(kind, fragments["image"]), model=path, **more)
+                ]
             import torch
 
             tokens = torch.from_numpy(text.data[:, :8].astype(np.int64))

@@ -140,6 +140,8 @@ def test_a_trial_on_held_out_pixels(offset, lost, monkeypatch):
         recalled(item, m, **({"model": made} if m != "inpaint" else {})).data for m in ("ensemble", "net", "inpaint")
     )
     np.testing.assert_allclose(both, np.clip(found * net + (1 - found) * plain, 0, 1), atol=2e-6)
+    monkeypatch.undo()
+    assert abs(Ensemble(made, device="cpu")._weight(item) - round(weight / 0.05) * 0.05) < 1e-9
 
 
 def test_a_useless_network_is_left_out_and_a_better_one_stays_alone():
@@ -213,6 +215,18 @@ def test_other_networks_are_refused():
         recalled(
             broken(pictures(1, 32), {"op": "bits", "bits": 3}), "ensemble", model=network(kind="embedding", item=(4,))
         )
+
+
+def test_pixels_beside_observed_ones():
+    """Counted one by one."""
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1, 5, 7), (1, 3, 4, 4)):
+        observed, which = (rng.random(shape) < share for share in (0.3, 0.5))
+        counts = []
+        for n, c, y, x in np.argwhere(which):
+            ends = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            counts.append(any(observed[n, c, j, i] for j, i in ends if 0 <= j < shape[2] and 0 <= i < shape[3]))
+        assert ensemble._beside_observed(which, observed) == pytest.approx(np.mean(counts))
 
 
 def test_weights_fall_with_the_depth():
