@@ -312,11 +312,11 @@ def test_the_overlap_of_tiles_is_the_reach_on_the_grid():
 
 
 def test_a_mask_of_one_row_stands_for_all_in_a_window():
-    from lemtools.reconstruct.tiles import _window
+    from lemtools.reconstruct.tiles import window
 
     data = np.random.default_rng(0).random((2, 3, 70, 90), np.float32)
     mask = np.arange(180).reshape(2, 1, 1, 90) % 7 > 0
-    part = _window(Signal("image", data, mask=mask), (slice(32, 64), slice(64, 90)))
+    part = window(Signal("image", data, mask=mask), (slice(32, 64), slice(64, 90)))
     assert np.array_equal(part.data, data[:, :, 32:64, 64:]) and part.codes is None
     assert np.array_equal(part.observed(), np.broadcast_to(mask[..., 64:], part.data.shape))
 
@@ -365,10 +365,13 @@ def test_the_default_is_what_recalls_most(monkeypatch):
 
     exact = {"op": "mask", "mask": 0.5}
     for bits in (1, 5, (1, 7), (6, 7)):
-        assert chosen({"op": "bits", "bits": bits}) == "net"
+        assert chosen({"op": "bits", "bits": bits}) == "ensemble"
     for bits in (6, 7):
-        assert chosen({"op": "bits", "bits": bits}) == "smooth" and chosen({"op": "bits", "bits": bits}, exact) == "net"
-    assert chosen(exact) == "net" and chosen({"op": "bits", "bits": 3, "quantizer": "lloyd-max"}) == "smooth"
+        assert (
+            chosen({"op": "bits", "bits": bits}) == "smooth"
+            and chosen({"op": "bits", "bits": bits}, exact) == "ensemble"
+        )
+    assert chosen(exact) == "ensemble" and chosen({"op": "bits", "bits": 3, "quantizer": "lloyd-max"}) == "smooth"
     assert (
         chosen(exact, {"op": "noise", "sigma": 0.1}) == "smooth"
         and chosen({"op": "downsample", "factor": 2}) == "inpaint"
@@ -649,7 +652,10 @@ def files(tmp_path):
         ("--model good.safetensors --samples 2", "good.safetensors gives one answer: --samples is for"),
         ("--model good.safetensors --temperature .5", "good.safetensors gives one answer: --temperature is for"),
         ("--model good.safetensors --device abacus", "device abacus is not here"),
-        ("--model good.safetensors --method smooth", "--method smooth does not use a --model; net and dream do"),
+        (
+            "--model good.safetensors --method smooth",
+            "--method smooth does not use a --model; net, ensemble and dream do",
+        ),
         ("--model good.safetensors --method dream", "good.safetensors sees the fragment: --method net"),
         ("--model dream.safetensors --method net", "dream.safetensors never saw one: --method dream"),
         ("--model dream.safetensors --tile 64", "dream.safetensors does not go in tiles"),
@@ -662,8 +668,11 @@ def files(tmp_path):
         ("--method dream", "--method dream needs what to dream of"),
         ("--method net", "--method net needs a --model: none comes with this installation"),
         ("--steps 3", "--steps is for --method net and dream (with --model or --memory), not auto"),
-        ("--method smooth --tile 64", "--tile is for --method auto and net, not smooth"),
-        ("--method smooth --device cpu", "--device is for --method auto, recall, gaussian, net and dream, not smooth"),
+        ("--method smooth --tile 64", "--tile is for --method auto, net and ensemble, not smooth"),
+        (
+            "--method smooth --device cpu",
+            "--device is for --method auto, recall, gaussian, net, ensemble and dream, not smooth",
+        ),
         ("--model good.safetensors -o good.safetensors", "good.safetensors: is input and output at once"),
     ],
 )
