@@ -126,7 +126,7 @@ def least_squares(item, made):
     return weight, np.mean(a**2) / np.mean(mixed**2)
 
 
-@pytest.mark.parametrize("offset, lost", [(0.002, 0.4), (0.005, 0.4), (0.001, 0.5)])
+@pytest.mark.parametrize("offset, lost", [(0.002, 0.4), (0.005, 0.4)])
 def test_a_trial_on_held_out_pixels(offset, lost, monkeypatch):
     """Weight and gain are those of a least-squares fit made otherwise."""
     made = network(offset)
