@@ -56,7 +56,7 @@ TOY_METHOD = Row("paint", paint, "lost pixels in one shade", kinds=("image",), f
 
 
 def shade(*, memory, model=None, seed=0, gloom=0):
-    dark = memory.min() + gloom
+    dark = np.min(memory) + gloom
     return lambda signal: (replace(signal, data=np.where(signal.observed(), signal.data, dark), mask=None), [f"{dark}"])
 
 
