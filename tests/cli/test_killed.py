@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 
-
 MOMENTS = 6
 COMMANDS = {
     "fragment": "fragment --bits 3 images.npy -o out.safetensors",
