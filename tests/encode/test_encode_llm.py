@@ -232,7 +232,15 @@ def test_hidden_states_of_a_model_of_our_own(tmp_path, vocabulary):
     torch.manual_seed(0)
     net = nets.LM(vocabulary=vocabulary, depth=2, width=32, heads=2, context=16)
     record = {"net": "lm", "vocabulary": vocabulary, "depth": 2, "width": 32, "heads": 2, "context": 16}
-    meta = {"v": 1, "recipe": "lm", "net": record, "kind": "tokens", "item": [0], "target": {}, "fragment": []}
+    meta = {
+        "v": 1,
+        "recipe": "lm",
+        "net": record,
+        "kind": "tokens",
+        "item": [0],
+        "target": {"kind": "tokens", "item": [0]},
+        "fragment": [],
+    }
     save_model(kept.Model(net, meta), str(tmp_path / "lm.safetensors"))
     coder = Activations(lm=str(tmp_path / "lm.safetensors"), layer=1)
     ids = np.random.default_rng(0).integers(0, vocabulary, (1, 21))
