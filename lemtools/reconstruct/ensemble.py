@@ -9,6 +9,7 @@ held out do (patches, blocks, rows), or bins are too coarse to score by, there i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,9 @@ HELD = 0.12  # of the observed pixels, held out
 SIDE = 96  # px: of the windows, one in each quarter of the image, on which the trial is made
 PRIOR, DOUBT = 0.9, 300  # the network's weight before the trial, worth so many held-out values
 WORTH = 10**0.01  # .1 dB: of less gain the second recall is not worth its time
+STRIPS = tiles.Pieces(
+    1, 512
+)  # in which what is observed is put back: its evidence takes many times the memory of pixels
 STEP = 1 / 20  # weights are rounded, so that another device's rounding errors do not show
 ALIKE = 0.1  # largest difference between the shares of lost and of held-out pixels that have an observed neighbour
 
@@ -62,9 +66,13 @@ class Ensemble(NetworkRecaller):
                 data[chosen], steps = super()._estimate(part, dtype, _averaged(plain, share))
                 done += [*steps, f"averaged: {_range(1 - share)} of {' and '.join(means)}"]
             else:
-                data[chosen] = self._put(plain, part, evidence(part), dtype)
+                data[chosen] = tiles.apply(self._kept(plain, dtype), part, STRIPS, dtype)
                 done += means
         return data, list(dict.fromkeys(done))
+
+    def _kept(self, plain: np.ndarray, dtype: np.dtype) -> Callable[[Signal, tiles.Place], np.ndarray]:
+        """(window, place) -> these values there, with what was observed in its place."""
+        return lambda window, place: self._put(_at(plain, place), window, evidence(window), dtype)
 
     def _weight(self, item: Signal) -> float:
         """The network's weight for one framed item."""
@@ -111,11 +119,15 @@ def _averaged(plain: np.ndarray, share: np.ndarray) -> Beside:
     """The network's values, inside their intervals, averaged with these [N, C, H, W]; share [N]: the network's."""
 
     def averaged(values, seen, place):
-        items, sides = place
-        other, w = plain[items], np.float32(share[items]).reshape(-1, 1, 1, 1)
-        return w * seen.hold(values) + (1 - w) * (other if sides is None else other[(..., *sides)])
+        w = np.float32(share[place[0]]).reshape(-1, 1, 1, 1)
+        return w * seen.hold(values) + (1 - w) * _at(plain, place)
 
     return averaged
+
+
+def _at(values: np.ndarray, place: tiles.Place) -> np.ndarray:
+    items, sides = place
+    return values[items] if sides is None else values[(items, slice(None), *sides)]
 
 
 def _beside_observed(which: np.ndarray, observed: np.ndarray) -> float:

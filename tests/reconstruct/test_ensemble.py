@@ -194,6 +194,13 @@ def test_tiles_are_what_the_whole_is(operation, channels):
     assert np.abs(whole.astype(int) - tiled).max() <= 1 and (whole != tiled).mean() < 1e-3
 
 
+def test_a_large_image_without_the_network():
+    """What was observed is put back in strips."""
+    whole = pictures(2, 600, rough=0.1)
+    signal = broken(replace(whole, data=whole.data[..., :40].copy()), {"op": "bits", "bits": 6})
+    np.testing.assert_array_equal(recalled(signal, "ensemble", model=network()).data, recalled(signal, "smooth").data)
+
+
 def test_what_was_observed_stays():
     signal = broken(pictures(2, 112), {"op": "mask", "mask": 0.4}, {"op": "bits", "bits": 5})
     from lemtools.fragment.evidence import evidence
