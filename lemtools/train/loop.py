@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,6 +48,10 @@ def train(
         with within_memory(settings, ranks.world), contextlib.ExitStack() as held:
             begun = ranks.together(lambda: _begin(settings, ranks, held), device)
             return _train(begun, ranks, device, *((note, progress) if ranks.first else [_nothing] * 2))
+    except BaseException as error:
+        if ranks.world > 1:  # its frames hold what uses the group; freed after the group, it can wait for ever (gloo)
+            traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         leave(ranks)
 

@@ -58,7 +58,7 @@ CASES = {
 HARD = {
     "near duplicates, P 3": (8, 3),
     "near duplicates, P 7": (9, 7),
-    "near duplicates, P 17": (18, 17),
+    "near duplicates, P 11": (12, 11),
     "halfway, P 3": (8, 3),
     "halfway, P 17": (18, 17),
 }
@@ -235,7 +235,7 @@ def kept():
     from lemtools.els.gpu import fused, launches
 
     g = np.random.default_rng(0)
-    raws = [g.integers(0, 256, (5, 1, 8, 8), dtype=np.uint8) for _ in range(2)]
+    raws = [g.integers(0, 256, (5, 1, 7, 7), dtype=np.uint8) for _ in range(2)]
     banks, count, fill = [Bank(raw) for raw in raws], [], launches.Launches.fill
     launches.Launches.fill = lambda self, *about: (count.append(self), fill(self, *about))[1]
     out = {"laid": [], "definition": []}
@@ -248,7 +248,7 @@ def kept():
         (1, 5, 0.5, 1, 1 << 30),
         (0, 5, 0.5, 1, 1 << 30),
     ):
-        x = g.standard_normal((seeds, 1, 8, 8))
+        x = g.standard_normal((seeds, 1, 7, 7))
         answer, _ = answered(banks[which], "bbels", x, alpha_bar, size, memory=memory)
         want = np.stack([brute("bbels", raws[which] / 127.5 - 1, one, alpha_bar, size) for one in x])
         out["laid"].append(len(count))
@@ -350,4 +350,8 @@ def usable():
 
 
 if __name__ == "__main__":
+    from triton.runtime import interpreter
+
+    # it asks of every sum and product of indices whether 32 bits hold it: at these sizes all do, and it is a third
+    interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)
     print(json.dumps({f.__name__: f() for f in (cases, hard, skip, kept, corners, exact, refused, usable)}))

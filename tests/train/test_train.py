@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -953,3 +954,32 @@ def test_a_run_starts_from_a_trained_model(tmp_path, kept):
     wider = settings(tmp_path, kept, init=first.output, output=str(tmp_path / "wider.safetensors"), width=16)
     with pytest.raises(LemError, match="--init .*model.safetensors: it is another network: width 8, not 16"):
         train(wider)
+
+
+def test_nothing_of_a_failed_run_is_left_when_its_group_ends(tmp_path, kept, monkeypatch):
+    """What uses the group, freed after it while the error is on its way, waited for ever in some runs."""
+    from torch import distributed
+    from torch.distributed import nn  # noqa: F401  (see lemtools.ranks.join)
+    from torch.nn.parallel import DistributedDataParallel
+
+    begun, left = [], []
+
+    def leave(ranks):
+        gone = [ref() for ref in begun]
+        left.extend(one for one in gone if one is not None)
+
+    class Wrapped(DistributedDataParallel):
+        def __init__(self, *about, **more):
+            super().__init__(*about, **more)
+            begun.append(weakref.ref(self))
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    monkeypatch.setattr(loop, "join", lambda device: Ranks(0, 2))
+    monkeypatch.setattr(loop, "leave", leave)
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Wrapped)
+    try:
+        with pytest.raises(LemError, match="not finite"):
+            train(settings(tmp_path, kept, lr=1e30, warmup=0, steps=9))
+    finally:
+        distributed.destroy_process_group()
+    assert begun and not left
