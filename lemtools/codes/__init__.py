@@ -24,9 +24,10 @@ import numpy as np
 from ..catalogue.operations import QUANTISERS
 from . import hadamard, scalar
 from .packing import pack, packed_size, unpack
-from .scalar import MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian
+from .scalar import ENDS, MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian
 
 __all__ = [
+    "ENDS",
     "MAX_BITS",
     "MAX_FITTED_BITS",
     "UNIFORM_STEP",

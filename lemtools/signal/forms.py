@@ -149,7 +149,7 @@ def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
     if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= deepest <= most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), domain in quantiser.fitted
-    if (levels is not None) != fitted or (fitted and not _are_levels(levels, bits)):
+    if (levels is not None) != fitted or (fitted and not _are_levels(levels, bits, domain)):
         raise LemError("damaged document (levels)")
     if domain == "gaussian" and op.get("scale") is None:
         raise LemError("damaged document (no scale)")
@@ -161,9 +161,11 @@ def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
             raise LemError(f"damaged document ({name})")
 
 
-def _are_levels(levels: Any, bits: np.ndarray) -> bool:
-    """Whether each item has as many as its bits [N] need, in ascending order."""
-    if levels.ndim != 2 or levels.shape[1] < 2 ** bits.max(initial=1) or not np.abs(levels).max(initial=0) <= 255:
+def _are_levels(levels: Any, bits: np.ndarray, domain: str) -> bool:
+    """Whether each item has as many as its bits [N] need, inside the domain, in ascending order."""
+    low, high = _codes.ENDS[domain]  # of 'uint8' the number before the least one
+    inside = (levels > low if domain == "uint8" else levels >= low) & (levels <= high)
+    if levels.ndim != 2 or levels.shape[1] < 2 ** bits.max(initial=1) or not inside.all():
         return False
     spare = np.arange(levels.shape[1] - 1) >= 2 ** bits[:, None] - 1
     return bool(((np.diff(levels) >= 0) | spare).all())

@@ -31,7 +31,7 @@ class Near(nn.Module):
         self.offset = nn.Parameter(torch.tensor(float(offset)))
 
     def forward(self, condition, steps=None):
-        kernel = torch.ones(3, 1, 5, 5)
+        kernel = torch.ones(3, 1, 5, 5, device=condition.value.device)
         seen = condition.observed.to(condition.value.dtype)
         total, count = (nn.functional.conv2d(x, kernel, padding=2, groups=3) for x in (condition.value * seen, seen))
         blurred = total / count.clamp(min=1) + self.offset

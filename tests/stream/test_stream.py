@@ -289,6 +289,37 @@ def test_documents_that_do_not_agree_with_themselves(name):
     assert peak < 1 << 22
 
 
+@pytest.mark.parametrize(
+    "domain, inside, beyond",
+    [
+        ("unit", (0, 1), (-0.5, 0.5)),
+        ("unit", (0.2, 0.3), (0.5, 1.5)),
+        ("unit", (0.2, 0.3), (0.5, np.nan)),
+        ("signed", (-1, 1), (-1.5, 0)),
+        ("signed", (-0.2, 0.3), (0, 1.5)),
+        ("uint8", (0, 255), (-1, 8)),
+        ("uint8", (3, 4), (8, 256)),
+    ],
+)
+def test_levels_lie_inside_the_domain(domain, inside, beyond):
+    op = {**BITS, "bits": 1, "domain": domain, "quantizer": "lloyd-max"}
+    meta = {
+        "kind": "audio" if domain == "signed" else "image",
+        "shape": [1, 8] if domain == "signed" else [1, 2, 4],
+        "rate": 8000,
+        "dtype": "U8" if domain == "uint8" else "F32",
+        "ops": [op],
+    }
+
+    def got(levels):
+        levels = np.array([levels, levels], np.float32)
+        return received(lem_document(meta, codes=np.full(2, 0x55, np.uint8), **{"ops.0.levels": levels}))
+
+    assert {*got(inside)[0].data.ravel().tolist()} <= {*np.float32(inside).tolist()}
+    with pytest.raises(LemError, match="levels"):
+        got(beyond)
+
+
 def test_max_bytes():
     raw = sent([images(4)])
     assert len(list(read(Source(io.BytesIO(raw), "x", max_bytes=200)))) == 1
