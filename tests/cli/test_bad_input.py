@@ -36,6 +36,7 @@ import lemtools.fragment
 import lemtools.media.describe
 import lemtools.restore.inpaint  # noqa: F401
 from helpers.commands import lem_fork
+from helpers.forkserver import heed
 from lemtools import stream
 from lemtools.media import load
 from lemtools.signal import LemError, Signal
@@ -1242,6 +1243,7 @@ def test_ctrl_c_of_a_process(place):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed,
     )
     child.stdin.write(documents()[0])
     child.stdin.flush()

@@ -5,6 +5,7 @@ One line of every command that writes a file stands for all of them; docs/robust
 
 import builtins
 import errno
+import faulthandler
 import importlib
 import io
 import os
@@ -159,6 +160,31 @@ def test_the_folder_is_deleted_meanwhile(place, line, moment):
 
     refused(run(line, place, gone), r"o/\S+: No such file or directory", None)
     assert not (place / "o").exists() or os.listdir(place / "o") == []
+
+
+@pytest.mark.parametrize("line", [line for line in WRITERS if not line.startswith("train")])
+def test_two_commands_write_one_output(place, line):
+    """The second one begins and ends while the first has written all but the name: each writes it whole, the last one stays."""
+    assert run(line, place).returncode == 0
+    alone = {path.name: path.read_bytes() for path in (place / "o").iterdir()}
+    shutil.rmtree(place / "o")
+    (place / "o").mkdir()
+
+    def second():
+        whole = os.replace
+
+        def late(*paths):
+            os.replace = whole
+            faulthandler.cancel_dump_traceback_later()  # its thread would not be in the fork
+            done = run(line, place)
+            assert done.returncode == 0 and {p.name for p in (place / "o").iterdir()} >= set(alone), done.stderr
+            return whole(*paths)
+
+        os.replace = late
+
+    done = run(line, place, second)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    assert {path.name: path.read_bytes() for path in (place / "o").iterdir()} == alone
 
 
 @pytest.mark.parametrize("line", ONE_FILE)

@@ -16,6 +16,8 @@ COMMANDS = {
     "compare": "compare --metric psnr --html out.html images.npy images.npy",
     "encode": "encode --encoder pca --fit vectors.npy --dims 4 -o out.safetensors",
     "prepare": "els --bank images.npy --prepare -o out.safetensors",
+    "rvq": "train rvq --data vectors.npy --stages 2 --codes 16 --steps 40 --save-every 5 -q -o out.safetensors",
+    "token-ae": "train token-ae --data text.txt --width 16 --depth 1 --steps 40 --save-every 5 --batch 4 -q -o out.safetensors",
 }
 
 
@@ -24,6 +26,7 @@ def place(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "images.npy", rng.integers(0, 256, (64, 3, 32, 32), dtype=np.uint8))
     np.save(tmp_path / "vectors.npy", rng.standard_normal((2000, 16)).astype(np.float32))
+    (tmp_path / "text.txt").write_text(" ".join(map(str, rng.integers(0, 99, 4000))))
     made = subprocess.run(start("fragment --bits 3 images.npy -o lost.safetensors"), cwd=tmp_path, capture_output=True)
     assert made.returncode == 0, made.stderr
     return tmp_path

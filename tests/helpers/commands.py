@@ -117,7 +117,7 @@ def lem_fork(tool: str, *args, stdin: bytes = b"", cwd=None, env=None, prepare=N
                 for descriptor, file in enumerate((given, out, err)):
                     os.dup2(file.fileno(), descriptor)
                 sys.stdin, sys.stdout, sys.stderr = (open(i, mode, closefd=False) for i, mode in enumerate("rww"))
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+                forkserver.heed()
                 signal.alarm(seconds)
                 faulthandler.dump_traceback_later(seconds - 1, file=2)  # says where it hangs
                 os.environ.update(env or {})

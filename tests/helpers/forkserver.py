@@ -119,8 +119,15 @@ def watched(connection: socket.socket) -> dict:
     os._exit(0)
 
 
+def heed() -> None:
+    """Signals mean what they usually do, also where the tests run in the background or under nohup, which ignore some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def become(asked: dict) -> None:
-    """Environment, folder, arguments and streams of the command."""
+    """Signals, environment, folder, arguments and streams of the command."""
+    heed()
     os.environ.clear()
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
