@@ -22,6 +22,7 @@ from lemtools.signal import Signal
 
 sys.path.insert(0, str(Path(__file__).parent))
 from data import luma
+from gain import cell
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray | bool = True) -> float:
@@ -62,13 +63,14 @@ def main() -> None:
         ["inpaint", "net", "ensemble"] if "--no-peer" in sys.argv else ["biharmonic", "inpaint", "net", "ensemble"]
     )
     columns = [form.format(m) for form in ("{}", "missing: {}", "seconds: {}") for m in methods]
-    print("PSNR in dB: images\tlost", *columns, sep="\t")
+    print("PSNR in dB: images\tlost", *columns, f"{methods[-1]} less {methods[0]} [95 %]", sep="\t")
     with ProcessPoolExecutor() as pool:
         for name, images in grey.items():
             for lost in (0.5, 0.8, 0.9):
                 rows = list(pool.map(scores, ((i, image, lost, methods) for i, image in enumerate(images))))
-                means = np.mean(rows, 0).T.ravel()
-                print(name, f"{lost:.0%}", *(f"{value:.2f}" for value in means), sep="\t", flush=True)
+                means, whole = np.mean(rows, 0).T.ravel(), np.array(rows)[:, :, 0]
+                gain = cell(whole[:, -1] - whole[:, 0])
+                print(name, f"{lost:.0%}", *(f"{value:.2f}" for value in means), gain, sep="\t", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,30 @@ trap 'rm -rf "$work"' EXIT
 
 mean() { awk -F'\t' -v name="$1" '$1 ~ "^" name { printf "%.2f", $2; exit }'; }
 
-score() { # fragments, method, originals -> mean PSNR
-    lem-reconstruct -q --method "$2" "$1" | lem-compare --metric psnr --pair order "$3" - | mean psnr
+score() { # fragments, method, originals, file for PSNR by item -> mean PSNR
+    lem-reconstruct -q --method "$2" "$1" | lem-compare --items --metric psnr --pair order "$3" - > "$4"
+    mean psnr < "$4"
 }
 
 kodak() { # de-quantisation: v >> (8 - bits), recalled, rounded to 8 bits
-    mkdir -p "$work/six"
-    for n in 01 03 07 15 19 23; do ln -sf "$data/kodak/kodim$n.png" "$work/six/"; done
-    for images in "$data/kodak" "$work/six"; do
+    local items="$work/items" bits method
+    mkdir -p "$work/six" "$work/others" "$items"
+    ln -sf "$data"/kodak/*.png "$work/others/"
+    for n in 01 03 07 15 19 23; do mv "$work/others/kodim$n.png" "$work/six/"; done
+    for images in "$data/kodak" "$work/six" "$work/others"; do
         printf 'Kodak, %d images, PSNR in dB\t3 bits\t4 bits\t6 bits\n' "$(ls "$images"/*.png | wc -l)"
         for method in zero replicate decode smooth net auto; do
             printf '%s' "$method"
             for bits in 3 4 6; do
                 lem-fragment -q --bits "$bits" "$images" > "$work/fragments"
-                printf '\t%s' "$(score "$work/fragments" "$method" "$images")"
+                printf '\t%s' "$(score "$work/fragments" "$method" "$images" "$items/$method-$bits")"
+            done
+            printf '\n'
+        done
+        for method in decode smooth net; do
+            printf 'auto less %s [95 %%]' "$method"
+            for bits in 3 4 6; do
+                printf '\t%s' "$(python "$here/gain.py" "$items/$method-$bits" "$items/auto-$bits" | cut -f3)"
             done
             printf '\n'
         done
