@@ -17,7 +17,7 @@ import numpy as np
 from ..fragment.evidence import evidence
 from ..restore.steps import undone
 from ..signal import LemError, Signal
-from . import tiles
+from . import shrink, tiles
 from .learned import Beside, NetworkRecaller
 
 # The network's weight by depth in bits; above, it has none. Set on crops of 81 images of many kinds, see docs/recall.md.
@@ -61,7 +61,9 @@ class Ensemble(NetworkRecaller):
                 data[chosen], steps = super()._estimate(part, dtype)
                 done += steps
                 continue
-            plain, _, means = undone(part, "smooth" if quantised else "middle", "inpaint")
+            plain, _, means = undone(
+                part, "smooth" if quantised else "middle", "inpaint", together=shrink.on(self.device)
+            )
             if share[0]:
                 data[chosen], steps = super()._estimate(part, dtype, _averaged(plain, share))
                 done += [*steps, f"averaged: {_range(1 - share)} of {' and '.join(means)}"]
@@ -105,7 +107,8 @@ class Ensemble(NetworkRecaller):
         rest = replace(rest, data=rest.data * rest.mask, codes=None if rest.codes is None else rest.codes * rest.mask)
         truth, seen = evidence(whole).value, evidence(rest)
         network = seen.hold(self._values(self._asked(self._condition(seen, self.meta["item"][0])), rest))
-        plain = undone(rest, "middle" if rest.codes is None else "smooth", "inpaint")[0]
+        values = "middle" if rest.codes is None else "smooth"
+        plain = undone(rest, values, "inpaint", together=shrink.on(self.device))[0]
         a, b = (np.float64((np.clip(x, 0, 1) - truth)[out]) for x in (network, plain))
         apart = np.sum((a - b) ** 2)
         best = np.sum(b * (b - a)) / apart if apart else PRIOR

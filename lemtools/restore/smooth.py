@@ -32,6 +32,7 @@ OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(n
 ROWS = 16  # rows of blocks worked on at a time: the buffers stay in the cache
 T_STEPS, S_STEPS, T_MAX, S_MIN = 1025, 65, 2.5, 0.02  # table of `bin_mean`, in bin widths
 GATE, GATE_RADIUS = 0.1, 16  # mean squared step between neighbours, in bin widths, up to which bands are bridged
+RADII = (16, 8, 4)  # of the means that bridge them, coarse to fine
 BLOCKS = {4: 1, 8: 2, 16: 4}  # block side: step between blocks
 
 
@@ -46,7 +47,7 @@ class Pass(NamedTuple):
     gain: float  # extension of the step
 
 
-def _passes(width: float) -> list[Pass]:
+def passes(width: float) -> list[Pass]:
     """The schedule for bins of this width (full scale 1)."""
     if width < 0.025:  # 6 bits and more: nearly white noise, two passes do
         return [Pass((8, 4, 16), 0.4 * 0.9**i, 1, 0.05, 0.25, 1.6) for i in range(2)]
@@ -200,7 +201,7 @@ def _vote(blocks: list[_Blocks], z: np.ndarray, thresholds: list[float], pilot: 
 
 
 @lru_cache(maxsize=1)
-def _bin_table() -> np.ndarray:
+def bin_table() -> np.ndarray:
     """Mean of N(t, s^2) cut off at [-1/2, 1/2], for s (rows, 0 .. 1) and t (columns, -T_MAX .. T_MAX)."""
     u = (np.arange(64, dtype=np.float32) + 0.5) / 64 - 0.5
     t = np.linspace(-T_MAX, T_MAX, T_STEPS, dtype=np.float32)
@@ -228,7 +229,7 @@ def bin_mean(mean: np.ndarray, sd: np.ndarray, lo: np.ndarray, hi: np.ndarray) -
     s *= S_STEPS - 1
     s += 0.5
     index += s.astype(np.int32) * T_STEPS
-    out = _bin_table().ravel()[index]
+    out = bin_table().ravel()[index]
     out *= width
     out += centre
     return out
@@ -249,7 +250,7 @@ def _first(low: np.ndarray, high: np.ndarray, width: np.ndarray) -> np.ndarray:
     any block, a wide mean projected onto the bins, coarse to fine."""
     centre = (low + high) * np.float32(0.5)
     x = centre
-    for radius in (16, 8, 4):
+    for radius in RADII:
         x = np.clip(_box(x, radius), low, high)
     steps = np.diff(centre, axis=1, prepend=centre[:, :1]) ** 2 + np.diff(centre, axis=2, prepend=centre[:, :, :1]) ** 2
     share = np.clip(2 - _box(steps / width**2, GATE_RADIUS) / np.float32(GATE), 0, 1)
@@ -280,7 +281,7 @@ def dequantize(lo: np.ndarray, hi: np.ndarray, start: np.ndarray | None = None, 
     matrix = OPPONENT if len(lo) == 3 else None
     blocks: dict[int, _Blocks] = {}
     x = _first(low, high, width) if start is None else np.clip(np.asarray(start, np.float32), low, high)
-    for p in steps(_passes(float(1 / precision.mean())), "passes"):
+    for p in steps(passes(float(1 / precision.mean())), "passes"):
         for side in p.sides:
             if side not in blocks:
                 blocks[side] = _Blocks(lo.shape, side, precision)
