@@ -424,6 +424,7 @@ def main() -> None:
         read = [json.loads(line) for line in given.sample.read_text().splitlines()]
         run(read, given.results, given.jobs, given.seconds)
     else:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
         lines = given.equivalent.read_text().splitlines() if given.equivalent else []
         report(given.results, {line.split()[0] for line in lines if line.strip()})
 

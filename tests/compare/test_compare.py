@@ -321,6 +321,44 @@ def test_power_in_bands_is_parsevals_and_a_sine_stands_at_its_frequency():
     assert np.nanmean(bands.means()[0]) == pytest.approx(np.var(x / 255), rel=0.1)
 
 
+@pytest.mark.parametrize("kind, shape", [("image", (3, 16, 16)), ("image", (3, 9, 14)), ("audio", (2, 64))])
+def test_power_in_bands_is_about_the_mean_of_every_channel(kind, shape):
+    """So much brighter or louder, each channel by another number, is the same power; that of channels is their mean."""
+    g = np.random.default_rng(1)
+    x = g.uniform(0, 0.2, (4, *shape)).astype(np.float32)
+    up = np.linspace(0.1, 0.7, shape[0], dtype=np.float32).reshape(-1, *[1] * (len(shape) - 1))
+    rate = 8000.0 if kind == "audio" else None
+
+    def power(a, b):
+        bands = Bands()
+        for both in pair([Signal(kind, a, rate=rate)], [Signal(kind, b, rate=rate)]):
+            bands.add(both)
+        return bands.means()
+
+    plain, raised = power(x, x + up)
+    np.testing.assert_allclose(plain, raised, rtol=1e-3)
+    each = [power(x[:, [c]], x[:, [c]])[0] for c in range(shape[0])]
+    np.testing.assert_allclose(plain, np.mean(each, 0), rtol=1e-6)
+
+
+def test_what_is_left_out_of_the_usual_is_told_with_its_reason():
+    """Of images too small, their size; of others, what is missing."""
+    g, small = np.random.default_rng(0), photos(2, (3, 9, 10))
+
+    def notes(a, b, fragments=None):
+        comparison = Comparison()
+        for batch in pair([a], [b], fragments=fragments):
+            comparison.add(batch)
+        return comparison.notes(comparison.results())
+
+    assert notes(small, small) == ["ssim is left out: it needs images of 11 x 11 px or more, not 10 x 9"]
+    for shape in ((3, 8), (3, 4, 8)):
+        whole = Signal("embedding", g.standard_normal(shape).astype(np.float32))
+        (lossy,) = fragment([whole], [{"op": "mask", "mask": 0.5}])
+        (note,) = notes(whole, whole, [lossy])
+        assert note.startswith("psnr is left out: ") and "--peak" in note and "px" not in note
+
+
 @pytest.mark.parametrize("kind", ["embedding", "tokens", "one"])
 def test_a_report_of_what_has_other_spectra_or_none(kind, folder):
     x = rng.integers(0, 90, (20, 6)) if kind == "tokens" else rng.standard_normal((1 if kind == "one" else 20, 6))

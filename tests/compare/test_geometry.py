@@ -150,6 +150,18 @@ def test_both_spectra_are_those_of_an_svd_in_blocks_and_whole(shape, monkeypatch
         np.testing.assert_allclose(np.abs(axes @ s.axes(k)), np.eye(k), atol=1e-8)
 
 
+@pytest.mark.parametrize("shape", [(60, 20), (12, 20)])
+def test_what_is_rounding_goes_by_the_largest_value(shape):
+    """Of a set without spread in some directions, in any unit: just those values are 0."""
+    rank = 7
+    x = gaussian(shape[0], rank) @ gaussian(rank, shape[1], 1)
+    for scale in (2.0**-40, 1.0, 2.0**40):
+        values = spectral.Spectrum(x * scale).values
+        assert len(values) == min(shape[0] - 1, shape[1]) and (values[:rank] > 0).all() and not values[rank:].any()
+        want = np.linalg.svd((x - x.mean(0)) * scale, compute_uv=False)[:rank]
+        np.testing.assert_allclose(values[:rank], want, rtol=1e-9)
+
+
 def test_a_condition_number_keeps_its_digits():
     # of the Gram matrix the smallest of these eigenvalues would be lost in rounding altogether
     x = with_spectrum(np.logspace(0, -9, 40), 500)

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from lemtools.compare.sheet import difference, sheet, sound_picture, vectors_picture
 
@@ -74,6 +74,49 @@ def test_margins_and_gaps_are_the_same_everywhere():
         assert (titled[:, -margin:] == WHITE).all() and (titled[:, :margin] == WHITE).all()
 
 
+def drawn(text):
+    """The text as Pillow draws it on white, without a margin."""
+    box = ImageFont.load_default_imagefont().getmask(text, "1")
+    return np.asarray(box, bool).reshape(box.size[::-1])
+
+
+def test_text_is_whole_where_there_is_room_and_cut_where_there_is_not():
+    """Title, captions, names of rows and notes: each at its place, as long as its own width lets it be."""
+    wide = np.full((40, 150, 3), WHITE, np.uint8)
+    words = {
+        "title": "what came back",
+        "left": "original",
+        "right": "recalled",
+        "row": "kodim03.png",
+        "note": "30.1 dB",
+    }
+    notes = {"recalled": [words["note"]]}
+    page = sheet(
+        {"original": [wide], "recalled": [wide]}, row_names=[words["row"]], notes=notes, title=words["title"], cell=150
+    )
+    ink = (page != WHITE).any(-1)
+    head = 16 + 15 + 8  # margin, a line, a gap
+    top = head + 15 + 4
+    places = {"title": (16, 16), "left": (head, 16), "right": (head, 16 + 150 + 8), "row": (top, 16)}
+    places["note"] = (top + 15 + 40 + 2, 16 + 150 + 8)
+    for name, (y, x) in places.items():
+        text = drawn(words[name])
+        assert text.any() and np.array_equal(ink[y : y + text.shape[0], x : x + text.shape[1]], text), name
+        ink[y : y + text.shape[0], x : x + text.shape[1]] = False
+    assert not ink.any()
+    long = "a text that is far longer than there is room for in any place of the page " * 2
+    page = sheet({"": [wide], long: [wide]}, row_names=[long], notes={long: [long]}, title=long, cell=150)
+    ink, letter = (page != WHITE).any(-1), drawn("m").shape[1]
+    for y, end in (
+        (16, page.shape[1] - 16),
+        (head, page.shape[1] - 16),
+        (top, page.shape[1] - 16),
+        (top + 57, page.shape[1] - 16),
+    ):
+        last = np.nonzero(ink[y : y + 12].any(0))[0].max()
+        assert end - 3 * letter < last < end
+
+
 def test_png_in_file_and_path(tmp_path):
     stream = io.BytesIO()
     page = sheet({"a": [RED]}, stream)
@@ -96,6 +139,11 @@ def test_difference():
         (lambda: sheet({"a": [RED], "b": [RED, RED]}), "'a': 1, 'b': 2"),
         (lambda: sheet({"a": [RED / 255]}), "uint8"),
         (lambda: sheet({"a": [RED.transpose(2, 0, 1)]}), r"\(3, 20, 30\)"),
+        (lambda: sheet({"a": [RED[:0]]}), r"a picture is uint8 .* \(0, 30, 3\)"),
+        (lambda: sheet({"a": [RED[:, :0, 0]]}), r"a picture is uint8 .* \(20, 0\)"),
+        (lambda: sheet({"a": [RED[..., :2]]}), r"a picture is uint8 .* \(20, 30, 2\)"),
+        (lambda: sheet({"a": [RED[None]]}), r"a picture is uint8 .* \(1, 20, 30, 3\)"),
+        (lambda: sheet({"a": [RED.astype(np.uint16)]}), r"a picture is uint8 .* uint16"),
         (lambda: difference(RED, RED[:5]), r"\(20, 30, 3\).*\(5, 30, 3\)"),
         (lambda: sound_picture(np.zeros(9), 8000), r"\[C,T\]"),
         (lambda: vectors_picture(np.zeros((2, 3, 4))), r"\[L,D\]"),

@@ -70,6 +70,12 @@ def test_scale():
     rng = np.random.default_rng(0)
     assert Scale.image().encode(np.array([0, 255], np.uint8)).tolist() == [-1.0, 1.0]
     assert Scale.image().decode(torch.tensor([-1.0, 0.0])).tolist() == [0.0, 0.5]
+    for scale in (Scale(), Scale.image(), Scale.centred(0.25, 0.5)):  # 8 bits are v / 255, of both libraries
+        levels = np.arange(256, dtype=np.uint8)
+        for given in (levels, torch.from_numpy(levels)):
+            assert scale.encode(given).dtype in (np.float32, torch.float32)
+            np.testing.assert_allclose(scale.encode(given), scale.encode(levels / 255), atol=1e-6)
+            np.testing.assert_allclose(scale.decode(scale.encode(given)), levels / 255, atol=1e-6)
     x = rng.standard_normal((500, 6)) @ rng.standard_normal((6, 6)) + 3
     values, vectors = np.linalg.eigh(np.cov(x.T))
     white = Scale.whitened(x.mean(0), values, vectors)

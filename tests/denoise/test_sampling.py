@@ -9,7 +9,7 @@ import torch
 from lemtools.denoise.bound import _surprise, bound
 from lemtools.denoise.gaussian import Gaussian
 from lemtools.denoise.memory import Memory
-from lemtools.denoise.posterior import CLEANEST, GAIN, NOISIEST, _reflect, _step, posterior
+from lemtools.denoise.posterior import CLEANEST, GAIN, NOISIEST, _middle, _reflect, _step, posterior
 from lemtools.denoise.samplers import ancestral, ddim, noise, noised
 from lemtools.denoise.schedule import cosine, grid, log_snr
 from lemtools.rng import generator
@@ -207,6 +207,18 @@ def test_reflection_keeps_a_flat_density_flat():
     ends = torch.tensor([-1.0, -INF]), torch.tensor([INF, 1.0])
     one_sided = _reflect(torch.tensor([-2.0, 3.0]), *ends, torch.tensor(True))
     assert one_sided.tolist() == [0.0, -1.0]
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_an_interval_is_its_mean_and_standard_deviation(noisy):
+    """Those of a value that is as likely everywhere in it; one that is open says nothing, but for noise, which is centred there."""
+    ends = np.array([[-0.5, 1.5], [2.0, 2.25], [0.3, 0.3], [-INF, INF], [0.7, INF], [-INF, -0.4]])
+    middle, spread = _middle(*torch.from_numpy(ends.T), torch.full((len(ends),), noisy))
+    inside = np.linspace(ends[:3, 0], ends[:3, 1], 100_001)
+    np.testing.assert_allclose(middle[:3], inside.mean(0), atol=1e-6)
+    np.testing.assert_allclose(spread[:3], inside.std(0), rtol=1e-4, atol=1e-9)
+    assert middle[3:].tolist() == ([0, 0.7, -0.4] if noisy else [0, 0, 0])
+    assert spread[3:].tolist() == [0.0 if noisy else INF] * 3
 
 
 def step(z, x0, s, then, n, y, spread, noisy):

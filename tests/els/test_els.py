@@ -53,6 +53,40 @@ def test_machines_are_their_definition_by_single_columns(name, monkeypatch):
                 assert np.abs(found[k] - want).max() < 1e-4 * np.sqrt((want**2).mean()), (size, tile)
 
 
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize("lane", [1, 3])
+def test_sums_along_diagonals_are_their_definition(circular, lane):
+    """Of whole numbers, so that no order of summation rounds: columns of queries and of keys step together."""
+    width, g = 21, np.random.default_rng(2)
+    for terms in range(1, 20):
+        x = g.integers(-9, 10, (2, width, 3, width, lane))
+        out = width if circular else width - terms + 1
+        step = (np.arange(out)[:, None] + np.arange(terms)) % width  # [columns that come out, terms]
+        want = sum(x[:, step[:, k]][:, :, :, step[:, k]] for k in range(terms))
+        found = local.diagonals(torch.from_numpy(x).flatten(3), terms, lane, circular)
+        assert np.array_equal(found.unflatten(3, (-1, lane)), want), terms
+
+
+def test_sums_over_neighbours_are_their_definition():
+    x = np.random.default_rng(2).integers(-9, 10, (3, 21, 20))
+    for dim, length in ((1, 21), (2, 20)):
+        for size in range(1, length + 1):
+            want = np.lib.stride_tricks.sliding_window_view(x, size, dim).sum(-1)
+            assert np.array_equal(local.sliding(torch.from_numpy(x), dim, size), want), size
+        for reach in (0, 1, 4, length - 1, length, 30):
+            around = [(reach, reach) if axis == dim else (0, 0) for axis in range(3)]
+            want = np.lib.stride_tricks.sliding_window_view(np.pad(x, around), 2 * reach + 1, dim).sum(-1)
+            assert np.array_equal(local.box(torch.from_numpy(x), dim, reach), want), reach
+
+
+@pytest.mark.parametrize("name", ["ls", "els", "bbels"])
+def test_a_machine_goes_by_the_letters_of_its_name(name):
+    """Of a name out of a command line or a file, which is no constant of the program."""
+    raw, bank, x = case(1, 5, 6, seeds=1)
+    found = Local(Bank(raw), f"{name}:3".partition(":")[0], 3, skip=0)(x, 0.5)
+    assert np.abs(found[0] - brute(name, bank, x[0], 0.5, 3)).max() < 1e-5
+
+
 @pytest.mark.parametrize("name", ["els", "bbels", "ls"])
 def test_the_best_patch_of_many_images_is_in_the_image_it_came_from(name):
     """Images so small that many go into a product: numbers go on from one product to the next."""
@@ -125,17 +159,19 @@ def test_what_is_skipped_stays_within_its_bound(name):
     assert 1e-6 < off <= skipping.error <= 0.02 and exact.error == 0
 
 
-@pytest.mark.parametrize("name", ["els", "bbels", "ls"])
+@pytest.mark.parametrize("name", ["els", "bbels", "ls", "es"])
 def test_the_bound_of_what_is_skipped_is_reached(name):
     """A white image is answered and a black one skipped: the answer is off by the whole distance times the share."""
     raw = np.zeros((2, 1, 5, 5), np.uint8)
     raw[0] = 255
-    x, alpha_bar = np.full((1, 1, 5, 5), 0.2), 0.5
-    exact, skipping = (machine(name, Bank(raw), 3, How(skip=skip)) for skip in (0, 0.5))
+    x, alpha_bar = np.full((1, 1, 5, 5), 0.2 if name != "es" else 0.01), 0.5  # (es sees the whole image)
+    exact, skipping = (machine(name, Bank(raw), 3, How(skip=skip, memory=1)) for skip in (0, 0.5))
     exact.tile = skipping.tile = 1  # an image at a time
+    assert exact.error == skipping.error == 0  # of no call yet
     off = np.abs(exact(x, alpha_bar) - skipping(x, alpha_bar))
     assert off.max() > 1e-3
     assert skipping.error == pytest.approx(off.max(), rel=0.01)
+    assert np.array_equal(skipping(x, 1.0), x) and skipping.error == 0  # it is that of the last call
 
 
 def test_the_weight_of_the_best_patch_is_relative_to_all():

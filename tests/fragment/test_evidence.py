@@ -1,5 +1,7 @@
 """What a fragment says of its memory: intervals that hold it, and noise of the size that there is."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from lemtools.fragment import apply, fragment
 from lemtools.fragment.evidence import bin_std, check_geometry, evidence
 from lemtools.fragment.lost import lose
 from lemtools.signal import LemError, Signal
+from lemtools.stream import Source, read, write
 
 
 def filled(kind, seed=0):
@@ -98,6 +101,109 @@ def test_the_error_of_vectors_of_sequences_is_the_mean_of_theirs():
     broken = apply(whole, {"op": "bits", "bits": 2, "quantizer": "trellis"})
     measured = np.sqrt(((broken.data - whole.data) ** 2).mean((1, 2)))
     np.testing.assert_allclose(bin_std(broken.code_op, 3), measured, rtol=0.1)
+
+
+def small(kind):
+    """A memory without a value 0."""
+    rng = np.random.default_rng(4)
+    if kind == "image8":
+        return Signal("image", rng.integers(1, 256, (3, 3, 12, 15), dtype=np.uint8))
+    if kind == "audio":
+        return Signal("audio", rng.uniform(0.1, 1, (3, 2, 60)).astype(np.float32), rate=8000.0)
+    return Signal("embedding", rng.uniform(0.1, 1, (3, 40)).astype(np.float32))
+
+
+CROPS = {"image8": "7x5", "audio": "20", "embedding": "20"}
+
+
+@pytest.mark.parametrize("kind", CROPS)
+@pytest.mark.parametrize(
+    "names", ["mask", "mask bits", "bits mask", "crop", "crop mask", "bits crop", "bits crop mask"]
+)
+def test_nothing_is_known_of_what_is_lost(kind, names):
+    """Neither inside a window nor round it: value 0, between no ends, of no width; all else lies in its interval."""
+    whole = small(kind)
+    specs = {"mask": {"op": "mask", "mask": 0.4}, "bits": {"op": "bits", "bits": 3}}
+    specs["crop"] = {"op": "crop", "crop": CROPS[kind]}
+    (broken,) = fragment([whole], [specs[name] for name in names.split()])
+    says, left = evidence(broken), np.zeros(whole.data.shape, bool)
+    for i, seen in enumerate(broken.observed()):
+        corner = next((op["place"][i] for op in broken.ops if op["op"] == "crop"), [0] * len(whole.spatial_axes))
+        left[(i, ..., *(slice(a, a + n) for a, n in zip(corner, seen.shape[-len(corner) :])))] = seen
+    assert np.array_equal(says.observed, left) and 0 < left.mean() < 1
+    for part, nothing in ((says.value, 0), (says.low, -np.inf), (says.high, np.inf), (says.width, 0)):
+        assert (part[~left] == nothing).all()
+    x = (whole.data / np.float32(255 if kind == "image8" else 1))[left]
+    assert (says.value[left] != 0).all() and (says.low[left] <= x).all() and (x <= says.high[left]).all()
+    assert (says.width[left] > 0).all() if "bits" in names else (says.value[left] == x).all()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("quantizer", ["uniform", "lloyd-max"])
+def test_a_bin_without_an_end_is_twice_as_wide_as_its_half_that_has_one(bits, quantizer):
+    whole = filled("embedding", 1)
+    whole.data[:, ::9] *= 3  # so that the outer bins are not empty
+    broken = apply(whole, {"op": "bits", "bits": bits, "quantizer": quantizer})
+    says, code = evidence(broken), broken.codes
+    first, last = code == 0, code == 2**bits - 1
+    assert first.any() and last.any()
+    assert (says.low[first] == -np.inf).all() and (says.high[last] == np.inf).all()
+    np.testing.assert_allclose(says.width[first], 2 * (says.high - says.value)[first], rtol=1e-6)
+    np.testing.assert_allclose(says.width[last], 2 * (says.value - says.low)[last], rtol=1e-6)
+    inner = ~first & ~last
+    np.testing.assert_allclose(says.width[inner], (says.high - says.low)[inner], rtol=1e-6)
+    assert np.isfinite(says.width).all() and (says.width > 0).all()
+
+
+LOSSES = [
+    {"op": "mask", "mask": 0.4},
+    {"op": "bits", "bits": 3},
+    {"op": "crop", "crop": "5"},
+    {"op": "downsample", "factor": 2},
+    {"op": "noise", "sigma": (0.1, 0.2)},
+    {"op": "keep-dims", "keep": 7},
+]
+
+
+@pytest.mark.parametrize("kind", CROPS)
+@pytest.mark.parametrize("spec", LOSSES, ids=lambda spec: spec["op"])
+def test_what_a_fragment_from_a_file_says_of_itself_fits(kind, spec):
+    if (spec["op"], kind) in {("downsample", "embedding"), ("keep-dims", "image8"), ("keep-dims", "audio")}:
+        pytest.skip("no such fragments")
+    out = io.BytesIO()
+    write([apply(small(kind), spec)], out)
+    (broken,) = read(Source(io.BytesIO(out.getvalue()), "file"))
+    assert broken.ops[0]["op"] == spec["op"]
+    check_geometry(broken)
+
+
+@pytest.mark.parametrize(
+    "spec, change",
+    [
+        (LOSSES[0], {"shape": [3, 12, 16]}),
+        (LOSSES[1], {"shape": [3, 13, 15]}),
+        (LOSSES[0], {"shape": [3, 12]}),
+        (LOSSES[2], {"place": np.array([[8, 0], [0, 0], [0, 0]])}),
+        (LOSSES[2], {"place": np.array([[0, 0], [0, 11], [0, 0]])}),
+        (LOSSES[2], {"place": np.array([[0, 0], [0, -1], [0, 0]])}),
+        (LOSSES[2], {"place": np.zeros((2, 2), int)}),
+        (LOSSES[3], {"factor": 3}),
+        (LOSSES[3], {"shape": [4, 12, 15]}),
+        (LOSSES[4], {"sigma": np.array([0.1, -0.1, 0.1])}),
+        (LOSSES[4], {"sigma": np.inf}),
+        (LOSSES[4], {"sigma": np.nan}),
+        (LOSSES[4], {"sigma": np.full(2, 0.1)}),
+        (LOSSES[4], {"sigma": "0.1"}),
+    ],
+)
+def test_a_damaged_record_is_refused(spec, change):
+    broken = apply(small("image8"), spec)
+    broken.ops[0].setdefault("shape", list(broken.data.shape[1:]))
+    broken.ops[0].update(place=np.array([[7, 10], [0, 0], [7, 0]])) if spec["op"] == "crop" else None
+    check_geometry(broken)
+    broken.ops[0].update(change)
+    with pytest.raises(LemError, match=f"record of {spec['op']} does not fit"):
+        check_geometry(broken)
 
 
 @pytest.mark.parametrize("change", [{"rate": -1.0}, {"rate": 0}, {"rate": "x"}, {"factor": 1}, {"factor": 2.0}])

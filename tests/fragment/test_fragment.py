@@ -13,6 +13,7 @@ from helpers.signals import WHOLE, same
 from lemtools import codes
 from lemtools.catalogue.operations import SHAPES
 from lemtools.fragment import OPERATIONS, apply, fragment
+from lemtools.fragment.draws import Draws, draw
 from lemtools.rng import generator, generators
 from lemtools.signal import LemError, Signal
 from lemtools.stream import Source, read, write
@@ -233,6 +234,15 @@ def test_bits_drawn_per_item_are_uniform_over_the_range():
     counts = np.bincount(depth, minlength=7)
     assert counts[0] == 0 and len(counts) == 7
     assert ((counts[1:] - 1000) ** 2 / 1000).sum() < 20.5  # chi square, 5 degrees of freedom, p = .001
+
+
+def test_whole_numbers_that_are_drawn_reach_both_ends_and_take_a_byte_where_they_fit():
+    draws = Draws(0, np.arange(300), 0, "test")
+    for low, high in ((0, 1), (250, 255), (250, 256), (250, 257)):
+        found = [draw((low, high), draws, integer=True) for _ in range(2)]
+        assert {int(n) for part in found for n in part} == set(range(low, high + 1))
+    assert found[0].shape == (300,) and draw(7, draws, integer=True) == 7
+    assert draw((1, 255), draws, integer=True).dtype == np.uint8
 
 
 def test_noise_has_the_stated_size():

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -57,6 +59,17 @@ def test_a_run_in_copies_of_a_tree(tmp_path, monkeypatch):
         "error": "error",
     }
     assert len(found) == 5 and (tree / "lemtools/toy.py").read_text() == TEXT
+
+
+def test_a_report_ends_quietly_where_its_reader_does(tmp_path):
+    """As under `| head`; more lines than a pipe holds."""
+    row = {"id": "a-0", "room": "a", "file": "f", "line": 1, "operator": "?", "result": "survived", "diff": "x" * 1000}
+    (tmp_path / "results.jsonl").write_text((json.dumps(row) + "\n") * 300)
+    command = [sys.executable, ROOT / "tools/mutants.py", "report", tmp_path / "results.jsonl"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as report:
+        assert report.stdout.readline().startswith(b"| room |")
+        report.stdout.close()
+        assert report.stderr.read() == b""
 
 
 def test_what_runs_of_a_text():

@@ -24,8 +24,8 @@ from lemtools.codes import bounds
 from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
 from lemtools.nets.model import Model
-from lemtools.reconstruct import choose, reconstruct
-from lemtools.reconstruct.dream import LIVE, footprint
+from lemtools.reconstruct import choose, learned, reconstruct
+from lemtools.reconstruct.dream import BUDGET, LIVE, _centred, budget, footprint
 from lemtools.reconstruct.learned import NetworkRecaller
 from lemtools.signal import LemError, Signal
 
@@ -215,6 +215,22 @@ def test_a_network_answers_in_float32_unless_halves_are_asked_for():
         for more in ({}, {"dtype": "bfloat16"})
     )
     assert single < 1e-6 and half > 1e-4
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_only_one_call_on_images_on_cuda_is_in_halves_unasked(device, monkeypatch):
+    """The devices are names here: nothing is computed on them."""
+    monkeypatch.setattr(learned, "pick", lambda name: name)
+    nets = {"images": model("blur"), "embeddings": model("fixed", "embedding", (9,)), "draws": model("coin")}
+    for name, made in nets.items():
+        made.net.to = lambda device, net=made.net: net
+        made.meta = json.loads(json.dumps(made.meta))  # as out of a file
+        usual = NetworkRecaller(made, device=device).dtype
+        assert usual == (torch.bfloat16 if (device, name) == ("cuda", "images") else torch.float32)
+        for asked in ("float32", "bfloat16"):
+            assert NetworkRecaller(made, device=device, dtype=asked).dtype == getattr(torch, asked)
+    if device != "cuda":
+        assert budget(torch.device(device)) == BUDGET
 
 
 def test_values_of_64_bits_and_halves_stay_to_the_last_bit():
@@ -456,6 +472,8 @@ def test_denoisers_draw(conditioned):
     out = recalled(lossy, made, samples=3, steps=4)
     assert out.history[-1]["method"] == ("net" if conditioned else "dream") and len(calls) == 4 + 1 and calls[-1] == 18
     assert ("ancestral sampling" if conditioned else "Langevin") in out.history[-1]["steps"][0]
+    held = "4 calls each, what was observed held at each, temperature 1"
+    assert out.history[-1]["steps"][0].endswith(held) == conditioned
     assert "3 draws of the model" in out.history[-1]["steps"][0] and "4 calls each" in out.history[-1]["steps"][0]
     draws, lost = out.data.reshape(6, 3, 20), ~lossy.observed()
     assert (draws[:, 0][~lost] == vectors().data[~lost]).all() and (np.ptp(draws, 1)[~lost] == 0).all()
@@ -479,6 +497,7 @@ def test_a_denoiser_recalls_another_kind():
         net, record("mlp-denoiser", "embedding", (20,), {"kind": "image", "item": [1, 4, 4]}), Scale(), Scale.image()
     )
     out = recalled(broken(vectors(), MASK), made, samples=2, steps=3)
+    assert out.history[-1]["steps"][0].endswith("ancestral sampling, 3 calls each, temperature 1")  # nothing to hold
     assert (
         out.kind == "image" and out.data.shape == (12, 1, 4, 4) and out.data.dtype == np.uint8 and out.names[1] == "0#1"
     )
@@ -548,11 +567,27 @@ def test_a_dream_of_patches_as_large_as_the_image_is_one_of_the_images():
     assert all(np.abs(answers[p] - answers["recall"]).max() > 10 for p in ("ls:1", "bbels:1,1,3"))
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (5, 6), (3, 1 << 21)], ids=str)
+def test_coordinates_of_a_store_are_about_its_mean_and_of_spread_one(shape):
+    """The last one comes in two pieces."""
+    values = np.array([2, 7, 1, 8, 2])[: shape[0]]
+    memory = np.broadcast_to(values[:, None], shape).astype(np.float32)
+    want = (values - values.mean()) / (values.std() or 1)
+    found = _centred(memory).encode(memory)
+    np.testing.assert_allclose(found[:, [0, -1]], want[:, None].repeat(2, 1), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "prior, message",
     [
-        ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes"),
+        ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes, as in bbels:5"),
         ("is:3", "no prior 'is:3'"),
+        ("is", "no prior 'is'"),
+        ("recall:3", "no prior 'recall:3'"),
+        ("gaussian:3,5", "no prior 'gaussian:3,5'"),
+        ("ls:", "no prior 'ls:'"),
+        ("els:3,", "no prior 'els:3,'"),
+        ("bbels:3;5", "no prior 'bbels:3;5'"),
         ("els:5", "a patch of 5 px is too large for els on 4 x 4 px: at most 3"),
         ("ls:2", "a patch of 2 px has no centre"),
     ],
@@ -592,6 +627,17 @@ def test_models_that_do_not_fit_say_so():
         (photos(), model("blur", item=(1, 0, 0), channels=1), MASK, "images of 1 channel, not images of 3x40x56"),
         (photos(), model("blur"), {"op": "downsample", "factor": 2}, "not of --downsample"),
     ]
+    for kind, item, many, words in (  # one channel stands for three of images alone, and where images come back
+        ("embedding", (3, 20), (1, 20), "embeddings of 3x20, not embeddings of 1x20"),
+        ("audio", (3, 0), (1, 50), "sounds of 3 channels, not sounds of 1x50"),
+        ("spectrum", (3, 0, 0), (1, 5, 8), "spectra of 3 channels, not spectra of 1x5x8"),
+        ("image", (3, 0, 0), (1, 5, 8), "images of 3 channels, not images of 1x5x8"),
+        ("image", (3, 0, 0), (2, 5, 8), "images of 3 channels, not images of 2x5x8"),
+    ):
+        rate = 8000.0 if kind in ("audio", "spectrum") else None
+        target = {"kind": "embedding", "item": [4]} if kind == "image" else None
+        whole = Signal(kind, np.full((2, *many), 0.5, np.float32), rate=rate)
+        cases.append((whole, model("fixed", kind, item, target), MASK, words))
     for signal, made, operation, words in cases:
         with pytest.raises(LemError, match=words):
             recalled(broken(signal, operation), made)
