@@ -25,9 +25,9 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
         source = stream.Source(file, shown, max_bytes)
         head = source.peek(16)
         if head and not stream.looks_like_safetensors(head) and len(head) >= 9:
-            raise LemError(
-                f"{shown}: not a safetensors stream but {sniff(head)[0]}; lem-info reads streams and checkpoints"
-            )
+            form, family = sniff(head)
+            but = "" if family == "text" else f" but {form}"
+            raise LemError(f"{shown}: not a safetensors stream{but}; lem-info reads streams and checkpoints")
         try:
             _walk(source, facts)
         except LemError as error:

@@ -8,7 +8,7 @@ from ..signal import LemError
 from ..stream import Source
 from .find import sniff
 
-_TIFF_WIDE = {5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of a value, by the number of its type
+_TIFF_WIDE = {5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 17: 8, 18: 8}  # bytes of a value, by the number of its type
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # within the data of a JPEG: what is neither stuffed nor a restart
 
 
@@ -166,31 +166,34 @@ def _avif_end(raw: bytes) -> int | None:
 
 
 def _tiff_end(raw: bytes) -> int | None:
-    """Behind all that the directories of a TIFF point to; None for a large one (64-bit offsets), or a damaged one."""
+    """Behind all that the directories of a TIFF point to, also of one with 64-bit offsets (BigTIFF); None for a damaged one."""
     order: Literal["little", "big"] = "little" if raw[:2] == b"II" else "big"
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(raw[at : at + size], order)
 
-    if number(2, 2) != 42:
+    # bytes of an offset and of the number of entries
+    word, many = {42: (4, 2), 43: (8, 8)}.get(number(2, 2), (0, 0))
+    if not word:
         return None
-    at, end, seen = number(4, 4), 8, set()
+    at, end, seen = number(word, word), 2 * word, set()
     while 0 < at < len(raw) and at not in seen and len(seen) < 1000:
         seen.add(at)
         places: dict[int, list[int]] = {}
-        for entry in range(at + 2, at + 2 + 12 * number(at, 2), 12):
-            tag, wide, count = number(entry, 2), {3: 2, 4: 4}.get(number(entry + 2, 2)), number(entry + 4, 4)
-            size = (wide or _TIFF_WIDE.get(number(entry + 2, 2), 1)) * count
-            start = number(entry + 8, 4) if size > 4 else entry + 8
-            end = max(end, start + size if size > 4 else 0)
+        after = at + many + (4 + 2 * word) * number(at, many)
+        for entry in range(at + many, min(after, len(raw)), 4 + 2 * word):
+            tag, kind, count, value = number(entry, 2), number(entry + 2, 2), number(entry + 4, word), entry + 4 + word
+            wide = {3: 2, 4: 4, 16: 8}.get(kind)
+            size = (wide or _TIFF_WIDE.get(kind, 1)) * count
+            start = number(value, word) if size > word else value
+            end = max(end, start + size if size > word else 0)
             if (
                 tag in (273, 279, 324, 325) and wide and start + size <= len(raw)
             ):  # strips and tiles: where, how many bytes
                 places[tag] = [number(start + wide * k, wide) for k in range(count)]
-        for where, many in ((273, 279), (324, 325)):
-            end = max([end, *(a + b for a, b in zip(places.get(where, ()), places.get(many, ())))])
-        at += 2 + 12 * number(at, 2)
-        end, at = max(end, at + 4), number(at, 4)
+        for where, length in ((273, 279), (324, 325)):
+            end = max([end, *(a + b for a, b in zip(places.get(where, ()), places.get(length, ())))])
+        end, at = max(end, after + word), number(after, word)
     return end + end % 2 if raw[end : end + 2] not in (b"II", b"MM") else end
 
 

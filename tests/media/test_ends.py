@@ -52,16 +52,31 @@ def test_what_belongs_to_a_jpeg_is_no_second_one(tmp_path):
     assert jpeg_end(first + second) == (len(first), False) and jpeg_end(first[:-2])[0] is None
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "AVIF", "TIFF"])
-def test_images_that_are_not_split_are_refused(tmp_path, form):
-    one = encoded(IMAGES[0], form)
+@pytest.mark.parametrize(
+    "form, options",
+    [
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("AVIF", {}),
+        ("TIFF", {}),
+        ("TIFF", {"big_tiff": True}),
+        ("TIFF", {"big_tiff": True, "compression": "tiff_lzw"}),
+    ],
+)
+def test_images_that_are_not_split_are_refused(tmp_path, form, options):
+    one = encoded(IMAGES[0], form, **options)
     with pytest.raises(LemError, match=f"several images {ROW}"):
         read(tmp_path, one + encoded(IMAGES[1], form))
     assert len(read(tmp_path, one + b"\n")) == 1
 
 
 def test_pages_of_a_tiff_are_no_files_in_a_row(tmp_path):
-    for options in ({"compression": "tiff_lzw"}, {"save_all": True, "append_images": IMAGES[1:]}, {"big_tiff": True}):
+    for options in (
+        {"compression": "tiff_lzw"},
+        {"save_all": True, "append_images": IMAGES[1:]},
+        {"big_tiff": True},
+        {"big_tiff": True, "save_all": True, "append_images": IMAGES[1:]},
+    ):
         assert len(read(tmp_path, encoded(IMAGES[0], "TIFF", **options), note=lambda text: None)) == 1
 
 
