@@ -117,7 +117,7 @@ def flat(x: Array, dim: int, name: str = "x") -> torch.Tensor:
     """[N, ...] to float64 [N, dim] on the CPU; uint8 stands for v / 255. Raises ValueError on another size."""
     t = tensor(x)
     t = t.double() / 255 if t.dtype == torch.uint8 else t.double()
-    if t.ndim < 2 or t[0].numel() != dim:
+    if t.ndim < 2 or t.shape[1:].numel() != dim:
         raise ValueError(f"{name} has shape {tuple(t.shape)}: expected [N, ...] with {dim} elements an item")
     return t.reshape(t.shape[0], dim)
 

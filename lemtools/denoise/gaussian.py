@@ -17,6 +17,9 @@ from .how import How, Stored
 from .moments import Moments
 from .store import Store
 
+_GRID = -14, 6, 161  # of the search for a noise variance: decades of the largest eigenvalue, and how many
+_HALVES = 24  # of a step of the grid
+
 
 class Gaussian:
     """A Gaussian of known moments, as a denoiser and as a prior for fragments.
@@ -75,6 +78,20 @@ class Gaussian:
         result = self.mean + (((x - amplitude * self.mean) @ vectors) * gain) @ vectors.T
         result = torch.where(alpha_bar == 0, self.mean, torch.where(noise == 0, x, result))
         return like(result, x_t)
+
+    def level(self, x: Array) -> Array:
+        """How much white noise is in each of x [N, ...item]: s [N] of greatest likelihood, where x ~ N(mean, covariance + s^2 I).
+
+        It needs no training, and sees only what the covariance has little of: where all eigenvalues are large against
+        s^2, s is 0 or nearly chance. In coordinates of `scale`, 0 or more; nan for an item that is not finite.
+        """
+        given = flat(x, self.dim, "x").to(self.device)
+        values, vectors = self.spectrum
+        energy = ((given - self.mean) @ vectors).square()  # [N, D]
+        found = torch.full((len(energy),), torch.nan, dtype=torch.float64, device=self.device)
+        whole = torch.isfinite(energy).all(1)
+        found[whole] = _noise_variance(energy[whole], values).sqrt()
+        return like(found, x, (len(found),))
 
     def conditional(self, y: Array, mask: Array | None = None, noise_var: float | Array = 0.0) -> Array:
         """Mean of x given y = x + sqrt(noise_var) n at the observed elements; observed without noise, they stay exact.
@@ -160,6 +177,32 @@ class Gaussian:
     def precision(self) -> torch.Tensor:
         """Inverse of the covariance, [D, D]; raises ValueError if it is singular."""
         return torch.cholesky_inverse(_cholesky(self.covariance))
+
+
+def _noise_variance(energy: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """v >= 0 [K] that minimises sum_d log(l_d + v) + e_d / (l_d + v), for e [K, D] and l [D]. There may be several minima.
+
+    The best of a grid, which is the same for every item, then bisection of the derivative between its neighbours.
+    """
+    scale = values.max()
+    grid = torch.logspace(*_GRID, dtype=torch.float64, device=energy.device) * torch.where(scale > 0, scale, 1.0)
+    total = values + grid[:, None]
+    cost = energy @ total.reciprocal().T + total.log().sum(1)
+    k = cost.argmin(1)
+    low, high = grid[(k - 1).clamp(min=0)], grid[(k + 1).clamp(max=len(grid) - 1)]
+    high = torch.where(k == len(grid) - 1, torch.maximum(high, energy.amax(1)), high)  # where it falls no more
+    for _ in range(_HALVES):
+        middle = (low * high).sqrt()
+        share = (values + middle[:, None]).reciprocal()
+        falls = (share - energy * share.square()).sum(1) < 0
+        low, high = torch.where(falls, middle, low), torch.where(falls, high, middle)
+    best = (low * high).sqrt()
+
+    def exactly(v: torch.Tensor) -> torch.Tensor:
+        there = values + v[:, None]
+        return (there.log() + torch.where(energy == 0, 0.0, energy / there)).sum(1)
+
+    return torch.where(exactly(torch.zeros_like(best)) <= exactly(best), 0.0, best)
 
 
 def _cholesky(matrix: torch.Tensor) -> torch.Tensor:
