@@ -95,8 +95,9 @@ def npy_header(source: Source) -> tuple[tuple[int, ...], bool, np.dtype]:
         wide = 2 if magic[6] == 1 else 4
         size = int.from_bytes(source.read(wide).tobytes(), "little")
         head = io.BytesIO(magic + size.to_bytes(wide, "little") + source.read(min(size, 1 << 16)).tobytes())
-        version = np.lib.format.read_magic(head)
-        reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
+        first, second = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        # (the third differs in the letters that names of fields may have, and such arrays are refused)
+        reader = {1: first, 2: second, 3: second}[np.lib.format.read_magic(head)[0]]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shape, fortran, made = reader(head)

@@ -276,7 +276,7 @@ def test_channels_last_become_channels_first(tmp_path, dtype):
     assert np.array_equal(one(tmp_path / "x.npy").data, array.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_npy_versions(tmp_path, version):
     with open(tmp_path / "x.npy", "wb") as file:
         np.lib.format.write_array(file, np.eye(3, dtype="f4"), version)
