@@ -1,7 +1,8 @@
 """Undo what was taken away, operation by operation from the last to the first, by one of several means a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -129,17 +130,14 @@ class _Way:
                 seen = None if observed is None else observed[i]
                 self.data[i] = dequantize_sound(lows[i], highs[i], self.rate, seen)
             return
-        from .smooth import LEVEL, dequantize
+        from .smooth import LEVEL
 
         if observed is not None:
             for start, seen, low, high in zip(self.data, observed, lows, highs):
                 _widen(start, seen, low, high)
-        starts, step = None if observed is None else self.data, LEVEL if whole else 0.0
-        if self.together is not None:
-            self.data = self.together(lows, highs, starts, step)
-            return
-        for i in range(len(self.data)):
-            self.data[i] = dequantize(lows[i], highs[i], None if starts is None else starts[i], step)
+        work, step = self.together or _one_by_one, LEVEL if whole else 0.0
+        for items, lost in _by_loss(observed):
+            self.data[items] = work(lows[items], highs[items], self.data[items] if lost else None, step)
 
     def keep(self, op: dict) -> None:
         """Leave what there is no means to undo."""
@@ -177,6 +175,24 @@ class _Way:
 
             self.data = np.stack([upsample(x, factor, shape[-2:]) for x in self.data])
             self.done.append("resolution: interpolation that keeps the cells' means")
+
+
+def _one_by_one(lows: np.ndarray, highs: np.ndarray, starts: np.ndarray | None, step: float) -> np.ndarray:
+    from .smooth import dequantize
+
+    return np.stack(
+        [dequantize(*given, step) for given in zip(lows, highs, [None] * len(lows) if starts is None else starts)]
+    )
+
+
+def _by_loss(observed: np.ndarray | None) -> Iterator[tuple[Any, bool]]:
+    """(items, whether they lost elements): each by its own, whatever the others of a batch lost."""
+    lost = np.array([False]) if observed is None else np.array([not seen.all() for seen in observed])
+    if lost.all() or not lost.any():
+        yield slice(None), bool(lost.all())
+        return
+    yield np.flatnonzero(lost), True
+    yield np.flatnonzero(~lost), False
 
 
 def _widen(start: np.ndarray, seen: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
