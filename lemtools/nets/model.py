@@ -186,13 +186,15 @@ def _made(meta: dict, found: Found) -> nn.Module:
     Layout(RECORD).check(meta, {})
     TARGET.check(meta["target"], {})
     NETWORK.check({key: value for key, value in net.items() if value is not None}, {})
-    item, target = meta["item"], meta["target"]["item"]
+    row, item, target = NETWORKS[net["net"]], meta["item"], meta["target"]["item"]
+    if not row.suits(meta["kind"]):
+        raise LemError(f"damaged record: {row.name} is a network for {' or '.join(row.kinds)}, not {meta['kind']}")
     seen = net.get("source") or net.get("item", item)
     answer = net.get("target") or (
         net.get("item", item) if net.get("source") else [net.get("target_channels") or item[0]]
     )
     answer = answer if len(answer) > 1 or len(item) == 1 else [*answer, *item[1:]]
-    shaped = NETWORKS[net["net"]].family in ("estimate", "denoise", "sequence")
+    shaped = row.family in ("estimate", "denoise", "sequence")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):
         raise LemError(f"a network that makes {answer} of {seen}, where its record has {target} of {item}")
     return bounded(net, found)

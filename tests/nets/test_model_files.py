@@ -54,6 +54,8 @@ LIES = {
     ("flat", "item"): (lambda m, t: m.update(item=[3, 8, 8]), "a network that makes"),
     ("flat", "target"): (lambda m, t: m["target"].update(item=[3, 8, 8]), "a network that makes"),
     ("flat", "kind"): (lambda m, t: m.update(kind="smell"), "its record's kind is 'smell'"),
+    ("conv", "kind"): (lambda m, t: m.update(kind="spectrum"), "conv is a network for image, not spectrum"),
+    ("lm", "kind"): (lambda m, t: m.update(kind="embedding"), "lm is a network for tokens, not embedding"),
     ("flat", "no fragment"): (lambda m, t: m.pop("fragment"), "its record has no 'fragment'"),
     ("flat", "net"): (lambda m, t: m.update(net=[]), "not a model of lem-train|damaged"),
     ("flat", "missing"): (lambda m, t: t.pop("leave.bias"), "no tensor leave.bias"),
