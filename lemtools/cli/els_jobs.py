@@ -45,8 +45,8 @@ def _images(run, o) -> tuple:
     return o.bank, o.labels, o.size, o.grey, o.key, how
 
 
-def _inputs(o, *more) -> list[str]:
-    """Whatever is read."""
+def _beside(o, *more) -> list[str]:
+    """What is read and does not come out again."""
     return [*o.bank, *(path for path in (*more, o.labels, o.scales) if path)]
 
 
@@ -73,7 +73,7 @@ def _pictured(o, *inputs):
     from ..media import Target
 
     target = Target(o.output, o.to, own=True)
-    target.refuse(_inputs(o, *inputs))
+    target.refuse(inputs, _beside(o))
     if target.form not in (None, *FORMS):
         raise click.UsageError(f"-o {target.out}: images do not fit a {target.form}; there are {', '.join(FORMS)}")
     return target
@@ -84,7 +84,7 @@ def _one_file(o, form: str, problem: str, *inputs):
     from ..media import Target
 
     target = Target(o.output, form if form == "txt" else None)
-    target.refuse(_inputs(o, *inputs))
+    target.refuse([], _beside(o, *inputs))
     if target.folder or target.pattern or target.form not in (None, form):
         raise click.UsageError(f"-o {target.out}: {problem}")
     return target
@@ -173,7 +173,7 @@ def _against(run, o):
     from ..dreams.against import Agreement, columns, table
 
     if o.output:
-        results.picture(o.output, "-o", _inputs(o, o.against))
+        results.picture(o.output, "-o", _beside(o, o.against))
     agreement, shown = Agreement(), []
     batches = _study(run, o).against(o.machines, o.against, o.seeds, o.net_steps)
     for batch in run.progress(batches, len(o.seeds), lines=True):
@@ -198,7 +198,7 @@ def _explain(run, o):
     from ..dreams.explain import Origins, columns, is_table, table
     from ..stream import save_tensors
 
-    results.picture(o.explain, "--explain", _inputs(o))
+    results.picture(o.explain, "--explain", _beside(o))
     o.output = os.path.splitext(o.explain)[0] + ".safetensors"
     if os.path.exists(o.output) and not is_table(o.output):
         way = "the table goes there, name another MAP"

@@ -125,7 +125,7 @@ def _fit(run, row, output, reading, lines, settings, as_json) -> None:
 
     how = {"how": common.how(run, **{o.name: reading[o.name] for o in common.LOOKS})}
     paths, _ = common.reading(run, **reading, default_sample=True)
-    Target(output).refuse([*paths, *_files(row, settings)])
+    Target(output).refuse(paths, _files(row, settings))
     with run.watched(items=False):
         coder, report = fit_files(row.name, paths, lines=lines, reading=how, **settings)
     coder.save(output)
@@ -147,7 +147,7 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     if common.skip_whole(run, target, writing["skip_existing"]):
         return
     paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=not decode)
-    target.refuse([*paths, *_files(row, settings), *([model] if model else [])])
+    target.refuse(paths, [*_files(row, settings), *([model] if model else [])])
     if coder is None and row is not None and row.of_itself and writing["shard"] and not rereadable(paths):
         raise click.UsageError(f"--shard needs files that {row.name} can read twice, or a --model from --fit: no pipes")
     if coder is None and row is not None:

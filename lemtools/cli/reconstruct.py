@@ -94,7 +94,8 @@ def cli(
     if memory:  # fragments come as they are: it is the STORE that is made like them
         reading |= {"resize": None, "grey": False, "rgb": False}
     paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing, lost=lost)
-    target.refuse([*paths, *memory, *([model] if model else []), *([lost] if lost not in (None, "alpha") else [])])
+    masks = [] if lost in (None, "alpha") else [lost]
+    target.refuse(paths, [*memory, *([model] if model else []), *masks])
     asked = {source.name: options[source.name] for source in row.options}
     asked.pop("memory_key", None)
     if "shrink" in asked:

@@ -186,6 +186,8 @@ def read_npz(source: Source, how: Reading) -> Iterator[Signal]:
             if any(n.endswith("data.pkl") for n in archive.namelist()):
                 raise pickled(source.name)
             names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy") and key in (None, n[:-4])]
+            if twice := next((n for n in names if names.count(n) > 1), None):
+                raise LemError(f"{source.name}: two arrays called {twice!r}; give each a name of its own")
             shapes = {n: npy_header(_member(archive, n, source))[0] for n in names}
             usable = [n for n, shape in shapes.items() if (len(shape) > 1 and math.prod(shape)) or n == key]
             if len(usable) != 1:

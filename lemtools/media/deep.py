@@ -21,6 +21,8 @@ def netpbm(raw: bytes) -> np.ndarray | None:
     form, width, height, most = map(int, head.groups())
     count = (3 if form in (3, 6) else 1) * width * height
     if most < 256:
+        if form > 3 and any(raw[head.end() : head.end() + count].translate(None, bytes(range(most + 1)))):
+            raise ValueError(f"values above {most}")
         return None
     if most > 65535:
         raise ValueError("more than 16 bits a value")
@@ -41,6 +43,8 @@ def sixteen_bits(opened, upright) -> tuple[np.ndarray, np.ndarray | None]:
     8 bits only and takes the upper bytes. So it decodes twice: the order of bytes swapped, it takes the lower ones.
     """
     image = opened()
+    if image.format == "TIFF" and image.tag_v2.get(277, 1) > 1 and image.tag_v2.get(284, 1) == 2:
+        raise ValueError("16 bits a value in planes; save its values pixel by pixel")  # deflated: upper bytes twice
     args = image.tile[0].args
     rawmode = args if isinstance(args, str) else args[0]
     if image.mode.startswith("I"):
@@ -69,6 +73,8 @@ def _decoded(image, rawmode: str, upright) -> np.ndarray:
 def floats(opened, upright) -> np.ndarray:
     """[1, H, W] of a TIFF of grey floats, which Pillow reads."""
     image = opened()
+    if image.tile and image.tile[0].codec_name == "libtiff":  # which gives the machine's order, whatever the file's is
+        image.tile = [tile._replace(args=("F;32NF", *tile.args[1:])) for tile in image.tile]
     white_is_zero = image.tag_v2.get(262) == 0
     grey = in_range(np.asarray(upright(image)).astype(np.float32)[None])
     return 1 - grey if white_is_zero else grey

@@ -80,6 +80,8 @@ def from_text(text: str, name: str, how: Reading) -> np.ndarray | None:
         raise LemError(f"{name}: a table of numbers, but {error}; --kind text reads it as text") from error
     table, said = _numbered(table, layout)
     if how.kind == "tokens":
+        if (np.abs(table) > 2**53).any():  # from there on the numbers of a table, float64, leave some out
+            raise LemError(f"{name}: tokens beyond 2^53; save them as NPY")
         whole = table.astype(np.int64)
         if (whole != table).any():
             raise LemError(f"{name}: tokens are whole numbers")

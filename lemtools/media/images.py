@@ -16,6 +16,7 @@ from .pixels import flatten, to_uint8
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn, 1/4 GiB of RGB: a bomb is known by its header, undecoded
 _PLUGINS = {"WEBP": "WebP"}  # else the format's name with a capital
+_COLOURS = {8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*", 32803: "those of a sensor", 32844: "LogL", 32845: "LogLuv"}
 _UPRIGHT = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # where Pillow looks for an orientation
 
 
@@ -64,6 +65,10 @@ def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.nda
             _check_size(form, image.width, image.height, _bytes_a_pixel(image, raw, form), how)
             if form != "JPEG" and getattr(image, "n_frames", 1) > 1:
                 how.say("frames", f"{name}: {image.n_frames} frames, of which the first is read")
+            if form == "TIFF":
+                _check_tiff(image, name, how)
+            if image.mode == "CMYK":
+                how.say("inks", f"{name}: CMYK, turned into RGB as (1 - ink) (1 - black), by no profile of colours")
             bits = _bits(image, raw, form)
             again = lambda: _opened(raw, form)
             if image.mode == "F":
@@ -83,6 +88,20 @@ def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.nda
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error and more
         text = " ".join(str(error).replace("<_io.BytesIO object", "<data").split())[:100]
         raise LemError(f"{name}: not a readable {form} ({text})") from error
+
+
+def _check_tiff(image, name: str, how: Reading) -> None:
+    """Note values of a pixel that are left out. LemError for a TIFF of values that are no intensities from 0 up."""
+    tags = image.tag_v2
+    meaning, colours = tags.get(262, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # TIFF 6.0, PhotometricInterpretation
+    if 2 in tags.get(339, ()) and max(tags.get(258, (1,))) <= 16:  # (more bits are refused as such)
+        raise LemError("a TIFF of values with a sign; shift them to 0 and more, and save them without one")
+    if meaning not in colours:
+        raise LemError(f"a TIFF whose colours are {_COLOURS.get(meaning, f'of kind {meaning}')}; save it as RGB")
+    extra = [kind for kind in tags.get(338, ()) if kind not in (1, 2)]  # what is no alpha
+    if (count := len(extra)) and tags.get(277, 1) > colours[meaning]:
+        what = "a value of each pixel is" if count == 1 else f"{count} values of each pixel are"
+        how.say("channels", f"{name}: {what} left out, beside its colours")
 
 
 def _check_size(form: str, width: int, height: int, wide: int, how: Reading) -> None:

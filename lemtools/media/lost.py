@@ -24,8 +24,8 @@ class Masks:
             for i in range(len(batch)):
                 image = to_uint8(batch.data[i])
                 self.one = (luma(image) if len(image) == 3 else image)[0] >= 128
-                if batch.names is not None:
-                    self.named[stem(batch.names[i])] = self.one
+                if batch.names is not None and self.named.setdefault(stem(batch.names[i]), self.one) is not self.one:
+                    raise LemError(f"{path}: two masks of one name, {stem(batch.names[i])}; leave one of them")
         if os.path.isdir(path):
             self.one = None
         elif len(batch) > 1:

@@ -102,15 +102,19 @@ class Target:
             if not os.path.isdir(parent):
                 raise LemError(f"{out}: no folder {parent}")
 
-    def refuse(self, inputs: Iterable[str]) -> None:
+    def refuse(self, inputs: Iterable[str], beside: Iterable[str] = ()) -> None:
         """Raise LemError where one of the inputs would be overwritten by the output, where the output is a folder that is
-        read, or where two files of the inputs would become one; for what else goes into a folder `claim` does."""
-        self.inputs = list(inputs)
+        read, or where two files of the inputs would become one; for what else goes into a folder `claim` does.
+
+        beside: what is read and does not come out again, as masks, models and memories; its names may be those of inputs.
+        """
+        inputs = list(inputs)
+        self.inputs = [*inputs, *beside]
         if self.folder:
             for path in self.inputs:
                 if path != "-" and os.path.isdir(path) and os.path.isdir(self.out) and os.path.samefile(path, self.out):
                     raise LemError(f"{path}: is input and output at once; write to another folder")
-            self._refuse_twins()
+            self._refuse_twins(inputs)
         mine = None if self.folder or self.pattern else status(1 if self.stdout else self.out)
         if mine is None or not stat.S_ISREG(mine.st_mode):
             return
@@ -119,10 +123,10 @@ class Target:
             if other is not None and os.path.samestat(mine, other):
                 raise LemError(f"{path}: is input and output at once; write to another file")
 
-    def _refuse_twins(self) -> None:
+    def _refuse_twins(self, inputs: list[str]) -> None:
         """LemError for two images or sounds whose names differ in the folder or extension alone."""
         alike: dict[str, list[tuple[str, str]]] = {}
-        for path, name in expand(self.inputs, report=lambda error: None):
+        for path, name in expand(inputs, report=lambda error: None):
             if path != "-":
                 alike.setdefault(stem(name), []).append((path, name))
         for files in alike.values():

@@ -1,6 +1,7 @@
 """Where files of sounds end by their own account: libsndfile reads a cut one as shorter, and one of several as all."""
 
 import re
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from ..signal import LemError
 
 _FIRST_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb].{2,60}?(Xing|Info)\0\0\0", re.DOTALL)  # of an MP3
+
+_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def checked(raw: np.ndarray, form: str, name: str) -> list[np.ndarray]:
@@ -19,7 +22,7 @@ def checked(raw: np.ndarray, form: str, name: str) -> list[np.ndarray]:
     if form == "OGG":
         links = list(_links(raw))
         for link in links:
-            _check_ogg_end(link, name)
+            _check_ogg(link, name)
         return links
     check: Callable[[np.ndarray, str, str], None] = {"WAV": _wav, "FLAC": _flac, "MP3": _mp3}.get(form, _announced)
     check(raw, form, name)
@@ -76,12 +79,34 @@ def _links(raw: np.ndarray) -> Iterator[np.ndarray]:
     yield raw[begin:]
 
 
-def _check_ogg_end(raw: np.ndarray, name: str) -> None:
-    """libsndfile ends a cut OGG at its last whole page and says nothing; the true last page is marked (RFC 3533, 6)."""
-    at = raw.tobytes().rfind(b"OggS")
-    lacing = raw[at + 27 : at + 27 + int(raw[at + 26])] if at + 26 < len(raw) else None
-    if lacing is None or not raw[at + 5] & 4 or len(raw) < at + 27 + len(lacing) + int(lacing.sum()):
+def _check_ogg(raw: np.ndarray, name: str) -> None:
+    """libsndfile ends a cut OGG at its last whole page, passes over damaged and missing ones, and says nothing. Here each
+    page has its checksum and number, and the last one is marked (RFC 3533, 6)."""
+    body, at, last = raw.tobytes(), 0, False
+    numbers: dict[bytes, int] = {}  # of the page before, by stream; after the heads of one it may begin anywhere
+    while body[at : at + 4] == b"OggS" and at + 27 <= len(body):
+        size = 27 + body[at + 26] + sum(body[at + 27 : at + 27 + body[at + 26]])
+        if at + size > len(body):
+            break
+        page = body[at : at + size]
+        if _ogg_checksum(page) != page[22:26]:
+            raise LemError(f"{name}: damaged OGG (the page at byte {at} does not have its checksum)")
+        number, stream = int.from_bytes(page[18:22], "little"), page[14:18]
+        if stream in numbers and number != numbers[stream] + 1:
+            raise LemError(f"{name}: damaged OGG (pages are missing before byte {at})")
+        if int.from_bytes(page[6:14], "little"):
+            numbers[stream] = number
+        last, at = bool(page[5] & 4), at + size
+    if body.find(b"OggS", at + 4) >= 0:
+        raise LemError(f"{name}: damaged OGG (no page at byte {at}, but others behind it)")
+    if not last or body[at : at + 4] == b"OggS":
         raise LemError(f"{name}: OGG cut short (its last page is missing)")
+
+
+def _ogg_checksum(page: bytes) -> bytes:
+    """That of a page: zlib's polynomial, the bits of all bytes in the other order, from a register of 0."""
+    mirrored = (page[:22] + bytes(4) + page[26:]).translate(_MIRROR)
+    return (zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF).to_bytes(4, "big").translate(_MIRROR)
 
 
 def _flac(raw: np.ndarray, form: str, name: str) -> None:

@@ -40,7 +40,8 @@ def _blocks(raw: np.ndarray, form: str, name: str) -> Iterator[tuple[int, np.nda
         with soundfile.SoundFile(io.BytesIO(raw)) as file:
             file.seekable = lambda: False  # else soundfile seeks after each read, which a FLAC of unknown length cannot
             taken, count = 0, max(1, _BLOCK // file.channels)
-            while len(block := file.read(count, dtype="float32", always_2d=True)):
+            most = file.frames if form == "FLAC" else _UNKNOWN  # its decoder fails at a tag that stands behind them
+            while len(block := file.read(min(count, most - taken), dtype="float32", always_2d=True)):
                 yield file.samplerate, block
                 taken += len(block)
             if 0 < taken < file.frames < _UNKNOWN:

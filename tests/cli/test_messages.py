@@ -141,6 +141,9 @@ def test_two_files_that_would_become_one_are_refused_first(tmp_path):
     with pytest.raises(LemError, match=r"a.png: two items would go into this file \(.*a.png and .*a.jpg\)"):
         target.refuse(files)
     target.refuse(files[:2])
+    target.refuse(files[:2], files[2:])  # a mask, or a memory, of the image's name, which does not come out again
+    with pytest.raises(LemError, match="is input and output at once"):
+        target.claim(files[2])
     with pytest.raises(LemError, match="is input and output at once"):
         Target(f"{tmp_path}/", "png").refuse([str(tmp_path)])
 

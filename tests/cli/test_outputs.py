@@ -115,6 +115,16 @@ def test_a_locale_of_ascii(place):
     assert b"\\u65e5\\u672c" in done.stdout
 
 
+def test_masks_of_the_names_of_the_images(place):
+    """What is read beside the images does not come out again, so that its names may be theirs."""
+    for folder in ("photos", "masks"):
+        (place / folder).mkdir()
+        os.link(place / "a.png", place / folder / "a.png")
+    line = "reconstruct --method decode --lost masks photos -o out/"
+    done = lem_fork(*line.split(), cwd=place)
+    assert done.returncode == 0 and os.listdir(place / "out") == ["a.png"], done.stderr
+
+
 def test_one_output_that_cannot_be_written(place):
     long = "m" * 250
     for name in ("a", long, "z"):

@@ -109,3 +109,12 @@ def test_a_large_table_is_read_as_it_was(tmp_path):
     np.savetxt(tmp_path / "x.csv", table, delimiter=",", fmt="%.9g", header="made by numpy")
     found = np.concatenate([signal.data for signal in load([str(tmp_path / "x.csv")], note=str)])
     assert np.array_equal(found, table)
+
+
+def test_tokens_are_read_exactly_or_not_at_all(tmp_path):
+    (tmp_path / "x.csv").write_text(f"{2**53},1\n")
+    (signal,) = load([str(tmp_path / "x.csv")], kind="tokens", note=str)
+    assert signal.data.tolist() == [[2**53, 1]]
+    (tmp_path / "x.csv").write_text(f"{2**53 + 3},1\n")
+    with pytest.raises(LemError, match="x.csv: tokens beyond 2.53; save them as NPY"):
+        list(load([str(tmp_path / "x.csv")], kind="tokens"))

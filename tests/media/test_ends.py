@@ -105,6 +105,34 @@ def test_every_link_of_a_chained_ogg_is_read(tmp_path):
         read(tmp_path, first + second[:-500])
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_page_of_an_ogg_that_is_damaged_or_missing(tmp_path, subtype):
+    """libsndfile ends there, or passes over it, and says nothing."""
+    out, wave = io.BytesIO(), RNG.uniform(-0.5, 0.5, 200000)
+    soundfile.write(out, wave, 48000, format="OGG", subtype=subtype)
+    whole = out.getvalue()
+    assert read(tmp_path, whole)[0].data.shape[2] == len(wave)
+    pages = [at for at in range(len(whole)) if whole[at : at + 4] == b"OggS"]
+    begin, end = pages[-3], pages[-2]  # one in the middle
+    flipped = bytearray(whole)
+    flipped[(begin + end) // 2] ^= 1
+    wrongs = [(bytes(flipped), "damaged OGG .*checksum"), (whole[:begin] + whole[end:], "damaged OGG .*missing")]
+    wrongs += [(whole[:begin] + b"?" * 50 + whole[begin:], "damaged OGG .*no page")]
+    for body, message in wrongs:
+        with pytest.raises(LemError, match=message):
+            read(tmp_path, body)
+    for cut in (begin + 4, begin + 26, begin + 30, len(whole) - 1, *(len(whole) + more for more in (0, 4, 10, 26))):
+        with pytest.raises(LemError, match="OGG cut short"):
+            read(tmp_path, (whole + whole[pages[-1] :])[: cut + 4 * (cut == len(whole))])
+    assert read(tmp_path, whole + b"TAG" + bytes(125))[0].data.shape[2] == len(wave)
+
+
+def test_a_tag_behind_a_flac(tmp_path):
+    """As old programs set one behind every sound (ID3v1): its decoder fails on it."""
+    whole = sound("FLAC")
+    assert np.array_equal(read(tmp_path, whole + b"TAG" + b"x" * 125)[0].data, read(tmp_path, whole)[0].data)
+
+
 SOUNDS = [("WAV", {"subtype": "FLOAT"}), ("RF64", {"subtype": "FLOAT"}), ("WAV", {"subtype": "FLOAT", "endian": "BIG"})]
 SOUNDS += [("AIFF", {}), ("AU", {"subtype": "PCM_16"}), ("W64", {"subtype": "PCM_16"}), ("FLAC", {}), ("MP3", {})]
 

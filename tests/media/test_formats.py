@@ -155,6 +155,73 @@ def test_tiff_of_float_colours_in_a_way_that_is_not_read(tmp_path, tags):
         one(tmp_path / "x")
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("deflate", [False, True])
+def test_tiff_of_floats_in_either_order_of_bytes(tmp_path, order, deflate):
+    """Of 0, .5 and 1 the swapped bytes are numbers within [0, 1], too."""
+    values = np.float32([0, 0.5, 1, 0.25]).repeat(6).reshape(4, 6, 1)
+    (tmp_path / "x").write_bytes(tiff(values, {}, order, deflate))
+    assert np.array_equal(one(tmp_path / "x").data[0, 0], values[..., 0])
+
+
+BYTES = np.ascontiguousarray(DEEP.astype(np.uint8))
+NOT_READ = [
+    (BYTES[..., :1].view(np.int8), {}, "values with a sign"),
+    ((DEEP[..., :1] // 2).view(np.int16), {}, "values with a sign"),
+    (BYTES[..., :3], {262: 8}, r"L\*a\*b\*; save it as RGB"),
+    (np.ascontiguousarray(DEEP[..., :3].transpose(2, 0, 1)).reshape(13, 17, 3), {284: 2}, "in planes"),
+]
+
+
+@pytest.mark.parametrize("values, tags, message", NOT_READ)
+def test_tiff_of_values_that_mean_something_else_is_refused(tmp_path, values, tags, message):
+    """Pillow reads the bytes of these as if they were ordinary ones."""
+    for deflate in (False, True):
+        body = tiff(values, tags, deflate=deflate)
+        if 284 in tags and deflate:  # each plane is a strip
+            strips = [zlib.compress(plane.tobytes()) for plane in values.reshape(3, 13, 17)]
+            body = planes(strips, (13, 17))
+        (tmp_path / "x").write_bytes(body)
+        with pytest.raises(LemError, match=f"x: .*{message}"):
+            one(tmp_path / "x")
+
+
+def planes(strips: list[bytes], size: tuple[int, int]) -> bytes:
+    """A deflated TIFF of three planes of 16 bits, each in one strip."""
+    body, height, width = b"".join(strips), *size
+    starts = [8 + sum(map(len, strips[:k])) for k in range(3)]
+    lists = {258: [16] * 3, 273: starts, 279: [*map(len, strips)], 339: [1] * 3}
+    single = {256: width, 257: height, 259: 8, 262: 2, 277: 3, 278: height, 284: 2}
+    where = 8 + len(body)
+    after, entries, far = where + 2 + 12 * (len(lists) + len(single)) + 4, [], b""
+    for tag in sorted({**lists, **single}):
+        value = [single[tag]] if tag in single else [after + len(far)]
+        entries.append(struct.pack("<HHII", tag, 4, len(lists.get(tag, value)), *value))
+        far += struct.pack("<3I", *lists[tag]) if tag in lists else b""
+    index = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", where) + body + index + far
+
+
+def test_what_a_tiff_holds_beside_its_colours_is_said(tmp_path):
+    (tmp_path / "x").write_bytes(tiff(BYTES, {338: 0}))
+    signal, notes = noted(tmp_path / "x")
+    assert np.array_equal(signal.data[0], BYTES[..., :3].transpose(2, 0, 1))
+    assert notes == [f"{tmp_path / 'x'}: a value of each pixel is left out, beside its colours"]
+    (tmp_path / "x").write_bytes(tiff(BYTES[..., :2], {338: 0}))
+    signal, notes = noted(tmp_path / "x")
+    assert np.array_equal(signal.data[0, 0], BYTES[..., 0]) and "left out" in notes[0]
+    (tmp_path / "x").write_bytes(tiff(BYTES, {338: 2}))
+    assert "transparent" in noted(tmp_path / "x")[1][0]
+
+
+def test_inks_become_colours_and_it_is_said(tmp_path):
+    (tmp_path / "x").write_bytes(tiff(BYTES, {262: 5}))
+    signal, notes = noted(tmp_path / "x")
+    light = 1 - BYTES.transpose(2, 0, 1) / 255
+    assert np.abs(signal.data[0] / 255 - light[:3] * light[3]).max() < 1 / 255
+    assert len(notes) == 1 and "x: CMYK, turned into RGB" in notes[0]
+
+
 def test_netpbm_of_any_depth(tmp_path):
     for most in (1023, 65535):
         values = RNG.integers(0, most + 1, (4, 5, 3))

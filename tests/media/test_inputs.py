@@ -558,6 +558,10 @@ def test_a_mask_for_each(damaged, tmp_path):
         Image.fromarray(np.where(lost == (name == "a"), 255, 0).astype(np.uint8)).save(masks / f"{name}.gif")
     signal = one(photos, lost=str(masks))
     assert np.array_equal(signal.mask[0, 0], ~lost) and np.array_equal(signal.mask[1, 0], lost)
+    Image.fromarray(RGB).save(masks / "a.png")
+    with pytest.raises(LemError, match="masks: two masks of one name, a"):
+        read(photos, lost=str(masks))
+    (masks / "a.png").unlink()
     Image.fromarray(RGB).save(photos / "c.png")
     with pytest.raises(LemError, match=r"c.png: no mask of its name in .*masks"):
         read(photos, lost=str(masks))

@@ -283,6 +283,19 @@ def test_npy_versions(tmp_path, version):
     assert np.array_equal(one(tmp_path / "x.npy").data, np.eye(3))
 
 
+def test_npz_of_two_arrays_of_one_name(tmp_path):
+    """As a zip has that was appended to: readers differ in which one they take."""
+    import zipfile
+
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.write(tmp_path / "x.npy", "a.npy")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.write(tmp_path / "x.npy", "a.npy")
+    with pytest.raises(LemError, match="x.npz: two arrays called 'a'"):
+        one(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("saver", [np.savez, np.savez_compressed])
 def test_npz_and_key(tmp_path, saver):
     a, b = RNG.standard_normal((4, 6)).astype("f4"), RNG.standard_normal((6, 3)).T
