@@ -21,7 +21,7 @@ def netpbm(raw: bytes) -> np.ndarray | None:
     form, width, height, most = map(int, head.groups())
     count = (3 if form in (3, 6) else 1) * width * height
     if most < 256:
-        if form > 3 and any(raw[head.end() : head.end() + count].translate(None, bytes(range(most + 1)))):
+        if form > 3 and raw[head.end() : head.end() + count].translate(None, bytes(range(most + 1))):
             raise ValueError(f"values above {most}")
         return None
     if most > 65535:

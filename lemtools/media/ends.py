@@ -1,6 +1,7 @@
 """Where a file of an image ends by its own structure, so that several in a row are told apart, and how large it says it is."""
 
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,6 +11,10 @@ from .find import sniff
 
 _TIFF_WIDE = {5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 17: 8, 18: 8}  # bytes of a value, by the number of its type
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # within the data of a JPEG: what is neither stuffed nor a restart
+
+_PIECE = 1 << 14  # bytes that are unpacked at a time, to a thousand times as many at most
+# first column and row, steps across and down, of the passes of an interlaced PNG (PNG, section 8.2)
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def files(source: Source, form: str) -> Iterator[tuple[bytes, bool]]:
@@ -55,6 +60,28 @@ def png_bytes(source: Source) -> bytes:
         parts += [head, body.tobytes()]
         if head[4:] == b"IEND":
             return b"".join(parts)
+
+
+def check_png_rows(raw: bytes) -> None:
+    """ValueError for a PNG whose packed data end before its last row, which Pillow leaves black (PNG, section 7 and 8)."""
+    width, height, depth, colour, laced = (
+        *(int.from_bytes(raw[at : at + 4], "big") for at in (16, 20)),
+        *raw[24:26],
+        raw[28],
+    )
+    bits = depth * {0: 1, 2: 3, 4: 2, 6: 4}.get(colour, 1)
+    steps = _ADAM7 if laced else ((0, 0, 1, 1),)
+    sizes = ((-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in steps)
+    wanted = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
+    have, at, unpack = 0, 8, zlib.decompressobj()
+    while at < len(raw) and have < wanted and not unpack.eof:
+        size = int.from_bytes(raw[at : at + 4], "big")
+        packed = raw[at + 8 : at + 8 + size] if raw[at + 4 : at + 8] == b"IDAT" else b""
+        for cut in range(0, len(packed), _PIECE):
+            have += 0 if have >= wanted else len(unpack.decompress(packed[cut : cut + _PIECE]))
+        at += 12 + size
+    if have < wanted:
+        raise ValueError(f"cut short, {have} of {wanted} bytes of pixels")
 
 
 def pnm_bytes(source: Source) -> bytes:

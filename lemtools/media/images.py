@@ -10,7 +10,7 @@ import numpy as np
 from ..signal import LemError, Signal
 from ..stream import Source
 from . import deep
-from .ends import files, webp_size
+from .ends import check_png_rows, files, webp_size
 from .how import Reading
 from .pixels import flatten, to_uint8
 
@@ -65,6 +65,8 @@ def decode_image(raw: bytes, form: str, name: str, how: Reading) -> tuple[np.nda
             _check_size(form, image.width, image.height, _bytes_a_pixel(image, raw, form), how)
             if form != "JPEG" and getattr(image, "n_frames", 1) > 1:
                 how.say("frames", f"{name}: {image.n_frames} frames, of which the first is read")
+            if form == "PNG":
+                check_png_rows(raw)
             if form == "TIFF":
                 _check_tiff(image, name, how)
             if image.mode == "CMYK":

@@ -1,6 +1,8 @@
 """Files that go on behind their first image or sound, or end too early: all is read, or it is said what is not."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -103,6 +105,27 @@ def test_every_link_of_a_chained_ogg_is_read(tmp_path):
         read(tmp_path, first + sound("OGG", channels=2, subtype="VORBIS"))
     with pytest.raises(LemError, match="OGG cut short"):
         read(tmp_path, first + second[:-500])
+
+
+def png(values: np.ndarray, laced: bool, rows: int | None = None) -> bytes:
+    """A PNG of bytes [H, W, 3], of which the first `rows` (of the passes, where it is interlaced) are there."""
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    parts = [values[y::down, x::across] for x, y, across, down in (passes if laced else [(0, 0, 1, 1)])]
+    lines = [b"\0" + row.tobytes() for part in parts if part.size for row in part]
+    head = struct.pack(">IIBBBBB", values.shape[1], len(values), 8, 2, 0, 0, laced)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"".join(lines[:rows]))), (b"IEND", b"")]
+    whole = (struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(whole)
+
+
+@pytest.mark.parametrize("laced", [False, True])
+@pytest.mark.parametrize("size", [(7, 9), (1, 1), (3, 2), (8, 5)])
+def test_a_png_without_its_last_row(tmp_path, laced, size):
+    """Its packed data end in order, so that Pillow leaves the rest black."""
+    values = RNG.integers(1, 256, (*size, 3), np.uint8)
+    assert np.array_equal(read(tmp_path, png(values, laced))[0].data[0], values.transpose(2, 0, 1))
+    with pytest.raises(LemError, match="x: not a readable PNG .cut short, [0-9]+ of [0-9]+ bytes of pixels"):
+        read(tmp_path, png(values, laced, -1))
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])

@@ -236,6 +236,15 @@ def test_netpbm_of_any_depth(tmp_path):
     assert one(tmp_path / "z").data.ravel().tolist() == [255, 0, 255]  # in a bitmap 1 is black
 
 
+def test_netpbm_beyond_its_largest_value(tmp_path):
+    for head in (b"P5 2 1 100\n", b"P6 1 1 100\n\0"):
+        (tmp_path / "x").write_bytes(head + b"\x64\x32")
+        assert one(tmp_path / "x").data.max() == 255
+        (tmp_path / "x").write_bytes(head + b"\x65\x32")
+        with pytest.raises(LemError, match="x: not a readable PPM .values above 100"):
+            one(tmp_path / "x")
+
+
 def test_netpbm_in_a_row_or_cut(tmp_path):
     colour, grey = b"P6\n8 6\n255\n" + bytes(144), b"P5 # one more\n8 6 1000\n" + bytes(96)
     black, white = (b"P4\n8 6\n" + six for six in (b"\xff" * 6, bytes(6)))  # in a bitmap 1 is black
