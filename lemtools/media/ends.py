@@ -64,11 +64,8 @@ def png_bytes(source: Source) -> bytes:
 
 def check_png_rows(raw: bytes) -> None:
     """ValueError for a PNG whose packed data end before its last row, which Pillow leaves black (PNG, section 7 and 8)."""
-    width, height, depth, colour, laced = (
-        *(int.from_bytes(raw[at : at + 4], "big") for at in (16, 20)),
-        *raw[24:26],
-        raw[28],
-    )
+    width, height = (int.from_bytes(raw[at : at + 4], "big") for at in (16, 20))
+    depth, colour, laced = raw[24], raw[25], raw[28]
     bits = depth * {0: 1, 2: 3, 4: 2, 6: 4}.get(colour, 1)
     steps = _ADAM7 if laced else ((0, 0, 1, 1),)
     sizes = ((-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in steps)
