@@ -68,7 +68,13 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
     target.refuse(paths)
     entry = run.history(seed=seed)
 
+    clips = any(op["op"] == "bits" and op.get("scale") in (None, "full") for op in operations)
+    said: list[str] = []
+
     def work(whole):
+        if clips and not said and whole.kind == "audio" and not whole.ops and (most := abs(whole.data).max()) > 1:
+            said.append(f"{whole.names[0] if whole.names else 'a sound'}: reaches {most:.3g} times full scale")
+            run.note(f"{said[0]}, to which --bits clips it; --scale peak keeps all of it")
         (batch,) = fragment([whole], operations, seed)
         batch.history = [*batch.history, entry]
         if run.verbose:

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from helpers.commands import closed, full, lem, lem_fork
@@ -113,6 +114,17 @@ def test_a_locale_of_ascii(place):
     document(place / "names", ["日本"])
     done = lem("compare", "--items", "--metric", "mse", "names", "names", cwd=place, env=latin)
     assert b"\\u65e5\\u672c" in done.stdout
+
+
+def test_a_sound_beyond_full_scale_is_not_clipped_without_a_word(tmp_path):
+    for name, most in (("loud", 3), ("fair", 1)):
+        soundfile.write(tmp_path / f"{name}.wav", most * np.sin(np.arange(800) * np.pi / 8), 8000, subtype="FLOAT")
+    done = lem_fork("fragment", "--bits", "8", "loud.wav", "-o", "q.wav", cwd=tmp_path)
+    assert (
+        done.stderr.count(b"\n") == 1 and b"loud.wav: reaches 3 times full scale, to which --bits clips" in done.stderr
+    )
+    for line in ("--bits 8 --scale peak loud.wav", "--mask .5 loud.wav", "--bits 8 fair.wav"):
+        assert lem_fork("fragment", *line.split(), "-o", "q.wav", cwd=tmp_path).stderr == b"", line
 
 
 def test_masks_of_the_names_of_the_images(place):
