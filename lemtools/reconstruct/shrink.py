@@ -13,7 +13,6 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from ..progress import steps
-from ..restore import smooth
 from ..restore.blocks import dct_matrix
 from ..restore.smooth import (
     BLOCKS,
@@ -30,6 +29,7 @@ from ..restore.smooth import (
     bin_table,
     passes,
 )
+from ..restore.steps import one_by_one
 from .dream import budget
 
 PLANES = 100  # bytes that a value of an image takes besides its blocks
@@ -59,8 +59,7 @@ def dequantize(
     strip = lo.shape[1] * max(_strip(lo.shape[3], side) for side in BLOCKS)
     some = int(min(0.75 * memory / (PLANES * lo[:1].size), 0.25 * memory / strip, max(1, PIECE / strip)))
     if not some:
-        starts = [None] * len(lo) if start is None else start
-        return np.stack([smooth.dequantize(*given, step) for given in zip(lo, hi, starts)])
+        return one_by_one(lo, hi, start, step)
     out = np.empty(lo.shape, np.float32)
     for first in steps(range(0, len(lo), some), "items"):
         chosen = slice(first, first + some)

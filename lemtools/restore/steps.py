@@ -135,7 +135,7 @@ class _Way:
         if observed is not None:
             for start, seen, low, high in zip(self.data, observed, lows, highs):
                 _widen(start, seen, low, high)
-        work, step = self.together or _one_by_one, LEVEL if whole else 0.0
+        work, step = self.together or one_by_one, LEVEL if whole else 0.0
         for items, lost in _by_loss(observed):
             self.data[items] = work(lows[items], highs[items], self.data[items] if lost else None, step)
 
@@ -177,12 +177,12 @@ class _Way:
             self.done.append("resolution: interpolation that keeps the cells' means")
 
 
-def _one_by_one(lows: np.ndarray, highs: np.ndarray, starts: np.ndarray | None, step: float) -> np.ndarray:
+def one_by_one(lows: np.ndarray, highs: np.ndarray, starts: np.ndarray | None, step: float) -> np.ndarray:
+    """`smooth.dequantize` of each item of a batch, arrays [N,C,H,W]; starts None: made from the bins."""
     from .smooth import dequantize
 
-    return np.stack(
-        [dequantize(*given, step) for given in zip(lows, highs, [None] * len(lows) if starts is None else starts)]
-    )
+    begun = [None] * len(lows) if starts is None else starts
+    return np.stack([dequantize(low, high, start, step) for low, high, start in zip(lows, highs, begun)])
 
 
 def _by_loss(observed: np.ndarray | None) -> Iterator[tuple[Any, bool]]:
