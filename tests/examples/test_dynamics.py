@@ -226,3 +226,13 @@ def test_a_wrong_shape_is_refused_in_one_line(dynamics, found, monkeypatch, caps
     with pytest.raises(SystemExit):
         dynamics.main()
     assert "-o FILE.npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ks22", "ks64"])
+def test_the_square_is_free_of_aliases(found, name):
+    """Advection moves no energy in or out of the modes that are kept, however rough the state is."""
+    system, x = found[name]
+    _, factor, kept = system.parts
+    u = np.fft.irfft(np.fft.rfft(np.random.default_rng(0).normal(size=x.shape)) * kept, x.shape[-1])
+    advected = np.fft.irfft(factor * np.fft.rfft(u**2), x.shape[-1])
+    assert abs((u * advected).sum(-1)).max() < 1e-12 * abs(u * advected).sum(-1).max()
