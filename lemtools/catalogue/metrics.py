@@ -31,8 +31,8 @@ from .row import Row
 from .table import Table, near
 
 INF = float("inf")
-ALL = ("image", "audio", "spectrum", "embedding", "tokens")
-REAL = ("image", "audio", "spectrum", "embedding")
+REAL = ("image", "audio", "spectrum", "field", "embedding")
+ALL = (*REAL, "tokens")
 IMAGE, AUDIO, VECTORS, TOKENS = ("image",), ("audio",), ("embedding",), ("tokens",)
 
 GROUPS = Table(
@@ -70,7 +70,7 @@ _ABOVE: dict[str, Any] = {"ends": (0, INF)}
 _SHARE: dict[str, Any] = {"ends": (0, 1)}
 _TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
-_SPECTRA, _FEW = ("spectrum", "embedding"), ("image", "missing")
+_UNBOUND, _FEW = ("spectrum", "field", "embedding"), ("image", "missing")
 
 # fmt: off
 METRICS = Table(
@@ -93,10 +93,10 @@ METRICS = Table(
          quick=AUDIO, **_ITEM),
     _row("lsd", "sound:log_spectral_distance", "distance of log spectra", AUDIO, "lower", "dB",
          printed="lsd[hann1024,hop256]", quick=AUDIO, **_ITEM, **_ABOVE),
-    _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_SPECTRA, **_BOTH, **_ABOVE),
-    _row("sqnr", "distortion:sqnr", "nmse in decibels", _SPECTRA, "higher", "dB", **_BOTH),
+    _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_UNBOUND, **_BOTH, **_ABOVE),
+    _row("sqnr", "distortion:sqnr", "nmse in decibels", _UNBOUND, "higher", "dB", **_BOTH),
     _row("cosine", "distortion:cosine", "cosine of the angle between the two", REAL, "higher",
-         quick=_SPECTRA, undefined="is zero: it has no direction", **_BOTH, **_TURN),
+         quick=_UNBOUND, undefined="is zero: it has no direction", **_BOTH, **_TURN),
     _row("cosine-centred", "similarity:cosine_centred", "cosine about the mean of the originals", VECTORS, "higher",
          printed="cosine[centred]", **_SET, **_TURN),
     _row("mutual-knn", "geometry:mutual_knn", "share of the K nearest neighbours that stayed", REAL, "higher",

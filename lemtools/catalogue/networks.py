@@ -12,7 +12,7 @@ from .row import Option, Row
 from .table import Table
 
 SMALL = "quick"  # a preset that trains on a CPU in five minutes
-IMAGES, VALUES = ("image", "spectrum"), ("image", "spectrum", "embedding")
+IMAGES, VALUES = ("image", "spectrum", "field"), ("image", "spectrum", "field", "embedding")
 
 WIDTH = Option("width", "features a layer", "whole", low=1)
 BLOCKS = Option("blocks", "residual blocks", "whole", default=6, low=1)

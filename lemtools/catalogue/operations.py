@@ -18,7 +18,7 @@ bits) and distortion(bits).
 from .row import Option, Row
 from .table import Table
 
-REAL = ("image", "audio", "spectrum", "embedding")
+REAL = ("image", "audio", "spectrum", "field", "embedding")
 
 QUANTISERS = Table(
     "quantiser",
@@ -26,7 +26,7 @@ QUANTISERS = Table(
     Row(
         "lloyd-max",
         "codes.scalar:lloyd_max",
-        "least squares: fitted to each image or sound, fixed for the Gaussian of embeddings and spectra",
+        "least squares: fitted to each image or sound, fixed for the Gaussian of embeddings, spectra and fields",
         facts={"fitted": ("uint8", "unit", "signed")},
     ),
     Row(
@@ -52,7 +52,7 @@ SHAPES = Table(
         "span",
         "fragment.masks:span",
         "runs of S along time that stay apart",
-        kinds=("audio", "spectrum", "tokens", "embedding"),
+        kinds=("audio", "spectrum", "field", "tokens", "embedding"),
         shown="span[:S]",
         facts={"size": "may"},
     ),
@@ -74,7 +74,7 @@ OPERATIONS = Table(
         options=(
             Option(
                 "--bits",
-                "Keep B bits a value, 1-16: the top bits of images and sound; embeddings are quantised by their rms.",
+                "Keep B bits a value, 1-16: the top bits of images and sound; embeddings and fields are quantised by their rms.",
                 "whole-amount",
                 low=1,
                 high=16,

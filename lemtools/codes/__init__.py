@@ -6,7 +6,7 @@ A quantiser is described by the `bits` operation of a fragment, a dict with
     quantizer  a name of the catalogue's QUANTISERS
     domain     what one value can be: 'uint8' (0..255), 'unit' ([0, 1]), 'signed' ([-1, 1] times the scale),
                'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
-    scale      None, or an array [N]: the item's peak or rms; where codes are joint, [N] or [N, L]: each vector's rms
+    scale      None, or an array [N]: the item's peak or rms, of a field [N, C]; where codes are joint, [N] or [N, L]: each vector's rms
     levels     only of quantisers that are fitted in this domain: array [N, 2**bits], the codebook of the item
     slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
                (they were quantised once already, on bins that do not nest in these)
@@ -24,7 +24,7 @@ import numpy as np
 from ..catalogue.operations import QUANTISERS
 from . import hadamard, scalar
 from .packing import pack, packed_size, unpack
-from .scalar import ENDS, MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian
+from .scalar import ENDS, MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian, spread
 
 __all__ = [
     "ENDS",
@@ -41,6 +41,7 @@ __all__ = [
     "lloyd_max_gaussian",
     "pack",
     "packed_size",
+    "spread",
     "unpack",
 ]
 _STEP = 1 << 21  # values worked on at a time

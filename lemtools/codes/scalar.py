@@ -179,9 +179,14 @@ def _groups(op: dict[str, Any], count: int) -> Iterator[tuple[slice | np.ndarray
                 yield slice(row, row + 1), int(b), op["levels"][row, : 2 ** int(b)]
 
 
+def spread(scale: np.ndarray, ndim: int) -> np.ndarray:
+    """A scale [N] or [N, C] as an array of `ndim` axes that broadcasts to values [N, ...] or [N, C, ...]."""
+    return scale.reshape(*scale.shape, *[1] * (ndim - scale.ndim))
+
+
 def _scaled(op: dict[str, Any], rows: slice | np.ndarray, ndim: int) -> np.ndarray | None:
     scale = op.get("scale")
-    return None if scale is None else np.asarray(scale, np.float64)[rows].reshape(-1, *[1] * (ndim - 1))
+    return None if scale is None else spread(np.asarray(scale, np.float64)[rows], ndim)
 
 
 def code_dtype(op: dict[str, Any]) -> type[np.uint8 | np.uint16]:
@@ -262,7 +267,7 @@ def bounds(codes: np.ndarray, op: dict[str, Any]) -> tuple[np.ndarray, np.ndarra
     if scale is not None:
         # the product with the scale was rounded: one step outwards, so that the original is inside for certain
         low, high = _outwards(low, high)
-        none = np.broadcast_to(np.reshape(scale, rows) == 0, low.shape)
+        none = np.broadcast_to(spread(np.asarray(scale), codes.ndim) == 0, low.shape)
         low[none] = high[none] = 0
     if slack is not None:
         slack = np.asarray(slack, np.float32).reshape(rows)

@@ -108,7 +108,7 @@ def _cells(x: np.ndarray, factor: int) -> np.ndarray:
 def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Add Gaussian noise of standard deviation `sigma` (a number or a pair) to what is observed.
 
-    Units: full scale of images (1 = 255) and sound, the item's own rms for embeddings and spectra. Values may leave the
+    Units: full scale of images (1 = 255) and sound, the item's own rms for all else. Values may leave the
     range unless `clamp` is set. Quantised values become real numbers again.
     """
     low, high = ends(spec["sigma"])
@@ -123,7 +123,7 @@ def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.data.dtype == np.uint8:
         x /= 255
     unit = np.ones(len(x), np.float32)
-    if signal.kind in ("embedding", "spectrum"):
+    if signal.kind not in ("image", "audio"):
         axes = tuple(range(1, x.ndim))
         power = np.square(x, dtype=np.float64).sum(axis=axes)
         unit = np.sqrt(power / np.maximum(signal.observed().sum(axis=axes), 1)).astype(np.float32)
@@ -134,6 +134,6 @@ def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         np.clip(x, 0 if signal.kind == "image" else -1, 1, out=x)
     if signal.mask is not None:
         x *= signal.mask
-    std = {"std": each} if signal.kind in ("embedding", "spectrum") else {}
+    std = {"std": each} if signal.kind not in ("image", "audio") else {}
     done = {"sigma": sigma, "clamp": bool(spec.get("clamp")), **std}
     return replace(signal, data=x, codes=None), done

@@ -15,6 +15,7 @@ NATURAL = {
     "image": ("unit", "full"),
     "audio": ("signed", "full"),
     "spectrum": ("gaussian", "rms"),
+    "field": ("gaussian", "rms"),  # of each channel: quantities have units of their own
     "embedding": ("gaussian", "rms"),
 }
 
@@ -28,7 +29,8 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     quantizer 'uniform': equal bins; 8-bit images keep their top bits, v >> (8 - bits). 'lloyd-max': least squares,
     fitted to each image or sound (its codebook travels and counts), fixed for the Gaussian of embeddings and spectra.
     scale 'full': bins span full scale. 'peak': they span +-the item's largest magnitude. 'rms': the item is divided by
-    its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Lost elements are left out.
+    its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Of a field each channel has its own.
+    Lost elements are left out.
     quantizer 'trellis' (1-6 bits) and `rotate` are for whole embeddings, by the rms of each vector: a trellis-coded
     vector, and a random rotation before any quantiser, fixed by the seed alone. `search` may stand in for the trellis'
     encoder (codes.trellis.viterbi): it must find the same codes.
@@ -48,7 +50,7 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         _check_joint(signal, f"--quantizer {quantizer}" if row.joint else "--rotate", scale_by)
         signal = replace(signal, mask=None)
     if signal.kind == "image" and scale_by != "full":
-        raise LemError("--scale is for sound, spectra and embeddings; images are quantised on their full scale")
+        raise LemError("--scale is for sound, spectra, fields and embeddings; images are quantised on their full scale")
     if scale_by == "full" and natural == "rms":
         raise LemError(f"{signal.kind} values have no full scale; use --scale rms or --scale peak")
     old = signal.code_op
@@ -83,7 +85,9 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     observed = None if signal.mask is None else signal.observed()
     if scale_by != "full":
-        op["scale"] = old["scale"] if alike else _scale(values, observed, scale_by, joint)
+        op["scale"] = (
+            old["scale"] if alike else _scale(values, observed, scale_by, _each(signal.kind, values.ndim, joint))
+        )
     if domain in row.fitted:
         if (fitted := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
             raise LemError(f"--quantizer {quantizer} fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
@@ -146,12 +150,14 @@ def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarr
     op["slack"] = np.where(same, before, slack).astype(np.float32)
 
 
-def _scale(values: np.ndarray, observed: np.ndarray | None, by: str, each: bool = False) -> np.ndarray:
-    """float32 [N]: rms or peak magnitude of what is observed, as a float16 where it is a normal number there.
+def _each(kind: str, ndim: int, joint: bool) -> tuple[int, ...]:
+    """The axes that share a scale: of an item; of a field those of a channel; of joint codes the last one."""
+    return tuple(range(ndim - 1 if joint else 2 if kind == "field" else 1, ndim))
 
-    each: of the vectors along the last axis one by one, [N] or [N, L].
-    """
-    axes = (values.ndim - 1,) if each else tuple(range(1, values.ndim))
+
+def _scale(values: np.ndarray, observed: np.ndarray | None, by: str, axes: tuple[int, ...]) -> np.ndarray:
+    """float32 [N] or more: rms or peak magnitude of what is observed along `axes`, as a float16 where it is a normal
+    number there."""
     x = values.astype(np.float64)
     if by == "peak":
         size = np.abs(x).max(axis=axes, initial=0.0, where=True if observed is None else observed)
@@ -175,10 +181,11 @@ def _fit(values: np.ndarray, observed: np.ndarray | None, op: dict, most: int) -
     """A codebook for each item: float32 [N, 2**most], of which an item of fewer bits fills the beginning."""
     depth = np.broadcast_to(np.asarray(op["bits"]), (len(values),))
     levels = np.zeros((len(values), 2**most), np.float32)
+    if op["scale"] is not None:
+        scale = _codes.spread(op["scale"], values.ndim)
+        values = values / np.where(scale == 0, 1, scale)
     for i, b in enumerate(depth):
         item = values[i] if observed is None else values[i][observed[i]]
-        if op["scale"] is not None:
-            item = item / (op["scale"][i] or 1)
         fitted = _codes.fit_levels(item, int(b), op["domain"])
         levels[i, : len(fitted)] = fitted
     return levels

@@ -40,16 +40,17 @@ def from_array(array: np.ndarray, kind: str | None = None, rate: float | None = 
     uint8 of 2 to 4 dimensions is images, [H, W], [H, W, C], [N, H, W], [N, C, H, W] or [N, H, W, C] with C = 1, 3 or 4;
     so are floats of 4 dimensions. Other floats are embeddings, [D], [N, D] or [N, L, D]; integers [L], [N, L] tokens.
     Pixels of red, green, blue and alpha are laid on the background of `how`, a media.Reading.
-    kind 'audio': [T], [C, T] or [N, C, T], with its `rate`. Raises LemError where it could be one or the other.
+    kind 'audio': [T], [C, T] or [N, C, T], with its `rate`. kind 'field' (states of a simulation): [L], [C, L],
+    [N, C, L] or [N, C, H, W]. Raises LemError where it could be one or the other.
     """
     if kind is None:
         kind = _guessed(array)
     if rate is not None and kind not in ("audio", "spectrum"):
         raise LemError(f"rate is for kind='audio' and 'spectrum', not for {kind}")
     data = _images(array, how) if kind == "image" else array
-    most = max(KINDS[kind][0])
-    if kind != "image" and array.ndim < min(KINDS[kind][0]):
-        data = array[(None,) * (most - array.ndim if kind in ("audio", "spectrum") else 1)]
+    least = min(KINDS[kind][0])
+    if kind != "image" and array.ndim < least:
+        data = array[(None,) * (least - array.ndim if kind in ("audio", "spectrum", "field") else 1)]
     if not type_fits(kind, data.dtype):
         raise LemError(f"{kind} of type {data.dtype}: {_TYPES.get(kind, 'give floats')}")
     if len(data):
@@ -61,7 +62,8 @@ def from_array(array: np.ndarray, kind: str | None = None, rate: float | None = 
             shape = f"{data.shape[1]} channels of {data.shape[2]} samples"
             raise LemError(f"a sound is [C, T], its channels first, and this one would have {shape}; give x.T")
         return Signal(kind, data.astype(np.float32, copy=False), rate=float(rate))
-    return Signal(kind, data.astype(np.float32, copy=False) if kind == "image" and data.dtype != np.uint8 else data)
+    single = kind == "field" or (kind == "image" and data.dtype != np.uint8)
+    return Signal(kind, data.astype(np.float32, copy=False) if single else data)
 
 
 _TYPES = {"image": "give uint8, or floats in [0, 1]", "tokens": "give integers"}

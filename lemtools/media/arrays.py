@@ -225,8 +225,8 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
 
     uint8 [N, H, W], [N, H, W, 1|3] or [N, 1|3, H, W] is images; float [N, D] or [N, L, D] embeddings; float
     [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens. As kind 'image', whole numbers of 16 bits and floats of
-    3 dimensions, too; as 'embedding' or 'tokens' any whole numbers. `how.coordinates`: float images are x = 2 v - 1 of
-    any size.
+    3 dimensions, too; as 'embedding', 'tokens' or 'field' any whole numbers. 'field': [N, C, L] or [N, C, H, W] of any
+    range, [N, L] of one channel. `how.coordinates`: float images are x = 2 v - 1 of any size.
     """
     kind, shape = how.kind, array.shape
     image = (
@@ -246,11 +246,16 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
                         values = ((array.astype(np.float64) + 1) / 2).astype(np.float32)
                         return Signal("image", values, index=np.arange(len(values)))  # of any size: not checked
                 if not (array.min() >= 0 and array.max() <= 1):
-                    raise LemError(f"{name}: float images must lie in [0, 1]; divide by their full scale")
+                    way = "divide by their full scale, or read states of a simulation by --kind field"
+                    raise LemError(f"{name}: float images must lie in [0, 1]; {way}")
                 array = array.astype(np.float32, copy=False)
             return Signal("image", array)
     elif kind in (None, "embedding") and array.ndim in (2, 3) and (array.dtype.kind == "f" or kind):
         return Signal("embedding", array if array.dtype.kind == "f" else array.astype(np.float32))
+    elif kind == "field" and array.ndim in (2, 3, 4) and array.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+            values = array.astype(np.float32, copy=False)
+        return Signal("field", values[:, None] if array.ndim == 2 else values)
     elif kind in (None, "tokens") and array.dtype.kind in "iu" and array.ndim == 2:
         return Signal("tokens", array)
     if kind == "audio":

@@ -174,10 +174,12 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
 
 
 def _stream(source, form, names, how):
-    images_too = how.coordinates or how.kind == "image"
-    yield from stream.read(
-        source, how.key, functools.partial(arrays.as_signal, name=source.name, how=how) if images_too else None
-    )
+    def made(array):
+        if array.ndim == 4 or how.kind == "field":
+            return arrays.as_signal(np.atleast_2d(array), source.name, how)
+        return Signal("embedding", np.atleast_2d(array))
+
+    yield from stream.read(source, how.key, made if how.coordinates or how.kind in ("image", "field") else None)
 
 
 def _images(source, form, names, how):
@@ -225,7 +227,7 @@ def _foreign(source, form, names, how):
     raise LemError(f"{source.name}: {form}, which is not read; there are {', '.join(FORMATS)}, and UTF-8 text")
 
 
-_CALLED = {"image": "images", "audio": "sound", "embedding": "embeddings"}  # kinds in a sentence
+_CALLED = {"image": "images", "audio": "sound", "embedding": "embeddings", "field": "states"}  # kinds in a sentence
 _FAMILIES = {
     # family: (source, format, names, how) -> batches
     "stream": _stream,

@@ -79,7 +79,7 @@ class Model:
 
 RECORD = {
     "recipe": Value("text", needed=False),
-    "kind": Value(("image", "spectrum", "embedding", "tokens")),
+    "kind": Value(("image", "spectrum", "field", "embedding", "tokens")),
     "item": Value("sizes", 0, 2**31),
     "target": Value("object"),
     "fragment": Value("list"),

@@ -10,12 +10,13 @@ from ..catalogue import LemError
 from .show import Shown
 
 KINDS = {
-    # kind: (dimensions of `data`, spatial axes as negative numbers: where masks, crops and spans act)
-    "image": ((4,), (-2, -1)),
-    "audio": ((3,), (-1,)),
-    "spectrum": ((4,), (-2, -1)),
-    "embedding": ((2, 3), None),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
-    "tokens": ((2,), (-1,)),
+    # kind: (axes that `data` may have, how many of them lead: items, and channels where there are any)
+    "image": ((4,), 2),
+    "audio": ((3,), 2),
+    "spectrum": ((4,), 2),
+    "field": ((3, 4), 2),
+    "embedding": ((2, 3), 1),  # [N, D]: the dimensions; [N, L, D]: positions and dimensions
+    "tokens": ((2,), 1),
 }
 _PLACES = cast(np.ndarray, None)  # what `index` is until it is counted
 ROUNDING = 1e-5  # by how much float images may leave [0, 1]
@@ -27,9 +28,10 @@ _JOINED = tuple(name for name in PER_ITEM if name != "index")
 class Signal(Shown):
     """One batch of N items of one shape.
 
-    kind   'image', 'audio', 'spectrum', 'embedding' or 'tokens'.
+    kind   'image', 'audio', 'spectrum', 'field', 'embedding' or 'tokens'.
     data   image [N, C, H, W] uint8, or float32 with 1 as full scale; audio [N, C, T] float32, full scale 1;
-           spectrum [N, C, F, T] float32; embedding [N, D] or [N, L, D] float; tokens [N, L] integer.
+           spectrum [N, C, F, T] float32; field (states of a simulation) [N, C, L] or [N, C, H, W] float32 of any
+           range, a channel a quantity; embedding [N, D] or [N, L, D] float; tokens [N, L] integer.
            In a fragment: the decoded value (middle of the bin or centroid), 0 where it is lost.
     mask   None, or bool [N, ...] that broadcasts to `data`: True observed, False lost.
     codes  None, or integers shaped like `data`: its quantised form, described by the last `bits` operation.
@@ -90,8 +92,8 @@ class Signal(Shown):
 
     @property
     def spatial_axes(self) -> tuple[int, ...]:
-        """Negative axes of `data` along which an item extends in space, time or dimension."""
-        return KINDS[self.kind][1] or tuple(range(1 - self.data.ndim, 0))
+        """Negative axes of `data` along which an item extends in space, time or dimension: where masks and crops act."""
+        return tuple(range(KINDS[self.kind][1] - self.data.ndim, 0))
 
     @property
     def whole_shape(self) -> tuple[int, ...]:

@@ -155,8 +155,9 @@ def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
         raise LemError("damaged document (no scale)")
     for name in ("scale", "slack"):
         value = op.get(name, np.zeros(shape[0], np.float32))
-        each = joint and name == "scale" and len(shape) == 3
-        fits = value.shape == shape[: 2 if each else 1] and value.dtype == np.float32
+        fits = value.dtype == np.float32 and value.shape == shape[:1]
+        if name == "scale" and len(shape) >= 3:  # of vectors, or of the channels of a field
+            fits = (value.dtype == np.float32 and value.shape == shape[:2]) or (fits and not joint)
         if not fits or not (value >= 0).all() or (name == "scale" and not np.isfinite(value).all()):
             raise LemError(f"damaged document ({name})")
 

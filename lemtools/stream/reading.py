@@ -10,14 +10,14 @@ from .source import Source
 from .wire import Header, read_header, read_tensors, unread
 
 _GLANCE = 1024  # numbers at either end by which a document is known again
-Images = Callable[[np.ndarray], Signal]
+Made = Callable[[np.ndarray], Signal]
 
 
-def read(source: Source, key: str | None = None, images: Images | None = None) -> Iterator[Signal]:
+def read(source: Source, key: str | None = None, made: Made | None = None) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
-    images: makes a signal of a foreign tensor of 4 dimensions, which is else not read.
+    made: makes a signal of a foreign tensor, which may then have 4 dimensions.
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
@@ -31,7 +31,7 @@ def read(source: Source, key: str | None = None, images: Images | None = None) -
         assert header is not None  # there is at least a byte of it
         if header.lem is not None:
             ours, ended = True, header.lem.get("last") is True
-        signal = _signal(source, header, key, images)
+        signal = _signal(source, header, key, made)
         if header.lem is not None and signal is not None:
             flat = signal.data.reshape(-1)
             parts = (signal.index, flat[:_GLANCE], flat[-_GLANCE:])
@@ -46,15 +46,13 @@ def read(source: Source, key: str | None = None, images: Images | None = None) -
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
 
 
-def _signal(source: Source, header: Header, key: str | None, images: Images | None) -> Signal | None:
+def _signal(source: Source, header: Header, key: str | None, made: Made | None) -> Signal | None:
     lem = header.lem
     try:
         if lem is None:
-            name = key_of(header, key, 3 if images is None else 4)
+            name = key_of(header, key, 3 if made is None else 4)
             array = read_tensors(source, header, [name])[name]
-            return (
-                images(array) if images is not None and array.ndim == 4 else Signal("embedding", np.atleast_2d(array))
-            )
+            return Signal("embedding", np.atleast_2d(array)) if made is None else made(array)
         tensors = read_tensors(source, header)
         return None if lem["n"] == 0 else from_tensors(tensors, lem, source.max_bytes)
     except LemError as error:

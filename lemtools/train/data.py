@@ -21,7 +21,7 @@ from ..stream import OnDisk
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 
-LEARNT = ("image", "spectrum", "embedding")
+LEARNT = ("image", "spectrum", "field", "embedding")
 MOST = 12  # processes that make batches by default, at most; more have not been of use yet
 
 
