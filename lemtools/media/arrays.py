@@ -260,4 +260,9 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
         return Signal("tokens", array)
     if kind == "audio":
         raise LemError(f"{name}: an array has no sample rate; save the sound as WAV")
-    raise LemError(f"{name}: an array of {array.dtype} {list(shape)} is no {kind or 'image, embedding or tokens'}")
+    way = (
+        "; --kind field reads states of a simulation"
+        if kind is None and array.dtype.kind == "f" and array.ndim == 4
+        else ""
+    )
+    raise LemError(f"{name}: an array of {array.dtype} {list(shape)} is no {kind or 'image, embedding or tokens'}{way}")
