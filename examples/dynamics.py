@@ -7,8 +7,11 @@ kolmogorov   two-dimensional Kolmogorov flow, Reynolds number 40, vorticity on 6
 FILE (.npy or .safetensors) gets the states float32 [T R, C, ...] of R rows side by side, each from a random start on the
 attractor: item t R + r is row r after t steps (of K: t K steps), so the successor of item i is item i + R.
 
-With --measure it writes no file; it prints mean, standard deviation, how
-far a step goes (rms, in units of the standard deviation) and the time that a step takes.
+With --filter it is a coprocess: states come in on standard input as documents of a lemtools stream, and for each of them
+the states one step later go out at once.
+
+With --measure it writes no file; it prints mean and standard deviation, how far a step goes (rms, in units of the standard
+deviation) and how long it takes in ms.
 
 In Python, SYSTEMS[name].start(rows, seed), .step(states, steps) and .residual(previous, claimed) work on float64
 [R, C, ...]. A row's bits do not depend on how many rows there are; of kolmogorov only as long as it keeps its place on a
@@ -16,17 +19,18 @@ CPU, and else to rounding, 1e-14 a step.
 """
 
 import argparse
-import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import IO
 
 import numpy as np
 
 from equations import Kolmogorov, KuramotoSivashinsky, Lorenz96, System
-from lemtools.signal import LemError
-from lemtools.stream import save_tensors, whole_file, write_all
+from lemtools import stream
+from lemtools.media import Target, save
+from lemtools.signal import LemError, Signal
 
 # std: from `python dynamics.py NAME --measure --rows 64 --steps 1000 --seed 1`, of kolmogorov --rows 16 --steps 500
 SYSTEMS: dict[str, System] = {
@@ -49,15 +53,17 @@ def rollout(system: System, rows: int, steps: int, seed: int = 0, every: int = 1
         yield states
 
 
-def write(path: str, states: np.ndarray) -> None:
-    """A .npy or .safetensors file of the states, whole or not at all."""
-    if path.endswith(".safetensors"):
-        save_tensors(path, {"states": states}, {})
-        return
-    body = io.BytesIO()
-    np.lib.format.write_array_header_1_0(body, np.lib.format.header_data_from_array_1_0(states))
-    with whole_file(path) as file:
-        write_all(file, [body.getvalue(), states.reshape(-1).view(np.uint8).data])
+def numbered(batches: Iterable[np.ndarray]) -> Iterator[Signal]:
+    """Batches as they are written: float32, items numbered through."""
+    for t, states in enumerate(batches):
+        yield Signal("field", states.astype(np.float32), index=np.arange(len(states)) + t * len(states))
+
+
+def successors(system: System, source: IO[bytes]) -> Iterator[Signal]:
+    """For each document of a stream the one of the same rows a step later; nothing of the next one is waited for."""
+    for signal in stream.read(stream.Source(source, "standard input")):
+        after = system.step(signal.data.astype(np.float64)).astype(np.float32)
+        yield replace(signal, data=after, index=signal.index + len(signal))
 
 
 def measure(system: System, rows: int, steps: int, seed: int) -> Iterator[str]:
@@ -82,7 +88,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the initial conditions (0)")
     parser.add_argument("--every", type=count, default=1, help="steps from one state to the next (1)")
     parser.add_argument("--device", default="cpu", help="of kolmogorov (cpu)")
-    parser.add_argument("--measure", action="store_true")
+    for name in ("--filter", "--measure"):
+        parser.add_argument(name, action="store_true", help="see above")
     parser.add_argument("-o", dest="out", metavar="FILE")
     given = parser.parse_args()
     system = SYSTEMS[given.system]
@@ -92,12 +99,13 @@ def main() -> None:
         for line in measure(system, given.rows, given.steps, given.seed):
             print(line, flush=True)
         return
-    if given.out is None or not given.out.endswith((".npy", ".safetensors")):
+    if given.filter:
+        with open(0, "rb", buffering=0, closefd=False) as source, open(1, "wb", buffering=0, closefd=False) as target:
+            stream.write(successors(system, source), target)
+        return
+    if given.out is None:
         parser.error("-o FILE.npy or -o FILE.safetensors says where the states go")
-    states = np.empty((given.steps, given.rows, *system.shape), np.float32)
-    for t, at in enumerate(rollout(system, given.rows, given.steps, given.seed, given.every)):
-        states[t] = at
-    write(given.out, states.reshape(-1, *system.shape))
+    save(numbered(rollout(system, given.rows, given.steps, given.seed, given.every)), Target(given.out))
 
 
 if __name__ == "__main__":

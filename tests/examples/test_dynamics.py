@@ -1,6 +1,7 @@
 """examples/dynamics.py: that it solves the equations it names, to the order it names, and what its files hold."""
 
 import importlib
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from helpers.paths import EXAMPLES
-from lemtools.signal import LemError
+from lemtools import stream
+from lemtools.signal import LemError, Signal
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +212,7 @@ def test_files_hold_the_rows_side_by_side(dynamics, form, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "argv", words.split())
     dynamics.main()
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
-    found = np.load(path) if form == "npy" else next(iter(load_file(path).values()))
+    found = np.load(path) if form == "npy" else load_file(path)["data"]
     assert found.dtype == np.float32 and found.shape == (15, 1, 40)
     system = dynamics.SYSTEMS["lorenz96"]
     x = system.start(3, 7)
@@ -222,10 +224,40 @@ def test_files_hold_the_rows_side_by_side(dynamics, form, tmp_path, monkeypatch)
 def test_a_wrong_shape_is_refused_in_one_line(dynamics, found, monkeypatch, capsys):
     with pytest.raises(LemError, match=r"states of ks22 are \[R, 1, 64\], not \[8, 1, 192\]"):
         found["ks22"][0].step(found["ks64"][1])
-    monkeypatch.setattr(sys, "argv", ["dynamics.py", "ks22", "-o", "states.wav"])
+    monkeypatch.setattr(sys, "argv", ["dynamics.py", "ks22", "--steps", "2"])
     with pytest.raises(SystemExit):
         dynamics.main()
     assert "-o FILE.npy" in capsys.readouterr().err
+
+
+def test_the_coprocess_answers_every_state_at_once(dynamics):
+    """One that drives it in a closed loop: it waits for each answer before it sends the next states."""
+    system = dynamics.SYSTEMS["lorenz96"]
+    states = system.start(3, 1).astype(np.float32)
+    words = [sys.executable, EXAMPLES / "dynamics.py", "lorenz96", "--filter"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        answers = stream.read(stream.Source(process.stdout, "the coprocess"))
+        for t in range(4):
+            index = np.arange(3) + 3 * t
+            for part in stream.document(Signal("field", states, index=index, last=True if t == 3 else None)):
+                process.stdin.write(part)
+            answer = next(answers)
+            assert answer.kind == "field" and answer.data.dtype == np.float32
+            assert np.array_equal(answer.index, index + 3) and answer.last == (True if t == 3 else None)
+            expected = system.step(states.astype(float)).astype(np.float32)
+            assert np.array_equal(answer.data, expected)
+            states = answer.data.copy()
+        process.stdin.close()
+        assert list(answers) == [] and process.wait(10) == 0
+
+
+def test_what_the_coprocess_cannot_take_is_one_line():
+    words = [sys.executable, EXAMPLES / "dynamics.py", "ks22", "--filter"]
+    body = b"".join(map(bytes, stream.document(Signal("field", np.zeros((2, 1, 40), np.float32), last=True))))
+    for given, said in ((body, "states of ks22 are [R, 1, 64], not [2, 1, 40]"), (b"", "standard input: empty")):
+        done = subprocess.run(words, input=given, capture_output=True)
+        assert done.returncode == 2 and done.stdout == b""
+        assert done.stderr.decode() == f"dynamics.py: error: {said}\n"
 
 
 @pytest.mark.parametrize("name", ["ks22", "ks64"])
