@@ -19,6 +19,7 @@ CPU, and else to rounding, 1e-14 a step.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -61,9 +62,13 @@ def numbered(batches: Iterable[np.ndarray]) -> Iterator[Signal]:
 
 def successors(system: System, source: IO[bytes]) -> Iterator[Signal]:
     """For each document of a stream the one of the same rows a step later; nothing of the next one is waited for."""
-    for signal in stream.read(stream.Source(source, "standard input")):
-        after = system.step(signal.data.astype(np.float64)).astype(np.float32)
-        yield replace(signal, data=after, index=signal.index + len(signal))
+    for states in stream.read(stream.Source(source, "standard input")):
+        if states.ops:
+            raise LemError(
+                "standard input: fragments; the solver steps whole states (lem-reconstruct makes them whole)"
+            )
+        after = system.step(states.data.astype(np.float64)).astype(np.float32)
+        yield replace(states, data=after, index=states.index + len(states))
 
 
 def measure(system: System, rows: int, steps: int, seed: int) -> Iterator[str]:
@@ -100,10 +105,11 @@ def main() -> None:
             print(line, flush=True)
         return
     if given.filter:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever read the answers has ended, and so does this
         with open(0, "rb", buffering=0, closefd=False) as source, open(1, "wb", buffering=0, closefd=False) as target:
             stream.write(successors(system, source), target)
         return
-    if given.out is None:
+    if given.out is None or not given.out.endswith((".npy", ".safetensors")):
         parser.error("-o FILE.npy or -o FILE.safetensors says where the states go")
     save(numbered(rollout(system, given.rows, given.steps, given.seed, given.every)), Target(given.out))
 

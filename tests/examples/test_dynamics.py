@@ -224,10 +224,11 @@ def test_files_hold_the_rows_side_by_side(dynamics, form, tmp_path, monkeypatch)
 def test_a_wrong_shape_is_refused_in_one_line(dynamics, found, monkeypatch, capsys):
     with pytest.raises(LemError, match=r"states of ks22 are \[R, 1, 64\], not \[8, 1, 192\]"):
         found["ks22"][0].step(found["ks64"][1])
-    monkeypatch.setattr(sys, "argv", ["dynamics.py", "ks22", "--steps", "2"])
-    with pytest.raises(SystemExit):
-        dynamics.main()
-    assert "-o FILE.npy" in capsys.readouterr().err
+    for out in ([], ["-o", "states.wav"]):
+        monkeypatch.setattr(sys, "argv", ["dynamics.py", "ks22", *out])
+        with pytest.raises(SystemExit):
+            dynamics.main()
+        assert "-o FILE.npy" in capsys.readouterr().err
 
 
 def test_the_coprocess_answers_every_state_at_once(dynamics):
@@ -254,7 +255,14 @@ def test_the_coprocess_answers_every_state_at_once(dynamics):
 def test_what_the_coprocess_cannot_take_is_one_line():
     words = [sys.executable, EXAMPLES / "dynamics.py", "ks22", "--filter"]
     body = b"".join(map(bytes, stream.document(Signal("field", np.zeros((2, 1, 40), np.float32), last=True))))
-    for given, said in ((body, "states of ks22 are [R, 1, 64], not [2, 1, 40]"), (b"", "standard input: empty")):
+    lost = Signal("field", np.zeros((2, 1, 64), np.float32), ops=[{"op": "mask", "fraction": 0.5}], last=True)
+    masked = b"".join(map(bytes, stream.document(lost)))
+    whole = "fragments; the solver steps whole states (lem-reconstruct makes them whole)"
+    for given, said in (
+        (masked, f"standard input: {whole}"),
+        (body, "states of ks22 are [R, 1, 64], not [2, 1, 40]"),
+        (b"", "standard input: empty"),
+    ):
         done = subprocess.run(words, input=given, capture_output=True)
         assert done.returncode == 2 and done.stdout == b""
         assert done.stderr.decode() == f"dynamics.py: error: {said}\n"
