@@ -1,6 +1,6 @@
 """A fragment as a network sees it.
 
-N items; item: [C, H, W] of images and spectra, [D] or [L, D] of embeddings. Coordinates: those of a ``Scale``.
+N items; item: [C, H, W] of images, spectra and states, [C, L] of states along one axis, [D] or [L, D] of embeddings. Coordinates: those of a ``Scale``.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Condition:
         return replace(self, **{name: None if part is None else function(part) for name, part in parts.items()})
 
     def planes(self) -> torch.Tensor:
-        """[N, C + 3, H, W] for convolutions: the values, then observed, known (means over channels) and sigma."""
+        """[N, C + 3, H, W], or [N, C + 3, L], for convolutions: the values, then observed, known (means over channels) and sigma."""
         observed = self.observed.to(self.value).mean(1, keepdim=True)
-        sigma = self.sigma[:, None, None, None].expand_as(observed)
+        sigma = self.sigma.reshape(-1, *[1] * (observed.ndim - 1)).expand_as(observed)
         return torch.cat([self.value, observed, self.known.mean(1, keepdim=True), sigma], 1)
 
     def vector(self) -> torch.Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .condition import Condition
+from .grid import conv, high
 
 FARTHEST = 1024  # pixels
 FINEST = 1 / 255  # smallest size that detail is measured in: half a level of an 8-bit image in [-1, 1]
@@ -129,10 +130,10 @@ def near(sides: Sequence[int]) -> Sequence[int]:
 class ConvBlock(nn.Module):
     """x + conv(relu(conv(x))), 3x3; gain: of the second one's initial weights."""
 
-    def __init__(self, width: int, gain: float, dilation: int = 1):
+    def __init__(self, width: int, gain: float, dilation: int = 1, axes: int = 2):
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
-        self.second = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
+        self.first = conv(width, width, axes=axes, dilation=dilation)
+        self.second = conv(width, width, axes=axes, dilation=dilation)
         kaiming(self.first)
         kaiming(self.second, gain)
 
@@ -231,10 +232,11 @@ class Restorer(nn.Module):
 
 
 class Flat(nn.Module):
-    """Residual blocks at full resolution: the estimate of small images and of spectra.
+    """Residual blocks at full resolution: the estimate of small images, of spectra, and of states on any grid.
 
     channels: of the item; target_channels: of what it recalls, if that is not the item itself; height and width stay.
-    dilations: of the blocks, over and over; every block sees 2 * dilation pixels further. lost: as for `Restorer`.
+    dilations: of the blocks, over and over; every block sees 2 * dilation pixels further. lost: as for `Restorer`. axes: 1
+    for states [N, C, L] (see grid.py).
     """
 
     family = "estimate"
@@ -247,17 +249,22 @@ class Flat(nn.Module):
         target_channels: int | None = None,
         dilations: Sequence[int] = (1, 2, 4),
         lost: float = 0.5,
+        axes: int = 2,
     ):
         super().__init__()
-        self.lost, self.improves = lost, target_channels in (None, channels)
-        self.enter = nn.Conv2d(2 * channels + 3, width, 3, padding=1)
+        self.lost, self.improves, self.axes = lost, target_channels in (None, channels), axes
+        self.enter = conv(2 * channels + 3, width, axes=axes)
         steps = [near(dilations)[i % len(dilations)] for i in range(blocks)]
-        self.blocks = nn.Sequential(*(ConvBlock(width, blocks**-0.5, dilation) for dilation in steps))
-        self.leave = zero(nn.Conv2d(width, target_channels or channels, 3, padding=1))
+        self.blocks = nn.Sequential(*(ConvBlock(width, blocks**-0.5, dilation, axes) for dilation in steps))
+        self.leave = zero(conv(width, target_channels or channels, axes=axes))
         self.reach = 4 + 2 * sum(steps)
 
     def forward(self, condition: Condition, steps: int | None = None) -> torch.Tensor:
-        """[N, C, H, W], or [N, target_channels, H, W], in coordinates; steps is of no use to it."""
+        """[N, C, H, W], or [N, target_channels, H, W], in coordinates (of states along one axis without the H); steps
+        is of no use to it."""
+        if self.axes == 1:
+            condition = condition.each(lambda part: high(part) if part.ndim == 3 else part)
         first, size = guess(condition), sizes(condition, self.lost)
         out = self.leave(self.blocks(self.enter(inputs(condition, first, size)))).to(first)
-        return first + size * out if self.improves else out
+        out = first + size * out if self.improves else out
+        return out.squeeze(2) if self.axes == 1 else out

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..catalogue.networks import PADDING, PREDICTS
+from ..catalogue.networks import PREDICTS
 from ..signal import LemError
 from .condition import Condition
+from .grid import conv, high, sides
 
 FREQUENCIES = 32  # sinusoids of the noise level, periods from 100 down to 0.8 in units of log-SNR
 LOG_SNR = 20.0  # beyond it, either way, noise levels look alike
@@ -71,41 +72,35 @@ class DenoisingNet(nn.Module):
             raise ValueError("this network knows no classes: it takes no label")
 
 
-class Circular(nn.Conv2d):
-    """3 x 3 on a torus. (torch's own circular padding is not channels-last: the convolution would turn it round again.)"""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.cat([x[:, :, -1:], x, x[:, :, :1]], 2)
-        x = torch.cat([x[..., -1:], x, x[..., :1]], 3)
-        return F.conv2d(x, self.weight, self.bias)
-
-
 class Convolutional(DenoisingNet):
-    """Images and spectra [N, channels, H, W]; with a condition, its channels + 3 planes stand beside x_t's."""
+    """Images, spectra and states [N, channels, H, W], or with axes = 1 states [N, channels, L], whose windows are then 3
+    long (grid.py). With a condition, its channels + 3 planes stand beside x_t's."""
 
-    def __init__(self, channels: int, width: int, padding: str, classes: int, predicts: str, conditioned: bool):
-        if not PADDING.fits(padding):
-            raise LemError(f"padding is one of {PADDING.wanted()}, not {padding!r}")
+    def __init__(
+        self, channels: int, width: int, padding: str, classes: int, predicts: str, conditioned: bool, axes: int
+    ):
         super().__init__(width, classes, predicts, conditioned)
-        self.channels, self.padding = channels, padding
+        self.channels, self.padding, self.axes = channels, padding, axes
         self.planes = 2 * channels + 3 if conditioned else channels
 
     def conv(self, inputs: int, outputs: int) -> nn.Conv2d:
         """3 x 3 at the padding of this network."""
-        return Circular(inputs, outputs, 3) if self.padding == "circular" else nn.Conv2d(inputs, outputs, 3, padding=1)
+        return conv(inputs, outputs, axes=self.axes, padding=self.padding)
 
     def inputs(self, x_t: torch.Tensor, condition: Condition | None, label: torch.Tensor | None) -> torch.Tensor:
         """All input planes [N, planes, H, W]."""
         self.check(condition, label)
-        if x_t.ndim != 4 or x_t.shape[1] != self.channels:
-            raise ValueError(f"x_t has shape {list(x_t.shape)}: expected [N, {self.channels}, H, W]")
-        return x_t if condition is None else torch.cat([x_t, condition.planes().to(x_t)], 1)
+        if x_t.ndim != 2 + self.axes or x_t.shape[1] != self.channels:
+            raise ValueError(
+                f"x_t has shape {list(x_t.shape)}: expected [N, {self.channels}, {'H, W' if self.axes == 2 else 'L'}]"
+            )
+        return high(x_t if condition is None else torch.cat([x_t, condition.planes().to(x_t)], 1))
 
 
 class ResNet(Convolutional):
     """3 x 3 in, `blocks` residual blocks of one 3 x 3 convolution each, 3 x 3 out (the paper's: 6 blocks of 256).
 
-    A block adds the embedding to its input: x + relu(conv(x + e)). Any H, W. ``receptive_field`` is the side of the
+    A block adds the embedding to its input: x + relu(conv(x + e)). Any H, W, or L. ``receptive_field`` is the side of the
     window an output pixel depends on: 1 + 2 (blocks + 2), 17 in the paper's shape.
     """
 
@@ -118,8 +113,9 @@ class ResNet(Convolutional):
         classes: int = 0,
         predicts: str = "eps",
         conditioned: bool = False,
+        axes: int = 2,
     ):
-        super().__init__(channels, width, padding, classes, predicts, conditioned)
+        super().__init__(channels, width, padding, classes, predicts, conditioned, axes)
         self.receptive_field = 1 + 2 * (blocks + 2)
         self.first = self.conv(self.planes, width)
         self.shifts = nn.ModuleList(nn.Linear(self.embedded, width) for _ in range(blocks))
@@ -135,9 +131,9 @@ class ResNet(Convolutional):
     ) -> torch.Tensor:
         x = self.first(self.inputs(x_t, condition, label))
         embedding = self.embedding(alpha_bar, label)
-        for shift, conv in zip(self.shifts, self.convs):
-            x = x + F.relu(conv(x + shift(embedding)[:, :, None, None]))
-        return self.last(x)
+        for shift, layer in zip(self.shifts, self.convs):
+            x = x + F.relu(layer(x + shift(embedding)[:, :, None, None]))
+        return self.last(x).reshape(x_t.shape)
 
 
 class UNetLevel(nn.Module):
@@ -167,12 +163,14 @@ class UNet(Convolutional):
         classes: int = 0,
         predicts: str = "eps",
         conditioned: bool = False,
+        axes: int = 2,
     ):
-        super().__init__(channels, max(widths), padding, classes, predicts, conditioned)
+        super().__init__(channels, max(widths), padding, classes, predicts, conditioned, axes)
         self.multiple = 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(self.level(i, o) for i, o in zip((self.planes, *widths), widths))
         fine_to_coarse = list(itertools.pairwise(widths))
-        self.rise = nn.ModuleList(nn.ConvTranspose2d(c, f, 2, stride=2) for f, c in fine_to_coarse[::-1])
+        self.cell = sides(2, axes)  # of a coarser grid, in places of the finer one
+        self.rise = nn.ModuleList(nn.ConvTranspose2d(c, f, self.cell, self.cell) for f, c in fine_to_coarse[::-1])
         self.up = nn.ModuleList(self.level(2 * f, f) for f, _ in fine_to_coarse[::-1])
         self.last = self.conv(widths[0], channels)
 
@@ -186,18 +184,21 @@ class UNet(Convolutional):
         condition: Condition | None = None,
         label: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        height, width = x_t.shape[-2:]
-        more = (0, -width % self.multiple, 0, -height % self.multiple)
+        x = self.inputs(x_t, condition, label)
+        height, width = x.shape[-2:]
+        tall, wide = sides(self.multiple, self.axes)
+        more = (0, -width % wide, 0, -height % tall)
         if any(more) and self.padding == "circular":
-            raise LemError(f"{width} x {height} px: this network's circular padding needs multiples of {self.multiple}")
-        x = F.pad(self.inputs(x_t, condition, label), more)
+            here = f"{width} x {height} px" if self.axes == 2 else f"{width} places"
+            raise LemError(f"{here}: this network's circular padding needs multiples of {self.multiple}")
+        x = F.pad(x, more)
         embedding, skips = self.embedding(alpha_bar, label), []
         for level, block in enumerate(self.down):
-            x = block(x if level == 0 else F.avg_pool2d(x, 2), embedding)
+            x = block(x if level == 0 else F.avg_pool2d(x, self.cell), embedding)
             skips.append(x)
         for skip, rise, block in zip(skips[-2::-1], self.rise, self.up):
             x = block(torch.cat([skip, rise(x)], 1), embedding)
-        return self.last(x)[..., :height, :width]
+        return self.last(x)[..., :height, :width].reshape(x_t.shape)
 
 
 class Vector(DenoisingNet):

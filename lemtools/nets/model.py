@@ -55,7 +55,7 @@ class Model:
 
     @property
     def family(self) -> str:
-        """'estimate', 'denoise' or 'sequence'."""
+        """How it is called: see the package's docstring."""
         return self.net.family
 
     @property
@@ -93,6 +93,7 @@ NETWORK = Layout(  # of its arguments those that follow from the data
         "classes": Value("whole", 0, 2**31, needed=False),
         "kind": Value("text", needed=False),
         "conditioned": Value("flag", needed=False),
+        "axes": Value("whole", 1, 3, needed=False),
     }
 )
 TARGET = Layout({"kind": RECORD["kind"], "item": RECORD["item"]})
@@ -194,7 +195,9 @@ def _made(meta: dict, found: Found) -> nn.Module:
         net.get("item", item) if net.get("source") else [net.get("target_channels") or item[0]]
     )
     answer = answer if len(answer) > 1 or len(item) == 1 else [*answer, *item[1:]]
-    shaped = row.family in ("estimate", "denoise", "sequence")
+    shaped = row.family in ("estimate", "denoise", "sequence", "step")
+    if "channels" in net and len(item) != 1 + net.get("axes", 2):
+        raise LemError(f"a network of {net.get('axes', 2)} spatial axes, where its record has items of {item}")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):
         raise LemError(f"a network that makes {answer} of {seen}, where its record has {target} of {item}")
     return bounded(net, found)

@@ -64,6 +64,8 @@ def _shapes(name: str, takes: Set[str], item: tuple[int, ...], target: tuple[int
     if any(n == 0 for n in item) and "item" in takes and "channels" not in takes:
         raise LemError(f"--arch {name} needs memories of one size: give --crop, or take --arch conv or flat")
     facts = {"item": list(item), "channels": item[0]}
+    if len(item) == 2:
+        facts["axes"] = 1  # (records of networks over two do not say so, as they never did)
     if target == item:
         return facts
     if "target" in takes:

@@ -14,7 +14,8 @@ from lemtools.denoise.gaussian import Gaussian
 from lemtools.nets import build
 from lemtools.nets.condition import Condition
 from lemtools.nets.denoiser import NetworkDenoiser, noisy, target, to_x0
-from lemtools.nets.diffusion import Circular, ResNet, UNet, Vector
+from lemtools.nets.diffusion import ResNet, UNet, Vector
+from lemtools.nets.grid import Circular
 from lemtools.nets.model import Model, load
 from lemtools.signal import LemError
 

@@ -1,0 +1,141 @@
+"""Networks for states: one spatial axis or two by one code, on a torus or not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lemtools.nets import build
+from lemtools.nets.condition import Condition
+from lemtools.nets.grid import conv
+from lemtools.signal import LemError
+
+LEVEL = torch.tensor([0.2, 0.9], dtype=torch.float64)
+SMALL = {
+    "resnet": {"channels": 2, "width": 8, "blocks": 2},
+    "unet": {"channels": 2, "widths": [4, 8, 12]},
+}
+DENOISERS = ("resnet", "unet")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def net(name, seed=0, **more):
+    """A network in float64 whose last layer says something."""
+    torch.manual_seed(seed)
+    made = build({"net": name, **SMALL[name], **more}).double()
+    for p in made.parameters():
+        if not p.any():
+            nn.init.normal_(p, std=0.1)
+    return made
+
+
+def normal(*shape, seed=1, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def called(name, made, x):
+    return made(x, LEVEL[: len(x)]) if name in DENOISERS else made(x)
+
+
+@pytest.mark.parametrize("padding, mode", [("zeros", "zeros"), ("circular", "circular")])
+@pytest.mark.parametrize("side, dilation, length", [(3, 1, 9), (5, 1, 9), (5, 3, 9), (5, 4, 8), (3, 1, 1)])
+def test_a_convolution_over_one_axis_is_torchs_own(padding, mode, side, dilation, length):
+    ours = conv(2, 3, side, axes=1, padding=padding, dilation=dilation)
+    theirs = nn.Conv1d(2, 3, side, padding=side // 2 * dilation, dilation=dilation, padding_mode=mode)
+    theirs.weight, theirs.bias = nn.Parameter(ours.weight[:, :, 0]), ours.bias
+    x = normal(4, 2, length, dtype=torch.float32)
+    torch.testing.assert_close(ours(x[:, :, None])[:, :, 0], theirs(x))
+
+
+def test_wider_than_the_torus_goes_round_it_again():
+    """(torch's own refuses that)"""
+    ours, x = conv(1, 1, 3, axes=1, padding="circular", dilation=7), normal(1, 1, 3, dtype=torch.float32)
+    left, middle, right = ours.weight[0, 0, 0]
+    wanted = left * x.roll(7, -1) + middle * x + right * x.roll(-7, -1) + ours.bias
+    torch.testing.assert_close(ours(x[:, :, None])[:, :, 0], wanted)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_axis_is_two_where_nothing_changes_along_the_other(name):
+    """A plane of equal rows under windows whose rows sum up to those of the network over one axis."""
+    one, two = net(name, axes=1, padding="circular"), net(name, axes=2, padding="circular")
+    for p, q in zip(one.parameters(), two.parameters()):
+        if p.shape == q.shape:
+            q.data = p.data
+        elif "unet" in name and q.shape[-1] == 2:  # up to a finer grid: each row of it comes of one
+            q.data = p.data.expand_as(q).clone()
+        else:
+            q.data = p.data.expand_as(q).clone() / q.shape[-2]
+    x = normal(2, 2, 12)
+    found = called(name, two, x[:, :, None].expand(-1, -1, 8, -1))
+    torch.testing.assert_close(found, called(name, one, x)[:, :, None].expand_as(found))
+
+
+@pytest.mark.parametrize("name, shift", [("resnet", 5), ("unet", 4)])
+def test_shifts_on_a_circle(name, shift):
+    x, error = normal(2, 2, 16), {}
+    for padding in ("circular", "zeros"):
+        made = net(name, axes=1, padding=padding)
+        error[padding] = (called(name, made, x).roll(shift, 2) - called(name, made, x.roll(shift, 2))).abs().max()
+    assert error["circular"] < 1e-13 and error["zeros"] > 1e-3
+
+
+def test_sides_that_strides_do_not_divide():
+    x = normal(2, 2, 9)
+    padded, made = torch.cat([x, torch.zeros(2, 2, 3)], 2), net("unet", axes=1)
+    torch.testing.assert_close(made(x, LEVEL), made(padded, LEVEL)[..., :9])
+    with pytest.raises(LemError, match="^9 places: this network's circular padding needs multiples of 4$"):
+        net("unet", axes=1, padding="circular")(x, LEVEL)
+    with pytest.raises(LemError, match="^9 x 8 px: this network's circular padding needs multiples of 4$"):
+        net("unet", padding="circular")(normal(2, 2, 8, 9), LEVEL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("axes, shape", [(1, (2, 8, 8)), (2, (2, 8)), (1, (3, 8))])
+def test_states_of_another_shape_are_refused(name, axes, shape):
+    with pytest.raises(ValueError, match=r"expected \[N, 2, (L|H, W)\]"):
+        called(name, net(name, axes=axes), normal(2, *shape))
+    with pytest.raises(ValueError, match="one axis or two, not 3"):
+        net(name, axes=3)
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "flat"])
+def test_networks_that_see_a_fragment(name):
+    """Of a state that is exact here and lost there; nothing of what is lost comes through."""
+    torch.manual_seed(0)
+    value = normal(3, 2, 12, dtype=torch.float32)
+    known = (torch.rand(3, 1, 12) < 0.5).float().expand_as(value)
+    low, high = (torch.where(known > 0, value, end) for end in (torch.tensor(-torch.inf), torch.tensor(torch.inf)))
+    condition = Condition(value * known, known, low, high, torch.zeros(3))
+    assert condition.planes().shape == (3, 5, 12)
+    if name == "flat":
+        made = build({"net": name, "channels": 2, "width": 8, "blocks": 2, "axes": 1})
+        first = made(condition)
+        nn.init.normal_(made.leave.weight)
+        found = made(condition)
+        for answer in (first, found):
+            assert answer.shape == value.shape and torch.equal(answer[known > 0], value[known > 0])
+        assert (found - first).abs().max() > 0.1
+        return
+    made = build({"net": name, **SMALL[name], "axes": 1, "conditioned": True})
+    x, level = normal(3, 2, 12, dtype=torch.float32), torch.full((3,), 0.5, dtype=torch.float64)
+    assert made(x, level, condition).shape == value.shape
+    other = condition.each(lambda part: part.roll(1, -1) if part.ndim == 3 else part)
+    assert not torch.allclose(made(x, level, condition), made(x, level, other))
+
+
+def test_weights_are_drawn_as_before():
+    """The same seed makes the same network as it did before there was a choice of axes."""
+    torch.manual_seed(0)
+    made = build({"net": "flat", "channels": 1, "width": 4, "blocks": 1})
+    torch.manual_seed(0)
+    before = nn.Conv2d(5, 4, 3, padding=1)
+    assert torch.equal(made.enter.weight, before.weight) and made.enter.padding == before.padding
+    assert np.array_equal([tuple(c.dilation) for c in (made.blocks[0].first, made.leave)], [(1, 1), (1, 1)])
