@@ -14,6 +14,7 @@ with a compare.summary.Whole, where the set has one number. Facts:
     uses      resources that it takes where there are any
     side      the least side of an image
     ends      the least and the greatest value that there can be
+    counted   each value says yes or no, 1 or 0: the interval of their share is Wilson's
     quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count
     groups    the words that stand for it among others
     scaled    its values are in the units of the data, so that of images they say little without the scale
@@ -33,7 +34,7 @@ from .table import Table, near
 INF = float("inf")
 REAL = ("image", "audio", "spectrum", "field", "embedding")
 ALL = (*REAL, "tokens")
-IMAGE, AUDIO, VECTORS, TOKENS = ("image",), ("audio",), ("embedding",), ("tokens",)
+IMAGE, AUDIO, VECTORS, TOKENS, STATES = ("image",), ("audio",), ("embedding",), ("tokens",), ("field",)
 
 GROUPS = Table(
     "group of metrics",
@@ -70,6 +71,7 @@ _ABOVE: dict[str, Any] = {"ends": (0, INF)}
 _SHARE: dict[str, Any] = {"ends": (0, 1)}
 _TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
+_CHANNELS, _PLACES = ("image", "audio", "spectrum", "field"), ("image", "field")
 _UNBOUND, _FEW = ("spectrum", "field", "embedding"), ("image", "missing")
 
 # fmt: off
@@ -128,14 +130,22 @@ METRICS = Table(
     _row("nearest-patch", "training:nearest_patch", "distance to the nearest training patches", IMAGE, "lower",
          printed="nearest{of}[patch{k}]", k=8, **_TRAIN, **_ABOVE),
     _row("memorised", "training:memorised", "share that copies a training item", REAL, "lower",
-         printed="memorised{of}", **_TRAIN, **_SHARE),
+         printed="memorised{of}", counted=True, **_TRAIN, **_SHARE),
     _row("mosaic", "training:mosaic", "share of patches from other training images", IMAGE, "lower",
          printed="mosaic{of}[patch{k}]", k=8, **_TRAIN, **_SHARE),
+    _row("w1", "states:w1", "Wasserstein-1 distance of the values, by channel", _CHANNELS, "lower",
+         printed="w1{of}", of_set=True, **_ABOVE),
+    _row("log-spectrum", "states:log_spectrum", "decades between the mean spectra", _PLACES, "lower",
+         printed="log_spectrum{of}", of_set=True, **_ABOVE),
+    _row("log-spectrum-low", "states:log_spectrum_low", "log-spectrum of the modes 1 to K", _PLACES, "lower",
+         printed="log_spectrum{of}[1-{k}]", k=7, of_set=True, **_ABOVE),
+    _row("survival", "states:survival", "share that is finite and of the originals' size", STATES, "higher",
+         of_set=True, counted=True, **_SHARE),
     _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM, **_SHARE),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",), **_ABOVE),
     unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
-    undefined="", ends=(-INF, INF),
+    undefined="", ends=(-INF, INF), counted=False,
 )
 # fmt: on
 

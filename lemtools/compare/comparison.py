@@ -12,7 +12,7 @@ from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled,
 from ..signal import Signal
 from .pairs import Pair, joined, pair
 from .resources import RESOURCES, Sides
-from .summary import Result, Whole, mean_interval
+from .summary import Result, Whole, mean_interval, share_interval
 
 
 def measure(
@@ -105,11 +105,12 @@ class Comparison:
                 name = (metric.printed or metric.name.replace("-", "_")).format(colour=colour, k=k, of=metric.of[i])
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
                 called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
-                numbers = (
-                    (values, *mean_interval(values, ends=metric.ends))
-                    if np.ndim(values)
-                    else (np.empty(0), values, None, None)
-                )
+                if not np.ndim(values):
+                    numbers = np.empty(0), values, None, None
+                elif metric.counted:
+                    numbers = values, *share_interval(values)
+                else:
+                    numbers = values, *mean_interval(values, ends=metric.ends)
                 out.append(
                     Result(called, name, metric.unit, self.items[key], *numbers, better=metric.better, help=help)
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,21 @@ def student_t(level: float, df: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if inside(middle) < level else (low, middle)
     return math.tan(low) * math.sqrt(df)
+
+
+def share_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float | None, float | None]:
+    """Mean of one yes (1) or no (0) an item, and the two ends of its confidence interval: (mean, low, high).
+
+    Wilson's score interval (1927), for items drawn independently; it has a width where all say the same, too. None of
+    fewer than FEWEST items.
+    """
+    n = np.size(values)
+    if n < FEWEST:
+        return mean_interval(values)
+    share, z = float(np.mean(values)), NormalDist().inv_cdf((1 + level) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return share, max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def mean_interval(

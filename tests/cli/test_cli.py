@@ -112,6 +112,10 @@ METRICS = {
     "nearest-patch@8",
     "memorised",
     "mosaic@8",
+    "w1",
+    "log-spectrum",
+    "log-spectrum-low@7",
+    "survival",
     "accuracy",
     "bits",
 }
