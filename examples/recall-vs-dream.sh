@@ -5,8 +5,8 @@
 #     examples/recall-vs-dream.sh DATA OUT [stage ...]        stages: data train recall table sheet
 #
 # DATA holds mnist, fashion-mnist and cifar10; everything made goes to OUT, and what is there already is not made again.
-# All GPUs are used, PER (3) processes each. The tables of docs/recall-or-dream.md took FLOPS=1e15 a run and two H200. Smaller, on a
-# laptop:
+# All GPUs are used, PER (3) processes each. MNIST's tables in docs/recall-or-dream.md took five minutes of training and five of
+# recall, on one H200 with PER=6. Smaller, on a laptop:
 #
 #     SETS=mnist SEEDS=0 FLOPS=2e12 BATCH=16 TRAIN=2000 TEST=20 DRAWS=2 examples/recall-vs-dream.sh DATA OUT
 set -euo pipefail
