@@ -5,7 +5,7 @@ from .on_disk import OnDisk
 from .reading import key_of, read
 from .source import MAX_BYTES, MAX_ITEM, Source, widen_pipe, write_all
 from .wire import MAX_HEADER, Header, as_array, looks_like_safetensors, read_header, read_tensors
-from .writing import document, write, write_one
+from .writing import document, end, write, write_one
 
 __all__ = [
     "MAX_BYTES",
@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "as_array",
     "document",
+    "end",
     "key_of",
     "load_tensors",
     "looks_like_safetensors",

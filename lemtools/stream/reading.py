@@ -13,11 +13,12 @@ _GLANCE = 1024  # numbers at either end by which a document is known again
 Made = Callable[[np.ndarray], Signal]
 
 
-def read(source: Source, key: str | None = None, made: Made | None = None) -> Iterator[Signal]:
+def read(source: Source, key: str | None = None, made: Made | None = None, loop: bool = False) -> Iterator[Signal]:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
-    made: makes a signal of a foreign tensor, which may then have 4 dimensions.
+    made: makes a signal of a foreign tensor, which may then have 4 dimensions. loop: the documents go round, so that one
+    of them may come again.
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
@@ -32,7 +33,7 @@ def read(source: Source, key: str | None = None, made: Made | None = None) -> It
         if header.lem is not None:
             ours, ended = True, header.lem.get("last") is True
         signal = _signal(source, header, key, made)
-        if header.lem is not None and signal is not None:
+        if header.lem is not None and signal is not None and not loop:
             flat = signal.data.reshape(-1)
             parts = (signal.index, flat[:_GLANCE], flat[-_GLANCE:])
             if (place := hash((signal.last, *(part.tobytes() for part in parts)))) in seen:

@@ -35,7 +35,7 @@ def write(signals: Iterable[Signal], file: IO[bytes]) -> None:
     for signal in _ending(signals, file):
         write_all(file, document(signal))
     if signal is not None and not signal.last:
-        write_all(file, _end(signal))
+        write_all(file, end(signal.kind))
 
 
 def _ending(signals: Iterable[Signal], file: IO[bytes]) -> Iterator[Signal]:
@@ -65,9 +65,9 @@ def _is_pipe(file: IO[bytes]) -> bool:
         return False
 
 
-def _end(signal: Signal) -> list[bytes]:
+def end(kind: str) -> list[bytes]:
     """The zero-item document that closes a stream."""
-    return [header_bytes([], lem_record({"v": 1, "kind": signal.kind, "n": 0, "last": True}))]
+    return [header_bytes([], lem_record({"v": 1, "kind": kind, "n": 0, "last": True}))]
 
 
 def write_one(signals: Iterable[Signal], file: IO[bytes], folder: str | None = None, several: bool = False) -> int:
@@ -98,7 +98,7 @@ def write_one(signals: Iterable[Signal], file: IO[bytes], folder: str | None = N
         if waiting.alike is not None:
             return count + waiting.send(file, last=True)
         if first is not None:
-            write_all(file, _end(first))
+            write_all(file, end(first.kind))
         return count or int(first is not None)
     finally:
         waiting.close()
