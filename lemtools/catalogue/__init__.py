@@ -1,6 +1,6 @@
 """The catalogue: one row for everything that the tools know by name.
 
-Nine tables, each in a module of this package:
+Ten tables, each in a module of this package:
 
     operations  OPERATIONS, what lem-fragment takes away; SHAPES of a mask; QUANTISERS
     encoders    ENCODERS of lem-encode
@@ -9,6 +9,7 @@ Nine tables, each in a module of this package:
     denoisers   DENOISERS over stored memories: the machines of lem-els, the priors of lem-reconstruct
     metrics     METRICS of lem-compare
     methods     METHODS of lem-reconstruct
+    correctors  CORRECTORS of lem-thermalize
 
 A new thing is one function (or class) in the room that it belongs to, and one row here. The commands' options, their
 help and refusals, the man pages, the completions, the keys of TOML files and what a stream may contain come from the

@@ -62,6 +62,18 @@ class Moments:
         return (square / count - (self._sum / count) ** 2).clip(0)
 
 
+def of_channels(x: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, gain) of each channel of states [N, C, ...], float64 [C, 1, ...] that broadcasts to an item; gain is 1 over the
+    rms about the mean, 1 for a channel that does not change. seen: shaped like x, which values count."""
+    rows = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]).astype(np.float64, copy=False)
+    found = Moments(full=False)
+    found.add(rows, None if seen is None else np.moveaxis(seen, 1, -1).reshape(rows.shape))
+    rms = np.sqrt(np.broadcast_to(found.variance, rows.shape[1:]))
+    gain = np.divide(1, rms, out=np.ones(len(rms)), where=rms > 1e-7 * np.abs(rows).max(axis=0))
+    shape = (-1, *[1] * (x.ndim - 2))
+    return found.mean.reshape(shape), gain.reshape(shape)
+
+
 def _wide(x: Any) -> Any:
     """float64, on the device of x where that has it (MPS has not)."""
     if isinstance(x, (np.ndarray, np.floating)):

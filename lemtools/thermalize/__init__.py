@@ -1,5 +1,93 @@
-"""Rollouts that stay on the manifold: how far a state is off, what brings it back, and the loop with an emulator."""
+"""Thermalize: keep a rollout on the manifold of the states that it learned from.
 
-from .process import Coprocess
+A model that is fed its own output drifts. The gate reads how much noise a state holds; above a threshold a corrector, any
+denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.18731).
 
-__all__ = ["Coprocess"]
+    states       States: stored ones, their nearest neighbours and successors
+    gate         Gate: the level of noise, and its threshold
+    correctors   the table's functions
+    loop         Thermalizer, Step, rollout
+    process      Coprocess: an emulator in any language
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .loop import Step, Thermalizer, rollout
+    from .process import Coprocess
+
+__all__ = ["Coprocess", "Step", "Thermalizer", "prepared", "rollout"]
+HELD = 10  # a tenth of the steps is held out: thresholds and choices are made on them
+_HOMES = {"Coprocess": "process", "Step": "loop", "Thermalizer": "loop", "rollout": "loop"}
+
+
+def __getattr__(name: str) -> Any:
+    if (home := _HOMES.get(name)) is None:
+        raise AttributeError(name)
+    from importlib import import_module
+
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def prepared(
+    states: np.ndarray,
+    rows: int = 1,
+    *,
+    corrector: str = "next",
+    model: Any = None,
+    symmetry: tuple[str, ...] = (),
+    false_fire: float = 0.01,
+    threshold: float | None = None,
+    **options: Any,
+) -> Thermalizer:
+    """A Thermalizer from stored states [T R, C, ...] of R rows side by side (item t R + r: row r at step t).
+
+    The last tenth of the steps is held out: on it the threshold is set, which a share `false_fire` of clean states exceeds
+    (or it is given, in units of the std), and what the corrector leaves open is chosen. model: a network of lem-train
+    diffusion, as nets.model.Model, for the correctors that need one; its coordinates are taken. options: of Thermalizer and
+    of the corrector. Raises LemError for states that do not suit.
+    """
+    import numpy as np
+    import torch
+
+    from ..catalogue import LemError
+    from ..catalogue.correctors import CORRECTORS
+    from ..denoise.contract import Scale
+    from ..denoise.moments import of_channels
+    from .gate import Gate
+    from .loop import Thermalizer
+    from .states import Known, States
+
+    row, states = CORRECTORS.find(corrector), np.asarray(states)
+    if "model" in row.needs and model is None:
+        raise LemError(f"--corrector {corrector} needs a network: --model MODEL")
+    if rows < 1 or len(states) % rows:
+        raise LemError(f"{len(states)} states are no whole number of steps of {rows} rows side by side")
+    steps = len(states) // rows
+    held = max(steps // HELD, 2)
+    if steps < held + 2:
+        raise LemError(f"{steps} steps of {rows} rows are too few to hold some out: 4 or more are needed")
+    kept = states[: (steps - held) * rows]
+    if not np.isfinite(states).all():
+        raise LemError("the stored states have values that are NaN or infinite")
+    if model is None:
+        mean, gain = of_channels(kept)
+        scale = Scale(mean, gain)
+    else:
+        if not model.fits("field", states.shape[1:]):
+            raise LemError(
+                f"the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
+            )
+        scale = model.target_scale
+    stored = States(kept, rows, scale, symmetry)
+    out = torch.from_numpy(
+        np.ascontiguousarray(scale.encode(states[(steps - held) * rows :].astype(np.float64)))
+    ).reshape(-1, stored.dim)
+    gate = (
+        Gate(stored.gaussian, threshold) if threshold is not None else Gate.calibrated(stored.gaussian, out, false_fire)
+    )
+    return Thermalizer(Known(stored, out, model), gate, corrector, **options)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...denoise.contract import Scale
-from ...denoise.moments import Moments
+from ...denoise.moments import Moments, of_channels
 from ...fragment import OPERATIONS
 from ...media import store
 from ...media.labels import labels as read_labels
@@ -202,16 +202,7 @@ def moments(data, kind: str, seen=None) -> tuple:
     rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)
     x = np.asarray(data[rows], np.float64)
     if kind == "field":
-        found = Moments(full=False)
-        each = np.moveaxis(x, 1, -1)
-        found.add(
-            each.reshape(-1, x.shape[1]),
-            None if seen is None else np.moveaxis(seen[rows], 1, -1).reshape(-1, x.shape[1]),
-        )
-        size = np.abs(each).reshape(-1, x.shape[1]).max(axis=0)
-        rms = np.sqrt(np.broadcast_to(found.variance, size.shape))
-        gain = np.divide(1, rms, out=np.ones(len(rms)), where=rms > 1e-7 * size)
-        return tuple(v.reshape(-1, *[1] * (x.ndim - 2)).astype(np.float32) for v in (found.mean, gain))
+        return tuple(v.astype(np.float32) for v in of_channels(x, None if seen is None else seen[rows]))
     found = Moments(np.zeros(x[0].size) if kind == "spectrum" else None, full=False)
     found.add(x.reshape(len(x), -1), None if seen is None else seen[rows].reshape(len(x), -1))
     mean = np.zeros(x[0].size) if kind == "spectrum" else found.mean

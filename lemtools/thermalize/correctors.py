@@ -1,0 +1,240 @@
+"""The correctors of catalogue.correctors, one function each that makes it ready.
+
+States are float64 [R, D] in coordinates. What is computed for a row does not depend on the others but by the rounding of
+matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..catalogue import LemError
+from ..denoise.samplers import ddim, noise
+from .states import Chart, Known
+
+Draws = Sequence[np.random.Generator]
+Previous = torch.Tensor | None
+Answer = tuple[torch.Tensor, int]
+Corrector = Callable[[torch.Tensor, Previous, torch.Tensor, Draws], Answer]
+CHOICE = (16, 32, 64)  # neighbours, and ridges, among which held-out states choose
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-5)
+TRIALS, HORIZON = (
+    64,
+    8,
+)  # held-out states that choose, and after how many steps of their own: one step flatters a small ridge
+FAR = 2.0  # times the distance of the farthest held-out state: from there on a regression is no longer believed
+
+
+def following(known: Known, neighbours: int | None = None, ridge: float | None = None) -> Corrector:
+    """Where states like the previous one went: `Following`, its numbers chosen on held-out states where they are not given."""
+    return Following(known, neighbours, ridge)
+
+
+class Following:
+    """The next state by locally weighted linear regression of stored successors on stored states (Cleveland & Devlin 1988;
+    for chaotic series Farmer & Sidorowich 1987), along the principal axes.
+
+    A neighbour at distance d weighs (1 - (d / h)^3)^3, h the distance of the first one that is left out. The ridge is what
+    keeps a closed loop from growing along directions that the neighbours do not fill: it and their number are chosen by the
+    error after HORIZON steps from held-out states, each the answer to the one before. Beyond FAR times the distances of
+    held-out states the weighted mean of the successors is the answer.
+    """
+
+    def __init__(self, known: Known, neighbours: int | None, ridge: float | None):
+        self.states, self.far = known.states, torch.inf
+        rows = self.states.rows
+        steps = min(len(known.held) // rows - 1, HORIZON)
+        first = len(known.held) - steps * rows
+        trial = np.linspace(0, first - 1, min(first, TRIALS)).astype(int)
+        fewest = min(len(chart) for _, chart, _ in self.states.charts(known.held, following=True)) - 1
+        counts = [neighbours] if neighbours else [k for k in CHOICE if k <= fewest] or [fewest]
+        self.error = torch.inf  # rms at the horizon, in units of the std
+        for count in counts:
+            for size in RIDGES if ridge is None else (ridge,):
+                x = known.held[trial]
+                for _ in range(steps):
+                    x = self.regressed(x, count, size)
+                error = float((x - known.held[trial + steps * rows]).square().mean().sqrt())
+                if error < self.error or self.error == torch.inf:
+                    self.neighbours, self.ridge, self.error = count, size, error
+        distances = []
+        for at, chart, shift in self.states.charts(known.held, following=True):
+            distances.append(chart.nearest(self.states.moved(known.held[at], shift), 1)[1])
+        self.far = FAR * float(torch.cat(distances).max().sqrt())
+
+    def __call__(self, x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        assert previous is not None  # (the catalogue says that it starts from there)
+        return self.regressed(previous, self.neighbours, self.ridge), 1
+
+    def regressed(self, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
+        """The successors of x, float64 [R, D]."""
+        out = torch.empty_like(x)
+        for rows, chart, shift in self.states.charts(x, following=True):
+            there = self._regressed(chart, self.states.moved(x[rows], shift), count, ridge)
+            out[rows] = self.states.moved(there, None if shift is None else -shift)
+        return out
+
+    def _regressed(self, chart: Chart, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
+        assert chart.after is not None
+        number, distance, there = chart.nearest(x, count + 1)
+        edge, distance = distance[:, -1:], distance[:, :-1]
+        goal, there = chart.after[number[:, :-1]].double(), there[:, :-1]
+        weight = torch.where(edge > 0, (1 - (distance / edge.clamp_min(1e-300)) ** 1.5).clamp_min(0) ** 3, 1.0)
+        weight = weight + (weight.sum(1, keepdim=True) == 0)  # all at the edge: all alike
+        weight = (weight / weight.sum(1, keepdim=True))[..., None]
+        middle, aim = (weight * there).sum(1, keepdim=True), (weight * goal).sum(1, keepdim=True)
+        left, right = (there - middle) * weight.sqrt(), (goal - aim) * weight.sqrt()
+        gram = left.mT @ left
+        size = gram.diagonal(dim1=1, dim2=2).mean(1)
+        gram.diagonal(dim1=1, dim2=2).add_((ridge * size + 1e-300)[:, None])
+        factor, _ = torch.linalg.cholesky_ex(gram)
+        slope = torch.cholesky_solve(left.mT @ right, factor)
+        step = ((x @ chart.axes)[:, None] - middle) @ slope
+        sound = torch.isfinite(step).all(2, keepdim=True) & (distance[:, :1, None] <= self.far**2)
+        return (aim + torch.where(sound, step, 0.0))[:, 0]
+
+
+def local(known: Known, neighbours: int | None = None) -> Corrector:
+    """E[x_0 | x] where x_0 is drawn from the Gaussian of the nearest stored states, and x has white noise of the level read."""
+    states = known.states
+
+    def posterior(chart: Chart, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        count = neighbours or min(CHOICE[-1], len(chart))
+        near = chart.states[chart.nearest(x, count)[0]].double()
+        mean = near.mean(1, keepdim=True)
+        spread = (near - mean) / max(count - 1, 1) ** 0.5
+        gram = spread @ spread.mT
+        gram.diagonal(dim1=1, dim2=2).add_(level.square().clamp_min(1e-12)[:, None])
+        inner = torch.linalg.solve(gram, spread @ (x[:, None] - mean).mT)  # C (C + s^2)^-1 = S'(S S' + s^2)^-1 S
+        return (mean + inner.mT @ spread)[:, 0]
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        out = torch.empty_like(x)
+        for rows, chart, shift in states.charts(x, following=False):
+            there = posterior(chart, states.moved(x[rows], shift), level[rows])
+            out[rows] = states.moved(there, None if shift is None else -shift)
+        return out, 1
+
+    return correct
+
+
+def wiener(known: Known) -> Corrector:
+    """E[x_0 | x] under the Gaussian of all stored states."""
+    gaussian = known.states.gaussian
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        alpha_bar = 1 / (1 + level.square())
+        return gaussian(x * alpha_bar.sqrt()[:, None], alpha_bar), 1
+
+    return correct
+
+
+def snap(known: Known) -> Corrector:
+    """The nearest stored state."""
+    states = known.states
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        out = torch.empty_like(x)
+        for rows, chart, shift in states.charts(x, following=False):
+            number = chart.nearest(states.moved(x[rows], shift), 1)[0][:, 0]
+            out[rows] = states.moved(chart.states[number].double(), None if shift is None else -shift)
+        return out, 1
+
+    return correct
+
+
+def clip(known: Known) -> Corrector:
+    """Every value between the least and the greatest that its channel takes among the stored states."""
+    item = known.states.x.reshape(len(known.states), known.states.item[0], -1)
+    each = item.shape[2]
+    low, high = (v.double().repeat_interleave(each) for v in (item.amin((0, 2)), item.amax((0, 2))))
+    return lambda x, previous, level, generators: (torch.minimum(torch.maximum(x, low), high), 1)
+
+
+def net(known: Known) -> Corrector:
+    """E[x_0 | x] by a diffusion network, told the level that was read."""
+    return lambda x, previous, level, generators: (_denoised(_network(known), known, x, level), 1)
+
+
+def conditional(known: Known, noise: float | None = None) -> Corrector:
+    """E[x_0 | x, previous]: by a network that learned with `--data PREVIOUS --target NEXT --fragment '--noise A-B'`."""
+    from ..fragment.evidence import Evidence
+    from ..nets.condition import Condition
+    from ..nets.denoiser import NetworkDenoiser
+
+    _network(known, conditioned=True)
+    model, item = known.model, known.states.item
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        assert previous is not None
+        told = torch.zeros_like(level) + (noise or 0)
+        value = torch.from_numpy(known.states.decoded(previous)).float()
+        seen = torch.ones_like(value, dtype=torch.bool)
+        size = value.square().mean(tuple(range(1, value.ndim))).sqrt() * told.float()
+        if noise:
+            more = [g.standard_normal(tuple(item), dtype=np.float32) for g in generators]
+            value = value + size.reshape(-1, *[1] * len(item)) * torch.from_numpy(np.stack(more))
+        shown = Condition.of(
+            Evidence(value, seen, value, value, torch.zeros_like(value), size),  # type: ignore[arg-type]
+            model.scale,
+            model.meta["kind"],
+        )
+        return _denoised(NetworkDenoiser(model, shown), known, x, level), 1
+
+    return correct
+
+
+def iterate(known: Known, noise: float | None = None, stop: float = 0, denoise_steps: int = 10) -> Corrector:
+    """Noise added up to a level, then denoised in steps (Pedersen, Zanna & Bruna, arXiv 2503.18731): DDIM from --noise to
+    --stop, at levels evenly spaced in log sigma, and the state is what has that much noise left."""
+    denoiser = _network(known)
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        most = float(noise or max(2 * float(level.max()), 1e-3))
+        if stop >= most:
+            raise LemError(f"--stop {stop:g} is no less than the noise to start from, {most:g}")
+        sigma = np.geomspace(most, max(stop, most / 100), denoise_steps if not stop else denoise_steps + 1)
+        levels = 1 / (1 + np.square(sigma))
+        levels = levels if stop else np.append(levels, 1.0)
+        fresh = _shaped(_noise(x, generators), known.states.item)
+        start = float(np.sqrt(levels[0])) * _shaped(x, known.states.item) + float(np.sqrt(1 - levels[0])) * fresh
+        end = ddim(denoiser, start, levels)
+        return (end / float(np.sqrt(levels[-1]))).reshape(x.shape), denoise_steps
+
+    return correct
+
+
+def _noise(x: torch.Tensor, generators: Draws) -> torch.Tensor:
+    return noise(generators, x.shape[1:], x.dtype)
+
+
+def _shaped(x: torch.Tensor, item: Sequence[int]) -> torch.Tensor:
+    return x.reshape(len(x), *item)
+
+
+def _network(known: Known, conditioned: bool = False) -> Any:
+    """The network as a denoiser. LemError where it is none for these states."""
+    from ..nets.denoiser import NetworkDenoiser
+
+    model = known.model
+    if model.family != "denoise":
+        raise LemError(
+            f"--model: a network of the family {model.family!r} is no denoiser; lem-train diffusion trains one"
+        )
+    told = getattr(model.net, "conditioned", bool(model.meta["fragment"]))
+    if bool(told) != conditioned:
+        what = "is told a fragment" if told else "knows of no previous state"
+        raise LemError(
+            f"--model: this network {what}; {'--corrector conditional' if told else '--corrector net and iterate'} can take it"
+        )
+    return NetworkDenoiser(model)
+
+
+def _denoised(denoiser: Any, known: Known, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    alpha_bar = 1 / (1 + level.square())
+    shape = (-1, *[1] * len(known.states.item))
+    return denoiser(_shaped(x, known.states.item) * alpha_bar.sqrt().reshape(shape), alpha_bar).reshape(x.shape)

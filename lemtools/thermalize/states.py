@@ -1,0 +1,223 @@
+"""Stored states of a rollout: the nearest ones to a state, and what came after each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..catalogue import LemError
+from ..denoise.contract import Scale
+from ..denoise.gaussian import Gaussian
+
+LEFT = 1e-6  # of the variance that lies beyond the axes along which states are compared
+LIMIT = 400_000  # states and their copies by symmetry
+BLOCK = 128  # states whose least distance is looked at first
+SPARE = 16  # candidates beyond the k nearest: distances in float32 confuse neighbours that are as far as each other
+SYMMETRIES = ("translate", "reflect")
+RARE = 0.01  # a mode is aligned by where it is the largest in that share of the states
+WEAK = 0.5  # of the largest mode: a state whose mode is weaker has no place in the chart of that mode
+
+
+class States:
+    """States of R rows side by side, item t R + r row r at step t, with the symmetries that they are said to have.
+
+    values: [T R, C, ...] float, T >= 2. rows: R. scale: coordinates x = scale.encode(values). symmetry: 'reflect', every
+    state also as -u(-x), mirrored in every direction with the other sign; 'translate', for states in one direction on a
+    ring: states are compared by the translation, of any fraction of a point, that makes the phase of their largest Fourier
+    mode zero (the method of slices: Rowley & Marsden 2000; one chart for each mode that can be the largest).
+    Raises LemError for states that are not finite, for rows that do not divide them, and for an unknown symmetry.
+    """
+
+    def __init__(self, values: np.ndarray, rows: int, scale: Scale, symmetry: tuple[str, ...] = ()):
+        if rows < 1 or len(values) % rows or len(values) < 2 * rows:
+            what = f"{len(values)} states are no two steps or more of {rows} rows side by side"
+            raise LemError(f"{what}; --rows says how many stand side by side")
+        if unknown := [name for name in symmetry if name not in SYMMETRIES]:
+            raise LemError(f"no symmetry {unknown[0]!r}; there are {', '.join(SYMMETRIES)}")
+        if not np.isfinite(values).all():
+            raise LemError("the stored states have values that are NaN or infinite")
+        if "translate" in symmetry and values.ndim != 3:
+            raise LemError(
+                f"the symmetry translate is for states in one direction, [C, L], not {list(values.shape[1:])}"
+            )
+        self.rows, self.scale, self.item = rows, scale, tuple(values.shape[1:])
+        self.dim, self.moving = math.prod(self.item), "translate" in symmetry
+        copies = [values, -np.flip(values, tuple(range(2, values.ndim)))] if "reflect" in symmetry else [values]
+        self.x = torch.cat([self.encoded(copy).float() for copy in copies])
+        number = torch.arange(len(self.x)).reshape(len(copies), len(values))
+        self.followed = number[:, :-rows].reshape(-1)  # those whose successor is stored, too
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def encoded(self, values: np.ndarray) -> torch.Tensor:
+        """Signal values [N, C, ...] as coordinates float64 [N, D]."""
+        x = np.ascontiguousarray(self.scale.encode(np.asarray(values, np.float64)))
+        return torch.from_numpy(x).reshape(len(x), self.dim)
+
+    def decoded(self, x: torch.Tensor) -> np.ndarray:
+        """Coordinates [N, D] as signal values float64 [N, C, ...]."""
+        return self.scale.decode(x.reshape(len(x), *self.item)).numpy()
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Mean and covariance of the states, in coordinates, over all translations where they are a symmetry."""
+        if self.moving:
+            return self._stationary()
+        total, square = torch.zeros(self.dim, dtype=torch.float64), torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        for part in self.x.split(1 << 14):
+            wide = part.double()
+            total, square = total + wide.sum(0), square + wide.T @ wide
+        mean = total / len(self)
+        return Gaussian(mean, square / len(self) - mean[:, None] * mean)
+
+    def _stationary(self) -> Gaussian:
+        """Every channel's mean, and the covariance of two values by their channels and their distance alone."""
+        channels, size = self.item
+        power = torch.zeros(channels, channels, size // 2 + 1, dtype=torch.complex128)
+        for part in self.x.split(1 << 14):
+            f = torch.fft.rfft(part.double().reshape(-1, channels, size))
+            power += torch.einsum("nck,ndk->cdk", f, f.conj())
+        mean = self.x.reshape(len(self), channels, size).mean((0, 2), dtype=torch.float64)
+        lagged = torch.fft.irfft(power / len(self) / size, size) - mean[:, None, None] * mean[:, None]
+        away = (torch.arange(size)[:, None] - torch.arange(size)) % size
+        covariance = lagged[:, :, away].permute(0, 2, 1, 3).reshape(self.dim, self.dim)
+        return Gaussian(mean.repeat_interleave(size), (covariance + covariance.T) / 2)
+
+    def charts(self, x: torch.Tensor, following: bool) -> Iterator[tuple[torch.Tensor, Chart, torch.Tensor | None]]:
+        """Where the rows of x, float64 [R, D], are compared: (rows, the chart, by how much each is moved there, in periods).
+
+        following: among the states whose successor is stored alone.
+        """
+        if not self.moving:
+            yield torch.arange(len(x)), self._chart(0, following), None
+            return
+        modes = torch.tensor(self._modes)
+        f = self._spectrum(x)[:, modes]
+        largest = f.abs().argmax(1)
+        for i, mode in enumerate(self._modes):
+            if len(rows := (largest == i).nonzero()[:, 0]):
+                yield rows, self._chart(mode, following), f[rows, i].angle() / (2 * torch.pi * mode)
+
+    def moved(self, x: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+        """x float64 [R, ..., D], moved to higher places by `shift` [R] periods, so that a mode's phase falls by 2 pi times
+        its number times the shift; None: as it is."""
+        if shift is None:
+            return x
+        size = self.item[1]
+        f = torch.fft.rfft(x.reshape(*x.shape[:-1], *self.item))
+        turn = torch.polar(
+            torch.ones((), dtype=torch.float64), -2 * torch.pi * shift[:, None] * torch.arange(size // 2 + 1)
+        )
+        turn = turn.reshape(len(x), *[1] * (f.ndim - 2), -1)
+        return torch.fft.irfft(f * turn, size).reshape(x.shape)
+
+    def _spectrum(self, x: torch.Tensor) -> torch.Tensor:
+        """Fourier modes [R, K] of the first channel."""
+        return torch.fft.rfft(x.reshape(-1, *self.item)[:, 0].double())
+
+    @cached_property
+    def _modes(self) -> list[int]:
+        """Those that are the largest in a state now and then, of which the charts do not outgrow LIMIT."""
+        if self.item[1] < 4:
+            raise LemError(f"the symmetry translate needs 4 points or more, not {self.item[1]}")
+        largest = torch.cat([self._spectrum(part)[:, 1:-1].abs().argmax(1) + 1 for part in self.x.split(1 << 14)])
+        share = torch.bincount(largest) / len(largest)
+        found: list[int] = []
+        room = LIMIT
+        for mode in share.argsort(descending=True).tolist():
+            size = int(share[mode] * len(self)) * mode
+            if share[mode] >= RARE and mode and size <= room:
+                found, room = [*found, mode], room - size
+        if not found:
+            raise LemError(
+                f"{len(self)} states are too many to be compared under translations, {LIMIT} at most; store fewer"
+            )
+        return sorted(found)
+
+    @cached_property
+    def _charts(self) -> dict[tuple[int, bool], Chart]:
+        return {}
+
+    def _chart(self, mode: int, following: bool) -> Chart:
+        key = mode, following
+        if key not in self._charts:
+            number = self.followed if following else torch.arange(len(self))
+            states, after = self.x[number], self.x[number + self.rows] if following else None
+            if mode:
+                f = self._spectrum(states)
+                strong = f[:, mode].abs() >= WEAK * f[:, self._modes].abs().amax(1)
+                states, after = states[strong], None if after is None else after[strong]
+                shift = f[strong, mode].angle() / (2 * torch.pi * mode)
+                turns = [shift + k / mode for k in range(mode)]
+                states = torch.cat([self.moved(states.double(), turn).float() for turn in turns])
+                after = (
+                    None if after is None else torch.cat([self.moved(after.double(), turn).float() for turn in turns])
+                )
+            self._charts[key] = Chart(states, after)
+        return self._charts[key]
+
+
+class Chart:
+    """Some states in one frame, float32 [N, D], and what came after each, in the same frame; exact nearest neighbours by
+    distance along their principal axes."""
+
+    def __init__(self, states: torch.Tensor, after: torch.Tensor | None):
+        self.states, self.after = states, after
+        mean, square = (
+            states.mean(0, dtype=torch.float64),
+            torch.zeros(states.shape[1], states.shape[1], dtype=torch.float64),
+        )
+        for part in states.split(1 << 14):
+            off = part.double() - mean
+            square += off.T @ off
+        values, vectors = torch.linalg.eigh(square)
+        held = values.clamp(min=0).flip(0).cumsum(0)
+        few = int((held < (1 - LEFT) * held[-1]).sum()) + 1
+        self.axes = vectors[:, len(values) - few :].flip(1).contiguous()
+        self.z = torch.cat([part.double() @ self.axes for part in states.split(1 << 14)]).float()
+        padding = -len(states) % BLOCK
+        self.flat = torch.nn.functional.pad(self.z, (0, 0, 0, padding)).T.contiguous()
+        self.half = torch.nn.functional.pad(self.z.square().sum(1) / 2, (0, padding), value=torch.inf)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def nearest(self, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of each of x, float64 [R, D]: the `count` nearest states' numbers [R, K], squared distances [R, K], rising, and places
+        along the axes [R, K, Q]. Raises LemError for fewer states than that."""
+        if count > len(self):
+            have = f"{count} neighbours are asked for among {len(self)} stored states"
+            raise LemError(f"{have}; store more, or ask for fewer (--neighbours)")
+        z = x @ self.axes
+        # half a squared distance is |z|^2 / 2 + |s|^2 / 2 - z s; the nearest are in the blocks of the least distances
+        blocks = torch.addmm(self.half, z.float(), self.flat, alpha=-1).reshape(len(z), -1, BLOCK)
+        wanted = min(count + SPARE, blocks.shape[1])
+        best = blocks.amin(2).topk(wanted, largest=False, sorted=False).indices
+        inside = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).reshape(len(z), -1)
+        near = inside.topk(min(count + SPARE, len(self)), largest=False, sorted=False).indices
+        place = (best.gather(1, near // BLOCK) * BLOCK + near % BLOCK).sort(1).values
+        there = self.z[place].double()
+        distance, order = (there - z[:, None]).square().sum(2).sort(dim=1, stable=True)
+        order = order[:, :count]
+        return (
+            place.gather(1, order),
+            distance[:, :count],
+            there.gather(1, order[..., None].expand(-1, -1, there.shape[2])),
+        )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What correctors are made from: the stored states; some that are held out, float64 [V R, D], R rows side by side as the
+    stored ones; and a trained network (nets.model.Model) or None."""
+
+    states: States
+    held: torch.Tensor
+    model: Any = None
