@@ -192,7 +192,7 @@ def test_usual_settings_of_the_recipes_are_those_told():
         rate = re.search(r"rate ([\de.-]+),", entry)
         assert (rate and float(rate[1]), int(re.search(r"batch (\d+)", entry)[1])) == (recipe.lr, recipe.batch)
         named = re.findall(r"^\.Cm (\S+)\nfor ([a-z, ]+)", entry, re.M)
-        kinds = {"images": "image", "spectra": "spectrum", "embeddings": "embedding", "tokens": "tokens"}
+        kinds = {"images": "image", "spectra": "spectrum", "fields": "field", "embeddings": "embedding", "tokens": "tokens"}
         told = {kinds[k]: net for net, text in named for k in re.findall("|".join(kinds), text)}
         assert told == {kind: net for kind, net in recipe.arch.items() if net}
 
