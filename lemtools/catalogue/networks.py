@@ -125,6 +125,28 @@ NETWORKS = Table(
         facts={"family": "denoise", "presets": {SMALL: {"width": 256, "depth": 2}}},
     ),
     Row(
+        "conv-step",
+        "nets.emulator:ConvStep",
+        "the next state, from what is near every place",
+        ("field",),
+        (
+            _with(WIDTH, 32),
+            _with(BLOCKS, 3),
+            Option("side", "places of a window, odd", "whole", default=7, low=1, high=99),
+            Option("dilations", "of the blocks, over and over", default=(1,)),
+            _with(PADDING, "circular"),
+        ),
+        facts={"family": "step"},
+    ),
+    Row(
+        "mlp-step",
+        "nets.emulator:VectorStep",
+        "the next state, from all places at once",
+        ("field",),
+        (_with(WIDTH, 256), Option("depth", "residual blocks", "whole", default=2, low=0)),
+        facts={"family": "step"},
+    ),
+    Row(
         "lm",
         "nets.lm:LM",
         "text, token by token",

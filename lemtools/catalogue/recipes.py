@@ -10,6 +10,7 @@ A recipe is a function, from the settings of a run (train.settings.Settings) to 
     deep       the depth at which lr holds: it falls with the root of the depth; None: it does not
     properties of what learns without a network, besides its options
     said       {keyword of an option: {field of Option: value}}: what --help says otherwise for this recipe
+    precise    auto is float32 on any device: what is learnt has errors that half precision would drown
     presets    {name: {field of Settings: value}}: used where nothing else is said; of steps and flops the shorter way; arch
                as above. Networks have presets of their own.
 """
@@ -36,6 +37,8 @@ from .training import (
     ON,
     ORDER,
     PICTURES,
+    STEPS,
+    TARGET,
     TEXT,
     VECTORS,
     WEIGHTING,
@@ -144,6 +147,30 @@ RECIPES = Table(
         },
     ),
     recipe(
+        "emulator",
+        "emulator:emulator",
+        "the next state of a simulation from the one before",
+        {"field": "conv-step"},
+        *(DATA, KEY, TARGET, *STEPS, *LEARNER),
+        family="step",
+        lr=2e-3,
+        steps=5000,
+        precise=True,
+        said={
+            "data": {
+                "help": "States to learn from: a rollout, step by step, all rows of each step together; or, with --target, "
+                "states in any order."
+            },
+            "target": {"help": "What became of the states of --data, item by item."},
+            "validate": {"help": "A rollout of as many rows to validate on."},
+            "holdout": {
+                "help": "How many states are kept back to validate on: the last steps of all rows, or some more; of a "
+                "short rollout whole rows."
+            },
+            "dtype": {"help": "Precision of matrix products and convolutions; auto is float32."},
+        },
+    ),
+    recipe(
         "lm",
         "text:language",
         "text, token by token or by vectors of tokens",
@@ -197,6 +224,7 @@ RECIPES = Table(
     ema=0.999,
     holdout="1 in 50, at most 256",
     deep=None,
+    precise=False,
     properties=(),
     said={},
     presets={},

@@ -29,6 +29,14 @@ HOLDOUT = Option(
     usual="1 in 50, at most 256; for lm, token-ae and rvq 1 in 10",
     section=INPUT,
 )
+TARGET = Option(
+    "--target",
+    "What is to be recalled, item by item.",
+    metavar="PATH",
+    multiple=True,
+    usual="the data themselves",
+    file=True,
+)
 LOSSES = (
     Option(
         "--fragment",
@@ -36,14 +44,7 @@ LOSSES = (
         metavar="OPTIONS",
         multiple=True,
     ),
-    Option(
-        "--target",
-        "What is to be recalled, item by item.",
-        metavar="PATH",
-        multiple=True,
-        usual="the data themselves",
-        file=True,
-    ),
+    TARGET,
     Option("--crop", "Learn from random windows of images.", "whole", low=8, metavar="PX"),
     Option(
         "--augment",
@@ -79,6 +80,34 @@ CODEC = Option(
 )
 CONTEXT = Option("--context", "Tokens that are seen.", "whole", low=1, metavar="N", usual="64 a layer")
 CHUNK = Option("--chunk", "Tokens in a vector.", "whole", low=1, metavar="K", usual="4")
+ROWS = Option(
+    "--rows",
+    "How many rows stand side by side in a rollout: the successor of item i is item i + R.",
+    "whole",
+    low=1,
+    metavar="R",
+    usual="1",
+    section=INPUT,
+)
+STEPS = (
+    ROWS,
+    Option(
+        "--noise-injection",
+        "Learn from states with Gaussian noise of S standard deviations; what follows them stays the true state.",
+        "number",
+        low=0,
+        high=100,
+        metavar="S",
+    ),
+    Option(
+        "--pushforward",
+        "Learn half from true states, half from where K - 1 steps of the network itself lead.",
+        "whole",
+        low=1,
+        high=1000,
+        metavar="K",
+    ),
+)
 NETWORK = (
     Option("--arch", "The network: {of}.", of=NETWORKS, metavar="NET", usual="by recipe and kind"),
     Option("--width", "Features a layer; conv and unet have several: --set widths=[...].", "whole", low=1, metavar="N"),

@@ -17,7 +17,6 @@ from ..fragment import fragment
 from ..fragment.evidence import evidence
 from ..rng import generator, generators
 from ..signal import LemError, Signal
-from ..stream import OnDisk
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 
@@ -30,7 +29,7 @@ class Items:
     """Memories to learn from.
 
     kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a file (stream.OnDisk), or a list of images
-    [C, H, W] of several sizes; windows of a text (text.Windows). label: int64 [N] or None. seen: bool like data where
+    [C, H, W] of several sizes; windows of a text (corpus.Windows); states in a row (rollout.Stretches). label: int64 [N] or None. seen: bool like data where
     the memories are themselves fragments, else None: only what it marks is ever learnt from.
     """
 
@@ -57,7 +56,7 @@ class Items:
     def rows(self, rows: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """The memories of some items, read: of an array [n, ...item], else a list."""
         data = self.data.array if isinstance(self.data, View) else self.data
-        return self.data[rows] if isinstance(data, (np.ndarray, OnDisk)) else [self.data[i] for i in rows]
+        return self.data[rows] if hasattr(data, "dtype") else [self.data[i] for i in rows]
 
     def view(self, rows: np.ndarray) -> Items:
         """Some of the items, read when they are used."""

@@ -172,6 +172,60 @@ class Denoise(Objective):
         return (error if seen is None else error * seen).flatten(1).mean(1)
 
 
+class Step(Objective):
+    """Squared error of the next state, in units of the standard deviation. A batch has K + 1 states in a row.
+
+    noise: standard deviation of what is added to the state that is shown, where what follows stays the true one
+    (Sanchez-Gonzalez et al. 2020, arXiv 2002.09405). K > 1: half of the loss is that of a step from where the network's
+    own K - 1 steps led, through which there is no gradient: the pushforward trick (Brandstetter et al. 2022, arXiv
+    2202.03376).
+    """
+
+    needs_fragments = False
+
+    def __init__(self, model: Model, noise: float = 0.0):
+        super().__init__(model, "plain")
+        self.noise = noise
+        if noise:
+            self.extras = _next_to
+
+    def states(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[N, K + 1, ...state] in coordinates."""
+        x = batch["target"]
+        return self.model.scale.encode(x.flatten(0, 1)).reshape(x.shape)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        x = self.states(batch)
+        shown = x[:, -2]
+        if self.noise:
+            shown = shown + self.noise * batch["noise"]
+        error = self._error(shown, x[:, -1])
+        return error if x.shape[1] == 2 else (error + self._error(self._led(x), x[:, -1])) / 2
+
+    def frozen(self, batch: dict[str, torch.Tensor]) -> None:
+        self._led(self.states(batch))
+
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+        """The loss as in training; rms error of a step from the true state, in units of the standard deviation."""
+        x = self.states(batch)
+        return {"loss": self(batch), "one_step": self._error(x[:, -2], x[:, -1]).sqrt()}
+
+    @torch.no_grad()
+    def _led(self, x: torch.Tensor) -> torch.Tensor:
+        """Where the network leads from the first state, next to the last but one."""
+        state = x[:, 0]
+        for _ in range(x.shape[1] - 2):
+            state = self.net(state)
+        return state
+
+    def _error(self, state: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
+        return (self.net(state).float() - following).square().flatten(1).mean(1)
+
+
+def _next_to(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {"noise": rng.standard_normal(item[1:], dtype=np.float32)}
+
+
 class Sequence(Objective):
     """Negative log-probability of what the fragment leaves unknown, in bits per unknown element.
 

@@ -20,7 +20,19 @@ from .data import Items
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
 FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile", "notes")
 # settings that are younger than the oldest states
-LATER = ("preset", "kind", "resize", "grey", "rgb", "background", "skip_bad", "init")
+LATER = (
+    "preset",
+    "kind",
+    "resize",
+    "grey",
+    "rgb",
+    "background",
+    "skip_bad",
+    "init",
+    "rows",
+    "noise_injection",
+    "pushforward",
+)
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
 
@@ -43,6 +55,7 @@ class Settings:
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
+    rows: of a rollout side by side; noise_injection, pushforward: see objectives.Step.
     """
 
     recipe: str
@@ -92,6 +105,9 @@ class Settings:
     background: str | None = None
     skip_bad: bool | None = None
     init: str | None = None
+    rows: int | None = None
+    noise_injection: float | None = None
+    pushforward: int | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
@@ -141,7 +157,8 @@ def resolve(settings: Settings, begun: str | None = None) -> Settings:
     if settings.dtype == "auto" and begun not in (None, "auto"):
         found["dtype"] = begun
     elif settings.dtype == "auto":
-        found["dtype"] = "bfloat16" if row.family and found["device"].startswith("cuda") else "float32"
+        half = row.family and not row.precise and found["device"].startswith("cuda")
+        found["dtype"] = "bfloat16" if half else "float32"
     return replace(settings, **found)
 
 

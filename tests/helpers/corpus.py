@@ -20,6 +20,7 @@ from lemtools.fragment import fragment
 from lemtools.media import describe, large
 from lemtools.media.labels import labels
 from lemtools.nets import build
+from lemtools.nets.emulator import Emulator
 from lemtools.nets import model as models
 from lemtools.signal import Signal
 from lemtools.train import checkpoint
@@ -240,7 +241,7 @@ class Corpus:
             self.add(f"{name}.enc", None, "safetensors", there_and_back(name), commands=lines)
 
     def models(self) -> None:
-        shapes = {"embedding": [8], "image": [1, 8, 8], "tokens": [8]}
+        shapes = {"embedding": [8], "image": [1, 8, 8], "field": [1, 8], "tokens": [8]}
         dial = dict(vocabulary=8, depth=1, width=8, heads=1, context=8)
         codec = dict(vocabulary=8, chunk=2, latent=4, width=8)
         kinds = {
@@ -252,6 +253,8 @@ class Corpus:
             "resnet": ("image", dict(channels=1, width=8, blocks=1, conditioned=True)),
             "unet": ("image", dict(channels=1, widths=[8, 8], conditioned=True, classes=2)),
             "mlp-denoiser": ("embedding", dict(item=[8], width=8, depth=1, conditioned=True)),
+            "conv-step": ("field", dict(channels=1, width=8, blocks=1, side=3, axes=1)),
+            "mlp-step": ("field", dict(item=[1, 8], width=8, depth=1)),
             "lm": ("tokens", dial),
             "token-ae": ("tokens", codec),
             "dense-lm": (
@@ -271,6 +274,8 @@ class Corpus:
         def used(path: str) -> None:
             model = models.load(path)
             kind = model.meta["kind"]
+            if model.family == "step":
+                return Emulator(model)(vectors.data[:, None])
             if kind != "tokens":
                 more = {"steps": 2} if model.family == "denoise" else {}
                 return [
@@ -298,6 +303,8 @@ class Corpus:
                 lines = "encode --encoder activations --lm {x} --layer 1 {d}/ids.st -o {o}.safetensors"
             if name == "token-ae":
                 lines = "encode --model {x} {d}/ids.st -o {o}.safetensors"
+            if kind == "field":
+                lines = "info {x}"
             self.add(f"{name}.model", None, "safetensors", used, commands=lines)
 
     def runs(self) -> None:

@@ -30,6 +30,13 @@ def spectra(n=40, seed=0):
     return vectors(n, 2 * 8 * 4, seed).reshape(n, 2, 8, 4) - 3
 
 
+def states(rows=5, steps=8, seed=0):
+    """A rollout [steps * rows, 1, 8] of rows side by side: what moves on by one place and fades."""
+    x = np.random.default_rng(seed).standard_normal((rows, 1, 8))
+    found = [0.9**t * np.roll(x, t, -1) for t in range(steps)]
+    return np.concatenate(found).astype(np.float32)
+
+
 TINY = {
     "flat": {"width": 8, "depth": 1},
     "conv": {"options": {"widths": [8], "blocks": [1], "shuffle": 1}},
@@ -39,12 +46,14 @@ TINY = {
     "resnet": {"width": 8, "depth": 1},
     "mlp-denoiser": {"width": 16, "depth": 1},
     "unet": {"options": {"widths": [8, 8]}},
+    "conv-step": {"width": 8, "depth": 1},
+    "mlp-step": {"width": 8, "depth": 1},
 }
 
 
 def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat", fragment=("--mask .5",), **more):
     """A small run in `tmp_path`: 12 steps, a checkpoint every 4."""
-    arch = arch or RECIPES[recipe].arch[kind]
+    arch, fragment = arch or RECIPES[recipe].arch[kind], fragment if RECIPES[recipe].takes("fragment") else ()
     plain = dict(
         recipe=recipe,
         data=[paths[kind]],

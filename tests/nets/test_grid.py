@@ -14,6 +14,7 @@ LEVEL = torch.tensor([0.2, 0.9], dtype=torch.float64)
 SMALL = {
     "resnet": {"channels": 2, "width": 8, "blocks": 2},
     "unet": {"channels": 2, "widths": [4, 8, 12]},
+    "conv-step": {"channels": 2, "width": 8, "blocks": 2, "side": 5, "dilations": [1, 3]},
 }
 DENOISERS = ("resnet", "unet")
 
@@ -78,13 +79,28 @@ def test_one_axis_is_two_where_nothing_changes_along_the_other(name):
     torch.testing.assert_close(found, called(name, one, x)[:, :, None].expand_as(found))
 
 
-@pytest.mark.parametrize("name, shift", [("resnet", 5), ("unet", 4)])
+@pytest.mark.parametrize("name, shift", [("resnet", 5), ("unet", 4), ("conv-step", 5)])
 def test_shifts_on_a_circle(name, shift):
     x, error = normal(2, 2, 16), {}
     for padding in ("circular", "zeros"):
         made = net(name, axes=1, padding=padding)
         error[padding] = (called(name, made, x).roll(shift, 2) - called(name, made, x.roll(shift, 2))).abs().max()
     assert error["circular"] < 1e-13 and error["zeros"] > 1e-3
+
+
+@pytest.mark.parametrize("axes, shape", [(1, (45,)), (2, (45, 45))])
+def test_reach_of_an_emulator(axes, shape):
+    made = net("conv-step", axes=axes, padding="circular", blocks=2)
+    for module in made.modules():  # positive weights: no path is cut by a ReLU, none cancels another
+        if isinstance(module, nn.Conv2d):
+            module.weight.data.abs_()
+            module.bias.data.abs_()
+    x = normal(1, 2, *shape).abs().requires_grad_()
+    made(x)[(0, 0, *[20] * axes)].backward()
+    near = (torch.arange(45) - 20).abs() <= made.reach
+    assert made.reach == 20 and not near.all()
+    seen = x.grad[0, 0] != 0
+    assert torch.equal(seen, near if axes == 1 else near[:, None] & near)
 
 
 def test_sides_that_strides_do_not_divide():

@@ -19,6 +19,8 @@ NETS = {
     "gru": ("image", [1, 8, 8], dict(item=[1, 8, 8], width=8, steps=2)),
     "mlp": ("embedding", [8], dict(item=[8], width=8, depth=1)),
     "mlp-denoiser": ("embedding", [8], dict(item=[8], width=8, depth=1, conditioned=True)),
+    "conv-step": ("field", [1, 8], dict(channels=1, width=8, blocks=1, side=3, axes=1)),
+    "mlp-step": ("field", [1, 8], dict(item=[1, 8], width=8, depth=1)),
     "lm": ("tokens", [9], dict(vocabulary=8, depth=1, width=8, heads=1, context=8)),
 }
 
@@ -50,6 +52,12 @@ LIES = {
     ("lm", "context"): (lambda m, t: m["net"].update(context=10**8), HUGE),
     ("lm", "depth"): (lambda m, t: m["net"].update(depth=10**8), HUGE),
     ("mlp-denoiser", "conditioned"): (lambda m, t: m["net"].update(conditioned="x"), "conditioned is 'x'"),
+    ("flat", "axes"): (lambda m, t: m["net"].update(axes=1), "a network of 1 spatial axes"),
+    ("conv-step", "axes"): (lambda m, t: m["net"].pop("axes"), "a network of 2 spatial axes"),
+    ("conv-step", "side"): (lambda m, t: m["net"].update(side=10**9), "side is 1000000000"),
+    ("conv-step", "blocks"): (lambda m, t: m["net"].update(blocks=10**9), HUGE),
+    ("conv-step", "target"): (lambda m, t: m["target"].update(item=[1, 9]), "a network that makes"),
+    ("mlp-step", "item"): (lambda m, t: m["net"].update(item=[1, 9]), "a network that makes"),
     ("flat", "unknown argument"): (lambda m, t: m["net"].update(moon=1), "unexpected keyword argument 'moon'"),
     ("flat", "item"): (lambda m, t: m.update(item=[3, 8, 8]), "a network that makes"),
     ("flat", "target"): (lambda m, t: m["target"].update(item=[3, 8, 8]), "a network that makes"),

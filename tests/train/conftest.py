@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.training import images, spectra, vectors
+from helpers.training import images, spectra, states, vectors
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,7 @@ def kept(tmp_path):
 
     np.save(tmp_path / "image.npy", images())
     np.save(tmp_path / "embedding.npy", vectors())
-    meta = {"v": 1, "kind": "spectrum", "n": 40, "first": 0, "rate": 8000, "ops": [], "history": [], "last": True}
-    (tmp_path / "spectrum.safetensors").write_bytes(save({"data": spectra()}, {"lem": json.dumps(meta)}))
+    for kind, data, more in (("spectrum", spectra(), {"rate": 8000}), ("field", states(), {})):
+        meta = {"v": 1, "kind": kind, "n": 40, "first": 0, **more, "ops": [], "history": [], "last": True}
+        (tmp_path / f"{kind}.safetensors").write_bytes(save({"data": data}, {"lem": json.dumps(meta)}))
     return {p.stem: str(p) for p in tmp_path.iterdir()}

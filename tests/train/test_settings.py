@@ -83,7 +83,7 @@ def test_what_is_left_open_follows_from_the_recipe_and_stays():
         ({"recipe": "backward"}, f"no recipe 'backward'; there are {', '.join(RECIPES)}"),
         ({"labels": "l.npy"}, "--labels is for diffusion, not feedforward"),
         ({"recipe": "token-ae", "on": "dense"}, "--on is for lm, not token-ae"),
-        ({"recipe": "lm", "crop": 8}, "--crop is not for lm"),
+        ({"recipe": "lm", "crop": 8}, "--crop is for feedforward, recurrent, autoregressive and diffusion, not lm"),
         ({"recipe": "rvq", "clip": 2.0}, "--clip is not for rvq"),
     ],
 )

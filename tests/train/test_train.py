@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from helpers.commands import fork, lem_fork
-from helpers.training import Died, dying, files, images, result, settings, spectra, told, vectors
+from helpers.training import Died, dying, files, images, result, settings, spectra, states, told, vectors
 from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli.train import operations
 from lemtools.fragment import fragment
@@ -291,7 +291,9 @@ def test_model_file_holds_the_averaged_weights(recipe, kind, arch, tmp_path, kep
     model = load(asked.output)
     state, record, _ = checkpoint.load_state(asked.output)
     assert record["step"] == model.meta["step"] == 6 and model.meta["recipe"] == recipe and model.meta["kind"] == kind
-    assert model.meta["fragment"] == asked.fragment and model.fits(kind, prepared.spec.items.data[0].shape)
+    assert model.meta["fragment"] == asked.fragment and model.fits(
+        kind, prepared.spec.items.data[0].shape[-len(model.meta["item"]) :]
+    )
     average = {k.removeprefix("average."): v for k, v in state.items() if k.startswith("average.")}
     assert average and any(not torch.equal(v, state[f"weight.{k}"]) for k, v in average.items())
     batch = Batches(prepared.spec)[0]
@@ -536,6 +538,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kept, tmp_path_factory
         ("autoregressive", "embedding"),
         ("diffusion", "image"),
         ("recurrent", "spectrum"),
+        ("emulator", "field"),
     ],
 )
 def test_every_recipe_resumes_bit_for_bit(recipe, kind, tmp_path, kept, tmp_path_factory):
@@ -795,9 +798,9 @@ def fragments(array, kind, text, garbage=0):
     return Items(kind, np.where(seen, array, np.asarray(garbage).astype(array.dtype)), None, seen)
 
 
-@pytest.mark.parametrize("recipe, kind", [(r, k) for r, k, a in EVERY if a is None])
+@pytest.mark.parametrize("recipe, kind", [(r, k) for r, k, a in EVERY if a is None and RECIPES[r].takes("fragment")])
 def test_of_fragments_only_what_was_seen_matters(recipe, kind, tmp_path, kept, monkeypatch):
-    array = {"image": images, "embedding": vectors, "spectrum": spectra}[kind]()
+    array = {"image": images, "embedding": vectors, "spectrum": spectra, "field": states}[kind]()
     more, ends = dict(recipe=recipe, kind=kind, arch=None, fragment=["--bits 4 --mask .3"], lr=1e-2), []
     for garbage in (0, 200):
         items = fragments(array, kind, "--mask .5", garbage)

@@ -262,7 +262,7 @@ BAD = [
     (changed(FRAGMENT, "--fragment '--crop 9x9'"), "--crop 9x9: larger than the image"),
     (changed("--arch flat", "--arch resnet"), "--arch resnet is not for feedforward; there are mlp, conv, flat, gru"),
     (changed("--arch flat", "--arch perceiver"), "--arch perceiver is not for feedforward"),
-    (changed(DATA, "--data embedding.npy"), "--arch flat is for image and spectrum, not embedding"),
+    (changed(DATA, "--data embedding.npy"), "--arch flat is for image, spectrum and field, not embedding"),
     (RUN + " --set foo=1", "--arch flat has no 'foo'; it has width, blocks, dilations, lost"),
     (RUN + " --set channels=3", "--arch flat has no 'channels'"),
     (RUN + " --set lost", "--set lost: NAME=VALUE"),
