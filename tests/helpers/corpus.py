@@ -20,8 +20,8 @@ from lemtools.fragment import fragment
 from lemtools.media import describe, large
 from lemtools.media.labels import labels
 from lemtools.nets import build
-from lemtools.nets.emulator import Emulator
 from lemtools.nets import model as models
+from lemtools.nets.emulator import Emulator
 from lemtools.signal import Signal
 from lemtools.train import checkpoint
 
