@@ -199,3 +199,277 @@ def test_usual_settings_of_the_recipes_are_those_told():
             "embeddings": "embedding",
             "tokens": "tokens",
         }
+        told = {kinds[k]: net for net, text in named for k in re.findall("|".join(kinds), text)}
+        assert told == {kind: net for kind, net in recipe.arch.items() if net}
+
+
+def test_properties_of_the_networks_are_those_told():
+    from lemtools.catalogue.networks import NETWORKS
+
+    entries = re.split(r"^\.It Cm ", section(source("lem-train"), "Networks", "Ss"), flags=re.M)[1:]
+    for entry in map(plain, entries):
+        takes = {option.name: option.value() for option in NETWORKS[entry.split()[0]].options}
+        told = entry.split("Properties: ")[1].split(".\n.El")[0]
+        assert set(takes) <= set(re.findall(r"\w+", told)), entry
+        for name, value in re.findall(r"(\w+)[^,()]* \(([^;)]+)", re.sub(r", the [^(]*|on [^(]*", " ", told)):
+            usual = takes[name]
+            assert (str(usual) if isinstance(usual, str) else json.loads(json.dumps(usual))) == (
+                value if isinstance(usual, str) else json.loads(re.sub(r"^\.", "0.", value))
+            ), (name, value)
+
+
+def test_lines_of_a_dry_run_and_keys_of_a_log_are_all_defined(bench):
+    options = "--arch mlp --width 4 --fragment '--mask .5' --steps 2 --holdout 1 -o m.safetensors"
+    command = f"lem-train feedforward --data faces/ {options}"
+    forked(bench, f"{command} --log-file log.jsonl --device cpu")
+    printed = {line.split("\t")[0] for line in forked(bench, f"{command} --dry-run").stdout.decode().splitlines()}
+    assert printed and words(section(source("lem-train"), "Dry run", "Ss")) == printed
+    (record,) = map(json.loads, open(bench / "log.jsonl"))
+    assert words(section(source("lem-train"), "Log", "Ss")) == set(record)
+
+
+def test_metrics_are_all_defined_and_in_help():
+    from lemtools.compare import METRICS
+
+    names = set(METRICS)
+    assert words(section(source("lem-compare"), "Metrics", "Ss")) == names
+    shown = told("lem-compare")["--metric"].replace("\n", " ")
+    assert names <= set(re.findall(r"[a-z][a-z0-9-]*", shown))
+
+
+def test_facts_of_lem_info_are_all_defined(tmp_path):
+    from lemtools.media.describe import describe
+
+    (tmp_path / "empty").write_bytes(b"")
+    assert words(section(source("lem-info"), "DESCRIPTION")) == set(describe(str(tmp_path / "empty")))
+
+
+# examples
+
+
+@pytest.mark.parametrize("where, line", LINES, ids=[f"{w}: {x}" for w, x in LINES])
+def test_examples_parse(where, line):
+    for name, *arguments in stages(line):
+        if name == "torchrun":
+            from torch.distributed.run import parse_args
+
+            launched = parse_args(arguments)
+            assert launched.no_python and launched.nproc_per_node == "2"
+            name, arguments = launched.training_script, launched.training_script_args
+        context = COMMANDS[name].make_context(name, arguments)
+        if name == "lem-train":
+            from lemtools.cli.train import operations
+
+            assert all(map(operations, context.params["fragment"]))
+        if name == "lem-fragment":
+            from lemtools.cli.fragment import ordered
+
+            assert ordered(context.meta["order"], context.params)
+
+
+def test_an_example_with_a_wrong_option_would_be_noticed():
+    (_, *arguments), _ = stages("lem-fragment --mask .5 --mask-form pixel x | lem-info > y")
+    with pytest.raises(click.NoSuchOption):
+        COMMANDS["lem-fragment"].make_context("lem-fragment", arguments)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A folder with the files that the examples name, and the commands in bin/."""
+    import soundfile
+
+    from lemtools.media.images import encode_image as encode
+    from lemtools.signal import Signal
+    from lemtools.stream import write_one
+
+    here = tmp_path_factory.mktemp("examples")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:176, :176] / 176
+    photos = [((np.sin(9 * x + k) * np.cos(7 * y) + 1) * 120).astype(np.uint8)[None] for k in range(2)]
+    faces = [rng.integers(0, 256, (1, 12, 10), np.uint8) for _ in range(4)]
+    for folder, images in (("photos", photos), ("recalled", photos), ("faces", faces)):
+        (here / folder).mkdir()
+        for k, image in enumerate(images):
+            (here / folder / f"{k}.png").write_bytes(encode(image // 4 * 4 if folder == "recalled" else image, "PNG"))
+    (here / "photo.png").write_bytes(encode(photos[0], "PNG"))
+    (here / "recalled.png").write_bytes(encode(photos[0] // 4 * 4, "PNG"))
+    np.save(here / "embeddings.npy", rng.standard_normal((32, 16)).astype(np.float32))
+    (here / "book.txt").write_text("what is gone is gone, and none knew what was here\n" * 40)
+    soundfile.write(here / "rooster.flac", np.sin(np.arange(4000) / 9), 8000)
+    with open(here / "store.safetensors", "wb", buffering=0) as file:
+        write_one([Signal("image", np.stack(faces), last=True)], file)
+    (here / "fragments").mkdir()
+    with open(here / "fragments" / "0.safetensors", "wb", buffering=0) as file:
+        write_one([Signal("image", np.stack(photos), last=True)], file)
+    shutil.copy(here / "fragments" / "0.safetensors", here / "fragments.safetensors")
+    (here / "bin").mkdir()
+    for name in COMMANDS:
+        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from lemtools.cli.{name[4:]} import main; main()"
+        script = here / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
+        script.chmod(0o755)
+    return here
+
+
+# the other lines load torch, or do what one of these does
+QUICK = [
+    line
+    for where, line in LINES
+    if where in ("lem-fragment.1", "lem-compare.1", "lem-info.1")
+    and not line.endswith("| lem-reconstruct > recalled.png")
+    and "--plot" not in line
+    and line not in ("lem-compare photo.png recalled.png", "lem-info fragments.safetensors")
+]
+
+
+def run(bench, line: str):
+    """A line of shell in the bench."""
+    if not shutil.which("bash"):
+        pytest.skip("bash is not here")
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"PATH=$PWD/bin:$PATH; {line}"],
+        cwd=bench,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=one,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def forked(bench, line: str):
+    """A pipeline, its commands one after the other in forks of this process: torch is loaded once."""
+    import torch
+
+    given = b""
+    for name, *arguments in stages(line):
+        done = lem_fork(
+            name[4:], *arguments, stdin=given, cwd=bench, seconds=60, prepare=lambda: torch.set_num_threads(1)
+        )
+        assert done.returncode == 0, (line, done.stderr.decode())
+        given = done.stdout
+    return done
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(QUICK))
+def test_examples_run(bench, line):
+    done = run(bench, line)
+    written = [w for w in stages(line)[-1][2:] if w.endswith((".png", ".safetensors"))] if "-o" in line else []
+    assert all((bench / w).stat().st_size for w in written)
+    if stages(line)[-1][0] in ("lem-compare", "lem-info") and ">" not in line:
+        assert done.stdout.strip()
+
+
+def test_examples_of_training_run(bench):
+    """One after the other, since one uses what another made; shorter, and on the small memories of the bench."""
+    lines = [line for where, line in LINES if where == "lem-train.1" and not line.startswith("torchrun")]
+    assert len(lines) >= 6
+    for line in lines:
+        short = f"{line} --steps 2 --batch 2 --holdout 1 --device cpu" if line.startswith("lem-train") else line
+        done = forked(bench, short.replace(" --crop 128", " --crop 16"))
+        if "--dry-run" in line:
+            assert b"parameters\t" in done.stdout
+        elif line.startswith("lem-train"):
+            assert (bench / stages(line)[0][-1]).stat().st_size and b"2 steps" in done.stderr
+        elif "-o" in line:
+            assert list((bench / stages(line)[-1][-1]).iterdir())
+
+
+# how it looks
+
+
+@each_page
+def test_groff_renders_without_warnings(page):
+    if not shutil.which("groff"):
+        pytest.skip("groff is not here")
+    done = subprocess.run(["groff", "-mdoc", "-Tutf8", "-ww", page], capture_output=True, text=True)
+    if "mdoc" in done.stderr and "can't" in done.stderr:
+        pytest.skip("groff's mdoc macros are not here")
+    assert done.returncode == 0 and done.stderr == ""
+    assert page.stem in re.sub(".\b", "", done.stdout)  # bold is overstruck
+
+
+@each_page
+def test_mandoc_finds_nothing_to_warn_of(page):
+    if not shutil.which("mandoc"):
+        pytest.skip("mandoc is not here")
+    done = subprocess.run(["mandoc", "-Tlint", "-W", "warning", page], capture_output=True, text=True)
+    assert done.stdout + done.stderr == ""
+
+
+# completion
+
+
+def complete(name: str, *line: str) -> list[str]:
+    """What the completion file of bash offers for the last word of a line."""
+    if not shutil.which("bash"):
+        pytest.skip("bash is not here")
+    script = """
+        source "$0"; compopt() { :; }
+        rule=$(complete -p "$1"); [[ $rule == *" -F "* ]] || exit 9
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); function=${rule#*-F }; ${function% *}
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    file = ROOT / "completion" / "bash" / name
+    done = subprocess.run(["bash", "-c", script, file, name, *line], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_options_values_and_files():
+    assert sorted(complete("lem-fragment", "--ma")) == ["--mask", "--mask-shape", "--max-bytes"]
+    assert complete("lem-fragment", "--quantizer", "") == ["uniform", "lloyd-max", "trellis"]
+    assert complete("lem-fragment", "--quantizer", "=", "l") == ["lloyd-max"]
+    assert complete("lem-fragment", "--mask-shape", "p") == ["pixel", "patch:"]
+    assert complete("lem-compare", "--min", "ps") == ["psnr="]
+    assert complete("lem-train", "re") == ["recurrent"] and complete("lem-train", "--padding", "c") == ["circular"]
+    assert complete("lem-train", "--augment", "d") == ["dihedral"]
+    assert complete("lem-train", "--data", "pypro") == ["pyproject.toml"]
+    assert complete("lem-fragment", "--bits", "") == []
+    assert complete("lem-fragment", "pypro") == complete("lem-reconstruct", "-o", "pypro") == ["pyproject.toml"]
+
+
+@each_command
+def test_bash_offers_every_option(name):
+    assert set(complete(name, "-")) == set(helped(name))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_files_are_understood_by_their_shell(shell):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not here")
+    files = sorted((ROOT / "completion" / shell).iterdir())
+    assert len(files) == len(COMMANDS)
+    for file in files:
+        done = subprocess.run([shell, "-n", file], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stderr == ""
+
+
+@each_command
+def test_zsh_and_fish_files_name_every_option(name):
+    zsh = (ROOT / "completion" / "zsh" / f"_{name}").read_text("utf-8")
+    fish = (ROOT / "completion" / "fish" / f"{name}.fish").read_text("utf-8")
+    assert zsh.startswith(f"#compdef {name}\n")
+    assert set(re.findall(r"^ {4}'(?:\*|\([^)]*\))(--?[\w-]+)", zsh, re.M)) == set(helped(name))
+    spelled = {f"--{w}" for w in re.findall(r" -l ([\w-]+)", fish)} | {f"-{w}" for w in re.findall(r" -s (\w)\b", fish)}
+    assert spelled == set(helped(name))
+
+
+def test_click_completes_through_the_entry_point():
+    """For shells beyond those three: click's own protocol is not cut off by main()."""
+    asked = {"_LEM_FRAGMENT_COMPLETE": "bash_complete", "COMP_WORDS": "lem-fragment --ma", "COMP_CWORD": "1"}
+    offered = lem("fragment", env=asked).stdout.decode().split()
+    assert {"plain,--mask", "plain,--mask-shape"} <= set(offered)
+
+
+def test_what_the_wheel_installs():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shared = config["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert {k: v for k, v in shared.items() if k.startswith(("man", "completion"))} == {
+        "man": "share/man",
+        "completion/bash": "share/bash-completion/completions",
+        "completion/zsh": "share/zsh/site-functions",
+        "completion/fish": "share/fish/vendor_completions.d",
+    }
