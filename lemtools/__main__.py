@@ -11,6 +11,7 @@ COMMANDS = {
     "lem-encode": "turn memories into embeddings or tokens, and back",
     "lem-train": "train a network to recall, or codebooks",
     "lem-els": "dream by formula: analytic diffusion models over a bank of images",
+    "lem-thermalize": "keep a rollout on the manifold, with any emulator",
     "lem-info": "say what a stream or a model holds",
 }
 

@@ -33,6 +33,8 @@ class Reading:
     skip_bad    bad inputs are left out with a note, of a folder too; else each is an error.
     coordinates images of floats in a foreign file are in coordinates x = 2 v - 1 and of any size, as noisy ones are;
                 their values v are what is read.
+    loop        states go round, as of an emulator that is fed its own output: each document is a batch of its own and comes
+                at once, also where it came before or has values that are not finite.
     wanted      wanted(index, name): False leaves an item out (shards, existing outputs).
     report      called with the error of a bad input where there are several, which are then read; None: it is raised.
     note        called with a line about what was done to an input; a topic is noted once.
@@ -50,6 +52,7 @@ class Reading:
     lost: str | None = None
     skip_bad: bool = False
     coordinates: bool = False
+    loop: bool = False
     wanted: Callable[[int, str | None], bool] | None = None
     report: Callable[[Exception], None] | None = None
     note: Callable[[str], None] | None = None

@@ -110,7 +110,8 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
             for signal in _open(path, name, how) if signals is None else signals:
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
-                check_finite(signal.data, shown(path), count - before)
+                if not how.loop:
+                    check_finite(signal.data, shown(path), count - before)
                 count += len(signal)
                 keep = [how.wanted is None or how.wanted(int(i), _name(signal, k)) for k, i in enumerate(signal.index)]
                 last = bool(signal.last) and place == len(files) - 1
@@ -179,7 +180,9 @@ def _stream(source, form, names, how):
             return arrays.as_signal(np.atleast_2d(array), source.name, how)
         return Signal("embedding", np.atleast_2d(array))
 
-    yield from stream.read(source, how.key, made if how.coordinates or how.kind in ("image", "field") else None)
+    made = made if how.coordinates or how.kind in ("image", "field") else None
+    for signal in stream.read(source, how.key, made, how.loop):
+        yield replace(signal, last=None) if how.loop else signal
 
 
 def _images(source, form, names, how):
@@ -250,6 +253,9 @@ def _alike(a: Signal, b: Signal) -> bool:
 
 def _batches(items: Iterator[Signal], how: Reading) -> Iterator[Signal]:
     """Put single memories of one shape together; everything else goes through as it is."""
+    if how.loop:
+        yield from items
+        return
     waiting: list[Signal] = []
     for signal in items:
         room = how.items(signal.data.nbytes // max(len(signal), 1))

@@ -17,8 +17,8 @@ def read(source: Source, key: str | None = None, made: Made | None = None, loop:
     """Yield the batches of a stream as they arrive.
 
     A foreign safetensors file with one float tensor [D], [N, D] or [N, L, D] is an embedding; of several, `key` picks.
-    made: makes a signal of a foreign tensor, which may then have 4 dimensions. loop: the documents go round, so that one
-    of them may come again.
+    made: makes a signal of a foreign tensor, which may then have 4 dimensions. loop: the documents go round; one of them may
+    come again, and others after one that said it was the last.
     Raises LemError on an empty, cut or damaged stream, also one that ends between documents before its last one.
     """
     ours = ended = False
@@ -26,7 +26,7 @@ def read(source: Source, key: str | None = None, made: Made | None = None, loop:
     if not source.peek(1):
         raise LemError(f"{source.name}: empty")
     while source.peek(1):
-        if ended:
+        if ended and not loop:
             raise LemError(f"{source.name}: goes on after its last document")
         header = read_header(source)
         assert header is not None  # there is at least a byte of it

@@ -22,17 +22,18 @@ from .. import stream
 from ..signal import LemError, Signal
 
 TIMEOUT = 600.0  # s
+SHELL = ["/bin/sh", "-c"]
 _GRACE = 5.0  # s to end of its own accord, once nothing more is asked
 _LINES = 20  # of its standard error that are kept
 _PARTS = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)
-_SHELL = set("|&;<>()$`*?[~\n")  # what means something to a shell outside quotes; within double ones $ and ` do
+_MARKS = set("|&;<>()$`*?[~\n")  # what means something to a shell outside quotes; within double ones $ and ` do
 
 
 class Coprocess:
     """A process that answers every batch of states on its standard input with the next states on its standard output.
 
     command: as in a shell, whose quotes are understood; a shell (/bin/sh) runs it only where it asks for one, by a pipe, a
-    redirection, a variable or a pattern. timeout: s without a byte, in or out, after which it is taken for dead.
+    redirection, a variable or a pattern (`shell`). timeout: s without a byte, in or out, after which it is taken for dead.
 
     A context manager: the process runs while it is entered. Both ways a batch is one document of a stream, and an answer
     may be a plain safetensors document, too, with one float tensor. It must be written out (flushed) before the next
@@ -44,6 +45,7 @@ class Coprocess:
     def __init__(self, command: str, timeout: float = TIMEOUT):
         self.command, self.timeout, self.steps = command, timeout, 0
         self.words = words(command)
+        self.shell = self.words[:2] == SHELL
         self.stopped = ""
 
     def __enter__(self) -> Coprocess:
@@ -285,9 +287,9 @@ def words(command: str) -> list[str]:
     """A command as the words of a process: those of /bin/sh where it has what only a shell understands, that is pipes,
     redirections, variables and patterns that are not quoted. Raises LemError where there is none, and for an open quote."""
     parts = _PARTS.findall(command)
-    marks = ({"$", "`"} if part[0] == '"' else _SHELL if len(part) == 1 else set() for part in parts)
+    marks = ({"$", "`"} if part[0] == '"' else _MARKS if len(part) == 1 else set() for part in parts)
     if any(mark & set(part) for mark, part in zip(marks, parts)) or re.match(r"\s*\w+=", command):
-        return ["/bin/sh", "-c", command]
+        return [*SHELL, command]
     try:
         found = shlex.split(command)
     except ValueError as error:

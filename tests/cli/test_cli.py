@@ -45,6 +45,9 @@ OPTIONS = {
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
+    "thermalize": f"{COMMON} {OUTPUT} --always --budget --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
+    "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --ridge --rollout "
+    "--rows --seed --steps --stop --strict --symmetry --threshold --timeout",
     "info": f"{COMMON} --json",
 }
 CHOICES = {
@@ -69,6 +72,9 @@ CHOICES = {
     ("els", "by"): "cosine mse",
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",
+    ("thermalize", "corrector"): "next memory wiener snap clip net conditional iterate",
+    ("thermalize", "kind"): "field",
+    ("thermalize", "to"): "safetensors png jpg wav flac txt npy",
 }
 ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
@@ -77,6 +83,7 @@ ENVIRONMENT = {
     "encode": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "train": "LEM_DEVICE LEM_SEED",
     "els": "LEM_BATCH LEM_DEVICE",
+    "thermalize": "LEM_DEVICE LEM_MAX_BYTES LEM_SEED",
     "info": "",
 }
 METRICS = {
@@ -159,6 +166,7 @@ def test_choices_are_frozen(tool, name):
 
 
 def test_choices_are_those_of_the_library():
+    from lemtools.catalogue.correctors import CORRECTORS
     from lemtools.catalogue.denoisers import named
     from lemtools.catalogue.encoders import ENCODERS
     from lemtools.catalogue.networks import PADDING, PREDICTS
@@ -173,6 +181,7 @@ def test_choices_are_those_of_the_library():
     assert set(CHOICES["reconstruct", "method"].split()) == set(methods)
     assert CHOICES["encode", "encoder"].split() == list(ENCODERS)
     assert CHOICES["train", "recipe"].split() == list(RECIPES)
+    assert CHOICES["thermalize", "corrector"].split() == list(CORRECTORS)
     assert CHOICES["els", "machine"].split() == named("machine") and CHOICES["els", "by"].split() == list(BY)
     assert set(CHOICES["train", "padding"].split()) == set(PADDING.type)
     assert set(CHOICES["train", "predicts"].split()) == set(PREDICTS.type)

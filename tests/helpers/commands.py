@@ -22,7 +22,7 @@ import lemtools
 from helpers import forkserver
 from helpers.paths import ROOT
 
-TOOLS = ("fragment", "reconstruct", "compare", "encode", "train", "els", "info")
+TOOLS = ("fragment", "reconstruct", "compare", "encode", "train", "els", "thermalize", "info")
 
 
 @dataclass
@@ -156,6 +156,17 @@ def closed(*descriptors: int):
 def full():
     """For `prepare` of lem_fork: standard output is a full disk."""
     os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+
+
+def gone(pid: int) -> bool:
+    """Whether no process of this number runs (any more)."""
+    try:
+        os.kill(pid, 0)
+        with contextlib.suppress(FileNotFoundError):  # gone since, or there is no /proc
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # waits to be asked for
+        return Path("/proc").exists()
+    except ProcessLookupError:
+        return True
 
 
 def free_port() -> int:

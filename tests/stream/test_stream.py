@@ -651,3 +651,18 @@ def test_files_of_tensors_that_are_refused(tmp_path):
     with pytest.raises(LemError, match="cannot travel"):
         save_tensors(path, {"a": np.zeros(2, complex)}, {})
     assert (tmp_path / "x.safetensors").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_documents_that_go_round():
+    """The same one again, and others after one that says it is the last, as from a file that begins a loop."""
+    same = Signal("field", np.full((2, 1, 4), np.nan, np.float32))
+    parts = [Signal("field", same.data, last=True), same, same]
+    raw = b"".join(bytes(buffer) for part in parts for buffer in stream.document(part))
+    source = lambda more=b"": stream.Source(io.BytesIO(raw + more), "x")
+    batches = stream.read(source(), loop=True)
+    assert [next(batches).data.tobytes() for _ in range(3)] == [same.data.tobytes()] * 3
+    with pytest.raises(LemError, match="ends without its last document"):
+        next(batches)
+    assert len(list(stream.read(source(b"".join(stream.end("field"))), loop=True))) == 3
+    with pytest.raises(LemError, match="goes on after its last document"):
+        list(stream.read(source()))

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from helpers.commands import gone
 from helpers.paths import EXAMPLES, ROOT
 from lemtools.signal import LemError
 from lemtools.thermalize import Coprocess
@@ -51,16 +52,6 @@ def plain(tmp_path):
         return f"{sys.executable} -S {tmp_path / name}"
 
     return write
-
-
-def gone(pid):
-    """Whether no process has this id."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_it_answers_bit_for_bit(plain):

@@ -1,0 +1,265 @@
+"""lem-thermalize: keep a rollout on the manifold."""
+
+import contextlib
+import json
+import os
+
+import click
+
+from ..catalogue.correctors import CORRECTORS
+from ..catalogue.shared import DEVICE
+from . import common
+from .options import INPUT, OUTPUT, RUNNING, refuse, written
+from .types import Names
+
+EXAMPLES = """
+lem-thermalize --memory states.safetensors --rows 64 drifted.safetensors -o mended.safetensors
+lem-thermalize --memory states.safetensors --rows 64 --exec './step 64' --steps 1000 start.safetensors -o rollout.safetensors
+lem-thermalize --memory states.safetensors --memory-rows 64 --corrector wiener --log log.jsonl < states.pipe > next.pipe
+"""
+SYMMETRIES = ("translate", "reflect")
+
+
+@common.command("lem-thermalize", EXAMPLES, CORRECTORS, "corrector", narrow=False)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
+@common.option(
+    "--memory",
+    "States of the system itself, as a solver makes them, in time order: files or folders.",
+    multiple=True,
+    metavar="STATES",
+    file=True,
+)
+@common.option("--memory-key", "Tensor or array to read from the STATES.", metavar="NAME")
+@common.option("--model", "Diffusion network of lem-train, for the correctors that ask one.", metavar="FILE", file=True)
+@common.option(
+    "--rows",
+    "Rows that stand side by side in the STATES, and in files that are read: item t R + r is row r at step t. 1 for a "
+    "single trajectory.",
+    "whole",
+    low=1,
+    metavar="R",
+)
+@common.option("--memory-rows", "Rows of the STATES, where the input has others.", "whole", low=1, metavar="R")
+@common.option("--corrector", "What puts a state back.", "choice", of=CORRECTORS, default="next")
+@common.option(
+    "--symmetry",
+    "Symmetries of the STATES, parted by commas: translate (on a ring), reflect (mirrored, with the other sign).",
+    Names(list(SYMMETRIES)),
+    words=SYMMETRIES,
+    metavar="NAME",
+)
+@common.option(
+    "--false-fire",
+    "Share of clean states above the threshold.",
+    "number",
+    low=0,
+    high=1,
+    open=("low", "high"),
+    default=0.01,
+    metavar="P",
+)
+@common.option(
+    "--threshold",
+    "Level of noise above which the corrector is called, in standard deviations.",
+    "number",
+    low=0,
+    metavar="S",
+    usual="by --false-fire",
+)
+@common.option("--budget", "Calls of the corrector a row and step on average, at most.", "number", low=0, metavar="B")
+@common.option("--max-calls", "Calls a row in one step, at most.", "whole", low=1, default=1, metavar="N")
+@common.option("--always", "Call the corrector at every step, whatever the level.", "flag")
+@common.option("--no-clean", "Leave out the Wiener filter that takes away what noise is left.", "flag")
+@common.option(
+    "--exec",
+    "Emulator: a command that answers every document of states on its standard input with the next states on its "
+    "standard output, flushed. The FILE is where it starts. A shell runs it only where it has pipes, variables or patterns.",
+    param="command",
+    metavar="COMMAND",
+)
+@common.option(
+    "--rollout",
+    "Emulator: a network of lem-train emulator. The FILE is where it starts.",
+    metavar="EMULATOR",
+    file=True,
+)
+@common.option("--steps", "Steps of the emulator.", "whole", low=1, metavar="N")
+@common.option(
+    DEVICE._replace(help="Where the network of --rollout is computed: auto, cpu, cuda or mps.", section=RUNNING)
+)
+@common.option(
+    "--timeout",
+    "Seconds after which a COMMAND that says nothing is taken for dead.",
+    "number",
+    low=0,
+    open=("low",),
+    usual="600",
+    metavar="S",
+)
+@common.option("--every", "Write every K-th step only.", "whole", low=1, default=1, metavar="K", section=OUTPUT)
+@common.option(
+    "--log",
+    "Write what was done: JSON Lines, one a step, with step, level, action, displacement and calls.",
+    metavar="FILE",
+    file=True,
+    section=OUTPUT,
+)
+@common.option("--strict", "Exit with 1 if a row is not finite at some step.", "flag", section=RUNNING)
+@common.looks("key", "max_bytes")
+@common.option("--kind", "What the inputs are.", ("field",), default="field", section=INPUT)
+@common.seed
+@common.output
+def cli(run, files, output, to, skip_existing, log, every, strict, **options):
+    """Keep states of a rollout on the manifold of those that a memory has.
+
+    Reads states, a document a step of all rows, and answers each at once; or runs an emulator for some steps, fed with its
+    own states as they were corrected. What is not noisy stays as it is, but for a Wiener filter; rows that are not finite
+    are passed on.
+    """
+    refuse(CORRECTORS, options["corrector"], written(click.get_current_context()), "--corrector")
+    _check(every=every, **options)
+    from ..media import Target, save
+    from ..signal import LemError
+    from ..thermalize.driver import line, outgoing
+
+    target = Target(output, to)
+    if common.skip_whole(run, target, skip_existing):
+        return None
+    paths = common.named_inputs(run, files, None, False, None)
+    read = [*options["memory"], *(options[name] for name in ("model", "rollout") if options[name])]
+    target.refuse(paths, read)
+    thermalizer = _thermalizer(run, **options)
+    dead: dict[int, int] = {}
+    with _log(log, target, [*paths, *read]) as write:
+
+        def seen(number, step):
+            write(line(number, step))
+            for row in (step.action == "dead").nonzero()[0].tolist():
+                if row not in dead:
+                    dead[row] = number
+                    run.note(f"row {row} is not finite from step {number} on")
+
+        steps = (_filtered if options["steps"] is None else _driven)(run, paths, thermalizer, options)
+        with contextlib.closing(steps):  # also where nobody takes what is written: the emulator ends with it
+            signals = outgoing(steps, every, run.history(seed=options["seed"]), seen)
+            if not save(run.progress(signals), target, run.note, run.error):
+                raise LemError(f"--every {every}: there were fewer steps; nothing is written")
+    return 1 if strict and dead else None
+
+
+def _check(memory, command, rollout, steps, every, timeout, threshold, rows, memory_rows, **options):
+    """UsageError for options that do not go together."""
+    if not memory:
+        raise click.UsageError("--memory STATES: states of a solver, or of data, say where the manifold is")
+    if rows is None and memory_rows is None:
+        raise click.UsageError("--rows R: how many rows stand side by side in the STATES; 1 for a single trajectory")
+    if command is not None and rollout is not None:
+        raise click.UsageError("--exec and --rollout: give one of them")
+    emulator = "exec" if command is not None else "rollout" if rollout is not None else None
+    if emulator and steps is None:
+        raise click.UsageError(f"--{emulator} needs --steps N")
+    if steps is not None and not emulator:
+        raise click.UsageError("--steps is for --exec COMMAND and --rollout EMULATOR")
+    if timeout is not None and emulator != "exec":
+        raise click.UsageError("--timeout is for --exec COMMAND")
+    if steps is not None and every > steps:
+        raise click.UsageError(f"--every {every} of --steps {steps} writes nothing")
+    if threshold is not None and "false_fire" in written(click.get_current_context()):
+        raise click.UsageError("--threshold and --false-fire: give one of them")
+
+
+def _thermalizer(run, memory, memory_key, memory_rows, rows, model, corrector, symmetry, max_bytes, **options):
+    from ..media import store
+    from ..nets.model import load
+    from ..signal import LemError
+    from ..thermalize import prepared
+
+    states = store(list(memory), memory_key, common.how(run, kind="field", max_bytes=max_bytes))
+    asked = {source.name: options[source.name] for source in CORRECTORS[corrector].options}
+    for name in ("false_fire", "threshold", "budget", "max_calls", "seed"):
+        asked[name] = options[name]
+    try:
+        made = prepared(
+            states,
+            memory_rows or rows,
+            corrector=corrector,
+            model=load(model) if model else None,
+            symmetry=tuple(symmetry or ()),
+            clean=not options["no_clean"],
+            every=options["always"],
+            **asked,
+        )
+    except LemError as error:
+        raise LemError(f"{', '.join(memory)}: {error}") from error
+    run.detail(
+        f"memory: {len(states)} states of {list(states.shape[1:])}; a level above {made.gate.threshold:.3g} is none of theirs"
+    )
+    return made
+
+
+def _filtered(run, paths, thermalizer, options):
+    from ..media import load
+    from ..media.how import shown
+    from ..thermalize.driver import filtered
+
+    rows = options["rows"]
+    how = common.how(
+        run, key=options["key"], kind="field", max_bytes=options["max_bytes"], batch=rows or 1 << 40, loop=True
+    )
+    return filtered(load(paths, how), thermalizer, rows, ", ".join(map(shown, paths)))
+
+
+def _driven(run, paths, thermalizer, options):
+    import numpy as np
+
+    from ..media import store
+    from ..media.how import shown
+    from ..thermalize.driver import driven
+
+    how = common.how(run, kind="field", max_bytes=options["max_bytes"])
+    start = np.asarray(store(paths, options["key"], how), np.float32)
+    with _emulator(run, **options) as step:
+        yield from driven(step, start, options["steps"], thermalizer, ", ".join(map(shown, paths)))
+
+
+@contextlib.contextmanager
+def _emulator(run, command, rollout, timeout, device, **options):
+    """What makes the next states of states."""
+    if rollout is not None:
+        from ..device import pick
+        from ..nets.emulator import Emulator
+        from ..nets.model import load
+
+        yield Emulator(load(rollout, pick(device)))
+        return
+    from ..thermalize.process import TIMEOUT, Coprocess
+
+    process = Coprocess(command, timeout or TIMEOUT)
+    if process.shell:
+        run.detail("--exec: a shell runs it, /bin/sh -c")
+    with process:
+        yield process.step
+    if process.stopped:
+        run.note(process.stopped)
+
+
+@contextlib.contextmanager
+def _log(path, target, inputs):
+    """What writes a line of the log."""
+    if path is None:
+        yield lambda record: None
+        return
+    from ..media import Target
+
+    own = Target(path, "txt")
+    if own.stdout or own.folder or own.pattern:
+        raise click.UsageError(f"--log {path}: name one file; standard output is for the states")
+    own.refuse([], inputs)
+    if not target.stdout and os.path.realpath(path) == os.path.realpath(target.out):
+        raise click.UsageError(f"--log and --output would both write {path}")
+    with open(path, "w", encoding="utf-8", buffering=1) as file:
+        yield lambda record: file.write(json.dumps(record) + "\n")
+
+
+def main():
+    common.main(cli)
