@@ -263,6 +263,12 @@ def test_a_state_steps_alone(name, item):
     assert np.array_equal(broken[keep], together[keep]) and np.isnan(broken[4]).any()
 
 
+@pytest.mark.parametrize("name", ["conv-step", "mlp-step"])
+def test_untrained_it_changes_nothing(name, tmp_path):
+    x = states()
+    np.testing.assert_allclose(Emulator(prepare(asked(tmp_path, x, name)).model)(x), x, rtol=0, atol=1e-6)
+
+
 def test_it_takes_and_gives_any_array():
     step = emulator()
     x = np.random.default_rng(0).standard_normal((3, 2, 12))
