@@ -126,6 +126,8 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
     if common.skip_whole(run, target, skip_existing):
         return None
     paths = common.named_inputs(run, files, None, False, None)
+    if "-" in options["memory"] and "-" in paths:
+        raise click.UsageError("only one input can be standard input: the STATES or the FILE")
     read = [*options["memory"], *(options[name] for name in ("model", "rollout") if options[name])]
     target.refuse(paths, read)
     thermalizer = _thermalizer(run, **options)

@@ -72,7 +72,6 @@ class Coprocess:
         self.pipes.send(stream.document(Signal("field", states, index=place)))
         try:
             answer = next(self.answers, None)
-            self.pipes.finish()
         except TimeoutError:
             raise self._problem(f"was silent for {self.timeout:g} s (does it flush what it writes?)") from None
         except LemError as error:

@@ -235,6 +235,7 @@ def test_what_is_wrong_is_one_line(place):
     stream.write((Signal("field", whole) for _ in range(3)), raw)
     for cut in (len(raw.getvalue()) - 600, len(raw.getvalue()) // 2, 40):
         one_line(run(place, *rows, stdin=raw.getvalue()[:cut]), "standard input: ", "cut")
+    one_line(lem_fork("thermalize", "--memory", "-", *rows, cwd=place), "only one input can be standard input")
     lone = lambda *args: lem_fork("thermalize", *args, cwd=place)
     one_line(lone("--rows", 4, "start.safetensors"), "--memory STATES")
     one_line(lone("--memory", "states.npy", "start.safetensors"), "--rows R", "1 for a single trajectory")

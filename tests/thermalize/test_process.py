@@ -88,6 +88,12 @@ def test_states_larger_than_a_pipe_do_not_lock_it(plain):
         assert all((process.step(states) == states).all() for _ in range(2))
 
 
+def test_a_slow_process_is_not_a_silent_one(plain):
+    """The time counts from its last byte, not from the start."""
+    with Coprocess(plain("answers(lambda head, body: (time.sleep(0.3), echo(head, body)))"), timeout=1) as process:
+        assert all((process.step(START) == START).all() for _ in range(5))
+
+
 def test_other_writers_of_safetensors_answer_too(plain):
     """A document without any record of ours, of float64."""
     code = """
