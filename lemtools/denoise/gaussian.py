@@ -18,7 +18,7 @@ from .moments import Moments
 from .store import Store
 
 _GRID = -14, 6, 161  # of the search for a noise variance: decades of the largest eigenvalue, and how many
-_HALVES = 24  # of a step of the grid
+_NEWTON = 4  # steps from there
 
 
 class Gaussian:
@@ -68,6 +68,10 @@ class Gaussian:
         values, vectors = torch.linalg.eigh(self.covariance)
         return values.clamp(min=0), vectors
 
+    @cached_property
+    def _levels(self) -> _Levels:
+        return _Levels(self.spectrum[0])
+
     def __call__(self, x_t: Some, alpha_bar: AlphaBar) -> Some:
         """E[x_0 | x_t]: the Wiener gain a s / (a^2 s + b^2) on each eigenvalue s; x_t: [N, ...item]."""
         x = flat(x_t, self.dim, "x_t").to(self.device)
@@ -86,11 +90,11 @@ class Gaussian:
         s^2, s is 0 or nearly chance. In coordinates of `scale`, 0 or more; nan for an item that is not finite.
         """
         given = flat(x, self.dim, "x").to(self.device)
-        values, vectors = self.spectrum
+        _, vectors = self.spectrum
         energy = ((given - self.mean) @ vectors).square()  # [N, D]
         found = torch.full((len(energy),), torch.nan, dtype=torch.float64, device=self.device)
         whole = torch.isfinite(energy).all(1)
-        found[whole] = _noise_variance(energy[whole], values).sqrt()
+        found[whole] = self._levels.variance(energy[whole]).sqrt()
         return like(found, x, (len(found),))
 
     def conditional(self, y: Array, mask: Array | None = None, noise_var: float | Array = 0.0) -> Array:
@@ -179,30 +183,40 @@ class Gaussian:
         return torch.cholesky_inverse(_cholesky(self.covariance))
 
 
-def _noise_variance(energy: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """v >= 0 [K] that minimises sum_d log(l_d + v) + e_d / (l_d + v), for e [K, D] and l [D]. There may be several minima.
+class _Levels:
+    """What finds the noise variance v >= 0 that minimises sum_d log(l_d + v) + e_d / (l_d + v), for given l [D]. There may be
+    several minima: it is the best of a grid, then Newton's method between its neighbours."""
 
-    The best of a grid, which is the same for every item, then bisection of the derivative between its neighbours.
-    """
-    scale = values.max()
-    grid = torch.logspace(*_GRID, dtype=torch.float64, device=energy.device) * torch.where(scale > 0, scale, 1.0)
-    total = values + grid[:, None]
-    cost = energy @ total.reciprocal().T + total.log().sum(1)
-    k = cost.argmin(1)
-    low, high = grid[(k - 1).clamp(min=0)], grid[(k + 1).clamp(max=len(grid) - 1)]
-    high = torch.where(k == len(grid) - 1, torch.maximum(high, energy.amax(1)), high)  # where it falls no more
-    for _ in range(_HALVES):
-        middle = (low * high).sqrt()
-        share = (values + middle[:, None]).reciprocal()
-        falls = (share - energy * share.square()).sum(1) < 0
-        low, high = torch.where(falls, middle, low), torch.where(falls, high, middle)
-    best = (low * high).sqrt()
+    def __init__(self, values: torch.Tensor):
+        scale = values.max()
+        grid = torch.logspace(*_GRID, dtype=torch.float64, device=values.device) * torch.where(scale > 0, scale, 1.0)
+        total = values + grid[:, None]
+        self.values, self.grid = values, grid
+        self.inverse, self.logs = total.reciprocal().T.contiguous(), total.log().sum(1)
+        self.none = values.log().sum()  # -inf where an eigenvalue is 0
 
-    def exactly(v: torch.Tensor) -> torch.Tensor:
-        there = values + v[:, None]
-        return (there.log() + torch.where(energy == 0, 0.0, energy / there)).sum(1)
-
-    return torch.where(exactly(torch.zeros_like(best)) <= exactly(best), 0.0, best)
+    def variance(self, energy: torch.Tensor) -> torch.Tensor:
+        """v [K] of e [K, D]."""
+        values, grid = self.values, self.grid
+        k = torch.addmm(self.logs, energy, self.inverse).argmin(1)
+        low, high = grid[(k - 1).clamp(min=0)], grid[(k + 1).clamp(max=len(grid) - 1)]
+        beyond = k == len(grid) - 1  # it falls no more where v is the largest energy
+        low, high = low.log(), torch.where(beyond, torch.maximum(high, energy.amax(1)), high).log()
+        u = torch.where(beyond, energy.mean(1).clamp_min(1e-300).log(), grid[k].log()).clamp(low, high)
+        for _ in range(_NEWTON):  # in log v, kept between the two ends
+            v = u.exp()
+            share = (values + v[:, None]).reciprocal()
+            part = energy * share
+            slope = v * (share - part * share).sum(1)
+            curve = slope + v * v * (share.square() * (2 * part - 1)).sum(1)
+            low, high = torch.where(slope < 0, u, low), torch.where(slope < 0, high, u)
+            step = u - slope / curve
+            u = torch.where((curve > 0) & (step >= low) & (step <= high), step, (low + high) / 2)
+        best = u.exp()
+        there = values + best[:, None]
+        some = (there.log() + energy / there).sum(1)
+        none = self.none + torch.where(energy == 0, 0.0, energy / values).sum(1)
+        return torch.where(none <= some, 0.0, best)
 
 
 def _cholesky(matrix: torch.Tensor) -> torch.Tensor:
