@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lemtools
 from helpers.pages import PAGES, SCRIPT, Command, blocks, numbers, page_name, prose, sections, shell
 from helpers.paths import ROOT
 
@@ -26,6 +27,8 @@ SHORT = {
     "lem-train lm": "--steps 2 --batch 2 --context 32",
     "lem-train token-ae": "--steps 2 --batch 2",
     "lem-train rvq": "--steps 2",
+    "lem-train emulator": "--steps 2 --batch 4 --width 4 --depth 1",
+    "lem-thermalize": "--steps 3",
     "lem-els --bank digits.bank.safetensors --calibrate": "--seeds 1000 --sizes 3-5",
     "lem-els --bank digits.bank.safetensors --scales scales.txt --seeds": "--seeds 0-3",
     "lem-els --bank digits.bank.safetensors --scales scales.txt --against": "--seeds 0-1 --net-steps 5",
@@ -37,6 +40,7 @@ SLOW = {  # blocks that take more than some ten seconds of CPU, by words in them
     "docs/embeddings-and-tokens.md": ["lem-"],
     "docs/recall.md": ["lem-"],
     "docs/text.md": ["lem-"],
+    "docs/thermalize.md": ["lem-"],
     "docs/training.md": ["lem-"],
 }
 
@@ -84,6 +88,12 @@ def inputs(tmp_path_factory) -> Path:
     for name, count in (("vectors", 300), ("train", 300), ("held", 100)):
         vectors = rng.normal(size=(count, 32)) / np.sqrt(np.arange(1, 33))
         np.save(folder / f"{name}.npy", vectors.astype(np.float32))
+    phase = np.arange(64) / 5 + np.arange(32)[:, None, None] / 4 + rng.uniform(0, 6, (64, 1))
+    states = np.sin(phase).astype(np.float32).reshape(-1, 1, 64)  # 64 rows side by side
+    np.save(folder / "states.npy", states)
+    np.save(folder / "start.npy", states[:64])
+    lemtools.save(lemtools.load(states, kind="field"), folder / "states.safetensors")
+    lemtools.save(lemtools.load(states[:256], kind="field"), folder / "held.safetensors")
     words = "to remember is to denoise and to forget is to add noise ".split()
     for name, count in (("book", 3000), ("held-out", 300)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))
@@ -192,7 +202,7 @@ def test_every_command_parses():
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 # the reader's own files, and what a script is told to make
-OWN = {"pretrained.pt", "recall-image.safetensors", "states.safetensors", "held.safetensors"}
+OWN = {"pretrained.pt", "recall-image.safetensors", "states.safetensors", "states.npy", "start.npy", "held.safetensors"}
 
 
 @pytest.mark.parametrize("page", DOCS, ids=page_name)
