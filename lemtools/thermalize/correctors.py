@@ -157,7 +157,8 @@ def clip(known: Known) -> Corrector:
 
 def net(known: Known) -> Corrector:
     """E[x_0 | x] by a diffusion network, told the level that was read."""
-    return lambda x, previous, level, generators: (_denoised(_network(known), known, x, level), 1)
+    denoiser = _network(known)
+    return lambda x, previous, level, generators: (_denoised(denoiser, known, x, level), 1)
 
 
 def conditional(known: Known, noise: float | None = None) -> Corrector:
