@@ -27,7 +27,7 @@ NOISE = Option(
     low=0,
     open=("low",),
     metavar="S",
-    usual="what was read",
+    usual="none for conditional, twice what was read for iterate",
 )
 STOP = Option(
     "--stop",

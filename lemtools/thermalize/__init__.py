@@ -67,6 +67,8 @@ def prepared(
         raise LemError(f"--corrector {corrector} needs a network: --model MODEL")
     if rows < 1 or len(states) % rows:
         raise LemError(f"{len(states)} states are no whole number of steps of {rows} rows side by side")
+    if model is not None and "model" not in row.needs:
+        raise LemError(f"--corrector {corrector} does not use a --model")
     steps = len(states) // rows
     held = max(steps // HELD, 2)
     if steps < held + 2:

@@ -195,7 +195,10 @@ def iterate(known: Known, noise: float | None = None, stop: float = 0, denoise_s
     denoiser = _network(known)
 
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
-        most = float(noise or max(2 * float(level.max()), 1e-3))
+        if not noise and len(x) > 1:  # every row has levels of its own
+            each = [correct(x[i : i + 1], None, level[i : i + 1], generators[i : i + 1])[0] for i in range(len(x))]
+            return torch.cat(each), denoise_steps
+        most = noise or max(2 * float(level), 1e-3)
         if stop >= most:
             raise LemError(f"--stop {stop:g} is no less than the noise to start from, {most:g}")
         sigma = np.geomspace(most, max(stop, most / 100), denoise_steps if not stop else denoise_steps + 1)

@@ -65,11 +65,14 @@ def test_iterate_leaves_the_noise_at_which_it_stops(stop):
     assert np.corrcoef(done.state.ravel(), x.ravel())[0, 1] > 0.6  # half of the variance was noise
 
 
-def test_iterate_draws_by_row_and_step_alone():
-    x = states(6)
-    whole, part = made("iterate", model(), noise=0.5), made("iterate", model(), noise=0.5)
-    assert np.allclose(whole.step(x).state[:2], part.step(x[:2]).state, atol=1e-6)
-    assert not np.allclose(whole.step(x).state, whole.step(x).state, atol=1e-3)
+@pytest.mark.parametrize("noise", [0.5, None])
+def test_iterate_draws_by_row_and_step_alone(noise):
+    x = states(6) * np.array([1, 1, 2, 3, 9, 9], np.float32)[:, None, None]
+    thermalizer = made("iterate", model(), noise=noise)
+    whole, later = thermalizer.step(x).state, thermalizer.step(x).state
+    thermalizer.reset()
+    assert np.allclose(whole[:2], thermalizer.step(x[:2]).state, atol=1e-6)
+    assert not np.allclose(whole, later, atol=1e-3)
 
 
 @pytest.mark.parametrize("noise", [None, 0.1])
@@ -95,6 +98,11 @@ def test_conditional_is_told_the_previous_state_with_noise(noise):
 def test_a_network_of_another_sort_is_refused(corrector, network, words):
     with pytest.raises(LemError, match=words):
         made(corrector, network)
+
+
+def test_a_network_that_is_not_asked_is_refused():
+    with pytest.raises(LemError, match="does not use"):
+        made("next", model())
 
 
 def test_a_network_for_other_states_is_refused():
