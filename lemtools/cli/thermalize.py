@@ -8,13 +8,14 @@ import click
 
 from ..catalogue.correctors import CORRECTORS
 from ..catalogue.shared import DEVICE
-from . import common
+from . import common, judging
 from .options import INPUT, OUTPUT, RUNNING, refuse, written
 from .types import Names
 
 EXAMPLES = """
 lem-thermalize --memory states.safetensors --rows 64 drifted.safetensors -o mended.safetensors
 lem-thermalize --memory states.safetensors --rows 64 --exec './step 64' --steps 1000 start.safetensors -o rollout.safetensors
+lem-thermalize --check --memory states.safetensors --rows 64 rollout.safetensors
 lem-thermalize --memory states.safetensors --memory-rows 64 --corrector wiener --log log.jsonl < states.pipe > next.pipe
 """
 SYMMETRIES = ("translate", "reflect")
@@ -104,9 +105,16 @@ SYMMETRIES = ("translate", "reflect")
     file=True,
     section=OUTPUT,
 )
+@judging.options
 @common.option("--strict", "Exit with 1 if a row is not finite at some step.", "flag", section=RUNNING)
 @common.looks("key", "max_bytes")
-@common.option("--kind", "What the inputs are.", ("field",), default="field", section=INPUT)
+@common.option(
+    "--kind",
+    "What the inputs are: states of simulations, or for --check vectors, [N, D] or [N, L, D].",
+    ("field", "embedding"),
+    default="field",
+    section=INPUT,
+)
 @common.seed
 @common.output
 def cli(run, files, output, to, skip_existing, log, every, strict, **options):
@@ -116,6 +124,8 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
     own states as they were corrected. What is not noisy stays as it is, but for a Wiener filter; rows that are not finite
     are passed on.
     """
+    if asked := judging.job(click.get_current_context().params):
+        return judging.do(asked, run, click.get_current_context().params)
     refuse(CORRECTORS, options["corrector"], written(click.get_current_context()), "--corrector")
     _check(every=every, **options)
     from ..media import Target, save
@@ -164,6 +174,8 @@ def _check(memory, command, rollout, steps, every, timeout, threshold, rows, mem
         raise click.UsageError("--steps is for --exec COMMAND and --rollout EMULATOR")
     if timeout is not None and emulator != "exec":
         raise click.UsageError("--timeout is for --exec COMMAND")
+    if options["kind"] != "field":
+        raise click.UsageError(f"--kind {options['kind']} is for --check")
     if steps is not None and every > steps:
         raise click.UsageError(f"--every {every} of --steps {steps} writes nothing")
     if threshold is not None and "false_fire" in written(click.get_current_context()):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..denoise.moments import student_t
+
 FEWEST = 5  # items, for an interval
 
 
@@ -50,31 +52,6 @@ class Whole(NamedTuple):
     value: float
     beside: float | None = None
     k: int | str | None = None
-
-
-def student_t(level: float, df: int) -> float:
-    """The t with P(|T| <= t) = level for Student's distribution with df = 1, 2, ... degrees of freedom.
-
-    Bisection on theta = atan(t / sqrt(df)) of the finite series of Abramowitz and Stegun 26.7.3-4. Above df = 100,000
-    the value there is returned (t moves by less than 2e-5 of itself from there to infinity).
-    """
-    if not 0 < level < 1 or df < 1:
-        raise ValueError(f"need 0 < level < 1 and df >= 1, got level {level}, df {df}")
-    df = min(int(df), 100_000)
-    odd = df % 2
-    j = np.arange(1, (df - odd) // 2 if df > 1 else 1)
-    coefficients = np.cumprod(np.append(1.0, 2 * j / (2 * j + 1) if odd else (2 * j - 1) / (2 * j)))
-    powers = 2 * np.arange(len(coefficients)) + odd
-
-    def inside(theta: float) -> float:
-        series = math.sin(theta) * float(np.sum(coefficients * math.cos(theta) ** powers)) if df > 1 else 0.0
-        return 2 / math.pi * (theta + series) if odd else series
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < level else (low, middle)
-    return math.tan(low) * math.sqrt(df)
 
 
 def share_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float | None, float | None]:

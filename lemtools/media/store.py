@@ -46,7 +46,8 @@ def on_disk(path: str, key: str | None = None, how: Reading | None = None) -> Si
     """The whole memories of a lone .npy or one-document safetensors file, `data` a stream.OnDisk; None for any other
     file, and for memories that are to be changed.
 
-    Raises LemError for values that are NaN or infinite, and for float images outside [0, 1].
+    Raises LemError for values that are NaN or infinite (unless they are states that go round, `how.loop`), and for float
+    images outside [0, 1].
     """
     how = replace(how or Reading(), key=key)
     found = _found(path, key, how) if os.path.isfile(path) else None
@@ -55,7 +56,7 @@ def on_disk(path: str, key: str | None = None, how: Reading | None = None) -> Si
     signal, checked = found
     if how.changes and not _as_asked(signal, how):
         return None
-    if signal.data.dtype.kind == "f":
+    if signal.data.dtype.kind == "f" and not how.loop:
         step = max(1, BATCH_BYTES // math.prod((signal.data.dtype.itemsize, *signal.data.shape[1:])))
         for start in range(0, len(signal), step):
             check_finite(checked(signal.data[start : start + step]).data, path, start)
@@ -77,12 +78,14 @@ def _found(path: str, key: str | None, how: Reading) -> tuple[Signal, Callable[[
         _form, family = sniff(source.peek(16))
         if family == "npy":
             return _of_npy(source, how)
-        if family != "stream" or how.kind:
+        if family != "stream":
             return None
         header = stream.read_header(source)
         if header is None or source.place + header.size != os.path.getsize(path):
             return None
         lem = header.lem
+        if how.kind not in (None, (lem or {}).get("kind")):
+            return None  # an ordinary reading makes them that, or says what is wrong
         try:
             name = stream.key_of(header, key) if lem is None else "data"
         except LemError:
