@@ -147,6 +147,19 @@ NETWORKS = Table(
         facts={"family": "step"},
     ),
     Row(
+        "frames",
+        "nets.frames:FrameTransformer",
+        "the next frame of tokens, all its places at once",
+        ("tokens",),
+        (
+            Option("context", "frames that it sees", "whole", default=2, low=1),
+            Option("depth", "blocks", "whole", default=3, low=1),
+            _with(WIDTH, 64),
+            Option("heads", "of attention", "whole", default=4, low=1),
+        ),
+        facts={"family": "frames"},
+    ),
+    Row(
         "lm",
         "nets.lm:LM",
         "text, token by token",

@@ -37,6 +37,8 @@ from .training import (
     ON,
     ORDER,
     PICTURES,
+    PLACES,
+    ROWS,
     STEPS,
     TARGET,
     TEXT,
@@ -171,6 +173,30 @@ RECIPES = Table(
         },
     ),
     recipe(
+        "frames",
+        "frames:frames",
+        "the next frame of tokens from some before it, all its places at once",
+        {"tokens": "frames"},
+        *(DATA, KEY, ROWS, PLACES, CONTEXT, *LEARNER),
+        family="frames",
+        lr=2e-3,
+        batch=32,
+        steps=2000,
+        said={
+            "data": {
+                "help": "Frames of tokens to learn from, [N, P] whole numbers: a rollout, step by step, all rows of each step "
+                "together; or, with --places, whole sequences of frames."
+            },
+            "context": {"help": "Frames that are seen.", "usual": "2"},
+            "validate": {"help": "Frames to validate on: a rollout of as many rows, or sequences."},
+            "holdout": {
+                "help": "How many frames are kept back to validate on: the last steps of all rows, or some more; of a "
+                "short rollout whole rows."
+            },
+            "depth": {"help": "Blocks."},
+        },
+    ),
+    recipe(
         "lm",
         "text:language",
         "text, token by token or by vectors of tokens",
@@ -181,7 +207,10 @@ RECIPES = Table(
         batch=32,
         holdout="1 in 10, at most 1024 windows",
         deep=4,
-        said={"depth": {"help": "Blocks; width, heads, context and learning rate follow from it."}},
+        said={
+            "context": {"help": "Tokens that are seen.", "usual": "64 a layer"},
+            "depth": {"help": "Blocks; width, heads, context and learning rate follow from it."},
+        },
         presets={SMALL: {"flops": 6e12, "steps": 20_000, "batch": 16, "ema": 0.99}},
     ),
     recipe(

@@ -9,7 +9,7 @@ INPUT, OUTPUT, RUNNING = "Input", "Output", "Running"
 DATA = Option(
     "--data",
     "Memories to learn from: files, folders; a lone npy or safetensors file stays on disk. Of a fragment, what "
-    "it still holds is learnt. lm and token-ae learn text, as bytes, or tokens; rvq learns embeddings.",
+    "it still holds is learnt. lm and token-ae learn text, as bytes, or tokens, frames learns tokens; rvq learns embeddings.",
     metavar="PATH",
     multiple=True,
     file=True,
@@ -78,7 +78,14 @@ CODEC = Option(
     multiple=True,
     file=True,
 )
-CONTEXT = Option("--context", "Tokens that are seen.", "whole", low=1, metavar="N", usual="64 a layer")
+CONTEXT = Option(
+    "--context",
+    "Tokens that are seen; of frames, frames, by default 2.",
+    "whole",
+    low=1,
+    metavar="N",
+    usual="64 a layer",
+)
 CHUNK = Option("--chunk", "Tokens in a vector.", "whole", low=1, metavar="K", usual="4")
 ROWS = Option(
     "--rows",
@@ -87,6 +94,15 @@ ROWS = Option(
     low=1,
     metavar="R",
     usual="1",
+    section=INPUT,
+)
+PLACES = Option(
+    "--places",
+    "Tokens of a frame, where an item is a whole sequence of frames, one after another.",
+    "whole",
+    low=1,
+    metavar="P",
+    usual="an item is a frame",
     section=INPUT,
 )
 STEPS = (

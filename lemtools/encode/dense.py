@@ -65,7 +65,13 @@ class Dense(Fitted):
 
     def record(self, signal: Signal) -> dict:
         positions = signal.data.shape[1] if signal.data.ndim == 3 else None
-        return {"fitted": True, "codes": self.wide, "bits": round(self.rvq.bits, 6), "positions": positions}
+        return {
+            "fitted": True,
+            "codes": self.wide,
+            "vocab": max(self.rvq.levels),
+            "bits": round(self.rvq.bits, 6),
+            "positions": positions,
+        }
 
     def encode(self, signal: Signal) -> list[Signal]:
         x = signal.data

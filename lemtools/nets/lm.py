@@ -30,12 +30,15 @@ def dial(depth: int, width: int | None = None, heads: int | None = None, context
     return {"depth": depth, "width": width, "heads": heads, "context": context}
 
 
-class CausalBlock(nn.Module):
-    """x + attention(norm(x)), then x + SwiGLU(norm(x)); the hidden width of the latter is 8/3 W, in steps of 32."""
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + SwiGLU(norm(x)); the hidden width of the latter is 8/3 W, in steps of 32.
 
-    def __init__(self, width: int, heads: int, depth: int):
+    causal: a position sees those before it and itself; else all.
+    """
+
+    def __init__(self, width: int, heads: int, depth: int, causal: bool = True):
         super().__init__()
-        self.heads, hidden = heads, -(-8 * width // (3 * 32)) * 32
+        self.heads, self.causal, hidden = heads, causal, -(-8 * width // (3 * 32)) * 32
         self.norm_1, self.norm_2 = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.gate_up, self.down = nn.Linear(width, 2 * hidden, bias=False), nn.Linear(hidden, width, bias=False)
@@ -46,18 +49,18 @@ class CausalBlock(nn.Module):
         """x [N, T, W]; angle: cos, sin [T, pairs] of the positions."""
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = rotate(q, angle).to(v.dtype), rotate(k, angle).to(v.dtype)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal).transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
 
 class Trunk(nn.Module):
-    """The blocks and the norm after them: vectors [N, T, W], T up to the context, to vectors."""
+    """The blocks and the norm after them: vectors [N, T, W], T up to the context, to vectors. causal: see Block."""
 
-    def __init__(self, depth: int, width: int, heads: int, context: int):
+    def __init__(self, depth: int, width: int, heads: int, context: int, causal: bool = True):
         super().__init__()
         self.depth, self.width, self.context = depth, width, context
-        self.blocks = nn.ModuleList(CausalBlock(width, heads, depth) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, depth, causal) for _ in range(depth))
         self.norm = nn.RMSNorm(width)
         pairs = width // heads // 2
         wave = BASE ** (-torch.arange(pairs, dtype=torch.float64) / pairs)

@@ -89,7 +89,7 @@ RECORD = {
 NETWORK = Layout(  # of its arguments those that follow from the data
     {
         **dict.fromkeys(("item", "target", "source"), Value("sizes", 0, 2**31, needed=False)),
-        **dict.fromkeys(("channels", "vocabulary"), Value("whole", 1, 2**31, needed=False)),
+        **dict.fromkeys(("channels", "vocabulary", "places"), Value("whole", 1, 2**31, needed=False)),
         "classes": Value("whole", 0, 2**31, needed=False),
         "kind": Value("text", needed=False),
         "conditioned": Value("flag", needed=False),
@@ -190,12 +190,12 @@ def _made(meta: dict, found: Found) -> nn.Module:
     row, item, target = NETWORKS[net["net"]], meta["item"], meta["target"]["item"]
     if not row.suits(meta["kind"]):
         raise LemError(f"damaged record: {row.name} is a network for {' or '.join(row.kinds)}, not {meta['kind']}")
-    seen = net.get("source") or net.get("item", item)
+    seen = net.get("source") or net.get("item", [net["places"]] if "places" in net else item)
     answer = net.get("target") or (
         net.get("item", item) if net.get("source") else [net.get("target_channels") or item[0]]
     )
     answer = answer if len(answer) > 1 or len(item) == 1 else [*answer, *item[1:]]
-    shaped = row.family in ("estimate", "denoise", "sequence", "step")
+    shaped = row.family in ("estimate", "denoise", "sequence", "step", "frames")
     if "channels" in net and len(item) != 1 + net.get("axes", 2):
         raise LemError(f"a network of {net.get('axes', 2)} spatial axes, where its record has items of {item}")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):

@@ -18,44 +18,49 @@ SOME = 1 << 12  # states that are looked at together
 class Stretches:
     """States in a row, as items: item i is [K + 1, ...state], part k of it row i + offset of an array.
 
-    parts: (array [M, ...state], offset), in order of time. count: of the items.
+    parts: (array [M, ...state], offset), in order of time. count: of the items. Tokens stay whole numbers, all else is
+    float32.
     """
 
     def __init__(self, parts: Sequence[tuple[Any, int]], count: int):
         self.parts, self.count = list(parts), count
         self.shape = (count, len(self.parts), *self.parts[0][0].shape[1:])
-        self.dtype = np.dtype(np.float32)
+        whole = self.parts[0][0].dtype
+        self.dtype = whole if whole.kind in "iu" else np.dtype(np.float32)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, i: int | np.ndarray) -> np.ndarray:
         found = [array[i + offset] for array, offset in self.parts]
-        return np.stack(found, axis=np.ndim(i)).astype(np.float32, copy=False)
+        return np.stack(found, axis=np.ndim(i)).astype(self.dtype, copy=False)
 
 
 @dataclass
 class Rollout:
     """States [M, ...state] of `rows` rows side by side: the successor of state i is state i + rows. Or pairs: nexts
-    [M, ...state] are the successors. steps: consecutive ones that an item needs besides the first."""
+    [M, ...state] are the successors. steps: consecutive ones that an item needs besides the first. called: what messages
+    call the states."""
 
     states: Any
     nexts: Any = None
     rows: int = 1
     steps: int = 1
+    called: str = "states"
 
     def __post_init__(self) -> None:
         count, side = len(self.states), f"--rows {self.rows}"
         if count % self.rows:
-            raise LemError(f"{side} does not divide the {count} states of --data")
+            raise LemError(f"{side} does not divide the {count} {self.called} of --data")
         if self.nexts is not None and self.nexts.shape != self.states.shape:
             here, there = (" x ".join(map(str, array.shape)) for array in (self.states, self.nexts))
             raise LemError(f"--data of {here} and --target of {there}: each state needs its successor")
         if self.nexts is None and count <= self.rows * self.steps:
             more = "a successor" if self.steps == 1 else f"{self.steps} successors"
+            way = ", or what became of each state as --target" if self.called == "states" else ""
             raise LemError(
-                f"none of {count} states, {count // self.rows} for each of {side}, has {more}; give a longer rollout, or "
-                "other --rows, or what became of each state as --target"
+                f"none of {count} {self.called}, {count // self.rows} for each of {side}, has {more}; give a longer "
+                f"rollout, or other --rows{way}"
             )
 
     @property

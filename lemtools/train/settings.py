@@ -30,6 +30,7 @@ LATER = (
     "skip_bad",
     "init",
     "rows",
+    "places",
     "noise_injection",
     "pushforward",
 )
@@ -55,7 +56,7 @@ class Settings:
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
-    rows: of a rollout side by side; noise_injection, pushforward: see objectives.Step.
+    rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward: see objectives.Step.
     """
 
     recipe: str
@@ -106,6 +107,7 @@ class Settings:
     skip_bad: bool | None = None
     init: str | None = None
     rows: int | None = None
+    places: int | None = None
     noise_injection: float | None = None
     pushforward: int | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)

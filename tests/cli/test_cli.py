@@ -41,7 +41,7 @@ OPTIONS = {
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
-    "--weighting --weights --width --workers --rows --noise-injection --pushforward --kind --resize --grey --rgb --background --skip-bad",
+    "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --kind --resize --grey --rgb --background --skip-bad",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
@@ -60,7 +60,7 @@ CHOICES = {
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
-    ("train", "recipe"): "feedforward recurrent autoregressive diffusion emulator lm token-ae rvq",
+    ("train", "recipe"): "feedforward recurrent autoregressive diffusion emulator frames lm token-ae rvq",
     ("train", "padding"): "zeros circular",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",

@@ -28,6 +28,7 @@ SHORT = {
     "lem-train token-ae": "--steps 2 --batch 2",
     "lem-train rvq": "--steps 2",
     "lem-train emulator": "--steps 2 --batch 4 --width 4 --depth 1",
+    "lem-train frames": "--steps 2 --batch 4 --width 16 --depth 1",
     "lem-thermalize": "--steps 3",
     "lem-els --bank digits.bank.safetensors --calibrate": "--seeds 1000 --sizes 3-5",
     "lem-els --bank digits.bank.safetensors --scales scales.txt --seeds": "--seeds 0-3",
@@ -94,6 +95,7 @@ def inputs(tmp_path_factory) -> Path:
     np.save(folder / "start.npy", states[:64])
     lemtools.save(lemtools.load(states, kind="field"), folder / "states.safetensors")
     lemtools.save(lemtools.load(states[:256], kind="field"), folder / "held.safetensors")
+    lemtools.save(lemtools.load(rng.integers(0, 8, (320, 6)), kind="tokens"), folder / "frames.safetensors")
     words = "to remember is to denoise and to forget is to add noise ".split()
     for name, count in (("book", 3000), ("held-out", 300)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))

@@ -48,6 +48,7 @@ TINY = {
     "unet": {"options": {"widths": [8, 8]}},
     "conv-step": {"width": 8, "depth": 1},
     "mlp-step": {"width": 8, "depth": 1},
+    "frames": {"width": 16, "depth": 1, "options": {"heads": 2}},
 }
 
 

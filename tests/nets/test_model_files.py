@@ -21,6 +21,7 @@ NETS = {
     "mlp-denoiser": ("embedding", [8], dict(item=[8], width=8, depth=1, conditioned=True)),
     "conv-step": ("field", [1, 8], dict(channels=1, width=8, blocks=1, side=3, axes=1)),
     "mlp-step": ("field", [1, 8], dict(item=[1, 8], width=8, depth=1)),
+    "frames": ("tokens", [6], dict(vocabulary=8, places=6, depth=1, width=8, heads=1)),
     "lm": ("tokens", [9], dict(vocabulary=8, depth=1, width=8, heads=1, context=8)),
 }
 
@@ -48,6 +49,11 @@ LIES = {
     ("gru", "steps"): (lambda m, t: m["net"].update(steps=10**9), "steps is 1000000000"),
     ("mlp", "depth"): (lambda m, t: m["net"].update(depth=10**9), HUGE),
     ("mlp", "item"): (lambda m, t: m["net"].update(item=[10**6]), "a network that makes"),
+    ("frames", "vocabulary"): (lambda m, t: m["net"].update(vocabulary=10**8), HUGE),
+    ("frames", "context"): (lambda m, t: m["net"].update(context=10**8), HUGE),
+    ("frames", "places"): (lambda m, t: m["net"].update(places=7), "a network that makes"),
+    ("frames", "no places"): (lambda m, t: m["net"].pop("places"), "places"),
+    ("frames", "target"): (lambda m, t: m["target"].update(item=[7]), "a network that makes"),
     ("lm", "vocabulary"): (lambda m, t: m["net"].update(vocabulary=10**8), HUGE),
     ("lm", "context"): (lambda m, t: m["net"].update(context=10**8), HUGE),
     ("lm", "depth"): (lambda m, t: m["net"].update(depth=10**8), HUGE),

@@ -624,7 +624,7 @@ BAD = [
     ("lm --data pixels.npy", "pixels.npy: image, where text or tokens are learnt"),
     ("token-ae --data book.txt --on dense", "--on is for lm, not token-ae"),
     ("token-ae --data book.txt --chunk 4 --set latent=0", "--set latent=0: it takes a whole number from 1"),
-    ("token-ae --data book.txt --context 9", "--context is for lm, not token-ae"),
+    ("token-ae --data book.txt --context 9", "--context is for frames and lm, not token-ae"),
     ("diffusion --data pixels.npy --on dense", "--on is for lm, not diffusion"),
     ("feedforward --data pixels.npy --codec ae.safetensors", "--codec is for lm and token-ae, not feedforward"),
 ]
