@@ -19,7 +19,6 @@ options = common.chain(
         "places of a state), states, pairs and windows of states. Exit with 1 where it can by none of them.",
         "flag",
     ),
-    option("--window", "States of a window of --check.", "whole", low=2, default=8, metavar="W"),
     option("--json", "Print JSON Lines, of --check.", "flag", param="as_json", section=OUTPUT),
 )
 
@@ -41,7 +40,7 @@ def job(options) -> str | None:
     return asked[0] if asked else None
 
 
-OWN = ("window", "as_json")  # options that nothing but a job takes
+OWN = ("as_json",)  # options that nothing but a job takes
 
 
 def do(name: str, run, options):
@@ -54,6 +53,9 @@ def _check(run, files, memory, memory_key, memory_rows, rows, window, key, kind,
         raise click.UsageError("--check needs --memory STATES: clean states of a solver, or of data")
     if rows is None and memory_rows is None:
         raise click.UsageError("--rows R: how many rows stand side by side in the FILEs; 1 for a single trajectory")
+    kind, window = kind or "field", window or 8
+    if window < 2:
+        raise click.UsageError("--window 1: a window of --check has 2 states or more")
     paths = common.named_inputs(run, files, None, False, None)
     if [*memory, *paths].count("-") > 1:
         raise click.UsageError("only one input can be standard input")

@@ -9,6 +9,7 @@ import click
 from ..catalogue.correctors import CORRECTORS
 from ..catalogue.shared import DEVICE
 from . import common, judging
+from . import thermalize_tokens as tokens
 from .options import INPUT, OUTPUT, RUNNING, refuse, written
 from .types import Names
 
@@ -17,8 +18,13 @@ lem-thermalize --memory states.safetensors --rows 64 drifted.safetensors -o mend
 lem-thermalize --memory states.safetensors --rows 64 --exec './step 64' --steps 1000 start.safetensors -o rollout.safetensors
 lem-thermalize --check --memory states.safetensors --rows 64 rollout.safetensors
 lem-thermalize --memory states.safetensors --memory-rows 64 --corrector wiener --log log.jsonl < states.pipe > next.pipe
+lem-thermalize --codebook codes.npy --window 2 --memory tokens.npy --rows 64 drifted.npy -o mended.npy
 """
 SYMMETRIES = ("translate", "reflect")
+MEMORY = (
+    *("memory_key", "memory_rows", "model", "corrector", "symmetry", "false_fire", "threshold", "budget", "max_calls"),
+    *("always", "no_clean", *CORRECTORS.options()),
+)  # what nothing is done with where no memory is given
 
 
 @common.command("lem-thermalize", EXAMPLES, CORRECTORS, "corrector", narrow=False)
@@ -71,6 +77,7 @@ SYMMETRIES = ("translate", "reflect")
 @common.option("--max-calls", "Calls a row in one step, at most.", "whole", low=1, default=1, metavar="N")
 @common.option("--always", "Call the corrector at every step, whatever the level.", "flag")
 @common.option("--no-clean", "Leave out the Wiener filter that takes away what noise is left.", "flag")
+@tokens.options
 @common.option(
     "--exec",
     "Emulator: a command that answers every document of states on its standard input with the next states on its "
@@ -80,7 +87,7 @@ SYMMETRIES = ("translate", "reflect")
 )
 @common.option(
     "--rollout",
-    "Emulator: a network of lem-train emulator. The FILE is where it starts.",
+    "Emulator: a network of lem-train emulator, or of lem-train frames for tokens. The FILE is where it starts.",
     metavar="EMULATOR",
     file=True,
 )
@@ -110,9 +117,10 @@ SYMMETRIES = ("translate", "reflect")
 @common.looks("key", "max_bytes")
 @common.option(
     "--kind",
-    "What the inputs are: states of simulations, or for --check vectors, [N, D] or [N, L, D].",
-    ("field", "embedding"),
-    default="field",
+    "What the inputs are: field, states of simulations; tokens; embedding, logits of tokens [rows, places, codes], or for "
+    "--check vectors, [N, D] or [N, L, D].",
+    ("field", "tokens", "embedding"),
+    usual="field, or tokens with a --codebook",
     section=INPUT,
 )
 @common.seed
@@ -138,9 +146,13 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
     paths = common.named_inputs(run, files, None, False, None)
     if "-" in options["memory"] and "-" in paths:
         raise click.UsageError("only one input can be standard input: the STATES or the FILE")
-    read = [*options["memory"], *(options[name] for name in ("model", "rollout") if options[name])]
+    read = [*options["memory"], *(options[name] for name in ("model", "rollout", "codebook") if options[name])]
     target.refuse(paths, read)
-    thermalizer = _thermalizer(run, **options)
+    network = _network(**options)
+    codec, windows = tokens.of(run, network, **options)
+    thermalizer = _thermalizer(run, codec, windows, **options) if options["memory"] else None
+    if codec.kind == "tokens":
+        thermalizer = tokens.stepper(windows, thermalizer, **options)
     dead: dict[int, int] = {}
     with _log(log, target, [*paths, *read]) as write:
 
@@ -151,7 +163,10 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
                     dead[row] = number
                     run.note(f"row {row} is not finite from step {number} on")
 
-        steps = (_filtered if options["steps"] is None else _driven)(run, paths, thermalizer, options)
+        if options["steps"] is None:
+            steps = _filtered(run, paths, codec, thermalizer, options)
+        else:
+            steps = _driven(run, paths, codec, thermalizer, network, options)
         with contextlib.closing(steps):  # also where nobody takes what is written: the emulator ends with it
             signals = outgoing(steps, every, run.history(seed=options["seed"]), seen)
             if not save(run.progress(signals), target, run.note, run.error):
@@ -161,34 +176,44 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
 
 def _check(memory, command, rollout, steps, every, timeout, threshold, rows, memory_rows, **options):
     """UsageError for options that do not go together."""
+    tokens.check(memory, **options)
+    emulator = "exec" if command is not None else "rollout" if rollout is not None else None
     if not memory:
-        raise click.UsageError("--memory STATES: states of a solver, or of data, say where the manifold is")
-    if rows is None and memory_rows is None:
+        if emulator is None:
+            raise click.UsageError("--memory STATES: states of a solver, or of data, say where the manifold is")
+        if wrong := [name for name in MEMORY if name in written(click.get_current_context())]:
+            raise click.UsageError(
+                f"--{wrong[0].replace('_', '-')} is for --memory STATES; without any, nothing is corrected"
+            )
+    elif rows is None and memory_rows is None:
         raise click.UsageError("--rows R: how many rows stand side by side in the STATES; 1 for a single trajectory")
     if command is not None and rollout is not None:
         raise click.UsageError("--exec and --rollout: give one of them")
-    emulator = "exec" if command is not None else "rollout" if rollout is not None else None
     if emulator and steps is None:
         raise click.UsageError(f"--{emulator} needs --steps N")
     if steps is not None and not emulator:
         raise click.UsageError("--steps is for --exec COMMAND and --rollout EMULATOR")
     if timeout is not None and emulator != "exec":
         raise click.UsageError("--timeout is for --exec COMMAND")
-    if options["kind"] != "field":
-        raise click.UsageError(f"--kind {options['kind']} is for --check")
     if steps is not None and every > steps:
         raise click.UsageError(f"--every {every} of --steps {steps} writes nothing")
     if threshold is not None and "false_fire" in written(click.get_current_context()):
         raise click.UsageError("--threshold and --false-fire: give one of them")
 
 
-def _thermalizer(run, memory, memory_key, memory_rows, rows, model, corrector, symmetry, max_bytes, **options):
+def _thermalizer(
+    run, codec, windows, memory, memory_key, memory_rows, rows, model, corrector, symmetry, max_bytes, **options
+):
     from ..media import store
     from ..nets.model import load
     from ..signal import LemError
     from ..thermalize import prepared
 
-    states = store(list(memory), memory_key, common.how(run, kind="field", max_bytes=max_bytes))
+    how = common.how(run, kind="field", max_bytes=max_bytes)
+    if windows is None:
+        states = store(list(memory), memory_key, how)
+    else:
+        states = tokens.memory(list(memory), memory_key, how, windows, codec, memory_rows or rows)
     asked = {source.name: options[source.name] for source in CORRECTORS[corrector].options}
     for name in ("false_fire", "threshold", "budget", "max_calls", "seed"):
         asked[name] = options[name]
@@ -211,50 +236,76 @@ def _thermalizer(run, memory, memory_key, memory_rows, rows, model, corrector, s
     return made
 
 
-def _filtered(run, paths, thermalizer, options):
+def _filtered(run, paths, codec, thermalizer, options):
     from ..media import load
     from ..media.how import shown
     from ..thermalize.driver import filtered
 
     rows = options["rows"]
     how = common.how(
-        run, key=options["key"], kind="field", max_bytes=options["max_bytes"], batch=rows or 1 << 40, loop=True
+        run,
+        key=options["key"],
+        kind=options["kind"] or codec.kind,
+        max_bytes=options["max_bytes"],
+        batch=rows or 1 << 40,
+        loop=True,
     )
-    return filtered(load(paths, how), thermalizer, rows, ", ".join(map(shown, paths)))
+    return filtered(load(paths, how), thermalizer, rows, ", ".join(map(shown, paths)), codec)
 
 
-def _driven(run, paths, thermalizer, options):
+def _driven(run, paths, codec, thermalizer, network, options):
     import numpy as np
 
     from ..media import store
     from ..media.how import shown
     from ..thermalize.driver import driven
 
-    how = common.how(run, kind="field", max_bytes=options["max_bytes"])
-    start = np.asarray(store(paths, options["key"], how), np.float32)
-    with _emulator(run, **options) as step:
-        yield from driven(step, start, options["steps"], thermalizer, ", ".join(map(shown, paths)))
+    where = ", ".join(map(shown, paths))
+    how = common.how(run, kind=codec.kind, max_bytes=options["max_bytes"])
+    start = codec.state(np.asarray(store(paths, options["key"], how)))
+    if codec.kind == "tokens":
+        context = network.net.context if tokens.frames(network) else 1
+        start = tokens.start(codec.checked(start, f"{where}: "), options["rows"], context, where)
+        thermalizer.begin(start)
+    else:
+        start = start[None]
+    with _emulator(run, codec, network, start, **options) as step:
+        yield from driven(step, start[-1], options["steps"], thermalizer, where, codec)
+
+
+def _network(rollout, device, **options):
+    """That of --rollout, where it is computed."""
+    if rollout is None:
+        return None
+    from ..device import pick
+    from ..nets.model import load
+
+    return load(rollout, pick(device))
 
 
 @contextlib.contextmanager
-def _emulator(run, command, rollout, timeout, device, **options):
-    """What makes the next states of states."""
-    if rollout is not None:
-        from ..device import pick
-        from ..nets.emulator import Emulator
-        from ..nets.model import load
-
-        yield Emulator(load(rollout, pick(device)))
+def _emulator(run, codec, network, start, command, timeout, **options):
+    """What makes the next states of states. start: [C, R, ...], the last of them the first that it is asked to go on from."""
+    if network is not None:
+        yield tokens.emulator(network, start) if codec.kind == "tokens" else _stepping(network)
         return
     from ..thermalize.process import TIMEOUT, Coprocess
 
-    process = Coprocess(command, timeout or TIMEOUT)
+    process = Coprocess(command, timeout or TIMEOUT, codec)
     if process.shell:
         run.detail("--exec: a shell runs it, /bin/sh -c")
     with process:
+        for before in start[:-1]:
+            process.step(before)
         yield process.step
     if process.stopped:
         run.note(process.stopped)
+
+
+def _stepping(network):
+    from ..nets.emulator import Emulator
+
+    return Emulator(network)
 
 
 @contextlib.contextmanager

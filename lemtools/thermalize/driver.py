@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..denoise.contract import Scale
 from ..signal import LemError, Signal
-from .loop import Step, Thermalizer, rollout
+from .codec import FIELDS, Codec, check_scale
+from .loop import Step, Stepper, rollout
 
+__all__ = ["check_scale", "driven", "filtered", "line", "outgoing"]
 Steps = Generator[tuple[Signal, Step], None, None]
-APART = 3.0  # by how much a std, or a mean in units of the std, may differ from what the memory has
-ENOUGH = 16  # numbers of which a std is worth a look
 
 
 def filtered(
-    batches: Iterable[Signal], thermalizer: Thermalizer, rows: int | None = None, where: str = "the input"
+    batches: Iterable[Signal],
+    thermalizer: Stepper,
+    rows: int | None = None,
+    where: str = "the input",
+    codec: Codec = FIELDS,
 ) -> Steps:
     """Every step of some rows, thermalized, with what was done, as it comes; nothing of the next one is waited for.
 
@@ -26,31 +29,33 @@ def filtered(
     which calls the input `where`, for what is no states, for another number of rows or another shape than before, and
     where the first states are of another scale than the memory.
     """
-    previous: np.ndarray | None = None
+    previous, first = None, ()
     for signal in batches:
-        for part in _parts(signal, rows, where):
+        for part in _parts(signal, rows, where, codec):
+            first = first or part.data.shape
             if previous is None:
-                check_scale(part.data, thermalizer.scale, where)
-            elif part.data.shape != previous.shape:
-                was, now = (f"{len(x)} states of {list(x.shape[1:])}" for x in (previous, part.data))
+                codec.check(part.data, thermalizer, where)
+            elif part.data.shape != first:
+                was, now = (f"{shape[0]} {codec.thing} of {list(shape[1:])}" for shape in (first, part.data.shape))
                 raise LemError(f"{where}: {now} after {was}; a rollout keeps its rows and their shape")
             step = thermalizer.step(part.data, previous)
             previous = step.state
-            yield replace(part, data=step.state), step
+            yield replace(part, kind=codec.kind, data=step.state), step
 
 
 def driven(
     step: Callable[[np.ndarray], np.ndarray],
     start: np.ndarray,
     steps: int,
-    thermalizer: Thermalizer | None,
+    thermalizer: Stepper | None,
     where: str = "the start",
+    codec: Codec = FIELDS,
 ) -> Steps:
     """The states after each of `steps` steps of an emulator, as of `rollout`, with what was done."""
     if thermalizer is not None:
-        check_scale(start, thermalizer.scale, where)
-    for done in rollout(step, start, steps, thermalizer):
-        yield Signal("field", done.state), done
+        codec.check(start, thermalizer, where)
+    for done in rollout(step, start, steps, thermalizer, codec):
+        yield codec.made(done.state), done
 
 
 def outgoing(steps: Steps, every: int, entry: dict[str, Any], seen: Callable[[int, Step], None]) -> Iterator[Signal]:
@@ -69,7 +74,7 @@ def outgoing(steps: Steps, every: int, entry: dict[str, Any], seen: Callable[[in
 
 def line(number: int, step: Step) -> dict[str, Any]:
     """A step as a line of a log, what is no number as None."""
-    listed = {name: getattr(step, name).tolist() for name in Step._fields[1:]}
+    listed = {name: values.tolist() for name, values in step.told().items()}
     plain = {
         k: [None if isinstance(v, float) and not abs(v) < float("inf") else v for v in values]
         for k, values in listed.items()
@@ -77,36 +82,15 @@ def line(number: int, step: Step) -> dict[str, Any]:
     return {"step": number, **plain}
 
 
-def check_scale(states: np.ndarray, scale: Scale, where: str) -> None:
-    """LemError where the states [R, C, ...], NaN left out, are of another shape or scale than the memory."""
-    x = states[np.isfinite(states).reshape(len(states), -1).all(1)].astype(np.float64)
-    if not x.size:
-        return
-    mean, std = (np.broadcast_to(v, x.shape[1:]) for v in (scale.offset, 1 / np.abs(np.asarray(scale.gain))))
-    axes = (0, *range(2, x.ndim))
-    wide, far = x.std(axes), np.abs(x.mean(axes) - mean.reshape(len(mean), -1).mean(1))
-    have = np.sqrt((std.reshape(len(std), -1) ** 2).mean(1))
-    off = far > APART * have
-    if x[:, 0].size >= ENOUGH:
-        off |= (wide > APART * have) | (wide < have / APART)
-    if off.any():
-        c = int(np.flatnonzero(off)[0])
-        channel = f" in channel {c}" if len(have) > 1 else ""
-        told = (f"mean {m:.4g} and std {s:.4g}" for m, s in ((x[:, c].mean(), wide[c]), (mean[c].mean(), have[c])))
-        raise LemError(f"{where}: states of {' where the memory has '.join(told)}{channel}; bring them to its scale")
-
-
-def _parts(signal: Signal, rows: int | None, where: str) -> Iterator[Signal]:
+def _parts(signal: Signal, rows: int | None, where: str, codec: Codec) -> Iterator[Signal]:
     """A batch as steps of so many rows."""
     if signal.ops:
         raise LemError(f"{where}: fragments; lem-reconstruct makes them whole")
-    if signal.kind != "field":
-        raise LemError(f"{where}: {signal.kind}, not states of a simulation")
+    signal = codec.taken(signal, where)
     rows = rows or len(signal)
     if len(signal) % rows:
-        what = f"a document of {len(signal)} states, where --rows says that {rows} stand side by side"
+        what = f"a document of {len(signal)} {codec.thing}, where --rows says that {rows} stand side by side"
         raise LemError(f"{where}: {what} (where only the memory has that many: --memory-rows)")
-    signal = replace(signal, data=np.asarray(signal.data, np.float32))
     if rows == len(signal):
         yield signal
         return

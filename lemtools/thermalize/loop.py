@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ..catalogue import LemError
 from ..catalogue.correctors import CORRECTORS
 from ..denoise.contract import Scale
 from ..rng import generators
+from .codec import FIELDS, Codec
 from .gate import Gate
 from .states import Known
 
@@ -21,13 +23,24 @@ SAVED = 10.0  # calls that a row may have saved up under a budget
 
 class Step(NamedTuple):
     """What became of R states. state float32 [R, C, ...]; level float64 [R]: noise read before, in units of the std; action
-    [R] of ACTIONS; displacement float64 [R]: rms of the change, in units of the std; calls int64 [R] of the corrector."""
+    [R] of ACTIONS; displacement float64 [R]: rms of the change, in units of the std; calls int64 [R] of the corrector; more: [R] each, what else is told in a log, by its name."""
 
     state: np.ndarray
     level: np.ndarray
     action: np.ndarray
     displacement: np.ndarray
     calls: np.ndarray
+    more: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    def told(self) -> dict[str, np.ndarray]:
+        """All but the states, by name."""
+        return {name: getattr(self, name) for name in self._fields if name not in ("state", "more")} | dict(self.more)
+
+
+class Stepper(Protocol):
+    """What puts a step of some rows right: a Thermalizer, or what has one inside."""
+
+    def step(self, state: np.ndarray, previous: np.ndarray | None = None) -> Step: ...
 
 
 class Thermalizer:
@@ -139,23 +152,25 @@ class Thermalizer:
 
 
 def rollout(
-    step: Callable[[np.ndarray], np.ndarray], start: np.ndarray, steps: int, thermalizer: Thermalizer | None = None
+    step: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    steps: int,
+    thermalizer: Stepper | None = None,
+    codec: Codec = FIELDS,
 ) -> Iterator[Step]:
     """The states after each of `steps` steps of an emulator, with its own answers, thermalized, fed back to it.
 
     step: float32 [R, C, ...] to the next. start: [R, C, ...], not among what is yielded. A row that is no longer finite is
-    dead from then on: NaN; the emulator is shown its start in its place.
+    dead from then on: NaN; the emulator is shown its start in its place. codec: what the states are, where they are others.
     """
-    start = np.asarray(start, np.float32)
-    alive = np.isfinite(start).reshape(len(start), -1).all(1)
+    start = codec.state(start)
+    alive = codec.alive(start)
     previous, shape = start, (-1, *[1] * (start.ndim - 1))
-    safe = np.where(alive.reshape(shape), start, 0).astype(np.float32)
+    safe = np.where(alive.reshape(shape), start, start.dtype.type(0))
     for _ in range(steps):
-        now = np.asarray(step(np.where(alive.reshape(shape), previous, safe)), np.float32)
-        if now.shape != start.shape:
-            raise LemError(f"the emulator answers states of {list(now.shape)} to {list(start.shape)}")
-        alive = alive & np.isfinite(now).reshape(len(now), -1).all(1)
-        now = np.where(alive.reshape(shape), now, np.float32(np.nan))
+        now = codec.claimed(step(np.where(alive.reshape(shape), previous, safe)), start, "the emulator ")
+        alive = alive & codec.alive(now)
+        now = codec.dead(now, alive)
         if thermalizer is None:
             none = np.zeros(len(now))
             done = Step(

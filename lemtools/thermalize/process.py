@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import stream
 from ..signal import LemError, Signal
+from .codec import FIELDS, Codec
 
 TIMEOUT = 600.0  # s
 SHELL = ["/bin/sh", "-c"]
@@ -42,8 +43,8 @@ class Coprocess:
     that was not well.
     """
 
-    def __init__(self, command: str, timeout: float = TIMEOUT):
-        self.command, self.timeout, self.steps = command, timeout, 0
+    def __init__(self, command: str, timeout: float = TIMEOUT, codec: Codec = FIELDS):
+        self.command, self.timeout, self.codec, self.steps = command, timeout, codec, 0
         self.words = words(command)
         self.shell = self.words[:2] == SHELL
         self.stopped = ""
@@ -56,7 +57,7 @@ class Coprocess:
             raise LemError(f"{self.words[0]}: {error.strerror or error}; --exec {_short(self.command)}") from error
         self.pipes = _Pipes(self.process, self.timeout)
         self.source = stream.Source(self.pipes, "its answer")
-        self.answers = stream.read(self.source, made=lambda array: Signal("field", array), loop=True)
+        self.answers = stream.read(self.source, made=self.codec.made, loop=True)
         return self
 
     def step(self, states: np.ndarray) -> np.ndarray:
@@ -65,35 +66,30 @@ class Coprocess:
         Raises LemError where the process has ended or is silent, with its last words, and where its answer is no
         document, or one of another shape.
         """
-        states = np.ascontiguousarray(states, np.float32)
+        states = self.codec.state(states)
         place = np.arange(len(states), dtype=np.int64) + self.steps * len(states)
         if self.pipes.speaks() and self.source.peek(1):
             raise self._problem(f"wrote {self._shown()} before it was asked")
-        self.pipes.send(stream.document(Signal("field", states, index=place)))
+        self.pipes.send(stream.document(Signal(self.codec.kind, states, index=place)))
         try:
             answer = next(self.answers, None)
         except TimeoutError:
             raise self._problem(f"was silent for {self.timeout:g} s (does it flush what it writes?)") from None
         except LemError as error:
             if not self.pipes.over:
-                way = "only states go to its standard output, what it says to its standard error"
-                raise self._problem(f"wrote what is no document of states ({error}); {way}") from error
+                way = f"only {self.codec.thing} go to its standard output, what it says to its standard error"
+                raise self._problem(f"wrote what is no document of {self.codec.thing} ({error}); {way}") from error
             answer = None
         if answer is None:
             raise self._died()
-        return self._checked(answer, states.shape)
-
-    def _checked(self, answer: Signal, shape: tuple[int, ...]) -> np.ndarray:
-        data = answer.data
         if answer.ops:
             raise self._problem("answered fragments; whole states are asked for")
-        if data.shape != shape:
-            raise self._problem(f"answered states {list(data.shape)} to states {list(shape)}")
-        if data.dtype.kind != "f":
-            raise self._problem(f"answered {data.dtype}; float32 is asked for")
+        try:
+            found = self.codec.claimed(answer.data, states)
+        except LemError as error:
+            raise self._problem(str(error)) from error
         self.steps += 1
-        with np.errstate(over="ignore"):  # beyond float32 it is infinite, and the row dead
-            return np.ascontiguousarray(data, np.float32)
+        return found
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -107,7 +103,7 @@ class Coprocess:
     def _close(self) -> None:
         """Say that nothing more comes, and wait until it has ended."""
         self.pipes.deadline = self.pipes.grace = time.monotonic() + min(_GRACE, self.timeout)
-        self.pipes.waiting.extend(map(memoryview, stream.end("field")))
+        self.pipes.waiting.extend(map(memoryview, stream.end(self.codec.kind)))
         more = None
         with contextlib.suppress(TimeoutError):
             self.pipes.finish()
