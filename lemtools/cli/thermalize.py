@@ -87,7 +87,7 @@ MEMORY = (
 )
 @common.option(
     "--rollout",
-    "Emulator: a network of lem-train emulator, or of lem-train frames for tokens. The FILE is where it starts.",
+    "Emulator: a network of lem-train emulator. The FILE is where it starts.",
     metavar="EMULATOR",
     file=True,
 )
@@ -149,7 +149,7 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
     read = [*options["memory"], *(options[name] for name in ("model", "rollout", "codebook") if options[name])]
     target.refuse(paths, read)
     network = _network(**options)
-    codec, windows = tokens.of(run, network, **options)
+    codec, windows = tokens.of(run, **options)
     thermalizer = _thermalizer(run, codec, windows, **options) if options["memory"] else None
     if codec.kind == "tokens":
         thermalizer = tokens.stepper(windows, thermalizer, **options)
@@ -264,8 +264,7 @@ def _driven(run, paths, codec, thermalizer, network, options):
     how = common.how(run, kind=codec.kind, max_bytes=options["max_bytes"])
     start = codec.state(np.asarray(store(paths, options["key"], how)))
     if codec.kind == "tokens":
-        context = network.net.context if tokens.frames(network) else 1
-        start = tokens.start(codec.checked(start, f"{where}: "), options["rows"], context, where)
+        start = tokens.start(codec.checked(start, f"{where}: "), options["rows"], 1, where)
         thermalizer.begin(start)
     else:
         start = start[None]
@@ -287,7 +286,9 @@ def _network(rollout, device, **options):
 def _emulator(run, codec, network, start, command, timeout, **options):
     """What makes the next states of states. start: [C, R, ...], the last of them the first that it is asked to go on from."""
     if network is not None:
-        yield tokens.emulator(network, start) if codec.kind == "tokens" else _stepping(network)
+        from ..nets.emulator import Emulator
+
+        yield Emulator(network)
         return
     from ..thermalize.process import TIMEOUT, Coprocess
 
@@ -300,12 +301,6 @@ def _emulator(run, codec, network, start, command, timeout, **options):
         yield process.step
     if process.stopped:
         run.note(process.stopped)
-
-
-def _stepping(network):
-    from ..nets.emulator import Emulator
-
-    return Emulator(network)
 
 
 @contextlib.contextmanager

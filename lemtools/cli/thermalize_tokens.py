@@ -32,7 +32,7 @@ options = chain(
         "median distance between neighbouring codes.",
         "number",
         low=0,
-        usual="0; for weigh the new token always goes out",
+        usual="0, and none for weigh",
         metavar="M",
     ),
     common.option(
@@ -64,12 +64,12 @@ def check(memory, codebook, codebook_key, kind, window, grid, keep_margin, **oth
         raise click.UsageError(f"--kind {kind} is for --check and for --codebook FILE")
 
 
-def of(run, network, codebook, codebook_key, kind, rollout, window, grid, **others):
+def of(run, codebook, codebook_key, kind, rollout, window, grid, **others):
     """(codec, windows) of the states: Codec and None for fields."""
     from ..thermalize.codec import FIELDS
     from ..thermalize.tokens import Tokens, Windows
 
-    if codebook is None and kind in (None, "field") and not frames(network):
+    if codebook is None and kind in (None, "field"):
         if wrong := next((name for name in ("logits", "temperature") if others[name] is not None), None):
             raise click.UsageError(f"--{wrong} is for tokens: --codebook FILE, or --kind tokens")
         return FIELDS, None
@@ -83,11 +83,6 @@ def of(run, network, codebook, codebook_key, kind, rollout, window, grid, **othe
             f"{codebook}: {book.twins} of {len(book)} codes are the same as another one; the first one of them is what goes out"
         )
     return Tokens(len(book)), Windows(book, window or 1, None if grid is None else grid[::-1])
-
-
-def frames(network) -> bool:
-    """Whether a network answers frames of tokens."""
-    return network is not None and network.family == "frames"
 
 
 def memory(paths, key, how, windows, codec, rows):
@@ -131,12 +126,3 @@ def start(data, rows, context, where):
             f"{where}: {what} are no {context} frames or more to start from; --rows says how many stand side by side"
         )
     return data.reshape(-1, rows, data.shape[1])
-
-
-def emulator(network, start):
-    """A network that answers frames, with the frames [C, R, P] before it."""
-    from ..nets.frames import Frames
-    from ..thermalize.tokens import InContext
-
-    frames = Frames(network)
-    return InContext(frames.logits, start[-frames.context :])

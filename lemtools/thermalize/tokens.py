@@ -223,6 +223,7 @@ class TokenThermalizer:
 
     def _thermalized(self, claim: Claim) -> Step:
         """The step of the windows that end with the claimed vectors."""
+        assert self.windows is not None and self.thermalizer is not None
         frames, window = list(self.before), self.windows.window
         now = torch.where(torch.from_numpy(claim.alive)[:, None, None], claim.vectors, torch.nan)
         state = self.windows.states([*frames[len(frames) - window + 1 :], now])
@@ -230,6 +231,7 @@ class TokenThermalizer:
 
     def _coded(self, claim: Claim, x: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
         """The tokens of corrected vectors [R, P, D], of those rows."""
+        assert self.windows is not None
         book, places = self.windows.book, x.shape[1]
         to, own, margin = x[moved].flatten(0, 1), claim.tokens[moved].flatten(), self.margin
         if claim.log_p is None:

@@ -47,7 +47,8 @@ OPTIONS = {
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
     "thermalize": f"{COMMON} {OUTPUT} --always --budget --check --json --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
     "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --ridge --rollout "
-    "--rows --seed --steps --stop --strict --symmetry --threshold --timeout",
+    "--rows --seed --steps --stop --strict --symmetry --threshold --timeout --codebook --codebook-key --grid --keep-margin "
+    "--logits --temperature",
     "info": f"{COMMON} --json",
 }
 CHOICES = {
@@ -73,7 +74,8 @@ CHOICES = {
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",
     ("thermalize", "corrector"): "next memory wiener snap clip net conditional iterate",
-    ("thermalize", "kind"): "field embedding",
+    ("thermalize", "kind"): "field tokens embedding",
+    ("thermalize", "logits"): "weigh sample expected",
     ("thermalize", "to"): "safetensors png jpg wav flac txt npy",
 }
 ENVIRONMENT = {
