@@ -1,5 +1,8 @@
 """What lem-thermalize says of rollouts rather than do to them: --check, before anything is trained."""
 
+import contextlib
+import os
+
 import click
 
 from ..catalogue import listed
@@ -9,9 +12,25 @@ from .options import OUTPUT, option, written
 JOBS = {
     # what is done: the options that it takes beside those of the running
     "--check": "files memory memory_key memory_rows rows window key kind max_bytes as_json",
+    "--report": "candidate control solver timeout rows memory_rows memory_key key max_bytes seed as_json",
 }
 ALWAYS = "quiet verbose debug"
+OWN = ("as_json", "candidate", "control", "solver")  # options that nothing but a job takes
 
+
+class Named(click.ParamType):
+    """NAME=FILE, or a FILE whose name without folder and extension is the name."""
+
+    name = "rollout"
+
+    def convert(self, value, param, ctx):
+        name, equal, path = value.partition("=")
+        if equal and name and path and "/" not in name:
+            return name, path
+        return os.path.splitext(os.path.basename(value))[0] or value, value
+
+
+ROLLOUT = "a rollout, of the same starts as the others: item t R + r is row r at step t, and no step is left out."
 options = common.chain(
     option(
         "--check",
@@ -19,7 +38,28 @@ options = common.chain(
         "places of a state), states, pairs and windows of states. Exit with 1 where it can by none of them.",
         "flag",
     ),
-    option("--json", "Print JSON Lines, of --check.", "flag", param="as_json", section=OUTPUT),
+    option(
+        "--report",
+        "Thermalize nothing; judge rollouts by TRUE states: rows alive, residual of a step, spectra and values, and whether "
+        "a --candidate beats every --control. Exit with 1 where none does.",
+        metavar="TRUE",
+        file=True,
+    ),
+    option("--candidate", f"Of --report: {ROLLOUT}", Named(), multiple=True, metavar="[NAME=]FILE", file=True),
+    option(
+        "--control",
+        "Of --report: a rollout that a candidate has to beat.",
+        Named(),
+        multiple=True,
+        metavar="[NAME=]FILE",
+        file=True,
+    ),
+    option(
+        "--solver",
+        "Of --report: a command that answers states with those one step later, as of --exec, for the residuals.",
+        metavar="COMMAND",
+    ),
+    option("--json", "Print JSON Lines, of --check and --report.", "flag", param="as_json", section=OUTPUT),
 )
 
 
@@ -40,12 +80,9 @@ def job(options) -> str | None:
     return asked[0] if asked else None
 
 
-OWN = ("as_json",)  # options that nothing but a job takes
-
-
 def do(name: str, run, options):
     """Do the job; the exit status."""
-    return {"--check": _check}[name](run, **options)
+    return {"--check": _check, "--report": _report}[name](run, **options)
 
 
 def _check(run, files, memory, memory_key, memory_rows, rows, window, key, kind, max_bytes, as_json, **others):
@@ -88,3 +125,108 @@ def _check(run, files, memory, memory_key, memory_rows, rows, window, key, kind,
     heads = ("granularity", "AUC", "low", "high", "judge", "clean rows", "drifted rows", "")
     results.show(run, as_json, lines, table, heads)
     return 0 if any(seen.visible for seen in found) else 1
+
+
+def _report(
+    run,
+    files,
+    report,
+    candidate,
+    control,
+    solver,
+    timeout,
+    rows,
+    memory_rows,
+    memory_key,
+    key,
+    max_bytes,
+    seed,
+    as_json,
+    **others,
+):
+    if files:
+        raise click.UsageError(f"{files[0]}: --report takes rollouts as --candidate and --control")
+    every = [*candidate, *control]
+    for name, given in (("candidate", candidate), ("control", control)):
+        if not given:
+            raise click.UsageError(f"--report needs --{name} [NAME=]FILE")
+    if rows is None:
+        raise click.UsageError("--rows R: how many rows stand side by side in the rollouts")
+    names = ["true", *(name for name, _ in every)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise click.UsageError(f"two rollouts are called {twice[0]}: name them, as in --control other=FILE")
+    if [report, *(path for _, path in every)].count("-") > 1:
+        raise click.UsageError("only one input can be standard input")
+    if timeout is not None and solver is None:
+        raise click.UsageError("--timeout is for the --solver COMMAND")
+    from ..compare.rollouts import Judge
+    from ..media import store
+    from ..thermalize.process import TIMEOUT, Coprocess
+
+    how = common.how(run, kind="field", max_bytes=max_bytes, loop=True)
+    true = store([report], memory_key or key, how)
+    with contextlib.ExitStack() as running:
+        process = None
+        if solver is not None:
+            process = running.enter_context(Coprocess(solver, timeout or TIMEOUT, called="--solver"))
+        else:
+            run.note("no --solver: residuals are not judged, and a rollout off the attractor may pass")
+        judge = Judge(true, memory_rows or rows, process and process.step, seed=seed)
+        found = {name: judge.judged(name, store([path], key, how), rows) for name, path in every}
+    if process is not None and process.stopped:
+        run.note(process.stopped)
+    candidates, controls = ([found[name] for name, _ in given] for given in (candidate, control))
+    verdicts = [judge.against(one, other) for one in candidates for other in controls]
+    _show(
+        run,
+        [("true", judge.itself), *(("candidate", c) for c in candidates), *(("control", c) for c in controls)],
+        verdicts,
+        as_json,
+    )
+    return _concluded(run, candidates, controls, verdicts, judge)
+
+
+def _show(run, judged, verdicts, as_json):
+    heads = ("rollout", "what", "alive", "low", "high", "residual", "median", "99 %", "band", "all", "W1")
+    lines, table, said = [], [], []
+    for what, each in judged:
+        residual = each.residual or (None, None, None)
+        numbers = [*each.share, *residual, each.band, each.every, each.w1]
+        keys = ("alive", "alive_low", "alive_high", "residual", "residual_median", "residual_99", "band", "all", "w1")
+        lines.append({"rollout": each.name, "what": what, **dict(zip(keys, numbers)), "rows": len(each.alive)})
+        table.append([each.name, what, *(_cell(v) for v in numbers)])
+    for each in verdicts:
+        three = {name: getattr(each, name) for name in ("alive", "residual", "band", "both")}
+        ends = {
+            f"{k}{end}": None if v is None else v[i]
+            for k, v in three.items()
+            for i, end in enumerate(("", "_low", "_high"))
+        }
+        lines.append(
+            {"candidate": each.candidate, "control": each.control, "verdict": each.said, "why": each.why, **ends}
+        )
+        said.append([each.candidate, each.control, each.said, each.why])
+    if os.isatty(1) and not as_json:
+        results.show(run, False, [], [], ("candidate", "control", "verdict", "why"), said, before=[(heads, table)])
+        return
+    results.show(run, as_json, lines, [*table, *said], heads)
+
+
+def _cell(value) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _concluded(run, candidates, controls, verdicts, judge) -> int:
+    """Say what came out in one line; 0 where a candidate beats every control."""
+    best = judge.best(controls).name
+    left = {
+        each.name: [v.control for v in verdicts if v.candidate == each.name and v.said != "better"]
+        for each in candidates
+    }
+    for name, unbeaten in left.items():
+        if not unbeaten:
+            run.note(f"{name} beats every control; the best of them is {best}")
+            return 0
+    name = judge.best(candidates).name
+    run.note(f"{name} does not beat {listed(left[name])}; the best control is {best}")
+    return 1

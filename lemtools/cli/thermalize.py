@@ -17,6 +17,7 @@ EXAMPLES = """
 lem-thermalize --memory states.safetensors --rows 64 drifted.safetensors -o mended.safetensors
 lem-thermalize --memory states.safetensors --rows 64 --exec './step 64' --steps 1000 start.safetensors -o rollout.safetensors
 lem-thermalize --check --memory states.safetensors --rows 64 rollout.safetensors
+lem-thermalize --report true.npy --rows 64 --candidate mended=rollout.safetensors --control drifted.safetensors --solver './step 64'
 lem-thermalize --memory states.safetensors --memory-rows 64 --corrector wiener --log log.jsonl < states.pipe > next.pipe
 lem-thermalize --codebook codes.npy --window 2 --memory tokens.npy --rows 64 drifted.npy -o mended.npy
 """

@@ -20,7 +20,7 @@ from .distortion import paired
 from .summary import Whole
 
 _TILE = 1 << 20  # elements taken to float64 at a time
-_NO_POWER = 1e-12  # of the power of all modes: what rounding to float32 may make
+NO_POWER = 1e-12  # of the power of all modes: what rounding to float32 may make
 LIMIT = 3.0  # times the largest rms of the originals, beyond which a state is lost
 
 
@@ -145,8 +145,8 @@ def log_spectrum(a: np.ndarray, b: np.ndarray, *, k: int | None = None) -> Whole
     for c, (p, q) in enumerate(zip(whole, recalled)):
         if not p.any():
             raise ValueError(f"channel {c} of the originals is constant in space: it has no spectrum")
-        there = p > _NO_POWER * p.sum()
-        used = there | ~(q <= _NO_POWER * q.sum())  # so that nan is not left out
+        there = p > NO_POWER * p.sum()
+        used = there | ~(q <= NO_POWER * q.sum())  # so that nan is not left out
         used[last:] = False
         if not used.any():
             raise ValueError(f"channel {c} of neither set has power in the modes 1 to {last}")
@@ -167,14 +167,14 @@ def survival(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     ValueError where a channel of the originals is 0 everywhere, which gives no scale.
     """
     a, b = _states(a, b)
-    limit = LIMIT * np.concatenate([_rms(x) for x in _tiles(a)]).max(0)
+    limit = LIMIT * np.concatenate([rms(x) for x in _tiles(a)]).max(0)
     if not limit.all():
         raise ValueError(f"channel {int(np.argmin(limit))} of the originals is 0 everywhere: it has no scale")
     # nan is not below anything
-    return np.concatenate([(_rms(x) <= limit).all(1) for x in _tiles(b)]).astype(np.float64)
+    return np.concatenate([(rms(x) <= limit).all(1) for x in _tiles(b)]).astype(np.float64)
 
 
-def _rms(x: np.ndarray) -> np.ndarray:
+def rms(x: np.ndarray) -> np.ndarray:
     """[n, C] of x [n, C, ...]; inf or nan where a value is."""
     with np.errstate(over="ignore"):
         return np.sqrt(np.square(x).mean(axis=tuple(range(2, x.ndim))))

@@ -8,6 +8,7 @@ denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.1873
     correctors   the table's functions
     loop         Thermalizer, Step, rollout
     process      Coprocess: an emulator in any language
+    judge        check: whether rollouts can be told from clean states
 """
 
 from __future__ import annotations

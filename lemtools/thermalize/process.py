@@ -34,7 +34,7 @@ class Coprocess:
     """A process that answers every batch of states on its standard input with the next states on its standard output.
 
     command: as in a shell, whose quotes are understood; a shell (/bin/sh) runs it only where it asks for one, by a pipe, a
-    redirection, a variable or a pattern (`shell`). timeout: s without a byte, in or out, after which it is taken for dead.
+    redirection, a variable or a pattern (`shell`). called: the option that named it, in errors. timeout: s without a byte, in or out, after which it is taken for dead.
 
     A context manager: the process runs while it is entered. Both ways a batch is one document of a stream, and an answer
     may be a plain safetensors document, too, with one float tensor. It must be written out (flushed) before the next
@@ -43,9 +43,9 @@ class Coprocess:
     that was not well.
     """
 
-    def __init__(self, command: str, timeout: float = TIMEOUT, codec: Codec = FIELDS):
-        self.command, self.timeout, self.codec, self.steps = command, timeout, codec, 0
-        self.words = words(command)
+    def __init__(self, command: str, timeout: float = TIMEOUT, codec: Codec = FIELDS, called: str = "--exec"):
+        self.command, self.timeout, self.codec, self.called, self.steps = command, timeout, codec, called, 0
+        self.words = words(command, called)
         self.shell = self.words[:2] == SHELL
         self.stopped = ""
 
@@ -54,7 +54,9 @@ class Coprocess:
         try:
             self.process = subprocess.Popen(self.words, bufsize=0, process_group=0, **streams)
         except OSError as error:
-            raise LemError(f"{self.words[0]}: {error.strerror or error}; --exec {_short(self.command)}") from error
+            raise LemError(
+                f"{self.words[0]}: {error.strerror or error}; {self.called} {_short(self.command)}"
+            ) from error
         self.pipes = _Pipes(self.process, self.timeout)
         self.source = stream.Source(self.pipes, "its answer")
         self.answers = stream.read(self.source, made=self.codec.made, loop=True)
@@ -278,7 +280,7 @@ class _Pipes(io.RawIOBase):
         self.lines.extend(line[-1000:] for line in more)
 
 
-def words(command: str) -> list[str]:
+def words(command: str, called: str = "--exec") -> list[str]:
     """A command as the words of a process: those of /bin/sh where it has what only a shell understands, that is pipes,
     redirections, variables and patterns that are not quoted. Raises LemError where there is none, and for an open quote."""
     parts = _PARTS.findall(command)
@@ -288,9 +290,9 @@ def words(command: str) -> list[str]:
     try:
         found = shlex.split(command)
     except ValueError as error:
-        raise LemError(f"--exec {_short(command)}: {str(error).lower()}") from error
+        raise LemError(f"{called} {_short(command)}: {str(error).lower()}") from error
     if not found:
-        raise LemError("--exec: no command; name a program that steps states, as in --exec 'python step.py'")
+        raise LemError(f"{called}: no command; name a program that steps states, as in {called} 'python step.py'")
     return found
 
 

@@ -1,11 +1,13 @@
 """lem-thermalize --check and --report: what they print, and how they end."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from helpers.commands import lem_fork
+from helpers.paths import ROOT
 
 ROWS, STEPS, LENGTH = 8, 120, 8
 
@@ -77,3 +79,75 @@ def test_what_does_not_go_with_a_check_is_one_line(place):
         run(place, "--memory", "states.npy", "--rows", 8, "--kind", "embedding", "true.npy")
     )
     assert "no whole number of steps of 9 rows" in said(run(place, *CHECK[:-2], "--rows", 9, "true.npy"))
+
+
+SOLVER = """
+import sys
+from dataclasses import replace
+import numpy as np
+from lemtools import stream
+
+with open(0, "rb", buffering=0) as source, open(1, "wb", buffering=0) as target:
+    batches = stream.read(stream.Source(source, "standard input"), loop=True)
+    turn = np.exp(-0.7j * np.arange(5))
+    step = lambda x: np.fft.irfft(np.fft.rfft(x) * turn, 8).astype(np.float32)
+    stream.write((replace(b, data=step(b.data)) for b in batches), target)
+"""
+
+
+@pytest.fixture(scope="module")
+def reported(place):
+    """solve.py; fine.npy and coarse.npy, rollouts of small and of large noise; dead.npy, half of whose rows die."""
+    (place / "solve.py").write_text(SOLVER)
+    true = np.load(place / "true.npy")
+    rng = np.random.default_rng(0)
+    for name, size in (("fine", 0.01), ("coarse", 0.5)):
+        np.save(place / f"{name}.npy", true + np.float32(size) * rng.standard_normal(true.shape, np.float32))
+    dead = true.reshape(STEPS, ROWS, 1, LENGTH).copy()
+    dead[40:, ::2] = np.nan
+    np.save(place / "dead.npy", dead.reshape(true.shape))
+    return place
+
+
+def report(place, *args):
+    command = f"{sys.executable} solve.py"
+    return run(place, "--report", "true.npy", "--rows", ROWS, "--solver", command, *args, env={"PYTHONPATH": str(ROOT)})
+
+
+def test_report_says_whether_the_best_control_is_beaten(reported):
+    controls = ("--control", "dead.npy", "--control", "rough=coarse.npy")
+    done = report(reported, "--candidate", "fine.npy", *controls)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b"lem-thermalize: fine beats every control; the best of them is rough\n"
+    lines = [line.split("\t") for line in done.stdout.decode().splitlines()]
+    assert [line[:2] for line in lines[:4]] == [
+        ["true", "true"],
+        ["fine", "candidate"],
+        ["dead", "control"],
+        ["rough", "control"],
+    ]
+    assert lines[2][2] == "0.5" and lines[2][-3:] == ["-", "-", "-"]
+    assert [line[:3] for line in lines[4:]] == [["fine", "dead", "better"], ["fine", "rough", "better"]]
+    done = report(reported, "--candidate", "coarse.npy", "--control", "fine.npy", "--json")
+    assert done.returncode == 1
+    assert b"coarse does not beat fine; the best control is fine" in done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert " ".join(found[0]) == (
+        "rollout what alive alive_low alive_high residual residual_median residual_99 band all w1 rows"
+    )
+    assert list(found[-1])[:4] == ["candidate", "control", "verdict", "why"] and found[-1]["verdict"] == "worse"
+
+
+def test_what_does_not_go_with_a_report_is_one_line(reported):
+    both = ("--candidate", "fine.npy", "--control", "coarse.npy")
+    assert "--report needs --control" in said(report(reported, "--candidate", "fine.npy"))
+    assert "two rollouts are called fine" in said(report(reported, *both, "--control", "fine.npy"))
+    assert "--budget does nothing with --report" in said(report(reported, *both, "--budget", 1))
+    assert "--check and --report: give one" in said(report(reported, *both, "--check"))
+    assert "--candidate is for --report" in said(run(reported, *CHECK[1:5], "--candidate", "x", "true.npy"))
+    assert "none.npy: No such file" in said(report(reported, "--candidate", "none.npy", "--control", "fine.npy"))
+    lone = ("--report", "true.npy", "--rows", ROWS, *both)
+    done = run(reported, *lone, "--solver", "no-such-solver")
+    assert b"no-such-solver: No such file or directory; --solver no-such-solver" in done.stderr and done.returncode == 2
+    done = run(reported, *lone)
+    assert b"no --solver: residuals are not judged" in done.stderr and done.returncode in (0, 1)

@@ -29,6 +29,8 @@ SHORT = {
     "lem-train rvq": "--steps 2",
     "lem-train emulator": "--steps 2 --batch 4 --width 4 --depth 1",
     "lem-train frames": "--steps 2 --batch 4 --width 16 --depth 1",
+    "lem-thermalize --check": "--window 2 || [ $? = 1 ]",
+    "lem-thermalize --report": "|| [ $? = 1 ]",
     "lem-thermalize": "--steps 3",
     "lem-els --bank digits.bank.safetensors --calibrate": "--seeds 1000 --sizes 3-5",
     "lem-els --bank digits.bank.safetensors --scales scales.txt --seeds": "--seeds 0-3",
@@ -93,6 +95,7 @@ def inputs(tmp_path_factory) -> Path:
     states = np.sin(phase).astype(np.float32).reshape(-1, 1, 64)  # 64 rows side by side
     np.save(folder / "states.npy", states)
     np.save(folder / "start.npy", states[:64])
+    np.save(folder / "true.npy", states[:-64])
     lemtools.save(lemtools.load(states, kind="field"), folder / "states.safetensors")
     lemtools.save(lemtools.load(states[:256], kind="field"), folder / "held.safetensors")
     lemtools.save(lemtools.load(rng.integers(0, 8, (320, 6)), kind="tokens"), folder / "frames.safetensors")
@@ -204,7 +207,15 @@ def test_every_command_parses():
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 # the reader's own files, and what a script is told to make
-OWN = {"pretrained.pt", "recall-image.safetensors", "states.safetensors", "states.npy", "start.npy", "held.safetensors"}
+OWN = {
+    "pretrained.pt",
+    "recall-image.safetensors",
+    "states.safetensors",
+    "states.npy",
+    "start.npy",
+    "true.npy",
+    "held.safetensors",
+}
 
 
 @pytest.mark.parametrize("page", DOCS, ids=page_name)
