@@ -13,14 +13,18 @@ ms          a step of all rows, the emulator's included
 
 The row `truth` is a third true rollout: what chance leaves. `e`: the emulator's error of one step on held-out states.
 
-Environment: SYSTEM (ks22), SEEDS (0 1 2), STEPS (10000), ROWS (64), EVERY (10: the states that are judged).
+Stages: data, train (emulators), rounds (correctors that learn the errors of each, see thermalize_train.py), networks
+(denoisers), controls (emulators with what the correctors got), table, picture. The rollouts of the table are jobs that can
+be cut and begun again, see thermalize_jobs.py; `show` prints the table of those that there are.
+
+Environment: SYSTEM (ks22), SEEDS (0 1 2), STEPS (10000), ROWS (64), EVERY (10: the states that are judged), JOBS (a core
+each), ONLY (words: jobs with one of them in their names alone).
 """
 
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +32,39 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SYSTEM = os.environ.get("SYSTEM", "ks22")
-SEEDS = [int(s) for s in os.environ.get("SEEDS", "0 1 2").split()]
-STEPS, ROWS, EVERY = (int(os.environ.get(k, v)) for k, v in (("STEPS", 10_000), ("ROWS", 64), ("EVERY", 10)))
-STORED = {"rows": 16, "steps": 1250}
+import thermalize_train as training
+from thermalize_jobs import (
+    EVERY,
+    ROWS,
+    SEEDS,
+    SOLE,
+    STEPS,
+    STORED,
+    SYMMETRY,
+    SYSTEM,
+    WAYS,
+    Job,
+    emulator,
+    finished,
+    judged,
+    model_of,
+    run,
+    spread_out,
+    states,
+)
+
 GRADES = {
-    "weak": "--width 8 --depth 1 --steps 400 --lr 2e-3",
-    "better": "--width 16 --depth 2 --steps 800 --lr 2e-3",
-    "noise-injected": "--width 16 --depth 2 --steps 800 --lr 2e-3 --noise-injection .02",
-    "pushforward": "--width 16 --depth 2 --steps 800 --lr 2e-3 --pushforward 2",
+    "weak": {"width": 8, "depth": 1, "steps": 400},
+    "better": {"width": 16, "depth": 2, "steps": 800},
+    "noise-injected": {"width": 16, "depth": 2, "steps": 800, "noise-injection": 0.02},
+    "pushforward": {"width": 16, "depth": 2, "steps": 800, "pushforward": 2},
+    "own-rollouts": {"width": 16, "depth": 2, "steps": 800, "own-rollouts": 4},
 }
-SYMMETRY = {"ks22": ("translate", "reflect"), "ks64": ("translate", "reflect"), "lorenz96": ("translate",)}
-# what is done after each step: options of thermalize.prepared; None: nothing
-WAYS: dict[str, dict[str, Any] | None] = {
-    "none": None,
-    "clip": {"corrector": "clip", "every": True, "clean": False},
-    "snap, every 10th": {"corrector": "snap", "every": True, "clean": False, "budget": 0.1},
-    "wiener": {"corrector": "wiener", "every": True, "clean": False},
-    "memory": {"corrector": "memory", "every": True},
-    "next, every 10th": {"corrector": "next", "every": True, "budget": 0.1},
-    "next, every 4th": {"corrector": "next", "every": True, "budget": 0.25},
-    "next, level > .01": {"corrector": "next", "threshold": 0.01, "clean": False},
-    "next": {"corrector": "next", "every": True},
-}
-CONTROLS = ("noise-injected", "pushforward")  # emulators that are compared as they are, and corrected by one way
-SOLE = "next, no emulator"
+CORRECTED = ("weak", "better")  # emulators that are compared in every way; the others as they are, and in some
+LARGER = ("compute", "labels")  # of each of those, an emulator that got what its corrector got
+OTHERS = {"own": ("none", "next, level > .01"), "larger": ("none", "wiener")}
+ONLY = os.environ.get("ONLY", "").split()
+COLUMNS = ("rms", "median", "99 %", "band", "all", "W1", "calls", "ms")
 
 
 def data(out: Path) -> None:
@@ -72,21 +84,29 @@ def data(out: Path) -> None:
 
 def train(out: Path) -> None:
     """OUT/SYSTEM-GRADE-SEED.safetensors: the emulators."""
-    for grade, words in GRADES.items():
-        for seed in SEEDS:
-            model = out / f"{SYSTEM}-{grade}-{seed}.safetensors"
-            if not model.exists():
-                given = [
-                    "--data",
-                    out / f"{SYSTEM}-states.npy",
-                    "--kind",
-                    "field",
-                    "--rows",
-                    STORED["rows"],
-                    *words.split(),
-                ]
-                end = ["--seed", seed, "-q", "--log-file", model.with_suffix(".jsonl"), "-o", model]
-                subprocess.run(["lem-train", "emulator", *map(str, given), *map(str, end)], check=True)
+    spread_out(learned, [(out, grade, seed) for grade in GRADES for seed in SEEDS])
+
+
+def learned(out: Path, grade: str, seed: int) -> None:
+    given = {"data": out / f"{SYSTEM}-states.npy", "rows": STORED["rows"], "lr": 2e-3, "seed": seed}
+    training.learn("emulator", model_of(out, grade, seed), **given, **GRADES[grade])  # type: ignore[arg-type]
+
+
+def rounds(out: Path) -> None:
+    """OUT/SYSTEM-GRADE-corrector-SEED.safetensors."""
+    spread_out(training.rounds, [(out, grade, seed) for grade in CORRECTED for seed in SEEDS])
+
+
+def networks(out: Path) -> None:
+    """OUT/SYSTEM-{denoiser,conditional}.safetensors."""
+    training.pairs(out)
+    spread_out(training.denoisers, [(out, name) for name in ("denoiser", "conditional")])
+
+
+def controls(out: Path) -> None:
+    """OUT/SYSTEM-GRADE-{compute,labels}-SEED.safetensors."""
+    training.pairs(out)
+    spread_out(training.controls, [(out, grade, seed, GRADES[grade]["steps"]) for grade in CORRECTED for seed in SEEDS])
 
 
 def one_step(model: Path) -> float:
@@ -94,90 +114,48 @@ def one_step(model: Path) -> float:
     return float(json.loads(model.with_suffix(".jsonl").read_text().splitlines()[-1])["held_out_one_step"])
 
 
-def states(out: Path, name: str) -> np.ndarray:
-    return np.load(out / f"{SYSTEM}-{name}.npy")
-
-
-def emulator(model: Path | None) -> Any:
-    """What steps; without a model it stands still, so that the corrector alone goes on."""
-    if model is None:
-        return lambda x: x
-    from lemtools.nets.emulator import Emulator
-    from lemtools.nets.model import load
-
-    return Emulator(load(str(model)))
-
-
-def measured(out: Path, step: Any, thermalizer: Any) -> dict[str, float]:
-    """One rollout from start: the columns of the table."""
-    from dynamics import SYSTEMS
-    from lemtools.thermalize import rollout
-
-    system, start = SYSTEMS[SYSTEM], states(out, "start")
-    kept, residuals, calls, spent = [], [], 0, 0.0
-    previous, begun = start, time.perf_counter()
-    for t, done in enumerate(rollout(step, start, STEPS, thermalizer), 1):
-        calls += int(done.calls.sum())
-        if t % EVERY == 0:
-            spent += time.perf_counter() - begun
-            kept.append(done.state)
-            residuals.append(system.residual(previous.astype(np.float64), done.state.astype(np.float64)))
-            begun = time.perf_counter()
-        previous = done.state
-    found = judged(states(out, "true"), np.concatenate(kept), np.array(residuals))
-    return found | {"calls": calls / STEPS / len(start), "ms": 1e3 * spent / STEPS}
-
-
-def judged(true: np.ndarray, got: np.ndarray, residuals: np.ndarray) -> dict[str, Any]:
-    """true, got: [T R, C, ...]; residuals: [T, R]. alive: of each row."""
-    from lemtools.compare.states import log_spectrum, log_spectrum_low, survival, w1
-
-    rows = residuals.shape[1]
-    found: dict[str, Any] = {"alive": survival(true[-rows:], got[-rows:])}
-    left = residuals[:, found["alive"] > 0]
-    if left.size:
-        found["rms"], found["median"] = float(np.sqrt(np.square(left).mean())), float(np.median(left))
-        found["99 %"] = float(np.quantile(left, 0.99))
-    if found["alive"].all():  # a spectrum of rows that died says nothing
-        few = min(len(true), len(got))
-        for name, metric in (("band", log_spectrum_low), ("all", log_spectrum), ("W1", w1)):
-            found[name] = float(metric(true[:few], got[:few]).value)
+def rows_of_table() -> list[tuple[str, str]]:
+    """(emulator, way), '' for no emulator."""
+    found = [("", SOLE)]
+    for grade in GRADES:
+        found += [(grade, way) for way in (WAYS if grade in CORRECTED else OTHERS["own"])]
+        found += [(f"{grade}-{more}", way) for more in LARGER if grade in CORRECTED for way in OTHERS["larger"]]
     return found
 
 
 def table(out: Path) -> None:
-    """OUT/SYSTEM-table.tsv, and printed: every way at every emulator, the mean over seeds and their standard deviation."""
-    from lemtools.thermalize import prepared
+    """The rollouts that are missing, and the table."""
+    jobs = [Job(name, seed, way) for name, way in rows_of_table() for seed in (SEEDS if name else [0])]
+    try:
+        run(out, [job for job in jobs if not ONLY or any(words in job.name for words in ONLY)])
+    finally:
+        show(out)
 
-    stored, rows = states(out, "states"), STORED["rows"]
-    ways = {
-        name: None if how is None else prepared(stored, rows, symmetry=SYMMETRY.get(SYSTEM, ()), **how)
-        for name, how in {**WAYS, SOLE: {**WAYS["next"], "clean": False}}.items()
-    }
-    columns = ("rms", "median", "99 %", "band", "all", "W1", "calls", "ms")
+
+def show(out: Path) -> None:
+    """OUT/SYSTEM-table.tsv, and printed: every way at every emulator, the mean over seeds and their standard deviation."""
+    done = finished(out)
     with open(out / f"{SYSTEM}-table.tsv", "w") as file:
 
         def put(*cells: str) -> None:
             print(*cells, sep="\t", flush=True)
             print(*cells, sep="\t", file=file, flush=True)
 
-        put("emulator", "way", "alive", *columns)
+        put("emulator", "way", "seeds", "steps", "alive", *COLUMNS)
         truth = states(out, "truth")
-        put("truth", "", *cells([judged(states(out, "true"), truth, np.zeros((len(truth) // ROWS, ROWS)))], columns))
-        for grade in [None, *GRADES]:
-            models = [None] if grade is None else [out / f"{SYSTEM}-{grade}-{seed}.safetensors" for seed in SEEDS]
-            title = "no emulator" if grade is None else f"{grade}, e = {spread([one_step(m) for m in models])}"
-            for name, thermalizer in ways.items():
-                if (grade is None) != (name == SOLE) or (
-                    grade in CONTROLS and name not in ("none", "next, level > .01")
-                ):
-                    continue
-                found = []
-                for model in models:
-                    if thermalizer is not None:
-                        thermalizer.reset()
-                    found.append(measured(out, emulator(model), thermalizer))
-                put(title, name, *cells(found, columns))
+        found = [judged(states(out, "true"), truth, np.zeros((len(truth) // ROWS, ROWS)))]
+        put("truth", "", "", str(STEPS), *cells(found, COLUMNS))
+        for name, way in rows_of_table():
+            seeds = [seed for seed in SEEDS if Job(name, seed, way) in done]
+            if seeds:
+                lines = [done[Job(name, seed, way)] for seed in seeds]
+                title = (
+                    f"{name}, e = {spread([one_step(model_of(out, name, s)) for s in seeds])}"
+                    if name
+                    else "no emulator"
+                )
+                steps = sorted({line["steps"] for line in lines})
+                put(title, way, " ".join(map(str, seeds)), " ".join(map(str, steps)), *cells(lines, COLUMNS))
 
 
 def cells(found: list[dict[str, Any]], columns: tuple[str, ...]) -> list[str]:
@@ -225,7 +203,7 @@ def picture(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    stages = {"data": data, "train": train, "table": table, "picture": picture}
+    stages = {each.__name__: each for each in (data, train, rounds, networks, controls, table, show, picture)}
     where = Path(sys.argv[2])
     where.mkdir(parents=True, exist_ok=True)
     stages[sys.argv[1]](where)

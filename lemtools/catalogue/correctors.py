@@ -71,6 +71,12 @@ CORRECTORS = Table(
         "every value put into the range of the stored ones: a control",
         needs=("memory",),
     ),
+    Row(
+        "cap",
+        "thermalize.correctors:cap",
+        "every Fourier mode no larger than in any stored state: a control",
+        needs=("memory",),
+    ),
     Row("net", "thermalize.correctors:net", "the posterior mean by a diffusion network, in one call", needs=("model",)),
     Row(
         "conditional",
@@ -86,6 +92,13 @@ CORRECTORS = Table(
         "noise added, then denoised in steps by a diffusion network, as Thermalizer does",
         options=(NOISE, STOP, STEPS),
         needs=("model",),
+    ),
+    Row(
+        "residual",
+        "thermalize.correctors:residual",
+        "what a network of lem-train corrector makes of the previous and the claimed state",
+        needs=("model",),
+        facts={"previous": True},
     ),
     previous=False,
 )

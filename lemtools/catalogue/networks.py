@@ -31,6 +31,15 @@ def _with(option: Option, default: Any) -> Option:
     return option._replace(default=default)
 
 
+NEAR = (  # of networks that step or correct
+    _with(WIDTH, 32),
+    _with(BLOCKS, 3),
+    Option("side", "places of a window, odd", "whole", default=7, low=1, high=99),
+    Option("dilations", "of the blocks, over and over", default=(1,)),
+    _with(PADDING, "circular"),
+)
+ALL = (_with(WIDTH, 256), Option("depth", "residual blocks", "whole", default=2, low=0))
+
 NETWORKS = Table(
     "network",
     Row(
@@ -129,13 +138,7 @@ NETWORKS = Table(
         "nets.emulator:ConvStep",
         "the next state, from what is near every place",
         ("field",),
-        (
-            _with(WIDTH, 32),
-            _with(BLOCKS, 3),
-            Option("side", "places of a window, odd", "whole", default=7, low=1, high=99),
-            Option("dilations", "of the blocks, over and over", default=(1,)),
-            _with(PADDING, "circular"),
-        ),
+        NEAR,
         facts={"family": "step"},
     ),
     Row(
@@ -143,7 +146,7 @@ NETWORKS = Table(
         "nets.emulator:VectorStep",
         "the next state, from all places at once",
         ("field",),
-        (_with(WIDTH, 256), Option("depth", "residual blocks", "whole", default=2, low=0)),
+        ALL,
         facts={"family": "step"},
     ),
     Row(
@@ -158,6 +161,22 @@ NETWORKS = Table(
             Option("heads", "of attention", "whole", default=4, low=1),
         ),
         facts={"family": "frames"},
+    ),
+    Row(
+        "conv-correct",
+        "nets.emulator:ConvCorrect",
+        "the next state, from the one before and a claimed one, near every place",
+        ("field",),
+        NEAR,
+        facts={"family": "correct"},
+    ),
+    Row(
+        "mlp-correct",
+        "nets.emulator:VectorCorrect",
+        "the same from all places at once",
+        ("field",),
+        ALL,
+        facts={"family": "correct"},
     ),
     Row(
         "lm",

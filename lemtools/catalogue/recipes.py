@@ -29,6 +29,7 @@ from .training import (
     CONTEXT,
     DATA,
     DENOISE,
+    DRIFT,
     EVERY,
     KEY,
     LEARNER,
@@ -52,9 +53,17 @@ LOST = {  # of a fragment, as text and as it is parsed
 }
 
 
-def recipe(name: str, target: str, help: str, arch: Mapping[str, str], *own: Option, **facts: Any) -> Row:
-    """A row; arch names the network of each kind."""
-    taken = {option.name for option in own}
+def recipe(
+    name: str,
+    target: str,
+    help: str,
+    arch: Mapping[str, str],
+    *own: Option,
+    without: tuple[str, ...] = (),
+    **facts: Any,
+) -> Row:
+    """A row; arch names the network of each kind. without: options of EVERY that it does not take."""
+    taken = {*without, *(option.name for option in own)}
     options = (*own, *(option for option in EVERY if option.name not in taken))
     facts["said"] = _said(name, tuple(arch), facts.get("family", "")) | facts.get("said", {})
     return Row(name, f"train.recipes.{target}", help, tuple(arch), options, facts={"arch": arch, **facts})
@@ -194,6 +203,29 @@ RECIPES = Table(
                 "short rollout whole rows."
             },
             "depth": {"help": "Blocks."},
+        },
+    ),
+    recipe(
+        "corrector",
+        "emulator:corrector",
+        "the next state from the one before and what an emulator claims",
+        {"field": "conv-correct"},
+        *(DATA, DRIFT, KEY, TARGET, ROWS, *LEARNER),
+        without=("validate",),
+        family="correct",
+        lr=2e-3,
+        steps=5000,
+        precise=True,
+        said={
+            "data": {"help": "Previous states: those from which an emulator stepped, of one rollout or of several."},
+            "target": {"help": "What a solver says comes after each state of --data, item by item.", "usual": ""},
+            "rows": {
+                "help": "How many rows stand side by side in the rollouts: what is kept back is the last steps of all."
+            },
+            "holdout": {
+                "help": "How many states are kept back to validate on: the last steps of all rows, or some more."
+            },
+            "dtype": {"help": "Precision of matrix products and convolutions; auto is float32."},
         },
     ),
     recipe(

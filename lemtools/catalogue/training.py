@@ -66,6 +66,15 @@ ORDER = Option("--order", "The order in which values are recalled.", ("any", "ra
 DENOISE = (
     LABELS,
     Option("--padding", "What the convolutions see beyond the border.", PADDING.type, usual="zeros"),
+    Option(
+        "--levels",
+        "Noise levels to learn, A-B in standard deviations, evenly in their logarithm.",
+        "amount",
+        low=0,
+        open=("low",),
+        metavar="A-B",
+        usual="all, by the cosine schedule",
+    ),
     Option("--predict", "What a denoising network predicts.", PREDICTS.type, usual="eps", param="predicts"),
 )
 ON = Option(
@@ -123,6 +132,22 @@ STEPS = (
         high=1000,
         metavar="K",
     ),
+    Option(
+        "--own-rollouts",
+        "Learn all of K steps that the network makes from a true state, each from where its last one led.",
+        "whole",
+        low=1,
+        high=1000,
+        metavar="K",
+    ),
+)
+DRIFT = Option(
+    "--drift",
+    "What the emulator claimed after each state of --data, item by item.",
+    metavar="PATH",
+    multiple=True,
+    file=True,
+    section=INPUT,
 )
 NETWORK = (
     Option("--arch", "The network: {of}.", of=NETWORKS, metavar="NET", usual="by recipe and kind"),

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 
 import click
 
@@ -113,6 +114,20 @@ MEMORY = (
     file=True,
     section=OUTPUT,
 )
+@common.option(
+    "--claims",
+    "Write what the emulator claimed, before it was corrected, of every step that is written.",
+    metavar="FILE",
+    file=True,
+    section=OUTPUT,
+)
+@common.option(
+    "--previous",
+    "Write the states from which it stepped there: with --claims what lem-train corrector learns from.",
+    metavar="FILE",
+    file=True,
+    section=OUTPUT,
+)
 @judging.options
 @common.option("--strict", "Exit with 1 if a row is not finite at some step.", "flag", section=RUNNING)
 @common.looks("key", "max_bytes")
@@ -126,7 +141,7 @@ MEMORY = (
 )
 @common.seed
 @common.output
-def cli(run, files, output, to, skip_existing, log, every, strict, **options):
+def cli(run, files, output, to, skip_existing, log, claims, previous, every, strict, **options):
     """Keep states of a rollout on the manifold of those that a memory has.
 
     Reads states, a document a step of all rows, and answers each at once; or runs an emulator for some steps, fed with its
@@ -137,6 +152,10 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
         return judging.do(asked, run, click.get_current_context().params)
     refuse(CORRECTORS, options["corrector"], written(click.get_current_context()), "--corrector")
     _check(every=every, **options)
+    if previous is not None and options["steps"] is None:
+        raise click.UsageError("--previous is for --exec and --rollout: a filter keeps what it wrote before")
+    if options["codebook"] is not None and (claims or previous):
+        raise click.UsageError("--claims and --previous are for states of simulations, not for tokens of a --codebook")
     from ..media import Target, save
     from ..signal import LemError
     from ..thermalize.driver import line, outgoing
@@ -155,10 +174,22 @@ def cli(run, files, output, to, skip_existing, log, every, strict, **options):
     if codec.kind == "tokens":
         thermalizer = tokens.stepper(windows, thermalizer, **options)
     dead: dict[int, int] = {}
-    with _log(log, target, [*paths, *read]) as write:
+    taken = {"--output": target.out} if not target.stdout else {}
+    own = {
+        name: _own(f"--{name}", path, taken, [*paths, *read])
+        for name, path in (("log", log), ("claims", claims), ("previous", previous))
+    }
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(_log(own["log"]))
+        claimed, before = (
+            stack.enter_context(_beside(run, own[name], options["seed"])) for name in ("claims", "previous")
+        )
 
         def seen(number, step):
             write(line(number, step))
+            if number % every == 0:
+                claimed(step.claimed)
+                before(step.previous)
             for row in (step.action == "dead").nonzero()[0].tolist():
                 if row not in dead:
                     dead[row] = number
@@ -304,22 +335,46 @@ def _emulator(run, codec, network, start, command, timeout, **options):
         run.note(process.stopped)
 
 
-@contextlib.contextmanager
-def _log(path, target, inputs):
-    """What writes a line of the log."""
+def _own(name, path, taken, inputs):
+    """Where an option writes beside the output, None for nowhere. taken: {option: file} of what else is written."""
     if path is None:
-        yield lambda record: None
-        return
+        return None
     from ..media import Target
 
-    own = Target(path, "txt")
+    own = Target(path, "txt" if name == "--log" else None)
     if own.stdout or own.folder or own.pattern:
-        raise click.UsageError(f"--log {path}: name one file; standard output is for the states")
+        raise click.UsageError(f"{name} {path}: name one file; standard output is for the states")
     own.refuse([], inputs)
-    if not target.stdout and os.path.realpath(path) == os.path.realpath(target.out):
-        raise click.UsageError(f"--log and --output would both write {path}")
-    with open(path, "w", encoding="utf-8", buffering=1) as file:
+    for other, there in taken.items():
+        if os.path.realpath(path) == os.path.realpath(there):
+            raise click.UsageError(f"{name} and {other} would both write {path}")
+    taken[name] = path
+    return own
+
+
+@contextlib.contextmanager
+def _log(own):
+    """What writes a line of the log."""
+    if own is None:
+        yield lambda record: None
+        return
+    with open(own.out, "w", encoding="utf-8", buffering=1) as file:
         yield lambda record: file.write(json.dumps(record) + "\n")
+
+
+@contextlib.contextmanager
+def _beside(run, own, seed):
+    """What takes states that are written, once all are there, beside the output."""
+    if own is None:
+        yield lambda states: None
+        return
+    from ..media import save
+    from ..thermalize.driver import Spool
+
+    with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(own.out))) as file:
+        spool = Spool(file)
+        yield spool.add
+        save(spool.signals([run.history(seed=seed)]), own, run.note, run.error)
 
 
 def main():

@@ -7,13 +7,15 @@ catalogue.networks names it. How it is called (shapes in condition.py; all in th
     estimate    net(condition) -> [N, ...target]: the posterior mean; a recurrent one also takes steps=K
     denoise     net(x_t, alpha_bar, condition=None, label=None) -> eps, x0 or v, as ``net.predicts`` says
     step        net(x) -> [N, ...item]: the next states; emulator.py
+    correct     net(previous, claimed) -> [N, ...item]: the next states, of which an emulator claims the second; the same
     sequence    net.log_prob(target, condition, order), net.sample(condition, order, generators, temperature)
     frames      net(tokens) -> [N, P, K]: logits of the next frame; frames.py
     language    net.rate(windows, noise) -> nats [N, T] of every next token or vector; lm.py, dense.py
     autoencoder net.encode(tokens), net.decode(latents): K tokens as one vector and back; token_ae.py
 
-`denoiser.NetworkDenoiser` makes of a denoising network a denoiser by the project's contract, `emulator.Emulator` of a
-stepping one a function from states to states, `frames.Frames` of one of frames probabilities and draws of the next.
+`denoiser.NetworkDenoiser` makes of a denoising network a denoiser by the project's contract, `emulator.Emulator` and
+`emulator.Corrector` of a stepping and a correcting one functions from states to states, `frames.Frames` of one of frames
+probabilities and draws of the next.
 """
 
 from ..catalogue.networks import NETWORKS

@@ -195,7 +195,7 @@ def _made(meta: dict, found: Found) -> nn.Module:
         net.get("item", item) if net.get("source") else [net.get("target_channels") or item[0]]
     )
     answer = answer if len(answer) > 1 or len(item) == 1 else [*answer, *item[1:]]
-    shaped = row.family in ("estimate", "denoise", "sequence", "step", "frames")
+    shaped = row.family in ("estimate", "denoise", "sequence", "step", "correct", "frames")
     if "channels" in net and len(item) != 1 + net.get("axes", 2):
         raise LemError(f"a network of {net.get('axes', 2)} spatial axes, where its record has items of {item}")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):

@@ -69,8 +69,8 @@ class NetworkRecaller:
             self.identity = f"{self.name} sha256:{digest[:12]}"
         if model.meta["kind"] == "tokens":
             raise LemError(f"{self.name}: a model of text ({model.meta['recipe']}), which recalls no fragments")
-        if model.family == "step":
-            raise LemError(f"{self.name}: an emulator, which makes steps and recalls no fragments; see lem-thermalize")
+        if made := {"step": "an emulator, which makes", "correct": "a corrector, which mends"}.get(model.family):
+            raise LemError(f"{self.name}: {made} steps and recalls no fragments; see lem-thermalize")
         self.net, self.meta = model.net.to(self.device).eval(), model.meta
         self.model, self.family, self.target = model, model.family, model.meta["target"]
         self.samples, self.steps, self.seed, self.tile, self.label = samples, steps, seed, tile, label

@@ -155,6 +155,24 @@ def clip(known: Known) -> Corrector:
     return lambda x, previous, level, generators: (torch.minimum(torch.maximum(x, low), high), 1)
 
 
+def cap(known: Known) -> Corrector:
+    """Every Fourier mode of a channel with the phase that it has, and no larger than it is in any stored state."""
+    item = known.states.item
+    axes = tuple(range(2, 1 + len(item)))
+
+    def modes(x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.rfftn(x.double().reshape(len(x), *item), dim=axes)
+
+    most = torch.stack([modes(part).abs().amax(0) for part in known.states.x.split(1 << 12)]).amax(0)
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        f = modes(x)
+        capped = f * (most / f.abs().clamp_min(1e-300)).clamp(max=1)
+        return torch.fft.irfftn(capped, item[1:], dim=axes).reshape(x.shape), 1
+
+    return correct
+
+
 def net(known: Known) -> Corrector:
     """E[x_0 | x] by a diffusion network, told the level that was read."""
     denoiser = _network(known)
@@ -208,6 +226,26 @@ def iterate(known: Known, noise: float | None = None, stop: float = 0, denoise_s
         start = float(np.sqrt(levels[0])) * _shaped(x, known.states.item) + float(np.sqrt(1 - levels[0])) * fresh
         end = ddim(denoiser, start, levels)
         return (end / float(np.sqrt(levels[-1]))).reshape(x.shape), denoise_steps
+
+    return correct
+
+
+def residual(known: Known) -> Corrector:
+    """The claimed state and what a network of lem-train corrector adds, told the previous one too: it learned the errors of
+    the emulator along its own corrected rollouts (after Um et al. 2020, arXiv 2007.00016)."""
+    from ..nets.emulator import Corrector as Trained
+
+    try:
+        trained, states = Trained(known.model), known.states
+    except LemError as error:
+        raise LemError(f"--model: {error}") from error
+    place = trained.device
+
+    @torch.no_grad()
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        assert previous is not None
+        shown = [_shaped(v, states.item).to(place, torch.float32) for v in (previous, x)]
+        return trained.net(*shown).to(x).reshape(x.shape), 1
 
     return correct
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def filtered(
             elif part.data.shape != first:
                 was, now = (f"{shape[0]} {codec.thing} of {list(shape[1:])}" for shape in (first, part.data.shape))
                 raise LemError(f"{where}: {now} after {was}; a rollout keeps its rows and their shape")
-            step = thermalizer.step(part.data, previous)
+            step = thermalizer.step(part.data, previous)._replace(claimed=part.data, previous=previous)
             previous = step.state
             yield replace(part, kind=codec.kind, data=step.state), step
 
@@ -80,6 +81,28 @@ def line(number: int, step: Step) -> dict[str, Any]:
         for k, values in listed.items()
     }
     return {"step": number, **plain}
+
+
+class Spool:
+    """States that wait, in a file open for reading and writing, until all of them are there and can be written at once."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file = file
+        self.shapes: list[tuple[int, ...]] = []
+
+    def add(self, states: np.ndarray) -> None:
+        """states: [R, C, ...]."""
+        self.file.write(np.ascontiguousarray(states, np.float32).data)
+        self.shapes.append(states.shape)
+
+    def signals(self, history: list[dict[str, Any]]) -> Iterator[Signal]:
+        """All that was added, in that order, items numbered through."""
+        self.file.seek(0)
+        first = 0
+        for shape in self.shapes:
+            data = np.frombuffer(self.file.read(4 * math.prod(shape)), np.float32).reshape(shape)
+            yield Signal("field", data, index=np.arange(first, first + shape[0]), history=history)
+            first += shape[0]
 
 
 def _parts(signal: Signal, rows: int | None, where: str, codec: Codec) -> Iterator[Signal]:

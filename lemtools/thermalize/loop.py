@@ -17,13 +17,16 @@ from .codec import FIELDS, Codec
 from .gate import Gate
 from .states import Known
 
+STATES = ("state", "claimed", "previous", "more")  # of a Step, what is no number of each row
 ACTIONS = ("nothing", "corrected", "flagged", "dead")
 SAVED = 10.0  # calls that a row may have saved up under a budget
 
 
 class Step(NamedTuple):
     """What became of R states. state float32 [R, C, ...]; level float64 [R]: noise read before, in units of the std; action
-    [R] of ACTIONS; displacement float64 [R]: rms of the change, in units of the std; calls int64 [R] of the corrector; more: [R] each, what else is told in a log, by its name."""
+    [R] of ACTIONS; displacement float64 [R]: rms of the change, in units of the std; calls int64 [R] of the corrector;
+    more: [R] each, what else is told in a log, by its name; claimed, previous: the states that came, and those before
+    them, None where nobody told."""
 
     state: np.ndarray
     level: np.ndarray
@@ -31,10 +34,12 @@ class Step(NamedTuple):
     displacement: np.ndarray
     calls: np.ndarray
     more: Mapping[str, np.ndarray] = MappingProxyType({})
+    claimed: np.ndarray | None = None
+    previous: np.ndarray | None = None
 
     def told(self) -> dict[str, np.ndarray]:
         """All but the states, by name."""
-        return {name: getattr(self, name) for name in self._fields if name not in ("state", "more")} | dict(self.more)
+        return {name: getattr(self, name) for name in self._fields if name not in STATES} | dict(self.more)
 
 
 class Stepper(Protocol):
@@ -178,5 +183,5 @@ def rollout(
             )
         else:
             done = thermalizer.step(now, previous)
-        yield done
+        yield done._replace(claimed=now, previous=previous)
         previous = done.state

@@ -134,10 +134,12 @@ class Denoise(Objective):
     """Squared error of what the network predicts (eps, x0 or v) at a noise level drawn for the item (Ho et al. 2020).
 
     alpha_bar follows the schedule of Kamb & Ganguli at a time drawn uniformly; the noise is drawn on the CPU. Labels
-    are dropped one time in ten, so that one network also knows the memories of no class in particular.
+    are dropped one time in ten, so that one network also knows the memories of no class in particular. levels: the
+    lowest and the highest noise over signal, between which its logarithm is drawn uniformly in place of the time.
     """
 
     needs_fragments = False
+    levels: tuple[float, float] | None = None
 
     @staticmethod
     def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -146,6 +148,13 @@ class Denoise(Objective):
             "unlabelled": np.bool_(rng.random() < 0.1),
             "noise": rng.standard_normal(item, dtype=np.float32),
         }
+
+    def alpha_bar(self, time: torch.Tensor) -> torch.Tensor:
+        """Of times in [0, 1)."""
+        if self.levels is None:
+            return torch.cos(time / 1.008 * (math.pi / 2)) ** 2
+        low, high = self.levels
+        return 1 / (1 + (low * (high / low) ** time) ** 2)
 
     def shown(self, condition: Condition | None) -> Condition | None:
         """What the network takes of the condition."""
@@ -162,7 +171,7 @@ class Denoise(Objective):
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         target, condition, seen = self.unpack(batch)
-        alpha_bar = torch.cos(batch["time"].double() / 1.008 * (math.pi / 2)) ** 2
+        alpha_bar = self.alpha_bar(batch["time"].double())
         noise, label = batch["noise"], None
         if self.net.classes:
             label = torch.where(batch["unlabelled"], -1, batch["label"])
@@ -175,6 +184,10 @@ class Denoise(Objective):
 class Step(Objective):
     """Squared error of the next state, in units of the standard deviation. A batch has K + 1 states in a row.
 
+    unrolled: the network makes K steps from the first of them, each from where its last one led, and the loss is the
+    mean over all K, the gradient that of the whole way (Um et al. 2020, arXiv 2007.00016). Else the last step alone is
+    learnt:
+
     noise: standard deviation of what is added to the state that is shown, where what follows stays the true one
     (Sanchez-Gonzalez et al. 2020, arXiv 2002.09405). K > 1: half of the loss is that of a step from where the network's
     own K - 1 steps led, through which there is no gradient: the pushforward trick (Brandstetter et al. 2022, arXiv
@@ -183,9 +196,9 @@ class Step(Objective):
 
     needs_fragments = False
 
-    def __init__(self, model: Model, noise: float = 0.0):
+    def __init__(self, model: Model, noise: float = 0.0, unrolled: bool = False):
         super().__init__(model, "plain")
-        self.noise = noise
+        self.noise, self.unrolled = noise, unrolled
         if noise:
             self.extras = _next_to
 
@@ -196,6 +209,8 @@ class Step(Objective):
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         x = self.states(batch)
+        if self.unrolled:
+            return self._unrolled(x)
         shown = x[:, -2]
         if self.noise:
             shown = shown + self.noise * batch["noise"]
@@ -203,12 +218,20 @@ class Step(Objective):
         return error if x.shape[1] == 2 else (error + self._error(self._led(x), x[:, -1])) / 2
 
     def frozen(self, batch: dict[str, torch.Tensor]) -> None:
-        self._led(self.states(batch))
+        if not self.unrolled:
+            self._led(self.states(batch))
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         """The loss as in training; rms error of a step from the true state, in units of the standard deviation."""
         x = self.states(batch)
         return {"loss": self(batch), "one_step": self._error(x[:, -2], x[:, -1]).sqrt()}
+
+    def _unrolled(self, x: torch.Tensor) -> torch.Tensor:
+        state, errors = x[:, 0], []
+        for following in x[:, 1:].unbind(1):
+            state = self.net(state).float()
+            errors.append((state - following).square().flatten(1).mean(1))
+        return torch.stack(errors).mean(0)
 
     @torch.no_grad()
     def _led(self, x: torch.Tensor) -> torch.Tensor:
@@ -220,6 +243,31 @@ class Step(Objective):
 
     def _error(self, state: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
         return (self.net(state).float() - following).square().flatten(1).mean(1)
+
+
+class Correct(Objective):
+    """Squared error of a state that is corrected, in units of the standard deviation. A batch has three states: the
+    previous one, what an emulator claimed after it, and what a solver says."""
+
+    needs_fragments = False
+
+    def __init__(self, model: Model):
+        super().__init__(model, "plain")
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self._errors(batch)[1]
+
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+        """The loss; rms errors of what was claimed and of what it becomes, in units of the standard deviation."""
+        claimed, loss = self._errors(batch)
+        return {"loss": loss, "claimed": claimed.sqrt(), "corrected": loss.sqrt()}
+
+    def _errors(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        x = batch["target"]
+        previous, claimed, solved = self.model.scale.encode(x.flatten(0, 1)).reshape(x.shape).unbind(1)
+        answer = self.net(previous, claimed).float()
+        before, after = ((state - solved).square().flatten(1).mean(1) for state in (claimed, answer))
+        return before, after
 
 
 def _next_to(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:

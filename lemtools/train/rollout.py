@@ -39,22 +39,24 @@ class Stretches:
 @dataclass
 class Rollout:
     """States [M, ...state] of `rows` rows side by side: the successor of state i is state i + rows. Or pairs: nexts
-    [M, ...state] are the successors. steps: consecutive ones that an item needs besides the first. called: what messages
-    call the states."""
+    [M, ...state] are the successors. Or triples: claimed [M, ...state] are what an emulator says that they are. steps:
+    consecutive ones that an item needs besides the first. called: what messages call the states."""
 
     states: Any
     nexts: Any = None
     rows: int = 1
     steps: int = 1
     called: str = "states"
+    claimed: Any = None
 
     def __post_init__(self) -> None:
         count, side = len(self.states), f"--rows {self.rows}"
         if count % self.rows:
             raise LemError(f"{side} does not divide the {count} {self.called} of --data")
-        if self.nexts is not None and self.nexts.shape != self.states.shape:
-            here, there = (" x ".join(map(str, array.shape)) for array in (self.states, self.nexts))
-            raise LemError(f"--data of {here} and --target of {there}: each state needs its successor")
+        for name, array, needed in (("target", self.nexts, "successor"), ("drift", self.claimed, "claimed one")):
+            if array is not None and array.shape != self.states.shape:
+                here, there = (" x ".join(map(str, each.shape)) for each in (self.states, array))
+                raise LemError(f"--data of {here} and --{name} of {there}: each state needs its {needed}")
         if self.nexts is None and count <= self.rows * self.steps:
             more = "a successor" if self.steps == 1 else f"{self.steps} successors"
             way = ", or what became of each state as --target" if self.called == "states" else ""
@@ -67,7 +69,8 @@ class Rollout:
     def stretches(self) -> Stretches:
         """All items; those of one step of all rows are neighbours."""
         if self.nexts is not None:
-            return Stretches([(self.states, 0), (self.nexts, 0)], len(self.states))
+            parts = (self.states, self.claimed, self.nexts)
+            return Stretches([(part, 0) for part in parts if part is not None], len(self.states))
         reach = self.rows * self.steps
         return Stretches([(self.states, self.rows * k) for k in range(self.steps + 1)], len(self.states) - reach)
 

@@ -33,6 +33,9 @@ LATER = (
     "places",
     "noise_injection",
     "pushforward",
+    "own_rollouts",
+    "drift",
+    "levels",
 )
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
@@ -56,7 +59,8 @@ class Settings:
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
-    rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward: see objectives.Step.
+    rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
+    objectives.Step; drift: what an emulator claimed after each of the data; levels: see objectives.Denoise.
     """
 
     recipe: str
@@ -110,6 +114,9 @@ class Settings:
     places: int | None = None
     noise_injection: float | None = None
     pushforward: int | None = None
+    own_rollouts: int | None = None
+    drift: list[str] | None = None
+    levels: tuple[float, float] | float | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
@@ -119,12 +126,12 @@ class Settings:
         looks |= {"size": self.resize, "colour": "grey" if self.grey else "rgb" if self.rgb else None}
         return Reading(note=self.notes.append, **{name: value for name, value in looks.items() if value is not None})
 
-    def fingerprint(self, items: Items, pairs: np.ndarray | None = None) -> dict:
+    def fingerprint(self, items: Items, *pairs: np.ndarray | None) -> dict:
         """What must be the same for the run to go on, as JSON has it: settings; count and shape of the data, a checksum
         of some. States that were written before a field came do not have it: it is left out where it is None."""
         plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
         plain = {k: v for k, v in plain.items() if k not in LATER or v is not None}
-        data = {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, pairs, items.label)}
+        data = {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, *pairs, items.label)}
         return json.loads(json.dumps(plain)) | data
 
 

@@ -41,12 +41,12 @@ OPTIONS = {
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
-    "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --kind --resize --grey --rgb --background --skip-bad",
+    "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad",
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
-    "thermalize": f"{COMMON} {OUTPUT} --always --budget --candidate --check --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
-    "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --ridge --rollout "
+    "thermalize": f"{COMMON} {OUTPUT} --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
+    "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --previous --ridge --rollout "
     "--rows --seed --steps --stop --strict --symmetry --threshold --timeout --codebook --codebook-key --grid --keep-margin "
     "--logits --temperature",
     "info": f"{COMMON} --json",
@@ -61,7 +61,7 @@ CHOICES = {
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
-    ("train", "recipe"): "feedforward recurrent autoregressive diffusion emulator frames lm token-ae rvq",
+    ("train", "recipe"): "feedforward recurrent autoregressive diffusion emulator frames corrector lm token-ae rvq",
     ("train", "padding"): "zeros circular",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",
@@ -73,7 +73,7 @@ CHOICES = {
     ("els", "by"): "cosine mse",
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",
-    ("thermalize", "corrector"): "next memory wiener snap clip net conditional iterate",
+    ("thermalize", "corrector"): "next memory wiener snap clip cap net conditional iterate residual",
     ("thermalize", "kind"): "field tokens embedding",
     ("thermalize", "logits"): "weigh sample expected",
     ("thermalize", "to"): "safetensors png jpg wav flac txt npy",

@@ -100,6 +100,35 @@ def one_line(done, *said, status=2):
     assert all(word in line for word in said), line
 
 
+def test_claims_and_previous_states_line_up_with_what_is_written(place, step):
+    """What went into the emulator, what came out of it, and what was made of it."""
+    from lemtools.thermalize import rollout
+
+    beside = ("--claims", "claimed.safetensors", "--previous", "previous.npy")
+    done = looped(place, "-o", "out.safetensors", *beside, "--every", 3)
+    assert (done.returncode, done.stderr) == (0, b"")
+    ((found,), (claimed,)) = (read(place / f"{name}.safetensors") for name in ("out", "claimed"))
+    previous = np.load(place / "previous.npy")
+    assert found.shape == claimed.shape == previous.shape == (16, 1, LENGTH)
+    assert claimed.tobytes() == step(previous).tobytes() and not np.array_equal(claimed, found)
+    start = start_of(place)
+    whole = [start, *(each.state for each in rollout(step, start, 12, made(place)))]
+    assert previous.tobytes() == np.concatenate(whole[2:12:3]).tobytes()
+    assert found.tobytes() == np.concatenate(whole[3:13:3]).tobytes()
+    one = looped(place, "-o", "out.safetensors", *beside)  # from the first step on
+    assert one.returncode == 0
+    assert np.load(place / "previous.npy").tobytes() == np.concatenate(whole[:-1]).tobytes()
+
+
+def test_claims_of_a_filter_are_what_came_in(place):
+    states = np.load(place / "states.npy")[: 4 * ROWS]
+    np.save(place / "drifted.npy", states + np.float32(0.1))
+    done = run(place, "--rows", ROWS, "drifted.npy", "-o", "mended.npy", "--claims", "claimed.npy", "--every", 2)
+    assert (done.returncode, done.stderr) == (0, b"")
+    came = (states + np.float32(0.1)).reshape(4, ROWS, 1, LENGTH)
+    assert np.load(place / "claimed.npy").tobytes() == came[1::2].tobytes()
+
+
 def test_exec_is_the_loop_in_python(place, step):
     from lemtools.thermalize import rollout
 
@@ -259,6 +288,17 @@ def test_what_is_wrong_is_one_line(place):
         run(place, *rows, "start.safetensors", "-o", "x.npy", "--log", "states.npy"), "states.npy: is input and output"
     )
     one_line(run(place, *rows, "start.safetensors", "-o", "x.npy", "--log", "x.npy"), "would both write x.npy")
+    both = ("--log", "log.txt", "--claims", "./log.txt")
+    one_line(
+        run(place, *rows, "start.safetensors", "-o", "x.npy", *both), "--claims and --log would both write ./log.txt"
+    )
+    one_line(
+        run(place, *rows, "start.safetensors", "-o", "x.npy", "--claims", "states.npy"),
+        "states.npy: is input and output",
+    )
+    one_line(run(place, *rows, "start.safetensors", "-o", "x.npy", "--claims", "-"), "--claims -: name one file")
+    one_line(run(place, *rows, "start.safetensors", "-o", "x.npy", "--previous", "p.npy"), "--previous is for --exec")
+    assert not any((place / name).exists() for name in ("x.npy", "p.npy", "log.txt"))
     assert not {"none.npy", "x.npy"} & set(os.listdir(place))
 
 

@@ -31,6 +31,7 @@ SHORT = {
     "lem-train frames": "--steps 2 --batch 4 --width 16 --depth 1",
     "lem-thermalize --check": "--window 2 || [ $? = 1 ]",
     "lem-thermalize --report": "|| [ $? = 1 ]",
+    "lem-train corrector": "--steps 2 --batch 4 --width 4 --depth 1",
     "lem-thermalize": "--steps 3",
     "lem-els --bank digits.bank.safetensors --calibrate": "--seeds 1000 --sizes 3-5",
     "lem-els --bank digits.bank.safetensors --scales scales.txt --seeds": "--seeds 0-3",
@@ -99,6 +100,9 @@ def inputs(tmp_path_factory) -> Path:
     lemtools.save(lemtools.load(states, kind="field"), folder / "states.safetensors")
     lemtools.save(lemtools.load(states[:256], kind="field"), folder / "held.safetensors")
     lemtools.save(lemtools.load(rng.integers(0, 8, (320, 6)), kind="tokens"), folder / "frames.safetensors")
+    lemtools.save(
+        lemtools.load(states[64:256], kind="field"), folder / "solved.safetensors"
+    )  # after 3 steps of 64 rows
     words = "to remember is to denoise and to forget is to add noise ".split()
     for name, count in (("book", 3000), ("held-out", 300)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))
@@ -215,6 +219,7 @@ OWN = {
     "start.npy",
     "true.npy",
     "held.safetensors",
+    "solved.safetensors",
 }
 
 

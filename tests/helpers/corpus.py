@@ -21,7 +21,7 @@ from lemtools.media import describe, large
 from lemtools.media.labels import labels
 from lemtools.nets import build
 from lemtools.nets import model as models
-from lemtools.nets.emulator import Emulator
+from lemtools.nets.emulator import Corrector, Emulator
 from lemtools.signal import Signal
 from lemtools.train import checkpoint
 
@@ -255,6 +255,8 @@ class Corpus:
             "mlp-denoiser": ("embedding", dict(item=[8], width=8, depth=1, conditioned=True)),
             "conv-step": ("field", dict(channels=1, width=8, blocks=1, side=3, axes=1)),
             "mlp-step": ("field", dict(item=[1, 8], width=8, depth=1)),
+            "conv-correct": ("field", dict(channels=1, width=8, blocks=1, side=3, axes=1)),
+            "mlp-correct": ("field", dict(item=[1, 8], width=8, depth=1)),
             "lm": ("tokens", dial),
             "token-ae": ("tokens", codec),
             "dense-lm": (
@@ -276,6 +278,8 @@ class Corpus:
             kind = model.meta["kind"]
             if model.family == "step":
                 return Emulator(model)(vectors.data[:, None])
+            if model.family == "correct":
+                return Corrector(model)(vectors.data[:, None], vectors.data[:, None])
             if kind != "tokens":
                 more = {"steps": 2} if model.family == "denoise" else {}
                 return [

@@ -49,6 +49,8 @@ TINY = {
     "conv-step": {"width": 8, "depth": 1},
     "mlp-step": {"width": 8, "depth": 1},
     "frames": {"width": 16, "depth": 1, "options": {"heads": 2}},
+    "conv-correct": {"width": 8, "depth": 1},
+    "mlp-correct": {"width": 8, "depth": 1},
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from lemtools.catalogue import LemError
 from lemtools.denoise.contract import Scale
 from lemtools.thermalize import Thermalizer, prepared, rollout
-from lemtools.thermalize.correctors import Following, clip, local, snap, wiener
+from lemtools.thermalize.correctors import Following, cap, clip, local, snap, wiener
 from lemtools.thermalize.gate import Gate
 from lemtools.thermalize.states import Chart, Known, States
 
@@ -131,6 +131,21 @@ def test_local_is_the_posterior_mean_of_the_gaussian_of_the_neighbours():
         mean, cov = near.mean(0), np.cov(near.T)
         expected = mean + torch.from_numpy(cov @ np.linalg.inv(cov + float(noise) ** 2 * np.eye(5))) @ (row - mean)
         assert torch.allclose(back, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("item", [(2, 8), (1, 7), (2, 4, 5)])
+def test_capped_modes_keep_their_phase_and_no_more_than_the_largest_size(item):
+    axes = tuple(range(2, 1 + len(item)))
+    memory = known(RNG.standard_normal((60, *item)).astype(np.float32), 4)
+    x = torch.from_numpy(RNG.standard_normal((7, int(np.prod(item)))) * np.geomspace(0.1, 10, 7)[:, None])
+    back, calls = cap(memory)(x, None, torch.zeros(7, dtype=torch.float64), [])
+    modes = lambda v: np.fft.fftn(np.asarray(v, np.float64).reshape(-1, *item), axes=axes)
+    most, before, after = np.abs(modes(memory.states.x)).max(0), modes(x), modes(back)
+    small = np.abs(before) <= most
+    assert calls == 1 and small.any() and not small.all()
+    assert np.allclose(after, np.where(small, before, before / np.abs(before) * most), atol=1e-6)
+    inside = memory.states.x[:5].double()
+    assert torch.allclose(cap(memory)(inside, None, torch.zeros(5), [])[0], inside, atol=1e-9)
 
 
 def test_wiener_snap_and_clip_by_their_definitions():

@@ -19,7 +19,7 @@ from lemtools.nets.emulator import Emulator
 from lemtools.nets.model import Model, load
 from lemtools.signal import LemError
 from lemtools.train import objectives
-from lemtools.train.data import Batches
+from lemtools.train.data import Batches, Items, Spec
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.rollout import Rollout, Stretches, moments
@@ -146,6 +146,39 @@ def test_pushforward_has_the_gradient_of_its_last_step_alone():
     assert slope == (2 * -4 * 2 + 2 * -2 * 6) / 2  # (through all three steps it would be 2 (-4) 3 8 .5^2 for the first)
 
 
+def unrolled_loss(x, steps=True):
+    net = Times(0.5)
+    goal = objectives.Step(Model(net, {}, Scale(1.0, 4.0), Scale(1.0, 4.0)), unrolled=steps)
+    batch = {"target": torch.tensor(x)[..., None] / 4 + 1}
+    loss = goal(batch)
+    loss.sum().backward()
+    return loss.tolist(), net.factor.grad.item(), goal.measure(batch)["one_step"].tolist()
+
+
+def test_own_rollouts_have_the_gradient_of_the_whole_way():
+    """x0 = 8, then 7, 6, 5: led to 4, 2, 1; of each step k the derivative by the factor a is 8 k a^(k - 1)."""
+    x = [[[8.0], [7.0], [6.0], [5.0]]]
+    (loss,), slope, (told,) = unrolled_loss(x)
+    assert loss == pytest.approx(((4 - 7) ** 2 + (2 - 6) ** 2 + (1 - 5) ** 2) / 3) and told == 2.0
+    assert slope == pytest.approx((2 * -3 * 8 + 2 * -4 * 8 * 2 * 0.5 + 2 * -4 * 8 * 3 * 0.25) / 3)
+    assert slope != step_loss(x)[1]
+    assert unrolled_loss([[[2.0], [3.0]]]) == step_loss([[[2.0], [3.0]]])  # of one step there is no difference
+
+
+def test_own_rollouts_count_every_step():
+    """Its operations are those of K steps; of pushforward those that have no gradient count once."""
+    from lemtools.train.flops import per_item
+
+    cost = {}
+    for name, more in (("one", {}), ("own", {"unrolled": True})):
+        torch.manual_seed(0)
+        model = Model(build({"net": "conv-step", "width": 4, "channels": 1, "axes": 1}), {}, Scale(), Scale())
+        x = states(rows=1, steps=40)
+        spec = Spec(Items("field", Rollout(x, None, 1, 3 if more else 1).stretches), 4, 0, operations=[])
+        cost[name] = per_item(spec, objectives.Step(model, **more))
+    assert cost["own"] == pytest.approx(3 * cost["one"])
+
+
 class Line(nn.Module):
     """One linear map of all values."""
 
@@ -179,14 +212,14 @@ def test_noise_shrinks_the_map_that_is_learnt(tmp_path):
         assert told["held_out_one_step"] == pytest.approx((0.8 - size) * (np.pi / 4) ** 0.5, abs=3 * most)
 
 
-@pytest.mark.parametrize("pushforward, most", [(None, 1e-5), (3, 0.04)])
-def test_a_linear_map_is_learnt_exactly(pushforward, most, tmp_path):
+@pytest.mark.parametrize("more, most", [({}, 1e-5), ({"pushforward": 3}, 0.04), ({"own_rollouts": 3}, 1e-5)])
+def test_a_linear_map_is_learnt_exactly(more, most, tmp_path):
     """Rows side by side, turned a little at every step."""
     turn = np.float32([[0.8, -0.6], [0.6, 0.8]])
     x = [np.random.default_rng(0).standard_normal((64, 1, 2)).astype(np.float32)]
     for _ in range(7):
         x.append(x[-1] @ turn.T)
-    more = dict(rows=64, holdout=64, pushforward=pushforward, arch="mlp-step", width=None)
+    more = dict(rows=64, holdout=64, arch="mlp-step", width=None, **more)
     run = asked(tmp_path, np.concatenate(x), steps=500, batch=32, lr=5e-2, save_every=500, ema=0.9, **more)
     with NETWORKS.added(TOY):
         train(replace(run, arch="ruler", depth=None))
@@ -327,6 +360,13 @@ BAD = [
     ({"rows": 7}, "--rows 7 does not divide the 40 states of --data$"),
     ({"pushforward": 8}, "none of 40 states, 8 for each of --rows 5, has 8 successors"),
     ({"pushforward": 2, "noise_injection": 0.1}, "--noise-injection and --pushforward: give one of them$"),
+    ({"own_rollouts": 2, "noise_injection": 0.1}, "--noise-injection and --own-rollouts: give one of them$"),
+    ({"own_rollouts": 2, "pushforward": 2}, "--pushforward and --own-rollouts: give one of them$"),
+    ({"own_rollouts": 8}, "none of 40 states, 8 for each of --rows 5, has 8 successors"),
+    (
+        {"target": "y", "own_rollouts": 3},
+        "--own-rollouts 3 needs 4 states in a row: a rollout as --data, and no --target$",
+    ),
     (
         {"target": "y", "pushforward": 3},
         "--pushforward 3 needs 4 states in a row: a rollout as --data, and no --target$",

@@ -1,9 +1,11 @@
-"""Emulators: the next state of a simulation from the one before, from rollouts or from pairs."""
+"""Emulators: the next state of a simulation from the one before, from rollouts or from pairs. And correctors of an
+emulator: the next state from the one before and what the emulator claims, from triples that a solver completes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,21 +25,44 @@ from ..settings import Settings
 from ..trainer import Trainer
 from .values import tried
 
+WAYS = ("noise_injection", "pushforward", "own_rollouts")
+
 
 def emulator(settings: Settings) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together."""
     check_apart(settings.data, settings.validate)
-    steps = settings.pushforward or 1
-    if settings.noise_injection and steps > 1:
-        raise LemError("--noise-injection and --pushforward: give one of them")
+    asked = [f"--{name.replace('_', '-')}" for name in WAYS if getattr(settings, name)]
+    steps = settings.own_rollouts or settings.pushforward or 1
+    if len(asked) > 1 and (steps > 1 or not settings.noise_injection):
+        raise LemError(f"{' and '.join(asked)}: give one of them")
     if settings.target and steps > 1:
-        raise LemError(f"--pushforward {steps} needs {steps + 1} states in a row: a rollout as --data, and no --target")
+        (way,) = asked
+        raise LemError(f"{way} {steps} needs {steps + 1} states in a row: a rollout as --data, and no --target")
     states, nexts = _states(settings, settings.data), None
     if settings.target:
         nexts = _states(settings, settings.target)
     rollout = Rollout(states.data, None if nexts is None else nexts.data, settings.rows or 1, steps)
     fingerprint = settings.fingerprint(states, None if nexts is None else nexts.data)
     learnt, kept = _split(settings, rollout)
+    model = _model(settings, states, learnt)
+    goal = objectives.Step(model, settings.noise_injection or 0.0, bool(settings.own_rollouts))
+    return _prepared(settings, goal, learnt, kept, fingerprint, goal.extras if settings.noise_injection else None)
+
+
+def corrector(settings: Settings) -> Prepared:
+    """Read, split, build. Raises LemError for what does not go together."""
+    for name, what in (("drift", "what the emulator claimed"), ("target", "what a solver says comes")):
+        if not getattr(settings, name):
+            raise LemError(f"a corrector learns from triples: give --{name}, {what} after each state of --data")
+    states, claimed, solved = (_states(settings, each) for each in (settings.data, settings.drift, settings.target))
+    rollout = Rollout(states.data, solved.data, settings.rows or 1, claimed=claimed.data)
+    fingerprint = settings.fingerprint(states, claimed.data, solved.data)
+    learnt, kept = _split(settings, rollout)
+    return _prepared(settings, objectives.Correct(_model(settings, states, learnt)), learnt, kept, fingerprint)
+
+
+def _model(settings: Settings, states: Items, learnt: View) -> Model:
+    """The network, untrained, in coordinates of what is learnt from."""
     item = tuple(states.item)
     config = record(settings, states.kind, item)
     torch.manual_seed(settings.seed)
@@ -46,15 +71,24 @@ def emulator(settings: Settings) -> Prepared:
     scale = Scale.centred(*moments(learnt))
     target = {"kind": states.kind, "item": list(item)}
     meta = card(settings, config, states.kind, item, target=target, fragment=[], classes=0)
-    model = Model(net, meta, scale, scale)
-    goal = objectives.Step(model, settings.noise_injection or 0.0)
-    common = dict(operations=[], extras=goal.extras if settings.noise_injection else None)
-    spec = Spec(Items(states.kind, learnt), settings.batch, settings.seed, **common)
+    return Model(net, meta, scale, scale)
+
+
+def _prepared(
+    settings: Settings,
+    goal: objectives.Objective,
+    learnt: View,
+    kept: View,
+    fingerprint: dict,
+    extras: Callable[..., dict] | None = None,
+) -> Prepared:
+    kind, spec = goal.model.meta["kind"], partial(Spec, operations=[], extras=extras)
     validation = None
     if len(kept):
         size = min(settings.batch, len(kept), 64)
-        validation = Spec(Items(states.kind, kept), size, settings.seed + 1, **common)
-    return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer))
+        validation = spec(Items(kind, kept), size, settings.seed + 1)
+    learning = spec(Items(kind, learnt), settings.batch, settings.seed)
+    return tried(Prepared(settings, goal.model, goal, learning, validation, fingerprint, Trainer))
 
 
 def _states(settings: Settings, paths: Sequence[str]) -> Items:
@@ -62,7 +96,9 @@ def _states(settings: Settings, paths: Sequence[str]) -> Items:
     items = load_items(paths, replace(settings.reading, kind=settings.kind or "field"))
     RECIPES.check_kind(settings.recipe, items.kind, settings.recipe)
     if items.seen is not None:
-        raise LemError(f"{', '.join(paths)}: fragments; an emulator learns from states that are whole")
+        raise LemError(
+            f"{', '.join(paths)}: fragments; {'a' if settings.recipe == 'corrector' else 'an'} {settings.recipe} learns from states that are whole"
+        )
     return items
 
 

@@ -72,6 +72,11 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     if items.seen is not None and getattr(model.net, "order", None) == "raster":
         raise LemError("--order raster predicts every value in turn; to learn from fragments take --order any")
     goal = objective(model, settings.weighting)
+    if settings.levels is not None:
+        low, high = settings.levels if isinstance(settings.levels, list | tuple) else (settings.levels,) * 2
+        if not 0 < low <= high:
+            raise LemError(f"--levels {low:g}-{high:g}: A-B with 0 < A <= B, as in .001-1")
+        goal.levels = low, high
     common = dict(operations=settings.operations, crop=settings.crop, extras=goal.extras)
     spec = Spec(split.learnt, settings.batch, settings.seed, augment=steps, pairs=split.pairs, **common)
     kept = None
