@@ -14,7 +14,8 @@ from lemtools.train.prepare import prepare
 def asked(tmp_path, **more):
     np.save(tmp_path / "x.npy", states())
     paths = {"field": str(tmp_path / "x.npy")}
-    return settings(tmp_path, paths, recipe="diffusion", kind="field", arch="resnet", fragment=(), **more)
+    plain = settings(tmp_path, paths, recipe="diffusion", kind="field", arch="resnet", fragment=(), **more)
+    return replace(plain, kind="field")
 
 
 def test_levels_are_even_in_their_logarithm(tmp_path):
