@@ -10,7 +10,15 @@ from .row import Option, Row
 from .table import Table
 
 NEIGHBOURS = Option(
-    "--neighbours", "Stored states that one is compared with.", "whole", low=2, metavar="K", usual="chosen"
+    "--neighbours", "Stored states, or patches, that one is compared with.", "whole", low=2, metavar="K", usual="chosen"
+)
+PATCH = Option(
+    "--patch",
+    "Places of a patch in each direction; its middle third is answered.",
+    "whole",
+    low=1,
+    metavar="W",
+    usual="chosen",
 )
 RIDGE = Option(
     "--ridge",
@@ -48,6 +56,14 @@ CORRECTORS = Table(
         "thermalize.correctors:following",
         "where stored states like the previous one went: local linear regression on their successors",
         options=(NEIGHBOURS, RIDGE),
+        needs=("memory",),
+        facts={"previous": True},
+    ),
+    Row(
+        "local",
+        "thermalize.patches:local",
+        "the same patch by patch, for states too large to come back as a whole",
+        options=(PATCH, NEIGHBOURS, RIDGE),
         needs=("memory",),
         facts={"previous": True},
     ),

@@ -22,7 +22,7 @@ lem-thermalize --report true.npy --rows 64 --candidate mended=rollout.safetensor
 lem-thermalize --memory states.safetensors --memory-rows 64 --corrector wiener --log log.jsonl < states.pipe > next.pipe
 lem-thermalize --codebook codes.npy --window 2 --memory tokens.npy --rows 64 drifted.npy -o mended.npy
 """
-SYMMETRIES = ("translate", "reflect")
+SYMMETRIES = ("translate", "translate-x", "reflect")
 MEMORY = (
     *("memory_key", "memory_rows", "model", "corrector", "symmetry", "false_fire", "threshold", "budget", "max_calls"),
     *("always", "no_clean", *CORRECTORS.options()),
@@ -52,7 +52,8 @@ MEMORY = (
 @common.option("--corrector", "What puts a state back.", "choice", of=CORRECTORS, default="next")
 @common.option(
     "--symmetry",
-    "Symmetries of the STATES, parted by commas: translate (on a ring), reflect (mirrored, with the other sign).",
+    "Symmetries of the STATES, parted by commas: translate (on a ring, in each direction), translate-x (in the last "
+    "direction alone), reflect (mirrored, with the other sign).",
     Names(list(SYMMETRIES)),
     words=SYMMETRIES,
     metavar="NAME",

@@ -6,6 +6,7 @@ denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.1873
     states       States: stored ones, their nearest neighbours and successors
     gate         Gate: the level of noise, and its threshold
     correctors   the table's functions
+    patches      local, the corrector that goes patch by patch, by cells of a k-d tree
     loop         Thermalizer, Step, rollout
     process      Coprocess: an emulator in any language
     judge        check: whether rollouts can be told from clean states

@@ -6,6 +6,7 @@ matrix products.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,21 +47,10 @@ class Following:
 
     def __init__(self, known: Known, neighbours: int | None, ridge: float | None):
         self.states, self.far = known.states, torch.inf
-        rows = self.states.rows
-        steps = min(len(known.held) // rows - 1, HORIZON)
-        first = len(known.held) - steps * rows
-        trial = np.linspace(0, first - 1, min(first, TRIALS)).astype(int)
         fewest = min(len(chart) for _, chart, _ in self.states.charts(known.held, following=True)) - 1
         counts = [neighbours] if neighbours else [k for k in CHOICE if k <= fewest] or [fewest]
-        self.error = torch.inf  # rms at the horizon, in units of the std
-        for count in counts:
-            for size in RIDGES if ridge is None else (ridge,):
-                x = known.held[trial]
-                for _ in range(steps):
-                    x = self.regressed(x, count, size)
-                error = float((x - known.held[trial + steps * rows]).square().mean().sqrt())
-                if error < self.error or self.error == torch.inf:
-                    self.neighbours, self.ridge, self.error = count, size, error
+        numbers = [(k, r) for k in counts for r in (RIDGES if ridge is None else (ridge,))]
+        (self.neighbours, self.ridge), self.error = settled(known, self.regressed, numbers)
         distances = []
         for at, chart, shift in self.states.charts(known.held, following=True):
             distances.append(chart.nearest(self.states.moved(known.held[at], shift), 1)[1])
@@ -81,21 +71,56 @@ class Following:
     def _regressed(self, chart: Chart, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
         assert chart.after is not None
         number, distance, there = chart.nearest(x, count + 1)
-        edge, distance = distance[:, -1:], distance[:, :-1]
-        goal, there = chart.after[number[:, :-1]].double(), there[:, :-1]
-        weight = torch.where(edge > 0, (1 - (distance / edge.clamp_min(1e-300)) ** 1.5).clamp_min(0) ** 3, 1.0)
-        weight = weight + (weight.sum(1, keepdim=True) == 0)  # all at the edge: all alike
-        weight = (weight / weight.sum(1, keepdim=True))[..., None]
-        middle, aim = (weight * there).sum(1, keepdim=True), (weight * goal).sum(1, keepdim=True)
-        left, right = (there - middle) * weight.sqrt(), (goal - aim) * weight.sqrt()
-        gram = left.mT @ left
-        size = gram.diagonal(dim1=1, dim2=2).mean(1)
-        gram.diagonal(dim1=1, dim2=2).add_((ridge * size + 1e-300)[:, None])
-        factor, _ = torch.linalg.cholesky_ex(gram)
-        slope = torch.cholesky_solve(left.mT @ right, factor)
-        step = ((x @ chart.axes)[:, None] - middle) @ slope
-        sound = torch.isfinite(step).all(2, keepdim=True) & (distance[:, :1, None] <= self.far**2)
-        return (aim + torch.where(sound, step, 0.0))[:, 0]
+        return fitted(x @ chart.axes, there, distance, chart.after[number[:, :-1]].double(), ridge, self.far)
+
+
+def settled(
+    known: Known,
+    advance: Callable[..., torch.Tensor],
+    choices: Sequence[tuple[Any, ...]],
+    trials: int = TRIALS,
+    horizon: int = HORIZON,
+) -> tuple[tuple[Any, ...], float]:
+    """The choice by which ``advance(x, *choice)`` from held-out states, each the answer to the one before, has the least
+    error after `horizon` steps, as far as those held out go; and that error, rms in units of the std."""
+    rows = known.states.rows
+    steps = min(len(known.held) // rows - 1, horizon)
+    first = len(known.held) - steps * rows
+    trial = np.linspace(0, first - 1, min(first, trials)).astype(int)
+    best, least = choices[0], math.inf
+    for choice in choices:
+        x = known.held[trial]
+        for _ in range(steps):
+            x = advance(x, *choice)
+        error = float((x - known.held[trial + steps * rows]).square().mean().sqrt())
+        if error < least:
+            best, least = choice, error
+    return best, least
+
+
+def fitted(
+    z: torch.Tensor, there: torch.Tensor, distance: torch.Tensor, goal: torch.Tensor, ridge: float, far: float
+) -> torch.Tensor:
+    """Locally weighted linear regression, as in `Following`: [R, D] at z [R, Q].
+
+    there: of each of z the K + 1 nearest points [R, K + 1, Q]; distance: their squared distances [R, K + 1], rising; goal:
+    what came after the first K of them, [R, K, D]. ridge: over the mean variance of the points. far: the distance of the
+    nearest one from which on the answer is the weighted mean of the goals. All float64.
+    """
+    edge, distance, there = distance[:, -1:], distance[:, :-1], there[:, :-1]
+    weight = torch.where(edge > 0, (1 - (distance / edge.clamp_min(1e-300)) ** 1.5).clamp_min(0) ** 3, 1.0)
+    weight = weight + (weight.sum(1, keepdim=True) == 0)  # all at the edge: all alike
+    weight = (weight / weight.sum(1, keepdim=True))[..., None]
+    middle, aim = (weight * there).sum(1, keepdim=True), (weight * goal).sum(1, keepdim=True)
+    left, right = (there - middle) * weight.sqrt(), (goal - aim) * weight.sqrt()
+    gram = left.mT @ left
+    size = gram.diagonal(dim1=1, dim2=2).mean(1)
+    gram.diagonal(dim1=1, dim2=2).add_((ridge * size + 1e-300)[:, None])
+    factor, _ = torch.linalg.cholesky_ex(gram)
+    slope = torch.cholesky_solve(left.mT @ right, factor)
+    step = (z[:, None] - middle) @ slope
+    sound = torch.isfinite(step).all(2, keepdim=True) & (distance[:, :1, None] <= far**2)
+    return (aim + torch.where(sound, step, 0.0))[:, 0]
 
 
 def local(known: Known, neighbours: int | None = None) -> Corrector:

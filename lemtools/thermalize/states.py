@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ LEFT = 1e-6  # of the variance that lies beyond the axes along which states are 
 LIMIT = 400_000  # states and their copies by symmetry
 BLOCK = 128  # states whose least distance is looked at first
 SPARE = 16  # candidates beyond the k nearest: distances in float32 confuse neighbours that are as far as each other
-SYMMETRIES = ("translate", "reflect")
+SYMMETRIES = ("translate", "translate-x", "reflect")
 RARE = 0.01  # a mode is aligned by where it is the largest in that share of the states
 WEAK = 0.5  # of the largest mode: a state whose mode is weaker has no place in the chart of that mode
 
@@ -28,9 +28,10 @@ class States:
     """States of R rows side by side, item t R + r row r at step t, with the symmetries that they are said to have.
 
     values: [T R, C, ...] float, T >= 2. rows: R. scale: coordinates x = scale.encode(values). symmetry: 'reflect', every
-    state also as -u(-x), mirrored in every direction with the other sign; 'translate', for states in one direction on a
-    ring: states are compared by the translation, of any fraction of a point, that makes the phase of their largest Fourier
-    mode zero (the method of slices: Rowley & Marsden 2000; one chart for each mode that can be the largest).
+    state also as -u(-x), mirrored in every direction with the other sign; 'translate', of rings, in every direction;
+    'translate-x', in the last one alone. States in one direction are then compared by the translation, of any fraction of
+    a point, that makes the phase of their largest Fourier mode zero (the method of slices: Rowley & Marsden 2000; one
+    chart for each mode that can be the largest); those in two directions by patches alone (``patches``).
     Raises LemError for states that are not finite, for rows that do not divide them, and for an unknown symmetry.
     """
 
@@ -42,12 +43,9 @@ class States:
             raise LemError(f"no symmetry {unknown[0]!r}; there are {', '.join(SYMMETRIES)}")
         if not np.isfinite(values).all():
             raise LemError("the stored states have values that are NaN or infinite")
-        if "translate" in symmetry and values.ndim != 3:
-            raise LemError(
-                f"the symmetry translate is for states in one direction, [C, L], not {list(values.shape[1:])}"
-            )
         self.rows, self.scale, self.item = rows, scale, tuple(values.shape[1:])
-        self.dim, self.moving = math.prod(self.item), "translate" in symmetry
+        self.dim, axes = math.prod(self.item), range(-len(self.item) + 1, 0)
+        self.moves = {axis for axis in axes if "translate" in symmetry or (axis == -1 and "translate-x" in symmetry)}
         copies = [values, -np.flip(values, tuple(range(2, values.ndim)))] if "reflect" in symmetry else [values]
         self.x = torch.cat([self.encoded(copy).float() for copy in copies])
         number = torch.arange(len(self.x)).reshape(len(copies), len(values))
@@ -67,8 +65,9 @@ class States:
 
     @cached_property
     def gaussian(self) -> Gaussian:
-        """Mean and covariance of the states, in coordinates, over all translations where they are a symmetry."""
-        if self.moving:
+        """Mean and covariance of the states, in coordinates, over all translations in the last direction where they are a
+        symmetry."""
+        if self.moves:
             return self._stationary()
         total, square = torch.zeros(self.dim, dtype=torch.float64), torch.zeros(self.dim, self.dim, dtype=torch.float64)
         for part in self.x.split(1 << 14):
@@ -78,8 +77,9 @@ class States:
         return Gaussian(mean, square / len(self) - mean[:, None] * mean)
 
     def _stationary(self) -> Gaussian:
-        """Every channel's mean, and the covariance of two values by their channels and their distance alone."""
-        channels, size = self.item
+        """Every channel's mean, and the covariance of two values by their channels and their distance alone; of states in
+        two directions along the last one, every line a channel."""
+        channels, size = self.dim // self.item[-1], self.item[-1]
         power = torch.zeros(channels, channels, size // 2 + 1, dtype=torch.complex128)
         for part in self.x.split(1 << 14):
             f = torch.fft.rfft(part.double().reshape(-1, channels, size))
@@ -95,9 +95,12 @@ class States:
 
         following: among the states whose successor is stored alone.
         """
-        if not self.moving:
+        if not self.moves:
             yield torch.arange(len(x)), self._chart(0, following), None
             return
+        if len(self.item) > 2:
+            what = "whole states are compared under translations in one direction, [C, L], alone"
+            raise LemError(f"{what}, not {list(self.item)}; --corrector local compares patches")
         modes = torch.tensor(self._modes)
         f = self._spectrum(x)[:, modes]
         largest = f.abs().argmax(1)
@@ -164,23 +167,29 @@ class States:
         return self._charts[key]
 
 
+def principal(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    """The principal axes of points that come as float32 [., D], the widest first: float64 [D, Q], without those that hold
+    LEFT of the variance."""
+    total, square, count = torch.zeros(()), torch.zeros(()), 0
+    first: torch.Tensor | None = None
+    for part in parts:
+        first = part[0].double() if first is None else first  # (near the mean, so that squares do not cancel)
+        off = part.double() - first
+        total, square, count = total + off.sum(0), square + off.T @ off, count + len(off)
+    mean = total / count
+    values, vectors = torch.linalg.eigh(square - count * mean[:, None] * mean)
+    held = values.clamp(min=0).flip(0).cumsum(0)
+    few = int((held < (1 - LEFT) * held[-1]).sum()) + 1
+    return vectors[:, len(values) - few :].flip(1).contiguous()
+
+
 class Chart:
     """Some states in one frame, float32 [N, D], and what came after each, in the same frame; exact nearest neighbours by
     distance along their principal axes."""
 
     def __init__(self, states: torch.Tensor, after: torch.Tensor | None):
         self.states, self.after = states, after
-        mean, square = (
-            states.mean(0, dtype=torch.float64),
-            torch.zeros(states.shape[1], states.shape[1], dtype=torch.float64),
-        )
-        for part in states.split(1 << 14):
-            off = part.double() - mean
-            square += off.T @ off
-        values, vectors = torch.linalg.eigh(square)
-        held = values.clamp(min=0).flip(0).cumsum(0)
-        few = int((held < (1 - LEFT) * held[-1]).sum()) + 1
-        self.axes = vectors[:, len(values) - few :].flip(1).contiguous()
+        self.axes = principal(states.split(1 << 14))
         self.z = torch.cat([part.double() @ self.axes for part in states.split(1 << 14)]).float()
         padding = -len(states) % BLOCK
         self.flat = torch.nn.functional.pad(self.z, (0, 0, 0, padding)).T.contiguous()

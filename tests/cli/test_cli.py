@@ -47,7 +47,7 @@ OPTIONS = {
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
     "thermalize": f"{COMMON} {OUTPUT} --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
     "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --previous --ridge --rollout "
-    "--rows --seed --steps --stop --strict --symmetry --threshold --timeout --codebook --codebook-key --grid --keep-margin "
+    "--rows --seed --steps --stop --strict --patch --symmetry --threshold --timeout --codebook --codebook-key --grid --keep-margin "
     "--logits --temperature",
     "info": f"{COMMON} --json",
 }
@@ -73,7 +73,7 @@ CHOICES = {
     ("els", "by"): "cosine mse",
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",
-    ("thermalize", "corrector"): "next memory wiener snap clip cap net conditional iterate residual",
+    ("thermalize", "corrector"): "next local memory wiener snap clip cap net conditional iterate residual",
     ("thermalize", "kind"): "field tokens embedding",
     ("thermalize", "logits"): "weigh sample expected",
     ("thermalize", "to"): "safetensors png jpg wav flac txt npy",
