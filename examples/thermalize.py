@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import thermalize_train as training
 from thermalize_jobs import (
     EVERY,
+    QUICK,
     ROWS,
     SEEDS,
     SOLE,
@@ -61,8 +62,8 @@ GRADES = {
     "own-rollouts": {"width": 16, "depth": 2, "steps": 800, "own-rollouts": 4},
 }
 CORRECTED = ("weak", "better")  # emulators that are compared in every way; the others as they are, and in some
-LARGER = ("compute", "labels")  # of each of those, an emulator that got what its corrector got
-OTHERS = {"own": ("none", "next, level > .01"), "larger": ("none", "wiener")}
+LARGER = () if QUICK else ("compute", "labels")  # of each of those, an emulator that got what its corrector got
+OTHERS = {"own": ("none",) if QUICK else ("none", "next, level > .01"), "larger": ("none", "wiener")}
 ONLY = os.environ.get("ONLY", "").split()
 COLUMNS = ("rms", "median", "99 %", "band", "all", "W1", "calls", "ms")
 

@@ -11,9 +11,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: thermalize.sh OUT [--quick] [stage ...]}
 shift
 if [ "${1:-}" = --quick ]; then
-    export SEEDS=${SEEDS:-0} STEPS=${STEPS:-1000}
+    export QUICK=1 SEEDS=${SEEDS:-0} STEPS=${STEPS:-1000}
     shift
+    stages="data train rounds table picture"
 fi
-for stage in "${@:-data train rounds networks controls table picture}"; do
+for stage in "${@:-${stages:-data train rounds networks controls table picture}}"; do
     for name in $stage; do python "$here/thermalize.py" "$name" "$out"; done
 done

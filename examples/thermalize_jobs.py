@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -23,6 +24,7 @@ SYSTEM = os.environ.get("SYSTEM", "ks22")
 SEEDS = [int(s) for s in os.environ.get("SEEDS", "0 1 2").split()]
 STEPS, ROWS, EVERY = (int(os.environ.get(k, v)) for k, v in (("STEPS", 10_000), ("ROWS", 64), ("EVERY", 10)))
 JOBS = int(os.environ.get("JOBS", os.cpu_count() or 1))
+QUICK = bool(os.environ.get("QUICK"))  # a few ways alone, and correctors of two short rounds
 STORED = {"rows": 16, "steps": 1250}
 MARKS = (1000, 2500, 5000)
 PAUSE = 30.0  # seconds between two records of where a rollout stands
@@ -56,9 +58,13 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "oracle, every 10th": {"oracle": 10},
     "oracle, every 4th": {"oracle": 4},
 }
+if QUICK:
+    WAYS = {
+        way: WAYS[way] for way in ("none", "clip", "wiener", "next, every 4th", "next", "residual + wiener clean-up")
+    }
 SOLE = "next, no emulator"
 SLOW = ("iterate", "conditional", "net,", "memory", "next")  # by their names; these begin first
-KEPT = ("state", "kept", "residuals", "calls", "spent", "steps", "credit")
+STOOD = ("state", "residuals", "calls", "spent", "steps", "credit")
 
 
 class Job(NamedTuple):
@@ -143,39 +149,45 @@ def measured(out: Path, job: Job) -> None:
 
     step = emulator(model_of(out, job.emulator, job.seed) if job.emulator else None)
     corrector, system = thermalizer(out, job), SYSTEMS[SYSTEM]
-    kept, residuals, calls, spent, t = [], [], 0, 0.0, 0
+    residuals, calls, spent, t = [], 0, 0.0, 0
     previous = states(out, "start")
-    there = out / f"{SYSTEM}-jobs" / f"{job.name}.npz"
+    there = out / f"{SYSTEM}-jobs" / f"{job.name}-{STEPS}.npz"
+    there.parent.mkdir(exist_ok=True)
     if corrector is not None:
         corrector.steps, corrector.credit = 0, corrector.credit[:0]
     if there.exists():
         with np.load(there) as found:
-            previous, kept, residuals, calls, spent, t, credit = (found[name] for name in KEPT)
-        kept, residuals, calls, spent, t = [*kept], [*residuals], int(calls), float(spent), int(t)
+            previous, residuals, calls, spent, t, credit = (found[name] for name in STOOD)
+        residuals, calls, spent, t = [*residuals], int(calls), float(spent), int(t)
         if corrector is not None:
             corrector.steps = t
             corrector.credit = credit if isinstance(corrector, Oracle) else _tensor(credit)
+    shape = (STEPS // EVERY, *previous.shape)
+    kept = open_memmap(there.with_suffix(".npy"), "r+" if t else "w+", np.float32, shape)
     begun = saved = time.perf_counter()
     for done in rollout(step, previous, STEPS - t, corrector):
         t += 1
         calls += int(done.calls.sum())
         if t % EVERY == 0:
             spent += time.perf_counter() - begun
-            kept.append(done.state)
+            kept[t // EVERY - 1] = done.state
             with np.errstate(all="ignore"):
                 residuals.append(system.residual(previous.astype(np.float64), done.state.astype(np.float64)))
             begun = time.perf_counter()
         previous = done.state
         if t in MARKS or t == STEPS:
-            found = judged(states(out, "true"), np.concatenate(kept), np.array(residuals))
+            got = kept[: t // EVERY].reshape(-1, *previous.shape[1:])
+            found = judged(states(out, "true"), got, np.array(residuals))
             put(out, job, t, found | {"calls": calls / t / len(previous), "ms": 1e3 * spent / t})
         if t % EVERY == 0 and time.perf_counter() - saved > PAUSE and t < STEPS:
             credit = np.zeros(0) if corrector is None else np.asarray(corrector.credit)
-            record(there, (previous, np.array(kept), np.array(residuals), calls, spent, t, credit))
+            kept.flush()
+            record(there, (previous, np.array(residuals), calls, spent, t, credit))
             saved = begun = time.perf_counter()
             if os.getppid() == 1:  # whoever asked for it has ended
                 raise SystemExit
-    there.unlink(missing_ok=True)
+    for path in (there, there.with_suffix(".npy")):
+        path.unlink(missing_ok=True)
 
 
 def _tensor(credit: np.ndarray) -> Any:
@@ -185,9 +197,8 @@ def _tensor(credit: np.ndarray) -> Any:
 
 
 def record(path: Path, values: tuple) -> None:
-    path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part.npz")
-    np.savez(part, **dict(zip(KEPT, values)))
+    np.savez(part, **dict(zip(STOOD, values)))
     part.replace(path)
 
 

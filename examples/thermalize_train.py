@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from thermalize_jobs import STORED, SYMMETRY, SYSTEM, emulator, model_of, states
+from thermalize_jobs import QUICK, STORED, SYMMETRY, SYSTEM, emulator, model_of, states
 
-HORIZONS = (30, 100, 300)
+HORIZONS = (30,) if QUICK else (30, 100, 300)
 STARTS, TRUE = 128, 2000  # rows of a corrected rollout, of the bare one
-UPDATES = 1000  # of a corrector, in each round
+UPDATES = 400 if QUICK else 1000  # of a corrector, in each round
 CORRECTOR = {"width": 16, "depth": 2}
 DENOISER = "--arch unet --padding circular --set widths=[24,48] --levels .001-1 --steps 3000 --batch 64 --lr 1e-3"
 FAR = 3.0  # times the largest rms of a stored state: from there on it has left
