@@ -1,15 +1,13 @@
 """lem-thermalize: keep a rollout on the manifold."""
 
 import contextlib
-import json
-import os
-import tempfile
 
 import click
 
 from ..catalogue.correctors import CORRECTORS
 from ..catalogue.shared import DEVICE
 from . import common, judging
+from . import thermalize_beside as beside
 from . import thermalize_tokens as tokens
 from .options import INPUT, OUTPUT, RUNNING, refuse, written
 from .types import Names
@@ -108,27 +106,7 @@ MEMORY = (
     metavar="S",
 )
 @common.option("--every", "Write every K-th step only.", "whole", low=1, default=1, metavar="K", section=OUTPUT)
-@common.option(
-    "--log",
-    "Write what was done: JSON Lines, one a step, with step, level, action, displacement and calls.",
-    metavar="FILE",
-    file=True,
-    section=OUTPUT,
-)
-@common.option(
-    "--claims",
-    "Write what the emulator claimed, before it was corrected, of every step that is written.",
-    metavar="FILE",
-    file=True,
-    section=OUTPUT,
-)
-@common.option(
-    "--previous",
-    "Write the states from which it stepped there: with --claims what lem-train corrector learns from.",
-    metavar="FILE",
-    file=True,
-    section=OUTPUT,
-)
+@beside.options
 @judging.options
 @common.option("--strict", "Exit with 1 if a row is not finite at some step.", "flag", section=RUNNING)
 @common.looks("key", "max_bytes")
@@ -153,10 +131,7 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
         return judging.do(asked, run, click.get_current_context().params)
     refuse(CORRECTORS, options["corrector"], written(click.get_current_context()), "--corrector")
     _check(every=every, **options)
-    if previous is not None and options["steps"] is None:
-        raise click.UsageError("--previous is for --exec and --rollout: a filter keeps what it wrote before")
-    if options["codebook"] is not None and (claims or previous):
-        raise click.UsageError("--claims and --previous are for states of simulations, not for tokens of a --codebook")
+    beside.check(claims, previous, options["steps"], options["codebook"])
     from ..media import Target, save
     from ..signal import LemError
     from ..thermalize.driver import line, outgoing
@@ -175,16 +150,8 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     if codec.kind == "tokens":
         thermalizer = tokens.stepper(windows, thermalizer, **options)
     dead: dict[int, int] = {}
-    taken = {"--output": target.out} if not target.stdout else {}
-    own = {
-        name: _own(f"--{name}", path, taken, [*paths, *read])
-        for name, path in (("log", log), ("claims", claims), ("previous", previous))
-    }
-    with contextlib.ExitStack() as stack:
-        write = stack.enter_context(_log(own["log"]))
-        claimed, before = (
-            stack.enter_context(_beside(run, own[name], options["seed"])) for name in ("claims", "previous")
-        )
+    wanted = {"log": log, "claims": claims, "previous": previous}
+    with beside.written(run, target, [*paths, *read], options["seed"], wanted) as (write, claimed, before):
 
         def seen(number, step):
             write(line(number, step))
@@ -334,48 +301,6 @@ def _emulator(run, codec, network, start, command, timeout, **options):
         yield process.step
     if process.stopped:
         run.note(process.stopped)
-
-
-def _own(name, path, taken, inputs):
-    """Where an option writes beside the output, None for nowhere. taken: {option: file} of what else is written."""
-    if path is None:
-        return None
-    from ..media import Target
-
-    own = Target(path, "txt" if name == "--log" else None)
-    if own.stdout or own.folder or own.pattern:
-        raise click.UsageError(f"{name} {path}: name one file; standard output is for the states")
-    own.refuse([], inputs)
-    for other, there in taken.items():
-        if os.path.realpath(path) == os.path.realpath(there):
-            raise click.UsageError(f"{name} and {other} would both write {path}")
-    taken[name] = path
-    return own
-
-
-@contextlib.contextmanager
-def _log(own):
-    """What writes a line of the log."""
-    if own is None:
-        yield lambda record: None
-        return
-    with open(own.out, "w", encoding="utf-8", buffering=1) as file:
-        yield lambda record: file.write(json.dumps(record) + "\n")
-
-
-@contextlib.contextmanager
-def _beside(run, own, seed):
-    """What takes states that are written, once all are there, beside the output."""
-    if own is None:
-        yield lambda states: None
-        return
-    from ..media import save
-    from ..thermalize.driver import Spool
-
-    with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(own.out))) as file:
-        spool = Spool(file)
-        yield spool.add
-        save(spool.signals([run.history(seed=seed)]), own, run.note, run.error)
 
 
 def main():
