@@ -1,39 +1,84 @@
-"""The gate: how noisy a state is, and from which level on that is no chance."""
+"""The gate: how far a state has left the manifold, and from where on that is no chance. The rows of catalogue.gates."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from ..catalogue import LemError
 from ..denoise.gaussian import Gaussian
+from .correctors import local
+from .states import Known
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a gate reads in states x float64 [R, D]: level(x), the noise in units of the std; score(x, level), what the
+    threshold is about; both [R], nan where a state is not finite."""
+
+    level: Callable[[torch.Tensor], torch.Tensor]
+    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Gate:
-    """Reads the level of white noise in states (Gaussian.level), and fires above a threshold.
+    """Fires where the score of a state is above a threshold.
 
-    threshold: the level that a share `false_fire` of clean states, held out, exceeds. Levels are in units of the std.
+    gaussian: of the stored states, whose Wiener filter takes away what noise is left. threshold: the score that a share
+    `false_fire` of clean states, held out, exceeds.
     """
 
-    def __init__(self, gaussian: Gaussian, threshold: float):
-        self.gaussian, self.threshold = gaussian, threshold
+    def __init__(self, gaussian: Gaussian, reader: Reader, threshold: float):
+        self.gaussian, self.reader, self.threshold = gaussian, reader, threshold
 
     @classmethod
-    def calibrated(cls, gaussian: Gaussian, held: torch.Tensor, false_fire: float) -> Gate:
+    def calibrated(cls, gaussian: Gaussian, reader: Reader, held: torch.Tensor, false_fire: float) -> Gate:
         """held: clean states [V, D] in coordinates. LemError for fewer of them than the share asks."""
         if not 0 < false_fire < 1:
             raise LemError(f"a share of false fires lies between 0 and 1, not {false_fire:g}")
-        levels = torch.as_tensor(gaussian.level(held))
         if len(held) * false_fire < 1:
             raise LemError(
                 f"a share of false fires of {false_fire:g} needs {round(1 / false_fire)} held-out states or more, not {len(held)}; store more"
             )
-        return cls(gaussian, float(torch.quantile(levels, 1 - false_fire)))
+        gate = cls(gaussian, reader, 0.0)
+        scores = torch.cat([gate.score(part, gate.level(part)) for part in held.split(256)])
+        gate.threshold = float(torch.quantile(scores, 1 - false_fire))
+        return gate
 
     def level(self, x: torch.Tensor) -> torch.Tensor:
         """[R] of x [R, D]; nan where a state is not finite."""
-        return torch.as_tensor(self.gaussian.level(x))
+        return self.reader.level(x)
+
+    def score(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """[R] of x [R, D] and its level."""
+        return self.reader.score(x, level)
 
     def cleaned(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """E[x_0 | x] for noise of that level [R] under the Gaussian: the Wiener filter."""
         alpha_bar = 1 / (1 + level.square())
         return self.gaussian(x * alpha_bar.sqrt()[:, None], alpha_bar)
+
+
+def level(known: Known) -> Reader:
+    """The level of white noise (Gaussian.level), in units of the std. Where all eigenvalues of the covariance are large it
+    is blind, and to what is no noise it always is."""
+    return Reader(known.states.gaussian.level, lambda x, level: level)
+
+
+def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) -> Reader:
+    """How far a state lies from its posterior mean under the Gaussian of its nearest stored states, rms, in units of the std.
+
+    The posterior mean is for white noise of `gate_noise`: what lies in the directions in which the neighbours spread stays,
+    and what is across them is the distance. So it is of second order in how far the neighbours are, where the distance to
+    the nearest one is of first.
+    """
+    nearest = local(known, gate_neighbours)
+
+    def score(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        whole = torch.isfinite(x).all(1)
+        there = torch.where(whole[:, None], x, 0.0)
+        mean, _ = nearest(there, None, torch.full_like(level, gate_noise), ())
+        return torch.where(whole, (there - mean).square().mean(1).sqrt(), torch.nan)
+
+    return Reader(known.states.gaussian.level, score)
