@@ -10,6 +10,7 @@ Ten tables, each in a module of this package:
     metrics     METRICS of lem-compare
     methods     METHODS of lem-reconstruct
     correctors  CORRECTORS of lem-thermalize
+    gates       GATES of lem-thermalize
 
 A new thing is one function (or class) in the room that it belongs to, and one row here. The commands' options, their
 help and refusals, the man pages, the completions, the keys of TOML files and what a stream may contain come from the

@@ -5,6 +5,7 @@ import contextlib
 import click
 
 from ..catalogue.correctors import CORRECTORS
+from ..catalogue.gates import GATE_NEIGHBOURS, GATE_NOISE, GATES
 from ..catalogue.shared import DEVICE
 from . import common, judging
 from . import thermalize_beside as beside
@@ -22,7 +23,20 @@ lem-thermalize --codebook codes.npy --window 2 --memory tokens.npy --rows 64 dri
 """
 SYMMETRIES = ("translate", "translate-x", "reflect")
 MEMORY = (
-    *("memory_key", "memory_rows", "model", "corrector", "symmetry", "false_fire", "threshold", "budget", "max_calls"),
+    *(
+        "memory_key",
+        "memory_rows",
+        "model",
+        "corrector",
+        "symmetry",
+        "gate",
+        "gate_neighbours",
+        "gate_noise",
+        "false_fire",
+        "threshold",
+        "budget",
+        "max_calls",
+    ),
     *("always", "no_clean", *CORRECTORS.options()),
 )  # what nothing is done with where no memory is given
 
@@ -56,6 +70,9 @@ MEMORY = (
     words=SYMMETRIES,
     metavar="NAME",
 )
+@common.option("--gate", "What says that a state has left the manifold.", "choice", of=GATES, default="level")
+@common.option(GATE_NEIGHBOURS)
+@common.option(GATE_NOISE)
 @common.option(
     "--false-fire",
     "Share of clean states above the threshold.",
@@ -68,13 +85,20 @@ MEMORY = (
 )
 @common.option(
     "--threshold",
-    "Level of noise above which the corrector is called, in standard deviations.",
+    "What the gate has to read for the corrector to be called: a level of noise, or a distance, in standard deviations.",
     "number",
     low=0,
     metavar="S",
     usual="by --false-fire",
 )
-@common.option("--budget", "Calls of the corrector a row and step on average, at most.", "number", low=0, metavar="B")
+@common.option(
+    "--budget",
+    "Calls of the corrector a row and step on average. Of an emulator a trial sets the threshold that spends as much; with "
+    "--always, with --threshold and of states that are read, a row saves them up, and has no more.",
+    "number",
+    low=0,
+    metavar="B",
+)
 @common.option("--max-calls", "Calls a row in one step, at most.", "whole", low=1, default=1, metavar="N")
 @common.option("--always", "Call the corrector at every step, whatever the level.", "flag")
 @common.option("--no-clean", "Leave out the Wiener filter that takes away what noise is left.", "flag")
@@ -130,6 +154,7 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     if asked := judging.job(click.get_current_context().params):
         return judging.do(asked, run, click.get_current_context().params)
     refuse(CORRECTORS, options["corrector"], written(click.get_current_context()), "--corrector")
+    refuse(GATES, options["gate"], written(click.get_current_context()), "--gate")
     _check(every=every, **options)
     beside.check(claims, previous, options["steps"], options["codebook"])
     from ..media import Target, save
@@ -214,8 +239,9 @@ def _thermalizer(
         states = store(list(memory), memory_key, how)
     else:
         states = tokens.memory(list(memory), memory_key, how, windows, codec, memory_rows or rows)
-    asked = {source.name: options[source.name] for source in CORRECTORS[corrector].options}
-    for name in ("false_fire", "threshold", "budget", "max_calls", "seed"):
+    own = (*CORRECTORS[corrector].options, *GATES[options["gate"]].options)
+    asked = {source.name: options[source.name] for source in own}
+    for name in ("gate", "false_fire", "threshold", "budget", "max_calls", "seed"):
         asked[name] = options[name]
     try:
         made = prepared(
@@ -231,7 +257,7 @@ def _thermalizer(
     except LemError as error:
         raise LemError(f"{', '.join(memory)}: {error}") from error
     run.detail(
-        f"memory: {len(states)} states of {list(states.shape[1:])}; a level above {made.gate.threshold:.3g} is none of theirs"
+        f"memory: {len(states)} states of {list(states.shape[1:])}; a {options['gate']} above {made.gate.threshold:.3g} is none of theirs"
     )
     return made
 
@@ -268,6 +294,14 @@ def _driven(run, paths, codec, thermalizer, network, options):
         thermalizer.begin(start)
     else:
         start = start[None]
+    free = options["threshold"] is None and not options["always"]
+    if codec.kind == "field" and free and 0 < (options["budget"] or 0) < 1:
+        from ..thermalize.budget import ROWS, budgeted
+
+        with _emulator(run, codec, network, start, **options) as step:
+            share = budgeted(thermalizer, step, options["budget"], len(start[-1]) if network is None else ROWS)
+        told = f"--budget {options['budget']:g}: above a {options['gate']} of {thermalizer.gate.threshold:.4g}"
+        run.detail(f"{told} the corrector is called; in the trial {share:.3g} times a row and step")
     with _emulator(run, codec, network, start, **options) as step:
         yield from driven(step, start[-1], options["steps"], thermalizer, where, codec)
 

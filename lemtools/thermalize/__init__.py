@@ -4,7 +4,8 @@ A model that is fed its own output drifts. The gate reads how much noise a state
 denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.18731).
 
     states       States: stored ones, their nearest neighbours and successors
-    gate         Gate: the level of noise, and its threshold
+    gate         Gate: what is read in a state, and the threshold of it
+    budget       budgeted: the threshold that spends a number of calls
     correctors   the table's functions
     patches      local, the corrector that goes patch by patch, by cells of a k-d tree
     loop         Thermalizer, Step, rollout
@@ -40,6 +41,7 @@ def prepared(
     rows: int = 1,
     *,
     corrector: str = "next",
+    gate: str = "level",
     model: Any = None,
     symmetry: tuple[str, ...] = (),
     false_fire: float = 0.01,
@@ -49,15 +51,16 @@ def prepared(
     """A Thermalizer from stored states [T R, C, ...] of R rows side by side (item t R + r: row r at step t).
 
     The last tenth of the steps is held out: on it the threshold is set, which a share `false_fire` of clean states exceeds
-    (or it is given, in units of the std), and what the corrector leaves open is chosen. model: a network of lem-train
-    diffusion, as nets.model.Model, for the correctors that need one; its coordinates are taken. options: of Thermalizer and
-    of the corrector. Raises LemError for states that do not suit.
+    (or it is given, in units of the std), and what the corrector leaves open is chosen. gate: a row of catalogue.gates.
+    model: a network of lem-train diffusion, as nets.model.Model, for the correctors that need one; its coordinates are
+    taken. options: of Thermalizer, of the corrector and of the gate. Raises LemError for states that do not suit.
     """
     import numpy as np
     import torch
 
     from ..catalogue import LemError
     from ..catalogue.correctors import CORRECTORS
+    from ..catalogue.gates import GATES
     from ..denoise.contract import Scale
     from ..denoise.moments import of_channels
     from .gate import Gate
@@ -91,7 +94,13 @@ def prepared(
     out = torch.from_numpy(
         np.ascontiguousarray(scale.encode(states[(steps - held) * rows :].astype(np.float64)))
     ).reshape(-1, stored.dim)
-    gate = (
-        Gate(stored.gaussian, threshold) if threshold is not None else Gate.calibrated(stored.gaussian, out, false_fire)
+    known = Known(stored, out, model)
+    given = {name: options.pop(name) for name in list(options) if GATES.find(gate).takes(name)}
+    own = {name: value for name, value in given.items() if value is not None}
+    reader = GATES.load(gate)(known, **own)
+    made = (
+        Gate(stored.gaussian, threshold, reader)
+        if threshold is not None
+        else Gate.calibrated(stored.gaussian, out, false_fire, reader)
     )
-    return Thermalizer(Known(stored, out, model), gate, corrector, **options)
+    return Thermalizer(known, made, corrector, **options)

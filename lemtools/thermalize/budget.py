@@ -11,31 +11,40 @@ import numpy as np
 from ..catalogue import LemError
 from .loop import Thermalizer, rollout
 
-ROWS, STEPS = 64, 400  # of the trial, from states that are held out
+ROWS, STEPS = 64, 400  # of the trial
 GAIN, SETTLING = 0.5, 40  # of the stochastic approximation, and after how many steps its strides have halved
 
 
-def budgeted(thermalizer: Thermalizer, step: Callable[[Any], Any], budget: float, steps: int = STEPS) -> float:
+def budgeted(
+    thermalizer: Thermalizer, step: Callable[[Any], Any], budget: float, rows: int = ROWS, steps: int = STEPS
+) -> float:
     """Set the threshold of the gate so that rows of this emulator call the corrector `budget` times a step on average.
 
-    The emulator runs from held-out states, 64 at most, for so many steps, thermalized; after each the logarithm of the threshold moves by how
-    much the share of rows that called differs from the budget (Robbins & Monro 1951), and its mean over the second half is
-    kept. One threshold for all rows: one that strays calls more often than another. Answers the share of calls in that
-    half. Raises LemError for a budget outside of 0 to 1, and where all rows die.
+    step: the emulator, as of `rollout`. It runs from `rows` held-out states for so many steps, thermalized; after each the
+    logarithm of the threshold moves by how much the share of rows that called differs from the budget (Robbins & Monro
+    1951), and its mean over the second half is kept. One threshold for all rows: one that strays calls more often than
+    another. Answers the share of calls in that half. Raises LemError for a budget outside of 0 to 1, and where all rows die.
     """
     if not 0 < budget < 1:
-        raise LemError(f"--budget {budget:g}: a threshold is found for shares between 0 and 1; --always calls at every step")
+        raise LemError(
+            f"--budget {budget:g}: a threshold is found for shares between 0 and 1; --always calls at every step"
+        )
     held, gate = thermalizer.known.held, thermalizer.gate
-    start = thermalizer.known.states.decoded(held[:: max(1, math.ceil(len(held) / ROWS))]).astype(np.float32)
+    drawn = np.linspace(0, len(held), rows, endpoint=False).astype(np.int64)
+    start = thermalizer.known.states.decoded(held[drawn]).astype(np.float32)
     kept, thermalizer.budget = thermalizer.budget, None
     thermalizer.reset()
-    now, found, shares = None, [], []
+    now: float | None = None
+    found: list[float] = []
+    shares: list[float] = []
     for t, done in enumerate(rollout(step, start, steps, thermalizer)):
         alive = done.action != "dead"
         if not alive.any():
-            raise LemError(f"--budget {budget:g}: all rows of the trial died at step {t + 1}; give a --threshold, or more calls")
+            raise LemError(
+                f"--budget {budget:g}: all rows of the trial died at step {t + 1}; give a --threshold, or more calls"
+            )
         if now is None:  # the first states of an emulator tell of its scale
-            scores = done.score[alive]
+            scores = done.more["score"][alive]
             now = math.log(max(float(np.quantile(scores, 1 - budget)), 1e-12))
         share = float((done.calls[alive] > 0).mean())
         now += GAIN / (1 + t / SETTLING) * (share - budget) / max(budget, 1 - budget)

@@ -26,14 +26,17 @@ class Gate:
     """Fires where the score of a state is above a threshold.
 
     gaussian: of the stored states, whose Wiener filter takes away what noise is left. threshold: the score that a share
-    `false_fire` of clean states, held out, exceeds.
+    `false_fire` of clean states, held out, exceeds. reader: None for the level of the Gaussian.
     """
 
-    def __init__(self, gaussian: Gaussian, reader: Reader, threshold: float):
-        self.gaussian, self.reader, self.threshold = gaussian, reader, threshold
+    def __init__(self, gaussian: Gaussian, threshold: float, reader: Reader | None = None):
+        self.gaussian, self.threshold = gaussian, threshold
+        self.reader = reader or _noise(gaussian)
 
     @classmethod
-    def calibrated(cls, gaussian: Gaussian, reader: Reader, held: torch.Tensor, false_fire: float) -> Gate:
+    def calibrated(
+        cls, gaussian: Gaussian, held: torch.Tensor, false_fire: float, reader: Reader | None = None
+    ) -> Gate:
         """held: clean states [V, D] in coordinates. LemError for fewer of them than the share asks."""
         if not 0 < false_fire < 1:
             raise LemError(f"a share of false fires lies between 0 and 1, not {false_fire:g}")
@@ -41,7 +44,7 @@ class Gate:
             raise LemError(
                 f"a share of false fires of {false_fire:g} needs {round(1 / false_fire)} held-out states or more, not {len(held)}; store more"
             )
-        gate = cls(gaussian, reader, 0.0)
+        gate = cls(gaussian, 0.0, reader)
         scores = torch.cat([gate.score(part, gate.level(part)) for part in held.split(256)])
         gate.threshold = float(torch.quantile(scores, 1 - false_fire))
         return gate
@@ -63,7 +66,7 @@ class Gate:
 def level(known: Known) -> Reader:
     """The level of white noise (Gaussian.level), in units of the std. Where all eigenvalues of the covariance are large it
     is blind, and to what is no noise it always is."""
-    return Reader(known.states.gaussian.level, lambda x, level: level)
+    return _noise(known.states.gaussian)
 
 
 def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) -> Reader:
@@ -82,3 +85,7 @@ def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) 
         return torch.where(whole, (there - mean).square().mean(1).sqrt(), torch.nan)
 
     return Reader(known.states.gaussian.level, score)
+
+
+def _noise(gaussian: Gaussian) -> Reader:
+    return Reader(gaussian.level, lambda x, level: level)

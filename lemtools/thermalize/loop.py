@@ -49,16 +49,17 @@ class Stepper(Protocol):
 
 
 class Thermalizer:
-    """Puts states back where their level of noise says that they have left the manifold.
+    """Puts states back where their score at the gate says that they have left the manifold.
 
-    Where the level is above the threshold of the gate the corrector is called; while it stays above, it is called again,
-    `max_calls` at most, from the state with fresh noise of twice that level; and where it is above even then, the row is
+    Where the score is above the threshold of the gate the corrector is called; while it stays above, it is called again,
+    `max_calls` at most, from the state with fresh noise of twice its level, or score where that is more; and where it is above even then, the row is
     flagged. Last the Wiener filter takes away what noise is left (`clean`). budget: calls a row and step on average at
-    most: a row earns that much at every step, saves up to SAVED, and pays 1 a call. every: the corrector is called at every
-    step, whatever the level. A row that is not finite is dead: it stays as it is.
+    most: a row earns that much at every step, saves up to SAVED, and pays 1 a call (budget.budgeted finds a threshold that
+    spends as much). every: the corrector is called at every step, whatever the score. A row that is not finite is dead: it
+    stays as it is.
 
     ``thermalizer(state, previous)`` is for anybody's loop: NumPy or torch in, the same out. Draws belong to (seed, row,
-    step): a row's do not depend on the others.
+    step): a row's do not depend on the others. Step.more: score [R], what the gate read.
     """
 
     def __init__(
@@ -118,7 +119,9 @@ class Thermalizer:
         self.credit = (self.credit + (self.budget or 0)).clamp(max=SAVED)
         first = self.gate.level(x)
         out, level, calls = x.clone(), first.clone(), torch.zeros(len(x), dtype=torch.int64)
-        wanted = able & ((level > self.gate.threshold) | self.every)
+        read = self.gate.score(x, first)
+        score = read.clone()
+        wanted = able & ((score > self.gate.threshold) | self.every)
         for turn in range(self.max_calls):
             rows = (wanted & self._payable()).nonzero()[:, 0]
             if not len(rows):
@@ -127,14 +130,16 @@ class Thermalizer:
             now = out[rows]
             if turn:
                 fresh = torch.from_numpy(np.stack([g.standard_normal(x.shape[1]) for g in draws]))
-                now = now + 2 * level[rows, None] * fresh
-                level[rows] = (level[rows] * 5**0.5).clamp_min(self.gate.threshold)
+                added = 2 * torch.maximum(level[rows], score[rows])
+                now = now + added[:, None] * fresh
+                level[rows] = (level[rows].square() + added.square()).sqrt()
             out[rows], spent = self.correct(now, None if before is None else before[rows], level[rows], draws)
             calls[rows] += spent
             self.credit[rows] -= spent
             level[rows] = self.gate.level(out[rows])
-            wanted = able & (level > self.gate.threshold)
-        bad = alive & (calls > 0) & (level > self.gate.threshold)
+            score[rows] = self.gate.score(out[rows], level[rows])
+            wanted = able & (score > self.gate.threshold)
+        bad = alive & (calls > 0) & (score > self.gate.threshold)
         if self.clean:
             rows = alive.nonzero()[:, 0]
             out[rows] = self.gate.cleaned(out[rows], level[rows])
@@ -144,7 +149,9 @@ class Thermalizer:
             action[there.numpy()] = name
         moved = (out - x).square().mean(1).sqrt()
         back = np.where(alive.numpy().reshape(-1, *[1] * len(item)), self.known.states.decoded(out), state)
-        return Step(back.astype(np.float32), first.numpy(), action, moved.numpy(), calls.numpy())
+        return Step(
+            back.astype(np.float32), first.numpy(), action, moved.numpy(), calls.numpy(), {"score": read.numpy()}
+        )
 
     def _payable(self) -> torch.Tensor:
         return torch.ones_like(self.credit, dtype=torch.bool) if self.budget is None else self.credit >= 1
