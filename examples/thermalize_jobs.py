@@ -29,8 +29,8 @@ STORED = {"rows": 16, "steps": 1250}
 MARKS = (1000, 2500, 5000)
 PAUSE = 30.0  # seconds between two records of where a rollout stands
 SYMMETRY = {"ks22": ("translate", "reflect"), "ks64": ("translate", "reflect"), "lorenz96": ("translate",)}
-# what is done after each step: options of thermalize.prepared, `model` by what it is; 'oracle': every K-th step the state
-# is the solver's, from the state before; None: nothing
+# what is done after each step: options of thermalize.prepared, `model` by what it is; 'calls': so many a row and step, by a
+# threshold that a trial sets; 'oracle': every K-th step the state is the solver's, from the state before; None: nothing
 WAYS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "clip": {"corrector": "clip", "every": True, "clean": False},
@@ -52,9 +52,15 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "next, every 10th": {"corrector": "next", "every": True, "budget": 0.1},
     "next, every 4th": {"corrector": "next", "every": True, "budget": 0.25},
     "next, level > .01": {"corrector": "next", "threshold": 0.01, "clean": False},
+    "next, .1 by level": {"corrector": "next", "calls": 0.1},
+    "next, .1 by distance": {"corrector": "next", "gate": "distance", "calls": 0.1},
+    "next, .3 by distance": {"corrector": "next", "gate": "distance", "calls": 0.29},
+    "next, .5 by distance": {"corrector": "next", "gate": "distance", "calls": 0.48},
     "next": {"corrector": "next", "every": True},
     "residual": {"corrector": "residual", "model": "corrector", "every": True, "clean": False},
     "residual + wiener clean-up": {"corrector": "residual", "model": "corrector", "every": True},
+    "residual, .3 by distance": {"corrector": "residual", "model": "corrector", "gate": "distance", "calls": 0.29},
+    "residual, .5 by distance": {"corrector": "residual", "model": "corrector", "gate": "distance", "calls": 0.48},
     "oracle, every 10th": {"oracle": 10},
     "oracle, every 4th": {"oracle": 4},
 }
@@ -128,7 +134,9 @@ def thermalizer(out: Path, job: Job) -> Any:
         path = out / f"{SYSTEM}-{name}.safetensors"
         if name == "corrector":
             path = model_of(out, f"{job.emulator}-corrector", job.seed)
-    return made(out, None if path is None else str(path), tuple((k, v) for k, v in how.items() if k != "model"))
+    return made(
+        out, None if path is None else str(path), tuple((k, v) for k, v in how.items() if k not in ("model", "calls"))
+    )
 
 
 @lru_cache(maxsize=1)
@@ -146,9 +154,12 @@ def measured(out: Path, job: Job) -> None:
     """The rollout of a job from where it stands, its lines appended."""
     from dynamics import SYSTEMS
     from lemtools.thermalize import rollout
+    from lemtools.thermalize.budget import budgeted
 
     step = emulator(model_of(out, job.emulator, job.seed) if job.emulator else None)
     corrector, system = thermalizer(out, job), SYSTEMS[SYSTEM]
+    if share := (WAYS.get(job.way) or {}).get("calls"):
+        budgeted(corrector, step, share)
     residuals, calls, spent, t = [], 0, 0.0, 0
     previous = states(out, "start")
     there = out / f"{SYSTEM}-jobs" / f"{job.name}-{STEPS}.npz"

@@ -13,7 +13,7 @@ from .options import OUTPUT
 OPTIONS = (
     common.option(
         "--log",
-        "Write what was done: JSON Lines, one a step, with step, level, action, displacement and calls.",
+        "Write what was done: JSON Lines, one a step, with step, level, action, displacement, calls and score, what the gate read.",
         metavar="FILE",
         file=True,
         section=OUTPUT,

@@ -84,8 +84,8 @@ def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) 
         mean, _ = nearest(there, None, torch.full_like(level, gate_noise), ())
         return torch.where(whole, (there - mean).square().mean(1).sqrt(), torch.nan)
 
-    return Reader(known.states.gaussian.level, score)
+    return Reader(_noise(known.states.gaussian).level, score)
 
 
 def _noise(gaussian: Gaussian) -> Reader:
-    return Reader(gaussian.level, lambda x, level: level)
+    return Reader(lambda x: torch.as_tensor(gaussian.level(x)), lambda x, level: level)

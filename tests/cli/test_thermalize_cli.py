@@ -139,7 +139,7 @@ def test_exec_is_the_loop_in_python(place, step):
     assert found.tobytes() == np.concatenate([each.state for each in steps]).tobytes()
     assert sum(each.calls.sum() for each in steps) > 12  # there was something to do
     lines = [json.loads(text) for text in open(place / "log.jsonl")]
-    assert [list(each) for each in lines] == [["step", "level", "action", "displacement", "calls"]] * 12
+    assert [list(each) for each in lines] == [["step", "level", "action", "displacement", "calls", "score"]] * 12
     assert [each["step"] for each in lines] == list(range(1, 13))
     for written, each in zip(lines, steps):
         for name in ("level", "action", "displacement", "calls"):

@@ -44,14 +44,16 @@ def test_a_gain_shows_in_the_spectra_and_a_dead_row_hides_them(example):
 
 def test_every_way_is_one_that_can_be_made(example):
     from lemtools.catalogue.correctors import CORRECTORS
+    from lemtools.catalogue.gates import GATES
 
-    common = {"corrector", "model", "every", "clean", "budget", "threshold"}
+    common = {"corrector", "model", "every", "clean", "budget", "threshold", "gate", "calls"}
     for how in filter(None, example.WAYS.values()):
         if "oracle" in how:
             assert how["oracle"] > 1
             continue
         row = CORRECTORS.find(how["corrector"])
         assert set(how) <= common | {option.name for option in row.options}
+        assert how.get("gate", "level") in GATES
         assert ("model" in how) == ("model" in row.needs)
     assert set(example.CORRECTED) <= set(example.GRADES)
     rows = example.rows_of_table()
