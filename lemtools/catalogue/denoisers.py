@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .row import Option, Row
 from .table import Table
 
-IMAGE = ("image",)
+PLACES = ("image", "field")  # items whose values lie at places
 SHRINK = Option(
     "--shrink",
     "Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf.",
@@ -46,12 +46,12 @@ DENOISERS = Table(
         options=(SHRINK,),
         facts={"prior": True},
     ),
-    Row("is", "els.whole:ideal", "whole images: the ideal score", IMAGE, facts={"machine": True}),
+    Row("is", "els.whole:ideal", "whole images: the ideal score", PLACES, facts={"machine": True}),
     Row(
         "es",
         "els.whole:translated",
         "whole images under every circular translation",
-        IMAGE,
+        PLACES,
         options=(SKIP,),
         facts={"machine": True},
     ),
@@ -60,7 +60,7 @@ DENOISERS = Table(
             name,
             f"els.posterior:{name}",
             text,
-            IMAGE,
+            PLACES,
             options=(SCALES, SKIP),
             facts={"machine": True, "prior": True, "local": True},
         )
@@ -74,7 +74,7 @@ DENOISERS = Table(
         "wiener",
         "els.whole:wiener",
         "the control: a Gaussian with the images' mean and covariance",
-        IMAGE,
+        PLACES,
         facts={"machine": True},
     ),
     machine=False,

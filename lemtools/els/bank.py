@@ -14,17 +14,18 @@ from ..denoise.store import Store, from_rows
 from ..signal import LemError
 from ..stream import OnDisk
 
+IMAGE = Scale.image()
+
 
 class Bank:
     """N images [N, C, H, W], uint8 (v / 255) or float in [0, 1]: numpy, torch or
     stream.OnDisk.
 
     labels: int [N] or None. names: source name of each image, or None. index: numbers of these images in the whole bank
-    (a class keeps them). Coordinates are 2v - 1. Raises LemError for another shape, no image, or values that are not
-    finite.
+    (a class keeps them). scale: None for images, whose coordinates are 2v - 1; of states, float of any range, their
+    coordinates, the same for all places of a channel: such may have one direction, [N, C, L], and are then compared as
+    images of height 1, by patches of 1 x P. Raises LemError for another shape, no image, or values that are not finite.
     """
-
-    scale = Scale.image()
 
     def __init__(
         self,
@@ -32,8 +33,10 @@ class Bank:
         labels: Sequence[int] | None = None,
         names: Sequence[str] | None = None,
         index: np.ndarray | None = None,
+        scale: Scale | None = None,
     ):
-        if images.ndim != 4 or 0 in images.shape:
+        self.states, self.flat, self.scale = scale is not None, scale is not None and images.ndim == 3, scale or IMAGE
+        if not (images.ndim == 4 or self.flat) or 0 in images.shape:
             raise LemError(f"a bank holds images [N, C, H, W], not an array of shape {list(images.shape)}")
         if labels is not None and len(labels) != len(images):
             raise LemError(f"{len(labels)} labels for the {len(images)} images of the bank")
@@ -50,16 +53,27 @@ class Bank:
 
     @classmethod
     def of_memories(cls, memories: Bank | Store) -> Bank:
-        """A bank as it is; of a store its images."""
-        return memories if isinstance(memories, Bank) else cls(memories.array)
+        """A bank as it is; of a store its images, or its states where its coordinates are not one number for all channels."""
+        if isinstance(memories, Bank):
+            return memories
+        return cls(memories.array, scale=None if np.ndim(memories.scale.offset) == 0 else memories.scale)
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def item(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return tuple(self.images.shape[1:])
+        """(C, H, W); H is 1 where there is one direction."""
+        channels, *space = self.images.shape[1:]
+        return (channels, 1, *space) if self.flat else (channels, *space)
+
+    def patch(self, size: int) -> tuple[int, int]:
+        """Height and width of a patch of that size."""
+        return (1 if self.flat else size), size
+
+    def high(self, x: torch.Tensor) -> torch.Tensor:
+        """Items of its kind [S, C, ...] as [S, C, H, W]."""
+        return x[:, :, None] if self.flat else x
 
     def of(self, label: int | None) -> Bank:
         """The images of one class; None: all. Raises LemError where there are none, or no labels."""
@@ -73,7 +87,8 @@ class Bank:
             raise LemError(f"no image of the bank is of class {label}; its classes are {known}")
         chosen = torch.from_numpy(found) if isinstance(self.images, torch.Tensor) else found
         names = None if self.names is None else [self.names[i] for i in found]
-        return Bank(self.images[chosen], self.labels[found], names, self.index[found])
+        scale = self.scale if self.states else None
+        return Bank(self.images[chosen], self.labels[found], names, self.index[found], scale)
 
     def cut(self, start: int, stop: int) -> Bank:
         """Images start ... stop - 1, maybe none, with the moments of all."""
@@ -99,6 +114,8 @@ class Bank:
     def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
         """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""
         raw = from_rows(self.images[start:stop])
+        if self.states:
+            return self.high(self.scale.encode(raw.to(device).to(dtype)))
         full = 255.0 if raw.dtype == torch.uint8 else 1.0
         return raw.to(device).to(dtype).mul_(2 / full).sub_(1)
 

@@ -75,15 +75,16 @@ class Local:
         self.tile = local.TILE["cpu" if self.device.type == "cpu" else "cuda"]
 
     def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
-        """x_t: [S, C, H, W], numpy or torch; alpha_bar: float64, one number or one per item."""
+        """x_t: [S, C, H, W], or [S, C, L] where the bank's have one direction, numpy or torch; alpha_bar: float64, one
+        number or one per item."""
         x = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
         x = x if x.is_floating_point() else x.float()
         level, noise = split(alpha_bar, len(x))
         out, self.error = x.clone(), 0.0
         for value in torch.unique(level[noise > 0]).tolist():
             rows = level == value
-            answer = self.posterior(x[rows], value)
-            out[rows] = answer.mean.to(out)
+            answer = self.posterior(self.bank.high(x[rows]), value)
+            out[rows] = answer.mean.to(out).reshape(out[rows].shape)
             self.error = max(self.error, 2 * self.bank.moments[2] * float(answer.skipped.max()))
         return out if isinstance(x_t, torch.Tensor) else out.numpy()
 
@@ -91,10 +92,11 @@ class Local:
         """At one noise level, 0 <= alpha_bar < 1 (0: every admissible patch weighs the same). track: fill in `best`."""
         size = self.size(alpha_bar) if callable(self.size) else self.size
         channels, height, width = self.bank.item
-        check_size(self.machine, size, height, width)
+        check_size(self.machine, size, width if self.bank.flat else height, width)
         if tuple(x_t.shape[1:]) != self.bank.item:
             raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {[channels, height, width]}")
-        rows, cols = (axis(self.machine, n, size, self.valid) for n in (height, width))
+        sides = zip((height, width), self.bank.patch(size))
+        rows, cols = (axis(self.machine, length, side, self.valid) for length, side in sides)
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
         shift = self.mean
         if (fused := self._fused(size)) is not None and not track:  # (looks itself whether x_t is finite)

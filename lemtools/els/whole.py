@@ -29,14 +29,15 @@ class Translated:
         self.scale, self.error = bank.scale, 0.0
 
     def __call__(self, x_t: Array, alpha_bar: AlphaBar) -> Array:
-        """x_t: [S, C, H, W], numpy or torch; alpha_bar: float64, one number or one per item."""
+        """x_t: as of ``Local``; alpha_bar: float64, one number or one per item."""
         x = x_t if isinstance(x_t, torch.Tensor) else tensor(x_t)
         x = x if x.is_floating_point() else x.float()
         level, noise = split(alpha_bar, len(x))
         out, self.error = x.clone(), 0.0
         inner = (noise > 0).nonzero()[:, 0]
         if len(inner):
-            out[inner] = self._mean(x[inner], level[inner], noise[inner]).to(out)
+            mean = self._mean(self.bank.high(x[inner]), level[inner], noise[inner])
+            out[inner] = mean.to(out).reshape(out[inner].shape)
         return out if isinstance(x_t, torch.Tensor) else out.numpy()
 
     def _mean(self, x_t: torch.Tensor, level: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 from ..catalogue.denoisers import DENOISERS
 from ..denoise.contract import Denoiser, Scale
 from ..denoise.how import How
-from ..denoise.moments import Moments
+from ..denoise.moments import Moments, of_channels
 from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
 from ..denoise.store import Store
@@ -122,7 +122,7 @@ class Dreamer:
     """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `NetworkRecaller` does.
 
     memory: [N, ...item], uint8 or float. prior: one of the catalogue's DENOISERS: 'recall', the memories themselves; 'gaussian', their mean and
-    covariance with the ridge `shrink`; or of images 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low
+    covariance with the ridge `shrink`; or of images and fields 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low
     noise first, 'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an
     item. steps: calls of the denoiser a draw. Raises LemError for a store or a fragment that does not suit.
     """
@@ -186,9 +186,11 @@ class Dreamer:
         if not self.row.suits(kind):
             raise LemError(f"--prior {self.prior} is of patches of images, not of {kind}")
         scale = Scale.image() if kind == "image" else _centred(self.memory)
+        if kind == "field" and self.row.local:  # (places are alike)
+            scale = Scale(*of_channels(np.asarray(self.memory)))
         try:
             if self.sizes:
-                check_sizes([self.row.name], self.sizes, *self.memory.shape[2:])
+                check_sizes([self.row.name], self.sizes, *(2 * self.memory.shape[2:])[-2:])
             how = How(self.device, size=Scales(self.sizes) if self.sizes else 3, shrink=self.shrink)
             return self.row.load()(Store(self.memory, scale, device=self.device), how)
         except ValueError as error:

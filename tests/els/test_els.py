@@ -10,7 +10,10 @@ import torch
 
 from helpers.machines import brute, kind, window
 from lemtools.catalogue.denoisers import named
+from lemtools.denoise.contract import Scale
 from lemtools.denoise.how import How
+from lemtools.denoise.moments import of_channels
+from lemtools.denoise.store import Store
 from lemtools.els import local, machine
 from lemtools.els.bank import Bank
 from lemtools.els.posterior import ROUNDING, Local
@@ -51,6 +54,50 @@ def test_machines_are_their_definition_by_single_columns(name, monkeypatch):
             for k in range(len(x)):
                 want = brute(name, bank, x[k], 0.5, size)
                 assert np.abs(found[k] - want).max() < 1e-4 * np.sqrt((want**2).mean()), (size, tile)
+
+
+@pytest.mark.parametrize("name", ["ls", "els", "bbels"])
+def test_machines_of_states_in_one_direction_are_their_definition(name):
+    """Patches of P places of one axis, over all places of a ring (els), the same place, or those alike to the ends."""
+    g = np.random.default_rng(3)
+    states = 7 + 3 * g.standard_normal((6, 2, 9))
+    scale = Scale(*of_channels(states))
+    bank, x = scale.encode(states), g.standard_normal((3, 2, 9))
+    for size in (1, 3, 5, 9) if name == "els" else (1, 3, 5, 11):
+        for alpha_bar in (0.02, 0.5, 0.98):
+            machine = Local(Bank(states.astype(np.float32), scale=scale), name, size, skip=0)
+            found = machine(x, np.full(3, alpha_bar))
+            d, want = size // 2, np.zeros_like(x)
+            ends = "wrap" if name == "els" else "constant"
+            patches, queries = (
+                np.lib.stride_tricks.sliding_window_view(np.pad(v, ((0, 0), (0, 0), (d, d)), mode=ends), size, 2)
+                for v in (bank, x)
+            )
+            for k, place in np.ndindex(3, 9):
+                there = {"ls": [place], "els": range(9)}.get(name) or [
+                    p for p in range(9) if kind(p, 9, size) == kind(place, 9, size)
+                ]
+                apart = queries[k, :, place] - np.sqrt(alpha_bar) * patches[:, :, there].transpose(0, 2, 1, 3)
+                logits = -np.square(apart).sum((2, 3)) / (2 * (1 - alpha_bar))
+                weight = np.exp(logits - logits.max())
+                want[k, :, place] = np.einsum("nt,nct->c", weight / weight.sum(), bank[:, :, there])
+            assert found.shape == x.shape and np.abs(found - want).max() < 1e-4 * np.sqrt((want**2).mean())
+
+
+@pytest.mark.parametrize("name", named("machine"))
+def test_machines_of_states_keep_the_contract(name):
+    g = np.random.default_rng(4)
+    states = (5 * g.standard_normal((7, 2, 8))).astype(np.float32)
+    scale = Scale(*of_channels(states))
+    x = torch.from_numpy(g.standard_normal((3, 2, 8)))
+    denoise = machine(name, Bank(states, scale=scale), 3)
+    found = denoise(x, 0.6)
+    assert found.shape == x.shape and torch.equal(denoise(x, 1.0), x)
+    assert torch.allclose(machine(name, Store(states, scale), 3, How())(x, 0.6), found, atol=1e-6)
+    if name in ("els", "es"):  # the same on a ring that is turned
+        assert torch.allclose(denoise(x.roll(3, 2), 0.6), found.roll(3, 2), atol=1e-5)
+    labelled = Bank(states, np.arange(7) % 2, scale=scale).of(1)
+    assert machine(name, labelled, 3)(x, 0.6).shape == x.shape
 
 
 @pytest.mark.parametrize("circular", [False, True])

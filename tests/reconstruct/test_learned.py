@@ -567,6 +567,22 @@ def test_a_dream_of_patches_as_large_as_the_image_is_one_of_the_images():
     assert all(np.abs(answers[p] - answers["recall"]).max() > 10 for p in ("ls:1", "bbels:1,1,3"))
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (2, 4, 6)], ids=str)
+def test_states_are_dreamt_by_patches_of_them(shape):
+    """By patches as large as the states they are the states; by small ones of all places what is seen stays."""
+    states = (100 + 9 * np.random.default_rng(0).standard_normal((6, *shape))).astype(np.float32)
+    lossy, answers = broken(Signal("field", states[:2]), MASK), {}
+    for prior in ("ls:11", "els:3", "els:1"):
+        (out,) = reconstruct([lossy], "dream", memory=states, prior=prior, samples=2, steps=60, device="cpu")
+        answers[prior] = out.data
+        assert out.kind == "field" and np.isfinite(out.data).all()
+        assert np.array_equal(
+            out.data[lossy.observed().repeat(2, 0)], states[:2].repeat(2, 0)[lossy.observed().repeat(2, 0)]
+        )
+    assert np.abs(answers["ls:11"] - states[:2].repeat(2, 0)).max() < 0.5
+    assert np.abs(answers["els:1"] - states[:2].repeat(2, 0)).max() > 1
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (5, 6), (3, 1 << 21)], ids=str)
 def test_coordinates_of_a_store_are_about_its_mean_and_of_spread_one(shape):
     """The last one comes in two pieces."""
