@@ -1,5 +1,5 @@
 # fish completion for lem-reconstruct; made by tools/completions.py
-complete -c lem-reconstruct -l method -x -a 'auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream' -d 'How to recall'
+complete -c lem-reconstruct -l method -x -a 'auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream continue' -d 'How to recall'
 complete -c lem-reconstruct -l memory -rF -d 'Whole memories to recall from'
 complete -c lem-reconstruct -l model -rF -d 'Network to recall with, from lem-train'
 complete -c lem-reconstruct -l tile -x -d 'Side of the tiles that large images go through a network in'
@@ -14,6 +14,8 @@ complete -c lem-reconstruct -l steps -x -d 'Iterations of a recurrent network; n
 complete -c lem-reconstruct -l temperature -x -d 'Spread of draws'
 complete -c lem-reconstruct -l label -x -d 'The class to recall, for a diffusion network that was trained with --labels'
 complete -c lem-reconstruct -l prior -x -d 'What dream takes the STORE for'
+complete -c lem-reconstruct -l top -x -d 'Draw among the K likeliest tokens only'
+complete -c lem-reconstruct -l more -x -d 'Tokens to add behind the end of every item'
 complete -c lem-reconstruct -l files-from -rF -d 'Read further input names from FILE, one a line; - is stdin'
 complete -c lem-reconstruct -l sample -d 'Take the bundled photo as input'
 complete -c lem-reconstruct -l sample-name -x -a 'kodim23 rooster' -d 'Take this bundled memory as input'

@@ -4,7 +4,7 @@ A method is a function that makes one ready: it takes the resources of `needs` a
 it needs nothing), and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
 what it asks: a store of memories, a network, or either of both. Facts: auto, the place among those that `auto` tries
 and the function (fragments, names of what was taken away) -> bool that says whether it is this one's turn; wants, how
-a missing resource is asked for; bundled, whether a network comes with the package where none is given.
+a missing resource is asked for; family, of the networks that it alone asks; bundled, whether a network comes with the package where none is given.
 """
 
 from .denoisers import SHRINK
@@ -30,7 +30,7 @@ STEPS = Option(
 )
 TEMPERATURE = Option(
     "--temperature",
-    "Spread of draws: below 1 likelier ones (dream, autoregressive and diffusion models).",
+    "Spread of draws: below 1 likelier ones (dream, continue, autoregressive and diffusion models).",
     "number",
     low=0,
     metavar="T",
@@ -69,6 +69,8 @@ LABEL = Option(
 )
 CENTRED = Option("--centred", "Compare by correlation: offset and contrast do not count.", "flag")
 UNAWARE = Option("--unaware", "Compare lost values as zeros: the literature's control.", "flag")
+TOP = Option("--top", "Draw among the K likeliest tokens only.", "whole", low=1, metavar="K", usual="all")
+MORE = Option("--more", "Tokens to add behind the end of every item.", "whole", low=0, default=0, metavar="N")
 KEY = Option("--memory-key", "Tensor or array to read from the STORE.", metavar="NAME")
 
 METHODS = Table(
@@ -133,9 +135,19 @@ METHODS = Table(
         needs=("memory", "model"),
         facts={"wants": "what to dream of: --memory STORE or an unconditional --model"},
     ),
+    Row(
+        "continue",
+        "reconstruct.continuing:continuer",
+        "lost tokens, and more behind the end, one after another, each from those before it, by a model of lem-train lm",
+        ("tokens",),
+        (SAMPLES, TEMPERATURE, TOP, MORE, DEVICE),
+        needs=("model",),
+        facts={"family": "language", "wants": "a model of lem-train lm: --model MODEL"},
+    ),
     auto=None,
     bundled=False,
     wants="a store of memories: --memory STORE",
+    family="",
 )
 
 

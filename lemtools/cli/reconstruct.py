@@ -11,6 +11,7 @@ lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
 lem-reconstruct --method decode fragments.safetensors -o decoded/
 lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o recalled.safetensors
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
+lem-reconstruct --method continue --model lm.safetensors --more 200 --temperature .8 beginning.txt
 """
 
 
@@ -75,7 +76,7 @@ def cli(
     quantised values for noisy ones. The history records what was done.
     """
     row = METHODS[meant(method, bool(memory), model is not None)]
-    row = METHODS["net"] if model else row  # whatever a network is asked by
+    row = METHODS["net"] if model and not row.family else row  # whatever a network is asked by
     refuse(METHODS, row.name, written(click.get_current_context()), "--method")
     reading = {source.name: options[source.name] for source in common.READING} | {"files": options["files"]}
     if options["samples"] and skip_existing:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .transformer import rotate
+from .transformer import Cache, rotate
 
 HEAD = 64  # features of a head, width of a layer, and positions of context a layer
 BASE = 10_000  # the longest wavelength of the rotations is 2 pi times that many positions
@@ -45,11 +45,17 @@ class Block(nn.Module):
         for layer, gain in ((self.qkv, 1), (self.gate_up, 1), (self.out, 2 * depth), (self.down, 2 * depth)):
             nn.init.normal_(layer.weight, std=(layer.in_features * gain) ** -0.5)  # 2 depth branches keep their size
 
-    def forward(self, x: torch.Tensor, angle: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """x [N, T, W]; angle: cos, sin [T, pairs] of the positions."""
+    def forward(
+        self, x: torch.Tensor, angle: tuple[torch.Tensor, torch.Tensor], cache: Cache | None = None
+    ) -> torch.Tensor:
+        """x [N, T, W]; angle: cos, sin [T, pairs] of the positions. cache: of the positions before, which are seen, too, where
+        x is one position; where it is several, there are none before."""
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = rotate(q, angle).to(v.dtype), rotate(k, angle).to(v.dtype)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal).transpose(1, 2).flatten(2))
+        if cache is not None:
+            k, v = cache.put(k, v)
+        causal = self.causal and x.shape[1] > 1
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
@@ -68,14 +74,15 @@ class Trunk(nn.Module):
         self.register_buffer("cos", angle.cos().float(), persistent=False)  # [T, pairs]
         self.register_buffer("sin", angle.sin().float(), persistent=False)
 
-    def run(self, x: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Through the blocks from `first` to before `last`."""
-        length = x.shape[1]
-        if length > self.context:
-            raise ValueError(f"{length} positions; this network was made for {self.context}")
+    def run(self, x: torch.Tensor, first: int, last: int, caches: list[Cache] | None = None) -> torch.Tensor:
+        """Through the blocks from `first` to before `last`. caches: of the positions before x, one a block (see Block)."""
+        before = caches[0].used if caches else 0
+        here = slice(before, before + x.shape[1])
+        if here.stop > self.context:
+            raise ValueError(f"{here.stop} positions; this network was made for {self.context}")
         x = x.float()  # what the blocks add to, of vectors as of tokens, where products are in bfloat16
-        for block in self.blocks[first:last]:
-            x = block(x, (self.cos[:length], self.sin[:length]))
+        for i, block in enumerate(self.blocks[first:last]):
+            x = block(x, (self.cos[here], self.sin[here]), caches[i] if caches else None)
         return x
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -120,6 +127,15 @@ class LM(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits [N, T, V] of the token after each of `tokens` [N, T]."""
         return self.resume(self.hidden(tokens, 0), 0)
+
+    def caches(self) -> list[Cache]:
+        """For `after`, of sequences that begin."""
+        return [Cache(self.context) for _ in range(self.depth)]
+
+    def after(self, tokens: torch.Tensor, caches: list[Cache]) -> torch.Tensor:
+        """Logits [N, V] of the token after the last of `tokens`: the whole of a sequence [N, T] with fresh caches, then one
+        [N, 1] after the other."""
+        return self.head(self.trunk.norm(self.trunk.run(self.enter(tokens.long()), 0, self.depth, caches)[:, -1]))
 
     def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""

@@ -65,12 +65,18 @@ class NetworkRecaller:
         self.name = self.identity = "the model"
         if not isinstance(model, Model):
             self.name = os.path.basename(os.fsdecode(model))
-            model, digest = load(model), _digest(model)
-            self.identity = f"{self.name} sha256:{digest[:12]}"
-        if model.meta["kind"] == "tokens":
-            raise LemError(f"{self.name}: a model of text ({model.meta['recipe']}), which recalls no fragments")
-        if made := {"step": "an emulator, which makes", "correct": "a corrector, which mends"}.get(model.family):
+            model, found = load(model), digest(model)
+            self.identity = f"{self.name} sha256:{found[:12]}"
+        makers = {
+            "step": "an emulator, which makes",
+            "correct": "a corrector, which mends",
+            "frames": "a model of frames, which makes",
+        }
+        if made := makers.get(model.family):
             raise LemError(f"{self.name}: {made} steps and recalls no fragments; see lem-thermalize")
+        if model.meta["kind"] == "tokens":
+            way = "; --method continue goes on with tokens" if hasattr(model.net, "after") else ""
+            raise LemError(f"{self.name}: a model of text ({model.meta['recipe']}), which recalls no fragments{way}")
         self.net, self.meta = model.net.to(self.device).eval(), model.meta
         self.model, self.family, self.target = model, model.family, model.meta["target"]
         self.samples, self.steps, self.seed, self.tile, self.label = samples, steps, seed, tile, label
@@ -297,7 +303,7 @@ def dreamer(memory=None, model=None, **options) -> Dreamer | NetworkRecaller:
     return Dreamer(memory, **options) if memory is not None else NetworkRecaller(model, **options)
 
 
-def _digest(path: str) -> str:
+def digest(path: str) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

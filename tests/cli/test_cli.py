@@ -32,7 +32,7 @@ OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
     "--device --quantizer --rotate --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
-    "--label --lost --samples --seed --shard --shrink --sigma --steps --temperature --tile --unaware",
+    "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware",
     "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
     "--train --where",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
@@ -56,7 +56,10 @@ CHOICES = {
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt npy",
-    ("reconstruct", "method"): "auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream",
+    (
+        "reconstruct",
+        "method",
+    ): "auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream continue",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",
