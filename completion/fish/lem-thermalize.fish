@@ -48,7 +48,7 @@ complete -c lem-thermalize -l json -d 'Print JSON Lines, of --check and --report
 complete -c lem-thermalize -l output -s o -rF -d 'A file, a folder (DIR/), a pattern (\'out-%05d.png\'), or - for stdout'
 complete -c lem-thermalize -l to -x -a 'safetensors png jpg wav flac txt npy' -d 'Output format'
 complete -c lem-thermalize -l skip-existing -d 'Leave out items whose output file is there already'
-complete -c lem-thermalize -l device -x -a 'auto cpu cuda mps' -d 'Where the network of --rollout is computed'
+complete -c lem-thermalize -l device -x -a 'auto cpu cuda mps' -d 'Where states are compared, and the networks are computed'
 complete -c lem-thermalize -l strict -d 'Exit with 1 if a row is not finite at some step'
 complete -c lem-thermalize -l seed -x -d 'Seed of all random draws'
 complete -c lem-thermalize -l quiet -s q -d 'No notes and no progress on standard error'

@@ -3,7 +3,8 @@
 A corrector's function (known, its options by keyword) makes it ready; known is a thermalize.states.Known: stored states,
 their Gaussian, and the network of `--model`. It answers (x, previous, level, generators) -> (corrected states, calls a
 row): x and previous are float64 [R, D] in coordinates, level [R] is the noise that was read in x. Fact: previous, that
-it starts from the state before, and cannot work without one.
+it starts from the state before, and cannot work without one; draws, that it asks the generators; static, that it
+answers all rows without waiting for a number on the device, so that a CUDA graph can hold it.
 """
 
 from .row import Option, Row
@@ -49,6 +50,8 @@ STEPS = Option(
     "--denoise-steps", "Calls of the denoiser from --noise to --stop.", "whole", low=1, default=10, metavar="K"
 )
 
+STATIC = {"draws": False, "static": True}
+
 CORRECTORS = Table(
     "corrector",
     Row(
@@ -57,7 +60,7 @@ CORRECTORS = Table(
         "where stored states like the previous one went: local linear regression on their successors",
         options=(NEIGHBOURS, RIDGE),
         needs=("memory",),
-        facts={"previous": True},
+        facts={"previous": True, **STATIC},
     ),
     Row(
         "local",
@@ -73,25 +76,29 @@ CORRECTORS = Table(
         "the posterior mean under the Gaussian of the nearest stored states",
         options=(NEIGHBOURS,),
         needs=("memory",),
+        facts=STATIC,
     ),
     Row(
         "wiener",
         "thermalize.correctors:wiener",
         "the posterior mean under the Gaussian of all stored states",
         needs=("memory",),
+        facts=STATIC,
     ),
-    Row("snap", "thermalize.correctors:snap", "the nearest stored state: a control", needs=("memory",)),
+    Row("snap", "thermalize.correctors:snap", "the nearest stored state: a control", needs=("memory",), facts=STATIC),
     Row(
         "clip",
         "thermalize.correctors:clip",
         "every value put into the range of the stored ones: a control",
         needs=("memory",),
+        facts=STATIC,
     ),
     Row(
         "cap",
         "thermalize.correctors:cap",
         "every Fourier mode no larger than in any stored state: a control",
         needs=("memory",),
+        facts=STATIC,
     ),
     Row("net", "thermalize.correctors:net", "the posterior mean by a diffusion network, in one call", needs=("model",)),
     Row(
@@ -114,7 +121,9 @@ CORRECTORS = Table(
         "thermalize.correctors:residual",
         "what a network of lem-train corrector makes of the previous and the claimed state",
         needs=("model",),
-        facts={"previous": True},
+        facts={"previous": True, **STATIC},
     ),
     previous=False,
+    draws=True,
+    static=False,
 )

@@ -118,7 +118,9 @@ MEMORY = (
 )
 @common.option("--steps", "Steps of the emulator.", "whole", low=1, metavar="N")
 @common.option(
-    DEVICE._replace(help="Where the network of --rollout is computed: auto, cpu, cuda or mps.", section=RUNNING)
+    DEVICE._replace(
+        help="Where states are compared, and the networks are computed: auto, cpu or cuda.", section=RUNNING
+    )
 )
 @common.option(
     "--timeout",
@@ -227,8 +229,9 @@ def _check(memory, command, rollout, steps, every, timeout, threshold, rows, mem
 
 
 def _thermalizer(
-    run, codec, windows, memory, memory_key, memory_rows, rows, model, corrector, symmetry, max_bytes, **options
+    run, codec, windows, memory, memory_key, memory_rows, rows, model, corrector, symmetry, max_bytes, device, **options
 ):
+    from ..device import pick
     from ..media import store
     from ..nets.model import load
     from ..signal import LemError
@@ -239,6 +242,7 @@ def _thermalizer(
         states = store(list(memory), memory_key, how)
     else:
         states = tokens.memory(list(memory), memory_key, how, windows, codec, memory_rows or rows)
+    place = pick(device, float64=True)
     own = (*CORRECTORS[corrector].options, *GATES[options["gate"]].options)
     asked = {source.name: options[source.name] for source in own}
     for name in ("gate", "false_fire", "threshold", "budget", "max_calls", "seed"):
@@ -248,10 +252,11 @@ def _thermalizer(
             states,
             memory_rows or rows,
             corrector=corrector,
-            model=load(model) if model else None,
+            model=load(model, place) if model else None,
             symmetry=tuple(symmetry or ()),
             clean=not options["no_clean"],
             every=options["always"],
+            device=place,
             **asked,
         )
     except LemError as error:
@@ -281,9 +286,11 @@ def _filtered(run, paths, codec, thermalizer, options):
 
 def _driven(run, paths, codec, thermalizer, network, options):
     import numpy as np
+    import torch
 
     from ..media import store
     from ..media.how import shown
+    from ..nets.emulator import Emulator
     from ..thermalize.driver import driven
 
     where = ", ".join(map(shown, paths))
@@ -303,7 +310,10 @@ def _driven(run, paths, codec, thermalizer, network, options):
         told = f"--budget {options['budget']:g}: above a {options['gate']} of {thermalizer.gate.threshold:.4g}"
         run.detail(f"{told} the corrector is called; in the trial {share:.3g} times a row and step")
     with _emulator(run, codec, network, start, **options) as step:
-        yield from driven(step, start[-1], options["steps"], thermalizer, where, codec)
+        begin = start[-1]
+        if isinstance(step, Emulator) and codec.kind == "field":  # from here on everything stays where it is computed
+            begin = torch.from_numpy(begin).to(step.device)
+        yield from driven(step, begin, options["steps"], thermalizer, where, codec)
 
 
 def _network(rollout, device, **options):
@@ -313,7 +323,7 @@ def _network(rollout, device, **options):
     from ..device import pick
     from ..nets.model import load
 
-    return load(rollout, pick(device))
+    return load(rollout, pick(device, float64=True))
 
 
 @contextlib.contextmanager

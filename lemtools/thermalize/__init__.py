@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from .loop import Step, Thermalizer, rollout
+    from .loop import Thermalizer, rollout
     from .process import Coprocess
+    from .step import Step
 
 __all__ = ["Coprocess", "Step", "Thermalizer", "prepared", "rollout"]
 HELD = 10  # a tenth of the steps is held out: thresholds and choices are made on them
-_HOMES = {"Coprocess": "process", "Step": "loop", "Thermalizer": "loop", "rollout": "loop"}
+_HOMES = {"Coprocess": "process", "Step": "step", "Thermalizer": "loop", "rollout": "loop"}
 
 
 def __getattr__(name: str) -> Any:
@@ -46,6 +47,7 @@ def prepared(
     symmetry: tuple[str, ...] = (),
     false_fire: float = 0.01,
     threshold: float | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> Thermalizer:
     """A Thermalizer from stored states [T R, C, ...] of R rows side by side (item t R + r: row r at step t).
@@ -53,10 +55,9 @@ def prepared(
     The last tenth of the steps is held out: on it the threshold is set, which a share `false_fire` of clean states exceeds
     (or it is given, in units of the std), and what the corrector leaves open is chosen. gate: a row of catalogue.gates.
     model: a network of lem-train diffusion, as nets.model.Model, for the correctors that need one; its coordinates are
-    taken. options: of Thermalizer, of the corrector and of the gate. Raises LemError for states that do not suit.
+    taken. device: where the states lie and all is computed, 'cpu' or 'cuda'. options: of Thermalizer, of the corrector and of the gate. Raises LemError for states that do not suit.
     """
     import numpy as np
-    import torch
 
     from ..catalogue import LemError
     from ..catalogue.correctors import CORRECTORS
@@ -90,10 +91,8 @@ def prepared(
                 f"the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
             )
         scale = model.target_scale
-    stored = States(kept, rows, scale, symmetry)
-    out = torch.from_numpy(
-        np.ascontiguousarray(scale.encode(states[(steps - held) * rows :].astype(np.float64)))
-    ).reshape(-1, stored.dim)
+    stored = States(kept, rows, scale, symmetry, device)
+    out = stored.encoded(states[(steps - held) * rows :])
     known = Known(stored, out, model)
     given = {name: options.pop(name) for name in list(options) if GATES.find(gate).takes(name)}
     own = {name: value for name, value in given.items() if value is not None}

@@ -15,7 +15,7 @@ import torch
 
 from ..catalogue import LemError
 from ..denoise.samplers import ddim, noise
-from .states import Chart, Known
+from .states import Chart, Known, Rows
 
 Draws = Sequence[np.random.Generator]
 Previous = torch.Tensor | None
@@ -62,11 +62,7 @@ class Following:
 
     def regressed(self, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
         """The successors of x, float64 [R, D]."""
-        out = torch.empty_like(x)
-        for rows, chart, shift in self.states.charts(x, following=True):
-            there = self._regressed(chart, self.states.moved(x[rows], shift), count, ridge)
-            out[rows] = self.states.moved(there, None if shift is None else -shift)
-        return out
+        return self.states.answered(x, lambda chart, x, rows: self._regressed(chart, x, count, ridge), following=True)
 
     def _regressed(self, chart: Chart, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
         assert chart.after is not None
@@ -116,11 +112,19 @@ def fitted(
     gram = left.mT @ left
     size = gram.diagonal(dim1=1, dim2=2).mean(1)
     gram.diagonal(dim1=1, dim2=2).add_((ridge * size + 1e-300)[:, None])
-    factor, _ = torch.linalg.cholesky_ex(gram)
-    slope = torch.cholesky_solve(left.mT @ right, factor)
-    step = (z[:, None] - middle) @ slope
+    place = solved(gram, (z[:, None] - middle).mT)
+    step = (left @ place).mT @ right
     sound = torch.isfinite(step).all(2, keepdim=True) & (distance[:, :1, None] <= far**2)
     return (aim + torch.where(sound, step, 0.0))[:, 0]
+
+
+def solved(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """system^-1 right, [R, N, K], for symmetric positive definite systems [R, N, N]; what is none gives no finite numbers. It
+    waits for nothing on the device, as torch.linalg.solve and the batched torch.cholesky_solve may."""
+    factor, info = torch.linalg.cholesky_ex(system)
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    found = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    return torch.where((info == 0)[:, None, None], found, torch.nan)
 
 
 def local(known: Known, neighbours: int | None = None) -> Corrector:
@@ -134,15 +138,12 @@ def local(known: Known, neighbours: int | None = None) -> Corrector:
         spread = (near - mean) / max(count - 1, 1) ** 0.5
         gram = spread @ spread.mT
         gram.diagonal(dim1=1, dim2=2).add_(level.square().clamp_min(1e-12)[:, None])
-        inner = torch.linalg.solve(gram, spread @ (x[:, None] - mean).mT)  # C (C + s^2)^-1 = S'(S S' + s^2)^-1 S
+        inner = solved(gram, spread @ (x[:, None] - mean).mT)  # C (C + s^2)^-1 = S'(S S' + s^2)^-1 S
         return (mean + inner.mT @ spread)[:, 0]
 
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
-        out = torch.empty_like(x)
-        for rows, chart, shift in states.charts(x, following=False):
-            there = posterior(chart, states.moved(x[rows], shift), level[rows])
-            out[rows] = states.moved(there, None if shift is None else -shift)
-        return out, 1
+        answer = states.answered(x, lambda chart, x, rows: posterior(chart, x, level[rows]), following=False)
+        return answer, 1
 
     return correct
 
@@ -152,8 +153,7 @@ def wiener(known: Known) -> Corrector:
     gaussian = known.states.gaussian
 
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
-        alpha_bar = 1 / (1 + level.square())
-        return gaussian(x * alpha_bar.sqrt()[:, None], alpha_bar), 1
+        return gaussian.denoised(x, level), 1
 
     return correct
 
@@ -162,12 +162,11 @@ def snap(known: Known) -> Corrector:
     """The nearest stored state."""
     states = known.states
 
+    def nearest(chart: Chart, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+        return chart.states[chart.nearest(x, 1)[0][:, 0]].double()
+
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
-        out = torch.empty_like(x)
-        for rows, chart, shift in states.charts(x, following=False):
-            number = chart.nearest(states.moved(x[rows], shift), 1)[0][:, 0]
-            out[rows] = states.moved(chart.states[number].double(), None if shift is None else -shift)
-        return out, 1
+        return states.answered(x, nearest, following=False), 1
 
     return correct
 
@@ -215,8 +214,8 @@ def conditional(known: Known, noise: float | None = None) -> Corrector:
 
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
         assert previous is not None
-        told = torch.zeros_like(level) + (noise or 0)
-        value = torch.from_numpy(known.states.decoded(previous)).float()
+        told = torch.full((len(level),), noise or 0.0, dtype=torch.float64)
+        value = torch.from_numpy(known.states.decoded(previous)).float()  # (drawn and packed on the CPU)
         seen = torch.ones_like(value, dtype=torch.bool)
         size = value.square().mean(tuple(range(1, value.ndim))).sqrt() * told.float()
         if noise:
@@ -276,7 +275,7 @@ def residual(known: Known) -> Corrector:
 
 
 def _noise(x: torch.Tensor, generators: Draws) -> torch.Tensor:
-    return noise(generators, x.shape[1:], x.dtype)
+    return noise(generators, x.shape[1:], x.dtype, x.device)
 
 
 def _shaped(x: torch.Tensor, item: Sequence[int]) -> torch.Tensor:

@@ -9,9 +9,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..denoise.contract import Some
 from ..signal import LemError, Signal
 from .codec import FIELDS, Codec, check_scale
-from .loop import Step, Stepper, rollout
+from .loop import rollout
+from .on_device import fetched
+from .step import Step, Stepper
 
 __all__ = ["check_scale", "driven", "filtered", "line", "outgoing"]
 Steps = Generator[tuple[Signal, Step], None, None]
@@ -45,17 +48,20 @@ def filtered(
 
 
 def driven(
-    step: Callable[[np.ndarray], np.ndarray],
-    start: np.ndarray,
+    step: Callable[[Some], Some],
+    start: Some,
     steps: int,
     thermalizer: Stepper | None,
     where: str = "the start",
     codec: Codec = FIELDS,
 ) -> Steps:
-    """The states after each of `steps` steps of an emulator, as of `rollout`, with what was done."""
+    """The states after each of `steps` steps of an emulator, as of `rollout`, with what was done.
+
+    Of a start on a GPU a step is one CUDA graph where the thermalizer can, and steps come to the host BLOCK at a time.
+    """
     if thermalizer is not None:
-        codec.check(start, thermalizer, where)
-    for done in rollout(step, start, steps, thermalizer, codec):
+        codec.check(start if isinstance(start, np.ndarray) else start.cpu().numpy(), thermalizer, where)
+    for done in fetched(rollout(step, start, steps, thermalizer, codec, capture=True)):
         yield codec.made(done.state), done
 
 

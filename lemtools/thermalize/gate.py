@@ -16,10 +16,11 @@ from .states import Known
 @dataclass(frozen=True)
 class Reader:
     """What a gate reads in states x float64 [R, D]: level(x), the noise in units of the std; score(x, level), what the
-    threshold is about; both [R], nan where a state is not finite."""
+    threshold is about; both [R], nan where a state is not finite. static: that they wait for no number on the device."""
 
     level: Callable[[torch.Tensor], torch.Tensor]
     score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    static: bool = False
 
 
 class Gate:
@@ -59,8 +60,7 @@ class Gate:
 
     def cleaned(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """E[x_0 | x] for noise of that level [R] under the Gaussian: the Wiener filter."""
-        alpha_bar = 1 / (1 + level.square())
-        return self.gaussian(x * alpha_bar.sqrt()[:, None], alpha_bar)
+        return self.gaussian.denoised(x, level)
 
 
 def level(known: Known) -> Reader:
@@ -84,8 +84,8 @@ def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) 
         mean, _ = nearest(there, None, torch.full_like(level, gate_noise), ())
         return torch.where(whole, (there - mean).square().mean(1).sqrt(), torch.nan)
 
-    return Reader(_noise(known.states.gaussian).level, score)
+    return Reader(_noise(known.states.gaussian).level, score, static=True)
 
 
 def _noise(gaussian: Gaussian) -> Reader:
-    return Reader(lambda x: torch.as_tensor(gaussian.level(x)), lambda x, level: level)
+    return Reader(lambda x: torch.as_tensor(gaussian.level(x)), lambda x, level: level, static=True)

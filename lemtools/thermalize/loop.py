@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..catalogue import LemError
 from ..catalogue.correctors import CORRECTORS
-from ..denoise.contract import Scale
+from ..denoise.contract import Array, Scale, Some
 from ..rng import generators
 from .codec import FIELDS, Codec
 from .gate import Gate
+from .on_device import rolled
 from .states import Known
+from .step import ACTIONS, Step, Stepper
 
-STATES = ("state", "claimed", "previous", "more")  # of a Step, what is no number of each row
-ACTIONS = ("nothing", "corrected", "flagged", "dead")
 SAVED = 10.0  # calls that a row may have saved up under a budget
-
-
-class Step(NamedTuple):
-    """What became of R states. state float32 [R, C, ...]; level float64 [R]: noise read before, in units of the std; action
-    [R] of ACTIONS; displacement float64 [R]: rms of the change, in units of the std; calls int64 [R] of the corrector;
-    more: [R] each, what else is told in a log, by its name; claimed, previous: the states that came, and those before
-    them, None where nobody told."""
-
-    state: np.ndarray
-    level: np.ndarray
-    action: np.ndarray
-    displacement: np.ndarray
-    calls: np.ndarray
-    more: Mapping[str, np.ndarray] = MappingProxyType({})
-    claimed: np.ndarray | None = None
-    previous: np.ndarray | None = None
-
-    def told(self) -> dict[str, np.ndarray]:
-        """All but the states, by name."""
-        return {name: getattr(self, name) for name in self._fields if name not in STATES} | dict(self.more)
-
-
-class Stepper(Protocol):
-    """What puts a step of some rows right: a Thermalizer, or what has one inside."""
-
-    def step(self, state: np.ndarray, previous: np.ndarray | None = None) -> Step: ...
 
 
 class Thermalizer:
@@ -87,7 +60,19 @@ class Thermalizer:
 
     def reset(self) -> None:
         """Forget the rows: the next states are the first of theirs."""
-        self.steps, self.credit = 0, torch.zeros(0, dtype=torch.float64)
+        self.steps, self.credit = 0, torch.zeros(0, dtype=torch.float64, device=self.known.states.device)
+
+    @property
+    def static(self) -> bool:
+        """Whether a step waits for no number on the device, so that a CUDA graph can hold it."""
+        return bool(self.known.states.masked and self.row.static and self.gate.reader.static and self.max_calls == 1)
+
+    def ready(self, rows: int) -> torch.Tensor:
+        """Make room for that many rows; other ones than before are the first of theirs. What it keeps of them [R]."""
+        if len(self.credit) != rows:
+            self.reset()
+            self.credit = torch.zeros(rows, dtype=torch.float64, device=self.known.states.device)
+        return self.credit
 
     @property
     def scale(self) -> Scale:
@@ -96,40 +81,88 @@ class Thermalizer:
 
     def __call__(self, state: Any, previous: Any = None) -> Any:
         """The states [R, C, ...] as they should be, in the kind of array of `state`."""
-        tensor = isinstance(state, torch.Tensor)
-        given = [
-            None if v is None else v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(v)
-            for v in (state, previous)
-        ]
-        done = self.step(*given).state  # type: ignore[arg-type]
-        return torch.from_numpy(done).to(state) if tensor else done.astype(state.dtype, copy=False)
+        if isinstance(state, torch.Tensor):
+            return self.step(state, previous).state.to(state)
+        state = np.asarray(state)
+        return self.step(state, previous).state.astype(state.dtype, copy=False)
 
-    def step(self, state: np.ndarray, previous: np.ndarray | None = None) -> Step:
-        """state: [R, C, ...]. previous: the same of the step before, None at the first."""
-        x, item = self._encoded(state), self.known.states.item
-        if len(self.credit) != len(x):
-            self.reset()
-            self.credit = torch.zeros(len(x), dtype=torch.float64)
+    def step(self, state: Array, previous: Array | None = None) -> Step:
+        """state: [R, C, ...]. previous: the same of the step before, None at the first. Of a tensor the answer is tensors, on
+        its device, and nothing is copied where the stored states lie there, too."""
+        done = self._step(torch.as_tensor(state), previous)
+        return done if isinstance(state, torch.Tensor) else done.numpy()
+
+    @torch.no_grad()
+    def _step(self, state: torch.Tensor, previous: Array | None) -> Step:
+        x = self._encoded(state)
+        self.ready(len(x))
         before = None if previous is None else self._encoded(previous)
         alive = torch.isfinite(x).all(1)
         if self.row.previous:
             able = torch.zeros_like(alive) if before is None else alive & torch.isfinite(before).all(1)
         else:
             able = alive
-        self.credit = (self.credit + (self.budget or 0)).clamp(max=SAVED)
+        self.credit.add_(self.budget or 0).clamp_(max=SAVED)
         first = self.gate.level(x)
-        out, level, calls = x.clone(), first.clone(), torch.zeros(len(x), dtype=torch.int64)
         read = self.gate.score(x, first)
-        score = read.clone()
-        wanted = able & ((score > self.gate.threshold) | self.every)
+        wanted = able & ((read > self.gate.threshold) | self.every)
+        called = self._masked if self.static else self._called
+        out, level, score, calls = called(x, before, first, read, able, wanted)
+        bad = alive & (calls > 0) & (score > self.gate.threshold)
+        if self.clean:
+            out = self.gate.cleaned(out, level)
+        self.steps += 1
+        action = (calls > 0) + bad.long()
+        action = torch.where(alive, action, ACTIONS.index("dead"))
+        moved = (out - x).square().mean(1).sqrt()
+        shape = (-1, *[1] * len(self.known.states.item))
+        back = torch.where(alive.reshape(shape).to(state.device), self.known.states.values(out).to(state), state)
+        return Step(back.float(), first, action, moved, calls, {"score": read})
+
+    def _masked(
+        self,
+        x: torch.Tensor,
+        before: torch.Tensor | None,
+        first: torch.Tensor,
+        read: torch.Tensor,
+        able: torch.Tensor,
+        wanted: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(states, their levels and scores, calls) where every row is corrected, and those that are not called stay as they are."""
+        if self.row.previous and before is None:
+            return x, first, read, torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        rows = wanted & self._payable()
+        sound = able[:, None]
+        told = None if before is None else torch.where(sound, before, 0.0)
+        answer, spent = self.correct(torch.where(sound, x, 0.0), told, first, ())
+        out, calls = torch.where(rows[:, None], answer, x), rows * spent
+        self.credit.sub_(calls)
+        level = torch.where(rows, self.gate.level(out), first)
+        return out, level, torch.where(rows, self.gate.score(out, level), read), calls
+
+    def _called(
+        self,
+        x: torch.Tensor,
+        before: torch.Tensor | None,
+        first: torch.Tensor,
+        read: torch.Tensor,
+        able: torch.Tensor,
+        wanted: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same where the corrector is shown the rows that are called alone, as often as they want."""
+        out, level, score = x.clone(), first.clone(), read.clone()
+        calls = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         for turn in range(self.max_calls):
             rows = (wanted & self._payable()).nonzero()[:, 0]
             if not len(rows):
                 break
-            draws = generators(self.seed, rows.numpy(), self.steps * self.max_calls + turn, "thermalize")
+            draws: list[np.random.Generator] = []
+            if turn or self.row.draws:
+                place = self.steps * self.max_calls + turn
+                draws = generators(self.seed, rows.cpu().numpy(), place, "thermalize")
             now = out[rows]
             if turn:
-                fresh = torch.from_numpy(np.stack([g.standard_normal(x.shape[1]) for g in draws]))
+                fresh = torch.from_numpy(np.stack([g.standard_normal(x.shape[1]) for g in draws])).to(x.device)
                 added = 2 * torch.maximum(level[rows], score[rows])
                 now = now + added[:, None] * fresh
                 level[rows] = (level[rows].square() + added.square()).sqrt()
@@ -139,42 +172,38 @@ class Thermalizer:
             level[rows] = self.gate.level(out[rows])
             score[rows] = self.gate.score(out[rows], level[rows])
             wanted = able & (score > self.gate.threshold)
-        bad = alive & (calls > 0) & (score > self.gate.threshold)
-        if self.clean:
-            rows = alive.nonzero()[:, 0]
-            out[rows] = self.gate.cleaned(out[rows], level[rows])
-        self.steps += 1
-        action = np.full(len(x), ACTIONS[0], dtype=object)
-        for name, there in (("corrected", calls > 0), ("flagged", bad), ("dead", ~alive)):
-            action[there.numpy()] = name
-        moved = (out - x).square().mean(1).sqrt()
-        back = np.where(alive.numpy().reshape(-1, *[1] * len(item)), self.known.states.decoded(out), state)
-        return Step(
-            back.astype(np.float32), first.numpy(), action, moved.numpy(), calls.numpy(), {"score": read.numpy()}
-        )
+        return out, level, score, calls
 
     def _payable(self) -> torch.Tensor:
         return torch.ones_like(self.credit, dtype=torch.bool) if self.budget is None else self.credit >= 1
 
-    def _encoded(self, state: np.ndarray) -> torch.Tensor:
+    def _encoded(self, state: Array) -> torch.Tensor:
         item = self.known.states.item
-        if state.shape[1:] != item:
+        if tuple(state.shape[1:]) != item:
             raise LemError(f"states of {list(state.shape[1:])}, where the memory has {list(item)}")
         return self.known.states.encoded(state)
 
 
 def rollout(
-    step: Callable[[np.ndarray], np.ndarray],
-    start: np.ndarray,
+    step: Callable[[Some], Some],
+    start: Some,
     steps: int,
     thermalizer: Stepper | None = None,
     codec: Codec = FIELDS,
+    capture: bool = False,
 ) -> Iterator[Step]:
     """The states after each of `steps` steps of an emulator, with its own answers, thermalized, fed back to it.
 
     step: float32 [R, C, ...] to the next. start: [R, C, ...], not among what is yielded. A row that is no longer finite is
     dead from then on: NaN; the emulator is shown its start in its place. codec: what the states are, where they are others.
+
+    Of a start that is a tensor everything stays on its device, and the Steps are tensors (see ``on_device.Loop``). capture:
+    a step, the emulator's included, is one CUDA graph, where it lies on a GPU and the thermalizer can
+    (``Thermalizer.static``); the emulator then must not wait for the device either.
     """
+    if isinstance(start, torch.Tensor):
+        yield from rolled(step, start, steps, thermalizer, capture and getattr(thermalizer, "static", True))
+        return
     start = codec.state(start)
     alive = codec.alive(start)
     previous, shape = start, (-1, *[1] * (start.ndim - 1))

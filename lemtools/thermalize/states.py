@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,14 +12,16 @@ import numpy as np
 import torch
 
 from ..catalogue import LemError
-from ..denoise.contract import Scale
+from ..denoise.contract import Array, Scale, tensor
 from ..denoise.gaussian import Gaussian
 
+Rows = torch.Tensor | slice
 LEFT = 1e-6  # of the variance that lies beyond the axes along which states are compared
 LIMIT = 400_000  # states and their copies by symmetry
 BLOCK = 128  # states whose least distance is looked at first
 SPARE = 16  # candidates beyond the k nearest: distances in float32 confuse neighbours that are as far as each other
 SYMMETRIES = ("translate", "translate-x", "reflect")
+HUGE = 1e18  # of what is blowing up: as far from all states, and still no infinity in float32
 RARE = 0.01  # a mode is aligned by where it is the largest in that share of the states
 WEAK = 0.5  # of the largest mode: a state whose mode is weaker has no place in the chart of that mode
 
@@ -32,10 +34,14 @@ class States:
     'translate-x', in the last one alone. States in one direction are then compared by the translation, of any fraction of
     a point, that makes the phase of their largest Fourier mode zero (the method of slices: Rowley & Marsden 2000; one
     chart for each mode that can be the largest); those in two directions by patches alone (``patches``).
+    device: where they lie, and where all is computed; it knows float64. masked: what is computed waits for no number on the
+    device, so that a CUDA graph can hold it; every row is then compared in every chart. On a GPU it is.
     Raises LemError for states that are not finite, for rows that do not divide them, and for an unknown symmetry.
     """
 
-    def __init__(self, values: np.ndarray, rows: int, scale: Scale, symmetry: tuple[str, ...] = ()):
+    def __init__(
+        self, values: np.ndarray, rows: int, scale: Scale, symmetry: tuple[str, ...] = (), device: str = "cpu"
+    ):
         if rows < 1 or len(values) % rows or len(values) < 2 * rows:
             what = f"{len(values)} states are no two steps or more of {rows} rows side by side"
             raise LemError(f"{what}; --rows says how many stand side by side")
@@ -46,22 +52,31 @@ class States:
         self.rows, self.scale, self.item = rows, scale, tuple(values.shape[1:])
         self.dim, axes = math.prod(self.item), range(-len(self.item) + 1, 0)
         self.moves = {axis for axis in axes if "translate" in symmetry or (axis == -1 and "translate-x" in symmetry)}
+        self.device = torch.device(device)
+        self.masked = self.device.type == "cuda"
+        # (on the device once, and not at every call)
+        offset, gain = (torch.as_tensor(v, dtype=torch.float64).to(self.device) for v in (scale.offset, scale.gain))
+        self._here = Scale(offset, gain, scale.basis)
         copies = [values, -np.flip(values, tuple(range(2, values.ndim)))] if "reflect" in symmetry else [values]
         self.x = torch.cat([self.encoded(copy).float() for copy in copies])
-        number = torch.arange(len(self.x)).reshape(len(copies), len(values))
+        number = torch.arange(len(self.x), device=self.device).reshape(len(copies), len(values))
         self.followed = number[:, :-rows].reshape(-1)  # those whose successor is stored, too
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def encoded(self, values: np.ndarray) -> torch.Tensor:
-        """Signal values [N, C, ...] as coordinates float64 [N, D]."""
-        x = np.ascontiguousarray(self.scale.encode(np.asarray(values, np.float64)))
-        return torch.from_numpy(x).reshape(len(x), self.dim)
+    def encoded(self, values: Array) -> torch.Tensor:
+        """Signal values [N, C, ...] as coordinates float64 [N, D] on the device."""
+        given = values if isinstance(values, torch.Tensor) else tensor(values)
+        return self._here.encode(given.to(self.device, torch.float64)).reshape(len(given), self.dim)
+
+    def values(self, x: torch.Tensor) -> torch.Tensor:
+        """Coordinates [N, D] as signal values float64 [N, C, ...] on the device."""
+        return self._here.decode(x.reshape(len(x), *self.item))
 
     def decoded(self, x: torch.Tensor) -> np.ndarray:
-        """Coordinates [N, D] as signal values float64 [N, C, ...]."""
-        return self.scale.decode(x.reshape(len(x), *self.item)).numpy()
+        """The same as a NumPy array."""
+        return self.values(x).cpu().numpy()
 
     @cached_property
     def gaussian(self) -> Gaussian:
@@ -69,26 +84,28 @@ class States:
         symmetry."""
         if self.moves:
             return self._stationary()
-        total, square = torch.zeros(self.dim, dtype=torch.float64), torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        total = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
+        square = torch.zeros(self.dim, self.dim, dtype=torch.float64, device=self.device)
         for part in self.x.split(1 << 14):
             wide = part.double()
             total, square = total + wide.sum(0), square + wide.T @ wide
         mean = total / len(self)
-        return Gaussian(mean, square / len(self) - mean[:, None] * mean)
+        return Gaussian(mean, square / len(self) - mean[:, None] * mean, device=str(self.device))
 
     def _stationary(self) -> Gaussian:
         """Every channel's mean, and the covariance of two values by their channels and their distance alone; of states in
         two directions along the last one, every line a channel."""
         channels, size = self.dim // self.item[-1], self.item[-1]
-        power = torch.zeros(channels, channels, size // 2 + 1, dtype=torch.complex128)
+        power = torch.zeros(channels, channels, size // 2 + 1, dtype=torch.complex128, device=self.device)
         for part in self.x.split(1 << 14):
             f = torch.fft.rfft(part.double().reshape(-1, channels, size))
             power += torch.einsum("nck,ndk->cdk", f, f.conj())
         mean = self.x.reshape(len(self), channels, size).mean((0, 2), dtype=torch.float64)
         lagged = torch.fft.irfft(power / len(self) / size, size) - mean[:, None, None] * mean[:, None]
-        away = (torch.arange(size)[:, None] - torch.arange(size)) % size
+        place = torch.arange(size, device=self.device)
+        away = (place[:, None] - place) % size
         covariance = lagged[:, :, away].permute(0, 2, 1, 3).reshape(self.dim, self.dim)
-        return Gaussian(mean.repeat_interleave(size), (covariance + covariance.T) / 2)
+        return Gaussian(mean.repeat_interleave(size), (covariance + covariance.T) / 2, device=str(self.device))
 
     def charts(self, x: torch.Tensor, following: bool) -> Iterator[tuple[torch.Tensor, Chart, torch.Tensor | None]]:
         """Where the rows of x, float64 [R, D], are compared: (rows, the chart, by how much each is moved there, in periods).
@@ -96,17 +113,42 @@ class States:
         following: among the states whose successor is stored alone.
         """
         if not self.moves:
-            yield torch.arange(len(x)), self._chart(0, following), None
+            yield torch.arange(len(x), device=self.device), self._chart(0, following), None
             return
-        if len(self.item) > 2:
-            what = "whole states are compared under translations in one direction, [C, L], alone"
-            raise LemError(f"{what}, not {list(self.item)}; --corrector local compares patches")
-        modes = torch.tensor(self._modes)
-        f = self._spectrum(x)[:, modes]
+        self._comparable()
+        f = self._spectrum(x)[:, self._places]
         largest = f.abs().argmax(1)
         for i, mode in enumerate(self._modes):
             if len(rows := (largest == i).nonzero()[:, 0]):
                 yield rows, self._chart(mode, following), f[rows, i].angle() / (2 * torch.pi * mode)
+
+    def _comparable(self) -> None:
+        """LemError where states are moved in two directions."""
+        if len(self.item) > 2:
+            what = "whole states are compared under translations in one direction, [C, L], alone"
+            raise LemError(f"{what}, not {list(self.item)}; --corrector local compares patches")
+
+    def answered(
+        self, x: torch.Tensor, answer: Callable[[Chart, torch.Tensor, Rows], torch.Tensor], following: bool
+    ) -> torch.Tensor:
+        """What ``answer`` says of the rows of x, float64 [R, D], in the chart of each: it is given the chart, the rows as they
+        are there, and which they are, and answers states [., D] in the same frame. following: as in `charts`."""
+        if not self.moves:
+            return answer(self._chart(0, following), x, slice(None))
+        out = torch.empty_like(x)
+        if not self.masked:
+            for rows, chart, shift in self.charts(x, following):
+                assert shift is not None
+                out[rows] = self.moved(answer(chart, self.moved(x[rows], shift), rows), -shift)
+            return out
+        self._comparable()
+        f = self._spectrum(x)[:, self._places]
+        largest = f.abs().argmax(1)
+        for i, mode in enumerate(self._modes):
+            shift = f[:, i].angle() / (2 * torch.pi * mode)
+            there = answer(self._chart(mode, following), self.moved(x, shift), slice(None))
+            out = torch.where((largest == i)[:, None], self.moved(there, -shift), out)
+        return out
 
     def moved(self, x: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
         """x float64 [R, ..., D], moved to higher places by `shift` [R] periods, so that a mode's phase falls by 2 pi times
@@ -115,15 +157,26 @@ class States:
             return x
         size = self.item[1]
         f = torch.fft.rfft(x.reshape(*x.shape[:-1], *self.item))
-        turn = torch.polar(
-            torch.ones((), dtype=torch.float64), -2 * torch.pi * shift[:, None] * torch.arange(size // 2 + 1)
-        )
+        turn = torch.polar(self._one, shift[:, None] * self._turn)
         turn = turn.reshape(len(x), *[1] * (f.ndim - 2), -1)
         return torch.fft.irfft(f * turn, size).reshape(x.shape)
 
     def _spectrum(self, x: torch.Tensor) -> torch.Tensor:
         """Fourier modes [R, K] of the first channel."""
         return torch.fft.rfft(x.reshape(-1, *self.item)[:, 0].double())
+
+    @cached_property
+    def _one(self) -> torch.Tensor:
+        return torch.ones((), dtype=torch.float64, device=self.device)
+
+    @cached_property
+    def _turn(self) -> torch.Tensor:
+        """By how much the phase of every mode turns in a period, negative."""
+        return -2 * torch.pi * torch.arange(self.item[-1] // 2 + 1, dtype=torch.float64, device=self.device)
+
+    @cached_property
+    def _places(self) -> torch.Tensor:
+        return torch.tensor(self._modes, device=self.device)
 
     @cached_property
     def _modes(self) -> list[int]:
@@ -151,7 +204,7 @@ class States:
     def _chart(self, mode: int, following: bool) -> Chart:
         key = mode, following
         if key not in self._charts:
-            number = self.followed if following else torch.arange(len(self))
+            number = self.followed if following else torch.arange(len(self), device=self.device)
             states, after = self.x[number], self.x[number + self.rows] if following else None
             if mode:
                 f = self._spectrum(states)
@@ -206,7 +259,8 @@ class Chart:
             raise LemError(f"{have}; store more, or ask for fewer (--neighbours)")
         z = x @ self.axes
         # half a squared distance is |z|^2 / 2 + |s|^2 / 2 - z s; the nearest are in the blocks of the least distances
-        blocks = torch.addmm(self.half, z.float(), self.flat, alpha=-1).reshape(len(z), -1, BLOCK)
+        wide = z.float().clamp(-HUGE, HUGE)
+        blocks = torch.addmm(self.half, wide, self.flat, alpha=-1).reshape(len(z), -1, BLOCK)
         wanted = min(count + SPARE, blocks.shape[1])
         best = blocks.amin(2).topk(wanted, largest=False, sorted=False).indices
         inside = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).reshape(len(z), -1)

@@ -17,7 +17,8 @@ from ..rng import generators
 from ..signal import LemError, Signal
 from .codebook import CELLS, Codebook, log_softmax
 from .codec import Codec
-from .loop import ACTIONS, Step, Thermalizer
+from .loop import Thermalizer
+from .step import ACTIONS, Step
 
 LOGITS = ("weigh", "sample", "expected")
 

@@ -291,3 +291,64 @@ def test_what_does_not_suit_is_refused_in_one_line(change, words):
 def test_states_of_another_shape_are_refused():
     with pytest.raises(LemError, match="the memory has"):
         prepared(waves(), 8).step(waves()[:8, :, :10])
+
+
+# --- what a CUDA graph can hold, and devices
+
+
+@pytest.mark.parametrize("corrector", ["wiener", "memory", "next", "snap", "clip"])
+@pytest.mark.parametrize("how", [{"every": True}, {"budget": 0.5}, {"threshold": 0.05}])
+def test_a_step_that_waits_for_no_number_is_the_same(corrector, how):
+    made = [
+        prepared(waves(), 8, corrector=corrector, symmetry=("translate", "reflect"), **how, **MORE.get(corrector, {}))
+        for _ in range(2)
+    ]
+    made[1].known.states.masked = True
+    assert made[1].static and not made[0].static
+    states = [waves(1, 24, seed=3)]
+    for t in range(6):
+        claimed = states[-1] + 0.1 * RNG.standard_normal((24, 1, POINTS)).astype(np.float32)
+        claimed[5 + t :: 9, 0, t] = np.nan
+        one, other = (m.step(claimed, states[-1] if t else None) for m in made)
+        np.testing.assert_allclose(one.state, other.state, atol=1e-6)
+        np.testing.assert_allclose(one.level, other.level, atol=1e-12)
+        assert (one.calls == other.calls).all() and (one.action == other.action).all()
+        states.append(one.state)
+
+
+MORE = {"next": {"neighbours": 16, "ridge": 1e-3}}
+
+
+def test_a_rollout_of_tensors_is_that_of_arrays():
+    start, made = waves(1, 5, seed=5), prepared(waves(), 8, every=True, **MORE["next"])
+    arrays = list(rollout(lambda x: step(x), start, 6, made))
+    made.reset()
+    tensors = list(rollout(lambda x: torch.from_numpy(step(x.numpy())), torch.from_numpy(start), 6, made))
+    for one, other in zip(arrays, tensors):
+        assert isinstance(other.action, torch.Tensor)
+        back = other.numpy()
+        assert np.array_equal(one.state, back.state) and np.array_equal(one.claimed, back.claimed)
+        assert np.array_equal(one.previous, back.previous) and one.told().keys() == back.told().keys()
+        assert all(np.array_equal(a, back.told()[name]) for name, a in one.told().items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("corrector", ["wiener", "memory", "next", "snap", "clip"])
+def test_a_gpu_answers_what_the_cpu_does_call_by_call_and_as_a_graph(corrector):
+    how = {"corrector": corrector, "symmetry": ("translate", "reflect"), "every": True, "budget": 0.5}
+    here, there = (prepared(waves(), 8, device=d, **how, **MORE.get(corrector, {})) for d in ("cpu", "cuda"))
+    start = torch.from_numpy(waves(1, 24, seed=3))
+    start[7] = torch.nan
+
+    def turned(x):
+        return x.roll(1, 2) * 1.01
+
+    runs = [list(rollout(turned, start.to(m.known.states.device), 8, m)) for m in (here, there)]
+    there.reset()
+    runs.append(list(rollout(turned, start.cuda(), 8, there, capture=True)))
+    for steps in zip(*runs):
+        one, *others = (done.numpy() for done in steps)
+        for other in others:
+            np.testing.assert_allclose(one.state, other.state, atol=1e-5)
+            assert (one.calls == other.calls).all() and (one.action == other.action).all()
