@@ -4,9 +4,9 @@
 
 A fault is a way to end that is promised to no one: an error that is not one line (LemError or OSError), a signal, more
 than 20 s of the processor, more than 1 GiB beyond what the unchanged file takes; of a command also any status but 0 and
-2 (lem-info: 1 for a damaged stream), "a defect of", and a file under the output's name though the command failed. They
-are reported once for every place in the code, with the numbers of the inputs; --only NUMBER runs one again and shows it.
-The exit status is 1 where there were faults.
+2 (1 where that says something: of lem-info a damaged stream, of lem-thermalize --check, --report and --strict), "a defect
+of", and a file under the output's name though the command failed. They are reported once for every place in the code,
+with the numbers of the inputs; --only NUMBER runs one again and shows it. The exit status is 1 where there were faults.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def fault_of(words: list[str], folder: str, most: int) -> tuple[str, str] | None
     status, told, memory = run(words, folder)
     left = sorted(set(os.listdir(folder)) - before - {".told"})
     said = "lem-" + " ".join(words)[:200]
-    wanted = (0, 1, 2) if words[0] == "info" else (0, 2)
+    wanted = (0, 1, 2) if words[0] == "info" or {"--check", "--report", "--strict"} & set(words) else (0, 2)
     if "Traceback" in told or "a defect of" in told or "out of memory" in told:
         *_, last = told.strip().splitlines() or [""]
         _, again, _ = run([*words, "--debug"], folder)
@@ -312,6 +312,8 @@ def main() -> int:
     given = asked.parse_args()
     import lemtools.cli.compare
     import lemtools.cli.els_jobs
+    import lemtools.cli.thermalize
+    import lemtools.compare.rollouts
     import lemtools.compare.comparison
     import lemtools.encode.activations
     import lemtools.reconstruct.learned  # noqa: F401  readers that commands load when they run

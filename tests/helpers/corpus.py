@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from helpers import rollouts
 from lemtools import encode, front, media, stream
 from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
@@ -115,6 +116,7 @@ class Corpus:
             warnings.simplefilter("ignore")
             for make in (self.streams, self.encoders, self.models, self.runs, self.pictures, self.sounds, self.arrays):
                 make()
+            rollouts.states(self)
 
     def add(self, name: str, raw: bytes | None, form: str, *readers, commands: str = "") -> str:
         """Take in a file; raw: None where it is there. commands: one a line."""
@@ -193,7 +195,7 @@ class Corpus:
             by_key,
             in_pieces,
             describe.describe,
-            commands="fragment --key f --bits 2 {x} -o {o}.st",
+            commands="fragment --key f --bits 2 {x} -o {o}.safetensors",
         )
 
     def encoders(self) -> None:
@@ -236,7 +238,7 @@ class Corpus:
                     "safetensors",
                     loaded,
                     there_and_back_of(path),
-                    commands="encode --decode --model {d}/rvq.enc {x} -o {o}.st",
+                    commands="encode --decode --model {d}/rvq.enc {x} -o {o}.safetensors",
                 )
             self.add(f"{name}.enc", None, "safetensors", there_and_back(name), commands=lines)
 
