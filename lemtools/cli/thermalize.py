@@ -236,6 +236,7 @@ def _thermalizer(
     from ..nets.model import load
     from ..signal import LemError
     from ..thermalize import prepared
+    from ..thermalize.symmetry import doubts
 
     how = common.how(run, kind="field", max_bytes=max_bytes)
     if windows is None:
@@ -261,6 +262,8 @@ def _thermalizer(
         )
     except LemError as error:
         raise LemError(f"{', '.join(memory)}: {error}") from error
+    for name, what in doubts(states, memory_rows or rows, tuple(symmetry or ())).items():
+        run.note(f"--symmetry {name}: the stored states do not look it ({what}); is it one of the system?")
     run.detail(
         f"memory: {len(states)} states of {list(states.shape[1:])}; a {options['gate']} above {made.gate.threshold:.3g} is none of theirs"
     )

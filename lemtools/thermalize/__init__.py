@@ -11,6 +11,7 @@ denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.1873
     loop         Thermalizer, Step, rollout
     process      Coprocess: an emulator in any language
     judge        check: whether rollouts can be told from clean states
+    symmetry     doubts: whether states look as a symmetry says
 """
 
 from __future__ import annotations

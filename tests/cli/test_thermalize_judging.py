@@ -1,5 +1,6 @@
 """lem-thermalize --check and --report: what they print, and how they end."""
 
+import importlib
 import json
 import sys
 
@@ -15,6 +16,7 @@ ROWS, STEPS, LENGTH = 8, 120, 8
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Waves that travel: states.npy, true.npy of other rows, shuffled.npy, the same states in any order."""
+    importlib.import_module("lemtools.thermalize.judge")  # here once, and not in every fork
     here = tmp_path_factory.mktemp("judging")
     rng = np.random.default_rng(0)
     x = 2 * np.pi * np.arange(LENGTH) / LENGTH
@@ -151,3 +153,13 @@ def test_what_does_not_go_with_a_report_is_one_line(reported):
     assert b"no-such-solver: No such file or directory; --solver no-such-solver" in done.stderr and done.returncode == 2
     done = run(reported, *lone)
     assert b"no --solver: residuals are not judged" in done.stderr and done.returncode in (0, 1)
+
+
+def test_a_symmetry_that_is_none_is_noted(place):
+    np.save(place / "lopsided.npy", np.load(place / "states.npy") + np.float32(1))
+    states = ("--rows", ROWS, "--threshold", 1, "--symmetry", "translate,reflect", "-o", "mended.npy")
+    done = run(place, "--memory", "states.npy", *states, "states.npy")
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = run(place, "--memory", "lopsided.npy", *states, "lopsided.npy")
+    (line,) = done.stderr.decode().splitlines()
+    assert done.returncode == 0 and "--symmetry reflect: the stored states do not look it (mean of channel 0" in line

@@ -313,8 +313,8 @@ def main() -> int:
     import lemtools.cli.compare
     import lemtools.cli.els_jobs
     import lemtools.cli.thermalize
-    import lemtools.compare.rollouts
     import lemtools.compare.comparison
+    import lemtools.compare.rollouts
     import lemtools.encode.activations
     import lemtools.reconstruct.learned  # noqa: F401  readers that commands load when they run
 
