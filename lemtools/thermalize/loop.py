@@ -25,8 +25,8 @@ class Thermalizer:
     """Puts states back where their score at the gate says that they have left the manifold.
 
     Where the score is above the threshold of the gate the corrector is called; while it stays above, it is called again,
-    `max_calls` at most, from the state with fresh noise of twice its level, or score where that is more; and where it is above even then, the row is
-    flagged. Last the Wiener filter takes away what noise is left (`clean`). budget: calls a row and step on average at
+    `max_calls` at most, from the state with fresh noise of twice its level, or score where that is more; and where it is above even then, or an
+    answer is not finite, the row is flagged. Last the Wiener filter takes away what noise is left (`clean`). budget: calls a row and step on average at
     most: a row earns that much at every step, saves up to SAVED, and pays 1 a call (budget.budgeted finds a threshold that
     spends as much). every: the corrector is called at every step, whatever the score. A row that is not finite is dead: it
     stays as it is.
@@ -135,10 +135,12 @@ class Thermalizer:
         sound = able[:, None]
         told = None if before is None else torch.where(sound, before, 0.0)
         answer, spent = self.correct(torch.where(sound, x, 0.0), told, first, ())
-        out, calls = torch.where(rows[:, None], answer, x), rows * spent
+        whole = torch.isfinite(answer.float()).all(1)
+        out, calls = torch.where((rows & whole)[:, None], answer, x), rows * spent
         self.credit.sub_(calls)
         level = torch.where(rows, self.gate.level(out), first)
-        return out, level, torch.where(rows, self.gate.score(out, level), read), calls
+        score = torch.where(rows, self.gate.score(out, level), read)
+        return out, level, torch.where(rows & ~whole, torch.inf, score), calls
 
     def _called(
         self,
@@ -151,7 +153,7 @@ class Thermalizer:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same where the corrector is shown the rows that are called alone, as often as they want."""
         out, level, score = x.clone(), first.clone(), read.clone()
-        calls = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        calls, failed = torch.zeros(len(x), dtype=torch.int64, device=x.device), torch.zeros_like(wanted)
         for turn in range(self.max_calls):
             rows = (wanted & self._payable()).nonzero()[:, 0]
             if not len(rows):
@@ -166,13 +168,15 @@ class Thermalizer:
                 added = 2 * torch.maximum(level[rows], score[rows])
                 now = now + added[:, None] * fresh
                 level[rows] = (level[rows].square() + added.square()).sqrt()
-            out[rows], spent = self.correct(now, None if before is None else before[rows], level[rows], draws)
+            answer, spent = self.correct(now, None if before is None else before[rows], level[rows], draws)
+            whole = torch.isfinite(answer.float()).all(1)  # else it is none: the state stays, and is flagged
+            out[rows], failed[rows] = torch.where(whole[:, None], answer, out[rows]), ~whole
             calls[rows] += spent
             self.credit[rows] -= spent
             level[rows] = self.gate.level(out[rows])
             score[rows] = self.gate.score(out[rows], level[rows])
             wanted = able & (score > self.gate.threshold)
-        return out, level, score, calls
+        return out, level, torch.where(failed, torch.inf, score), calls
 
     def _payable(self) -> torch.Tensor:
         return torch.ones_like(self.credit, dtype=torch.bool) if self.budget is None else self.credit >= 1

@@ -20,24 +20,25 @@ BLOCKS, MODES = 4, 4  # along a direction: parts whose means are compared; the l
 
 
 def doubts(states: Any, rows: int, symmetry: tuple[str, ...]) -> dict[str, str]:
-    """{symmetry: what speaks against it} of states [T R, C, ...] of R rows side by side, for 'translate' and 'reflect'.
+    """{symmetry: what speaks against it} of states [T R, C, ...] of R rows side by side.
 
-    translate: the lowest modes of the values, and of their squares, have no phase that is preferred. reflect: with -u(-x) go
-    the mean, the third moment, and u |grad u|^2; and where translate is no symmetry, means of values and squares by place.
+    translate, of every direction, and translate-x, of the last one: the lowest modes of the values along it, and of their
+    squares, have no phase that is preferred. reflect: with -u(-x) go the mean, the third moment, and u |grad u|^2; and along
+    directions that no translation is a symmetry of, means of values and squares by place.
     A statistic speaks where the mean of the units is beyond Student's t, all statistics of a symmetry together, and is no
     small part of the statistic's own size.
     """
     values, unit = _sample(states, rows)
     rms = np.sqrt(np.square(values).mean((0, *range(2, values.ndim)), keepdims=True))
     values = values / np.where(rms > 0, rms, 1)
-    found = {}
+    axes, found = tuple(range(2, values.ndim)), {}
+    moved = {"translate": axes, "translate-x": axes[-1:]}
     for name in symmetry:
-        if name == "translate":
-            statistics = _phases(values)
+        if name in moved:
+            statistics = _phases(values, moved[name])
         else:
-            mirrored = -np.flip(values, tuple(range(2, values.ndim)))
-            placed = "translate" not in symmetry
-            ours, other = _odd(values, placed), _odd(mirrored, placed)
+            still = [axis for axis in axes if not any(axis in moved.get(other, ()) for other in symmetry)]
+            ours, other = _odd(values, still), _odd(-np.flip(values, axes), still)
             statistics = {key: ours[key] - other[key] for key in ours}
         if said := _speaking(statistics, unit):
             found[name] = said
@@ -54,30 +55,32 @@ def _sample(states: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(states[at], np.float64), unit.reshape(-1)
 
 
-def _phases(x: np.ndarray) -> dict[str, np.ndarray]:
-    """{name: [N]} of states [N, C, L]."""
-    off, found = x - x.mean((0, 2), keepdims=True), {}
-    for what, values in (("values", off), ("squares", off**2)):
-        f = np.fft.rfft(values)[:, :, 1 : min(MODES + 1, (x.shape[2] + 1) // 2)] / x.shape[2]
-        for c, k in np.ndindex(f.shape[1:]):
-            for part, numbers in (("cosine", f.real), ("sine", f.imag)):
-                found[f"{part} {k + 1} of the {what}"] = numbers[:, c, k]
+def _phases(x: np.ndarray, moved: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """{name: [N]} of states [N, C, ...], along axes."""
+    off, found = x - x.mean((0, *range(2, x.ndim)), keepdims=True), {}
+    for axis in moved:
+        others = tuple(other for other in range(2, x.ndim) if other != axis)
+        for what, values in (("values", off), ("squares", off**2)):
+            size = x.shape[axis]
+            f = np.fft.rfft(values.mean(others))[:, :, 1 : min(MODES + 1, (size + 1) // 2)] / size
+            for c, k in np.ndindex(f.shape[1:]):
+                for part, numbers in (("cosine", f.real), ("sine", f.imag)):
+                    found[f"{part} {k + 1} of the {what} of channel {c} along axis {axis - 2}"] = numbers[:, c, k]
     return found
 
 
-def _odd(x: np.ndarray, placed: bool) -> dict[str, np.ndarray]:
-    """{name: [N]} of states [N, C, ...]."""
+def _odd(x: np.ndarray, still: list[int]) -> dict[str, np.ndarray]:
+    """{name: [N]} of states [N, C, ...]. still: axes whose places are told apart."""
     axes = tuple(range(2, x.ndim))
     slope = sum(((np.roll(x, -1, axis) - np.roll(x, 1, axis)) / 2) ** 2 for axis in axes)
     found = {}
     for name, values in (("mean", x), ("third moment", x**3), ("mean of u |grad u|^2", x * slope)):
         for c, numbers in enumerate(values.mean(axes).T):
             found[f"{name} of channel {c}"] = numbers
-    for name, values in (("values", x), ("squares", x**2)) if placed else ():
+    for name, values in (("values", x), ("squares", x**2)) if still else ():
         for axis in axes:
-            values = np.stack(
-                [part.mean(axis) for part in np.array_split(values, min(BLOCKS, x.shape[axis]), axis)], axis
-            )
+            parts = np.array_split(values, min(BLOCKS, x.shape[axis]) if axis in still else 1, axis)
+            values = np.stack([part.mean(axis) for part in parts], axis)
         for i, numbers in enumerate(values.reshape(len(x), -1).T):
             found[f"mean of the {name} at some places ({i})"] = numbers
     return found

@@ -186,7 +186,11 @@ def fault_of(words: list[str], folder: str, most: int) -> tuple[str, str] | None
         return f"{said}: exit status {status}: {told[:150]!r}", "status"
     if memory > most + BEYOND:
         return f"{said}: {memory >> 20} MiB", "memory"
-    half = [name for name in left if name.startswith(".") or (status and os.path.isfile(os.path.join(folder, name)))]
+    half = [
+        name
+        for name in left
+        if name.startswith(".") or (status not in (0, 1) and os.path.isfile(os.path.join(folder, name)))
+    ]
     if half:
         return f"{said}: exit status {status}, and left {half}", "left"
     if len(told.splitlines()) > 40:

@@ -60,6 +60,14 @@ def test_channels_and_two_directions():
     assert not doubts(plane, 12, ("reflect",))
     plane[:, 1] += 0.3
     assert "channel 1" in doubts(plane, 12, ("reflect",))["reflect"]
+    wave = np.cos(2 * np.pi * np.arange(6) / 6)
+    told = doubts(rng.standard_normal((600, 2, 8, 6)) + wave, 12, ("translate-x",))["translate-x"]
+    assert "cosine 1 of the values of channel" in told and "along axis 1" in told
+    upright = rng.standard_normal((600, 2, 8, 6)) + np.cos(2 * np.pi * np.arange(8) / 8)[:, None]
+    assert (
+        not doubts(upright, 12, ("translate-x",)) and "along axis 0" in doubts(upright, 12, ("translate",))["translate"]
+    )
+    assert "at some places" in doubts(upright, 12, ("translate-x", "reflect"))["reflect"]
     many = waves(0, channels=2)
     many[:, 1] **= 2
     assert "channel 1" in doubts(many, 12, BOTH)["reflect"]

@@ -249,6 +249,24 @@ def test_a_row_that_is_not_finite_is_dead_and_leaves_the_others_alone():
     assert np.array_equal(out[-1].state[others], alone[-1].state[others])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
+def test_an_answer_that_is_not_finite_is_none(bad):
+    thermalizer = prepared(waves(), 8, corrector="wiener", every=True)
+    whole, plain = thermalizer.correct, thermalizer.step(waves(1, 8))
+
+    def broken(x, previous, level, draws):
+        answer, calls = whole(x, previous, level, draws)
+        answer[2] = bad
+        return answer, calls
+
+    thermalizer.correct = broken
+    thermalizer.reset()
+    done = thermalizer.step(waves(1, 8))
+    assert done.action[2] == "flagged" and done.calls[2] == 1 and np.isfinite(done.state).all()
+    others = [0, 1, 3, 4, 5, 6, 7]
+    assert np.array_equal(done.state[others], plain.state[others])
+
+
 def test_numpy_and_torch_come_back_as_they_went_in():
     thermalizer, states = prepared(waves(), 8), waves(2, 8)
     one = thermalizer(states[8:], states[:8])
