@@ -1,4 +1,5 @@
-"""What lem-thermalize says of rollouts rather than do to them: --check, before anything is trained."""
+"""What lem-thermalize does with rollouts but thermalize them: --check before anything is trained, --report when it has run, and
+--prepare between them, the windows to train with."""
 
 import contextlib
 import os
@@ -7,15 +8,17 @@ import click
 
 from ..catalogue import listed
 from . import common, results
+from . import thermalize_tokens as tokens
 from .options import OUTPUT, option, written
 
 JOBS = {
     # what is done: the options that it takes beside those of the running
     "--check": "files memory memory_key memory_rows rows window key kind max_bytes as_json",
     "--report": "candidate control solver timeout rows memory_rows memory_key key max_bytes seed as_json",
+    "--prepare": "drifted lead rows codebook codebook_key window grid key max_bytes output",
 }
 ALWAYS = "quiet verbose debug"
-OWN = ("as_json", "candidate", "control", "solver")  # options that nothing but a job takes
+OWN = ("as_json", "candidate", "control", "solver", "drifted", "lead")  # options that nothing but a job takes
 
 
 class Named(click.ParamType):
@@ -82,7 +85,7 @@ def job(options) -> str | None:
 
 def do(name: str, run, options):
     """Do the job; the exit status."""
-    return {"--check": _check, "--report": _report}[name](run, **options)
+    return {"--check": _check, "--report": _report, "--prepare": tokens.prepare}[name](run, **options)
 
 
 def _check(run, files, memory, memory_key, memory_rows, rows, window, key, kind, max_bytes, as_json, **others):

@@ -112,7 +112,7 @@ MEMORY = (
 )
 @common.option(
     "--rollout",
-    "Emulator: a network of lem-train emulator. The FILE is where it starts.",
+    "Emulator: a network of lem-train emulator, or of lem-train frames for tokens. The FILE is where it starts.",
     metavar="EMULATOR",
     file=True,
 )
@@ -172,7 +172,7 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     read = [*options["memory"], *(options[name] for name in ("model", "rollout", "codebook") if options[name])]
     target.refuse(paths, read)
     network = _network(**options)
-    codec, windows = tokens.of(run, **options)
+    codec, windows = tokens.of(run, network, **options)
     thermalizer = _thermalizer(run, codec, windows, **options) if options["memory"] else None
     if codec.kind == "tokens":
         thermalizer = tokens.stepper(windows, thermalizer, **options)
@@ -300,7 +300,8 @@ def _driven(run, paths, codec, thermalizer, network, options):
     how = common.how(run, kind=codec.kind, max_bytes=options["max_bytes"])
     start = codec.state(np.asarray(store(paths, options["key"], how)))
     if codec.kind == "tokens":
-        start = tokens.start(codec.checked(start, f"{where}: "), options["rows"], 1, where)
+        context = network.net.context if network is not None and network.family == "frames" else 1
+        start = tokens.start(codec.checked(start, f"{where}: "), options["rows"], context, where)
         thermalizer.begin(start)
     else:
         start = start[None]
@@ -333,9 +334,12 @@ def _network(rollout, device, **options):
 def _emulator(run, codec, network, start, command, timeout, **options):
     """What makes the next states of states. start: [C, R, ...], the last of them the first that it is asked to go on from."""
     if network is not None:
-        from ..nets.emulator import Emulator
+        if codec.kind == "tokens":
+            yield tokens.emulator(network, codec, start)
+        else:
+            from ..nets.emulator import Emulator
 
-        yield Emulator(network)
+            yield Emulator(network)
         return
     from ..thermalize.process import TIMEOUT, Coprocess
 

@@ -46,6 +46,22 @@ options = chain(
     common.option(
         "--temperature", "Of logits; at 0 the likeliest token is drawn.", "number", low=0, usual="1", metavar="T"
     ),
+    common.option(
+        "--prepare",
+        "Thermalize nothing; write the windows of these frames and those of --drifted as states, clean.safetensors and "
+        "drifted.safetensors in the folder --output, items of one number belong together.",
+        metavar="CLEAN",
+        file=True,
+    ),
+    common.option("--drifted", "Frames of a rollout of the same rows, for --prepare.", metavar="ROLLOUT", file=True),
+    common.option(
+        "--lead",
+        "How many of a row's CLEAN frames stand before its first one in the ROLLOUT, for --prepare.",
+        "whole",
+        low=0,
+        usual="0",
+        metavar="C",
+    ),
 )
 
 
@@ -64,12 +80,12 @@ def check(memory, codebook, codebook_key, kind, window, grid, keep_margin, **oth
         raise click.UsageError(f"--kind {kind} is for --check and for --codebook FILE")
 
 
-def of(run, codebook, codebook_key, kind, rollout, window, grid, **others):
+def of(run, network, codebook, codebook_key, kind, rollout, window, grid, **others):
     """(codec, windows) of the states: Codec and None for fields."""
     from ..thermalize.codec import FIELDS
     from ..thermalize.tokens import Tokens, Windows
 
-    if codebook is None and kind in (None, "field"):
+    if codebook is None and (kind == "field" or (kind is None and not (network and network.family == "frames"))):
         if wrong := next((name for name in ("logits", "temperature") if others[name] is not None), None):
             raise click.UsageError(f"--{wrong} is for tokens: --codebook FILE, or --kind tokens")
         return FIELDS, None
@@ -85,8 +101,47 @@ def of(run, codebook, codebook_key, kind, rollout, window, grid, **others):
     return Tokens(len(book)), Windows(book, window or 1, None if grid is None else grid[::-1])
 
 
+def prepare(run, files, prepare, drifted, lead, rows, codebook, window, output, key, max_bytes, **options):
+    """Write windows of clean frames and of drifted ones."""
+    for name, value in (("drifted", drifted), ("codebook", codebook), ("rows", rows), ("output", output)):
+        if value is None:
+            raise click.UsageError(f"--prepare needs --{name}")
+    if files:
+        raise click.UsageError(f"{files[0]}: --prepare reads the files of --prepare and --drifted alone")
+    import os
+
+    from ..media import Target, save, store
+    from ..signal import LemError
+    from ..thermalize.tokens import aligned
+
+    codec, windows = of(run, None, codebook=codebook, window=window, **options)
+    how = common.how(run, kind="tokens", max_bytes=max_bytes)
+    both = [codec.checked(store([path], key, how)[:], f"{path}: ") for path in (prepare, drifted)]
+    try:
+        both = aligned(*both, rows, windows.window, lead or 0)
+        next(windows.each(both[0]))
+    except LemError as error:
+        raise LemError(f"{prepare}, {drifted}: {error}") from error
+    os.makedirs(output, exist_ok=True)
+    for frames, name in zip(both, ("clean", "drifted")):
+        target = Target(os.path.join(output, f"{name}.safetensors"))
+        target.refuse([], [prepare, drifted, codebook])
+        save(run.progress(_documents(windows.each(frames), run.history())), target, run.note, run.error)
+
+
+def _documents(steps, entry):
+    """States, step by step, as what goes into one file."""
+    import numpy as np
+
+    from ..signal import Signal
+
+    for t, states in enumerate(steps):
+        place = np.arange(len(states), dtype=np.int64) + t * len(states)
+        yield Signal("field", states, index=place, history=[entry])
+
+
 def memory(paths, key, how, windows, codec, rows):
-    """(states of the memory, what it holds in words): frames of tokens, looked up, or states that are so already."""
+    """The states of the memory: frames of tokens, looked up, or what has been looked up before (--prepare)."""
     from dataclasses import replace
 
     from ..media import store
@@ -94,14 +149,19 @@ def memory(paths, key, how, windows, codec, rows):
 
     where = ", ".join(paths)
     try:
-        tokens = store(paths, key, replace(how, kind="tokens"))
+        frames = store(paths, key, replace(how, kind="tokens"))
     except LemError as error:
         try:
-            return store(paths, key, how)
+            states = store(paths, key, how)
         except LemError:
             raise error from None
+        channels = windows.window * windows.book.dim
+        if states.ndim < 3 or states.shape[1] != channels or states.dtype.kind != "f":
+            wanted = f"tokens, or states of {channels} channels ({windows.window} x {windows.book.dim})"
+            raise LemError(f"{where}: {wanted} are asked for ({error})") from None
+        return states
     try:
-        return windows.of(codec.checked(tokens[:]), rows)
+        return windows.of(codec.checked(frames[:]), rows)
     except LemError as error:
         raise LemError(f"{where}: {error}") from error
 
@@ -119,10 +179,17 @@ def start(data, rows, context, where):
     """The frames [C, R, P] that a rollout starts from. context: how many the emulator looks at."""
     from ..signal import LemError
 
-    rows = rows or len(data) // context or len(data)
-    if len(data) % rows or len(data) // rows < context:
-        what = f"{len(data)} frames of {rows} rows side by side"
-        raise LemError(
-            f"{where}: {what} are no {context} frames or more to start from; --rows says how many stand side by side"
-        )
-    return data.reshape(-1, rows, data.shape[1])
+    rows = rows or len(data) / context
+    if len(data) % rows or rows % 1 or len(data) < rows * context:
+        what = f"{len(data)} frames, where {context} of each row are asked for"
+        raise LemError(f"{where}: {what}; --rows says how many rows stand side by side")
+    return data.reshape(-1, int(rows), data.shape[1])
+
+
+def emulator(network, codec, start):
+    """A network of lem-train frames, with the frames [C, R, P] before it."""
+    from ..nets.frames import Frames
+    from ..thermalize.tokens import InContext
+
+    frames = Frames(network)
+    return InContext(frames.logits, start[-frames.context :], codec.codes)

@@ -226,7 +226,7 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
     uint8 [N, H, W], [N, H, W, 1|3] or [N, 1|3, H, W] is images; float [N, D] or [N, L, D] embeddings; float
     [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens. As kind 'image', whole numbers of 16 bits and floats of
     3 dimensions, too; as 'embedding', 'tokens' or 'field' any whole numbers. 'field': [N, C, L] or [N, C, H, W] of any
-    range, [N, L] of one channel. `how.coordinates`: float images are x = 2 v - 1 of any size.
+    range, [N, L] of one channel. 'tokens': those of more axes, as frames [N, H, W], one place after another. `how.coordinates`: float images are x = 2 v - 1 of any size.
     """
     kind, shape = how.kind, array.shape
     image = (
@@ -256,8 +256,8 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
         with np.errstate(over="ignore"):  # what becomes infinite is refused as such
             values = array.astype(np.float32, copy=False)
         return Signal("field", values[:, None] if array.ndim == 2 else values)
-    elif kind in (None, "tokens") and array.dtype.kind in "iu" and array.ndim == 2:
-        return Signal("tokens", array)
+    elif kind in (None, "tokens") and array.dtype.kind in "iu" and (array.ndim == 2 or (kind and array.ndim > 2)):
+        return Signal("tokens", array.reshape(len(array), -1))
     if kind == "audio":
         raise LemError(f"{name}: an array has no sample rate; save the sound as WAV")
     way = (

@@ -120,8 +120,8 @@ def _of_npy(source: stream.Source, how: Reading) -> tuple[Signal, Callable[[np.n
     one = arrays.as_signal(first, path, how)
     if not np.shares_memory(one.data, first):
         return None  # of another type or scale as memories: an ordinary reading
-    if one.data.shape[1:] == (1, *shape[1:]):
-        lying = lying.reshape(shape[0], 1, *shape[1:])
+    if one.kind == "tokens" or one.data.shape[1:] == (1, *shape[1:]):
+        lying = lying.reshape(shape[0], *one.data.shape[1:])
     elif one.data.shape[1:] != shape[1:]:
         lying = stream.OnDisk(path, source.place, dtype, shape, moved=True)
     index = np.arange(shape[0], dtype=np.int64)

@@ -24,6 +24,7 @@ BF16 = "BF16"  # the upper half of a float32; numpy lacks it
 # other files' types that numpy lacks: bits a value
 SMALL = {BF16: 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8}
 READ_AS_FLOAT = ("F16", "F32", "F64", *SMALL)
+READ_AS = (*(name for name in DTYPES if name != "BOOL"), *SMALL)
 UNREAD = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "C64": 64}  # known by name alone
 
 

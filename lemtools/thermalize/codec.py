@@ -15,9 +15,10 @@ ENOUGH = 16  # numbers of which a std is worth a look
 
 
 class Codec:
-    """States of a simulation: field [R, C, ...], float32. kind: of what goes out; thing: what it is called."""
+    """States of a simulation: field [R, C, ...], float32. kind: of what goes out; thing: what it is called; whole: it may be whole
+    numbers."""
 
-    kind, thing = "field", "states"
+    kind, thing, whole = "field", "states", False
 
     def taken(self, signal: Signal, where: str) -> Signal:
         """A batch that was read, its data as a thermalizer takes it. LemError, which calls the input `where`, for others."""

@@ -59,7 +59,7 @@ class Coprocess:
             ) from error
         self.pipes = _Pipes(self.process, self.timeout)
         self.source = stream.Source(self.pipes, "its answer")
-        self.answers = stream.read(self.source, made=self.codec.made, loop=True)
+        self.answers = stream.read(self.source, made=self.codec.made, loop=True, whole=self.codec.whole)
         return self
 
     def step(self, states: np.ndarray) -> np.ndarray:

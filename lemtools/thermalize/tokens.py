@@ -6,13 +6,14 @@ Shapes: R rows of P places; K codes of D numbers; W frames a window.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..nets.draw import draw
 from ..rng import generators
 from ..signal import LemError, Signal
 from .codebook import CELLS, Codebook, log_softmax
@@ -56,6 +57,11 @@ class Windows:
             [self.book.vectors(frames[k : k + each].reshape(each * rows, -1)) for k in range(self.window)]
         )
 
+    def each(self, frames: np.ndarray) -> Iterator[np.ndarray]:
+        """The states of all windows of frames [T, R, P], those of all rows that end at one step after another."""
+        for end in range(self.window, len(frames) + 1):
+            yield self.states([self.book.vectors(frame) for frame in frames[end - self.window : end]])
+
     def _extent(self, places: int) -> tuple[int, ...]:
         if self.grid is None:
             return (places,)
@@ -64,10 +70,32 @@ class Windows:
         return self.grid
 
 
+def aligned(
+    clean: np.ndarray, drifted: np.ndarray, rows: int, window: int, lead: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clean frames [T R, P] of R rows side by side, and drifted ones, as frames [S, R, P] of the same steps.
+
+    lead: how many clean frames of a row stand before its first drifted one, which they are put in front of, too. Both end where
+    either does. LemError for other rows or places, and for fewer steps than a window of so many frames.
+    """
+    if clean.shape[1] != drifted.shape[1]:
+        raise LemError(f"frames of {clean.shape[1]} places, and drifted ones of {drifted.shape[1]}")
+    if uneven := [x for x in (clean, drifted) if len(x) % rows]:
+        raise LemError(f"{len(uneven[0])} frames are no whole number of steps of {rows} rows side by side")
+    one, other = (x.reshape(-1, rows, x.shape[1]) for x in (clean, drifted))
+    if len(one) < lead:
+        raise LemError(f"--lead {lead}, where each row has {len(one)} clean frames")
+    other = np.concatenate([one[:lead], other])
+    steps = min(len(one), len(other))
+    if steps < window:
+        raise LemError(f"{steps} steps that both have are no window of {window} frames")
+    return one[:steps], other[:steps]
+
+
 class Tokens(Codec):
     """Frames of tokens, integers [R, P], and logits of them, float [R, P, K]. codes: K; None: not known."""
 
-    kind, thing = "tokens", "frames"
+    kind, thing, whole = "tokens", "frames", True
 
     def __init__(self, codes: int | None = None):
         self.codes = codes
@@ -77,13 +105,15 @@ class Tokens(Codec):
             raise LemError(
                 f"{where}: {signal.kind} {list(signal.data.shape)}, neither tokens [R, P] nor logits [R, P, K]"
             )
-        return replace(signal, data=self.checked(signal.data, f"{where}: "))
+        return replace(signal, data=self.checked(signal.data, f"{where}: ", signal.index))
 
     def check(self, data: np.ndarray, thermalizer: Any, where: str) -> None:
         self.checked(data, f"{where}: ")
 
     def made(self, array: np.ndarray) -> Signal:
-        return Signal("tokens" if array.dtype.kind in "iu" else "embedding", array)
+        if array.dtype.kind in "iu":
+            return Signal("tokens", array.reshape(len(array), -1))
+        return Signal("embedding", array.reshape(len(array), -1, array.shape[-1]))
 
     def state(self, x: Any) -> np.ndarray:
         return np.ascontiguousarray(x)
@@ -96,8 +126,8 @@ class Tokens(Codec):
             raise LemError(f"{who}answered {what}; tokens are [R, P], logits [R, P, K]")
         return self.checked(data, f"{who}answered ")
 
-    def checked(self, data: np.ndarray, before: str = "") -> np.ndarray:
-        """Tokens or logits, which LemError refuses where the codebook has no such code, or others."""
+    def checked(self, data: np.ndarray, before: str = "", index: np.ndarray | None = None) -> np.ndarray:
+        """Tokens or logits, which LemError refuses where the codebook has no such code, or others. index: numbers of the items."""
         if data.dtype.kind == "f":
             if self.codes is not None and data.shape[2] != self.codes:
                 raise LemError(f"{before}logits of {data.shape[2]} codes, where the codebook has {self.codes}")
@@ -105,7 +135,9 @@ class Tokens(Codec):
         if self.codes is not None and data.size and not (data.min() >= 0 and data.max() < self.codes):
             item = int(np.flatnonzero(((data < 0) | (data >= self.codes)).any(1))[0])
             worst = data[item][(data[item] < 0) | (data[item] >= self.codes)][0]
-            raise LemError(f"{before}token {worst} in item {item}; the codebook has 0 to {self.codes - 1}")
+            raise LemError(
+                f"{before}token {worst} in item {item if index is None else index[item]}; the codebook has 0 to {self.codes - 1}"
+            )
         if self.codes is not None and self.codes - 1 > np.iinfo(data.dtype).max:
             raise LemError(f"{before}tokens of {data.dtype}, too small for {self.codes} codes; store them as int32")
         return data
@@ -191,7 +223,8 @@ class TokenThermalizer:
                 done = self._thermalized(claim)
                 moved = torch.from_numpy(alive & ((done.displacement if claim.log_p is None else done.calls) > 0))
                 x = torch.where(moved[:, None, None], self.windows.newest(done.state), x)
-                tokens[moved] = self._coded(claim, x, moved)
+                if bool(moved.any()):
+                    tokens[moved] = self._coded(claim, x, moved)
             near = self.windows.book.nearest(x.flatten(0, 1))[1].reshape(*tokens.shape, 2)
             margin = (near[..., 1] - near[..., 0]).median(1).values / self.windows.book.unit
             more["margin"] = np.where(alive, margin.numpy(), np.nan)
@@ -214,13 +247,11 @@ class TokenThermalizer:
         if self.logits == "expected" and book:
             vectors = book.expected(log_p.flatten(0, 1)).reshape(*log_p.shape[:2], -1)
             return Claim(book.nearest(vectors.flatten(0, 1))[0][:, 0].reshape(log_p.shape[:2]), vectors, alive)
-        draws = generators(self.seed, np.arange(len(state)), self.steps, "tokens")
-        chance = torch.from_numpy(np.stack([-np.log(g.standard_exponential(log_p.shape[1:])) for g in draws]))
-        tokens = (log_p + chance).argmax(2)
+        tokens = self._drawn(log_p, np.arange(len(state)))
         if book is None or self.logits == "sample":
             return Claim(tokens, book.table[tokens] if book else None, alive)
         vectors = book.expected(log_p.flatten(0, 1)).reshape(*log_p.shape[:2], -1)
-        return Claim(tokens, vectors, alive, log_p, chance)
+        return Claim(tokens, vectors, alive, log_p)
 
     def _thermalized(self, claim: Claim) -> Step:
         """The step of the windows that end with the claimed vectors."""
@@ -230,17 +261,24 @@ class TokenThermalizer:
         state = self.windows.states([*frames[len(frames) - window + 1 :], now])
         return self.thermalizer.step(state, self.windows.states(frames) if len(frames) == window else None)
 
+    def _drawn(self, log_p: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        """Tokens of log p [R, P, K], at one step always by the same draws of the rows with these numbers [R]."""
+        return torch.from_numpy(draw(log_p, generators(self.seed, rows, self.steps, "frames")))
+
     def _coded(self, claim: Claim, x: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
         """The tokens of corrected vectors [R, P, D], of those rows."""
         assert self.windows is not None
-        book, places = self.windows.book, x.shape[1]
-        to, own, margin = x[moved].flatten(0, 1), claim.tokens[moved].flatten(), self.margin
+        book, places, margin = self.windows.book, x.shape[1], self.margin
+        to, own = x[moved].flatten(0, 1), claim.tokens[moved].flatten()
         if claim.log_p is None:
             new, margin = book.nearest(to)[0][:, 0], margin or 0.0
         else:
-            given = (v[moved].flatten(0, 1) for v in (claim.log_p, claim.chance))
-            parts = zip(*(v.split(max(CELLS // len(book), 1)) for v in (*given, to)))
-            new = torch.cat([(book.weighed(p, goal) + chance).argmax(1) for p, chance, goal in parts])
+            new = torch.empty_like(own).reshape(-1, places)
+            for part in torch.arange(len(new)).split(max(CELLS // (len(book) * places), 1)):
+                rows = moved.nonzero()[part, 0]
+                log_p = book.weighed(claim.log_p[rows].flatten(0, 1), x[rows].flatten(0, 1))
+                new[part] = self._drawn(log_p.reshape(len(part), places, -1), rows.numpy())
+            new = new.flatten()
         if margin is not None:
             new = torch.where(book.distance(to, own) - book.distance(to, new) > margin * book.unit, new, own)
         return new.reshape(-1, places)
@@ -266,13 +304,12 @@ class TokenThermalizer:
 @dataclass(frozen=True)
 class Claim:
     """Of a frame: tokens int64 [R, P] that go out where nothing is corrected, their vectors or those expected [R, P, D], the
-    rows that live bool [R]; where p is weighed, log p and what was drawn by (Gumbel), [R, P, K]."""
+    rows that live bool [R]; where p may be weighed, log p [R, P, K]."""
 
     tokens: torch.Tensor
     vectors: Any
     alive: np.ndarray
     log_p: Any = None
-    chance: Any = None
 
 
 def _untouched(state: np.ndarray) -> Step:
@@ -282,14 +319,18 @@ def _untouched(state: np.ndarray) -> Step:
 
 
 class InContext:
-    """An emulator that is shown C frames, as one that is shown the last of them. answer: [R, C, P] -> tokens or logits.
-    start: [C, R, P]."""
+    """A network that is shown C frames, as an emulator that is shown the last of them.
 
-    def __init__(self, answer: Callable[[np.ndarray], Any], start: np.ndarray):
-        self.answer = answer
+    logits: tokens [R, C, P] to logits [R, P, k]. start: [C, R, P]. codes: K; where the network knows less than that, as its
+    training data had no more, the others are never drawn. None: as many as it knows.
+    """
+
+    def __init__(self, logits: Callable[[np.ndarray], Any], start: np.ndarray, codes: int | None = None):
+        self.logits, self.codes = logits, codes
         self.frames: deque[np.ndarray] = deque(start[:-1], maxlen=len(start))
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         self.frames.append(frame)
-        answer = self.answer(np.stack(list(self.frames), 1))
-        return answer.detach().cpu().numpy() if isinstance(answer, torch.Tensor) else np.asarray(answer)
+        answer = np.asarray(self.logits(np.stack(list(self.frames), 1)))
+        unknown = max((self.codes or 0) - answer.shape[-1], 0)
+        return np.pad(answer, ((0, 0), (0, 0), (0, unknown)), constant_values=-np.inf) if unknown else answer

@@ -311,10 +311,12 @@ def test_a_row_without_logits_is_dead_and_repeats_itself():
 def test_an_emulator_that_sees_several_frames():
     true = frames(seed=9)
     shown = []
-    answer = lambda context: shown.append(context) or np.roll(context[:, -1], 1, 1)
-    steps = list(rollout(InContext(answer, true[:3]), true[2], 4, TokenThermalizer(None), Tokens()))
+    answer = lambda context: shown.append(context) or 40 * np.eye(8)[np.roll(context[:, -1], 1, 1)]
+    steps = list(rollout(InContext(answer, true[:3], K), true[2], 4, TokenThermalizer(None), Tokens(K)))
     assert all((s.state == true[k + 3]).all() for k, s in enumerate(steps))
     assert all((seen == true[k : k + 3].transpose(1, 0, 2)).all() for k, seen in enumerate(shown))
+    last = InContext(answer, true[:3], K)(true[2])
+    assert last.shape == (ROWS, PLACES, K) and (last[..., 8:] == -np.inf).all() and np.isfinite(last[..., :8]).all()
 
 
 # --- as signals
