@@ -116,9 +116,9 @@ def prepare(run, files, prepare, drifted, lead, rows, codebook, window, output, 
 
     codec, windows = of(run, None, codebook=codebook, window=window, **options)
     how = common.how(run, kind="tokens", max_bytes=max_bytes)
-    both = [codec.checked(store([path], key, how)[:], f"{path}: ") for path in (prepare, drifted)]
+    clean, other = (codec.checked(store([path], key, how)[:], f"{path}: ") for path in (prepare, drifted))
     try:
-        both = aligned(*both, rows, windows.window, lead or 0)
+        both = aligned(clean, other, rows, windows.window, lead or 0)
         next(windows.each(both[0]))
     except LemError as error:
         raise LemError(f"{prepare}, {drifted}: {error}") from error

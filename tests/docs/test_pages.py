@@ -32,6 +32,8 @@ SHORT = {
     "lem-thermalize --check": "--window 2 || [ $? = 1 ]",
     "lem-thermalize --report": "|| [ $? = 1 ]",
     "lem-train corrector": "--steps 2 --batch 4 --width 4 --depth 1",
+    "lem-thermalize --prepare": "",
+    "lem-thermalize --codebook codes.npy --window 2 --memory frames.safetensors --rows 64 tokens": "",
     "lem-thermalize": "--steps 3",
     "lem-els --bank digits.bank.safetensors --calibrate": "--seeds 1000 --sizes 3-5",
     "lem-els --bank digits.bank.safetensors --scales scales.txt --seeds": "--seeds 0-3",
@@ -103,6 +105,7 @@ def inputs(tmp_path_factory) -> Path:
     lemtools.save(
         lemtools.load(states[64:256], kind="field"), folder / "solved.safetensors"
     )  # after 3 steps of 64 rows
+    np.save(folder / "codes.npy", rng.normal(size=(8, 4)).astype(np.float32))
     words = "to remember is to denoise and to forget is to add noise ".split()
     for name, count in (("book", 3000), ("held-out", 300)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))
