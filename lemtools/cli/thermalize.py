@@ -158,12 +158,7 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     refuse(CORRECTORS, options["corrector"], written(click.get_current_context()), "--corrector")
     refuse(GATES, options["gate"], written(click.get_current_context()), "--gate")
     _check(every=every, **options)
-<<<<<<< HEAD
     beside.check(claims, previous, options["steps"], options["codebook"])
-=======
-    if previous is not None and options["steps"] is None:
-        raise click.UsageError("--previous is for --exec and --rollout: a filter keeps what it wrote before")
->>>>>>> 17295eb (The page of thermalizing: tokens, with commands that run as tests)
     from ..media import Target, save
     from ..signal import LemError
     from ..thermalize.driver import line, outgoing
