@@ -12,9 +12,9 @@ GRADE-labels    learned from the stored states and from all that the solver said
 """
 
 import json
+import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def pairs(out: Path) -> None:
     for name, array in (("data", stored[:-rows]), ("target", stored[rows:])):
         path = out / f"{SYSTEM}-pairs-{name}.npy"
         if not path.exists():
-            part = path.with_name(f"part-{sys.argv[1]}-{path.name}")
+            part = path.with_name(f"part-{os.getpid()}-{path.name}")
             np.save(part, array)
             part.replace(path)
 
