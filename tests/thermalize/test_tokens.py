@@ -252,6 +252,8 @@ def test_without_a_correction_tokens_are_drawn_from_the_logits():
     sequence = logits(frames(seed=9))
     same = [[s.state for s in stepped(made(logits=way, inner=still), sequence)] for way in ("sample", "weigh")]
     bare = [s.state for s in stepped(TokenThermalizer(None), sequence)]
+    cleaned = stepped(made(logits="weigh", inner={"threshold": 1e9}), sequence)  # noise taken away is no correction
+    assert all((s.state == x).all() for s, x in zip(cleaned, bare)) and cleaned[3].displacement.all()
     assert all((a == b).all() and (a == c).all() for a, b, c in zip(*same, bare))
     cold = stepped(TokenThermalizer(None, temperature=0), sequence)
     assert all((s.state == x.argmax(2)).all() for s, x in zip(cold, sequence))
