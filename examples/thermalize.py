@@ -34,11 +34,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import thermalize_train as training
 from thermalize_jobs import (
+    ALONE,
+    BLIND,
     EVERY,
     QUICK,
     ROWS,
     SEEDS,
-    SOLE,
     STEPS,
     STORED,
     SYMMETRY,
@@ -63,7 +64,8 @@ GRADES = {
 }
 CORRECTED = ("weak", "better")  # emulators that are compared in every way; the others as they are, and in some
 LARGER = () if QUICK else ("compute", "labels")  # of each of those, an emulator that got what its corrector got
-OTHERS = {"own": ("none",) if QUICK else ("none", "next, level > .01"), "larger": ("none", "wiener")}
+FEW = "next, .1 by distance" if SYSTEM in BLIND else "next, level > .01"
+OTHERS = {"own": ("none",) if QUICK else ("none", FEW), "larger": ("none", "wiener")}
 ONLY = os.environ.get("ONLY", "").split()
 COLUMNS = ("rms", "median", "99 %", "band", "all", "W1", "calls", "ms")
 
@@ -117,7 +119,7 @@ def one_step(model: Path) -> float:
 
 def rows_of_table() -> list[tuple[str, str]]:
     """(emulator, way), '' for no emulator."""
-    found = [("", SOLE)]
+    found = [("", way) for way in ALONE]
     for grade in GRADES:
         found += [(grade, way) for way in (WAYS if grade in CORRECTED else OTHERS["own"])]
         found += [(f"{grade}-{more}", way) for more in LARGER if grade in CORRECTED for way in OTHERS["larger"]]

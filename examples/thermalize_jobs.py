@@ -28,7 +28,15 @@ QUICK = bool(os.environ.get("QUICK"))  # a few ways alone, and correctors of two
 STORED = {"rows": 16, "steps": 1250}
 MARKS = (1000, 2500, 5000)
 PAUSE = 30.0  # seconds between two records of where a rollout stands
-SYMMETRY = {"ks22": ("translate", "reflect"), "ks64": ("translate", "reflect"), "lorenz96": ("translate",)}
+SYMMETRY = {
+    "ks22": ("translate", "reflect"),
+    "ks64": ("translate", "reflect"),
+    "lorenz96": ("translate",),
+    "kolmogorov": ("translate-x",),  # what pushes it changes along y
+}
+WHOLE = ("next", "memory", "snap")  # correctors that compare whole states, in two directions without translations
+LARGE = ("ks64", "lorenz96", "kolmogorov")  # systems that are compared by patches, too
+BLIND = ("lorenz96",)  # of a flat spectrum, in which the level of noise cannot be read: the distance is the gate
 # what is done after each step: options of thermalize.prepared, `model` by what it is; 'calls': so many a row and step, by a
 # threshold that a trial sets; 'oracle': every K-th step the state is the solver's, from the state before; None: nothing
 WAYS: dict[str, dict[str, Any] | None] = {
@@ -64,17 +72,26 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "oracle, every 10th": {"oracle": 10},
     "oracle, every 4th": {"oracle": 4},
 }
+if SYSTEM in LARGE:
+    WAYS |= {
+        "local, every 10th": {"corrector": "local", "every": True, "budget": 0.1},
+        "local": {"corrector": "local", "every": True},
+    }
+if SYSTEM in BLIND:
+    WAYS = {way: how for way, how in WAYS.items() if "level" not in way and "iterate" not in way}
+    WAYS["net, .3 by distance"] = {"corrector": "net", "model": "denoiser", "gate": "distance", "calls": 0.29}
 if QUICK:
     WAYS = {
         way: WAYS[way] for way in ("none", "clip", "wiener", "next, every 4th", "next", "residual + wiener clean-up")
     }
 SOLE = "next, no emulator"
-SLOW = ("iterate", "conditional", "net,", "memory", "next")  # by their names; these begin first
+ALONE = {SOLE: "next"} | ({"local, no emulator": "local"} if "local" in WAYS else {})
+SLOW = ("iterate", "conditional", "net,", "local", "memory", "next")  # by their names; these begin first
 STOOD = ("state", "residuals", "calls", "spent", "steps", "credit")
 
 
 class Job(NamedTuple):
-    """emulator: as in the names of the models, '' for none. way: a key of WAYS, or SOLE."""
+    """emulator: as in the names of the models, '' for none. way: a key of WAYS or of ALONE."""
 
     emulator: str
     seed: int
@@ -123,7 +140,7 @@ class Oracle:
 
 def thermalizer(out: Path, job: Job) -> Any:
     """What corrects; None for nothing."""
-    how = {**WAYS["next"], "clean": False} if job.way == SOLE else WAYS[job.way]  # type: ignore[dict-item]
+    how = {**WAYS[ALONE[job.way]], "clean": False} if job.way in ALONE else WAYS[job.way]  # type: ignore[dict-item]
     if how is None:
         return None
     if "oracle" in how:
@@ -144,10 +161,10 @@ def made(out: Path, model: str | None, how: tuple[tuple[str, Any], ...]) -> Any:
     from lemtools.nets.model import load
     from lemtools.thermalize import prepared
 
-    network = None if model is None else load(model)
-    return prepared(
-        states(out, "states"), STORED["rows"], symmetry=SYMMETRY.get(SYSTEM, ()), model=network, **dict(how)
-    )
+    network, stored, given = None if model is None else load(model), states(out, "states"), dict(how)
+    whole = given["corrector"] in WHOLE or given.get("gate") == "distance"
+    symmetry = () if whole and stored.ndim > 3 else SYMMETRY.get(SYSTEM, ())
+    return prepared(stored, STORED["rows"], symmetry=symmetry, model=network, **given)
 
 
 def measured(out: Path, job: Job) -> None:

@@ -30,8 +30,7 @@ LEAST = 4096  # patches of a memory, however many memories there are
 SIZES = (3, 6, 9, 12, 18, 24, 36, 48, 72)  # of patches, among which held-out states choose
 WIDE = 1024  # values of such a patch at most
 CHOICE = (32, 64, 128)  # neighbours, likewise
-HORIZON = 16  # steps of their own after which held-out states choose neighbours and ridge
-PLACES = 1024  # places of the held-out states that choose
+PLACES = 2048  # places of the held-out states that choose, but 16 of these or more
 EDGE = 0.1  # weight of a patch's outermost places when patches are compared
 TOGETHER = 512  # patches that are answered at once
 PART = 1 << 14  # patches that are cut out at once
@@ -56,7 +55,7 @@ class Local:
     def __init__(self, known: Known, patch: int | None, neighbours: int | None, ridge: float | None):
         states = known.states
         sizes = [patch] if patch else sizes_for(states)
-        trials = max(8, min(TRIALS, PLACES // math.prod(states.item[1:])))
+        trials = max(16, min(TRIALS, PLACES // math.prod(states.item[1:])))
         usual = neighbours or CHOICE[1], RIDGES[2] if ridge is None else ridge
         if len(sizes) > 1:
             tried = {size: Patches(states, size, TRIED) for size in sizes}
@@ -66,7 +65,7 @@ class Local:
         fewest = self.memory.least - 1
         counts = [neighbours] if neighbours else [k for k in CHOICE if k <= fewest] or [fewest]
         numbers = [(k, r) for k in counts for r in (RIDGES if ridge is None else (ridge,))]
-        (self.neighbours, self.ridge), self.error = settled(known, self.memory.followed, numbers, trials, HORIZON)
+        (self.neighbours, self.ridge), self.error = settled(known, self.memory.followed, numbers, trials)
         self.memory.far = FAR * self.memory.distance(known.held[:: max(len(known.held) // trials, 1)])
 
     def __call__(self, x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
