@@ -79,8 +79,8 @@ class Codec:
     def __init__(self, out: Path):
         from lemtools.encode import load
 
-        self.rvq = load(str(out / "codes.safetensors")).rvq
-        self.vectors = np.asarray(self.rvq.decode(np.arange(CODES)[:, None]), np.float32)
+        rvq = load(str(out / "codes.safetensors")).rvq
+        self.vectors = np.asarray(rvq.decode(np.arange(CODES)[:, None]), np.float32)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """[N, SIDE, SIDE] to uint8 [N, 64]."""
@@ -89,8 +89,8 @@ class Codec:
         return self.quantise(x).reshape(n, -1)
 
     def quantise(self, x: np.ndarray) -> np.ndarray:
-        """The nearest code of vectors [M, D]."""
-        return self.rvq.encode(np.ascontiguousarray(x, np.float32))[:, 0].astype(np.uint8)
+        """The nearest code of vectors [M, D]. (rvq keeps code 0 for what is exactly zero: nothing that is nearly dark gets it.)"""
+        return nearest(np.asarray(x, np.float32), self.vectors)[0].astype(np.uint8)
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         n, cells = len(tokens), SIDE // PATCH

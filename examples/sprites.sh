@@ -51,13 +51,13 @@ thermalized() { # SEED NAME OPTIONS
 }
 export -f learn measured way thermalized
 
-each() { xargs -P "$JOBS" -I{} bash -euo pipefail -c '{}'; }
+each() { tr '\n' '\0' | xargs -0 -P "$JOBS" -I{} bash -euo pipefail -c '{}'; }
 for seed in $SEEDS; do echo "learn $seed"; done | each
 {
     for seed in $SEEDS; do
         for one in $ways; do echo "way $seed $one"; done
         if [ "${THERMALIZE:-}" ]; then
-            while read -r name options; do echo "thermalized $seed $name '\\''$options'\\''"; done < "$THERMALIZE"
+            while read -r name options; do printf 'thermalized %s %s %q\n' "$seed" "$name" "$options"; done < "$THERMALIZE"
         fi
     done
 } | each
