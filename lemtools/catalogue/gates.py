@@ -26,6 +26,10 @@ GATE_NOISE = Option(
     metavar="S",
 )
 
+GATE_MODEL = Option(
+    "--gate-model", "Network of lem-train thermalizer, for --gate head.", metavar="FILE", file=True
+)
+
 GATES = Table(
     "gate",
     Row(
@@ -39,6 +43,13 @@ GATES = Table(
         "thermalize.gate:distance",
         "the distance to the posterior mean under the Gaussian of the nearest stored states: bias, too, where no noise is",
         options=(GATE_NEIGHBOURS, GATE_NOISE),
+        needs=("memory",),
+    ),
+    Row(
+        "head",
+        "thermalize.heads:head",
+        "the level of noise that a network reads, also where one Gaussian is blind",
+        options=(GATE_MODEL,),
         needs=("memory",),
     ),
 )

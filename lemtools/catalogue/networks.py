@@ -179,6 +179,22 @@ NETWORKS = Table(
         facts={"family": "correct"},
     ),
     Row(
+        "conv-level",
+        "nets.level:ConvLevel",
+        "the noise in a state, from how loud filters are over all places",
+        ("field",),
+        (*NEAR[:2], _with(NEAR[2], 5), *NEAR[3:]),
+        facts={"family": "level"},
+    ),
+    Row(
+        "mlp-level",
+        "nets.level:VectorLevel",
+        "the same from all places at once",
+        ("field", "embedding"),
+        ALL,
+        facts={"family": "level"},
+    ),
+    Row(
         "lm",
         "nets.lm:LM",
         "text, token by token",

@@ -35,6 +35,7 @@ from .training import (
     LEARNER,
     LOOKS,
     LOSSES,
+    LEVELS,
     ON,
     ORDER,
     PICTURES,
@@ -224,6 +225,35 @@ RECIPES = Table(
             },
             "holdout": {
                 "help": "How many states are kept back to validate on: the last steps of all rows, or some more."
+            },
+            "dtype": {"help": "Precision of matrix products and convolutions; auto is float32."},
+        },
+    ),
+    recipe(
+        "thermalizer",
+        "thermalizer:thermalizer",
+        "how much noise is in a state of a simulation",
+        {"field": "conv-level", "embedding": "mlp-level"},
+        *(DATA, KEY, ROWS, LEVELS, *LEARNER),
+        family="level",
+        lr=2e-3,
+        steps=5000,
+        precise=True,
+        holdout="1 in 10",
+        said={
+            "data": {
+                "help": "States to learn from, without noise: a rollout, step by step, all rows of each step together."
+            },
+            "rows": {"help": "How many rows stand side by side in a rollout: item t R + r is row r at step t."},
+            "levels": {
+                "help": "Noise levels to learn, A-B in standard deviations, evenly in their logarithm; a tenth of the states "
+                "is shown without noise.",
+                "usual": ".002-1",
+            },
+            "validate": {"help": "States to validate on, and to measure the calibration on."},
+            "holdout": {
+                "help": "How many states are kept back to validate on, and to measure the calibration on: the last steps "
+                "of all rows; of a short rollout whole rows."
             },
             "dtype": {"help": "Precision of matrix products and convolutions; auto is float32."},
         },

@@ -63,18 +63,19 @@ WEIGHTING = Option(
     default="level",
 )
 ORDER = Option("--order", "The order in which values are recalled.", ("any", "raster"), usual="any")
+LEVELS = Option(
+    "--levels",
+    "Noise levels to learn, A-B in standard deviations, evenly in their logarithm.",
+    "amount",
+    low=0,
+    open=("low",),
+    metavar="A-B",
+    usual="all, by the cosine schedule; for thermalizer .002-1",
+)
 DENOISE = (
     LABELS,
     Option("--padding", "What the convolutions see beyond the border.", PADDING.type, usual="zeros"),
-    Option(
-        "--levels",
-        "Noise levels to learn, A-B in standard deviations, evenly in their logarithm.",
-        "amount",
-        low=0,
-        open=("low",),
-        metavar="A-B",
-        usual="all, by the cosine schedule",
-    ),
+    LEVELS,
     Option("--predict", "What a denoising network predicts.", PREDICTS.type, usual="eps", param="predicts"),
 )
 ON = Option(

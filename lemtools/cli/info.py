@@ -38,10 +38,22 @@ def cli(run, files, as_json):
             [name, line if isinstance(line, str) else json.dumps(line)]
             for name, value in facts.items()
             if name != "problem" and value not in (None, [], {})
-            for line in (value if isinstance(value, list) and name in ("ops", "history", "tensors") else [value])
+            for line in _lines(name, value)
         ]
         results.show(run, as_json, [facts], rows, ("name", "value"))
     return 1 if cut else 0
+
+
+def _lines(name, value):
+    """A fact as a person reads it, a line each."""
+    if name == "calibration" and isinstance(value, dict):
+        whole = {key: part for key, part in value.items() if not isinstance(part, list)}
+        listed = {key: part for key, part in value.items() if isinstance(part, list)}
+        rows = [whole, *(row for row in listed.get("table", []) if isinstance(row, dict))]
+        pairs = [pair for pair in listed.get("clean", []) if isinstance(pair, list)]
+        clean = ["clean states: a share of " + " above ".join(map(str, pair)) for pair in pairs]
+        return ["  ".join(f"{key} {part}" for key, part in row.items()) for row in rows] + clean
+    return value if isinstance(value, list) and name in ("ops", "history", "tensors") else [value]
 
 
 def main():

@@ -5,7 +5,7 @@ import contextlib
 import click
 
 from ..catalogue.correctors import CORRECTORS
-from ..catalogue.gates import GATE_NEIGHBOURS, GATE_NOISE, GATES
+from ..catalogue.gates import GATE_MODEL, GATE_NEIGHBOURS, GATE_NOISE, GATES
 from ..catalogue.shared import DEVICE
 from . import common, judging
 from . import thermalize_beside as beside
@@ -32,6 +32,7 @@ MEMORY = (
         "gate",
         "gate_neighbours",
         "gate_noise",
+        "gate_model",
         "false_fire",
         "threshold",
         "budget",
@@ -73,6 +74,7 @@ MEMORY = (
 @common.option("--gate", "What says that a state has left the manifold.", "choice", of=GATES, default="level")
 @common.option(GATE_NEIGHBOURS)
 @common.option(GATE_NOISE)
+@common.option(GATE_MODEL)
 @common.option(
     "--false-fire",
     "Share of clean states above the threshold.",
@@ -169,7 +171,7 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     paths = common.named_inputs(run, files, None, False, None)
     if "-" in options["memory"] and "-" in paths:
         raise click.UsageError("only one input can be standard input: the STATES or the FILE")
-    read = [*options["memory"], *(options[name] for name in ("model", "rollout", "codebook") if options[name])]
+    read = [*options["memory"], *(options[name] for name in ("model", "gate_model", "rollout", "codebook") if options[name])]
     target.refuse(paths, read)
     network = _network(**options)
     codec, windows = tokens.of(run, network, **options)
@@ -250,6 +252,8 @@ def _thermalizer(
     asked = {source.name: options[source.name] for source in own}
     for name in ("gate", "false_fire", "threshold", "budget", "max_calls", "seed"):
         asked[name] = options[name]
+    if asked.get("gate_model"):
+        asked["gate_model"] = load(asked["gate_model"])
     try:
         made = prepared(
             states,

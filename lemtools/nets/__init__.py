@@ -8,6 +8,7 @@ catalogue.networks names it. How it is called (shapes in condition.py; all in th
     denoise     net(x_t, alpha_bar, condition=None, label=None) -> eps, x0 or v, as ``net.predicts`` says
     step        net(x) -> [N, ...item]: the next states; emulator.py
     correct     net(previous, claimed) -> [N, ...item]: the next states, of which an emulator claims the second; the same
+    level       net(x) -> logits [N, 1 + K] of how much noise is in each of x [N, ...item]; level.py
     sequence    net.log_prob(target, condition, order), net.sample(condition, order, generators, temperature)
     frames      net(tokens) -> [N, P, K]: logits of the next frame; frames.py
     language    net.rate(windows, noise) -> nats [N, T] of every next token or vector; lm.py, dense.py
@@ -15,7 +16,8 @@ catalogue.networks names it. How it is called (shapes in condition.py; all in th
 
 `denoiser.NetworkDenoiser` makes of a denoising network a denoiser by the project's contract, `emulator.Emulator` and
 `emulator.Corrector` of a stepping and a correcting one functions from states to states, `frames.Frames` of one of frames
-probabilities and draws of the next.
+probabilities and draws of the next, `level.Level` of one that reads levels a function from states to those; `calibration`
+has how well it reads.
 """
 
 from ..catalogue.networks import NETWORKS

@@ -10,6 +10,7 @@ The JSON object under the metadata key `lem` holds
     classes             number of classes that it knows, or 0
     bytes, measured     of text: bytes a token on average, and whether that was measured (else 1)
     encoder             of a model that is an encoder, what encode.load reads it by
+    calibration         of a model that reads levels of noise, how well it does, see calibration.py
     step, seed          how many updates it was trained for, and the run's seed
     card                free text by key: data, licence, seeds, command, numbers
 
@@ -39,7 +40,7 @@ from ..denoise.contract import Scale
 from ..signal import Layout, LemError, Tensor, Value
 from ..signal.layout import Found
 from ..stream.files import LEM, load_tensors
-from . import build
+from . import build, calibration
 
 SCALES = ("scale", "target_scale")
 
@@ -195,11 +196,13 @@ def _made(meta: dict, found: Found) -> nn.Module:
         net.get("item", item) if net.get("source") else [net.get("target_channels") or item[0]]
     )
     answer = answer if len(answer) > 1 or len(item) == 1 else [*answer, *item[1:]]
-    shaped = row.family in ("estimate", "denoise", "sequence", "step", "correct", "frames")
+    shaped = row.family in ("estimate", "denoise", "sequence", "step", "correct", "frames", "level")
     if "channels" in net and len(item) != 1 + net.get("axes", 2):
         raise LemError(f"a network of {net.get('axes', 2)} spatial axes, where its record has items of {item}")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):
         raise LemError(f"a network that makes {answer} of {seen}, where its record has {target} of {item}")
+    if "calibration" in meta:
+        calibration.check(meta["calibration"])
     return bounded(net, found)
 
 

@@ -5,6 +5,7 @@ denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.1873
 
     states       States: stored ones, their nearest neighbours and successors
     gate         Gate: what is read in a state, and the threshold of it
+    heads        the gate that is a network
     budget       budgeted: the threshold that spends a number of calls
     correctors   the table's functions
     patches      local, the corrector that goes patch by patch, by cells of a k-d tree

@@ -16,11 +16,13 @@ from .states import Known
 @dataclass(frozen=True)
 class Reader:
     """What a gate reads in states x float64 [R, D]: level(x), the noise in units of the std; score(x, level), what the
-    threshold is about; both [R], nan where a state is not finite. static: that they wait for no number on the device."""
+    threshold is about; both [R], nan where a state is not finite. static: that they wait for no number on the device.
+    clean(share): the score that a share of clean states exceeds, where that is known without any of them."""
 
     level: Callable[[torch.Tensor], torch.Tensor]
     score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     static: bool = False
+    clean: Callable[[float], float] | None = None
 
 
 class Gate:
@@ -38,9 +40,12 @@ class Gate:
     def calibrated(
         cls, gaussian: Gaussian, held: torch.Tensor, false_fire: float, reader: Reader | None = None
     ) -> Gate:
-        """held: clean states [V, D] in coordinates. LemError for fewer of them than the share asks."""
+        """held: clean states [V, D] in coordinates. Where they are fewer than the share asks, what the reader knows is taken;
+        LemError where it knows nothing."""
         if not 0 < false_fire < 1:
             raise LemError(f"a share of false fires lies between 0 and 1, not {false_fire:g}")
+        if len(held) * false_fire < 1 and reader is not None and reader.clean is not None:
+            return cls(gaussian, reader.clean(false_fire), reader)
         if len(held) * false_fire < 1:
             raise LemError(
                 f"a share of false fires of {false_fire:g} needs {round(1 / false_fire)} held-out states or more, not {len(held)}; store more"

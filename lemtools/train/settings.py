@@ -60,7 +60,8 @@ class Settings:
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
-    objectives.Step; drift: what an emulator claimed after each of the data; levels: see objectives.Denoise.
+    objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
+    levels.Levels.
     """
 
     recipe: str

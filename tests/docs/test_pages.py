@@ -29,6 +29,7 @@ SHORT = {
     "lem-train rvq": "--steps 2",
     "lem-train emulator": "--steps 2 --batch 4 --width 4 --depth 1",
     "lem-train frames": "--steps 2 --batch 4 --width 16 --depth 1",
+    "lem-train thermalizer": "--steps 2 --batch 4 --width 8 --depth 1",
     "lem-thermalize --check": "--window 2 || [ $? = 1 ]",
     "lem-thermalize --report": "|| [ $? = 1 ]",
     "lem-train corrector": "--steps 2 --batch 4 --width 4 --depth 1",

@@ -23,6 +23,7 @@ from lemtools.media.labels import labels
 from lemtools.nets import build
 from lemtools.nets import model as models
 from lemtools.nets.emulator import Corrector, Emulator
+from lemtools.nets.level import Level
 from lemtools.signal import Signal
 from lemtools.train import checkpoint
 
@@ -259,6 +260,8 @@ class Corpus:
             "mlp-step": ("field", dict(item=[1, 8], width=8, depth=1)),
             "conv-correct": ("field", dict(channels=1, width=8, blocks=1, side=3, axes=1)),
             "mlp-correct": ("field", dict(item=[1, 8], width=8, depth=1)),
+            "conv-level": ("field", dict(channels=1, low=0.01, high=1.0, width=8, blocks=1, side=3, axes=1)),
+            "mlp-level": ("field", dict(item=[1, 8], low=0.01, high=1.0, width=8, depth=1)),
             "lm": ("tokens", dial),
             "token-ae": ("tokens", codec),
             "dense-lm": (
@@ -282,6 +285,8 @@ class Corpus:
                 return Emulator(model)(vectors.data[:, None])
             if model.family == "correct":
                 return Corrector(model)(vectors.data[:, None], vectors.data[:, None])
+            if model.family == "level":
+                return Level(model)(vectors.data[:, None])
             if kind != "tokens":
                 more = {"steps": 2} if model.family == "denoise" else {}
                 return [
@@ -301,6 +306,10 @@ class Corpus:
             meta |= {"classes": arguments.get("classes", 0), "step": 1, "seed": 0, "card": {}}
             if name == "token-ae":
                 meta["encoder"] = {"v": 1, "encoder": "token-ae", "net": net}
+            if "level" in name:
+                row = {"true": 0.1, "read": 0.1, "low": 0.09, "high": 0.11, "bias": 0.0, "sd": 0.1}
+                told = dict.fromkeys(("log_error", "bias", "binned_ece", "covered"), 0.1)
+                meta["calibration"] = {"states": 200, "table": [row], **told, "clean": [[0.5, 0.01], [0.01, 0.02]]}
             scale = Scale.image() if kind == "image" else Scale()
             path = os.path.join(self.folder, f"{name}.model")
             checkpoint.save_model(models.Model(build(net), meta, scale, scale), path)

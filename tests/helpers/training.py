@@ -51,6 +51,8 @@ TINY = {
     "frames": {"width": 16, "depth": 1, "options": {"heads": 2}},
     "conv-correct": {"width": 8, "depth": 1},
     "mlp-correct": {"width": 8, "depth": 1},
+    "conv-level": {"width": 8, "depth": 1},
+    "mlp-level": {"width": 8, "depth": 1},
 }
 
 

@@ -7,6 +7,8 @@ import torch
 from lemtools.catalogue import LemError
 from lemtools.catalogue.gates import GATES
 from lemtools.denoise.contract import Scale
+from lemtools.nets import build
+from lemtools.nets.model import Model
 from lemtools.thermalize import prepared, rollout
 from lemtools.thermalize.budget import budgeted
 from lemtools.thermalize.gate import distance, level
@@ -43,11 +45,18 @@ def test_a_state_between_two_stored_ones_is_less_far_than_from_either():
     assert gate.score(x, torch.zeros(1, dtype=torch.float64)) < 0.1 * nearest
 
 
+def reading():
+    """An untrained network that reads levels of states [1, 6]."""
+    net = build({"net": "conv-level", "channels": 1, "low": 0.01, "high": 1.0, "width": 8, "blocks": 1, "axes": 1})
+    scale = Scale(np.zeros((1, 1)), np.ones((1, 1)))
+    return Model(net, {"item": [1, 6], "kind": "field", "calibration": {"clean": [[0.5, 0.01]]}}, scale, scale)
+
+
 def test_the_gates_of_the_catalogue_are_functions_that_read():
     known = circle()
     x = known.states.x[::100].double()
     for name, row in GATES.items():
-        reader = row.load()(known)
+        reader = row.load()(known, **({"gate_model": reading()} if row.takes("gate_model") else {}))
         with_hole = x.clone()
         with_hole[3, 2] = torch.nan
         found = reader.score(with_hole, reader.level(with_hole))

@@ -539,6 +539,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kept, tmp_path_factory
         ("diffusion", "image"),
         ("recurrent", "spectrum"),
         ("emulator", "field"),
+        ("thermalizer", "field"),
     ],
 )
 def test_every_recipe_resumes_bit_for_bit(recipe, kind, tmp_path, kept, tmp_path_factory):

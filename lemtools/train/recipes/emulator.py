@@ -38,9 +38,9 @@ def emulator(settings: Settings) -> Prepared:
     if settings.target and steps > 1:
         (way,) = asked
         raise LemError(f"{way} {steps} needs {steps + 1} states in a row: a rollout as --data, and no --target")
-    states, nexts = _states(settings, settings.data), None
+    states, nexts = whole_states(settings, settings.data), None
     if settings.target:
-        nexts = _states(settings, settings.target)
+        nexts = whole_states(settings, settings.target)
     rollout = Rollout(states.data, None if nexts is None else nexts.data, settings.rows or 1, steps)
     fingerprint = settings.fingerprint(states, None if nexts is None else nexts.data)
     learnt, kept = _split(settings, rollout)
@@ -54,7 +54,7 @@ def corrector(settings: Settings) -> Prepared:
     for name, what in (("drift", "what the emulator claimed"), ("target", "what a solver says comes")):
         if not getattr(settings, name):
             raise LemError(f"a corrector learns from triples: give --{name}, {what} after each state of --data")
-    states, claimed, solved = (_states(settings, each) for each in (settings.data, settings.drift, settings.target))
+    states, claimed, solved = (whole_states(settings, each) for each in (settings.data, settings.drift, settings.target))
     rollout = Rollout(states.data, solved.data, settings.rows or 1, claimed=claimed.data)
     fingerprint = settings.fingerprint(states, claimed.data, solved.data)
     learnt, kept = _split(settings, rollout)
@@ -91,13 +91,13 @@ def _prepared(
     return tried(Prepared(settings, goal.model, goal, learning, validation, fingerprint, Trainer))
 
 
-def _states(settings: Settings, paths: Sequence[str]) -> Items:
+def whole_states(settings: Settings, paths: Sequence[str]) -> Items:
     """States, whole. An array of numbers is one of states here, whatever else it looks like."""
     items = load_items(paths, replace(settings.reading, kind=settings.kind or "field"))
     RECIPES.check_kind(settings.recipe, items.kind, settings.recipe)
     if items.seen is not None:
         raise LemError(
-            f"{', '.join(paths)}: fragments; {'a' if settings.recipe == 'corrector' else 'an'} {settings.recipe} learns from states that are whole"
+            f"{', '.join(paths)}: fragments; {'an' if settings.recipe == 'emulator' else 'a'} {settings.recipe} learns from states that are whole"
         )
     return items
 
@@ -108,7 +108,7 @@ def _split(settings: Settings, rollout: Rollout) -> tuple[View, View]:
     if settings.validate:
         if rollout.nexts is not None:
             raise LemError("--validate is for rollouts; of pairs --holdout N keeps some back")
-        other = _states(settings, settings.validate)
+        other = whole_states(settings, settings.validate)
         if other.data.shape[1:] != rollout.states.shape[1:]:
             shapes = [" x ".join(map(str, shape[1:])) for shape in (other.data.shape, rollout.states.shape)]
             raise LemError(f"--validate: states of {shapes[0]}, where those of --data are {shapes[1]}")
