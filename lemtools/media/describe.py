@@ -19,7 +19,9 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
-    facts = dict.fromkeys(("kind", "shape", "rate", "ops", "history", "bits_per_element", "tensors", "card", "calibration", "problem"))
+    facts = dict.fromkeys(
+        ("kind", "shape", "rate", "ops", "history", "bits_per_element", "tensors", "card", "calibration", "problem")
+    )
     facts = {"file": shown, "documents": 0, "items": 0, "bytes": 0, **facts, "complete": False}
     with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
         source = stream.Source(file, shown, max_bytes)

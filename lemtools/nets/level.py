@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,11 @@ from .model import Model
 FAINT = 1e-10  # energy, in units of the variance, below which a filter is silent
 HIDDEN = 64  # features of the perceptron that reads the energies
 MODERATE = 0.3  # logarithms of energies run from -23 to about 3
-MARGIN, APART, NONE = 1.5, 0.13, 1.0  # of the levels: beyond the ends; between two, and of none from the lowest, in log s
+MARGIN, APART, NONE = (
+    1.5,
+    0.13,
+    1.0,
+)  # of the levels: beyond the ends; between two, and of none from the lowest, in log s
 GROUP = 8  # features of a vector whose energies are taken together
 
 
@@ -46,7 +51,9 @@ class Reading(nn.Module):
         if not 0 < low < high < math.inf:
             raise ValueError(f"noise from {low} to {high}: it must rise, from above 0")
         ends = math.log(low / MARGIN), math.log(high * MARGIN)
-        self.register_buffer("logs", torch.linspace(*ends, math.ceil((ends[1] - ends[0]) / APART) + 1), persistent=False)
+        self.register_buffer(
+            "logs", torch.linspace(*ends, math.ceil((ends[1] - ends[0]) / APART) + 1), persistent=False
+        )
         self.enter, self.inner = nn.Linear(count, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
         self.leave = zero(nn.Linear(HIDDEN, 1 + len(self.logs)))
 
@@ -55,7 +62,7 @@ class Reading(nn.Module):
         return single(self.leave(F.silu(self.inner(h))))
 
 
-def told(net: nn.Module, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def told(net: Any, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(mean, 16 % and 84 % point) of log s, each [N], of the probabilities [N, 1 + K]. No noise counts as NONE below the lowest
     level in log s; the probability of a level is spread evenly half way to its neighbours."""
     logs = torch.cat([net.read.logs[:1] - NONE, net.read.logs]).to(logits)
@@ -149,7 +156,9 @@ class Level:
 
     def __init__(self, model: Model):
         if model.family != "level":
-            raise LemError(f"a model of {model.meta['recipe']} reads no level of noise; lem-train thermalizer makes one")
+            raise LemError(
+                f"a model of {model.meta['recipe']} reads no level of noise; lem-train thermalizer makes one"
+            )
         self.net, self.scale, self.item = model.net, model.scale, tuple(model.meta["item"])
         self.calibration = model.meta.get("calibration")
         self.device = next(model.net.parameters()).device
@@ -162,7 +171,9 @@ class Level:
     def log(self, states: Some) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(log s, 16 % and 84 % points of it), each [N]."""
         if tuple(states.shape[1:]) != self.item:
-            raise LemError(f"states of {list(states.shape[1:])}, where the network was trained on those of {list(self.item)}")
+            raise LemError(
+                f"states of {list(states.shape[1:])}, where the network was trained on those of {list(self.item)}"
+            )
         start = states if isinstance(states, torch.Tensor) else tensor(states)
         x = self.here.encode(start.to(self.device, torch.float32))
         whole = torch.isfinite(x).flatten(1).all(1)

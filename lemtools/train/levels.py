@@ -82,7 +82,9 @@ def calibrate(prepared: Prepared, device: str) -> None:
     states = model.scale.encode(np.asarray(items.rows(np.arange(len(items))), np.float32)).astype(np.float32)
 
     def read(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        parts = [told(model.net, model.net(part.to(device))) for part in torch.from_numpy(x).split(prepared.settings.batch)]
+        parts = [
+            told(model.net, model.net(part.to(device))) for part in torch.from_numpy(x).split(prepared.settings.batch)
+        ]
         mean, low, high = (torch.cat(each).cpu().numpy() for each in zip(*parts))
         return mean, low, high
 

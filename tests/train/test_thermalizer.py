@@ -108,7 +108,11 @@ def test_the_loss_is_least_where_the_probabilities_are_those_of_the_draws():
     and any others have more."""
     count = len(Reading(1, 0.01, 1.0).logs)
     places = torch.linspace(0, 1, 100 * (count - 1) + 1).double()
-    batch = {"target": torch.full((len(places), 1, 4), 6.0), "share": places, "noise": torch.full((len(places), 1, 4), 3.0)}
+    batch = {
+        "target": torch.full((len(places), 1, 4), 6.0),
+        "share": places,
+        "noise": torch.full((len(places), 1, 4), 3.0),
+    }
     weight = torch.ones(count).double()
     weight[[0, -1]] = 0.5  # half a step belongs to either end
     right = 0.9 * weight / weight.sum()
@@ -135,7 +139,9 @@ def test_the_loss_is_least_where_the_probabilities_are_those_of_the_draws():
     error, counts = goal.measure(batch | {"clean": places > 0.5})["log_error"]
     assert counts.sum() == (places <= 0.5).sum()
     mean = float(told(net, net.logits[None])[0])
-    torch.testing.assert_close(error[: len(places) // 2].double(), (s.log() - mean).abs()[: len(places) // 2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        error[: len(places) // 2].double(), (s.log() - mean).abs()[: len(places) // 2], atol=1e-5, rtol=0
+    )
 
 
 def test_what_probabilities_tell():
@@ -192,7 +198,9 @@ def test_few_states_tell_no_small_share():
     still = lambda x: (np.zeros(len(x)), -np.ones(len(x)), np.ones(len(x)))
     record = calibration.measured(still, np.zeros((40, 1, 4), np.float32), 0.01, 1.0)
     assert calibration.threshold(record, 0.05) == 1
-    with pytest.raises(LemError, match="^a share of false fires of 0.01 is less than 40 states can tell, 0.05 at least$"):
+    with pytest.raises(
+        LemError, match="^a share of false fires of 0.01 is less than 40 states can tell, 0.05 at least$"
+    ):
         calibration.threshold(record, 0.01)
     record = calibration.measured(still, np.zeros((1, 1, 4), np.float32), 0.01, 1.0)
     with pytest.raises(LemError, match="is less than 1 states can tell$"):
@@ -295,7 +303,11 @@ def test_of_another_family(trained, tmp_path):
     np.save(tmp_path / "x.npy", field(4)[0])
     words = "--kind", "field", "--model", path, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")
     done = lem("reconstruct", *words, ok=False)
-    assert done.returncode == 2 and b"a thermalizer, which reads levels of noise and recalls no fragments" in done.stderr
+    assert (
+        done.returncode == 2 and b"a thermalizer, which reads levels of noise and recalls no fragments" in done.stderr
+    )
     net = build({"net": "conv-step", "channels": 1, "axes": 1})
-    with pytest.raises(LemError, match="^a model of emulator reads no level of noise; lem-train thermalizer makes one$"):
+    with pytest.raises(
+        LemError, match="^a model of emulator reads no level of noise; lem-train thermalizer makes one$"
+    ):
         Level(Model(net, {"recipe": "emulator", "item": [1, 16]}))
