@@ -26,9 +26,7 @@ GATE_NOISE = Option(
     metavar="S",
 )
 
-GATE_MODEL = Option(
-    "--gate-model", "Network of lem-train thermalizer, for --gate head.", metavar="FILE", file=True
-)
+GATE_MODEL = Option("--gate-model", "Network of lem-train thermalizer, for --gate head.", metavar="FILE", file=True)
 
 GATES = Table(
     "gate",

@@ -171,7 +171,10 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     paths = common.named_inputs(run, files, None, False, None)
     if "-" in options["memory"] and "-" in paths:
         raise click.UsageError("only one input can be standard input: the STATES or the FILE")
-    read = [*options["memory"], *(options[name] for name in ("model", "gate_model", "rollout", "codebook") if options[name])]
+    read = [
+        *options["memory"],
+        *(options[name] for name in ("model", "gate_model", "rollout", "codebook") if options[name]),
+    ]
     target.refuse(paths, read)
     network = _network(**options)
     codec, windows = tokens.of(run, network, **options)

@@ -12,7 +12,9 @@ from ..denoise.contract import Scale
 from .gate import Reader
 from .states import Known
 
-ALIKE = 1.2  # by how much the std of a channel, or its mean in units of that, may differ from what the network learned from
+ALIKE = (
+    1.2  # by how much the std of a channel, or its mean in units of that, may differ from what the network learned from
+)
 
 
 def head(known: Known, gate_model: Any = None) -> Reader:
@@ -49,7 +51,7 @@ def _unit(learned: Scale, stored: Scale, item: tuple[int, ...]) -> float:
 
     def of(scale: Scale) -> tuple[np.ndarray, np.ndarray]:
         mean, gain = (np.broadcast_to(np.asarray(v, np.float64), item) for v in (scale.offset, scale.gain))
-        return tuple(v.reshape(len(v), -1).mean(1) for v in (mean, 1 / np.abs(gain)))  # type: ignore[return-value]
+        return tuple(v.reshape(len(v), -1).mean(1) for v in (mean, 1 / np.abs(gain)))
 
     (mean, std), (there, wide) = of(learned), of(stored)
     off = (np.abs(mean - there) > (ALIKE - 1) * wide) | (std > ALIKE * wide) | (std < wide / ALIKE)

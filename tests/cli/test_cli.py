@@ -64,7 +64,10 @@ CHOICES = {
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
-    ("train", "recipe"): "feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer lm token-ae rvq",
+    (
+        "train",
+        "recipe",
+    ): "feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer lm token-ae rvq",
     ("train", "padding"): "zeros circular",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",

@@ -44,7 +44,12 @@ def states(count=400, std=2.0, seed=0):
 
 def model(std=2.0, mean=3.0, **more):
     item = [1, POINTS]
-    meta = {"item": item, "kind": "field", "recipe": "thermalizer", "calibration": {**CARD, "clean": [[0.5, 1e-4], [0.01, 0.3]]}}
+    meta = {
+        "item": item,
+        "kind": "field",
+        "recipe": "thermalizer",
+        "calibration": {**CARD, "clean": [[0.5, 1e-4], [0.01, 0.3]]},
+    }
     scale = Scale(np.full((1, 1), mean, np.float32), np.full((1, 1), 1 / std, np.float32))
     return Model(Alternating(), {**meta, **more}, scale, scale)
 
@@ -82,7 +87,9 @@ def test_the_threshold_is_that_of_states_held_out_or_of_the_card():
     noisy[-40:] = states(40) + np.linspace(0.02, 0.8, 40)[:, None, None] * np.array([1, -1] * (POINTS // 2))
     assert 0.3 < made(noisy).gate.threshold < 0.4  # nine in ten are less far off
     assert made(false_fire=0.01).gate.threshold == pytest.approx(0.3, rel=0.05)  # of 40 states held out none can tell
-    with pytest.raises(LemError, match="^a share of false fires of 0.001 is less than 500 states can tell, 0.01 at least$"):
+    with pytest.raises(
+        LemError, match="^a share of false fires of 0.001 is less than 500 states can tell, 0.01 at least$"
+    ):
         made(false_fire=0.001)
     assert made(threshold=0.7).gate.threshold == 0.7
 
@@ -90,9 +97,15 @@ def test_the_threshold_is_that_of_states_held_out_or_of_the_card():
 @pytest.mark.parametrize(
     "network, said",
     [
-        (model(2.6), "^--gate-model: it learned from states of mean 3 and std 2.6, where the memory has mean 3 and std 2$"),
+        (
+            model(2.6),
+            "^--gate-model: it learned from states of mean 3 and std 2.6, where the memory has mean 3 and std 2$",
+        ),
         (model(mean=3.9), "^--gate-model: it learned from states of mean 3.9 and std 2, where"),
-        (model(calibration=None), "^--gate-model: a network of which is not known how well it reads; train it with --holdout$"),
+        (
+            model(calibration=None),
+            "^--gate-model: a network of which is not known how well it reads; train it with --holdout$",
+        ),
         (model(item=[1, 9]), r"^--gate-model: the network is for field of \[1, 9\], not for states of \[1, 8\]$"),
         (model(kind="embedding"), r"^--gate-model: the network is for embedding of \[1, 8\], not for"),
     ],
@@ -122,7 +135,9 @@ def test_the_command(tmp_path):
     words = "--memory memory.npy --memory-rows 4 --false-fire .1 --corrector memory --neighbours 8 --log log.jsonl x.npy -o y.npy"
     lem("thermalize", *words.split(), "--gate", "head", "--gate-model", "m.safetensors", cwd=tmp_path)
     (line,) = map(json.loads, open(tmp_path / "log.jsonl"))
-    assert np.allclose(line["level"], line["level"][0]) and 0.05 < line["level"][0] < 0.2  # untrained, it reads the middle
+    assert (
+        np.allclose(line["level"], line["level"][0]) and 0.05 < line["level"][0] < 0.2
+    )  # untrained, it reads the middle
     done = lem("thermalize", *words.split(), "--gate", "level", "--gate-model", "m.safetensors", cwd=tmp_path, ok=False)
     assert b"--gate-model is for --gate head" in done.stderr
     done = lem("thermalize", *words.split(), "--gate", "head", "--gate-model", "x.npy", cwd=tmp_path, ok=False)

@@ -54,7 +54,9 @@ def corrector(settings: Settings) -> Prepared:
     for name, what in (("drift", "what the emulator claimed"), ("target", "what a solver says comes")):
         if not getattr(settings, name):
             raise LemError(f"a corrector learns from triples: give --{name}, {what} after each state of --data")
-    states, claimed, solved = (whole_states(settings, each) for each in (settings.data, settings.drift, settings.target))
+    states, claimed, solved = (
+        whole_states(settings, each) for each in (settings.data, settings.drift, settings.target)
+    )
     rollout = Rollout(states.data, solved.data, settings.rows or 1, claimed=claimed.data)
     fingerprint = settings.fingerprint(states, claimed.data, solved.data)
     learnt, kept = _split(settings, rollout)
