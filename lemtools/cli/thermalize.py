@@ -256,7 +256,7 @@ def _thermalizer(
     for name in ("gate", "false_fire", "threshold", "budget", "max_calls", "seed"):
         asked[name] = options[name]
     if asked.get("gate_model"):
-        asked["gate_model"] = load(asked["gate_model"])
+        asked["gate_model"] = load(asked["gate_model"], place)
     try:
         made = prepared(
             states,

@@ -41,9 +41,9 @@ def head(known: Known, gate_model: Any = None) -> Reader:
     unit = _unit(read.scale, states.scale, states.item)
 
     def level(x: torch.Tensor) -> torch.Tensor:
-        return unit * read(torch.from_numpy(states.decoded(x)))
+        return unit * read(states.values(x))
 
-    return Reader(level, lambda x, level: level, lambda share: unit * threshold(read.calibration, share))
+    return Reader(level, lambda x, level: level, clean=lambda share: unit * threshold(read.calibration, share))
 
 
 def _unit(learned: Scale, stored: Scale, item: tuple[int, ...]) -> float:

@@ -45,7 +45,7 @@ OPTIONS = {
     "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
-    "thermalize": f"{COMMON} {OUTPUT} --gate --gate-noise --gate-neighbours --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
+    "thermalize": f"{COMMON} {OUTPUT} --gate --gate-model --gate-noise --gate-neighbours --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
     "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --previous --ridge --rollout "
     "--rows --seed --steps --stop --strict --patch --symmetry --threshold --timeout --codebook --codebook-key --grid --keep-margin "
     "--logits --temperature --prepare --drifted --lead --gate --gate-neighbours --gate-noise",
@@ -439,6 +439,7 @@ def test_json_keys_are_frozen(photos):
         "bits_per_element",
         "tensors",
         "card",
+        "calibration",
         "problem",
         "complete",
     ]
