@@ -4,6 +4,8 @@ A model that is fed its own output drifts. The gate reads how much noise a state
 denoiser, is called (after Thermalizer: Pedersen, Zanna & Bruna, arXiv 2503.18731).
 
     states       States: stored ones, their nearest neighbours and successors
+    boxes        exact nearest neighbours among many states
+    on_device    rollouts of tensors, and a step as one CUDA graph
     gate         Gate: what is read in a state, and the threshold of it
     heads        the gate that is a network
     budget       budgeted: the threshold that spends a number of calls
@@ -57,7 +59,9 @@ def prepared(
     The last tenth of the steps is held out: on it the threshold is set, which a share `false_fire` of clean states exceeds
     (or it is given, in units of the std), and what the corrector leaves open is chosen. gate: a row of catalogue.gates.
     model: a network of lem-train diffusion, as nets.model.Model, for the correctors that need one; its coordinates are
-    taken. device: where the states lie and all is computed, 'cpu' or 'cuda'. options: of Thermalizer, of the corrector and of the gate. Raises LemError for states that do not suit.
+    taken. device: where the states lie and all is computed, 'cpu' or 'cuda'; a corrector that is not `static` is computed on
+    the CPU, its network where that lies. options: of Thermalizer, of the corrector and of the gate. Raises LemError for
+    states that do not suit.
     """
     import numpy as np
 
@@ -93,7 +97,7 @@ def prepared(
                 f"the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
             )
         scale = model.target_scale
-    stored = States(kept, rows, scale, symmetry, device)
+    stored = States(kept, rows, scale, symmetry, device if row.static else "cpu")
     out = stored.encoded(states[(steps - held) * rows :])
     known = Known(stored, out, model)
     given = {name: options.pop(name) for name in list(options) if GATES.find(gate).takes(name)}

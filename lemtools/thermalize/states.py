@@ -14,6 +14,7 @@ import torch
 from ..catalogue import LemError
 from ..denoise.contract import Array, Scale, tensor
 from ..denoise.gaussian import Gaussian
+from .boxes import Boxes
 
 Rows = torch.Tensor | slice
 LEFT = 1e-6  # of the variance that lies beyond the axes along which states are compared
@@ -21,6 +22,8 @@ LIMIT = 400_000  # states and their copies by symmetry
 BLOCK = 128  # states whose least distance is looked at first
 SPARE = 16  # candidates beyond the k nearest: distances in float32 confuse neighbours that are as far as each other
 SYMMETRIES = ("translate", "translate-x", "reflect")
+FEW = 1 << 15  # states that are compared with all of them at once: boxes of fewer take as long
+TOGETHER = 256  # queries that are looked up at once
 HUGE = 1e18  # of what is blowing up: as far from all states, and still no infinity in float32
 RARE = 0.01  # a mode is aligned by where it is the largest in that share of the states
 WEAK = 0.5  # of the largest mode: a state whose mode is weaker has no place in the chart of that mode
@@ -245,8 +248,8 @@ class Chart:
         self.axes = principal(states.split(1 << 14))
         self.z = torch.cat([part.double() @ self.axes for part in states.split(1 << 14)]).float()
         padding = -len(states) % BLOCK
-        self.flat = torch.nn.functional.pad(self.z, (0, 0, 0, padding)).T.contiguous()
-        self.half = torch.nn.functional.pad(self.z.square().sum(1) / 2, (0, padding), value=torch.inf)
+        half = torch.nn.functional.pad(self.z.square().sum(1) / 2, (0, padding), value=torch.inf)
+        self.flat = torch.cat([torch.nn.functional.pad(self.z, (0, 0, 0, padding)).T, half[None]])
 
     def __len__(self) -> int:
         return len(self.states)
@@ -258,14 +261,7 @@ class Chart:
             have = f"{count} neighbours are asked for among {len(self)} stored states"
             raise LemError(f"{have}; store more, or ask for fewer (--neighbours)")
         z = x @ self.axes
-        # half a squared distance is |z|^2 / 2 + |s|^2 / 2 - z s; the nearest are in the blocks of the least distances
-        wide = z.float().clamp(-HUGE, HUGE)
-        blocks = torch.addmm(self.half, wide, self.flat, alpha=-1).reshape(len(z), -1, BLOCK)
-        wanted = min(count + SPARE, blocks.shape[1])
-        best = blocks.amin(2).topk(wanted, largest=False, sorted=False).indices
-        inside = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).reshape(len(z), -1)
-        near = inside.topk(min(count + SPARE, len(self)), largest=False, sorted=False).indices
-        place = (best.gather(1, near // BLOCK) * BLOCK + near % BLOCK).sort(1).values
+        place = self._near(z.float().clamp(-HUGE, HUGE), count).sort(1).values
         there = self.z[place].double()
         distance, order = (there - z[:, None]).square().sum(2).sort(dim=1, stable=True)
         order = order[:, :count]
@@ -274,6 +270,32 @@ class Chart:
             distance[:, :count],
             there.gather(1, order[..., None].expand(-1, -1, there.shape[2])),
         )
+
+    def _near(self, z: torch.Tensor, count: int) -> torch.Tensor:
+        """Candidates of each of z, float32 [R, Q]: the nearest and SPARE more."""
+        if self.z.is_cuda or len(self) < FEW:
+            return self._of_all(z, count)
+        found = []
+        for part in z.split(TOGETHER):
+            number, unsure = self._boxes.near(part, count, SPARE)
+            if len(rows := unsure.nonzero()[:, 0]):
+                number[rows] = self._of_all(part[rows], count)
+            found.append(number)
+        return torch.cat(found) if len(found) != 1 else found[0]
+
+    @cached_property
+    def _boxes(self) -> Boxes:
+        return Boxes(self.z)
+
+    def _of_all(self, z: torch.Tensor, count: int) -> torch.Tensor:
+        """The same by the distances to all states: half a squared one is |z|^2 / 2 + |s|^2 / 2 - z s; the nearest are in the
+        blocks of the least."""
+        blocks = torch.mm(torch.nn.functional.pad(-z, (0, 1), value=1.0), self.flat).reshape(len(z), -1, BLOCK)
+        wanted = min(count + SPARE, blocks.shape[1])
+        best = blocks.amin(2).topk(wanted, largest=False, sorted=False).indices
+        inside = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).reshape(len(z), -1)
+        near = inside.topk(min(count + SPARE, len(self)), largest=False, sorted=False).indices
+        return best.gather(1, near // BLOCK) * BLOCK + near % BLOCK
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from lemtools.catalogue import LemError
 from lemtools.denoise.contract import Scale
 from lemtools.thermalize import Thermalizer, prepared, rollout
+from lemtools.thermalize.boxes import Boxes
 from lemtools.thermalize.correctors import Following, cap, clip, local, snap, wiener
 from lemtools.thermalize.gate import Gate
 from lemtools.thermalize.states import Chart, Known, States
@@ -43,7 +44,9 @@ def known(values, rows, symmetry=(), scale=None):
 # --- neighbours
 
 
-def test_nearest_are_those_of_the_definition():
+@pytest.mark.parametrize("few", [0, 1 << 30], ids=["boxes", "all"])
+def test_nearest_are_those_of_the_definition(monkeypatch, few):
+    monkeypatch.setattr("lemtools.thermalize.states.FEW", few)
     states = torch.from_numpy(RNG.standard_normal((1000, 6)).astype(np.float32))
     states[500:520] = states[:20]  # duplicates
     query = torch.from_numpy(RNG.standard_normal((37, 6)))
@@ -52,6 +55,29 @@ def test_nearest_are_those_of_the_definition():
     assert torch.allclose(distance, exact.sort(1).values[:, :9], rtol=1e-5)
     assert torch.allclose(exact.gather(1, number), distance, rtol=1e-5)
     assert there.shape == (37, 9, 6)
+
+
+@pytest.mark.parametrize(
+    ("axes", "fall", "probed", "share"), [(3, 0, 16, 8), (3, 0, 1, 2), (12, 2, 4, 1), (12, 0, 16, 8)]
+)
+def test_boxes_find_the_nearest_or_say_that_they_are_not_sure(monkeypatch, axes, fall, probed, share):
+    """Points on and off a thin set, some of them alike, and numbers of them that fill no box."""
+    monkeypatch.setattr("lemtools.thermalize.boxes.PROBED", probed)
+    monkeypatch.setattr("lemtools.thermalize.boxes.SHARE", share)
+    draws = np.random.default_rng(3)
+    points = torch.from_numpy((draws.standard_normal((5003, axes)) * np.logspace(0, -fall, axes)).astype(np.float32))
+    points[700:790] = points[:90]
+    query = torch.cat([points[:40], points[40:60] * 1.3, torch.zeros(2, axes), 50 * points[60:65]])
+    boxes = Boxes(points)
+    for count in (1, 9, 33):
+        number, unsure = boxes.near(query, count, 16)
+        exact = (query[:, None].double() - points.double()).square().sum(2)
+        have = exact.gather(1, number).sort(1).values[:, :count]
+        assert all(len(set(row)) == len(row) for row in number[~unsure].tolist())
+        wanted = exact.sort(1).values[:, :count]
+        assert torch.allclose(have[~unsure], wanted[~unsure], rtol=1e-9)
+        if axes == 3:
+            assert unsure.double().mean() < 0.2
 
 
 def test_distances_leave_out_a_millionth_of_the_variance_and_no_more():
