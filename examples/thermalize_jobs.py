@@ -190,21 +190,21 @@ def measured(out: Path, job: Job) -> None:
         if corrector is not None:
             corrector.steps = t
             corrector.credit = credit if isinstance(corrector, Oracle) else _tensor(credit)
-    shape = (STEPS // EVERY, *previous.shape)
+    shape = (-(-STEPS // EVERY), *previous.shape)
     kept = open_memmap(there.with_suffix(".npy"), "r+" if t else "w+", np.float32, shape)
     begun = saved = time.perf_counter()
     for done in rollout(step, previous, STEPS - t, corrector):
         t += 1
         calls += int(done.calls.sum())
-        if t % EVERY == 0:
+        if looked_at(t):
             spent += time.perf_counter() - begun
-            kept[t // EVERY - 1] = done.state
+            kept[(t - 1) // EVERY] = done.state
             with np.errstate(all="ignore"):
                 residuals.append(system.residual(previous.astype(np.float64), done.state.astype(np.float64)))
             begun = time.perf_counter()
         previous = done.state
         if t in MARKS or t == STEPS:
-            got = kept[: t // EVERY].reshape(-1, *previous.shape[1:])
+            got = kept[: len(residuals)].reshape(-1, *previous.shape[1:])
             found = judged(states(out, "true"), got, np.array(residuals))
             put(out, job, t, found | {"calls": calls / t / len(previous), "ms": 1e3 * spent / t})
         if t % EVERY == 0 and time.perf_counter() - saved > PAUSE and t < STEPS:
@@ -216,6 +216,12 @@ def measured(out: Path, job: Job) -> None:
                 raise SystemExit
     for path in (there, there.with_suffix(".npy")):
         path.unlink(missing_ok=True)
+
+
+def looked_at(t: int) -> bool:
+    """Of every EVERY steps one, each time an earlier one: what is done at every 10th step is not judged there alone."""
+    block, place = divmod(t - 1, EVERY)
+    return place == -(block + 1) % EVERY
 
 
 def _tensor(credit: np.ndarray) -> Any:

@@ -121,3 +121,12 @@ def test_states_that_have_left_are_not_learned_from(small, monkeypatch):
     from dynamics import SYSTEMS
 
     assert np.array_equal(after, SYSTEMS["lorenz96"].step(previous.astype(np.float64)).astype(np.float32))
+
+
+def test_steps_that_are_judged_are_in_step_with_nothing(small):
+    jobs, _ = small
+    for every in (1, 2, 10):
+        jobs.EVERY = every
+        seen = [t for t in range(1, every * every * 3 + 1) if jobs.looked_at(t)]
+        assert [(t - 1) // every for t in seen] == list(range(3 * every))  # one in each block
+        assert sorted(t % every for t in seen) == sorted(3 * list(range(every)))
