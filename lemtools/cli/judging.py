@@ -164,6 +164,8 @@ def _report(
         raise click.UsageError("--timeout is for the --solver COMMAND")
     from ..compare.rollouts import Judge
     from ..media import store
+    from ..media.how import shown
+    from ..signal import LemError
     from ..thermalize.process import TIMEOUT, Coprocess
 
     how = common.how(run, kind="field", max_bytes=max_bytes, loop=True)
@@ -174,7 +176,10 @@ def _report(
             process = running.enter_context(Coprocess(solver, timeout or TIMEOUT, called="--solver"))
         else:
             run.note("no --solver: residuals are not judged, and a rollout off the attractor may pass")
-        judge = Judge(true, memory_rows or rows, process and process.step, seed=seed)
+        try:
+            judge = Judge(true, memory_rows or rows, process and process.step, seed=seed)
+        except ValueError as error:
+            raise LemError(f"{shown(report)}: {error}") from error
         found = {name: judge.judged(name, store([path], key, how), rows) for name, path in every}
     if process is not None and process.stopped:
         run.note(process.stopped)

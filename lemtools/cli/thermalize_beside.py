@@ -82,8 +82,18 @@ def _log(run, own, seed):
     if own is None:
         yield lambda record: None
         return
-    with open(own.out, "w", encoding="utf-8", buffering=1) as file:
-        yield lambda record: file.write(json.dumps(record) + "\n")
+    with open(own.out, "wb", buffering=0) as file:
+
+        def write(record):
+            left = (json.dumps(record) + "\n").encode()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError as error:
+                error.filename = own.out
+                raise
+
+        yield write
 
 
 @contextlib.contextmanager

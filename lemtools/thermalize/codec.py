@@ -27,7 +27,10 @@ class Codec:
         return replace(signal, data=np.asarray(signal.data, np.float32))
 
     def check(self, data: np.ndarray, thermalizer: Any, where: str) -> None:
-        """LemError for first states [R, ...] of another scale than those of the thermalizer."""
+        """LemError for first states [R, ...] of another shape or scale than those of the thermalizer."""
+        item = getattr(thermalizer, "item", None)  # (not everything that steps takes one shape alone)
+        if item is not None and tuple(data.shape[1:]) != item:
+            raise LemError(f"{where}: states of {list(data.shape[1:])}, where the memory has {list(item)}")
         check_scale(data, thermalizer.scale, where)
 
     def made(self, array: np.ndarray) -> Signal:
@@ -61,7 +64,7 @@ FIELDS = Codec()
 
 
 def check_scale(states: np.ndarray, scale: Scale, where: str) -> None:
-    """LemError where the states [R, C, ...], NaN left out, are of another shape or scale than the memory."""
+    """LemError where the states [R, C, ...], NaN left out, are of another scale than the memory."""
     x = states[np.isfinite(states).reshape(len(states), -1).all(1)].astype(np.float64)
     if not x.size:
         return

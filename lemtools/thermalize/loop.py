@@ -75,6 +75,11 @@ class Thermalizer:
         return self.credit
 
     @property
+    def item(self) -> tuple[int, ...]:
+        """The shape of a state."""
+        return self.known.states.item
+
+    @property
     def scale(self) -> Scale:
         """The coordinates."""
         return self.known.states.scale

@@ -246,9 +246,10 @@ class Chart:
     def __init__(self, states: torch.Tensor, after: torch.Tensor | None):
         self.states, self.after = states, after
         self.axes = principal(states.split(1 << 14))
-        self.z = torch.cat([part.double() @ self.axes for part in states.split(1 << 14)]).float()
+        self.z = torch.cat([part.double() @ self.axes for part in states.split(1 << 14)]).float().clamp(-HUGE, HUGE)
         padding = -len(states) % BLOCK
-        half = torch.nn.functional.pad(self.z.square().sum(1) / 2, (0, padding), value=torch.inf)
+        half = (self.z.square().sum(1) / 2).clamp(max=torch.finfo(torch.float32).max)  # below that of the padding
+        half = torch.nn.functional.pad(half, (0, padding), value=torch.inf)
         self.flat = torch.cat([torch.nn.functional.pad(self.z, (0, 0, 0, padding)).T, half[None]])
 
     def __len__(self) -> int:
@@ -256,12 +257,12 @@ class Chart:
 
     def nearest(self, x: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of each of x, float64 [R, D]: the `count` nearest states' numbers [R, K], squared distances [R, K], rising, and places
-        along the axes [R, K, Q]. Raises LemError for fewer states than that."""
+        along the axes [R, K, Q]. Of a row that is not finite these are any. Raises LemError for fewer states than that."""
         if count > len(self):
             have = f"{count} neighbours are asked for among {len(self)} stored states"
             raise LemError(f"{have}; store more, or ask for fewer (--neighbours)")
         z = x @ self.axes
-        place = self._near(z.float().clamp(-HUGE, HUGE), count).sort(1).values
+        place = self._near(z.float().nan_to_num(0).clamp(-HUGE, HUGE), count).sort(1).values
         there = self.z[place].double()
         distance, order = (there - z[:, None]).square().sum(2).sort(dim=1, stable=True)
         order = order[:, :count]

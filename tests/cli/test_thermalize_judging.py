@@ -2,12 +2,16 @@
 
 import importlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from helpers.commands import lem_fork
+from helpers.commands import gone, lem_fork
 from helpers.paths import ROOT
 
 ROWS, STEPS, LENGTH = 8, 120, 8
@@ -163,3 +167,36 @@ def test_a_symmetry_that_is_none_is_noted(place):
     done = run(place, "--memory", "lopsided.npy", *states, "lopsided.npy")
     (line,) = done.stderr.decode().splitlines()
     assert done.returncode == 0 and "--symmetry reflect: the stored states do not look it (mean of channel 0" in line
+
+
+def test_other_channels_are_named_with_their_file_and_so_is_a_full_log(place):
+    states = np.load(place / "states.npy")
+    np.save(place / "two.npy", np.concatenate([states, states], 1))
+    np.save(place / "plane.npy", states[:ROWS].reshape(ROWS, 1, 2, 4))
+    memory = ("--memory", "two.npy", "--memory-rows", ROWS, "--threshold", 1)
+    for name, shape in (("states.npy", "[1, 8]"), ("plane.npy", "[1, 2, 4]")):
+        for more in ((), ("--exec", "cat", "--steps", 2)):
+            assert f"{name}: states of {shape}, where the memory has [2, 8]" in said(run(place, *memory, *more, name))
+    whole = ("--memory", "states.npy", "--rows", ROWS, "--threshold", 1, "states.npy", "-o", "full.npy")
+    assert "/dev/full: No space left on device" in said(run(place, *whole, "--log", "/dev/full"))
+    assert not (place / "full.npy").exists()
+
+
+def test_ctrl_c_ends_the_emulator_too(place):
+    """It dies of the signal, leaves nothing under the name, and the emulator is gone."""
+    (place / "sleepy.py").write_text(SOLVER.replace("import sys", "import os, sys, time") + "\ntime.sleep(100)\n")
+    code = (
+        "import signal; signal.signal(2, signal.default_int_handler); from lemtools.cli.thermalize import main; main()"
+    )
+    emulator = f"echo $$ > number; exec {sys.executable} sleepy.py"
+    words = ("--memory", "states.npy", "--memory-rows", ROWS, "--threshold", 1, "--steps", 10**7, "true.npy")
+    words += ("--exec", emulator, "--log", "begun.jsonl", "-o", "stopped.npy")
+    line = [sys.executable, "-c", code, *map(str, words)]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(line, cwd=place, env=env, stderr=subprocess.PIPE)
+    while not ((place / "begun.jsonl").exists() and (place / "begun.jsonl").stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT and process.stderr.read() == b""
+    assert gone(int((place / "number").read_text())) and not (place / "stopped.npy").exists()

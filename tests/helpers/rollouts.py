@@ -28,6 +28,8 @@ AS_MEMORY = """
     thermalize --memory {x} --memory-rows 8 --false-fire .3 --symmetry translate,reflect --always {d}/drifting.st -o {o}.safetensors
     thermalize --memory {x} --memory-rows 8 --threshold .1 --corrector snap {d}/start.st -o {o}.npy
     thermalize --memory {x} --memory-rows 8 --threshold .1 --corrector memory --neighbours 3 --always {d}/start.st -o {o}.npy
+    thermalize --memory {x} --memory-rows 8 --false-fire .3 --corrector local --patch 3 --symmetry translate {d}/drifting.st -o {o}.npy
+    thermalize --memory {x} --memory-rows 8 --false-fire .3 --gate distance --gate-neighbours 4 {d}/drifting.st -o {o}.npy
     thermalize --check --memory {x} --rows 8 --window 2 {d}/steady.npy
     thermalize --report {x} --rows 8 --candidate {d}/steady.npy --control other={d}/steady.npy
 """
@@ -41,6 +43,20 @@ AS_INPUT = f"""
     thermalize --check --memory {{d}}/steady.npy --rows 8 --window 3 {{x}} {{d}}/drifting.st
     thermalize --report {{d}}/steady.npy --rows 8 --candidate {{x}} --control b={{d}}/drifting.st --solver cat
     thermalize --report {{d}}/steady.npy --rows 8 --candidate a={{d}}/steady.npy --control b={{x}} --json
+"""
+BOOK = "thermalize --codebook {d}/book.npy --rows 8"
+AS_FRAMES = f"""
+    {BOOK} --memory {{d}}/frames.npy --false-fire .3 {{x}} -o {{o}}.npy
+    {BOOK} --memory {{d}}/frames.npy --false-fire .3 --window 2 --grid 2x3 {{x}} -o {{o}}.safetensors
+    {BOOK} --memory {{d}}/frames.npy --false-fire .3 --window 2 --keep-margin .1 {{x}} -o {{o}}.npy
+    {BOOK} --memory {{x}} --false-fire .3 --corrector snap {{d}}/frames.npy -o {{o}}.npy
+    {BOOK} --exec cat --steps 2 {{x}} -o {{o}}.npy
+    {BOOK} --window 2 --prepare {{x}} --drifted {{d}}/frames.npy -o {{o}}/
+    {BOOK} --window 2 --prepare {{d}}/frames.npy --drifted {{x}} -o {{o}}/
+"""
+AS_BOOK = """
+    thermalize --codebook {x} --rows 8 --window 2 --exec cat --steps 3 {d}/frames.npy -o {o}.npy
+    thermalize --codebook {x} --rows 8 --memory {d}/frames.npy --false-fire .3 {d}/frames.npy -o {o}.npy
 """
 AS_EMULATOR = f"""
     info {{x}}
@@ -60,7 +76,7 @@ def waves(rng: np.random.Generator, rows: int, steps: int) -> np.ndarray:
 
 def states(corpus: Corpus) -> None:
     """States as a memory and as input, and all that a rollout is made with."""
-    from .corpus import streamed
+    from .corpus import loaded, streamed
 
     rng = corpus.rng
     steady, drifting, start = waves(rng, ROWS, STEPS), 1.5 * waves(rng, ROWS, 6), waves(rng, ROWS, 1)
@@ -106,6 +122,13 @@ def states(corpus: Corpus) -> None:
     steps = [Signal("field", part) for part in np.split(broken, 6)]
     corpus.add("broken.st", streamed(steps), "safetensors", as_input, checked, judged, commands=AS_INPUT)
     networks(corpus, made, start)
+    frames = rng.integers(0, 5, (ROWS * STEPS, 6)).astype(np.int32)
+    for name, array, lines in (
+        ("book.npy", rng.standard_normal((5, 3)).astype(np.float32), AS_BOOK),
+        ("frames.npy", frames, AS_FRAMES),
+    ):
+        np.save(os.path.join(corpus.folder, name), array)
+        corpus.add(name, None, "npy", loaded, commands=lines)
 
 
 def networks(corpus: Corpus, made: object, start: np.ndarray) -> None:

@@ -114,6 +114,17 @@ def test_reflected_states_are_followed_by_reflected_successors():
     assert torch.equal(states.x[states.followed + 4][76:], -states.x[states.followed + 4][:76].flip(1))
 
 
+def test_neighbours_are_stored_ones_whatever_is_asked_and_stored():
+    """What is not finite has none that are near, and values that float32 cannot square are values."""
+    query = torch.full((2, 6), torch.nan, dtype=torch.float64)
+    query[1] = torch.inf
+    for size in (1.0, 1e30):
+        states = size * torch.from_numpy(RNG.standard_normal((48, 6)).astype(np.float32))
+        for x in (query, states[:3].double()):
+            number, _, _ = Chart(states, None).nearest(x, 5)
+            assert ((number >= 0) & (number < 48)).all()
+
+
 # --- correctors
 
 
