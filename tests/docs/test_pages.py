@@ -98,6 +98,7 @@ def inputs(tmp_path_factory) -> Path:
     phase = np.arange(64) / 5 + np.arange(32)[:, None, None] / 4 + rng.uniform(0, 6, (64, 1))
     states = np.sin(phase).astype(np.float32).reshape(-1, 1, 64)  # 64 rows side by side
     np.save(folder / "states.npy", states)
+    np.save(folder / "l96.npy", states[:, :, :40])
     np.save(folder / "start.npy", states[:64])
     np.save(folder / "true.npy", states[:-64])
     lemtools.save(lemtools.load(states, kind="field"), folder / "states.safetensors")
