@@ -219,7 +219,7 @@ RECIPES = Table(
         precise=True,
         said={
             "data": {"help": "Previous states: those from which an emulator stepped, of one rollout or of several."},
-            "target": {"help": "What a solver says comes after each state of --data, item by item.", "usual": ""},
+            "target": {"help": "What a solver says comes after each state of --data, item by item."},
             "rows": {
                 "help": "How many rows stand side by side in the rollouts: what is kept back is the last steps of all."
             },
@@ -248,7 +248,7 @@ RECIPES = Table(
             "levels": {
                 "help": "Noise levels to learn, A-B in standard deviations, evenly in their logarithm; a tenth of the states "
                 "is shown without noise.",
-                "usual": ".002-1",
+                "usual": "all, by the cosine schedule (thermalizer: .002-1)",
             },
             "validate": {"help": "States to validate on, and to measure the calibration on."},
             "holdout": {

@@ -70,7 +70,7 @@ LEVELS = Option(
     low=0,
     open=("low",),
     metavar="A-B",
-    usual="all, by the cosine schedule; for thermalizer .002-1",
+    usual="all, by the cosine schedule (thermalizer: .002-1)",
 )
 DENOISE = (
     LABELS,

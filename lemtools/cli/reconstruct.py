@@ -28,6 +28,7 @@ def _unused(row) -> list[str]:
     "choice",
     of=METHODS,
     default="auto",
+    metavar="METHOD",
 )
 @common.option(
     "--memory",

@@ -907,7 +907,10 @@ for args, words in (
     ("--method recall", "--method recall needs a store of memories: --memory STORE"),
     ("--method gaussian", "needs a store"),
     ("--method decode --memory store.npy", "--method decode does not use a --memory"),
-    ("--samples 3", "--samples is for --method recall, gaussian, net and dream (with --memory or --model), not auto"),
+    (
+        "--samples 3",
+        "--samples is for --method recall, gaussian, net, dream and continue (with --memory or --model), not auto",
+    ),
     ("--samples -1 --memory store.npy", "--samples"),
     ("--sigma -1", "--sigma"),
     ("--sigma nan", "nan is not a finite number"),

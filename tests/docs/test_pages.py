@@ -218,6 +218,8 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 # the reader's own files, and what a script is told to make
 OWN = {
     "pretrained.pt",
+    "l96.npy",
+    "l96-fresh.npy",
     "recall-image.safetensors",
     "states.safetensors",
     "states.npy",

@@ -19,7 +19,7 @@ from lemtools.thermalize.judge import check
 from lemtools.train import checkpoint
 
 if TYPE_CHECKING:
-    from .corpus import Corpus
+    from helpers.corpus import Corpus
 
 ROWS, STEPS, LENGTH = 8, 40, 8
 MEMORY = "thermalize --memory {d}/steady.npy --memory-rows 8 --false-fire .3"
@@ -76,7 +76,7 @@ def waves(rng: np.random.Generator, rows: int, steps: int) -> np.ndarray:
 
 def states(corpus: Corpus) -> None:
     """States as a memory and as input, and all that a rollout is made with."""
-    from .corpus import loaded, streamed
+    from helpers.corpus import loaded, streamed
 
     rng = corpus.rng
     steady, drifting, start = waves(rng, ROWS, STEPS), 1.5 * waves(rng, ROWS, 6), waves(rng, ROWS, 1)

@@ -716,7 +716,7 @@ def files(tmp_path):
         ("--model good.safetensors --device abacus", "device abacus is not here"),
         (
             "--model good.safetensors --method smooth",
-            "--method smooth does not use a --model; net, ensemble and dream do",
+            "--method smooth does not use a --model; net, ensemble, dream and continue do",
         ),
         ("--model good.safetensors --method dream", "good.safetensors sees the fragment: --method net"),
         ("--model dream.safetensors --method net", "dream.safetensors never saw one: --method dream"),
@@ -733,7 +733,7 @@ def files(tmp_path):
         ("--method smooth --tile 64", "--tile is for --method auto, net and ensemble, not smooth"),
         (
             "--method smooth --device cpu",
-            "--device is for --method auto, recall, gaussian, net, ensemble and dream, not smooth",
+            "--device is not for --method smooth",
         ),
         ("--model good.safetensors -o good.safetensors", "good.safetensors: is input and output at once"),
     ],

@@ -24,6 +24,7 @@ def kept(tmp_path):
 
     np.save(tmp_path / "image.npy", images())
     np.save(tmp_path / "embedding.npy", vectors())
+    np.save(tmp_path / "solved.npy", states()[::-1].copy())
     for kind, data, more in (("spectrum", spectra(), {"rate": 8000}), ("field", states(), {})):
         meta = {"v": 1, "kind": kind, "n": 40, "first": 0, **more, "ops": [], "history": [], "last": True}
         (tmp_path / f"{kind}.safetensors").write_bytes(save({"data": data}, {"lem": json.dumps(meta)}))
