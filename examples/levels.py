@@ -28,8 +28,9 @@ def auc(clean: np.ndarray, noisy: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("model", "states", "fresh"):
-        parser.add_argument(name)
+    parser.add_argument("model", help="of lem-train thermalizer")
+    parser.add_argument("states", help="that it learned from (.npy)")
+    parser.add_argument("fresh", help="of other trajectories (.npy)")
     given = parser.parse_args()
     network, states = Level(load(given.model)), np.load(given.states)
     fresh = np.load(given.fresh)[:4096].astype(np.float64)

@@ -219,6 +219,7 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 OWN = {
     "pretrained.pt",
     "l96.npy",
+    "l96.safetensors",
     "l96-fresh.npy",
     "recall-image.safetensors",
     "states.safetensors",
