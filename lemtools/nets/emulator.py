@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..denoise.contract import Scale, Some, like, tensor
 from ..signal import LemError
 from .conv import kaiming, near, zero
-from .grid import conv, high
+from .grid import check_states, conv, high
 from .mlp import LinearBlock
 from .model import Model
 
@@ -42,8 +42,9 @@ class StepBlock(nn.Module):
 class ConvStep(nn.Module):
     """Residual blocks at full resolution. States on a torus by default: such a network commutes with shifts.
 
-    It is shown `shown` states, the last of which it changes. channels: of a state. axes: 1 for states [N, C, L], 2 for [N, C, H, W]. side: of the windows, odd. dilations: of the
-    blocks, over and over. ``reach``: how many places away a state matters, at most.
+    It is shown `shown` states, the last of which it changes. channels: of a state. axes: 1 for states [N, C, L], 2 for
+    [N, C, H, W]. side: of the windows, odd. dilations: of the blocks, over and over. ``reach``: how many places away a state
+    matters, at most.
     """
 
     family, shown = "step", 1
@@ -71,9 +72,7 @@ class ConvStep(nn.Module):
 
     def forward(self, *states: torch.Tensor) -> torch.Tensor:
         for x in states:
-            if x.ndim != 2 + self.axes or x.shape[1] != self.channels:
-                shape = "H, W" if self.axes == 2 else "L"
-                raise ValueError(f"states of shape {list(x.shape)}: expected [N, {self.channels}, {shape}]")
+            check_states(x, self.channels, self.axes)
         seen = torch.cat(states, 1) if len(states) > 1 else x
         return x + self.leave(F.silu(self.blocks(self.enter(high(seen))))).reshape(x.shape).to(x)
 

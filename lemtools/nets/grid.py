@@ -25,6 +25,12 @@ def high(x: torch.Tensor) -> torch.Tensor:
     return x[:, :, None] if x.ndim == 3 else x
 
 
+def check_states(x: torch.Tensor, channels: int, axes: int) -> None:
+    """ValueError where x is not [N, channels, L], or [N, channels, H, W] where axes is 2."""
+    if x.ndim != 2 + axes or x.shape[1] != channels:
+        raise ValueError(f"states of shape {list(x.shape)}: expected [N, {channels}, {'H, W' if axes == 2 else 'L'}]")
+
+
 class Circular(nn.Conv2d):
     """A convolution on a torus, of odd sides. (torch's own circular padding is not channels-last: the convolution would
     turn it round again.)"""

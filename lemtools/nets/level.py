@@ -22,7 +22,7 @@ from ..denoise.contract import Scale, Some, like, tensor
 from ..signal import LemError
 from .conv import kaiming, near, zero
 from .emulator import StepBlock
-from .grid import conv, high
+from .grid import check_states, conv, high
 from .mlp import LinearBlock
 from .model import Model
 
@@ -109,9 +109,7 @@ class ConvLevel(nn.Module):
         self.read = Reading(width * (1 + blocks), low, high)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim != 2 + self.axes or x.shape[1] != self.channels:
-            shape = "H, W" if self.axes == 2 else "L"
-            raise ValueError(f"states of shape {list(x.shape)}: expected [N, {self.channels}, {shape}]")
+        check_states(x, self.channels, self.axes)
         layers = [self.enter(high(x))]
         for block in self.blocks:
             layers.append(block(layers[-1]))

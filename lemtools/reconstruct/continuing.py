@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +9,12 @@ import torch
 
 from ..device import pick
 from ..nets.draw import draw
-from ..nets.model import Model, load
+from ..nets.model import Model
 from ..rng import generators
 from ..signal import LemError, Signal
 from . import tiles
 from .dream import BUDGET, MOST_ROWS
-from .learned import digest
+from .learned import identified
 
 
 class Continuer:
@@ -43,11 +42,7 @@ class Continuer:
         device: str = "auto",
     ):
         self.device = torch.device(pick(device))
-        self.name = self.identity = "the model"
-        if not isinstance(model, Model):
-            self.name = os.path.basename(os.fsdecode(model))
-            model, found = load(model), digest(model)
-            self.identity = f"{self.name} sha256:{found[:12]}"
+        model, self.name, self.identity = identified(model)
         if model.family != "language" or not hasattr(model.net, "after"):
             raise LemError(
                 f"{self.name}: a model of {model.meta['recipe']} ({model.meta['net']['net']}), which draws no token after "

@@ -62,11 +62,7 @@ class NetworkRecaller:
         label: int | None = None,
     ):
         self.device = torch.device(pick(device))
-        self.name = self.identity = "the model"
-        if not isinstance(model, Model):
-            self.name = os.path.basename(os.fsdecode(model))
-            model, found = load(model), digest(model)
-            self.identity = f"{self.name} sha256:{found[:12]}"
+        model, self.name, self.identity = identified(model)
         makers = {
             "step": "an emulator, which makes",
             "correct": "a corrector, which mends",
@@ -303,6 +299,14 @@ def network(memory=None, model=None, **options) -> NetworkRecaller:
 def dreamer(memory=None, model=None, **options) -> Dreamer | NetworkRecaller:
     """What dreams: of a store of memories, or by a network that was trained without fragments."""
     return Dreamer(memory, **options) if memory is not None else NetworkRecaller(model, **options)
+
+
+def identified(model: Model | str) -> tuple[Model, str, str]:
+    """(a model or that of a path, its name, its name with the first digits of its SHA-256)."""
+    if isinstance(model, Model):
+        return model, "the model", "the model"
+    name = os.path.basename(os.fsdecode(model))
+    return load(model), name, f"{name} sha256:{digest(model)[:12]}"
 
 
 def digest(path: str) -> str:

@@ -23,7 +23,8 @@ def budgeted(
     step: the emulator, as of `rollout`. It runs from `rows` held-out states for so many steps, thermalized; after each the
     logarithm of the threshold moves by how much the share of rows that called differs from the budget (Robbins & Monro
     1951), and its mean over the second half is kept. One threshold for all rows: one that strays calls more often than
-    another. Answers the share of calls in that half. Raises LemError for a budget outside of 0 to 1, and where all rows die.
+    another, so from then on no row saves calls up (`thermalizer.budget` is None). Answers the share of calls in that half.
+    Raises LemError for a budget outside of 0 to 1, and where all rows die.
     """
     if not 0 < budget < 1:
         raise LemError(
@@ -32,7 +33,7 @@ def budgeted(
     held, gate = thermalizer.known.held, thermalizer.gate
     drawn = np.linspace(0, len(held), rows, endpoint=False).astype(np.int64)
     start = thermalizer.known.states.decoded(held[drawn]).astype(np.float32)
-    kept, thermalizer.budget = thermalizer.budget, None
+    thermalizer.budget = None
     thermalizer.reset()
     now: float | None = None
     found: list[float] = []
@@ -53,6 +54,5 @@ def budgeted(
             found.append(now)
             shares.append(share)
     gate.threshold = math.exp(float(np.mean(found)))
-    thermalizer.budget = kept
     thermalizer.reset()
     return float(np.mean(shares))

@@ -25,11 +25,11 @@ class Thermalizer:
     """Puts states back where their score at the gate says that they have left the manifold.
 
     Where the score is above the threshold of the gate the corrector is called; while it stays above, it is called again,
-    `max_calls` at most, from the state with fresh noise of twice its level, or score where that is more; and where it is above even then, or an
-    answer is not finite, the row is flagged. Last the Wiener filter takes away what noise is left (`clean`). budget: calls a row and step on average at
-    most: a row earns that much at every step, saves up to SAVED, and pays 1 a call (budget.budgeted finds a threshold that
-    spends as much). every: the corrector is called at every step, whatever the score. A row that is not finite is dead: it
-    stays as it is.
+    `max_calls` at most, from the state with fresh noise of twice its level, or score where that is more; and where it is
+    above even then, or an answer is not finite, the row is flagged. Last the Wiener filter takes away what noise is left
+    (`clean`). budget: calls a row and step on average at most: a row earns that much at every step, saves up to SAVED, and
+    pays 1 a call (budget.budgeted finds a threshold for all rows instead). every: the corrector is called at every step,
+    whatever the score. A row that is not finite is dead: it stays as it is.
 
     ``thermalizer(state, previous)`` is for anybody's loop: NumPy or torch in, the same out. Draws belong to (seed, row,
     step): a row's do not depend on the others. Step.more: score [R], what the gate read.

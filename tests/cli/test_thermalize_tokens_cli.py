@@ -227,7 +227,7 @@ def test_what_is_wrong_is_one_line(place):
     save(
         [Signal("embedding", np.zeros((4, PLACES, 5), np.float32), last=True)], Target(str(place / "five.safetensors"))
     )
-    one = ("--rows", ROWS)
+    one, before = ("--rows", ROWS), set(place.iterdir())
     error(run(place, *MEMORY, *CORRECTOR, *one, "wrong.npy"), "wrong.npy: token 9 in item 5; the codebook has 0 to 8")
     bad = (*BOOK, "--memory", "wrong.npy", *one, "start.npy")
     error(run(place, *bad), "wrong.npy: token 9 in item 5")
@@ -259,3 +259,5 @@ def test_what_is_wrong_is_one_line(place):
     (place / "bad.py").write_text(STEP.replace("np.roll(x, 1, 1)", "99 + 0 * x"))
     loop = ("--rows", ROWS, "--steps", 3, "--exec", f"{sys.executable} bad.py", "start.npy")
     error(run(place, *MEMORY, *CORRECTOR, *loop), "bad.py: answered token 99 in item 0; the codebook has 0 to 8")
+    left = {path.name for path in set(place.iterdir()) - before}
+    assert left <= {"five.safetensors", "shallow.npy", "bad.py"}  # what is made here, and no output

@@ -107,3 +107,12 @@ def test_a_gate_gets_its_own_options_alone():
     with pytest.raises(TypeError):
         prepared(waves(), 8, gate="level", gate_noise=0.1)
     assert prepared(waves(), 8, gate="distance", gate_noise=0.1).gate.threshold > 0
+
+
+def test_after_a_trial_the_threshold_alone_rations():
+    states = waves()
+    thermalizer = prepared(states, 8, gate="distance", gate_neighbours=8, budget=0.2)
+    share = budgeted(thermalizer, drifting, 0.2, rows=16, steps=150)
+    calls = [done.calls for done in rollout(drifting, states[-8:], 100, thermalizer)]
+    free = prepared(states, 8, gate="distance", gate_neighbours=8, threshold=thermalizer.gate.threshold)
+    assert share > 0 and np.array_equal(calls, [done.calls for done in rollout(drifting, states[-8:], 100, free)])
