@@ -5,12 +5,12 @@ import contextlib
 import click
 
 from ..catalogue.correctors import CORRECTORS
-from ..catalogue.gates import GATE_MODEL, GATE_NEIGHBOURS, GATE_NOISE, GATES
+from ..catalogue.gates import GATES
 from ..catalogue.shared import DEVICE
 from . import common, judging
 from . import thermalize_beside as beside
 from . import thermalize_tokens as tokens
-from .options import INPUT, OUTPUT, RUNNING, refuse, written
+from .options import INPUT, OUTPUT, RUNNING, chain, refuse, written
 from .types import Names
 
 EXAMPLES = """
@@ -30,9 +30,7 @@ MEMORY = (
         "corrector",
         "symmetry",
         "gate",
-        "gate_neighbours",
-        "gate_noise",
-        "gate_model",
+        *GATES.options(),
         "false_fire",
         "threshold",
         "budget",
@@ -52,7 +50,12 @@ MEMORY = (
     file=True,
 )
 @common.option("--memory-key", "Tensor or array to read from the STATES.", metavar="NAME")
-@common.option("--model", "Diffusion network of lem-train, for the correctors that ask one.", metavar="FILE", file=True)
+@common.option(
+    "--model",
+    "Network for the correctors that ask one, of lem-train diffusion, or of lem-train corrector for residual.",
+    metavar="FILE",
+    file=True,
+)
 @common.option(
     "--rows",
     "Rows that stand side by side in the STATES, and in files that are read: item t R + r is row r at step t. 1 for a "
@@ -72,9 +75,7 @@ MEMORY = (
     metavar="NAME",
 )
 @common.option("--gate", "What says that a state has left the manifold.", "choice", of=GATES, default="level")
-@common.option(GATE_NEIGHBOURS)
-@common.option(GATE_NOISE)
-@common.option(GATE_MODEL)
+@chain(*(common.option(option) for option, _ in GATES.options().values()))
 @common.option(
     "--false-fire",
     "Share of clean states above the threshold.",
