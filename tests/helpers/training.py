@@ -74,6 +74,8 @@ def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat"
         holdout=4,
         log=str(tmp_path / "log.jsonl"),
     )
+    if recipe == "thermalizer":
+        plain["kind"] = kind  # (where nothing is said, numbers are states)
     if RECIPES[recipe].takes("drift") and "drift" not in more:
         plain |= {"drift": [paths[kind]], "target": [paths["solved"]]}
     return Settings(**{**plain, **{k: dict(v) if isinstance(v, dict) else v for k, v in TINY[arch].items()}, **more})
