@@ -242,7 +242,8 @@ RECIPES = Table(
         holdout="1 in 10",
         said={
             "data": {
-                "help": "States to learn from, without noise: a rollout, step by step, all rows of each step together."
+                "help": "States to learn from, without noise: a rollout, step by step, all rows of each step together; numbers "
+                "in an array are states where --kind does not say embedding."
             },
             "rows": {"help": "How many rows stand side by side in a rollout: item t R + r is row r at step t."},
             "levels": {
