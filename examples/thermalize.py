@@ -62,6 +62,8 @@ GRADES = {
     "pushforward": {"width": 16, "depth": 2, "steps": 800, "pushforward": 2},
     "own-rollouts": {"width": 16, "depth": 2, "steps": 800, "own-rollouts": 4},
 }
+if not QUICK:
+    GRADES["default"] = {"steps": 5000}  # as lem-train emulator makes it where nothing is said
 CORRECTED = ("weak", "better")  # emulators that are compared in every way; the others as they are, and in some
 LARGER = () if QUICK else ("compute", "labels")  # of each of those, an emulator that got what its corrector got
 FEW = "next, .1 by distance" if SYSTEM in BLIND else "next, level > .01"
@@ -121,7 +123,8 @@ def rows_of_table() -> list[tuple[str, str]]:
     """(emulator, way), '' for no emulator."""
     found = [("", way) for way in ALONE]
     for grade in GRADES:
-        found += [(grade, way) for way in (WAYS if grade in CORRECTED else OTHERS["own"])]
+        others = OTHERS["larger" if grade == "default" else "own"]
+        found += [(grade, way) for way in (WAYS if grade in CORRECTED else others)]
         found += [(f"{grade}-{more}", way) for more in LARGER if grade in CORRECTED for way in OTHERS["larger"]]
     return found
 

@@ -80,10 +80,10 @@ def verdict(lines: list[dict[str, Any]]) -> str:
     small, whole, local = (found.get(key) for key in (("ks22", "next"), ("ks64", "next"), ("ks64", "local")))
     if small is None or whole is None or local is None:
         return "no verdict: it takes next at ks22, and next and local at ks64"
-    word = {(True, True): "do", (False, True): "do by patches", (True, False): "do as a whole"}
-    scale = word.get((whole["rms"] <= GOOD, local["rms"] <= GOOD), "do not")
+    word = {(True, True): "scale", (False, True): "scale by patches alone", (True, False): "scale as a whole alone"}
+    verdict = word.get((whole["rms"] <= GOOD, local["rms"] <= GOOD), "do not scale")
     return (
-        f"memories {scale} scale: residual {whole['rms']:.4f} at L = 64 by whole states, {local['rms']:.4f} by patches, against "
+        f"memories {verdict}: residual {whole['rms']:.4f} at L = 64 by whole states, {local['rms']:.4f} by patches, against "
         f"{small['rms']:.4f} at L = 22, in units of the std ({local['stored']} stored states, {local['steps']} steps, "
         f"good up to {GOOD:g})"
     )

@@ -33,9 +33,9 @@ def line(system, way, rms, stored=20_000):
 @pytest.mark.parametrize(
     ("whole", "local", "words"),
     [
-        (0.3, 0.005, "do by patches scale"),
-        (0.006, 0.005, "do scale"),
-        (0.006, 0.1, "do as a whole scale"),
+        (0.3, 0.005, "scale by patches alone"),
+        (0.006, 0.005, "scale"),
+        (0.006, 0.1, "scale as a whole alone"),
         (0.3, 0.0071, "do not scale"),
     ],
 )
