@@ -10,7 +10,7 @@ from .table import Table
 
 GATE_NEIGHBOURS = Option(
     "--gate-neighbours",
-    "For --gate distance: stored states near which a state has to lie.",
+    "Stored states near which a state has to lie.",
     "whole",
     low=2,
     default=32,
@@ -18,7 +18,7 @@ GATE_NEIGHBOURS = Option(
 )
 GATE_NOISE = Option(
     "--gate-noise",
-    "For --gate distance: white noise that a state may have without being far, in standard deviations.",
+    "White noise that a state may have without being far, in standard deviations.",
     "number",
     low=0,
     open=("low",),
@@ -26,7 +26,7 @@ GATE_NOISE = Option(
     metavar="S",
 )
 
-GATE_MODEL = Option("--gate-model", "For --gate head: a network of lem-train thermalizer.", metavar="FILE", file=True)
+GATE_MODEL = Option("--gate-model", "Network of lem-train thermalizer.", metavar="FILE", file=True)
 
 GATES = Table(
     "gate",

@@ -17,11 +17,17 @@ __all__ = ["RUNNING", "Amount", "Command", "Finite", "Killed", "chain", "emit", 
 
 
 def command(
-    name: str, examples: str, table: Table | None = None, chosen: str | None = None, narrow: bool = True, hides=None
+    name: str,
+    examples: str,
+    table: Table | None = None,
+    chosen: str | None = None,
+    narrow: bool = True,
+    hides=None,
+    more=(),
 ):
     """Decorate a function as the command `name`; `examples` are shown by --help and run by the tests.
 
-    table, chosen, narrow, hides: as of options.Command.
+    table, chosen, narrow, hides, more: as of options.Command.
     """
     running = chain(
         option("--quiet", "No notes and no progress on standard error.", "flag", short="-q", section=RUNNING),
@@ -32,7 +38,7 @@ def command(
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
     def decorate(function):
-        made = functools.partial(Command, table=table, chosen=chosen, narrow=narrow, hides=hides)
+        made = functools.partial(Command, table=table, chosen=chosen, narrow=narrow, hides=hides, more=more)
         own = function.__dict__.pop("__click_params__", [])
         body = _guarded(name, running(function))
         body.__click_params__ = [*function.__click_params__, *own]  # (from the last to the first)

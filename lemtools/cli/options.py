@@ -74,7 +74,7 @@ class Command(click.Command):
     table: None, or the table. chosen: the parameter that names one row, whose options alone --help shows when it is
     named beside it; None where all rows are at work together. narrow: --help without a row shows only what all rows
     take; else all options, each with the rows that it is for. hides: those of its own parameters that a row has no use
-    for. `ctx.meta['order']` tells the order in which repeated
+    for. more: other tables whose rows bring options, all of them shown with what they are for. `ctx.meta['order']` tells the order in which repeated
     options were written, as (parameter name, how often it had been written before).
     """
 
@@ -85,9 +85,10 @@ class Command(click.Command):
         chosen: str | None = None,
         narrow: bool = True,
         hides: Callable[[Row], Iterable[str]] | None = None,
+        more: Iterable[Table] = (),
         **kwargs,
     ):
-        self.table, self.chosen, self.narrow, self.hides, self._own = table, chosen, narrow, hides, []
+        self.table, self.chosen, self.narrow, self.hides, self.more, self._own = table, chosen, narrow, hides, more, []
         self._made: tuple[object, list[click.Parameter]] = None, []
         super().__init__(*args, **kwargs)
 
@@ -95,7 +96,12 @@ class Command(click.Command):
     def params(self) -> list[click.Parameter]:
         """Its own parameters and the options of the rows, as the catalogue has them at this moment."""
         rows = self.table.options().values() if self.table is not None else ()
-        sources = [p.source for p in self._own if hasattr(p, "source")] + [source for source, _ in rows]
+        beside = [
+            source._replace(help=f"For --{table.thing} {listed(names)}: {source.help}")
+            for table in self.more
+            for source, names in table.options().values()
+        ]
+        sources = [*(p.source for p in self._own if hasattr(p, "source")), *beside, *(source for source, _ in rows)]
         now = [(source, *(source.of or ())) for source in sources], [names for _, names in rows]
         if self._made[0] != now:
             own = [converted(p.source, p.section, p.rows) if hasattr(p, "source") else p for p in self._own]
@@ -103,7 +109,7 @@ class Command(click.Command):
             made: list[Any] = [
                 converted(s, OWN, () if len(names) == count or not self.chosen else names) for s, names in rows
             ]
-            every = [*own, *made]
+            every = [*own, *map(converted, beside), *made]
             for param in made:
                 param.table = self.table
             self._made = now, sorted(every, key=lambda p: (not isinstance(p, click.Argument), _place(p)))

@@ -10,7 +10,7 @@ from ..catalogue.shared import DEVICE
 from . import common, judging
 from . import thermalize_beside as beside
 from . import thermalize_tokens as tokens
-from .options import INPUT, OUTPUT, RUNNING, chain, refuse, written
+from .options import INPUT, OUTPUT, RUNNING, refuse, written
 from .types import Names
 
 EXAMPLES = """
@@ -40,7 +40,7 @@ MEMORY = (
 )  # what nothing is done with where no memory is given
 
 
-@common.command("lem-thermalize", EXAMPLES, CORRECTORS, "corrector", narrow=False)
+@common.command("lem-thermalize", EXAMPLES, CORRECTORS, "corrector", narrow=False, more=(GATES,))
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @common.option(
     "--memory",
@@ -75,7 +75,6 @@ MEMORY = (
     metavar="NAME",
 )
 @common.option("--gate", "What says that a state has left the manifold.", "choice", of=GATES, default="level")
-@chain(*(common.option(option) for option, _ in GATES.options().values()))
 @common.option(
     "--false-fire",
     "Share of clean states above the threshold.",
