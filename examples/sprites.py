@@ -18,12 +18,13 @@ place     share of places right, of those where the true frame has a sprite
 right     of all places
 frame, pair   area under the ROC of a judge that tells rollouts from other true frames (pairs of frames): a network of one layer
           that half of the rows taught and the other half asks. .5: it cannot
-near      the same by the distance to the nearest stored frame, without a judge that learns: below .5 they are nearer to what
-          was stored than true frames are, which is as visible
+near      the same by the distance to the nearest stored frame of all, without a judge that learns: below .5 they are nearer to
+          what was stored than true frames are, which is as visible
+lit       share of places that are not dark, and of the true frames
 frechet, window   Frechet distance of frames (of two in a row) from true ones, and its floor (lem-compare frechet-pca)
 flips     share of tokens that WAY changed, over all steps
 
-Environment: ROWS (1000), STEPS (500), STORED (1000) rows of LENGTH (24) steps, THREADS (1).
+Environment: ROWS (1000), STEPS (500), STORED (1000) rows of LENGTH (24) steps, THREADS (1), DEVICE (cpu).
 """
 
 import json
@@ -41,7 +42,8 @@ ROWS, STEPS, STORED, LENGTH, THREADS = (
 SIDE, PATCH, CODES, SPRITE, SPEED = 32, 4, 64, 8, 3
 SHOWN = 2  # frames that the network sees
 JUDGED = (1, 6, 20, 50, 100, 200, 300, 400, 500)
-NEAREST = 8192  # stored frames that snap and `near` look among
+DEVICE = os.environ.get("DEVICE", "cpu")
+PART = 1 << 14  # stored frames that are compared at a time
 NOISE = 0.1
 
 
@@ -131,19 +133,25 @@ def make_start(out: Path, seed: int) -> None:
 
 
 def stored(out: Path, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens, decoded frames [N, SIDE^2]) of some of the frames that were learned from."""
+    """(tokens, decoded frames [N, SIDE^2]) of the frames that were learned from."""
     from lemtools.media import store
 
     tokens = np.asarray(store([str(out / "tokens.safetensors")], kind="tokens"), np.uint8)
-    tokens = tokens[np.sort(np.random.default_rng(2).permutation(len(tokens))[:NEAREST])]
     return tokens, codec.decode(tokens).reshape(len(tokens), -1)
 
 
 def nearest(x: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(number, distance) of the nearest of `among` [M, D] to each of x [N, D]."""
-    square = (x**2).sum(1)[:, None] + (among**2).sum(1) - 2 * x @ among.T
-    number = square.argmin(1)
-    return number, np.sqrt(np.maximum(square[np.arange(len(x)), number], 0))
+    import torch
+
+    best = torch.full((len(x),), torch.inf, device=DEVICE)
+    number = torch.zeros(len(x), dtype=torch.int64, device=DEVICE)
+    here = torch.from_numpy(x).to(DEVICE)
+    for first in range(0, len(among), PART):
+        part = torch.from_numpy(among[first : first + PART]).to(DEVICE)
+        square, at = ((part**2).sum(1) - 2 * here @ part.T).min(1)
+        number, best = torch.where(square < best, at + first, number), torch.minimum(square, best)
+    return number.cpu().numpy(), np.sqrt(np.maximum((best + (here**2).sum(1)).cpu().numpy(), 0))
 
 
 def changes(way: str, out: Path, codec: Codec, seed: int):
@@ -184,7 +192,7 @@ def roll(out: Path, seed: int, way: str) -> None:
     from lemtools.rng import generators
 
     torch.set_num_threads(THREADS)
-    codec, frames = Codec(out), Frames(load(str(out / f"frames-{seed}.safetensors")))
+    codec, frames = Codec(out), Frames(load(str(out / f"frames-{seed}.safetensors"), DEVICE))
     change = changes(way, out, codec, seed)
     context = np.load(out / f"start-{seed}.npy").reshape(SHOWN, ROWS, -1).swapaxes(0, 1)
     found, flips, begun = [], 0.0, time.perf_counter()
@@ -264,6 +272,7 @@ def measure(out: Path, seed: int, name: str, path: str | None) -> None:
             "frame": judged(other, now, seed),
             "pair": judged(other_pair, pair, seed),
         }
+        line |= {"lit": (now != dark).mean(), "lit_true": (true != dark).mean()}
         line |= {"near": auc(*far), "frechet": frechet.value, "frechet_floor": frechet.beside}
         line |= {"window": window.value, "window_floor": window.beside}
         print(json.dumps({k: round(float(v), 5) if isinstance(v, float) else v for k, v in line.items()}), flush=True)

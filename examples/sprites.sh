@@ -6,7 +6,7 @@
 #
 # Everything made goes to OUT, and what is there already is not made again: OUT/results.jsonl has a line a seed, way and step
 # (sprites.py says what stands in it). --quick: one seed, 200 rows, 60 steps, in ten minutes on two cores; else three seeds, 1,000
-# rows and 500 steps. Environment: JOBS at a time (1), SEEDS, ROWS, STEPS, UPDATES of the training (1200), WAYS after every step, and
+# rows and 500 steps. Environment: DEVICE (cpu), JOBS at a time (1), SEEDS, ROWS, STEPS, UPDATES of the training (1200), WAYS after every step, and
 # THERMALIZE, a file of more of them, each line a name and options of lem-thermalize.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ out=${1:?usage: sprites.sh OUT [--quick]}
 if [ "${2:-}" = --quick ]; then
     export SEEDS=${SEEDS:-0} ROWS=${ROWS:-200} STEPS=${STEPS:-60}
 fi
-export SEEDS=${SEEDS:-0 1 2} ROWS=${ROWS:-1000} STEPS=${STEPS:-500} STORED=${STORED:-1000} JOBS=${JOBS:-1}
+export SEEDS=${SEEDS:-0 1 2} ROWS=${ROWS:-1000} STEPS=${STEPS:-500} STORED=${STORED:-1000} JOBS=${JOBS:-1} DEVICE=${DEVICE:-cpu}
 export UPDATES=${UPDATES:-1200} here out
 ways=${WAYS:-none requantise noise snap expected}
 mkdir -p "$out"
@@ -30,7 +30,7 @@ mkdir -p "$out"
 learn() { # SEED
     [ -e "$out/start-$1.npy" ] || python "$here/sprites.py" start "$out" "$1"
     lem-train frames --data "$out/tokens.safetensors" --rows "$STORED" --steps "$UPDATES" --seed "$1" \
-        --log-file "$out/frames-$1.jsonl" -o "$out/frames-$1.safetensors"
+        --device "$DEVICE" --log-file "$out/frames-$1.jsonl" -o "$out/frames-$1.safetensors"
 }
 measured() { # SEED NAME [FILE]
     [ -e "$out/lines-$1-$2.jsonl" ] || {
@@ -45,7 +45,7 @@ way() { # SEED WAY
 thermalized() { # SEED NAME OPTIONS
     local file="$out/roll-$1-$2.safetensors"
     [ -e "$file" ] || eval "lem-thermalize --codebook \"$out/codes.safetensors\" --memory \"$out/tokens.safetensors\" \
-        --memory-rows $STORED --rows $ROWS --rollout \"$out/frames-$1.safetensors\" --steps $STEPS --seed $1 $3 \
+        --memory-rows $STORED --rows $ROWS --rollout \"$out/frames-$1.safetensors\" --steps $STEPS --seed $1 $3 --device $DEVICE \
         --log \"$out/roll-$1-$2.log\" \"$out/start-$1.npy\" -o \"$file\""
     measured "$1" "$2" "$file"
 }

@@ -4,7 +4,7 @@ complete -c lem-thermalize -l memory-key -x -d 'Tensor or array to read from the
 complete -c lem-thermalize -l model -rF -d 'Network for the correctors that ask one, of lem-train diffusion, or of lem-train corrector for residual'
 complete -c lem-thermalize -l rows -x -d 'Rows that stand side by side in the STATES, and in files that are read'
 complete -c lem-thermalize -l memory-rows -x -d 'Rows of the STATES, where the input has others'
-complete -c lem-thermalize -l corrector -x -a 'next local memory wiener snap clip cap net conditional iterate residual' -d 'What puts a state back'
+complete -c lem-thermalize -l corrector -x -a 'next local memory wiener analog snap clip cap net conditional iterate residual' -d 'What puts a state back'
 complete -c lem-thermalize -l symmetry -x -a 'translate translate-x reflect' -d 'Symmetries of the STATES, parted by commas'
 complete -c lem-thermalize -l gate -x -a 'level distance head' -d 'What says that a state has left the manifold'
 complete -c lem-thermalize -l false-fire -x -d 'Share of clean states above the threshold'

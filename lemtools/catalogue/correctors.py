@@ -85,6 +85,14 @@ CORRECTORS = Table(
         needs=("memory",),
         facts=STATIC,
     ),
+    Row(
+        "analog",
+        "thermalize.correctors:analog",
+        "where one of the stored states nearest to the previous one went, drawn at random",
+        options=(NEIGHBOURS,),
+        needs=("memory",),
+        facts={"previous": True},
+    ),
     Row("snap", "thermalize.correctors:snap", "the nearest stored state: a control", needs=("memory",), facts=STATIC),
     Row(
         "clip",

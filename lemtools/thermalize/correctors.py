@@ -22,6 +22,7 @@ Previous = torch.Tensor | None
 Answer = tuple[torch.Tensor, int]
 Corrector = Callable[[torch.Tensor, Previous, torch.Tensor, Draws], Answer]
 CHOICE = (16, 32, 64)  # neighbours, and ridges, among which held-out states choose
+ANALOGS = 8  # stored states of which `analog` draws one
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-5)
 TRIALS, HORIZON = (
     64,
@@ -109,11 +110,13 @@ def fitted(
     weight = (weight / weight.sum(1, keepdim=True))[..., None]
     middle, aim = (weight * there).sum(1, keepdim=True), (weight * goal).sum(1, keepdim=True)
     left, right = (there - middle) * weight.sqrt(), (goal - aim) * weight.sqrt()
-    gram = left.mT @ left
-    size = gram.diagonal(dim1=1, dim2=2).mean(1)
-    gram.diagonal(dim1=1, dim2=2).add_((ridge * size + 1e-300)[:, None])
-    place = solved(gram, (z[:, None] - middle).mT)
-    step = (left @ place).mT @ right
+    off = (z[:, None] - middle).mT
+    dual = left.shape[1] < left.shape[2]  # fewer points than axes: (L'L + r)^-1 L' = L' (LL' + r)^-1
+    gram = left @ left.mT if dual else left.mT @ left
+    mean = left.square().sum((1, 2)) / left.shape[2]
+    gram.diagonal(dim1=1, dim2=2).add_((ridge * mean + 1e-300)[:, None])
+    there = solved(gram, left @ off) if dual else left @ solved(gram, off)
+    step = there.mT @ right
     sound = torch.isfinite(step).all(2, keepdim=True) & (distance[:, :1, None] <= far**2)
     return (aim + torch.where(sound, step, 0.0))[:, 0]
 
@@ -125,6 +128,30 @@ def solved(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     half = torch.linalg.solve_triangular(factor, right, upper=False)
     found = torch.linalg.solve_triangular(factor.mT, half, upper=True)
     return torch.where((info == 0)[:, None, None], found, torch.nan)
+
+
+def analog(known: Known, neighbours: int | None = None) -> Corrector:
+    """The stored successor of one of the K states nearest to the previous one (analogs: Lorenz 1969), the j-th nearest drawn
+    with a probability in proportion to 1 / j (Lall & Sharma 1996, Water Resour. Res. 32, 679): always a state that was
+    stored, and unlike the nearest one alone it does not lead all rows onto the same few."""
+    states = known.states
+    fewest = min(len(chart) for _, chart, _ in states.charts(known.held, following=True))
+    count = neighbours or min(ANALOGS, fewest)
+    share = (1 / torch.arange(1, count + 1, dtype=torch.float64, device=states.device)).cumsum(0)
+
+    def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
+        assert previous is not None
+        drawn = torch.tensor([g.random() for g in generators], dtype=torch.float64, device=states.device)
+        which = torch.searchsorted(share, drawn * share[-1], right=True).clamp(max=count - 1)
+
+        def successor(chart: Chart, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+            assert chart.after is not None
+            near = chart.nearest(x, count)[0]
+            return chart.after[near.gather(1, which[rows][:, None])[:, 0]].double()
+
+        return states.answered(previous, successor, following=True), 1
+
+    return correct
 
 
 def local(known: Known, neighbours: int | None = None) -> Corrector:

@@ -79,7 +79,7 @@ CHOICES = {
     ("els", "by"): "cosine mse",
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",
-    ("thermalize", "corrector"): "next local memory wiener snap clip cap net conditional iterate residual",
+    ("thermalize", "corrector"): "next local memory wiener analog snap clip cap net conditional iterate residual",
     ("thermalize", "kind"): "field tokens embedding",
     ("thermalize", "logits"): "weigh sample expected",
     ("thermalize", "to"): "safetensors png jpg wav flac txt npy",

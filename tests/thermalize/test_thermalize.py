@@ -8,7 +8,7 @@ from lemtools.catalogue import LemError
 from lemtools.denoise.contract import Scale
 from lemtools.thermalize import Thermalizer, prepared, rollout
 from lemtools.thermalize.boxes import Boxes
-from lemtools.thermalize.correctors import Following, cap, clip, local, snap, wiener
+from lemtools.thermalize.correctors import Following, analog, cap, clip, fitted, local, snap, wiener
 from lemtools.thermalize.gate import Gate
 from lemtools.thermalize.states import Chart, Known, States
 
@@ -200,6 +200,37 @@ def test_wiener_snap_and_clip_by_their_definitions():
         assert torch.equal(clip(memory)(x, None, level, [])[0][:, channel], x[:, channel].clamp(low, high))
 
 
+def test_an_analog_is_a_stored_successor_drawn_by_its_rank():
+    memory, rows = known(RNG.standard_normal((200, 1, 6)), 4), 4000
+    x, level = torch.from_numpy(RNG.standard_normal((1, 6))), torch.zeros(rows, dtype=torch.float64)
+    states = memory.states.x.double()
+    order = torch.cdist(x, states[:-4]).argsort(1)[0, :3]
+    draws = [np.random.default_rng([7, i]) for i in range(rows)]
+    got, _ = analog(memory, 3)(torch.zeros(rows, 6), x.expand(rows, 6), level, draws)
+    share = (got[:, None] == states[order + 4]).all(2).double().mean(0)
+    assert float(share.sum()) == 1.0
+    assert torch.allclose(share, torch.tensor([6, 3, 2], dtype=torch.float64) / 11, atol=0.03)
+    alone, _ = analog(memory, 1)(x, x, level[:1], draws[:1])
+    assert torch.equal(alone[0], states[order[0] + 4])
+
+
+def test_local_regression_by_fewer_points_than_axes_is_the_definition():
+    """Ridge regression, weighted, by one least-squares problem a row."""
+    z, there, goal = (RNG.standard_normal(shape) for shape in ((3, 9), (3, 6, 9), (3, 5, 4)))
+    distance = np.square(there - z[:, None]).sum(2)
+    order = distance.argsort(1)
+    there, distance = np.take_along_axis(there, order[..., None], 1), np.take_along_axis(distance, order, 1)
+    got = fitted(*map(torch.from_numpy, (z, there, distance, goal)), 0.1, np.inf)
+    for row in range(3):
+        weight = (1 - (distance[row, :5] / distance[row, 5]) ** 1.5) ** 3
+        weight /= weight.sum()
+        middle, aim, root = weight @ there[row, :5], weight @ goal[row], np.sqrt(weight)[:, None]
+        left, right = root * (there[row, :5] - middle), root * (goal[row] - aim)
+        ridge = np.sqrt(0.1 * np.square(left).sum() / 9) * np.eye(9)
+        slope = np.linalg.lstsq(np.vstack([left, ridge]), np.vstack([right, np.zeros((9, 4))]), rcond=None)[0]
+        assert np.allclose(got[row], aim + (z[row] - middle) @ slope, atol=1e-9)
+
+
 # --- gate and loop
 
 
@@ -251,7 +282,7 @@ def test_a_rows_answer_does_not_depend_on_the_others():
     states = waves()
     moved = waves(1, 24, seed=3) + 0.1 * RNG.standard_normal((24, 1, POINTS)).astype(np.float32)
     before = waves(1, 24, seed=3)
-    for corrector in ("wiener", "memory", "next", "snap"):
+    for corrector in ("wiener", "memory", "next", "analog", "snap"):
         whole = prepared(states, 8, corrector=corrector, every=True).step(moved, before)
         again = prepared(states, 8, corrector=corrector, every=True).step(moved, before)
         assert np.array_equal(whole.state, again.state)
