@@ -12,7 +12,8 @@ evenly spaced, the last one among them.
 
 A candidate beats a control that has fewer rows alive, or where the two cannot be told apart by that, whose residual and band
 together, as the mean of the logarithms of both ratios, are larger, and neither of them smaller. All outside the 95 %
-interval of a bootstrap over rows, the same rows of both, and rows of the true states by themselves.
+interval of a bootstrap over rows, the same rows of both, and rows of the true states by themselves; of few rows it is
+widened (`_ends`), but for the last: where the plain percentiles say that one is smaller, that is enough.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..catalogue import LemError
+from ..denoise.moments import student_t
 from ..rng import generator
 from .states import LIMIT, NO_POWER, log_spectrum, log_spectrum_low, power, rms, w1
 from .summary import FEWEST, share_interval
@@ -173,12 +176,11 @@ class Judge:
         rng = generator(self.seed, 0, 0, "report")
         drawn = rng.integers(0, rows, (DRAWS, rows))
         lead = candidate.alive.astype(float) - control.alive
-        alive = _ends(float(lead.mean()), lead[drawn].mean(1))
-        names = candidate.name, control.name
+        names, share = (candidate.name, control.name), float(lead.mean())
         if rows < FEWEST:
-            return Against(
-                *names, "no better", f"{rows} rows are too few to tell, {FEWEST} at least", alive, None, None, None
-            )
+            why = f"{rows} rows are too few to tell, {FEWEST} at least"
+            return Against(*names, "no better", why, (share, -1.0, 1.0), None, None, None)
+        alive = _ends(share, lead[drawn].mean(1), rows)
         if alive[1] > 0 or alive[2] < 0:
             why = f"{int(candidate.alive.sum())} of {rows} rows alive, not {int(control.alive.sum())}"
             return Against(*names, "better" if alive[1] > 0 else "worse", why, alive, None, None, None)
@@ -189,22 +191,23 @@ class Judge:
         drawn = both[rng.integers(0, len(both), (DRAWS, len(both)))]
         true = rng.integers(0, len(self.spectra), (DRAWS, len(self.spectra)))
         draws = [(both, np.arange(len(self.spectra))), (drawn, true)]
-        residual = None
+        residual, ratios = None, []
         if candidate.square is not None and control.square is not None:
             ratios = [_ratio(*(side.square[r].mean(-1) for side in (candidate, control))) / 2 for r, _ in draws]  # type: ignore[index]
-            residual = _ends(float(ratios[0]), ratios[1])
+            residual = _ends(float(ratios[0]), ratios[1], len(both))
         spectra = []
         for r, t in draws:
             p = _mean(self.spectra, t)
             spectra.append(_ratio(*(apart(p, _mean(side.spectra, r), BAND) for side in (candidate, control))))
-        band = _ends(float(spectra[0]), spectra[1])
+        band = _ends(float(spectra[0]), spectra[1], len(both))
         if residual is None:
             whole = band
         else:
-            whole = _ends((residual[0] + band[0]) / 2, (ratios[1] + spectra[1]) / 2)
-        parts = [(name, part) for name, part in (("residual", residual), ("band", band)) if part is not None]
-        worse = [name for name, (_, low, _) in parts if low > 0]
-        why = ", ".join(f"{name} {_times(part[0])}" for name, part in parts)
+            whole = _ends((residual[0] + band[0]) / 2, (ratios[1] + spectra[1]) / 2, len(both))
+        parts = [("residual", residual, ratios[1])] if residual is not None else []
+        parts.append(("band", band, spectra[1]))
+        worse = [name for name, _, draws in parts if np.quantile(draws, 0.025) > 0]  # (less is asked of a doubt)
+        why = ", ".join(f"{name} {_times(part[0])}" for name, part, _ in parts)
         if whole[2] < 0 and not worse:
             said = "better"
         else:
@@ -253,8 +256,11 @@ def _ratio(a: Any, b: Any) -> Any:
     return np.log10(a) - np.log10(b)
 
 
-def _ends(value: float, draws: np.ndarray) -> tuple[float, float, float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
+def _ends(value: float, draws: np.ndarray, rows: int) -> tuple[float, float, float]:
+    """(value, and the ends of its 95 % interval) from draws of `rows` rows: percentiles so far out that of few rows the
+    interval of a mean is as wide as Student's (the expanded percentile interval: Hesterberg 2015, section 5.3)."""
+    beyond = NormalDist().cdf(-student_t(0.95, rows - 1) * math.sqrt(rows / (rows - 1)))
+    low, high = np.quantile(draws, [beyond, 1 - beyond])
     return value, float(low), float(high)
 
 

@@ -21,9 +21,10 @@ def budgeted(
     """Set the threshold of the gate so that rows of this emulator call the corrector `budget` times a step on average.
 
     step: the emulator, as of `rollout`. It runs from `rows` held-out states for so many steps, thermalized; after each the
-    logarithm of the threshold moves by how much the share of rows that called differs from the budget (Robbins & Monro
-    1951), and its mean over the second half is kept. One threshold for all rows: one that strays calls more often than
-    another, so from then on no row saves calls up (`thermalizer.budget` is None). Answers the share of calls in that half.
+    logarithm of the threshold moves by how much the mean of the calls differs from the budget (Robbins & Monro 1951), in
+    units of what a row that fires has cost so far: `max_calls` and a corrector of many steps make that more than one. Its
+    mean over the second half is kept. One threshold for all rows: one that strays calls more often than another, so from
+    then on no row saves calls up (`thermalizer.budget` is None). Answers the calls a row and step in that half.
     Raises LemError for a budget outside of 0 to 1, and where all rows die.
     """
     if not 0 < budget < 1:
@@ -37,7 +38,8 @@ def budgeted(
     thermalizer.reset()
     now: float | None = None
     found: list[float] = []
-    shares: list[float] = []
+    spent: list[float] = []
+    calls = fires = 0
     for t, done in enumerate(rollout(step, start, steps, thermalizer)):
         alive = done.action != "dead"
         if not alive.any():
@@ -47,12 +49,15 @@ def budgeted(
         if now is None:  # the first states of an emulator tell of its scale
             scores = done.more["score"][alive]
             now = math.log(max(float(np.quantile(scores, 1 - budget)), 1e-12))
-        share = float((done.calls[alive] > 0).mean())
-        now += GAIN / (1 + t / SETTLING) * (share - budget) / max(budget, 1 - budget)
+        mean = float(done.calls[alive].mean())
+        calls, fires = calls + int(done.calls[alive].sum()), fires + int((done.calls[alive] > 0).sum())
+        cost = calls / fires if fires else 1.0
+        share, wanted = mean / cost, budget / cost
+        now += GAIN / (1 + t / SETTLING) * (share - wanted) / max(wanted, 1 - wanted)
         gate.threshold = math.exp(now)
         if t >= steps // 2:
             found.append(now)
-            shares.append(share)
+            spent.append(mean)
     gate.threshold = math.exp(float(np.mean(found)))
     thermalizer.reset()
-    return float(np.mean(shares))
+    return float(np.mean(spent))

@@ -90,6 +90,17 @@ def test_a_budget_is_spent_on_average_and_rows_differ():
     assert (np.array(alone)[:, 0] == np.array(calls)[:, 0]).all()
 
 
+def test_a_budget_counts_calls_and_not_rows_that_call():
+    """A corrector of four steps spends four calls."""
+    states = waves()
+    thermalizer = prepared(states, 8, gate="distance", gate_neighbours=8)
+    once = thermalizer.correct
+    thermalizer.correct = lambda *told: (once(*told)[0], 4)
+    assert budgeted(thermalizer, drifting, 0.2, rows=16, steps=150) == pytest.approx(0.2, abs=0.05)
+    calls = [done.calls for done in rollout(drifting, states[-8:], 100, thermalizer)]
+    assert np.mean(calls) == pytest.approx(0.2, abs=0.1) and np.max(calls) == 4
+
+
 def test_a_budget_of_none_or_all_has_no_threshold():
     thermalizer = prepared(waves(), 8)
     for share in (0.0, 1.0):
