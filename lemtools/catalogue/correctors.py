@@ -4,7 +4,7 @@ A corrector's function (known, its options by keyword) makes it ready; known is 
 their Gaussian, and the network of `--model`. It answers (x, previous, level, generators) -> (corrected states, calls a
 row): x and previous are float64 [R, D] in coordinates, level [R] is the noise that was read in x. Fact: previous, that
 it starts from the state before, and cannot work without one; draws, that it asks the generators; static, that it
-answers all rows without waiting for a number on the device, so that a CUDA graph can hold it.
+answers all rows without waiting for a number on the device (without draws, too, a CUDA graph can hold it).
 """
 
 from .row import Option, Row
@@ -13,6 +13,7 @@ from .table import Table
 NEIGHBOURS = Option(
     "--neighbours", "Stored states, or patches, that one is compared with.", "whole", low=2, metavar="K", usual="chosen"
 )
+ANALOGS = Option("--neighbours", "Stored states of which one is drawn.", "whole", low=1, metavar="K", usual="chosen")
 PATCH = Option(
     "--patch",
     "Places of a patch in each direction; its middle third is answered.",
@@ -89,9 +90,9 @@ CORRECTORS = Table(
         "analog",
         "thermalize.correctors:analog",
         "where one of the stored states nearest to the previous one went, drawn at random",
-        options=(NEIGHBOURS,),
+        options=(ANALOGS,),
         needs=("memory",),
-        facts={"previous": True},
+        facts={"previous": True, "static": True},
     ),
     Row("snap", "thermalize.correctors:snap", "the nearest stored state: a control", needs=("memory",), facts=STATIC),
     Row(

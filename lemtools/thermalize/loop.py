@@ -64,8 +64,13 @@ class Thermalizer:
 
     @property
     def static(self) -> bool:
-        """Whether a step waits for no number on the device, so that a CUDA graph can hold it."""
+        """Whether a step waits for no number on the device."""
         return bool(self.known.states.masked and self.row.static and self.gate.reader.static and self.max_calls == 1)
+
+    @property
+    def captured(self) -> bool:
+        """Whether a CUDA graph can hold a step: it is static, and asks for no draws, which are made on the host."""
+        return self.static and not self.row.draws
 
     def ready(self, rows: int) -> torch.Tensor:
         """Make room for that many rows; other ones than before are the first of theirs. What it keeps of them [R]."""
@@ -139,7 +144,8 @@ class Thermalizer:
         rows = wanted & self._payable()
         sound = able[:, None]
         told = None if before is None else torch.where(sound, before, 0.0)
-        answer, spent = self.correct(torch.where(sound, x, 0.0), told, first, ())
+        draws = generators(self.seed, np.arange(len(x)), self.steps, "thermalize") if self.row.draws else ()
+        answer, spent = self.correct(torch.where(sound, x, 0.0), told, first, draws)
         whole = torch.isfinite(answer.float()).all(1)
         out, calls = torch.where((rows & whole)[:, None], answer, x), rows * spent
         self.credit.sub_(calls)
@@ -208,10 +214,10 @@ def rollout(
 
     Of a start that is a tensor everything stays on its device, and the Steps are tensors (see ``on_device.Loop``). capture:
     a step, the emulator's included, is one CUDA graph, where it lies on a GPU and the thermalizer can
-    (``Thermalizer.static``); the emulator then must not wait for the device either.
+    (``Thermalizer.captured``); the emulator then must not wait for the device either.
     """
     if isinstance(start, torch.Tensor):
-        yield from rolled(step, start, steps, thermalizer, capture and getattr(thermalizer, "static", True))
+        yield from rolled(step, start, steps, thermalizer, capture and getattr(thermalizer, "captured", True))
         return
     start = codec.state(start)
     alive = codec.alive(start)

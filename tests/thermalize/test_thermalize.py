@@ -382,7 +382,7 @@ def test_states_of_another_shape_are_refused():
 # --- what a CUDA graph can hold, and devices
 
 
-@pytest.mark.parametrize("corrector", ["wiener", "memory", "next", "snap", "clip"])
+@pytest.mark.parametrize("corrector", ["wiener", "memory", "next", "analog", "snap", "clip"])
 @pytest.mark.parametrize("how", [{"every": True}, {"budget": 0.5}, {"threshold": 0.05}])
 def test_a_step_that_waits_for_no_number_is_the_same(corrector, how):
     made = [
@@ -420,9 +420,16 @@ def test_a_rollout_of_tensors_is_that_of_arrays():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("corrector", ["wiener", "memory", "next", "snap", "clip"])
+@pytest.mark.parametrize("corrector", ["wiener", "memory", "next", "analog", "snap", "clip"])
 def test_a_gpu_answers_what_the_cpu_does_call_by_call_and_as_a_graph(corrector):
-    how = {"corrector": corrector, "symmetry": ("translate", "reflect"), "every": True, "budget": 0.5}
+    # (a threshold above rounding, by which the two differ)
+    how = {
+        "corrector": corrector,
+        "symmetry": ("translate", "reflect"),
+        "every": True,
+        "budget": 0.5,
+        "threshold": 0.05,
+    }
     here, there = (prepared(waves(), 8, device=d, **how, **MORE.get(corrector, {})) for d in ("cpu", "cuda"))
     start = torch.from_numpy(waves(1, 24, seed=3))
     start[7] = torch.nan
@@ -433,6 +440,7 @@ def test_a_gpu_answers_what_the_cpu_does_call_by_call_and_as_a_graph(corrector):
     runs = [list(rollout(turned, start.to(m.known.states.device), 8, m)) for m in (here, there)]
     there.reset()
     runs.append(list(rollout(turned, start.cuda(), 8, there, capture=True)))
+    assert there.captured or corrector == "analog"
     for steps in zip(*runs):
         one, *others = (done.numpy() for done in steps)
         for other in others:
