@@ -37,7 +37,7 @@ class Codebook:
         self.near = (self.table - self.middle).float()
         self.half = self.near.square().sum(1) / 2
         apart = self.nearest(self.table)[1][:, 1]
-        self.unit, self.twins = float(apart.median()), int((apart == 0).sum())
+        self.unit, self.twins = float(np.median(apart)), int((apart == 0).sum())  # (torch's is the lower of two)
         if not self.unit:
             raise LemError(
                 f"{self.twins} of the {len(self)} codes are the same as another one; a token would stand for any of them"

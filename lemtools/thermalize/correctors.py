@@ -48,7 +48,7 @@ class Following:
 
     def __init__(self, known: Known, neighbours: int | None, ridge: float | None):
         self.states, self.far = known.states, torch.inf
-        fewest = min(len(chart) for _, chart, _ in self.states.charts(known.held, following=True)) - 1
+        fewest = self.states.least(True, neighbours and neighbours + 1) - 1
         counts = [neighbours] if neighbours else [k for k in CHOICE if k <= fewest] or [fewest]
         numbers = [(k, r) for k in counts for r in (RIDGES if ridge is None else (ridge,))]
         (self.neighbours, self.ridge), self.error = settled(known, self.regressed, numbers)
@@ -157,6 +157,8 @@ def analog(known: Known, neighbours: int | None = None) -> Corrector:
 def local(known: Known, neighbours: int | None = None) -> Corrector:
     """E[x_0 | x] where x_0 is drawn from the Gaussian of the nearest stored states, and x has white noise of the level read."""
     states = known.states
+    if neighbours is not None:
+        states.least(False, neighbours)
 
     def posterior(chart: Chart, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         count = neighbours or min(CHOICE[-1], len(chart))

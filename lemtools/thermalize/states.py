@@ -125,6 +125,18 @@ class States:
             if len(rows := (largest == i).nonzero()[:, 0]):
                 yield rows, self._chart(mode, following), f[rows, i].angle() / (2 * torch.pi * mode)
 
+    def least(self, following: bool, neighbours: int | None = None) -> int:
+        """How many states the smallest chart has. Raises LemError where that is fewer than so many neighbours: a rare state
+        would ask for them in the midst of a rollout. following: as in `charts`."""
+        if self.moves:
+            self._comparable()
+        count = min(len(self._chart(mode, following)) for mode in (self._modes if self.moves else [0]))
+        if neighbours is not None and neighbours > count:
+            have = f"{neighbours} neighbours are asked for among {count} stored states"
+            alike = " whose largest mode is the same" if self.moves else ""
+            raise LemError(f"{have}{alike}; store more, or ask for fewer (--neighbours)")
+        return count
+
     def _comparable(self) -> None:
         """LemError where states are moved in two directions."""
         if len(self.item) > 2:

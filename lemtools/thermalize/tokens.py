@@ -226,8 +226,8 @@ class TokenThermalizer:
                 if bool(moved.any()):
                     tokens[moved] = self._coded(claim, x, moved)
             near = self.windows.book.nearest(x.flatten(0, 1))[1].reshape(*tokens.shape, 2)
-            margin = (near[..., 1] - near[..., 0]).median(1).values / self.windows.book.unit
-            more["margin"] = np.where(alive, margin.numpy(), np.nan)
+            margin = np.median(near[..., 1] - near[..., 0], 1) / self.windows.book.unit
+            more["margin"] = np.where(alive, margin, np.nan)
         more["flips"] = np.where(alive, (tokens != claim.tokens).double().mean(1).numpy(), 0.0)
         out = self._typed(tokens.numpy(), alive, state, previous)
         if self.windows is not None:

@@ -91,6 +91,24 @@ def test_more_neighbours_than_states_is_an_error():
         Chart(torch.zeros(5, 2), None).nearest(torch.zeros(1, 2, dtype=torch.float64), 6)
 
 
+def rarely(mode):
+    """States of a wave whose largest mode is 3 at three of 150 steps, and never among those held out."""
+    rng, x = np.random.default_rng(0), 2 * np.pi * np.arange(POINTS) / POINTS
+    phase = rng.uniform(0, 2 * np.pi, (150, 4, 1))
+    number = np.where(np.isin(np.arange(150), (20, 21, 22)), 3, 1)[:, None, None]
+    values = np.cos(number * x + phase) + 0.05 * rng.standard_normal((150, 4, POINTS))
+    return values.reshape(-1, 1, POINTS).astype(np.float32), np.cos(mode * x)[None, None].astype(np.float32)
+
+
+@pytest.mark.parametrize("corrector", ["next", "memory"])
+def test_a_state_that_few_stored_ones_are_like_ends_no_rollout(corrector):
+    states, now = rarely(3)
+    how = {"corrector": corrector, "symmetry": ("translate",), "every": True}
+    assert prepared(states, 4, threshold=0.0, **how).step(now, now).calls.tolist() == [1]
+    with pytest.raises(LemError, match="40 neighbours.*whose largest mode is the same|41 neighbours.*the same"):
+        prepared(states, 4, threshold=0.0, neighbours=40, **how)
+
+
 @pytest.mark.parametrize("shift", [0, 1, 5])
 def test_a_state_moved_by_whole_points_is_rolled(shift):
     memory = known(waves(), 8, ("translate",))
