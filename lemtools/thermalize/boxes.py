@@ -30,16 +30,16 @@ class Boxes:
             self.number, real = (v.gather(1, order).reshape(shape) for v in (self.number, real))
         there = points[self.number]
         half = torch.where(real, there.square().sum(2) / 2, torch.inf)
-        self.points = torch.cat([there, half[..., None]], 2)  # (|z - s|^2 / 2 - |z|^2 / 2 is (-z, 1) times these)
-        low, high = (v[:, :AXES].T[:, None] for v in (there.amin(1), there.amax(1)))
-        self.middle, self.wide = ((low + high) / 2).contiguous(), ((high - low) / 2).contiguous()
+        self.points = torch.cat([there.mT, half[:, None]], 1)  # (|z - s|^2 / 2 - |z|^2 / 2 is (-z, 1) times these)
+        self.low, self.high = (v[:, :AXES].T[:, None].contiguous() for v in (there.amin(1), there.amax(1)))
 
     def near(self, z: torch.Tensor, count: int, spare: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each of z, float32 [R, Q]: the numbers of count + spare points [R, count + spare], with the `count` nearest among
         them; and which rows of it that is not sure of, bool [R]."""
-        bound = (z.T[:AXES, :, None] - self.middle).abs_().sub_(self.wide).clamp_(min=0).square_().sum(0)
+        along = z.T[:AXES, :, None]
+        bound = torch.clamp(along, self.low, self.high).sub_(along).square_().sum(0)
         length = z.square().sum(1)
-        probed = min(max(PROBED, -(-2 * (count + spare) // self.points.shape[1])), len(self.points))
+        probed = min(max(PROBED, -(-2 * (count + spare) // self.points.shape[2])), len(self.points))
         found, reach, full = self._among(bound, z, probed, count, spare)
         needed = (bound <= ((1 + LOST) * (2 * reach + length) + LOST * length)[:, None]).sum(1)
         most = max(len(self.points) // SHARE, probed)
@@ -54,9 +54,9 @@ class Boxes:
         """(count + spare points of so many boxes, those with the least bounds; (|z - s|^2 - |z|^2) / 2 of the last of `count`;
         whether there are as many points)."""
         best = bound.topk(boxes, largest=False, sorted=False).indices
-        points = self.points[best].reshape(len(z), -1, self.points.shape[2])
-        half = torch.bmm(points, pad(-z, (0, 1), value=1.0)[..., None])[..., 0]
+        points = self.points.index_select(0, best.flatten()).reshape(len(z), boxes, *self.points.shape[1:])
+        half = (pad(-z, (0, 1), value=1.0)[:, None, None] @ points).flatten(1)
         near = half.topk(min(count + spare, half.shape[1]), largest=False)
-        each = self.points.shape[1]
+        each = points.shape[3]
         number = self.number[best.gather(1, near.indices // each), near.indices % each]
         return number, near.values[:, count - 1], torch.isfinite(near.values[:, -1])

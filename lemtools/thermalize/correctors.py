@@ -68,7 +68,8 @@ class Following:
     def _regressed(self, chart: Chart, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
         assert chart.after is not None
         number, distance, there = chart.nearest(x, count + 1)
-        return fitted(x @ chart.axes, there, distance, chart.after[number[:, :-1]].double(), ridge, self.far)
+        after = chart.after.index_select(0, number[:, :-1].flatten()).double().reshape(len(x), count, -1)
+        return fitted(x @ chart.axes, there, distance, after, ridge, self.far)
 
 
 def settled(
@@ -107,18 +108,18 @@ def fitted(
     edge, distance, there = distance[:, -1:], distance[:, :-1], there[:, :-1]
     weight = torch.where(edge > 0, (1 - (distance / edge.clamp_min(1e-300)) ** 1.5).clamp_min(0) ** 3, 1.0)
     weight = weight + (weight.sum(1, keepdim=True) == 0)  # all at the edge: all alike
-    weight = (weight / weight.sum(1, keepdim=True))[..., None]
-    middle, aim = (weight * there).sum(1, keepdim=True), (weight * goal).sum(1, keepdim=True)
-    left, right = (there - middle) * weight.sqrt(), (goal - aim) * weight.sqrt()
-    off = (z[:, None] - middle).mT
+    weight = weight / weight.sum(1, keepdim=True)
+    middle, root = weight[:, None] @ there, weight.sqrt()
+    left, off = (there - middle).mul_(root[..., None]), (z[:, None] - middle).mT
     dual = left.shape[1] < left.shape[2]  # fewer points than axes: (L'L + r)^-1 L' = L' (LL' + r)^-1
     gram = left @ left.mT if dual else left.mT @ left
-    mean = left.square().sum((1, 2)) / left.shape[2]
+    mean = gram.diagonal(dim1=1, dim2=2).sum(1) / left.shape[2]
     gram.diagonal(dim1=1, dim2=2).add_((ridge * mean + 1e-300)[:, None])
-    there = solved(gram, left @ off) if dual else left @ solved(gram, off)
-    step = there.mT @ right
-    sound = torch.isfinite(step).all(2, keepdim=True) & (distance[:, :1, None] <= far**2)
-    return (aim + torch.where(sound, step, 0.0))[:, 0]
+    step = solved(gram, left @ off) if dual else left @ solved(gram, off)
+    step = step[..., 0] * root  # the answer is linear in the goals: so much of each, less its share of their mean
+    step = step - weight * step.sum(1, keepdim=True)
+    sound = torch.isfinite(step).all(1, keepdim=True) & (distance[:, :1] <= far**2)
+    return ((weight + torch.where(sound, step, 0.0))[:, None] @ goal)[:, 0]
 
 
 def solved(system: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -93,4 +93,4 @@ def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) 
 
 
 def _noise(gaussian: Gaussian) -> Reader:
-    return Reader(lambda x: torch.as_tensor(gaussian.level(x)), lambda x, level: level, static=True)
+    return Reader(lambda x: gaussian.level_along(gaussian.along(x)), lambda x, level: level, static=True)

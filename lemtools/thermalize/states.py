@@ -275,14 +275,14 @@ class Chart:
             raise LemError(f"{have}; store more, or ask for fewer (--neighbours)")
         z = x @ self.axes
         place = self._near(z.float().nan_to_num(0).clamp(-HUGE, HUGE), count).sort(1).values
-        there = self.z[place].double()
-        distance, order = (there - z[:, None]).square().sum(2).sort(dim=1, stable=True)
-        order = order[:, :count]
-        return (
-            place.gather(1, order),
-            distance[:, :count],
-            there.gather(1, order[..., None].expand(-1, -1, there.shape[2])),
-        )
+        there = self._placed(place)
+        distance, order = (there - z[:, None]).square_().sum(2).sort(dim=1, stable=True)
+        place = place.gather(1, order[:, :count])
+        return place, distance[:, :count], self._placed(place)
+
+    def _placed(self, number: torch.Tensor) -> torch.Tensor:
+        """Places of states [R, K] along the axes, float64 [R, K, Q]."""
+        return self.z.index_select(0, number.flatten()).double().reshape(*number.shape, -1)
 
     def _near(self, z: torch.Tensor, count: int) -> torch.Tensor:
         """Candidates of each of z, float32 [R, Q]: the nearest and SPARE more."""
@@ -302,13 +302,16 @@ class Chart:
 
     def _of_all(self, z: torch.Tensor, count: int) -> torch.Tensor:
         """The same by the distances to all states: half a squared one is |z|^2 / 2 + |s|^2 / 2 - z s; the nearest are in the
-        blocks of the least."""
-        blocks = torch.mm(torch.nn.functional.pad(-z, (0, 1), value=1.0), self.flat).reshape(len(z), -1, BLOCK)
-        wanted = min(count + SPARE, blocks.shape[1])
-        best = blocks.amin(2).topk(wanted, largest=False, sorted=False).indices
-        inside = blocks.gather(1, best[..., None].expand(-1, -1, BLOCK)).reshape(len(z), -1)
+        blocks of the least, of states that are as far from one another as there are blocks."""
+        block = BLOCK
+        while not z.is_cuda and block > 8 and block * block * (count + SPARE) > len(self):
+            block //= 2  # (what is looked at is then least)
+        blocks = torch.mm(torch.nn.functional.pad(-z, (0, 1), value=1.0), self.flat).reshape(len(z), block, -1)
+        wanted = min(count + SPARE, blocks.shape[2])
+        best = blocks.amin(1).topk(wanted, largest=False, sorted=False).indices
+        inside = blocks.gather(2, best[:, None].expand(-1, block, -1)).flatten(1)
         near = inside.topk(min(count + SPARE, len(self)), largest=False, sorted=False).indices
-        return best.gather(1, near // BLOCK) * BLOCK + near % BLOCK
+        return best.gather(1, near % wanted) + near // wanted * blocks.shape[2]
 
 
 @dataclass(frozen=True)

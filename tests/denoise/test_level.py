@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lemtools.denoise.gaussian import Gaussian
+from lemtools.denoise.gaussian import Gaussian, _Levels
 
 
 def prior(eigenvalues, seed=0):
@@ -83,3 +83,48 @@ def test_kinds_and_shapes():
     assert gaussian.level(x[:0]).shape == (0,)
     with pytest.raises(ValueError, match="x"):
         gaussian.level(x[:, :5])
+
+
+SPECTRA = {
+    "falling": FALLING,
+    "steep": np.logspace(-14, 0, 64),
+    "steps": np.repeat([1e-8, 1.0, 1e4], [31, 30, 3]),
+    "zeros": np.repeat([0.0, 1.0], [20, 10]),
+    "two minima": np.array([1e-8, 1.0, 1e4]),
+}
+
+
+def energies(eigenvalues, count=300):
+    rng = np.random.default_rng(7)
+    e = (eigenvalues + np.logspace(-10, 14, count)[:, None]) * rng.standard_normal((count, len(eigenvalues))) ** 2
+    return e * 10 ** rng.uniform(-1, 1, e.shape)
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_minimum_is_found_to_nine_digits(name):
+    """Where the derivative of the cost changes its sign, by bisection, also far beyond the largest eigenvalue."""
+    values = SPECTRA[name]
+    e = energies(values)
+    v = _Levels(torch.from_numpy(values))(torch.from_numpy(e)).numpy() ** 2
+    assert np.isfinite(v).all()
+    e, v = e[v > 1e-12 * values.max()], v[v > 1e-12 * values.max()]
+    assert len(v) > 200 and v.max() > 1e8 * values.max()
+
+    def slope(v):
+        there = values + v[:, None]
+        return ((there - e) / there**2).sum(1)
+
+    low, high = 0.99 * v, 1.01 * v
+    assert (slope(low) < 0).all() and (slope(high) > 0).all()
+    for _ in range(60):
+        middle = (low + high) / 2
+        down = slope(middle) < 0
+        low, high = np.where(down, middle, low), np.where(down, high, middle)
+    np.testing.assert_allclose(v, low, rtol=1e-9)
+
+
+def test_torch_and_numpy_refine_alike():
+    """A GPU has the one, a CPU the other, of the same lines."""
+    for values in SPECTRA.values():
+        found = [_Levels(torch.from_numpy(values), xp)(torch.from_numpy(energies(values))) for xp in (np, torch)]
+        torch.testing.assert_close(*found, rtol=1e-9, atol=0)

@@ -45,14 +45,15 @@ def known(values, rows, symmetry=(), scale=None):
 
 
 @pytest.mark.parametrize("few", [0, 1 << 30], ids=["boxes", "all"])
-def test_nearest_are_those_of_the_definition(monkeypatch, few):
+@pytest.mark.parametrize("size", [30, 1000, 25_000])  # (of blocks of 8, 8 and 16)
+def test_nearest_are_those_of_the_definition(monkeypatch, few, size):
     monkeypatch.setattr("lemtools.thermalize.states.FEW", few)
-    states = torch.from_numpy(RNG.standard_normal((1000, 6)).astype(np.float32))
-    states[500:520] = states[:20]  # duplicates
+    states = torch.from_numpy(RNG.standard_normal((size, 6)).astype(np.float32))
+    states[size // 2 :][:15] = states[:15]  # duplicates
     query = torch.from_numpy(RNG.standard_normal((37, 6)))
     number, distance, there = Chart(states, None).nearest(query, 9)
     exact = (query[:, None] - states.double()).square().sum(2)
-    assert torch.allclose(distance, exact.sort(1).values[:, :9], rtol=1e-5)
+    assert torch.allclose(distance, exact.topk(9, largest=False).values, rtol=1e-5)
     assert torch.allclose(exact.gather(1, number), distance, rtol=1e-5)
     assert there.shape == (37, 9, 6)
 
