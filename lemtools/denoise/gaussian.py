@@ -111,7 +111,7 @@ class Gaussian:
 
     def level_along(self, along: torch.Tensor) -> torch.Tensor:
         """The level s [N] of what lies there along the eigenvectors."""
-        return self._levels(along.square())
+        return self._levels(along)
 
     def denoised(self, x: torch.Tensor, s: torch.Tensor, along: torch.Tensor | None = None) -> torch.Tensor:
         """E[x_0 | x = x_0 + s n], float64 [N, D] on the device, s [N]: the Wiener gain l / (l + s^2) on each eigenvalue l. Where s is
@@ -236,19 +236,23 @@ class _Levels:
         small: Any = given if self.xp is torch else [v.numpy() for v in given]
         self.values, self.grid, self.five, self.stencil = small
 
-    def __call__(self, energy: torch.Tensor) -> torch.Tensor:
-        """s [K] of e [K, D]; nan where that is not finite. Nothing waits for the device."""
-        cost = torch.addmm(self.logs, energy, self.inverse)
+    def __call__(self, along: torch.Tensor) -> torch.Tensor:
+        """s [K] of the roots of e [K, D]; nan where these are not finite. Nothing waits for the device."""
         if self.xp is torch:
-            return self._least(energy, cost)
+            energy = along.square()
+            return self._least(energy, torch.addmm(self.logs, energy, self.inverse))
         with np.errstate(all="ignore"):
-            return torch.from_numpy(self._least(energy.numpy(), cost.numpy()))
+            plain = np.square(along.numpy())
+            cost = torch.addmm(
+                self.logs, torch.from_numpy(plain), self.inverse
+            )  # (of both libraries torch's threads alone)
+            return torch.from_numpy(self._least(plain, cost.numpy()))
 
     def _least(self, energy: Any, cost: Any) -> Any:
         xp, values, spacing = self.xp, self.values, self.spacing
         k = cost[:, 2 : self.count + 2].argmin(1)
         five = cost[xp.arange(len(k), **self.where)[:, None], k[:, None] + self.five]
-        slope, curve, third = (five @ self.stencil).T
+        slope, curve, third = (five[:, :, None] * self.stencil).sum(1).T
         step = slope * curve / (curve * curve - slope * third / 2).clip(_TINY, None)
         u = self.grid[k] - spacing * step.clip(-1, 1)
         u = xp.where(k == self.count - 1, xp.log(cost[:, -2]), u)  # (beyond the grid)

@@ -116,8 +116,8 @@ def fitted(
     mean = gram.diagonal(dim1=1, dim2=2).sum(1) / left.shape[2]
     gram.diagonal(dim1=1, dim2=2).add_((ridge * mean + 1e-300)[:, None])
     step = solved(gram, left @ off) if dual else left @ solved(gram, off)
-    step = step[..., 0] * root  # the answer is linear in the goals: so much of each, less its share of their mean
-    step = step - weight * step.sum(1, keepdim=True)
+    step = step[..., 0] * root  # (the answer is linear in the goals: so much of each)
+    step = step - weight * step.sum(1, keepdim=True)  # which adds up to 0 but for rounding
     sound = torch.isfinite(step).all(1, keepdim=True) & (distance[:, :1] <= far**2)
     return ((weight + torch.where(sound, step, 0.0))[:, None] @ goal)[:, 0]
 

@@ -150,15 +150,16 @@ class States:
         are there, and which they are, and answers states [., D] in the same frame. following: as in `charts`."""
         if not self.moves:
             return answer(self._chart(0, following), x, slice(None))
-        out = torch.empty_like(x)
-        if not self.masked:
-            for rows, chart, shift in self.charts(x, following):
-                assert shift is not None
-                out[rows] = self.moved(answer(chart, self.moved(x[rows], shift), rows), -shift)
-            return out
         self._comparable()
-        f = self._spectrum(x)[:, self._places]
+        out, f = torch.empty_like(x), self._spectrum(x)[:, self._places]
         largest = f.abs().argmax(1)
+        if not self.masked:
+            shift = f.gather(1, largest[:, None])[:, 0].angle() / (2 * torch.pi * self._places[largest].double())
+            there = self.moved(x, shift)
+            for i, mode in enumerate(self._modes):
+                if len(rows := (largest == i).nonzero()[:, 0]):
+                    out[rows] = answer(self._chart(mode, following), there[rows], rows)
+            return self.moved(out, -shift)
         for i, mode in enumerate(self._modes):
             shift = f[:, i].angle() / (2 * torch.pi * mode)
             there = answer(self._chart(mode, following), self.moved(x, shift), slice(None))
