@@ -29,8 +29,11 @@ mkdir -p "$out"
 
 learn() { # SEED
     [ -e "$out/start-$1.npy" ] || python "$here/sprites.py" start "$out" "$1"
+    local model="$out/frames-$1"
+    [ -e "$model.safetensors" ] && [ ! -e "$model.state.safetensors" ] && return
     lem-train frames --data "$out/tokens.safetensors" --rows "$STORED" --steps "$UPDATES" --seed "$1" \
-        --device "$DEVICE" --log-file "$out/frames-$1.jsonl" -o "$out/frames-$1.safetensors"
+        --device "$DEVICE" --log-file "$model.jsonl" -o "$model.safetensors"
+    rm -f "$model.state.safetensors" "$model.previous.safetensors" # it has learnt all
 }
 measured() { # SEED NAME [FILE]
     [ -e "$out/lines-$1-$2.jsonl" ] || {
