@@ -104,7 +104,7 @@ def _check(run, files, memory, memory_key, memory_rows, rows, window, key, kind,
     from ..signal import LemError
     from ..thermalize.judge import ENOUGH, check
 
-    clean = store(list(memory), memory_key, common.how(run, kind=kind, max_bytes=max_bytes))
+    clean = store(list(memory), memory_key, common.how(run, kind=kind, max_bytes=max_bytes), "--memory-key")
     looped = common.how(run, kind=kind, max_bytes=max_bytes, loop=True)
     drifted = [store([path], key, looped) for path in paths]
     try:
@@ -169,7 +169,7 @@ def _report(
     from ..thermalize.process import TIMEOUT, Coprocess
 
     how = common.how(run, kind="field", max_bytes=max_bytes, loop=True)
-    true = store([report], memory_key or key, how)
+    true = store([report], memory_key or key, how, "--memory-key")
     with contextlib.ExitStack() as running:
         process = None
         if solver is not None:

@@ -106,7 +106,7 @@ def cli(
     if memory:
         kind = looks["kind"] if looks["kind"] == "field" else None  # all others show what they are
         how = common.how(run, **looks | {"kind": kind, "batch": None})
-        memories = store(list(memory), options["memory_key"], how)
+        memories = store(list(memory), options["memory_key"], how, "--memory-key")
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
     recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **asked)
 

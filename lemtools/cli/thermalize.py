@@ -9,6 +9,7 @@ from ..catalogue.gates import GATES
 from ..catalogue.shared import DEVICE
 from . import common, judging
 from . import thermalize_beside as beside
+from . import thermalize_doubts as doubts
 from . import thermalize_tokens as tokens
 from .options import INPUT, OUTPUT, RUNNING, refuse, written
 from .types import Names
@@ -243,11 +244,10 @@ def _thermalizer(
     from ..nets.model import load
     from ..signal import LemError
     from ..thermalize import prepared
-    from ..thermalize.symmetry import doubts
 
     how = common.how(run, kind="field", max_bytes=max_bytes)
     if windows is None:
-        states = store(list(memory), memory_key, how)
+        states = store(list(memory), memory_key, how, "--memory-key")
     else:
         states = tokens.memory(list(memory), memory_key, how, windows, codec, memory_rows or rows)
     place = pick(device, float64=True)
@@ -270,12 +270,9 @@ def _thermalizer(
             **asked,
         )
     except LemError as error:
-        raise LemError(f"{', '.join(memory)}: {error}") from error
-    for name, what in doubts(states, memory_rows or rows, tuple(symmetry or ())).items():
-        run.note(f"--symmetry {name}: the stored states do not look it ({what}); is it one of the system?")
-    run.detail(
-        f"memory: {len(states)} states of {list(states.shape[1:])}; a {options['gate']} above {made.gate.threshold:.3g} is none of theirs"
-    )
+        networks = {"--model": model, "--gate-model": options["gate_model"]}
+        raise LemError(doubts.blamed(str(error), memory, networks)) from error
+    doubts.memory(run, states, memory_rows or rows, made, tuple(symmetry or ()), corrector=corrector, **options)
     return made
 
 
@@ -293,7 +290,9 @@ def _filtered(run, paths, codec, thermalizer, options):
         batch=rows or 1 << 40,
         loop=True,
     )
-    return filtered(load(paths, how), thermalizer, rows, ", ".join(map(shown, paths)), codec)
+    where = ", ".join(map(shown, paths))
+    steps = filtered(load(paths, how), thermalizer, rows, where, codec)
+    return steps if rows else doubts.steps(run, steps, where)
 
 
 def _driven(run, paths, codec, thermalizer, network, options):
@@ -318,11 +317,10 @@ def _driven(run, paths, codec, thermalizer, network, options):
     if codec.kind == "field" and free and 0 < (options["budget"] or 0) < 1:
         from ..thermalize.budget import ROWS, budgeted
 
-        with _emulator(run, codec, network, start, **options) as step:
+        with _emulator(run, codec, network, start, where=where, **options) as step:
             share = budgeted(thermalizer, step, options["budget"], len(start[-1]) if network is None else ROWS)
-        told = f"--budget {options['budget']:g}: above a {options['gate']} of {thermalizer.gate.threshold:.4g}"
-        run.detail(f"{told} the corrector is called; in the trial {share:.3g} times a row and step")
-    with _emulator(run, codec, network, start, **options) as step:
+        doubts.budget(run, options["gate"], options["budget"], thermalizer.gate.threshold, share)
+    with _emulator(run, codec, network, start, where=where, **options) as step:
         begin = start[-1]
         if isinstance(step, Emulator) and codec.kind == "field":  # from here on everything stays where it is computed
             begin = torch.from_numpy(begin).to(step.device)
@@ -347,8 +345,15 @@ def _emulator(run, codec, network, start, command, timeout, **options):
             yield tokens.emulator(network, codec, start)
         else:
             from ..nets.emulator import Emulator
+            from ..signal import LemError
+            from ..thermalize.codec import check_scale
 
-            yield Emulator(network)
+            made = Emulator(network)
+            if start.shape[2:] != made.item:
+                wanted = f"where --rollout {options['rollout']} was trained on those of {list(made.item)}"
+                raise LemError(f"{options['where']}: states of {list(start.shape[2:])}, {wanted}")
+            check_scale(start[-1], network.scale, options["where"], f"--rollout {options['rollout']} learned from")
+            yield made
         return
     from ..thermalize.process import TIMEOUT, Coprocess
 

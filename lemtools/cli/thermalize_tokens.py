@@ -149,10 +149,10 @@ def memory(paths, key, how, windows, codec, rows):
 
     where = ", ".join(paths)
     try:
-        frames = store(paths, key, replace(how, kind="tokens"))
+        frames = store(paths, key, replace(how, kind="tokens"), "--memory-key")
     except LemError as error:
         try:
-            states = store(paths, key, how)
+            states = store(paths, key, how, "--memory-key")
         except LemError:
             raise error from None
         channels = windows.window * windows.book.dim

@@ -17,14 +17,23 @@ from .large import rows
 from .load import load
 
 
-def store(paths: list[str], key: str | None = None, how: Reading | None = None, **options) -> np.ndarray:
+def store(
+    paths: list[str], key: str | None = None, how: Reading | None = None, called: str = "--key", **options
+) -> np.ndarray:
     """All memories of the inputs as one array [N, ...item], uint8 or float, for those who look up.
 
     A lone .npy or one-document safetensors file stays on disk (a stream.OnDisk, which reads rows as they are asked
-    for), however many memories it holds. Raises LemError for memories of several shapes or kinds, and for a fragment.
+    for), however many memories it holds. called: the option that names the key, in errors. Raises LemError for memories of
+    several shapes or kinds, and for a fragment.
     """
-    how = replace(how or Reading(), key=key, **options)
-    if len(paths) == 1 and (signal := on_disk(paths[0], key, how)) is not None:
+    try:
+        return _whole(paths, replace(how or Reading(), key=key, **options))
+    except LemError as error:
+        raise LemError(str(error).replace("pick one with --key", f"pick one with {called}")) from error
+
+
+def _whole(paths: list[str], how: Reading) -> np.ndarray:
+    if len(paths) == 1 and (signal := on_disk(paths[0], how.key, how)) is not None:
         return signal.data
     batches, kinds = [], set()
     for signal in load(paths, how):

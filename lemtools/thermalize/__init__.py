@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .step import Step
 
 __all__ = ["Coprocess", "Step", "Thermalizer", "prepared", "rollout"]
+SOME = 4096  # states of which a scale is judged
 HELD = 10  # a tenth of the steps is held out: thresholds and choices are made on them
 _HOMES = {"Coprocess": "process", "Step": "step", "Thermalizer": "loop", "rollout": "loop"}
 
@@ -63,6 +64,8 @@ def prepared(
     the CPU, its network where that lies. options: of Thermalizer, of the corrector and of the gate. Raises LemError for
     states that do not suit.
     """
+    import math
+
     import numpy as np
 
     from ..catalogue import LemError
@@ -70,6 +73,7 @@ def prepared(
     from ..catalogue.gates import GATES
     from ..denoise.contract import Scale
     from ..denoise.moments import of_channels
+    from .codec import check_scale
     from .gate import Gate
     from .loop import Thermalizer
     from .states import Known, States
@@ -88,21 +92,26 @@ def prepared(
     kept = states[: (steps - held) * rows]
     if not np.isfinite(states).all():
         raise LemError("the stored states have values that are NaN or infinite")
+    if not (kept != kept[:1]).any():
+        raise LemError("all stored states are the same: there is nothing that they differ by")
     if model is None:
         mean, gain = of_channels(kept)
         scale = Scale(mean, gain)
     else:
         if not model.fits("field", states.shape[1:]):
             raise LemError(
-                f"the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
+                f"--model: the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
             )
         scale = model.target_scale
+        check_scale(kept[:: max(len(kept) // SOME, 1)], scale, "--model", "the network learned from")
     stored = States(kept, rows, scale, symmetry, device if row.static else "cpu")
     out = stored.encoded(states[(steps - held) * rows :])
     known = Known(stored, out, model)
     given = {name: options.pop(name) for name in list(options) if GATES.find(gate).takes(name)}
     own = {name: value for name, value in given.items() if value is not None}
     reader = GATES.load(gate)(known, **own)
+    if threshold is None and options.get("every") and len(out) * false_fire < 1:
+        threshold = math.inf  # (nothing asks for it)
     made = (
         Gate(stored.gaussian, threshold, reader)
         if threshold is not None

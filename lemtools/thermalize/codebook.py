@@ -110,7 +110,7 @@ def _table(path: str, key: str | None) -> np.ndarray:
         raise LemError(f"{path}: no such file")
     record = record_of(path, ENCODER)
     if record is None:
-        return np.asarray(media.store([path], key, kind="embedding"))
+        return np.asarray(media.store([path], key, called="--codebook-key", kind="embedding"))
     rvq = RVQ.load(path)
     if len(rvq.levels) != 1:
         what = f"{len(rvq.levels)} codes a vector"

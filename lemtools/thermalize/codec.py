@@ -12,6 +12,7 @@ from ..signal import LemError, Signal
 
 APART = 3.0  # by how much a std, or a mean in units of the std, may differ from what the memory has
 ENOUGH = 16  # numbers of which a std is worth a look
+TINY, FEW = 30.0, 6  # by how much less all values may be than those of the memory; numbers of which that is worth one
 
 
 class Codec:
@@ -63,8 +64,8 @@ class Codec:
 FIELDS = Codec()
 
 
-def check_scale(states: np.ndarray, scale: Scale, where: str) -> None:
-    """LemError where the states [R, C, ...], NaN left out, are of another scale than the memory."""
+def check_scale(states: np.ndarray, scale: Scale, where: str, than: str = "the memory has") -> None:
+    """LemError where the states [R, C, ...], NaN left out, are of another scale than what has this one, `than`."""
     x = states[np.isfinite(states).reshape(len(states), -1).all(1)].astype(np.float64)
     if not x.size:
         return
@@ -74,9 +75,14 @@ def check_scale(states: np.ndarray, scale: Scale, where: str) -> None:
     have = np.sqrt((std.reshape(len(std), -1) ** 2).mean(1))
     off = far > APART * have
     if x[:, 0].size >= ENOUGH:
-        off |= (wide > APART * have) | (wide < have / APART)
+        off |= wide > APART * have
+    if x[0, 0].size >= ENOUGH:  # (states of few places may all be near each other, as those of an ensemble)
+        off |= wide < have / APART
+    if x.size >= FEW:
+        size, usual = np.hypot(wide, x.mean(axes)), np.hypot(have, mean.reshape(len(mean), -1).mean(1))
+        off |= (size < usual / TINY).all()
     if off.any():
         c = int(np.flatnonzero(off)[0])
         channel = f" in channel {c}" if len(have) > 1 else ""
         told = (f"mean {m:.4g} and std {s:.4g}" for m, s in ((x[:, c].mean(), wide[c]), (mean[c].mean(), have[c])))
-        raise LemError(f"{where}: states of {' where the memory has '.join(told)}{channel}; bring them to its scale")
+        raise LemError(f"{where}: states of {f' where {than} '.join(told)}{channel}; bring them to its scale")

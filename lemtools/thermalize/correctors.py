@@ -48,8 +48,9 @@ class Following:
 
     def __init__(self, known: Known, neighbours: int | None, ridge: float | None):
         self.states, self.far = known.states, torch.inf
-        fewest = self.states.least(True, neighbours and neighbours + 1) - 1
-        counts = [neighbours] if neighbours else [k for k in CHOICE if k <= fewest] or [fewest]
+        self.states.least(True, neighbours and neighbours + 1)
+        most = len(self.states.followed) - 1
+        counts = [neighbours] if neighbours else [k for k in CHOICE if k <= most] or [max(most, 1)]
         numbers = [(k, r) for k in counts for r in (RIDGES if ridge is None else (ridge,))]
         (self.neighbours, self.ridge), self.error = settled(known, self.regressed, numbers)
         distances = []
@@ -67,7 +68,10 @@ class Following:
 
     def _regressed(self, chart: Chart, x: torch.Tensor, count: int, ridge: float) -> torch.Tensor:
         assert chart.after is not None
-        number, distance, there = chart.nearest(x, count + 1)
+        count = min(count, max(len(chart) - 1, 1))  # (a chart may have few of the states)
+        number, distance, there = chart.nearest(x, min(count + 1, len(chart)))
+        if len(chart) == 1:
+            number, distance, there = (torch.cat([each, each], 1) for each in (number, distance, there))
         after = chart.after.index_select(0, number[:, :-1].flatten()).double().reshape(len(x), count, -1)
         return fitted(x @ chart.axes, there, distance, after, ridge, self.far)
 
@@ -136,8 +140,8 @@ def analog(known: Known, neighbours: int | None = None) -> Corrector:
     with a probability in proportion to 1 / j (Lall & Sharma 1996, Water Resour. Res. 32, 679): always a state that was
     stored, and unlike the nearest one alone it does not lead all rows onto the same few."""
     states = known.states
-    fewest = min(len(chart) for _, chart, _ in states.charts(known.held, following=True))
-    count = neighbours or min(ANALOGS, fewest)
+    states.least(True, neighbours)
+    count = neighbours or ANALOGS
     share = (1 / torch.arange(1, count + 1, dtype=torch.float64, device=states.device)).cumsum(0)
 
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
@@ -147,22 +151,24 @@ def analog(known: Known, neighbours: int | None = None) -> Corrector:
 
         def successor(chart: Chart, x: torch.Tensor, rows: Rows) -> torch.Tensor:
             assert chart.after is not None
-            near = chart.nearest(x, count)[0]
-            return chart.after[near.gather(1, which[rows][:, None])[:, 0]].double()
+            near = chart.nearest(x, min(count, len(chart)))[0]  # (a chart may have few of the states)
+            return chart.after[near.gather(1, which[rows, None].clamp(max=len(chart) - 1))[:, 0]].double()
 
         return states.answered(previous, successor, following=True), 1
 
     return correct
 
 
-def local(known: Known, neighbours: int | None = None) -> Corrector:
-    """E[x_0 | x] where x_0 is drawn from the Gaussian of the nearest stored states, and x has white noise of the level read."""
+def local(known: Known, neighbours: int | None = None, strict: bool = True) -> Corrector:
+    """E[x_0 | x] where x_0 is drawn from the Gaussian of the nearest stored states, and x has white noise of the level read.
+
+    strict: LemError where some states could have fewer neighbours than that; else these have as many as there are."""
     states = known.states
-    if neighbours is not None:
+    if strict:
         states.least(False, neighbours)
 
     def posterior(chart: Chart, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        count = neighbours or min(CHOICE[-1], len(chart))
+        count = min(neighbours or CHOICE[-1], len(chart))
         near = chart.states[chart.nearest(x, count)[0]].double()
         mean = near.mean(1, keepdim=True)
         spread = (near - mean) / max(count - 1, 1) ** 0.5

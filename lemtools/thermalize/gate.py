@@ -48,7 +48,7 @@ class Gate:
             return cls(gaussian, reader.clean(false_fire), reader)
         if len(held) * false_fire < 1:
             raise LemError(
-                f"a share of false fires of {false_fire:g} needs {round(1 / false_fire)} held-out states or more, not {len(held)}; store more"
+                f"a share of false fires of {false_fire:g} needs {round(1 / false_fire)} held-out states or more, not {len(held)}; store more, or give a larger --false-fire, or a --threshold"
             )
         gate = cls(gaussian, 0.0, reader)
         scores = torch.cat([gate.score(part, gate.level(part)) for part in held.split(256)])
@@ -81,7 +81,10 @@ def distance(known: Known, gate_neighbours: int = 32, gate_noise: float = 0.02) 
     and what is across them is the distance. So it is of second order in how far the neighbours are, where the distance to
     the nearest one is of first.
     """
-    nearest = local(known, gate_neighbours)
+    if gate_neighbours > len(known.states):
+        have = f"there are {len(known.states)} stored states"
+        raise LemError(f"--gate-neighbours {gate_neighbours}: {have}; store more, or ask for fewer")
+    nearest = local(known, gate_neighbours, strict=False)
 
     def score(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         whole = torch.isfinite(x).all(1)

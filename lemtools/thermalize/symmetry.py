@@ -88,6 +88,8 @@ def _odd(x: np.ndarray, still: list[int]) -> dict[str, np.ndarray]:
 
 def _speaking(statistics: dict[str, np.ndarray], unit: np.ndarray) -> str:
     """The statistic of [N] that is farthest from zero, with its numbers; '' where none speaks."""
+    if not statistics:  # (axes of one point)
+        return ""
     units, number = np.unique(unit, return_inverse=True)
     count = np.bincount(number)
     limit = student_t(1 - CHANCE / len(statistics), len(units) - 1) if len(units) > 1 else math.inf

@@ -161,7 +161,18 @@ def test_what_does_not_go_with_a_report_is_one_line(reported):
 
 def test_a_symmetry_that_is_none_is_noted(place):
     np.save(place / "lopsided.npy", np.load(place / "states.npy") + np.float32(1))
-    states = ("--rows", ROWS, "--threshold", 1, "--symmetry", "translate,reflect", "-o", "mended.npy")
+    states = (
+        "--rows",
+        ROWS,
+        "--threshold",
+        1,
+        "--symmetry",
+        "translate,reflect",
+        "-o",
+        "mended.npy",
+        "--corrector",
+        "snap",
+    )
     done = run(place, "--memory", "states.npy", *states, "states.npy")
     assert (done.returncode, done.stderr) == (0, b"")
     done = run(place, "--memory", "lopsided.npy", *states, "lopsided.npy")

@@ -114,6 +114,20 @@ def test_what_is_no_rollout_is_refused():
             list(filtered(batches, Halver(), rows, "x.st"))
 
 
+def test_an_ensemble_of_small_states_is_of_their_scale_and_other_units_are_not():
+    rng, mean, std = np.random.default_rng(0), np.array([[0.0], [0.0], [24.0]]), np.array([[8.0], [9.0], [8.5]])
+    scale = Scale(mean, 1 / std)
+    ensemble = mean + std * np.array([[0.5], [-1.0], [0.1]]) + 1e-3 * rng.standard_normal((20, 3, 1))
+    check_scale(ensemble, scale, "x")
+    check_scale(ensemble[:1], scale, "x")
+    for rows in (2, 20):
+        states = mean + std * rng.standard_normal((rows, 3, 1))
+        check_scale(states, scale, "x")
+        for other in (1e-3, 1e3):
+            with pytest.raises(LemError, match="x: states of mean"):
+                check_scale(other * states, scale, "x")
+
+
 @pytest.mark.parametrize("shape", [(6, 2, 32), (2, 2, 8, 8)])
 def test_another_scale_is_told_with_both(shape):
     mean, std = np.array([2.0, 0.0]), np.array([4.0, 1.0])

@@ -110,6 +110,14 @@ def test_a_state_that_few_stored_ones_are_like_ends_no_rollout(corrector):
         prepared(states, 4, threshold=0.0, neighbours=40, **how)
 
 
+def test_a_rare_state_has_as_few_neighbours_as_there_are_and_takes_none_from_others():
+    states, now = rarely(3)
+    made = prepared(states, 4, threshold=0.0, symmetry=("translate",), gate="distance", gate_neighbours=100)
+    assert made.correct.neighbours in (16, 32, 64) and made.known.states.least(True) < 64
+    step = made.step(np.concatenate([now, states[:1]]), np.concatenate([now, states[:1]]))
+    assert np.isfinite(step.state).all() and np.isfinite(step.more["score"]).all() and step.calls.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("shift", [0, 1, 5])
 def test_a_state_moved_by_whole_points_is_rolled(shift):
     memory = known(waves(), 8, ("translate",))

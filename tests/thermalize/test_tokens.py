@@ -120,7 +120,7 @@ def test_a_codebook_of_anybody_and_one_of_ours(tmp_path):
     RVQ.fit(vectors, stages=2, codes=8, updates=3).save(tmp_path / "two.safetensors")
     for name, key, said in (
         ("two.safetensors", None, "two.safetensors: a model of 2 codes a vector.*--stages 1"),
-        ("model.safetensors", None, "model.safetensors: several float tensors .*--key"),
+        ("model.safetensors", None, "model.safetensors: several float tensors .*pick one with --codebook-key"),
         ("model.safetensors", "weight", "no float tensor 'weight'"),
         ("none.npy", None, "none.npy: no such file"),
     ):
