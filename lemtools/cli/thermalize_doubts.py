@@ -15,7 +15,7 @@ def blamed(error, memory, networks):
 
 
 def memory(run, states, rows, made, symmetry, corrector, gate, threshold, budget, always, false_fire, **options):
-    """Symmetries that the states do not look, a gate that sees little, a corrector that does not know what comes next."""
+    """Symmetries that the states do not look, a threshold that is too low, a gate that sees little, a corrector that does not know what comes next."""
     from ..thermalize.symmetry import doubts
 
     for name, what in doubts(states, rows, symmetry).items():
@@ -24,6 +24,8 @@ def memory(run, states, rows, made, symmetry, corrector, gate, threshold, budget
         f"; a {gate} above {made.gate.threshold:.3g} is none of theirs" if made.gate.threshold < float("inf") else ""
     )
     run.detail(f"memory: {len(states)} states of {list(states.shape[1:])}{level}")
+    if made.gate.doubt and not always:
+        run.note(made.gate.doubt)
     if threshold is None and not always and not budget and made.gate.threshold > BLIND:
         seen = f"{100 * false_fire:g} % of clean states read {made.gate.threshold:.2g} standard deviations or more"
         run.note(

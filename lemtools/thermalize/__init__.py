@@ -115,6 +115,6 @@ def prepared(
     made = (
         Gate(stored.gaussian, threshold, reader)
         if threshold is not None
-        else Gate.calibrated(stored.gaussian, out, false_fire, reader)
+        else Gate.calibrated(stored.gaussian, out, false_fire, reader, rows)
     )
     return Thermalizer(known, made, corrector, **options)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..catalogue import LemError
 from ..denoise.gaussian import Gaussian
+from ..denoise.moments import student_t
 from .correctors import local
 from .states import Known
+
+CHANCE = 1e-3  # that scores are said to rise, in time, which do not
+RISE = 1.25  # times: less does no harm
 
 
 @dataclass(frozen=True)
@@ -29,19 +35,20 @@ class Gate:
     """Fires where the score of a state is above a threshold.
 
     gaussian: of the stored states, whose Wiener filter takes away what noise is left. threshold: the score that a share
-    `false_fire` of clean states, held out, exceeds. reader: None for the level of the Gaussian.
+    `false_fire` of clean states, held out, exceeds. reader: None for the level of the Gaussian. doubt: what speaks against
+    the threshold, '' for nothing.
     """
 
-    def __init__(self, gaussian: Gaussian, threshold: float, reader: Reader | None = None):
-        self.gaussian, self.threshold = gaussian, threshold
+    def __init__(self, gaussian: Gaussian, threshold: float, reader: Reader | None = None, doubt: str = ""):
+        self.gaussian, self.threshold, self.doubt = gaussian, threshold, doubt
         self.reader = reader or _noise(gaussian)
 
     @classmethod
     def calibrated(
-        cls, gaussian: Gaussian, held: torch.Tensor, false_fire: float, reader: Reader | None = None
+        cls, gaussian: Gaussian, held: torch.Tensor, false_fire: float, reader: Reader | None = None, rows: int = 1
     ) -> Gate:
-        """held: clean states [V, D] in coordinates. Where they are fewer than the share asks, what the reader knows is taken;
-        LemError where it knows nothing."""
+        """held: clean states [V, D] in coordinates, of `rows` rows side by side, that follow those stored. Where they are fewer
+        than the share asks, what the reader knows is taken; LemError where it knows nothing."""
         if not 0 < false_fire < 1:
             raise LemError(f"a share of false fires lies between 0 and 1, not {false_fire:g}")
         if len(held) * false_fire < 1 and reader is not None and reader.clean is not None:
@@ -53,6 +60,11 @@ class Gate:
         gate = cls(gaussian, 0.0, reader)
         scores = torch.cat([gate.score(part, gate.level(part)) for part in held.split(256)])
         gate.threshold = float(torch.quantile(scores, 1 - false_fire))
+        if (growth := rising(scores.reshape(-1, rows).cpu().numpy())) > RISE:
+            gate.doubt = (
+                f"held-out states score {growth:.2g} times higher at their end than where they follow those stored: the "
+                "threshold is too low; store longer trajectories, or give a --threshold"
+            )
         return gate
 
     def level(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,6 +78,19 @@ class Gate:
     def cleaned(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """E[x_0 | x] for noise of that level [R] under the Gaussian: the Wiener filter."""
         return self.gaussian.denoised(x, level)
+
+
+def rising(scores: np.ndarray) -> float:
+    """By what factor scores [T, R] of clean states grow from the first quarter of their steps to the last; 1 where that may be
+    chance (Student's t over the rows). A state that comes soon after a stored one is nearer to it than others are."""
+    steps, rows = scores.shape
+    quarter = max(steps // 4, 1)
+    early, late = scores[:quarter].mean(0), scores[-quarter:].mean(0)
+    if rows < 3 or not early.mean() > 0:
+        return 1.0
+    error = float((late - early).std(ddof=1)) / math.sqrt(rows)
+    sure = float((late - early).mean()) > student_t(1 - 2 * CHANCE, rows - 1) * error
+    return float(late.mean() / early.mean()) if sure else 1.0
 
 
 def level(known: Known) -> Reader:

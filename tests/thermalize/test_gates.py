@@ -64,6 +64,25 @@ def test_the_gates_of_the_catalogue_are_functions_that_read():
         assert found[3].isnan() and (torch.cat([found[:3] - whole[:3], found[4:] - whole[4:]]).abs() < 1e-9).all(), name
 
 
+def remembering(steps, memory, rows=16):
+    """Rows [T R, 1, L] of Gaussian states, each like the one before with that correlation."""
+    rng = np.random.default_rng(3)
+    fresh = rng.standard_normal((steps, rows, 1, POINTS)) * (1 - memory**2) ** 0.5
+    found = [rng.standard_normal((rows, 1, POINTS))]
+    for now in fresh:
+        found.append(memory * found[-1] + now)
+    return np.concatenate(found[1:]).astype(np.float32)
+
+
+def test_a_threshold_is_doubted_where_held_out_states_are_like_those_stored_before_them():
+    how = {"corrector": "wiener", "gate": "distance", "false_fire": 0.1}
+    near, far = (prepared(remembering(100, memory), 16, **how).gate for memory in (0.95, 0.3))
+    assert "times higher at their end" in near.doubt and "--threshold" in near.doubt and not far.doubt
+    fresh = States(remembering(100, 0.3), 16, Scale()).x.double()  # any other clean states
+    fires = [float((gate.score(fresh, gate.level(fresh)) > gate.threshold).double().mean()) for gate in (near, far)]
+    assert fires[0] > 0.2 and fires[1] < 0.15
+
+
 def drifting(states):
     """A wave that travels, and of which the second mode shrinks."""
     f = np.fft.rfft(np.asarray(states, np.float64))
