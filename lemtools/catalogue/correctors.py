@@ -32,7 +32,7 @@ RIDGE = Option(
 )
 NOISE = Option(
     "--noise",
-    "Noise that the corrector adds, or that the network is told of the previous state, in standard deviations.",
+    "Noise that the corrector adds, in standard deviations, or that conditional adds to the previous state, in rms of that.",
     "number",
     low=0,
     open=("low",),
@@ -121,7 +121,7 @@ CORRECTORS = Table(
     Row(
         "iterate",
         "thermalize.correctors:iterate",
-        "noise added, then denoised in steps by a diffusion network, as Thermalizer does",
+        "noise added, then denoised in steps by a diffusion network, after Thermalizer",
         options=(NOISE, STOP, STEPS),
         needs=("model",),
     ),

@@ -240,7 +240,8 @@ def net(known: Known) -> Corrector:
 
 
 def conditional(known: Known, noise: float | None = None) -> Corrector:
-    """E[x_0 | x, previous]: by a network that learned with `--data PREVIOUS --target NEXT --fragment '--noise A-B'`."""
+    """E[x_0 | x, previous]: by a network that learned with `--data PREVIOUS --target NEXT --fragment '--noise A-B'`. noise: added
+    to the previous state, in units of its rms, as in the fragments that the network learned from."""
     from ..fragment.evidence import Evidence
     from ..nets.condition import Condition
     from ..nets.denoiser import NetworkDenoiser
@@ -268,8 +269,9 @@ def conditional(known: Known, noise: float | None = None) -> Corrector:
 
 
 def iterate(known: Known, noise: float | None = None, stop: float = 0, denoise_steps: int = 10) -> Corrector:
-    """Noise added up to a level, then denoised in steps (Pedersen, Zanna & Bruna, arXiv 2503.18731): DDIM from --noise to
-    --stop, at levels evenly spaced in log sigma, and the state is what has that much noise left."""
+    """Noise added, then denoised in steps, after Thermalizer (Pedersen, Zanna & Bruna, arXiv 2503.18731): DDIM from --noise to
+    --stop, at levels evenly spaced in log sigma, and the state is what has that much noise left. There noise of the level that is
+    read is added, the steps are ancestral, and there are as many as the levels of the network's own schedule between the two."""
     denoiser = _network(known)
 
     def correct(x: torch.Tensor, previous: Previous, level: torch.Tensor, generators: Draws) -> Answer:
