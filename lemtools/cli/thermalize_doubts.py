@@ -8,6 +8,8 @@ UNSPENT = 0.5  # of a budget: so much less, or more, is worth one
 
 def blamed(error, memory, networks):
     """What an error says, after the files that it is about."""
+    if error.startswith("the network is for "):
+        error = f"--model: {error}"
     for option, path in networks.items():
         if path is not None and error.startswith(f"{option}: "):
             return f"{option} {path}{error.removeprefix(option)}"
@@ -15,9 +17,15 @@ def blamed(error, memory, networks):
 
 
 def memory(run, states, rows, made, symmetry, corrector, gate, threshold, budget, always, false_fire, **options):
-    """Symmetries that the states do not look, a threshold that is too low, a gate that sees little, a corrector that does not know what comes next."""
+    """States out of order, symmetries that they do not look, a threshold that is too low, a gate that sees little, a corrector
+    that does not know what comes next."""
+    from ..denoise.order import misplaced
     from ..thermalize.symmetry import doubts
 
+    if said := misplaced(states, rows):
+        run.note(
+            f"{rows} rows of the stored states: {said}; do they stand side by side as --rows or --memory-rows says?"
+        )
     for name, what in doubts(states, rows, symmetry).items():
         run.note(f"--symmetry {name}: the stored states do not look it ({what}); is it one of the system?")
     level = (

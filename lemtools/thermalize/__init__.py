@@ -100,7 +100,7 @@ def prepared(
     else:
         if not model.fits("field", states.shape[1:]):
             raise LemError(
-                f"--model: the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
+                f"the network is for {model.meta['kind']} of {model.meta['item']}, not for states of {list(states.shape[1:])}"
             )
         scale = model.target_scale
         check_scale(kept[:: max(len(kept) // SOME, 1)], scale, "--model", "the network learned from")

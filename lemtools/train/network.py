@@ -33,8 +33,11 @@ def record(
     """
     row = _net(settings, kind, net or settings.arch)
     known = {option.name: option for option in row.options}
-    takes = set(inspect.signature(row.load()).parameters) - set(known)
+    parameters = inspect.signature(row.load()).parameters
+    takes = set(parameters) - set(known)
     facts |= _shapes(row.name, takes, tuple(item), tuple(item if target is None else target)) | {"kind": kind}
+    if len(item) == 3 and "axes" in takes and parameters["axes"].default != 2:
+        facts["axes"] = 2
     if not facts.get("conditioned", True) and "conditioned" not in takes:
         raise LemError(FRAGMENTS.format(settings.recipe))
     # (defaults are written down too: they may be others tomorrow, and the file must be read as it was made)

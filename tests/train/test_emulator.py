@@ -406,3 +406,27 @@ def test_fragments_are_no_states(tmp_path):
     run = replace(run, data=[str(tmp_path / "lost.safetensors")])
     with pytest.raises(LemError, match="lost.safetensors: fragments; an emulator learns from states that are whole"):
         prepare(run)
+
+
+@pytest.mark.parametrize(
+    "recipe, arch", [("emulator", "conv-step"), ("corrector", "conv-correct"), ("thermalizer", "conv-level")]
+)
+def test_networks_of_states_in_two_directions_are_made_of_their_data(recipe, arch, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((60, 2, 6, 8)).astype(np.float32))
+    path, more = str(tmp_path / "x.npy"), {}
+    if recipe == "corrector":
+        more = {"drift": [path], "target": [path]}
+    found = settings(
+        tmp_path, {"field": path}, recipe=recipe, kind="field", arch=arch, rows=5, steps=1, batch=4, **more
+    )
+    train(replace(found, kind="field"))
+    model = load(str(tmp_path / "model.safetensors"))
+    assert model.meta["net"]["axes"] == 2 and model.meta["item"] == [2, 6, 8]
+
+
+def test_rows_that_do_not_stand_side_by_side_are_noted(tmp_path):
+    turn = 0.3 * np.arange(60)[:, None] + np.random.default_rng(0).uniform(0, 6, 5)
+    data = np.stack([np.cos(turn), np.sin(turn)], -1).reshape(300, 1, 2).repeat(4, 2).astype(np.float32)
+    for rows, said in ((5, []), (1, ["--rows 1: states 5 apart differ by 0.3 "]), (10, ["--rows 10: states 5 apart"])):
+        found = prepare(asked(tmp_path, data, rows=rows)).settings.notes
+        assert len(found) == len(said) and all(map(str.startswith, found, said))

@@ -12,6 +12,7 @@ import torch
 
 from ...catalogue.recipes import RECIPES
 from ...denoise.contract import Scale
+from ...denoise.order import misplaced
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model
@@ -41,6 +42,8 @@ def emulator(settings: Settings) -> Prepared:
     states, nexts = whole_states(settings, settings.data), None
     if settings.target:
         nexts = whole_states(settings, settings.target)
+    elif said := misplaced(states.data, settings.rows or 1):
+        settings.notes.append(f"--rows {settings.rows or 1}: {said}; is that how many stand side by side?")
     rollout = Rollout(states.data, None if nexts is None else nexts.data, settings.rows or 1, steps)
     fingerprint = settings.fingerprint(states, None if nexts is None else nexts.data)
     learnt, kept = _split(settings, rollout)
