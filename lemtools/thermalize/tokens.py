@@ -66,7 +66,7 @@ class Windows:
         if self.grid is None:
             return (places,)
         if self.grid[0] * self.grid[1] != places:
-            raise LemError(f"--grid {'x'.join(map(str, self.grid))}: a frame has {places} places")
+            raise LemError(f"--grid {'x'.join(map(str, self.grid[::-1]))}: a frame has {places} places")
         return self.grid
 
 

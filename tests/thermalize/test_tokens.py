@@ -151,6 +151,8 @@ def test_windows_are_frames_one_upon_the_other():
     assert (newest.numpy() == TABLE[sequence[2]]).all()
     flat = Windows(Codebook(TABLE), 3, (2, 4)).of(sequence.reshape(-1, PLACES), ROWS)
     assert (flat == states.reshape(-1, 3 * D, 2, 4)).all()
+    with pytest.raises(LemError, match="--grid 3x2: a frame has 8 places"):  # (width first, as it was said)
+        Windows(Codebook(TABLE), 1, (2, 3)).of(np.zeros((4, 8), int), 1)
     with pytest.raises(LemError, match="--grid 3x3: a frame has 8 places"):
         Windows(Codebook(TABLE), 1, (3, 3)).of(sequence[0], ROWS)
     with pytest.raises(LemError, match="no window of 50 frames"):
