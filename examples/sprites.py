@@ -9,6 +9,7 @@ frame from two; it draws the places of a frame independently, so that a closed l
     start OUT SEED         OUT/start-SEED.npy, two frames of tokens of each of ROWS other rows: where rollouts begin
     roll OUT SEED WAY      OUT/roll-SEED-WAY.npy by the network OUT/frames-SEED.safetensors, with WAY after every step
     measure OUT SEED NAME [FILE]   a line of JSON a step, of OUT/roll-SEED-NAME.npy or of FILE, a rollout of tokens
+    picture OUT SEED NAME...       OUT/sprites.png: frames of one row at the steps of SHOWN_AT, the true ones above those of each NAME
 
 WAY: none; requantise (frames decoded to pixels, and encoded again); noise (the same with noise of a tenth of the std on the
 pixels); snap (the nearest frame that was learned from); expected (the mean of the vectors of the codes under what the
@@ -43,6 +44,7 @@ SIDE, PATCH, CODES, SPRITE, SPEED = 32, 4, 64, 8, 3
 SHOWN = 2  # frames that the network sees
 JUDGED = (1, 6, 20, 50, 100, 200, 300, 400, 500)
 DEVICE = os.environ.get("DEVICE", "cpu")
+SHOWN_AT = (1, 2, 4, 8, 16, 32, 64, 125, 250, 500)
 PART = 1 << 14  # stored frames that are compared at a time
 NOISE = 0.1
 
@@ -278,6 +280,26 @@ def measure(out: Path, seed: int, name: str, path: str | None) -> None:
         print(json.dumps({k: round(float(v), 5) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
 
 
+def picture(out: Path, seed: int, names: list[str]) -> None:
+    from PIL import Image
+
+    from lemtools.media import store
+
+    codec, lines = Codec(out), []
+    begin, _ = others(seed)
+    for name in ("", *names):
+        frames = [codec.truth(begin, SHOWN - 1 + step)[:1] for step in SHOWN_AT]
+        if name:
+            path = next(p for p in (out / f"roll-{seed}-{name}{end}" for end in (".npy", ".safetensors")) if p.exists())
+            rolled = np.asarray(store([str(path)], kind="tokens"), np.uint8).reshape(-1, ROWS, frames[0].shape[1])
+            frames = [rolled[step - 1, :1] for step in SHOWN_AT if step <= len(rolled)]
+        shown = [codec.decode(frame)[0] for frame in frames]
+        shown += [np.zeros((SIDE, SIDE))] * (len(SHOWN_AT) - len(shown))
+        lines.append(np.hstack([np.pad(x, 1, constant_values=0.4) for x in shown]))
+    image = Image.fromarray(np.rint(255 * np.clip(np.vstack(lines), 0, 1)).astype(np.uint8))
+    image.resize((2 * image.width, 2 * image.height), Image.NEAREST).save(out / "sprites.png")
+
+
 def main(stage: str, folder: str, *rest: str) -> None:
     out = Path(folder)
     if stage in ("pictures", "patches") and not rest:
@@ -288,6 +310,8 @@ def main(stage: str, folder: str, *rest: str) -> None:
         roll(out, int(rest[0]), rest[1])
     elif stage == "measure" and len(rest) in (2, 3):
         measure(out, int(rest[0]), rest[1], rest[2] if len(rest) == 3 else None)
+    elif stage == "picture" and len(rest) > 1:
+        picture(out, int(rest[0]), list(rest[1:]))
     else:
         raise SystemExit(__doc__)
 

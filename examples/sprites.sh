@@ -5,14 +5,17 @@
 #     examples/sprites.sh OUT [--quick]
 #
 # Everything made goes to OUT, and what is there already is not made again: OUT/results.jsonl has a line a seed, way and step
-# (sprites.py says what stands in it). --quick: one seed, 200 rows, 60 steps, in ten minutes on two cores; else three seeds, 1,000
-# rows and 500 steps. Environment: DEVICE (cpu), JOBS at a time (1), SEEDS, ROWS, STEPS, UPDATES of the training (1200), WAYS after every step, and
-# THERMALIZE, a file of more of them, each line a name and options of lem-thermalize.
+# (sprites.py says what stands in it), OUT/sprites.png shows some frames. --quick: one seed, 200 rows, 60 steps, no
+# lem-thermalize, ten minutes on two cores; else three seeds, 1,000 rows and 500 steps, for which a GPU is asked.
+# Environment: DEVICE (cpu), JOBS at a time (1), SEEDS, ROWS, STEPS, UPDATES of the training (1200), WAYS after every step,
+# and THERMALIZE, a file of more of them, each line a name and options of lem-thermalize (sprites.txt).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: sprites.sh OUT [--quick]}
 if [ "${2:-}" = --quick ]; then
     export SEEDS=${SEEDS:-0} ROWS=${ROWS:-200} STEPS=${STEPS:-60}
+else
+    THERMALIZE=${THERMALIZE:-$here/sprites.txt}
 fi
 export SEEDS=${SEEDS:-0 1 2} ROWS=${ROWS:-1000} STEPS=${STEPS:-500} STORED=${STORED:-1000} JOBS=${JOBS:-1} DEVICE=${DEVICE:-cpu}
 export UPDATES=${UPDATES:-1200} here out
@@ -65,3 +68,6 @@ for seed in $SEEDS; do echo "learn $seed"; done | each
     done
 } | each
 cat "$out"/lines-*.jsonl > "$out/results.jsonl"
+names=$ways
+[ -z "${THERMALIZE:-}" ] || names="$names $(cut -d ' ' -f 1 "$THERMALIZE" | tr '\n' ' ')"
+python "$here/sprites.py" picture "$out" "${SEEDS%% *}" $names

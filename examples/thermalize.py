@@ -50,9 +50,11 @@ from thermalize_jobs import (
     finished,
     judged,
     model_of,
+    models,
     run,
     spread_out,
     states,
+    thermalizer,
 )
 
 GRADES = {
@@ -69,6 +71,15 @@ LARGER = () if QUICK else ("compute", "labels")  # of each of those, an emulator
 FEW = "next, .1 by distance" if SYSTEM in BLIND else "next, level > .01"
 OTHERS = {"own": ("none",) if QUICK else ("none", FEW), "larger": ("none", "wiener")}
 ONLY = os.environ.get("ONLY", "").split()
+PICTURED = (
+    ("weak", "none"),
+    ("weak", "wiener"),
+    ("weak", "next"),
+    ("better", "none"),
+    ("better", "wiener"),
+    ("better", "next, .1 by distance"),
+    ("better", "residual + wiener clean-up"),
+)
 COLUMNS = ("rms", "median", "99 %", "band", "all", "W1", "calls", "ms")
 
 
@@ -181,7 +192,7 @@ def spread(values: list[float]) -> str:
 
 
 def picture(out: Path) -> None:
-    """OUT/SYSTEM.png: a row of the weak emulator in time, uncorrected, by wiener and by next, beside the truth."""
+    """OUT/SYSTEM.png: a row of the weak emulator in time, uncorrected, by wiener and by next, beside the truth; and `curves`."""
     from PIL import Image
 
     from dynamics import SYSTEMS
@@ -206,6 +217,54 @@ def picture(out: Path) -> None:
         strips += [np.rint(255 * colours).astype(np.uint8), np.full((6, steps, 3), 255, np.uint8)]
     image = Image.fromarray(np.concatenate(strips[:-1]))
     image.resize((2 * image.width, 2 * image.height), Image.NEAREST).save(out / f"{SYSTEM}.png")
+    curves(out)
+
+
+def curves(out: Path) -> None:
+    """OUT/SYSTEM-curves.png: the share of rows alive, and the spectra of those ways that keep all of them, first seed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    true, steps = states(out, "true"), min(STEPS, 1000)
+    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    modes = lambda x: (np.abs(np.fft.rfft(x, norm="forward")) ** 2).mean(tuple(range(x.ndim - 1)))[1:]
+    power = modes(true)
+    right.loglog(np.arange(1, len(power) + 1), power, "k", linewidth=3, alpha=0.4, label="true states")
+    for place, (name, way) in enumerate(PICTURED):
+        job = Job(name, SEEDS[0], way)
+        if way not in WAYS or not all(path.exists() for path in models(out, job)):
+            continue
+        alive, late = followed(out, job, steps, true[-ROWS:])
+        how = {"color": f"C{place}", "linestyle": "--" if name == "weak" else "-", "label": f"{name}: {way}"}
+        left.semilogx(np.arange(1, steps + 1), alive, **how)
+        if alive[-1] == 1:
+            right.loglog(np.arange(1, len(power) + 1), modes(late), **how)
+    left.set(xlabel="step", ylabel=f"share of {ROWS} rows alive", ylim=(-0.03, 1.03))
+    right.set(xlabel="mode", ylabel="power", ylim=(power.min() / 30, 3 * power.max()))
+    left.legend(fontsize=8)
+    right.legend(fontsize=8)
+    with open(out / f"{SYSTEM}-curves.png", "wb") as file:
+        FigureCanvasAgg(figure).print_png(file)
+
+
+def followed(out: Path, job: Job, steps: int, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(share of rows that have always been alive [T], every 10th state of the later half)."""
+    from lemtools.compare.states import survival
+    from lemtools.thermalize import rollout
+    from lemtools.thermalize.budget import budgeted
+
+    step, corrector = emulator(model_of(out, job.emulator, job.seed)), thermalizer(out, job)
+    if share := (WAYS[job.way] or {}).get("calls"):
+        budgeted(corrector, step, share)
+    alive, shares, late = np.ones(ROWS), [], []
+    with np.errstate(all="ignore"):
+        for t, done in enumerate(rollout(step, states(out, "start"), steps, corrector)):
+            alive = alive * survival(true, done.state)
+            shares.append(alive.mean())
+            if 2 * t > steps and t % 10 == 0:
+                late.append(done.state)
+    return np.array(shares), np.concatenate(late)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "wiener": {"corrector": "wiener", "every": True, "clean": False},
     "net, level > .02": {"corrector": "net", "model": "denoiser", "threshold": 0.02},
     "net, level > .05": {"corrector": "net", "model": "denoiser", "threshold": 0.05},
+    "net": {"corrector": "net", "model": "denoiser", "every": True},
     "conditional, level > .02": {"corrector": "conditional", "model": "conditional", "threshold": 0.02, "noise": 0.02},
+    "conditional": {"corrector": "conditional", "model": "conditional", "every": True, "noise": 0.02},
     "iterate, .1 to .04": {
         "corrector": "iterate",
         "model": "denoiser",
@@ -138,6 +140,17 @@ class Oracle:
         return Step(state, none, none, none, np.full(len(state), int(now)))
 
 
+def models(out: Path, job: Job) -> list[Path]:
+    """The networks that it needs."""
+    found = [model_of(out, job.emulator, job.seed)] if job.emulator else []
+    name = (WAYS.get(job.way) or {}).get("model")
+    if name == "corrector":
+        found.append(model_of(out, f"{job.emulator}-corrector", job.seed))
+    elif name is not None:
+        found.append(out / f"{SYSTEM}-{name}.safetensors")
+    return found
+
+
 def thermalizer(out: Path, job: Job) -> Any:
     """What corrects; None for nothing."""
     how = {**WAYS[ALONE[job.way]], "clean": False} if job.way in ALONE else WAYS[job.way]  # type: ignore[dict-item]
@@ -145,15 +158,8 @@ def thermalizer(out: Path, job: Job) -> Any:
         return None
     if "oracle" in how:
         return Oracle(how["oracle"])
-    name = how.get("model")
-    path = None
-    if name is not None:
-        path = out / f"{SYSTEM}-{name}.safetensors"
-        if name == "corrector":
-            path = model_of(out, f"{job.emulator}-corrector", job.seed)
-    return made(
-        out, None if path is None else str(path), tuple((k, v) for k, v in how.items() if k not in ("model", "calls"))
-    )
+    path = str(models(out, job)[-1]) if "model" in how else None
+    return made(out, path, tuple((k, v) for k, v in how.items() if k not in ("model", "calls")))
 
 
 @lru_cache(maxsize=1)

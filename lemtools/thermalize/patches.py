@@ -30,7 +30,7 @@ LEAST = 4096  # patches of a memory, however many memories there are
 SIZES = (3, 6, 9, 12, 18, 24, 36, 48, 72)  # of patches, among which held-out states choose
 WIDE = 1024  # values of such a patch at most
 CHOICE = (32, 64, 128)  # neighbours, likewise
-PLACES = 2048  # places of the held-out states that choose, but 16 of these or more
+PLACES = 3072  # places of the held-out states that choose, but 2 of these or more
 EDGE = 0.1  # weight of a patch's outermost places when patches are compared
 TOGETHER = 512  # patches that are answered at once
 PART = 1 << 14  # patches that are cut out at once
@@ -55,7 +55,7 @@ class Local:
     def __init__(self, known: Known, patch: int | None, neighbours: int | None, ridge: float | None):
         states = known.states
         sizes = [patch] if patch else sizes_for(states)
-        trials = max(16, min(TRIALS, PLACES // math.prod(states.item[1:])))
+        trials = max(2, min(TRIALS, PLACES // math.prod(states.item[1:])))
         usual = neighbours or CHOICE[1], RIDGES[2] if ridge is None else ridge
         if len(sizes) > 1:
             tried = {size: Patches(states, size, TRIED) for size in sizes}
