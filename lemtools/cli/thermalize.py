@@ -185,11 +185,13 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
     if codec.kind == "tokens":
         thermalizer = tokens.stepper(windows, thermalizer, **options)
     dead: dict[int, int] = {}
+    told = Tally()
     wanted = {"log": log, "claims": claims, "previous": previous}
     with beside.written(run, target, [*paths, *read], options["seed"], wanted) as (write, claimed, before):
 
         def seen(number, step):
             write(line(number, step))
+            told.add(step)
             if number % every == 0:
                 claimed(step.claimed)
                 before(step.previous)
@@ -206,7 +208,33 @@ def cli(run, files, output, to, skip_existing, log, claims, previous, every, str
             signals = outgoing(steps, every, run.history(seed=options["seed"]), seen)
             if not save(run.progress(signals), target, run.note, run.error):
                 raise LemError(f"--every {every}: there were fewer steps; nothing is written")
+    if thermalizer is not None and options["memory"]:
+        run.detail(str(told))
     return 1 if strict and dead else None
+
+
+class Tally:
+    """What a thermalizer did in all."""
+
+    def __init__(self):
+        self.steps, self.places, self.calls, self.flagged = 0, 0, 0, set()
+
+    def add(self, step):
+        self.steps, self.places, self.calls = (
+            self.steps + 1,
+            self.places + len(step.calls),
+            self.calls + step.calls.sum(),
+        )
+        self.flagged.update((step.action == "flagged").nonzero()[0].tolist())
+
+    def __str__(self):
+        rows = self.places // max(self.steps, 1)
+        flagged = (
+            f"; {len(self.flagged)} flagged, above the threshold even when they were corrected" if self.flagged else ""
+        )
+        return (
+            f"{self.steps:,} steps of {rows} rows, {self.calls / max(self.places, 1):.3g} calls a row and step{flagged}"
+        )
 
 
 def _check(memory, command, rollout, steps, every, timeout, threshold, rows, memory_rows, **options):

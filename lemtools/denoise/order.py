@@ -15,7 +15,7 @@ FAR = 1.1  # standard deviations between successors from which on they are as an
 def misplaced(states: Any, rows: int) -> str:
     """What speaks against `rows` in states [N, ...], '' where nothing does: states at another distance in the file are much more
     alike than those `rows` apart. Distances that are whole steps speak only where successors are as any two states, since
-    a system may come back. Rows that are nearly the same are doubted, too."""
+    a system may come back, and where they are not the very same. Rows that are nearly the same are doubted, too."""
     lags = np.union1d(np.arange(1, min(LAGS, len(states) // 2)), rows)
     room = len(states) - int(lags[-1])
     if room < 1:
@@ -33,7 +33,7 @@ def misplaced(states: Any, rows: int) -> str:
         return ""
     off = np.array([np.sqrt(np.square(x[number[:, i]] - x[number[:, -1]]).mean()) for i in range(len(lags))])
     after = off[lags == rows][0]
-    other = np.ones(len(lags), bool) if after > FAR else lags % rows != 0
+    other = (off > 0) & (after > FAR) | (lags % rows != 0)
     near = np.flatnonzero(other & (off < ALIKE * after))
     if not len(near):
         return ""

@@ -388,3 +388,13 @@ def test_states_of_another_file_format_start_it(place):
     looped(place, "-o", "c.npy")
     assert (place / "a.npy").read_bytes() == (place / "b.npy").read_bytes() == (place / "c.npy").read_bytes()
     assert next(iter(load([str(place / "c.npy")], kind="field"))).kind == "field"
+
+
+def test_what_was_done_in_all_is_told(place):
+    done = run(
+        place, *MEMORY, "--rows", ROWS, "--always", "--verbose", "--log", "all.jsonl", "states.npy", "-o", "all.npy"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(text) for text in (place / "all.jsonl").read_text().splitlines()]
+    calls = sum(map(sum, (line["calls"] for line in lines))) / (40 * ROWS)
+    assert f"40 steps of {ROWS} rows, {calls:.3g} calls a row and step" in done.stderr.decode() and calls > 0.9

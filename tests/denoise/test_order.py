@@ -27,3 +27,9 @@ def test_a_system_that_comes_back_or_has_no_memory_is_not_doubted():
         assert misplaced(waves(rows, turn=2 * np.pi / 16), rows) == ""
         assert misplaced(np.random.default_rng(0).standard_normal((400, 1, 3)), rows) == ""
     assert misplaced(np.zeros((40, 1, 3)), 4) == misplaced(waves(4, 1), 4) == misplaced(waves(4)[:5], 4) == ""
+
+
+def test_a_system_that_comes_back_is_in_order():
+    """Exactly, after six steps, of states that are as any two from one step to the next."""
+    cycle = np.random.default_rng(0).standard_normal((6, 20, 8))
+    assert misplaced(np.tile(cycle, (10, 1, 1)).reshape(-1, 8), 20) == ""
