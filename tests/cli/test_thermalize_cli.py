@@ -391,9 +391,7 @@ def test_states_of_another_file_format_start_it(place):
 
 
 def test_what_was_done_in_all_is_told(place):
-    done = run(
-        place, *MEMORY, "--rows", ROWS, "--always", "--verbose", "--log", "all.jsonl", "states.npy", "-o", "all.npy"
-    )
+    done = run(place, "--rows", ROWS, "--always", "--verbose", "--log", "all.jsonl", "states.npy", "-o", "all.npy")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(text) for text in (place / "all.jsonl").read_text().splitlines()]
     calls = sum(map(sum, (line["calls"] for line in lines))) / (40 * ROWS)
