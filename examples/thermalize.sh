@@ -4,7 +4,7 @@
 #
 #     examples/thermalize.sh OUT [--quick] [stage ...]        stages: data train rounds networks controls table picture
 #
-# Everything made goes to OUT, and what is there already is not made again. --quick: one seed and 1,000 steps, five minutes on
+# Everything made goes to OUT, and what is there already is not made again. --quick: one seed and 1,000 steps, six minutes on
 # two cores. Else three seeds and 10,000 steps, hours. What is cut goes on where it stood. Environment: SYSTEM (ks22), SEEDS, STEPS, ROWS, JOBS, ONLY.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

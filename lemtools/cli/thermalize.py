@@ -220,21 +220,17 @@ class Tally:
         self.steps, self.places, self.calls, self.flagged = 0, 0, 0, set()
 
     def add(self, step):
-        self.steps, self.places, self.calls = (
-            self.steps + 1,
-            self.places + len(step.calls),
-            self.calls + step.calls.sum(),
-        )
+        self.steps += 1
+        self.places += len(step.calls)
+        self.calls += int(step.calls.sum())
         self.flagged.update((step.action == "flagged").nonzero()[0].tolist())
 
     def __str__(self):
-        rows = self.places // max(self.steps, 1)
-        flagged = (
-            f"; {len(self.flagged)} flagged, above the threshold even when they were corrected" if self.flagged else ""
-        )
-        return (
-            f"{self.steps:,} steps of {rows} rows, {self.calls / max(self.places, 1):.3g} calls a row and step{flagged}"
-        )
+        told = f"{self.steps:,} steps of {self.places // max(self.steps, 1)} rows"
+        told = f"{told}, {self.calls / max(self.places, 1):.3g} calls a row and step"
+        if self.flagged:
+            told = f"{told}; {len(self.flagged)} rows flagged, above the threshold even when they were corrected"
+        return told
 
 
 def _check(memory, command, rollout, steps, every, timeout, threshold, rows, memory_rows, **options):
