@@ -26,7 +26,7 @@ complete -c lem-train -l set -x -d 'Set another property of the network (for rvq
 complete -c lem-train -l ema -x -d 'Decay of the running average of the weights, at each update; the averaged weights are saved'
 complete -c lem-train -l order -x -a 'any raster' -d 'The order in which values are recalled'
 complete -c lem-train -l labels -rF -d 'Classes of the data, an array of whole numbers'
-complete -c lem-train -l padding -x -a 'zeros circular' -d 'What the convolutions see beyond the border'
+complete -c lem-train -l padding -x -a 'zeros circular zeros,circular circular,zeros' -d 'What the convolutions see beyond the border'
 complete -c lem-train -l levels -x -d 'Noise levels to learn, A-B in standard deviations, evenly in their logarithm'
 complete -c lem-train -l predict -x -a 'eps x0 v' -d 'What a denoising network predicts'
 complete -c lem-train -l noise-injection -x -d 'Learn from states with Gaussian noise of S standard deviations; what follows them stays the true state'

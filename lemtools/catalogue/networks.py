@@ -18,7 +18,19 @@ WIDTH = Option("width", "features a layer", "whole", low=1)
 BLOCKS = Option("blocks", "residual blocks", "whole", default=6, low=1)
 LOST = Option("lost", "size of the residual of a lost value", "number", default=0.5)
 PREDICTS = Option("predicts", "what it answers", ("eps", "x0", "v"), default="eps")
-PADDING = Option("padding", "what lies beyond the border", ("zeros", "circular"), default="zeros")
+AROUND = ("zeros", "circular")  # along one axis
+PADDING = Option(
+    "padding",
+    "what lies beyond the border; two words are those of rows and columns",
+    (*AROUND, "zeros,circular", "circular,zeros"),
+    default="zeros",
+)
+COORDINATES = Option(
+    "coordinates",
+    "planes that it is shown besides: the place in the rows (frequency), in the columns (time), each from -1 to 1",
+    ("none", "frequency", "time", "both"),
+    default="none",
+)
 DIAL = (
     Option("depth", "blocks; the rest follows from them", "whole", default=4, low=1),
     Option("width", "features, 64 a layer", "whole", low=1),
@@ -114,7 +126,7 @@ NETWORKS = Table(
         "nets.diffusion:ResNet",
         "3 x 3 convolutions, images and spectra of any size",
         IMAGES,
-        (_with(WIDTH, 256), BLOCKS, PADDING, PREDICTS),
+        (_with(WIDTH, 256), BLOCKS, PADDING, COORDINATES, PREDICTS),
         facts={"family": "denoise", "presets": {SMALL: {"width": 32, "blocks": 4}}},
     ),
     Row(
@@ -122,7 +134,12 @@ NETWORKS = Table(
         "nets.diffusion:UNet",
         "the same on several grids",
         IMAGES,
-        (Option("widths", "features on grids each twice as coarse", default=(64, 128, 256)), PADDING, PREDICTS),
+        (
+            Option("widths", "features on grids each twice as coarse", default=(64, 128, 256)),
+            PADDING,
+            COORDINATES,
+            PREDICTS,
+        ),
         facts={"family": "denoise", "presets": {SMALL: {"widths": (16, 32, 48)}}},
     ),
     Row(

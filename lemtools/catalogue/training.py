@@ -74,7 +74,13 @@ LEVELS = Option(
 )
 DENOISE = (
     LABELS,
-    Option("--padding", "What the convolutions see beyond the border.", PADDING.type, usual="zeros"),
+    Option(
+        "--padding",
+        "What the convolutions see beyond the border. Two words are those of the rows (frequency) and of the columns "
+        "(time).",
+        PADDING.type,
+        usual="zeros",
+    ),
     LEVELS,
     Option("--predict", "What a denoising network predicts.", PREDICTS.type, usual="eps", param="predicts"),
 )

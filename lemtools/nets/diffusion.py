@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..catalogue.networks import PREDICTS
+from ..catalogue.networks import COORDINATES, PREDICTS
 from ..signal import LemError
 from .condition import Condition
-from .grid import conv, high, sides
+from .grid import conv, high, rings, sides
 
 FREQUENCIES = 32  # sinusoids of the noise level, periods from 100 down to 0.8 in units of log-SNR
 LOG_SNR = 20.0  # beyond it, either way, noise levels look alike
@@ -74,14 +74,29 @@ class DenoisingNet(nn.Module):
 
 class Convolutional(DenoisingNet):
     """Images, spectra and states [N, channels, H, W], or with axes = 1 states [N, channels, L], whose windows are then 3
-    long (grid.py). With a condition, its channels + 3 planes stand beside x_t's."""
+    long (grid.py). With a condition, its channels + 3 planes stand beside x_t's, and then those of the coordinates:
+    'frequency', the place in the rows from -1 (row 0) to 1, 'time', that in the columns, or 'both'. padding: 'zeros',
+    'circular', or that of rows and of columns, as in 'zeros,circular'."""
 
     def __init__(
-        self, channels: int, width: int, padding: str, classes: int, predicts: str, conditioned: bool, axes: int
+        self,
+        channels: int,
+        width: int,
+        padding: str,
+        classes: int,
+        predicts: str,
+        conditioned: bool,
+        axes: int,
+        coordinates: str,
     ):
         super().__init__(width, classes, predicts, conditioned)
+        if not COORDINATES.fits(coordinates):
+            raise LemError(f"coordinates are one of {COORDINATES.wanted()}, not {coordinates!r}")
         self.channels, self.padding, self.axes = channels, padding, axes
-        self.planes = 2 * channels + 3 if conditioned else channels
+        self.along = {"none": (), "frequency": (2,), "time": (3,), "both": (2, 3)}[coordinates]
+        if axes == 1 and 2 in self.along:
+            raise LemError(f"coordinates {coordinates} are of rows; states along one axis take time")
+        self.planes = (2 * channels + 3 if conditioned else channels) + len(self.along)
 
     def conv(self, inputs: int, outputs: int) -> nn.Conv2d:
         """3 x 3 at the padding of this network."""
@@ -94,7 +109,14 @@ class Convolutional(DenoisingNet):
             raise ValueError(
                 f"x_t has shape {list(x_t.shape)}: expected [N, {self.channels}, {'H, W' if self.axes == 2 else 'L'}]"
             )
-        return high(x_t if condition is None else torch.cat([x_t, condition.planes().to(x_t)], 1))
+        x = high(x_t if condition is None else torch.cat([x_t, condition.planes().to(x_t)], 1))
+        return torch.cat([x, *(_place(x, axis) for axis in self.along)], 1) if self.along else x
+
+
+def _place(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """[N, 1, H, W]: the place along an axis, from -1 to 1."""
+    shape = [-1 if k == axis else 1 for k in range(4)]
+    return torch.linspace(-1, 1, x.shape[axis], dtype=x.dtype, device=x.device).view(shape).expand_as(x[:, :1])
 
 
 class ResNet(Convolutional):
@@ -114,8 +136,9 @@ class ResNet(Convolutional):
         predicts: str = "eps",
         conditioned: bool = False,
         axes: int = 2,
+        coordinates: str = "none",
     ):
-        super().__init__(channels, width, padding, classes, predicts, conditioned, axes)
+        super().__init__(channels, width, padding, classes, predicts, conditioned, axes, coordinates)
         self.receptive_field = 1 + 2 * (blocks + 2)
         self.first = self.conv(self.planes, width)
         self.shifts = nn.ModuleList(nn.Linear(self.embedded, width) for _ in range(blocks))
@@ -152,7 +175,7 @@ class UNet(Convolutional):
     """Levels of `widths` channels, each at half the resolution of the one before (the paper's: 64, 128, 256).
 
     Down by 2 x 2 means, up by transposed 2 x 2 convolutions, skips concatenated, 3 x 3 out. ``multiple`` is the
-    coarsest stride: other sizes are padded with zeros and cropped, or with circular padding raise LemError.
+    coarsest stride: other sizes are padded with zeros and cropped, or along an axis of circular padding raise LemError.
     """
 
     def __init__(
@@ -164,8 +187,9 @@ class UNet(Convolutional):
         predicts: str = "eps",
         conditioned: bool = False,
         axes: int = 2,
+        coordinates: str = "none",
     ):
-        super().__init__(channels, max(widths), padding, classes, predicts, conditioned, axes)
+        super().__init__(channels, max(widths), padding, classes, predicts, conditioned, axes, coordinates)
         self.multiple = 2 ** (len(widths) - 1)
         self.down = nn.ModuleList(self.level(i, o) for i, o in zip((self.planes, *widths), widths))
         fine_to_coarse = list(itertools.pairwise(widths))
@@ -188,8 +212,10 @@ class UNet(Convolutional):
         height, width = x.shape[-2:]
         tall, wide = sides(self.multiple, self.axes)
         more = (0, -width % wide, 0, -height % tall)
-        if any(more) and self.padding == "circular":
-            here = f"{width} x {height} px" if self.axes == 2 else f"{width} places"
+        rows, columns = rings(self.padding, self.axes)
+        if (rows and more[3]) or (columns and more[1]):
+            here = f"{width} x {height} px" if rows and columns else f"{height} rows" if rows else f"{width} columns"
+            here = here if self.axes == 2 else f"{width} places"
             raise LemError(f"{here}: this network's circular padding needs multiples of {self.multiple}")
         x = F.pad(x, more)
         embedding, skips = self.embedding(alpha_bar, label), []

@@ -31,15 +31,31 @@ def check_states(x: torch.Tensor, channels: int, axes: int) -> None:
         raise ValueError(f"states of shape {list(x.shape)}: expected [N, {channels}, {'H, W' if axes == 2 else 'L'}]")
 
 
+def rings(padding: str, axes: int) -> tuple[bool, bool]:
+    """Whether a padding goes round along (rows, columns). Raises LemError for a padding that there is not, and for two
+    words where there is one axis."""
+    if not PADDING.fits(padding):
+        raise LemError(f"padding is one of {PADDING.wanted()}, not {padding!r}")
+    words = padding.split(",")
+    if len(words) > axes:
+        raise LemError(f"padding {padding} is of rows and columns; states along one axis take {words[-1]}")
+    return words[0] == "circular", words[-1] == "circular"
+
+
 class Circular(nn.Conv2d):
-    """A convolution on a torus, of odd sides. (torch's own circular padding is not channels-last: the convolution would
-    turn it round again.)"""
+    """A convolution on a torus, of odd sides; along an axis that is not among `torus` (rows, columns), zeros lie beyond the
+    border. (torch's own circular padding is not channels-last: the convolution would turn it round again.)"""
+
+    def __init__(self, inputs: int, outputs: int, window, dilation=1, torus: tuple[bool, bool] = (True, True)):
+        super().__init__(inputs, outputs, window, dilation=dilation)
+        margins = [side // 2 * step for side, step in zip(self.kernel_size, self.dilation)]
+        self.wraps = [(axis, margin) for axis, margin, ring in zip((2, 3), margins, torus) if ring and margin]
+        self.margin = tuple(0 if ring else margin for margin, ring in zip(margins, torus))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for axis, side, step in zip((2, 3), self.kernel_size, self.dilation):
-            if more := side // 2 * step:
-                x = _wrapped(x, more, axis)
-        return F.conv2d(x, self.weight, self.bias, 1, 0, self.dilation)
+        for axis, margin in self.wraps:
+            x = _wrapped(x, margin, axis)
+        return F.conv2d(x, self.weight, self.bias, 1, self.margin, self.dilation)
 
 
 def _wrapped(x: torch.Tensor, more: int, axis: int) -> torch.Tensor:
@@ -53,11 +69,10 @@ def _wrapped(x: torch.Tensor, more: int, axis: int) -> torch.Tensor:
 def conv(
     inputs: int, outputs: int, side: int = 3, *, axes: int = 2, padding: str = "zeros", dilation: int = 1
 ) -> nn.Conv2d:
-    """A convolution of an odd side that keeps the size. Raises LemError for a padding that there is not."""
-    if not PADDING.fits(padding):
-        raise LemError(f"padding is one of {PADDING.wanted()}, not {padding!r}")
-    window, steps = sides(side, axes), sides(dilation, axes)
-    if padding == "circular":
-        return Circular(inputs, outputs, window, dilation=steps)
+    """A convolution of an odd side that keeps the size. padding: of both axes, or of rows and of columns, as in
+    'zeros,circular'. Raises LemError for a padding that there is not."""
+    window, steps, torus = sides(side, axes), sides(dilation, axes), rings(padding, axes)
+    if any(torus):
+        return Circular(inputs, outputs, window, steps, torus)
     margin = tuple(length // 2 * step for length, step in zip(window, steps))
     return nn.Conv2d(inputs, outputs, window, padding=margin, dilation=steps)

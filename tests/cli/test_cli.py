@@ -68,7 +68,7 @@ CHOICES = {
         "train",
         "recipe",
     ): "feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer lm token-ae rvq",
-    ("train", "padding"): "zeros circular",
+    ("train", "padding"): "zeros circular zeros,circular circular,zeros",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",
     ("train", "on"): "tokens dense",

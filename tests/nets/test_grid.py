@@ -7,7 +7,7 @@ from torch import nn
 
 from lemtools.nets import build
 from lemtools.nets.condition import Condition
-from lemtools.nets.grid import conv
+from lemtools.nets.grid import Circular, conv
 from lemtools.signal import LemError
 
 LEVEL = torch.tensor([0.2, 0.9], dtype=torch.float64)
@@ -61,6 +61,79 @@ def test_wider_than_the_torus_goes_round_it_again():
     left, middle, right = ours.weight[0, 0, 0]
     wanted = left * x.roll(7, -1) + middle * x + right * x.roll(-7, -1) + ours.bias
     torch.testing.assert_close(ours(x[:, :, None])[:, :, 0], wanted)
+
+
+@pytest.mark.parametrize("side, dilation", [(3, 1), (5, 2)])
+@pytest.mark.parametrize("padding", ["zeros,circular", "circular,zeros"])
+def test_each_axis_has_its_own_border(padding, side, dilation):
+    """Against the definition: a window around every place, wrapped along one axis, zeros beyond the other."""
+    ours, x = conv(2, 3, side, padding=padding, dilation=dilation).double(), normal(1, 2, 6, 9)
+    rows, columns = (word == "circular" for word in padding.split(","))
+    wanted = torch.zeros(3, 6, 9, dtype=torch.float64) + ours.bias.detach()[:, None, None]
+    for i in range(6):
+        for j in range(9):
+            for p in range(side):
+                for q in range(side):
+                    k, m = i + (p - side // 2) * dilation, j + (q - side // 2) * dilation
+                    if (rows or 0 <= k < 6) and (columns or 0 <= m < 9):
+                        wanted[:, i, j] += ours.weight.detach()[:, :, p, q] @ x[0, :, k % 6, m % 9]
+    assert isinstance(ours, Circular)
+    torch.testing.assert_close(ours(x)[0].detach(), wanted)
+
+
+@pytest.mark.parametrize("name, shift", [("resnet", 3), ("unet", 4), ("conv-step", 3)])
+@pytest.mark.parametrize("padding", ["zeros,circular", "circular,zeros"])
+def test_networks_are_equivariant_along_the_axis_that_goes_round_alone(name, shift, padding):
+    made, x = net(name, padding=padding, axes=2), normal(2, 2, 12, 16)
+    error = [(called(name, made, x).roll(shift, k) - called(name, made, x.roll(shift, k))).abs() for k in (2, 3)]
+    round_, zero = reversed(error) if padding == "zeros,circular" else error
+    assert round_.max() < 1e-13 and zero.max() > 1e-3
+
+
+def test_a_unet_takes_any_size_along_the_axis_that_ends():
+    x = normal(2, 2, 9, 8)
+    assert net("unet", padding="zeros,circular")(x, LEVEL).shape == x.shape
+    with pytest.raises(LemError, match="^9 rows: this network's circular padding needs multiples of 4$"):
+        net("unet", padding="circular,zeros")(x, LEVEL)
+    with pytest.raises(LemError, match="^9 columns: this network's circular padding needs multiples of 4$"):
+        net("unet", padding="zeros,circular")(x.mT, LEVEL)
+
+
+def test_states_along_one_axis_have_one_border():
+    with pytest.raises(LemError, match="^padding zeros,circular is of rows and columns; states .* take circular$"):
+        net("conv-step", axes=1, padding="zeros,circular")
+    with pytest.raises(LemError, match="one of zeros, circular, zeros,circular, circular,zeros, not 'reflect'"):
+        conv(1, 1, padding="reflect")
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("coordinates, planes", [("frequency", [2]), ("time", [3]), ("both", [2, 3])])
+def test_coordinates_tell_the_place_along_an_axis(name, coordinates, planes):
+    """The network with planes is the one without, shown the planes as channels of its input."""
+    made = net(name, coordinates=coordinates, padding="circular")
+    x, places = normal(2, 2, 8, 12), [torch.linspace(-1, 1, 8)[:, None], torch.linspace(-1, 1, 12)]
+    shown = torch.cat([x, *(places[k - 2].expand(2, 1, 8, 12) for k in planes)], 1).double()
+    torch.testing.assert_close(made.inputs(x, None, None), shown)
+    assert made.planes == 2 + len(planes) and made(x, LEVEL).shape == x.shape
+    shifted = [(made(x, LEVEL).roll(4, k) - made(x.roll(4, k), LEVEL)).abs().max() for k in (2, 3)]
+    assert [k for k, error in zip((2, 3), shifted) if error > 1e-4] == planes and min(shifted + [0]) < 1e-13
+
+
+def test_a_circular_axis_stays_equivariant_where_the_other_one_is_told():
+    made, x = net("resnet", padding="zeros,circular", coordinates="frequency"), normal(2, 2, 9, 12)
+    assert (made(x, LEVEL).roll(5, 3) - made(x.roll(5, 3), LEVEL)).abs().max() < 1e-13
+    assert made.receptive_field == net("resnet").receptive_field == 9
+
+
+def test_coordinates_that_there_are_not():
+    with pytest.raises(LemError, match="one of none, frequency, time, both, not 'pitch'"):
+        net("resnet", coordinates="pitch")
+    with pytest.raises(LemError, match="^coordinates both are of rows; states along one axis take time$"):
+        net("resnet", coordinates="both", axes=1)
+    torch.testing.assert_close(
+        net("resnet", coordinates="time", axes=1).inputs(normal(1, 2, 5), None, None)[0, 2, 0],
+        torch.linspace(-1, 1, 5, dtype=torch.float64),
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
