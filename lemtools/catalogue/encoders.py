@@ -8,6 +8,7 @@ Its options are keywords of the class or, where they are settled by a fit, of it
     fitted     whether it is kept in a file (Fitted)
     made       what its file holds and who makes it, where there is no encoding without one
     of_itself  whether, where there is no file, it is fitted to the very input
+    front      of an encoder that makes spectra: the class of its front end (transforms.contract.Front); else ''
 """
 
 from .row import Option, Row
@@ -71,6 +72,29 @@ RESIDUAL = (  # of a residual quantiser, for lem-train rvq, too
     ),
     Option("--gain-shape", "Code the length of a vector separately from its direction.", "flag", settled=True),
     WHITEN,
+)
+
+ALIKE = (  # what sounds are made before they become spectra
+    Option("--mono", "Take the mean of all channels.", "flag"),
+    Option("--resample", "Change the sample rate to HZ.", "whole", low=1, high=768_000, metavar="HZ"),
+    Option(
+        "--length",
+        "Make every sound S seconds long: silence is put behind shorter ones, and of longer ones the beginning is taken. "
+        "S:pad refuses longer ones, S:crop shorter ones.",
+        metavar="S[:pad|crop]",
+    ),
+)
+SHORT = (  # of the short-time Fourier transform
+    Option("--n-fft", "Samples of a window, an even number.", "whole", low=2, high=1 << 16, default=1024, metavar="N"),
+    Option(
+        "--hop", "Samples from one frame to the next.", "whole", low=1, usual="a quarter of the window", metavar="H"
+    ),
+    Option(
+        "--window-fn",
+        "The window, periodic.",
+        ("hann", "hamming", "blackman", "blackmanharris", "rect", "sine", "sqrt-hann"),
+        default="hann",
+    ),
 )
 
 ENCODERS = Table(
@@ -158,6 +182,27 @@ ENCODERS = Table(
         },
     ),
     Row(
+        "stft",
+        "encode.spectra:STFT",
+        "sounds as complex spectra, a frame every few samples; inverts exactly",
+        kinds=("audio",),
+        options=(
+            *SHORT,
+            Option(
+                "--compress",
+                "Raise magnitudes to this power, phases stay; decoding undoes it.",
+                "number",
+                low=0,
+                high=1,
+                open=("low",),
+                default=1,
+                metavar="P",
+            ),
+            *ALIKE,
+        ),
+        facts={"back": ("spectrum",), "front": "transforms.short:ShortTime"},
+    ),
+    Row(
         "voice",
         "encode.voice:Voice",
         "a sound as one vector for who speaks",
@@ -205,4 +250,5 @@ ENCODERS = Table(
     fitted=False,
     made="",
     of_itself=False,
+    front="",
 )

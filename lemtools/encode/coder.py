@@ -9,7 +9,8 @@ import numpy as np
 
 from ..catalogue.encoders import ENCODERS
 from ..signal import LemError, Signal, bits_per_element
-from .contract import Encoder, latest
+from ..signal.history import latest
+from .contract import Encoder
 
 PART = 4096  # items encoded or decoded at a time: what comes out may be far larger than what went in
 

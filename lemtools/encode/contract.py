@@ -80,20 +80,6 @@ class Fitted(Encoder):
         write_fitted(path, {"v": 1, "encoder": self.name, **self.card()}, self.tensors())
 
 
-def latest(history: list[dict], name: str | None = None) -> dict | None:
-    """The entry of the latest encoding (by `name`) that was not undone since; None where there is none."""
-    undone: list[str] = []
-    for entry in reversed(history):
-        if "decoded" in entry:
-            undone.append(entry["decoded"])
-        elif (made := entry.get("encoder")) is not None:
-            if made in undone:
-                undone.remove(made)
-            elif name in (None, made):
-                return entry
-    return None
-
-
 def as_vectors(signal: Signal) -> np.ndarray:
     """float32 [N, D] or [N, L, D]: embeddings as they are; images flattened, with 1 as full scale."""
     if signal.kind != "image":

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import Layout, LemError, Signal, Tensor, Value
-from .contract import Fitted, extra, latest
+from ..signal.history import latest
+from .contract import Fitted, extra
 
 
 class Text(Fitted):

@@ -1,0 +1,88 @@
+"""Sounds as spectra, and back, each by its front end (transforms)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..catalogue import listed, loaded
+from ..catalogue.encoders import ENCODERS
+from ..signal import LemError, Signal
+from ..stream import MAX_ITEM
+from ..transforms import Front, of
+from .contract import Encoder
+from .sound import Alike
+
+
+class Spectra(Encoder):
+    """Audio [N, C, T] <-> spectrum, by the front end that the row of the catalogue names. Its record is in the history.
+
+    alike: what sounds are made before. settings: of the front end.
+    """
+
+    def __init__(self, alike: Alike, **settings: Any):
+        self.alike, self.settings = alike, settings
+        self.shapes: set[tuple[int, float, int]] = set()  # (samples, rate, channels) of what was encoded
+        self.front(1 << 21, 44100.0)  # what cannot be is refused at once
+
+    def front(self, samples: int, rate: float) -> Front:
+        """The front end for sounds of that many samples."""
+        made: Front = loaded(ENCODERS[self.name].front)(encoder=self.name, samples=samples, rate=rate, **self.settings)
+        return made
+
+    def record(self, signal: Signal) -> dict:
+        sound = self.alike.applied(signal.take([0]))
+        return self.front(sound.data.shape[-1], float(sound.rate or 0)).record
+
+    def encode(self, signal: Signal) -> list[Signal]:
+        sound = self.alike.applied(signal)
+        self.shapes.add((sound.data.shape[-1], float(sound.rate or 0), sound.data.shape[1]))
+        front = self.front(sound.data.shape[-1], float(sound.rate or 0))
+        rows, frames = front.shape
+        if (large := 4 * (1 + front.is_complex) * sound.data.shape[1] * rows * frames) > MAX_ITEM:
+            raise LemError(f"{large} bytes of spectrum a sound; give a larger --hop, or --length S:crop")
+        data = front.encode(np.ascontiguousarray(sound.data, np.float32))
+        return [replace(sound, kind="spectrum", data=data)]
+
+    def decode(self, signal: Signal, record: dict) -> list[Signal]:
+        if not record:
+            raise LemError(f"nothing in its history says how it was made, as lem-encode --encoder {self.name} does")
+        front = of(record)
+        return [replace(signal, kind="audio", data=front.decode(signal.data), rate=float(front.rate), depth=None)]
+
+    def remark(self) -> str | None:
+        """That sounds differ, where they do: they cannot be one batch."""
+        units = [
+            f"{len(set(values))} {what}"
+            for what, values in zip(("lengths", "rates", "numbers of channels"), zip(*self.shapes))
+            if len(set(values)) > 1
+        ]
+        if not units:
+            return None
+        return f"sounds of {listed(units)}, each encoded as it is; --length S, --resample HZ and --mono make them alike"
+
+
+class STFT(Spectra):
+    """Audio [N, C, T] <-> spectrum [N, 2C, n_fft / 2 + 1, frames], by transforms.short.ShortTime."""
+
+    name = "stft"
+
+    def __init__(
+        self,
+        *,
+        n_fft: int = 1024,
+        hop: int | None = None,
+        window_fn: str = "hann",
+        compress: float = 1,
+        mono: bool = False,
+        resample: int | None = None,
+        length: str | None = None,
+    ):
+        super().__init__(Alike.read(mono, resample, length), **short(n_fft, hop, window_fn), compress=float(compress))
+
+
+def short(n_fft: int, hop: int | None, window_fn: str) -> dict[str, Any]:
+    """Settings of a short-time transform; the hop is a quarter of the window, if not said."""
+    return {"n_fft": n_fft, "hop": max(1, n_fft // 4) if hop is None else hop, "window_fn": window_fn}

@@ -1,0 +1,152 @@
+"""The front end of the short-time Fourier transform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..catalogue import LemError
+from . import stft
+from .contract import Front
+
+MOST = 1 << 20  # samples of a window
+
+
+@dataclass(frozen=True)
+class ShortTime(Front):
+    """Windows of n_fft samples (even), every hop samples; the first is centred at sample 0, and beyond its ends a sound is 0.
+
+    window_fn: of stft.WINDOWS. compress: P, magnitudes become |c|^P, phases stay. rms: each sound is brought to it
+    before, all channels together; None: left as it is. middle: of the frames only so many are kept, the middle ones;
+    None: all.
+
+    Raises LemError for settings that cannot be, and for a window and hop that cannot be inverted.
+    """
+
+    n_fft: int
+    hop: int
+    window_fn: str = "hann"
+    compress: float = 1.0
+    rms: float | None = None
+    middle: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._whole("n_fft", 2, MOST)
+        self._whole("hop", 1, MOST)
+        self._number("compress", self.compress, 0, 1)
+        if self.n_fft % 2:
+            raise LemError(f"{self.encoder}: n_fft {self.n_fft}: it is even")
+        if self.rms is not None:
+            self._number("rms", self.rms, 0)
+        if self.middle is not None:
+            self._whole("middle", 1)
+            if self.middle > self.all_frames:
+                raise LemError(
+                    f"{self.samples} samples make {self.all_frames} frames, not {self.middle}; --length S:pad makes them longer"
+                )
+        stft.check_invertible(self.weights, self.hop)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """float64 [n_fft]: the window."""
+        return stft.window(self.window_fn, self.n_fft)
+
+    @property
+    def all_frames(self) -> int:
+        """Frames of the whole sound."""
+        return stft.frames(self.samples, self.n_fft, self.hop)
+
+    @property
+    def first(self) -> int:
+        """The first frame that is kept."""
+        return 0 if self.middle is None else (self.all_frames - self.middle) // 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_fft // 2 + 1, self.all_frames if self.middle is None else self.middle
+
+    @property
+    def sounding(self) -> int:
+        """Of cut frames: from the centre of the first to that of the last, or to the end of the sound."""
+        if self.middle is None:
+            return self.samples
+        return max(1, min((self.middle - 1) * self.hop, self.samples - self.first * self.hop))
+
+    is_complex = True
+
+    @property
+    def hz(self) -> np.ndarray:
+        return np.arange(self.shape[0]) * (self.rate / self.n_fft)
+
+    @property
+    def frame_seconds(self) -> float:
+        return self.hop / self.rate
+
+    @property
+    def zero(self) -> np.ndarray:
+        """The imaginary parts of DC and Nyquist."""
+        found = np.zeros((2, self.shape[0]), bool)
+        found[1, [0, -1]] = True
+        return found
+
+    def encode(self, sound: np.ndarray) -> np.ndarray:
+        self.check_sound(sound)
+        n, c, _ = sound.shape
+        out = np.empty((n, c, 2, *self.shape), np.float32)
+        weights = self.weights
+        for each, spectra in zip(sound, out):
+            gain = self._gain(each)
+            for row, (real, imaginary) in zip(each, spectra):
+                for start, part in stft.pieces(row, weights * gain, self.hop, self.first, self.shape[1]):
+                    part = compressed(part, self.compress)
+                    real[:, start : start + len(part)] = part.real.T
+                    imaginary[:, start : start + len(part)] = part.imag.T
+        return out.reshape(n, 2 * c, *self.shape)
+
+    def decode(self, spectrum: np.ndarray) -> np.ndarray:
+        self.check_spectrum(spectrum)
+        n, pairs, rows, count = spectrum.shape
+        out = np.empty((n, pairs // 2, self.sounding), np.float32)
+        step = max(1, stft.CHUNK // self.n_fft)
+        weights = self.weights
+        for spectra, sounds in zip(spectrum, out):
+            for k in range(len(sounds)):
+                parts = (self._frames(spectra[2 * k : 2 * k + 2, :, s : s + step]) for s in range(0, count, step))
+                sounds[k] = stft.overlapped(parts, weights, self.hop, count, self.sounding)
+        return out
+
+    def _frames(self, pair: np.ndarray) -> np.ndarray:
+        """float32 [frames, n_fft] of real and imaginary parts [2, F, frames]."""
+        part = np.empty(pair.shape[:0:-1], np.complex64)
+        part.real, part.imag = pair[0].T, pair[1].T
+        return np.fft.irfft(compressed(part, 1 / self.compress), self.n_fft, axis=1)
+
+    def _gain(self, sound: np.ndarray) -> float:
+        """What brings a sound [C, samples] to `rms`. LemError for silence."""
+        if self.rms is None:
+            return 1.0
+        found = float(np.sqrt(np.square(sound, dtype=np.float64).mean()))
+        if found == 0:
+            raise LemError(f"silent: it cannot be brought to an rms of {self.rms:g}; leave it out")
+        return self.rms / found
+
+    def touched(self, observed: np.ndarray) -> np.ndarray:
+        if observed.shape[-1] != self.samples:
+            raise LemError(f"{observed.shape[-1]} samples, not the {self.samples} of this front end")
+        within = np.flatnonzero(self.weights)  # (a sample under a 0 of the window is in no frame)
+        begin = (self.first + np.arange(self.shape[1])) * self.hop - self.n_fft // 2 + within[0]
+        ends = np.clip([begin, begin + within[-1] + 1 - within[0]], 0, self.samples)
+        lost = np.zeros((*observed.shape[:-1], self.samples + 1), np.int64)
+        np.cumsum(~observed, axis=-1, out=lost[..., 1:])
+        return np.asarray(lost[..., ends[1]] == lost[..., ends[0]])
+
+
+def compressed(part: np.ndarray, power: float) -> np.ndarray:
+    """complex64: magnitudes to a power, phases kept."""
+    if power == 1:
+        return part
+    magnitude = np.abs(part)
+    gain = np.power(magnitude, power - 1, out=np.zeros_like(magnitude), where=magnitude > 0)
+    return part * gain
