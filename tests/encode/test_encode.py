@@ -11,9 +11,10 @@ from helpers.commands import lem_fork
 from helpers.paths import data_dir
 from lemtools import encode as room
 from lemtools import stream
-from lemtools.encode import contract, dense, patches, pca, text
+from lemtools.encode import dense, patches, pca, text
 from lemtools.media import load, sample
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, to_tensors
+from lemtools.signal.history import latest
 from lemtools.stream.files import write_fitted
 
 rng = np.random.default_rng(0)
@@ -400,13 +401,13 @@ def test_encodings_are_undone_from_the_last_to_the_first():
     coder, _ = room.fit("pca", lambda: [one])
     (two,) = room.encode([one], coder)
     assert [e["encoder"] for e in two.history] == ["patches", "pca"]
-    assert contract.latest(two.history)["encoder"] == "pca"
+    assert latest(two.history)["encoder"] == "pca"
     with pytest.raises(LemError, match="fitted pca; name its file"):
         list(room.decode([two]))
     (back,) = room.decode([two], coder)
-    assert contract.latest(back.history)["encoder"] == "patches"
+    assert latest(back.history)["encoder"] == "patches"
     (whole_again,) = room.decode([through(back)])
-    assert np.array_equal(whole_again.data, whole.data) and contract.latest(whole_again.history) is None
+    assert np.array_equal(whole_again.data, whole.data) and latest(whole_again.history) is None
 
 
 def test_a_file_of_another_kind_is_told(tmp_path):
