@@ -2,8 +2,10 @@
 
 A denoiser's function (memories, how) makes it ready: memories are an els.bank.Bank of images or a denoise.store.Store,
 and `how` is a denoise.how.How, from which it takes what it needs. Facts: machine, that lem-els has it; prior, that
-`lem-reconstruct --method dream` can take a store for it; local, that it compares patches and so takes their sizes;
-plain, that it computes in float32, which MPS can.
+`lem-reconstruct --method dream` can take a store for it; local, that it looks at patches and so takes their sizes; traced,
+that it averages them, so that a pixel can be traced to one; axes, the rules of els.plan by which it does along rows and
+along columns, EQUIVARIANT where that depends on the padding of the network; plain, that it computes in float32, which
+MPS can.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,14 @@ from collections.abc import Iterator
 from .row import Option, Row
 from .table import Table
 
-PLACES = ("image", "field")  # items whose values lie at places
+PLACES = ("image", "spectrum", "field")  # items whose values lie at places
+EQUIVARIANT = "equivariant"  # along an axis: bbels where the network is padded with zeros, els where it is circular
+EQUIVARIANCE = Option(
+    "--equivariance",
+    "Directions in which the machine takes all places for alike: both, time (along columns), freq (along rows) or none.",
+    ("both", "time", "freq", "none"),
+    usual="both",
+)
 SHRINK = Option(
     "--shrink",
     "Ridge of the covariance over its mean eigenvalue, or oas, or ledoit-wolf.",
@@ -21,7 +30,7 @@ SHRINK = Option(
 )
 SCALES = Option(
     "--scales",
-    "Patch size in px: one number, one for each step (low noise first: 3,3,5,...), or a file of --calibrate.",
+    "Patch size: one for all steps, one for each (low noise first: 3,3,5x9,...), or a file of --calibrate.",
     metavar="SIZES",
     file=True,
 )
@@ -62,13 +71,25 @@ DENOISERS = Table(
             text,
             PLACES,
             options=(SCALES, SKIP),
-            facts={"machine": True, "prior": True, "local": True},
+            facts={"machine": True, "prior": True, "local": True, "traced": True, "axes": axes},
         )
-        for name, text in (
-            ("ls", "patches of the same place"),
-            ("els", "patches of all places, circular"),
-            ("bbels", "patches of all places that lie alike to the border"),
+        for name, axes, text in (
+            ("ls", ("ls", "ls"), "patches of the same place"),
+            ("els", ("els", "els"), "patches of all places, circular"),
+            ("bbels", ("bbels", "bbels"), "patches of all places that lie alike to the border"),
+            ("both", (EQUIVARIANT, EQUIVARIANT), "patches of all places, by the network's padding"),
+            ("time", ("ls", EQUIVARIANT), "patches of the same row"),
+            ("freq", (EQUIVARIANT, "ls"), "patches of the same column"),
+            ("none", ("ls", "ls"), "patches of the same place"),
         )
+    ),
+    Row(
+        "linear",
+        "els.linear:linear",
+        "the control: the best linear filter of such patches",
+        PLACES,
+        options=(SCALES, EQUIVARIANCE),
+        facts={"machine": True, "local": True},
     ),
     Row(
         "wiener",
@@ -80,8 +101,15 @@ DENOISERS = Table(
     machine=False,
     prior=False,
     local=False,
+    traced=False,
+    axes=(),
     plain=False,
 )
+
+COMPARED = {  # what lem-els --against compares, by the kind of the bank
+    "image": ("is", "es", "ls", "els", "bbels", "linear", "wiener"),
+    "spectrum": ("both", "time", "freq", "none", "linear", "is", "wiener"),
+}
 
 
 def named(fact: str) -> list[str]:

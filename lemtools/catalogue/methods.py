@@ -47,7 +47,7 @@ SIGMA = Option(
 PRIOR = Option(
     "--prior",
     "What dream takes the STORE for: recall, its memories themselves; gaussian, their mean and covariance; or mosaics of "
-    "their patches, ls, els or bbels with sizes in px, as in bbels:5 (see lem-els).",
+    "their patches, by a machine of lem-els with sizes, as in bbels:5 or time:3x9.",
     default="recall",
     metavar="PRIOR",
 )

@@ -6,10 +6,10 @@ import os
 import click
 
 from ..catalogue import Option, listed
-from ..catalogue.denoisers import DENOISERS, SCALES, SKIP, Named, named
+from ..catalogue.denoisers import COMPARED, DENOISERS, EQUIVARIANCE, SCALES, SKIP, Named, named
 from . import common
 from .options import INPUT, OUTPUT, RUNNING, option, written
-from .types import Bytes, Label, Names, Numbers, Size
+from .types import Bytes, Label, Names, Numbers, Padding, Size
 
 EXAMPLES = """
 lem-els --bank digits.idx.gz --size 32 --prepare -o digits.bank.safetensors
@@ -19,15 +19,16 @@ lem-els --bank faces/ --against net.safetensors --scales scales.txt --seeds 0-99
 lem-els --bank faces/ --scales scales.txt --explain map.png
 """
 
-ASKING = ("steps", "label", "compat", "skip", "max_memory", "device", "batch")
+ASKING = ("steps", "label", "compat", "skip", "max_memory", "device", "batch", "equivariance")
+ALONE = ("padding", "network")  # of --calibrate and --against the network says it
 JOBS = {
     # what is done: the options that it takes, beside those that say which training images
-    "sampling": (*ASKING, "machine", "scales", "seeds", "output", "to"),
-    "--denoise": (*ASKING, "machine", "scales", "t", "files", "output", "to"),
+    "sampling": (*ASKING, *ALONE, "machine", "scales", "seeds", "output", "to"),
+    "--denoise": (*ASKING, *ALONE, "machine", "scales", "t", "files", "output", "to"),
     "--prepare": ("output",),
-    "--calibrate": (*ASKING, "machine", "seeds", "sizes", "by", "monotone", "output"),
-    "--against": (*ASKING, "machines", "scales", "seeds", "net_steps", "as_json", "output"),
-    "--explain": (*ASKING, "machine", "scales", "seeds", "as_json"),
+    "--calibrate": (*ASKING, "machine", "seeds", "sizes", "by", "monotone", "rectangles", "output"),
+    "--against": (*ASKING, "machines", "scales", "seeds", "net_steps", "along", "as_json", "output"),
+    "--explain": (*ASKING, *ALONE, "machine", "scales", "seeds", "as_json"),
 }
 
 
@@ -35,7 +36,8 @@ JOBS = {
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @option(
     "--bank",
-    "Training images: folders, idx, npy or safetensors files; a lone npy or safetensors file stays on disk.",
+    "Training images: folders, idx, npy or safetensors files, or spectra of lem-encode; a lone npy or safetensors file "
+    "stays on disk.",
     multiple=True,
     metavar="PATH",
     file=True,
@@ -70,14 +72,35 @@ JOBS = {
     usual="all training images",
     metavar="K",
 )
-@option("--machine", "Which formula (see lem-els(1)).", "choice", of=Named("machine"), default="bbels")
+@option(
+    "--machine",
+    "Which formula (see lem-els(1)).",
+    "choice",
+    of=Named("machine"),
+    usual="what --equivariance says, else bbels",
+)
+@option(EQUIVARIANCE)
+@option(
+    "--padding",
+    "What lies beyond the border of the network that is predicted, along frequency (rows) and time (columns): zeros, "
+    "circular, or one for each, as in zeros,circular.",
+    Padding(),
+    usual="that of --network, else zeros",
+    metavar="WORD[,WORD]",
+)
+@option(
+    "--network",
+    "The network of lem-train that is predicted: its padding, and of spectra its coordinates.",
+    metavar="MODEL",
+    file=True,
+)
 @option(SCALES)
 @option("--steps", "Steps of the sampler.", "whole", low=1, default=20, metavar="K")
 @option(
     "--seeds",
     "Seeds, as in 7, 0-99 or 1,4.",
     Numbers(highest=2**63 - 1),  # seeds are int64 on the wire
-    usual="0, of --calibrate 1000-1007, of --against 0-99",
+    usual="0, of --calibrate 1000-1007 (--rectangles 1000-1001), of --against 0-99",
     metavar="A-B",
 )
 @option("--denoise", "Denoise each noisy image of FILE once, in place of sampling.", "flag")
@@ -112,6 +135,11 @@ JOBS = {
 )
 @option("--monotone", "Let the sizes that --calibrate finds never shrink as noise grows.", "flag")
 @option(
+    "--rectangles",
+    "Let --calibrate find rectangles, by coordinate descent from the best square; --sizes are the sides it tries.",
+    "flag",
+)
+@option(
     "--against", "Compare samples of the machines with those of a network of lem-train.", metavar="MODEL", file=True
 )
 @option(
@@ -122,10 +150,15 @@ JOBS = {
     metavar="K,...",
 )
 @option(
+    "--along",
+    "Compare with --against step by step, at the points of the network's own path, in x0 and in the noise.",
+    "flag",
+)
+@option(
     "--machines",
     "Which machines are compared.",
     Names(Named("machine")),
-    default=",".join(named("machine")),
+    usual=f"{','.join(COMPARED['image'])}, of spectra {','.join(COMPARED['spectrum'])}",
     metavar="NAME,...",
 )
 @option(
@@ -207,15 +240,30 @@ def _refuse(job: str, options: dict) -> None:
     for path in options["bank"]:
         if not (path == "-" or os.path.exists(path) or glob.has_magic(path)):
             raise click.UsageError(f"--bank {path}: No such file or directory")
-    machines = options["machines"] if "machines" in JOBS[job] else [options["machine"]]
+    asked = written(context)
+    if options["rectangles"] and options["monotone"]:
+        raise click.UsageError(
+            "--rectangles and --monotone: squares alone can be made to grow with the noise; give one"
+        )
+    if options["along"] and (bad := [flags[n] for n in ("net_steps", "output") if n in asked]):
+        raise click.UsageError(f"{bad[0]} is for whole samples; leave it or --along out")
+    if "padding" in asked and "network" in asked:
+        raise click.UsageError("--padding and --network: the network says its padding; give one of them")
+    usual = options["equivariance"] or "bbels"
+    options["machine"] = options["machine"] or usual
+    machines = [options["machine"]]
+    if "machines" in JOBS[job]:
+        machines = options["machines"] or COMPARED["image"]  # (those of spectra take the same options)
     rows = [DENOISERS[name] for name in machines]
-    called = {"--explain": "local machines", "--calibrate": "machines that have patches"}
-    if job in called and not rows[0].local:
-        raise click.UsageError(f"{job} is for the {called[job]}, {', '.join(named('local'))}")
+    called = {"--explain": ("local machines", "traced"), "--calibrate": ("machines that have patches", "local")}
+    if job in called and not getattr(rows[0], called[job][1]):
+        what, fact = called[job]
+        raise click.UsageError(f"{job} is for the {what}, {', '.join(named(fact))}")
     if "scales" in JOBS[job] and options["scales"] is None and any(row.local for row in rows):
         raise click.UsageError("which patch size? Give --scales, a number, a list or a file of --calibrate")
-    for name in ("scales", "skip"):
-        if name in written(context) and not any(row.takes(name) for row in rows):
+    for name in ("scales", "skip", "equivariance"):
+        chosen = name == "equivariance" and options["machine"] == options[name]  # it says the machine
+        if name in asked and not chosen and not any(row.takes(name) for row in rows):
             able = ", ".join(row.name for row in DENOISERS.rows if row.takes(name))
             raise click.UsageError(f"--{name} does nothing for {', '.join(machines)}: leave it out, or ask {able}")
 

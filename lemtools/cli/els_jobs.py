@@ -5,17 +5,19 @@ from types import SimpleNamespace
 
 import click
 
+from ..catalogue.denoisers import COMPARED, DENOISERS
 from . import common, results
 
 SHEET = 16  # samples that a sheet shows
 SEEDS = {"--calibrate": range(1000, 1008), "--against": range(100)}  # what is fitted is not what is measured
+FEW = range(1000, 1002)  # seeds of rectangles, of which many are tried
 FORMS = ("safetensors", "png", "jpg", "npy")
 
 
 def do(job: str, run, files, options):
     """Do the job; under torchrun every process holds a part of the bank, and the first writes and speaks."""
     o = SimpleNamespace(**options, files=files, job=job, share=None, silent=False)
-    o.seeds = o.seeds or SEEDS.get(job, [0])
+    o.seeds = o.seeds or (FEW if o.rectangles else SEEDS.get(job, [0]))
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return JOBS[job](run, o)
     if job == "--prepare":
@@ -47,7 +49,7 @@ def _images(run, o) -> tuple:
 
 def _beside(o, *more) -> list[str]:
     """What is read and does not come out again."""
-    return [*o.bank, *(path for path in (*more, o.labels, o.scales) if path)]
+    return [*o.bank, *(path for path in (*more, o.labels, o.scales, o.network) if path)]
 
 
 def _study(run, o):
@@ -60,11 +62,16 @@ def _study(run, o):
     kamb = o.compat == "kamb"
     sizes = None if o.scales is None else parse_sizes(o.scales, o.steps, kamb)
     resources = Resources(o.device, o.max_memory, o.skip, o.batch, o.share, run.detail if run.verbose else None)
-    return Study(bank(*_images(run, o)), sizes, o.steps, o.label, kamb, resources)
+    how = o.equivariance or "both", o.padding or ("zeros", "zeros")
+    study = Study(bank(*_images(run, o)), sizes, o.steps, o.label, kamb, resources, *how)
+    return study if o.network is None else study.like(o.network)
 
 
 def _history(run, o, study) -> dict:
-    settings = {k: getattr(o, k) for k in ("machine", "steps", "label", "compat", "skip") if getattr(o, k) is not None}
+    names = "machine", "equivariance", "steps", "label", "compat", "skip"
+    settings = {k: getattr(o, k) for k in names if getattr(o, k) is not None}
+    if DENOISERS[o.machine].axes not in (("ls",) * 2, ("els",) * 2, ("bbels",) * 2):
+        settings["padding"] = list(study.padding)
     return run.history(**settings, sizes=study.sizes and list(study.sizes), bank=len(study.bank))
 
 
@@ -106,7 +113,7 @@ def _samples(run, o):
     signals = study.samples(o.machine, o.seeds, _history(run, o, study))
     signals = run.progress(signals, len(o.seeds), lines=True)
     one = not (target.folder or target.pattern) and target.form in ("png", "jpg") and len(o.seeds) > 1
-    _keep(run, o, [grid(signals)] if one else signals, target)
+    _keep(run, o, [grid(signals, study.bank)] if one else signals, target)
 
 
 def _denoise(run, o):
@@ -123,7 +130,7 @@ def _denoise(run, o):
 
     def answer(noisy):
         clean = denoiser(noisy, alpha_bar, history)
-        if noisy.data.dtype.kind == "f" and not noisy.history and not noted:
+        if noisy.kind == "image" and noisy.data.dtype.kind == "f" and not noisy.history and not noted:
             noted.append(True)
             run.note("arrays of floats are read as x_t itself, in [-1, 1] but for noise, not as values from 0 to 1")
         return clean
@@ -139,28 +146,42 @@ def _prepare(run, o):
 
     target = _one_file(o, "safetensors", "a bank is one file, as in -o digits.bank.safetensors")
     history = run.history()
-    save((replace(batch, history=[history]) for batch in run.progress(images(*_images(run, o)))), target)
+    save(
+        (replace(batch, history=[*batch.history, history]) for batch in run.progress(images(*_images(run, o)))), target
+    )
 
 
 def _calibrate(run, o):
     import numpy as np
 
     from ..dreams.calibrate import choose
-    from ..stream import whole_file
+    from ..dreams.rectangles import text as listed
 
     o.output = o.output or "-"  # text
     target, study = _one_file(o, "txt", "name one file", o.calibrate), _study(run, o)
-    sizes, scores = study.calibrate(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
-    scores = list(run.progress(scores, len(o.seeds), lines=True))
-    found = choose(np.concatenate(scores), sizes, o.by, o.monotone, study.kamb)
-    if o.silent:
-        return
-    settings = [f"{k} {getattr(o, k)}" for k in ("machine", "steps", "label") if getattr(o, k) is not None]
+    settings = [
+        f"{k} {getattr(o, k)}" for k in ("machine", "equivariance", "steps", "label") if getattr(o, k) is not None
+    ]
     settings.append(f"seeds {','.join(map(str, o.seeds))}")
-    made = common.printable(f"lem-els --calibrate {o.calibrate}, bank {' '.join(o.bank)}")
-    text = found.text([made, ", ".join(settings)])
-    for remark in found.remarks(o.machine, *study.bank.item[1:]):
-        run.note(remark)
+    made = common.printable(f"lem-els --calibrate {o.calibrate}, bank {' '.join(o.bank)}"), ", ".join(settings)
+    if o.rectangles:
+        choices = study.rectangles(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
+        with run.watched(lines=True, items=False):
+            text = listed(list(choices), o.by, len(o.seeds), study.kamb, made)
+    else:
+        sizes, scores = study.calibrate(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
+        scores = list(run.progress(scores, len(o.seeds), lines=True))
+        found = choose(np.concatenate(scores), sizes, o.by, o.monotone, study.kamb)
+        text = found.text(made)
+        for remark in () if o.silent else found.remarks(o.machine, study.bank.item, study.how):
+            run.note(remark)
+    if not o.silent:
+        _write(text, target)
+
+
+def _write(text: str, target) -> None:
+    from ..stream import whole_file
+
     if target.stdout:
         for line in text.splitlines():
             common.emit(*line.split("\t"))
@@ -174,22 +195,50 @@ def _against(run, o):
 
     if o.output:
         results.picture(o.output, "-o", _beside(o, o.against))
-    agreement, shown = Agreement(), []
-    batches = _study(run, o).against(o.machines, o.against, o.seeds, o.net_steps)
+    study = _study(run, o)
+    o.machines = o.machines or COMPARED[study.bank.kind]
+    if o.along:
+        return _along(run, o, study)
+    agreement, shown = Agreement(study.bank), []
+    batches = study.against(o.machines, o.against, o.seeds, o.net_steps)
     for batch in run.progress(batches, len(o.seeds), lines=True):
         agreement.add(batch)
         if o.output and sum(map(len, shown)) < SHEET:
             shown.append(batch)
     if o.silent:
-        return
+        return None
     for remark in agreement.remarks():
         run.note(remark)
     if o.output:
-        _draw(run, o.output, *columns(shown, SHEET), None, len(o.seeds), cell=96)
+        _draw(run, o.output, *columns(shown, study.bank, SHEET), None, len(o.seeds), cell=96)
     rows = agreement.rows()
+    _numbers(run, o, rows, table(rows))
+
+
+def _along(run, o, study):
+    from ..dreams.along import rows, table
+
+    parts = (_Seeds(*part) for part in study.along(o.machines, o.against, o.seeds))
+    found = rows([part.scores for part in run.progress(parts, len(o.seeds), lines=True)])
+    if not o.silent:
+        _numbers(run, o, found, table(found))
+
+
+class _Seeds:
+    """Scores of so many seeds, as the progress counts them."""
+
+    def __init__(self, seeds, scores):
+        self.seeds, self.scores = seeds, scores
+
+    def __len__(self):
+        return len(self.seeds)
+
+
+def _numbers(run, o, rows, page) -> None:
+    """Print medians with their intervals."""
     lines = [{"name": row.name} | vars(row) for row in rows]
     cells = [[results.cell(line[key]) for key in ("name", "value", "low", "high", "seeds")] for line in lines]
-    results.show(run, o.as_json, lines, cells, *table(rows))
+    results.show(run, o.as_json, lines, cells, *page)
 
 
 def _explain(run, o):

@@ -73,6 +73,19 @@ class Size(click.ParamType):
         return self.fail(f"{_short(value)!r}: pixels, as in 32 or 48x32", param, ctx)
 
 
+class Padding(click.ParamType):
+    """What lies beyond the border, along rows and columns, as a pair of words."""
+
+    name, words = "padding", ["zeros", "circular", "zeros,circular", "circular,zeros"]
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        if value not in self.words:
+            self.fail(f"{_short(value)!r} is none of {'; '.join(self.words)}", param, ctx)
+        return tuple(value.split(",")) if "," in value else (value, value)
+
+
 def hint(word: str, known: Iterable[str]) -> str:
     """The known words that are like one that is not known, as the end of a line; '' where there are none."""
     found = near(word, known)

@@ -24,14 +24,17 @@ class Share(Protocol):
 @dataclass(frozen=True)
 class How:
     """device: 'cpu', 'cuda' or 'mps'. memory: bytes that a call may take beyond the memories and its answer. skip: share
-    of the weights that may be left out, 0 for none. size: of patches, odd, in px, or a function alpha_bar -> size.
-    valid: patches that wrap are not known (as in Kamb & Ganguli's released code). share: this process among those that
+    of the weights that may be left out, 0 for none. size: of patches, odd, of a square or of (rows, columns), or a
+    function alpha_bar -> size. equivariance: where it can be chosen, the directions in which places are alike, 'both',
+    'time' (along columns), 'freq' (along rows) or 'none'. padding: of the network, along rows and columns. valid: patches that wrap are not known (as in Kamb & Ganguli's released code). share: this process among those that
     hold a part of the memories each; None: alone. shrink: ridge of a covariance, see gaussian.Gaussian.fit."""
 
     device: str = "cpu"
     memory: int = 1 << 30
     skip: float = 1e-6
-    size: int | Callable[[float], int] = 3
+    size: int | tuple[int, int] | Callable[[float], int | tuple[int, int]] = 3
+    equivariance: str = "both"
+    padding: tuple[str, str] = ("zeros", "zeros")
     valid: bool = False
     share: Share | None = None
     shrink: float | str = 1e-4

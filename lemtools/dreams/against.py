@@ -1,11 +1,13 @@
 """Does a machine predict a network? The same seeds through both, compared sample by sample.
 
-Per seed, over all pixels and channels, in coordinates [-1, 1], y the network's sample and m the machine's:
+Per seed, over all pixels and channels (of spectra those that are not identically zero in the bank), in coordinates, y the
+network's sample and m the machine's:
 
-    r      Pearson correlation of m and y; what the paper's released evaluation prints under the label r^2
-    r^2    its square
-    R^2    1 - sum (y - m)^2 / sum (y - mean(y))^2
-    mse    mean (y - m)^2
+    r            Pearson correlation of m and y; what the paper's released evaluation prints under the label r^2
+    r^2          its square
+    R^2          1 - sum (y - m)^2 / sum (y - mean(y))^2
+    mse          mean (y - m)^2
+    r-magnitude  of complex spectra, Pearson correlation of |m| and |y|, a value a pair of channels
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from .. import progress
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
 from ..denoise.schedule import grid
+from ..els.bank import Bank
 from ..rng import generator
 from ..signal import LemError
 from .resources import Resources
-from .sample import batches, picture, start
+from .sample import batches, start
+from .show import picture
 
-METRICS = ("r", "r^2", "R^2", "mse")
 DRAWS = 10_000  # bootstrap resamples
 ROUNDING = 1 / 255  # half a grey level: what 8 bits do not show
 BASE = "is"  # the machine that is to be beaten
@@ -83,21 +86,40 @@ def samples(
         yield Samples(part, answers, predictions)
 
 
-def scores(truth: torch.Tensor, found: torch.Tensor) -> dict[str, np.ndarray]:
-    """Every metric of every sample, [S]; NaN where one of the two is constant and the metric undefined."""
-    y, m = (t.double().flatten(1) for t in (truth, found))
-    error = (y - m).square()
-    y, m = y - y.mean(1, keepdim=True), m - m.mean(1, keepdim=True)
-    spread, other = y.square().sum(1), m.square().sum(1)
-    r = ((y * m).sum(1) / (spread * other).sqrt()).clamp(-1, 1)
+def scores(
+    truth: torch.Tensor, found: torch.Tensor, alive: torch.Tensor | None = None, paired: bool = False
+) -> dict[str, np.ndarray]:
+    """Every metric of every sample, [S]; NaN where one of the two is constant and the metric undefined. alive: bool
+    [C, H, W], the elements that count. paired: channels are complex numbers, two by two."""
+    y, m = (pixels(t, alive) for t in (truth, found))
+    error, spread = (y - m).square(), (y - y.mean(1, keepdim=True)).square().sum(1)
+    r = correlation(y, m)
     values = {"r": r, "r^2": r.square(), "R^2": 1 - error.sum(1) / spread, "mse": error.mean(1)}
+    if paired:
+        values["r-magnitude"] = correlation(
+            *(t.double().unflatten(1, (-1, 2)).norm(dim=2).flatten(1) for t in (truth, found))
+        )
     return {name: torch.where(value.isfinite(), value, torch.nan).numpy() for name, value in values.items()}
 
 
-class Agreement:
-    """Scores of all batches of samples, and what they come to."""
+def pixels(x: torch.Tensor, alive: torch.Tensor | None = None) -> torch.Tensor:
+    """The elements that count of items [S, C, H, W], float64 [S, D]."""
+    x = x.double().flatten(1)
+    return x if alive is None or bool(alive.all()) else x[:, alive.flatten().to(x.device)]
 
-    def __init__(self) -> None:
+
+def correlation(y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+    """Pearson r [S] of rows [S, D]; NaN where one of the two is constant."""
+    y, m = y - y.mean(1, keepdim=True), m - m.mean(1, keepdim=True)
+    return ((y * m).sum(1) / (y.square().sum(1) * m.square().sum(1)).sqrt()).clamp(-1, 1)
+
+
+class Agreement:
+    """Scores of all batches of samples, and what they come to. bank: what the machines knew; None: of images."""
+
+    def __init__(self, bank: Bank | None = None) -> None:
+        self.alive, self.paired = (None, False) if bank is None else (bank.alive, bank.complex)
+        self.bounded = bank is None or bank.kind == "image"
         self.values: dict[tuple[int, str], dict[str, list[np.ndarray]]] = {}
         self.beyond: dict[int, list[float]] = {}  # of the network: [values, those beyond [-1, 1], the farthest]
 
@@ -109,9 +131,9 @@ class Agreement:
             known[:2] = known[0] + sizes.numel(), known[1] + int((sizes > 1 + ROUNDING).sum())
             known[2] = max(known[2], float(sizes.max()))
             for name, found in batch.machines.items():
-                kept = self.values.setdefault((steps, name), {metric: [] for metric in METRICS})
-                for metric, value in scores(truth, found).items():
-                    kept[metric].append(value)
+                kept = self.values.setdefault((steps, name), {})
+                for metric, value in scores(truth, found, self.alive, self.paired).items():
+                    kept.setdefault(metric, []).append(value)
 
     def remarks(self) -> list[str]:
         """What a person should know: that the network's samples leave the range of images, as no machine's do."""
@@ -119,11 +141,11 @@ class Agreement:
             f"the network's samples of {steps} steps leave [-1, 1]: {100 * out / count:.2g} % of their values do, as far "
             f"as {most:.3g}; no patch of a training image does"
             for steps, (count, out, most) in self.beyond.items()
-            if out
+            if out and self.bounded
         ]
 
     def rows(self) -> list[Row]:
-        """All numbers, in the order of the machines, then of the network's steps, then of METRICS."""
+        """All numbers, in the order of the machines, then of the network's steps, then of the metrics."""
         out, order = [], list(dict.fromkeys(name for _, name in self.values))
         for steps, name in sorted(self.values, key=lambda key: order.index(key[1])):
             mine = {metric: np.concatenate(kept) for metric, kept in self.values[steps, name].items()}
@@ -163,11 +185,11 @@ def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, flo
     return median, float(low), float(high)
 
 
-def columns(parts: Sequence[Samples], most: int) -> tuple[dict[str, list[np.ndarray]], list[str]]:
+def columns(parts: Sequence[Samples], bank: Bank, most: int) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """({caption of a seed: its pictures}, names of the rows) of a sheet: the network, then the machines, a row each."""
     shown = [(seed, part, k) for part in parts for k, seed in enumerate(part.seeds)][:most]
     names = [f"network, {steps} steps" for steps in parts[0].network] + list(parts[0].machines)
     return {
-        f"seed {seed}": [picture(x[k].numpy()) for x in (*part.network.values(), *part.machines.values())]
+        f"seed {seed}": [picture(x[k].numpy(), bank) for x in (*part.network.values(), *part.machines.values())]
         for seed, part, k in shown
     }, names

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from ..denoise.contract import Denoiser
+from ..denoise.how import How
 from ..denoise.samplers import ddim
 from ..els.scales import allowed, compat, levels, time
 from ..signal import LemError
+from .against import pixels
 from .resources import Resources
 from .sample import start
 
@@ -24,7 +26,7 @@ BY = ("cosine", "mse")
 
 @dataclass
 class Calibration:
-    """sizes: the choice, one a step, low noise first. candidates: [K] px. score: [steps, K], medians over `seeds` seeds
+    """sizes: the choice, one a step, low noise first. candidates: [K], of squares. score: [steps, K], medians over `seeds` seeds
     of cosine or mse. monotone: whether the sizes were made to grow with the noise. kamb: as of ``study.Study``."""
 
     sizes: list[int]
@@ -37,23 +39,27 @@ class Calibration:
 
     def text(self, comments: Sequence[str] = ()) -> str:
         """The file that --scales reads. comments: lines at its head."""
-        lines = [f"# {' '.join(c.split())}" for c in comments]
         how = f"by {self.by}{', growing with the noise' * self.monotone}, medians over {self.seeds} seeds"
-        lines += [f"# compat {compat(self.kamb)}", f"# patch sizes in px, low noise first, {how}"]
+        lines = head(comments, self.kamb, f"patch sizes in px, low noise first, {how}")
         lines += ["\t".join(["# size", "t", *(f"{self.by}[{size}]" for size in self.candidates)])]
         for step, (size, row) in enumerate(zip(self.sizes, self.score), 1):
             lines.append("\t".join([str(size), f"{step / len(self.sizes):.4g}", *(f"{v:.8f}" for v in row)]))
         return "\n".join(lines) + "\n"
 
-    def remarks(self, machine: str, height: int, width: int) -> list[str]:
+    def remarks(self, machine: str, item: Sequence[int], how: How | None = None) -> list[str]:
         """What a person should know: that sizes beyond the candidates, which such images allow, may do better."""
         ends = (("smallest", min(self.candidates), -2), ("largest", max(self.candidates), 2))
         return [
             f"at {self.sizes.count(end)} of {len(self.sizes)} steps the choice is the {which} candidate, {end} px; "
             f"sizes beyond it may do better: give more --sizes"
             for which, end, step in ends
-            if end in self.sizes and len(self.candidates) > 1 and allowed(machine, [end + step], height, width)
+            if end in self.sizes and len(self.candidates) > 1 and allowed(machine, [end + step], item, how)
         ]
+
+
+def head(comments: Sequence[str], kamb: bool, what: str) -> list[str]:
+    """The first lines of a file of scales."""
+    return [*(f"# {' '.join(c.split())}" for c in comments), f"# compat {compat(kamb)}", f"# {what}"]
 
 
 def measure(
@@ -64,24 +70,27 @@ def measure(
     steps: int,
     by: str,
     resources: Resources,
+    alive: torch.Tensor | None = None,
 ) -> Iterator[np.ndarray]:
-    """Scores [S, steps, K] of batches of seeds, low noise first; candidates: {size: machine of that size}."""
+    """Scores [S, steps, K] of batches of seeds, low noise first; candidates: {size: machine of that size}. alive: bool
+    [C, H, W], the elements that count."""
     for part in resources.batches(seeds):
         scores = np.empty((len(part), steps, len(candidates)))
 
         def compare(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
-            truth = _eps(x, x0, alpha_bar)
+            truth = pixels(noise_of(x, x0, alpha_bar), alive)
             for k, machine in enumerate(candidates.values()):
-                scores[:, steps - 1 - step, k] = AGREEMENT[by](truth, _eps(x, machine(x, alpha_bar), alpha_bar)).cpu()
+                found = pixels(noise_of(x, machine(x, alpha_bar), alpha_bar), alive)
+                scores[:, steps - 1 - step, k] = AGREEMENT[by](truth, found).cpu()
             resources.say(f"seeds {part[0]} to {part[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}")
 
         ddim(network, start(part, item, resources.device), levels(steps), callback=compare)
         yield scores
 
 
-def _eps(x: torch.Tensor, x0: torch.Tensor, alpha_bar: float) -> torch.Tensor:
-    """eps_hat [S, D] in float64."""
-    return ((x.double() - alpha_bar**0.5 * x0.double()) / (1 - alpha_bar) ** 0.5).flatten(1)
+def noise_of(x: torch.Tensor, x0: torch.Tensor, alpha_bar: float) -> torch.Tensor:
+    """eps_hat of the shape of x, in float64."""
+    return (x.double() - alpha_bar**0.5 * x0.double()) / (1 - alpha_bar) ** 0.5
 
 
 AGREEMENT = {

@@ -20,10 +20,11 @@ from ..els.posterior import Local
 from ..signal import LemError
 from ..stream import opened
 from .resources import Resources
-from .sample import picture, reporting, start
+from .sample import reporting, start
+from .show import picture
 
 NEAREST = 1 - 1e-6  # alpha_bar at which the likeliest patch is the nearest one
-HALF = 1 / 255 + 1e-6  # half a grey level in [-1, 1], and rounding
+HALF = 1 / 255 + 1e-6  # half a grey level in [-1, 1], of spectra 1/255 of their rms, and rounding
 TRACED = 0.5  # weight of a patch that a pixel is traced to
 PALE = 235  # colour of pixels that are not traced
 
@@ -177,8 +178,8 @@ def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tup
     for sample, mosaic, image, traced, facts in zip(
         origins.sample, origins.mosaic, origins.image, origins.traced, origins.facts()
     ):
-        out["sample"].append(picture(sample))
-        out["mosaic of patches"].append(picture(mosaic))
+        out["sample"].append(picture(sample, bank))
+        out["mosaic of patches"].append(picture(mosaic, bank))
         out["traced to"].append(np.where(traced[..., None], colour(image), np.uint8(PALE)))
         notes["sample"].append(f"{100 * facts['equal']:.1f} % are a patch's centre")
         notes["mosaic of patches"].append(f"mean weight {facts['weight']:.3f}")
@@ -207,7 +208,7 @@ def colour(number: np.ndarray) -> np.ndarray:
 
 def _framed(bank: Bank, number: int, cell: int) -> np.ndarray:
     """A training image, by its number in the whole bank, enlarged, in a frame of its colour."""
-    image = picture(bank.store.rows([int(number)]).numpy()[0])
+    image = picture(bank.store.rows([int(number)]).numpy()[0], bank)
     image = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
     frame = max(2, cell // 24)
     factor = max(1, (cell - 2 * frame) // max(image.shape[:2]))

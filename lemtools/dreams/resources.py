@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..denoise.how import How, Share
+from ..els.plan import Size, sides
 
 Report = Callable[[str], None]
 SEEDS = {"cpu": 8, "cuda": 64}  # that share every tile of the bank: as many as help
@@ -38,11 +39,12 @@ class Resources:
         """The same, whose lines begin with a name."""
         return replace(self, report=None if self.report is None else lambda line: self.say(f"{name}: {line}"))
 
-    def fitted(self, item: Sequence[int], size: int) -> Resources:
-        """The same with a batch, if none was asked for: of its seeds the windows of `size` px on images [C, H, W], twice
-        in float64, take at most half of the memory."""
+    def fitted(self, item: Sequence[int], size: Size) -> Resources:
+        """The same with a batch, if none was asked for: of its seeds the windows of `size` on items [C, H, W], twice in
+        float64, take at most half of the memory."""
         channels, height, width = item
-        window = 16 * height * width * (channels * size * min(size, 2 * max(height, width)) + 1)
+        rows, columns = sides(size)
+        window = 16 * height * width * (channels * rows * min(columns, 2 * max(height, width)) + 1)
         most = SEEDS.get(self.device.split(":")[0], SEEDS["cuda"])
         return self if self.batch else replace(self, batch=max(1, min(most, self.memory // 2 // window)))
 

@@ -10,12 +10,15 @@ import torch
 
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim, noise
+from ..els.bank import Bank
+from ..els.plan import said
 from ..els.scales import time
 from ..fragment.evidence import evidence
 from ..media.pixels import to_uint8
 from ..rng import generator
 from ..signal import LemError, Signal
 from .resources import Resources
+from .show import picture
 
 
 def start(seeds: Sequence[int], item: Sequence[int], device: str | torch.device = "cpu") -> torch.Tensor:
@@ -38,7 +41,7 @@ def reporting(denoiser: Denoiser, seeds: Sequence[int], steps: int, resources: R
     def callback(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
         size, error = getattr(denoiser, "size", None), getattr(denoiser, "error", None)
         size = size(alpha_bar) if callable(size) else size
-        more = "" if size is None else f", {size} px"
+        more = "" if size is None else f", {said(size)} px"
         more += "" if error is None else f", skipping moves x0 by at most {error:.2g}"
         resources.say(f"seeds {seeds[0]} to {seeds[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}{more}")
 
@@ -47,7 +50,7 @@ def reporting(denoiser: Denoiser, seeds: Sequence[int], steps: int, resources: R
 
 def sample(
     denoiser: Denoiser,
-    item: Sequence[int],
+    bank: Bank,
     seeds: Sequence[int],
     levels: np.ndarray,
     resources: Resources,
@@ -55,35 +58,41 @@ def sample(
     label: int | None = None,
     history: dict | None = None,
 ) -> Iterator[Signal]:
-    """Samples as images: float32, not clamped; an item's number is its seed, its name seed-N; label: their class."""
-    for part, x in batches(denoiser, item, seeds, levels, resources):
+    """Samples as items of the bank's kind: float32, not clamped; an item's number is its seed, its name seed-N; label: their
+    class. Spectra have the bank's history, so that they become sounds as those do; what is zero in all of it is zero."""
+    before = bank.history if bank.kind == "spectrum" else []
+    for part, x in batches(denoiser, bank.item, seeds, levels, resources):
+        x = x if bank.kind == "image" else x * bank.alive.to(x)
         data = np.ascontiguousarray(denoiser.scale.decode(x).float().cpu().numpy())
         labels = None if label is None else np.full(len(part), label, np.int64)
         yield Signal(
-            "image",
+            bank.kind,
             data,
             label=labels,
             names=[f"seed-{seed}" for seed in part],
             index=np.array(part, np.int64),
-            history=[] if history is None else [history],
+            history=[*before, *([] if history is None else [history])],
+            rate=bank.rate,
         )
 
 
 def denoise(
     denoiser: Denoiser,
-    item: Sequence[int],
+    bank: Bank,
     noisy: Signal,
     alpha_bar: float | None,
     resources: Resources,
     history: dict | None = None,
 ) -> Signal:
-    """E[x_0 | x_t] of a batch of noisy images, as images.
+    """E[x_0 | x_t] of a batch of noisy items of the bank's kind.
 
-    noisy: x_t itself, as values (v = (x + 1) / 2), at `alpha_bar`; or images to which lem-fragment added noise: then
-    x_t = a (2 v - 1), and alpha_bar = 1 / (1 + 4 sigma^2) is known. Raises LemError for other fragments and shapes.
+    noisy: x_t itself, as values (of images v = (x + 1) / 2), at `alpha_bar`; or items to which lem-fragment added noise:
+    then x_t is a times their coordinates, and alpha_bar is known, of images 1 / (1 + 4 sigma^2). Raises LemError for other
+    fragments and shapes.
     """
-    if noisy.kind != "image" or tuple(noisy.data.shape[1:]) != tuple(item):
-        raise LemError(f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds images of {list(item)}")
+    if noisy.kind != bank.kind or tuple(noisy.data.shape[1:]) != bank.item:
+        what = "spectra" if bank.kind == "spectrum" else "images"
+        raise LemError(f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds {what} of {list(bank.item)}")
     x = torch.from_numpy(np.ascontiguousarray(denoiser.scale.encode(noisy.data), np.float32)).to(resources.device)
     if noisy.ops:
         op = noisy.ops[0]
@@ -91,7 +100,8 @@ def denoise(
             raise LemError("fragments with other losses than noise, or clamped noise; lem-reconstruct recalls them")
         if alpha_bar is not None:
             raise LemError("this fragment says how much noise was added; leave out --t")
-        alpha_bar = 1 / (1 + 4 * evidence(noisy).sigma.astype(np.float64) ** 2)
+        gain = float(denoiser.scale.gain)
+        alpha_bar = 1 / (1 + (gain * evidence(noisy).sigma.astype(np.float64)) ** 2)
         x = x * torch.from_numpy(np.sqrt(alpha_bar)).to(x)[:, None, None, None]
     elif alpha_bar is None:
         raise LemError("how much noise is in it? Give --t T, or what lem-fragment --noise writes")
@@ -102,22 +112,20 @@ def denoise(
     return replace(noisy, data=data, ops=[], history=[*noisy.history, *more])
 
 
-def grid(signals: Iterable[Signal], gap: int = 1) -> Signal:
+def grid(signals: Iterable[Signal], bank: Bank, gap: int = 1) -> Signal:
     """All items as one picture of 8 bits, by their numbers, row by row on white, about as high as wide."""
     signals = list(signals)
     order = np.argsort(np.concatenate([s.index for s in signals]), kind="stable")
-    pictures = np.concatenate([to_uint8(s.data) for s in signals])[order]
+    data = np.concatenate([s.data for s in signals])[order]
+    if bank.kind == "image":
+        pictures = to_uint8(data)
+    else:
+        pictures = np.stack([picture(bank.scale.encode(x), bank)[None] for x in data])
     count, channels, height, width = pictures.shape
     across = max(1, round(np.sqrt(count * height / width)))
     down = -(-count // across)
     page = np.full((channels, down * (height + gap) - gap, across * (width + gap) - gap), 255, np.uint8)
-    for k, picture in enumerate(pictures):
+    for k, each in enumerate(pictures):
         top, left = k // across * (height + gap), k % across * (width + gap)
-        page[:, top : top + height, left : left + width] = picture
+        page[:, top : top + height, left : left + width] = each
     return Signal("image", page[None], names=["grid"], history=signals[0].history, last=True)
-
-
-def picture(x: np.ndarray) -> np.ndarray:
-    """Coordinates [C, H, W] as uint8 [H, W] or [H, W, 3], clamped."""
-    pixels = to_uint8((x + 1) / 2)
-    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)

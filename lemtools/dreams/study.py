@@ -8,20 +8,26 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..catalogue.denoisers import DENOISERS
-from ..denoise.contract import Denoiser
+from ..denoise.contract import Denoiser, Scale
+from ..denoise.how import How
 from ..device import pick
 from ..els import machine
 from ..els.bank import Bank
+from ..els.plan import Size, sides
 from ..els.scales import Scales, allowed, check, levels
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
+from . import rectangles
 from .against import Samples
 from .against import samples as compared
+from .along import Scores, along
 from .calibrate import measure
 from .explain import Origins, explain
 from .resources import Resources
 from .sample import denoise, sample
+
+CALLED = {"image": "images", "spectrum": "spectra"}
 
 
 @dataclass
@@ -31,15 +37,18 @@ class Study:
     sizes: patch sizes, one a step, low noise first; None where no machine of patches is asked. label: a class, None for
     all images, or 'each': the seeds take the bank's classes in turn, seed k the (k modulo their number)-th. kamb: as in
     the paper's released code: els knows only windows that do not wrap, the noisiest step is left out, and every other
-    takes the size of the one after it in noise. resources: their device may be 'auto'.
+    takes the size of the one after it in noise. equivariance, padding: as of denoise.how.How; a network that is asked
+    says its own padding. resources: their device may be 'auto'.
     """
 
     bank: Bank
-    sizes: tuple[int, ...] | None = None
+    sizes: tuple[Size, ...] | None = None
     steps: int = 20
     label: int | str | None = None
     kamb: bool = False
     resources: Resources = field(default_factory=lambda: Resources("auto"))
+    equivariance: str = "both"
+    padding: tuple[str, str] = ("zeros", "zeros")
 
     def __post_init__(self):
         self.resources = replace(self.resources, device=pick(self.resources.device, float64=True))
@@ -49,8 +58,38 @@ class Study:
         if self.label is not None and self.label != "each":
             self.bank.of(self.label)
         channels, height, width = self.bank.item
-        images = f"{len(self.bank)} images, {width} x {height} px"
+        shape = f"{width} x {height} px" if self.bank.kind == "image" else f"{height} rows x {width} columns"
+        images = f"{len(self.bank)} {CALLED.get(self.bank.kind, 'items')}, {shape}"
         self.resources.say(f"bank: {images}, channels: {channels}; {self.resources.device}")
+
+    @property
+    def how(self) -> How:
+        """How machines are asked, but for their sizes."""
+        more = {"equivariance": self.equivariance, "padding": self.padding}
+        return self.resources.how(valid=self.kamb, **more)
+
+    def like(self, path: str) -> Study:
+        """The same in the coordinates and with the padding of the network in a file."""
+        return self._of(self.network(path), path)
+
+    def _of(self, model: Model, path: str) -> Study:
+        padding = str(getattr(model.net, "padding", "zeros")).split(",")
+        self.resources.say(f"padding of the network: {padding[0]} along rows, {padding[-1]} along columns")
+        bank = self.bank
+        if bank.kind != "image":
+            one, other = model.scale, model.target_scale
+            if not all(np.array_equal(getattr(one, part), getattr(other, part)) for part in ("offset", "gain")):
+                way = "a bank has one; train it without --fragment"
+                raise LemError(f"{path}: the network has two scales, of its input and of its answer, and {way}")
+            bank = bank.scaled(Scale(other.offset, other.gain))
+        quiet = replace(self.resources, report=None)
+        found = replace(self, bank=bank, padding=(padding[0], padding[-1]), resources=quiet)
+        found.resources = self.resources
+        return found
+
+    def _check(self, names: Sequence[str], sizes: Sequence[Size]) -> None:
+        """Raise LemError for a size that a machine does not allow."""
+        check(names, sizes, self.bank.item, self.how, "px" if self.bank.kind == "image" else "columns")
 
     def classes(self, seeds: Sequence[int]) -> Iterator[tuple[int | None, Bank, list[int]]]:
         """(class, its part of the bank, its seeds)."""
@@ -73,13 +112,13 @@ class Study:
                 way = "leave this machine or this class out"
                 raise LemError(f"wiener: class {known[k]} has one image, which has no covariance; {way}")
 
-    def machine(self, name: str, bank: Bank, size: int | None = None) -> Denoiser:
+    def machine(self, name: str, bank: Bank, size: Size | None = None) -> Denoiser:
         """A machine over (a class of) the bank; size: of its patches, in place of the scales."""
         if size is None and DENOISERS[name].local:
-            check([name], self.sizes, *bank.item[1:])
+            self._check([name], self.sizes or ())
         chosen = size or (Scales(self.sizes, self.kamb) if self.sizes else 3)
         try:
-            return machine(name, bank, chosen, self.resources.how(valid=self.kamb))
+            return machine(name, bank, chosen, self.how)
         except LemError:
             raise
         except ValueError as error:
@@ -87,12 +126,13 @@ class Study:
 
     def network(self, path: str) -> Model:
         """A network that samples may be compared with. LemError for one that does not fit the bank."""
-        model = load(path, self.resources.device)
-        if model.family != "denoise" or model.meta["target"]["kind"] != "image" or model.net.conditioned:
-            raise LemError(f"{path}: no diffusion network of whole images (lem-train diffusion without --fragment)")
-        if not model.fits("image", self.bank.item):
+        model, kind = load(path, self.resources.device), self.bank.kind
+        called = CALLED.get(kind, "items")
+        if model.family != "denoise" or model.meta["target"]["kind"] != kind or model.net.conditioned:
+            raise LemError(f"{path}: no diffusion network of whole {called} (lem-train diffusion without --fragment)")
+        if not model.fits(kind, self.bank.item):
             item, mine = (" x ".join(str(n or "any") for n in shape) for shape in (model.meta["item"], self.bank.item))
-            raise LemError(f"{path}: for images of {item} (channels x height x width), but the bank holds {mine}")
+            raise LemError(f"{path}: for {called} of {item} (channels x height x width), but the bank holds {mine}")
         most = -1 if self.label is None else self.bank.labels.max() if self.label == "each" else self.label
         if most >= model.net.classes:
             raise LemError(f"{path}: the network knows {model.net.classes} classes, from 0; class {most} was asked for")
@@ -103,7 +143,7 @@ class Study:
         self._check_classes([name], seeds)
         for label, bank, mine in self.classes(seeds):
             asked = self.machine(name, bank)
-            yield from sample(asked, bank.item, mine, self.levels, self._fitted(), label=label, history=history)
+            yield from sample(asked, bank, mine, self.levels, self._fitted(), label=label, history=history)
 
     def denoiser(self, name: str):
         """A function (noisy batch, alpha_bar or None, history) -> its clean means, see ``sample.denoise``."""
@@ -112,44 +152,92 @@ class Study:
         self._check_classes([name], [])
         _, bank, _ = next(self.classes([]))
         asked = self.machine(name, bank)
-        return lambda noisy, alpha_bar, history: denoise(asked, bank.item, noisy, alpha_bar, self._fitted(), history)
+        return lambda noisy, alpha_bar, history: denoise(asked, bank, noisy, alpha_bar, self._fitted(), history)
+
+    def candidates(self, name: str, sizes: Sequence[int] | None = None) -> list[int]:
+        """The sides that are tried: those asked for, or 3, 5 ... 17, as far as the items allow."""
+        usual = allowed(name, range(3, 18, 2), self.bank.item, self.how)
+        found = list(usual if sizes is None else sizes)
+        if not found:
+            raise LemError("these images are too small for any patch of 3 px or more; name --sizes")
+        return found
 
     def calibrate(
         self, name: str, path: str, seeds: Sequence[int], candidates: Sequence[int] | None = None, by: str = "cosine"
     ) -> tuple[list[int], Iterator[np.ndarray]]:
         """The sizes that are candidates, and how like the network in a file the machine is with them: scores [S, steps, K]
         of batches of seeds, for ``calibrate.choose``. candidates: None for 3, 5 ... 17, as the images allow."""
-        usual = allowed(name, range(3, 18, 2), *self.bank.item[1:])
-        sizes = list(usual if candidates is None else candidates)
-        if not sizes:
-            raise LemError("these images are too small for any patch of 3 px or more; name --sizes")
-        check([name], sizes, *self.bank.item[1:])
         model = self.network(path)
+        mine = self._of(model, path)
+        sizes = mine.candidates(name, candidates)
+        mine._check([name], sizes)
 
         def scores() -> Iterator[np.ndarray]:
-            for label, bank, mine in self.classes(seeds):
-                machines = {size: self.machine(name, bank, size) for size in sizes}
+            for label, bank, part in mine.classes(seeds):
+                machines = {size: mine.machine(name, bank, size) for size in sizes}
                 network = NetworkDenoiser(model, label=label, clip=False)
-                yield from measure(network, machines, bank.item, mine, self.steps, by, self._fitted(max(sizes)))
+                resources = mine._fitted(max(sizes))
+                yield from measure(network, machines, bank.item, part, mine.steps, by, resources, mine._alive)
 
         return sizes, scores()
+
+    def rectangles(
+        self, name: str, path: str, seeds: Sequence[int], candidates: Sequence[int] | None = None, by: str = "cosine"
+    ) -> Iterator[rectangles.Choice]:
+        """The same for rectangles, step by step, noisiest first, see ``rectangles.descend``. candidates: of either side, those
+        of `calibrate`."""
+        model = self.network(path)
+        mine = self._of(model, path)
+        sizes = mine.candidates(name, candidates)
+        if candidates is not None:
+            mine._check([name], sizes)
+        points, largest = [], mine._fitted(max(sizes))
+        for label, bank, part in mine.classes(seeds):
+            network = NetworkDenoiser(model, label=label, clip=False)
+
+            def asked(size: rectangles.Pair, bank: Bank = bank) -> Denoiser:
+                return mine.machine(name, bank, size)
+
+            points += rectangles.path(network, asked, bank.item, part, mine.steps, mine._alive, largest)
+
+        def fits(size: rectangles.Pair) -> bool:
+            return bool(allowed(name, [size], mine.bank.item, mine.how))
+
+        yield from rectangles.descend(points, sizes, fits, mine.steps, by, mine._alive, mine.resources)
 
     def against(
         self, names: Sequence[str], path: str, seeds: Sequence[int], net_steps: Sequence[int] = (20, 150)
     ) -> Iterator[Samples]:
         """The seeds through the network in a file and through machines, see ``against.samples``."""
+        for network, machines, bank, mine in self._both(names, path, seeds):
+            yield from compared(network, machines, bank.item, mine, self.levels, net_steps, self._fitted())
+
+    def along(self, names: Sequence[str], path: str, seeds: Sequence[int]) -> Iterator[tuple[list[int], Scores]]:
+        """Machines asked at the points of the network's own path, see ``along.along``."""
+        for network, machines, bank, mine in self._both(names, path, seeds):
+            yield from along(network, machines, bank, mine, self.levels, self._fitted())
+
+    def _both(
+        self, names: Sequence[str], path: str, seeds: Sequence[int]
+    ) -> Iterator[tuple[NetworkDenoiser, dict[str, Denoiser], Bank, list[int]]]:
+        """The network, the machines over a class of the bank, the class, and its seeds."""
         self._check_classes(names, seeds)
         model = self.network(path)
-        check(names, self.sizes or (), *self.bank.item[1:])
-        for label, bank, mine in self.classes(seeds):
-            machines = {name: self.machine(name, bank) for name in names}
-            network = NetworkDenoiser(model, label=label, clip=False)
-            yield from compared(network, machines, bank.item, mine, self.levels, net_steps, self._fitted())
+        asked = self._of(model, path)
+        asked._check(names, self.sizes or ())
+        for label, bank, mine in asked.classes(seeds):
+            machines = {name: asked.machine(name, bank) for name in names}
+            yield NetworkDenoiser(model, label=label, clip=False), machines, bank, mine
 
     def explain(self, name: str, seeds: Sequence[int]) -> Iterator[Origins]:
         """Samples of a local machine and where their pixels come from, see ``explain.explain``."""
         for _, bank, mine in self.classes(seeds):
             yield from explain(self.machine(name, bank), bank, mine, self.levels, self._fitted())
 
-    def _fitted(self, size: int | None = None) -> Resources:
-        return self.resources.fitted(self.bank.item, size or max(self.sizes or (1,)))
+    @property
+    def _alive(self):
+        return self.bank.alive if self.bank.kind == "spectrum" else None
+
+    def _fitted(self, size: Size | None = None) -> Resources:
+        largest = max(self.sizes or (1,), key=lambda each: np.prod(sides(each)))
+        return self.resources.fitted(self.bank.item, size or largest)

@@ -13,18 +13,22 @@ from ..denoise.moments import Moments
 from ..denoise.store import Store, from_rows
 from ..signal import LemError
 from ..stream import OnDisk
+from .plan import Size, said, sides
 
 IMAGE = Scale.image()
+REAL = ("mel", "log-mel", "mfcc")  # encoders whose channels are no pairs of real and imaginary parts
 
 
 class Bank:
-    """N images [N, C, H, W], uint8 (v / 255) or float in [0, 1]: numpy, torch or
-    stream.OnDisk.
+    """N items [N, C, H, W]: images, uint8 (v / 255) or float in [0, 1]; or spectra or states, float of any range: numpy,
+    torch or stream.OnDisk.
 
-    labels: int [N] or None. names: source name of each image, or None. index: numbers of these images in the whole bank
-    (a class keeps them). scale: None for images, whose coordinates are 2v - 1; of states, float of any range, their
-    coordinates, the same for all places of a channel: such may have one direction, [N, C, L], and are then compared as
-    images of height 1, by patches of 1 x P. Raises LemError for another shape, no image, or values that are not finite.
+    labels: int [N] or None. names: source name of each item, or None. index: numbers of these items in the whole bank (a
+    class keeps them). kind: 'image', 'spectrum' or 'field'; None: images where there is no scale, else states. scale:
+    coordinates; None: of images 2v - 1, of spectra units of their rms. Those of states are the same for all places of a
+    channel; states may have one direction, [N, C, L], and are then compared as images of height 1, by patches of 1 x P.
+    history: what made the items, entries of a Signal. rate: of the sound of spectra, Hz. Raises LemError for another
+    shape, no item, or values that are not finite.
     """
 
     def __init__(
@@ -34,8 +38,13 @@ class Bank:
         names: Sequence[str] | None = None,
         index: np.ndarray | None = None,
         scale: Scale | None = None,
+        kind: str | None = None,
+        history: Sequence[dict] = (),
+        rate: float | None = None,
     ):
-        self.states, self.flat, self.scale = scale is not None, scale is not None and images.ndim == 3, scale or IMAGE
+        self.kind = kind or ("image" if scale is None else "field")
+        self.states, self.flat = self.kind != "image", self.kind == "field" and images.ndim == 3
+        self.history, self.rate = list(history), rate
         if not (images.ndim == 4 or self.flat) or 0 in images.shape:
             raise LemError(f"a bank holds images [N, C, H, W], not an array of shape {list(images.shape)}")
         if labels is not None and len(labels) != len(images):
@@ -43,6 +52,7 @@ class Bank:
         self.images, self.names = images, names
         self.labels = None if labels is None else np.asarray(labels).astype(np.int64)
         self.index = np.arange(len(images)) if index is None else index
+        self.scale = scale or (IMAGE if self.kind == "image" else Scale(0.0, unit_gain(images)))
         if not np.isfinite(self.mean).all():
             bad = next(
                 i + int((~torch.isfinite(t).flatten(1).all(1)).nonzero()[0])
@@ -53,10 +63,12 @@ class Bank:
 
     @classmethod
     def of_memories(cls, memories: Bank | Store) -> Bank:
-        """A bank as it is; of a store its images, or its states where its coordinates are not one number for all channels."""
+        """A bank as it is; of a store its images, or its states where its coordinates are not those of images."""
         if isinstance(memories, Bank):
             return memories
-        return cls(memories.array, scale=None if np.ndim(memories.scale.offset) == 0 else memories.scale)
+        offset, gain = memories.scale.offset, memories.scale.gain
+        images = np.ndim(offset) == np.ndim(gain) == 0 and (offset, gain) == (IMAGE.offset, IMAGE.gain)
+        return cls(memories.array, scale=None if images else memories.scale)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,9 +79,12 @@ class Bank:
         channels, *space = self.images.shape[1:]
         return (channels, 1, *space) if self.flat else (channels, *space)
 
-    def patch(self, size: int) -> tuple[int, int]:
-        """Height and width of a patch of that size."""
-        return (1 if self.flat else size), size
+    def patch(self, size: Size) -> tuple[int, int]:
+        """Rows and columns of a patch of that size; one row where there is one direction."""
+        if self.flat and not isinstance(size, int):
+            raise LemError(f"a patch of {said(size)}: these items have one direction, so give one number")
+        rows, columns = sides(size)
+        return (1 if self.flat else rows), columns
 
     def high(self, x: torch.Tensor) -> torch.Tensor:
         """Items of its kind [S, C, ...] as [S, C, H, W]."""
@@ -87,8 +102,12 @@ class Bank:
             raise LemError(f"no image of the bank is of class {label}; its classes are {known}")
         chosen = torch.from_numpy(found) if isinstance(self.images, torch.Tensor) else found
         names = None if self.names is None else [self.names[i] for i in found]
-        scale = self.scale if self.states else None
-        return Bank(self.images[chosen], self.labels[found], names, self.index[found], scale)
+        more = {"scale": self.scale, "kind": self.kind, "history": self.history, "rate": self.rate}
+        return Bank(self.images[chosen], self.labels[found], names, self.index[found], **more)
+
+    def scaled(self, scale: Scale) -> Bank:
+        """The same in other coordinates, those of a network."""
+        return self._with(scale=scale, moments=None)
 
     def cut(self, start: int, stop: int) -> Bank:
         """Images start ... stop - 1, maybe none, with the moments of all."""
@@ -109,13 +128,16 @@ class Bank:
         """The same but for some attributes; nothing is checked again."""
         new = Bank.__new__(Bank)
         new.__dict__ = {k: v for k, v in self.__dict__.items() if k != "store"} | {"moments": self.moments} | other
+        if new.__dict__["moments"] is None:  # (to be found anew)
+            del new.__dict__["moments"]
         return new
 
     def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
         """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""
         raw = from_rows(self.images[start:stop])
         if self.states:
-            return self.high(self.scale.encode(raw.to(device).to(dtype)))
+            values = raw.to(device).to(dtype)
+            return self.high(self.scale.encode(values.div_(255) if raw.dtype == torch.uint8 else values))
         full = 255.0 if raw.dtype == torch.uint8 else 1.0
         return raw.to(device).to(dtype).mul_(2 / full).sub_(1)
 
@@ -132,16 +154,41 @@ class Bank:
         return Store(self.images, self.scale)
 
     @cached_property
-    def moments(self) -> tuple[np.ndarray, float, float]:
-        """Of the coordinates: mean of each channel, float64 [C]; rms of all pixels about it; largest absolute value."""
-        moments, peak = Moments(full=False), 0.0
+    def moments(self) -> tuple[np.ndarray, float, float, torch.Tensor]:
+        """Of the coordinates: mean of each channel, float64 [C]; rms of all pixels about it; largest absolute value; and
+        whether an element is not zero in all items, bool [C, H, W]."""
+        moments, peak, seen = Moments(full=False), 0.0, torch.zeros(self.item, dtype=torch.bool)
         for _, tile in self.tiles(max(1, min(1024, (1 << 24) // int(np.prod(self.item))))):
             peak = max(peak, float(tile.abs().max()))
+            seen |= (tile != 0).any(0)
             moments.add(tile.flatten(1).double())
         mean = moments.mean.reshape(self.item[0], -1)  # of each place; the variance about a channel's is the sum of two
-        return mean.mean(1).numpy(), float(moments.variance.mean() + mean.var(1, correction=0).mean()) ** 0.5, peak
+        rms = float(moments.variance.mean() + mean.var(1, correction=0).mean()) ** 0.5
+        return mean.mean(1).numpy(), rms, peak, seen
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of each channel in coordinates, float64 [C]."""
         return self.moments[0]
+
+    @property
+    def alive(self) -> torch.Tensor:
+        """bool [C, H, W]: which elements count. Of spectra those that are identically zero, as the imaginary parts at 0 Hz
+        and at half the rate, do not: nothing can be said about them."""
+        return self.moments[3] if self.kind == "spectrum" else torch.ones(self.item, dtype=torch.bool)
+
+    @property
+    def complex(self) -> bool:
+        """Whether channels 2c and 2c + 1 are the real and the imaginary part of a number."""
+        encoders = [entry["encoder"] for entry in self.history if "encoder" in entry]
+        return self.kind == "spectrum" and self.item[0] % 2 == 0 and not (encoders and encoders[-1] in REAL)
+
+
+def unit_gain(data: Array, most: int = 10_000) -> float:
+    """What puts spectra [N, ...] in units of their rms: 1 over it, of up to `most` of them; 1 where all are zero."""
+    rows = np.linspace(0, len(data) - 1, min(len(data), most)).astype(int)
+    square = count = 0.0
+    for part in np.array_split(rows, -(-len(rows) // 64)):
+        x = np.asarray(data[part], np.float64)
+        square, count = square + float(np.square(x).sum()), count + x.size
+    return (count / square) ** 0.5 if square > 0 else 1.0

@@ -4,12 +4,12 @@
 
 q(u): the window around pixel u of x_t; k_i, v_i: window and centre pixel of the training patches that ``plan`` admits.
 Of the squared distance only a q.k / b^2 - a^2 |k|^2 / 2 b^2 differs among patches. It comes from products of *strips*
-of P rows and `columns` columns, in which |k|^2 is one more element, summed over the P / columns strips of a window along
-the diagonals of query and key column: windows in one product for small P (columns = P), and P times fewer operations for
-large P (columns = 1). Where both coordinates of a pixel stand alone, its few distances are box sums of squared
+of as many rows as a window has and `columns` columns, in which |k|^2 is one more element, summed over the strips of a
+window along the diagonals of query and key column: windows in one product where they are small, and as many times fewer
+operations as a window has columns where they are large (columns = 1). Where both coordinates of a pixel stand alone, its few distances are box sums of squared
 differences. Nothing of the size of all pairs is ever in memory.
 
-Letters: S seeds, C channels, P patch size, I images of a tile, R rows whose queries share keys (1 for a block, of which
+Letters: S seeds, C channels, P rows of a patch, I images of a tile, R rows whose queries share keys (1 for a block, of which
 all rows do), N rows of a block, W columns of strips, K elements of a strip and 1, Q queries, T keys, U pixels.
 """
 
@@ -81,12 +81,12 @@ def round_about(pairing: Pairing) -> bool:
 
 def columns(pairing: Pairing, channels: int) -> int:
     """Columns that a product takes together: all of a window or one, whichever costs less."""
-    size = pairing.cols.size
-    whole = 2 * (channels * size * size + 1)
+    size, high = pairing.cols.size, pairing.rows.size
+    whole = 2 * (channels * high * size + 1)
     passes = size.bit_length() - 1 + size.bit_count() - 1
     beyond = 0 if round_about(pairing) else size - 1
     spread = (1 + beyond / len(pairing.cols.queries)) * (1 + beyond / len(pairing.cols.keys))
-    return size if whole <= spread * (2 * (channels * size + 1) + PASS * passes) else 1
+    return size if whole <= spread * (2 * (channels * high + 1) + PASS * passes) else 1
 
 
 def extended(images: torch.Tensor, pairing: Pairing, of_keys: bool, round_about: bool) -> torch.Tensor:
@@ -264,11 +264,12 @@ class Tiles:
 
 
 class Alone:
-    """A rectangle of pixels of which both coordinates stand alone: each against the same place of every image."""
+    """A rectangle of pixels of which both coordinates stand alone: each against the same place of every image. reach: of
+    a window, along rows and columns."""
 
-    def __init__(self, rows: range, cols: range, size: int, x: torch.Tensor, level: Level, track: bool):
-        self.rows, self.cols, self.reach, self.level, self.track = rows, cols, size // 2, level, track
-        self.crop = tuple(slice(max(r[0] - size // 2, 0), r[-1] + size // 2 + 1) for r in (rows, cols))
+    def __init__(self, rows: range, cols: range, reach: tuple[int, int], x: torch.Tensor, level: Level, track: bool):
+        self.rows, self.cols, self.reach, self.level, self.track = rows, cols, reach, level, track
+        self.crop = tuple(slice(max(r[0] - n, 0), r[-1] + n + 1) for r, n in zip((rows, cols), reach))
         self.inner = tuple(slice(r[0] - c.start, r[-1] - c.start + 1) for r, c in zip((rows, cols), self.crop))
         self.x = x[:, :, *self.crop]
 
@@ -283,8 +284,8 @@ class Alone:
         values = part[:, :, *self.inner].permute(2, 3, 1, 0).flatten(0, 1)  # [U, C, I]
         values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
         squared = ((self.x[:, None] - self.level.a * part) ** 2).sum(2)  # [S, I, h, w]
-        for dim, inner in ((2, self.inner[0]), (3, self.inner[1])):
-            squared = box(squared, dim, self.reach)[(slice(None),) * dim + (inner,)]
+        for dim, inner, reach in zip((2, 3), self.inner, self.reach):
+            squared = box(squared, dim, reach)[(slice(None),) * dim + (inner,)]
         logits = squared.permute(2, 3, 0, 1).flatten(0, 1).mul(-0.5 / self.level.variance * LOG2E)
         numbers = None
         if self.track:

@@ -1,7 +1,8 @@
-"""The local machines as denoisers: ls, els and bbels of any patch size, over a bank, on any device."""
+"""The local machines as denoisers: a rule an axis, patches of any sides, over a bank, on any device."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..signal import LemError
 from . import local
 from .bank import Bank
 from .local import Alone, Level, Tiles
-from .plan import LOCAL, NOT_FINITE, Axis, axis, check_size
+from .plan import LOCAL, NOT_FINITE, Axis, Rules, Size, axis, check_size, rules, sides
 from .sums import Sums
 
 ROUNDING = 5e-4  # beyond it products are in float64; below it the answer was seen to be off by < 1e-4 of its rms
@@ -40,8 +41,8 @@ class Posterior:
 class Local:
     """A local machine as a denoiser: ``(x_t, alpha_bar) -> E[x_0 | patch of x_t]``; see ``plan`` and ``local``.
 
-    machine: 'ls', 'els' or 'bbels'. size: odd patch size in px, or a function alpha_bar -> size. skip: share of a
-    pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer;
+    machine: 'ls', 'els' or 'bbels', or two of them, the rules of rows and of columns. size: of a patch, odd: of a square, or
+    (rows, columns); or a function alpha_bar -> size. skip: share of a pixel's weights that may be left out, 0 for none. memory: bytes that a call may take beyond the bank and its answer;
     on a GPU what it laid out of them may stay for the next call while the bank, which must not change, lives
     (``fused.forget``).
     valid: els knows only patches that do not wrap, as in the paper's released code. share: this process among those
@@ -53,8 +54,8 @@ class Local:
     def __init__(
         self,
         bank: Bank,
-        machine: str = "bbels",
-        size: int | Callable[[float], int] = 3,
+        machine: str | Rules = "bbels",
+        size: Size | Callable[[float], Size] = 3,
         *,
         skip: float = 1e-6,
         memory: int = 1 << 30,
@@ -62,9 +63,10 @@ class Local:
         valid: bool = False,
         share: Share | None = None,
     ):
-        if machine not in LOCAL:
-            raise LemError(f"{machine!r} is no local machine; they are {', '.join(LOCAL)}")
-        self.machine, self.device, self.share = machine, torch.device(device), share
+        self.rules: Rules = (machine, machine) if isinstance(machine, str) else machine
+        if unknown := [rule for rule in self.rules if rule not in LOCAL]:
+            raise LemError(f"{unknown[0]!r} is no local machine; they are {', '.join(LOCAL)}")
+        self.device, self.share = torch.device(device), share
         self.mean, self.first = torch.from_numpy(bank.mean)[:, None, None].to(self.device), 0
         if share is not None:
             self.first, end = (len(bank) * (share.rank + k) // share.world for k in (0, 1))
@@ -92,30 +94,30 @@ class Local:
         """At one noise level, 0 <= alpha_bar < 1 (0: every admissible patch weighs the same). track: fill in `best`."""
         size = self.size(alpha_bar) if callable(self.size) else self.size
         channels, height, width = self.bank.item
-        check_size(self.machine, size, width if self.bank.flat else height, width)
+        check_size(self.rules, size, width if self.bank.flat else height, width)
         if tuple(x_t.shape[1:]) != self.bank.item:
             raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {[channels, height, width]}")
-        sides = zip((height, width), self.bank.patch(size))
-        rows, cols = (axis(self.machine, length, side, self.valid) for length, side in sides)
+        patch = self.bank.patch(size)
+        rows, cols = (axis(*each, self.valid) for each in zip(self.rules, (height, width), patch))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
         shift = self.mean
-        if (fused := self._fused(size)) is not None and not track:  # (looks itself whether x_t is finite)
+        if (fused := self._fused(rows, cols)) is not None and not track:  # (looks itself whether x_t is finite)
             level = Level(a, variance)
             x = x_t.to(self.device, torch.float64)
             sums, shift, factor = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
             return whole(self._shared([[sums]])[0][0], x_t.shape, shift, factor)
         if not bool(torch.isfinite(x_t).all()):
             raise LemError(NOT_FINITE)
-        dtype = self._dtype(x_t, a, variance, size)
+        dtype = self._dtype(x_t, a, variance, patch)
         x = (x_t.to(self.device, torch.float64) - a * shift).to(dtype)
         level = Level(a, variance)
         tile = min(self.tile, max(1, self.memory // (8 * dtype.itemsize * self._threads())))
         parts = [Tiles(pairing, x, level, tile, track) for pairing in local.pairings(rows, cols)]
-        parts += _corners(rows, cols, size, x, level, track)
+        parts += _corners(rows, cols, x, level, track)
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
 
-    def _fused(self, size: int):
+    def _fused(self, rows: Axis, cols: Axis):
         """The module that does it by the Triton kernel, where there is a GPU for it and the bank suits; else None."""
         if self.device.type != "cuda":
             return None
@@ -123,11 +125,11 @@ class Local:
             from .gpu import fused
         except ImportError:
             return None
-        return fused if fused.usable(self.bank, self.device, size) else None
+        return fused if fused.usable(self.bank, self.device, rows, cols) else None
 
-    def _dtype(self, x: torch.Tensor, a: float, variance: float, size: int) -> torch.dtype:
+    def _dtype(self, x: torch.Tensor, a: float, variance: float, size: Size) -> torch.dtype:
         """float32 where the rounding of its products, if it added up, would move no logit by more than ROUNDING."""
-        count = self.bank.item[0] * size * size
+        count = self.bank.item[0] * math.prod(sides(size))
         q = float(x.double().square().flatten(1).mean(1).max().sqrt())  # no seed is rounded for the sake of others
         rounding = torch.finfo(torch.float32).eps * a * max(q, a * self.bank.moments[1]) * count / variance
         return torch.float32 if rounding < ROUNDING else torch.float64
@@ -211,34 +213,29 @@ def whole(found: Sums, shape: tuple[int, ...], shift: torch.Tensor, factor: floa
     return Posterior(mean, (lost / (count[:, 0] + lost)).view(seeds, height, width), None, None)
 
 
-def _corners(rows: Axis, cols: Axis, size: int, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:
+def _corners(rows: Axis, cols: Axis, x: torch.Tensor, level: Level, track: bool) -> list[Alone]:
     """Rectangles of pixels that stand alone on both axes."""
-    return [Alone(r, c, size, x, level, track) for r in local.runs(rows.alone) for c in local.runs(cols.alone)]
+    reach = rows.reach, cols.reach
+    return [Alone(r, c, reach, x, level, track) for r in local.runs(rows.alone) for c in local.runs(cols.alone)]
 
 
-def ls(memories: Bank | Store, how: How) -> Local:
-    """Patches of the same place."""
-    return _local("ls", memories, how)
+def _machine(name: str) -> Callable[[Bank | Store, How], Local]:
+    """What makes the machine of that name ready."""
+
+    def make(memories: Bank | Store, how: How) -> Local:
+        return Local(
+            Bank.of_memories(memories),
+            rules(name, how.equivariance, how.padding),
+            how.size,
+            skip=how.skip,
+            memory=how.memory,
+            device=how.device,
+            valid=how.valid,
+            share=how.share,
+        )
+
+    return make
 
 
-def els(memories: Bank | Store, how: How) -> Local:
-    """Patches of all places, circular."""
-    return _local("els", memories, how)
-
-
-def bbels(memories: Bank | Store, how: How) -> Local:
-    """Patches of all places that lie alike to the border."""
-    return _local("bbels", memories, how)
-
-
-def _local(name: str, memories: Bank | Store, how: How) -> Local:
-    return Local(
-        Bank.of_memories(memories),
-        name,
-        how.size,
-        skip=how.skip,
-        memory=how.memory,
-        device=how.device,
-        valid=how.valid,
-        share=how.share,
-    )
+ls, els, bbels = _machine("ls"), _machine("els"), _machine("bbels")
+both, time, freq, none = _machine("both"), _machine("time"), _machine("freq"), _machine("none")

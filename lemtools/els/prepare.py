@@ -1,4 +1,5 @@
-"""The images of a bank: from folders and arrays, resized, with their classes, read once; or left on disk, if prepared."""
+"""The images or spectra of a bank: from folders and arrays, images resized, with their classes, read once; or left on disk,
+if prepared."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..denoise.contract import Array
 from ..media import Reading, load, on_disk
 from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
@@ -25,17 +27,21 @@ def bank(
     """The bank in files and folders. A lone array or safetensors file that needs no change stays on disk.
 
     labels: file of classes, in place of those that the images bring along. size: (width, height) in px. grey: luma.
-    key: which array of a foreign file. how: how they are read apart from that. Raises LemError for images of several
-    shapes, for what is no image, and for labels that do not fit.
+    key: which array of a foreign file. how: how they are read apart from that. Raises LemError for items of several
+    kinds, shapes, rates or encoders, for what is no image and no spectrum, and for labels that do not fit.
     """
     whole = on_disk(paths[0], key, _reading(how, size, grey, key)) if len(paths) == 1 else None
     if whole is not None:
         classes = whole.label if labels is None else read_labels(labels)
-        return Bank(_image(whole, paths[0]).data, classes, whole.names)
+        return _bank(_whole(whole, paths[0]), whole.data, classes, whole.names)
     parts = list(images(paths, labels, size, grey, key, how))
     label = np.concatenate([p.label for p in parts]) if all(p.label is not None for p in parts) else None
     names = [n for p in parts for n in p.names] if all(p.names is not None for p in parts) else None
-    return Bank(np.concatenate([p.data for p in parts]), label, names)
+    return _bank(parts[0], np.concatenate([p.data for p in parts]), label, names)
+
+
+def _bank(first: Signal, data: Array, labels: Sequence[int] | None, names: Sequence[str] | None) -> Bank:
+    return Bank(data, labels, names, kind=first.kind, history=first.history, rate=first.rate)
 
 
 def images(
@@ -46,18 +52,25 @@ def images(
     key: str | None = None,
     how: Reading | None = None,
 ) -> Iterator[Signal]:
-    """The same images batch by batch: `data` all of one shape and type, `label` where they have classes."""
+    """The same items batch by batch: `data` all of one shape and type, `label` where they have classes."""
     classes = None if labels is None else read_labels(labels)
-    first, count, classed = None, 0, None
+    first, begun, count, classed = None, None, 0, None
     for signal in load(list(paths), _reading(how, size, grey, key)):
         where = os.fsdecode(signal.names[0] if signal.names else paths[0])
-        signal = _image(signal, where)
-        data = signal.data
+        signal = _whole(signal, where)
+        data, begun = signal.data, begun or signal
         first = data if first is None else first
+        if signal.kind != begun.kind:
+            raise LemError(f"{where}: {signal.kind} in a bank of {begun.kind}; a bank holds one kind")
+        if signal.kind == "spectrum":
+            _alike(signal, begun, where)
         if data.shape[1:] != first.shape[1:]:
             way = "--grey" if data.shape[2:] == first.shape[2:] else "--size"
+            if signal.kind == "spectrum":
+                way = "lem-encode --mono" if data.shape[2:] == first.shape[2:] else "lem-encode --length"
             one = f"a bank holds one shape ({way} makes it one)"
-            raise LemError(f"{where}: {_shape(data)} among images of {_shape(first)}; {one}")
+            what = "images" if signal.kind == "image" else "spectra"
+            raise LemError(f"{where}: {_shape(data)} among {what} of {_shape(first)}; {one}")
         if data.dtype != first.dtype:
             raise LemError(f"{where}: {data.dtype} among images of {first.dtype}; save them all with as many bits")
         index = count + np.arange(len(data), dtype=np.int64)
@@ -77,12 +90,29 @@ def images(
         raise LemError(f"{labels}: {len(classes)} labels for {count} images")
 
 
-def _image(signal: Signal, where: str) -> Signal:
-    if signal.kind != "image":
-        raise LemError(f"{where}: {signal.kind}, not images; a bank holds images")
+def _whole(signal: Signal, where: str) -> Signal:
+    if signal.kind not in ("image", "spectrum"):
+        raise LemError(f"{where}: {signal.kind}, not images; a bank holds images or spectra")
     if signal.ops:
         raise LemError(f"{where}: fragments; a bank holds whole images")
     return signal
+
+
+def _alike(signal: Signal, first: Signal, where: str) -> None:
+    """Raise LemError for spectra that another encoder made, or from sounds of another rate."""
+    if signal.rate != first.rate:
+        rates = " among ".join("an unknown rate" if s.rate is None else f"{s.rate:g} Hz" for s in (signal, first))
+        raise LemError(f"{where}: {rates}; a bank holds one rate (lem-encode --resample makes it one)")
+    mine, others = (_made(s) for s in (signal, first))
+    if mine != others:
+        names = sorted(k for k in mine.keys() | others.keys() if mine.get(k) != others.get(k))
+        raise LemError(f"{where}: made by another encoder than the first ({', '.join(names)} differ); encode all alike")
+
+
+def _made(signal: Signal) -> dict:
+    """What the last encoder of a history noted of itself, but for the tool's version and command."""
+    entries = [entry for entry in signal.history if "encoder" in entry]
+    return {k: v for k, v in (entries[-1] if entries else {}).items() if k not in ("version", "args", "seed")}
 
 
 def _reading(how: Reading | None, size: tuple[int, int] | None, grey: bool, key: str | None) -> Reading:
@@ -90,6 +120,6 @@ def _reading(how: Reading | None, size: tuple[int, int] | None, grey: bool, key:
     return replace(how, key=key, size=size, crop=False, colour="grey" if grey else how.colour)
 
 
-def _shape(data: np.ndarray) -> str:
+def _shape(data: Array) -> str:
     channels, height, width = data.shape[1:]
     return f"{width} x {height} px, {channels} channel{'s' * (channels > 1)}"

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..denoise.contract import AlphaBar, Array, split, tensor, wide
+from ..denoise.factored import Factored
 from ..denoise.gaussian import Gaussian
 from ..denoise.how import How
 from ..denoise.memory import Memory, remembered
@@ -13,6 +14,8 @@ from ..denoise.store import Store
 from ..signal import LemError
 from .bank import Bank
 from .sums import EMPTY, LOG2E
+
+LARGE = 2048  # values of an item from which, where there are fewer items, a D x D covariance costs too much
 
 
 class Translated:
@@ -87,14 +90,19 @@ def translated(memories: Bank | Store, how: How) -> Translated:
     return Translated(Bank.of_memories(memories), skip=how.skip, memory=how.memory, device=how.device)
 
 
-def wiener(memories: Bank | Store, how: How) -> Gaussian:
+def wiener(memories: Bank | Store, how: How) -> Gaussian | Factored:
     """The control: the posterior mean of a Gaussian with the bank's mean and covariance, and a ridge of 1e-4 of its
-    mean eigenvalue. Raises LemError for a bank of one image, and for images whose covariance takes more than how.memory
-    bytes."""
+    mean eigenvalue. Few large items go by the N x N matrix of their products, all others by the D x D covariance; elements
+    that are identically zero have no variance. Raises LemError for a bank of one image, and for a matrix that takes more
+    than how.memory bytes."""
     bank = Bank.of_memories(memories)
     if len(bank) < 2:
         raise LemError("wiener: one image has no covariance; leave this machine out")
-    if (needed := 32 * int(np.prod(bank.item)) ** 2) > how.memory:  # the matrix, its eigenvectors, as much to find them
+    count, dim = len(bank), int(np.prod(bank.item))
+    few = (count < dim and dim >= LARGE) or not bool(bank.alive.all())
+    if (needed := 32 * (count if few else dim) ** 2) > how.memory:  # the matrix, its eigenvectors, as much to find them
         way = "raise --max-memory, or leave this machine out"
         raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; {way}")
+    if few:
+        return Factored(Store(bank.images, bank.scale, device=how.device), seen=bank.alive)
     return Gaussian.fit(bank.store, device=how.device)

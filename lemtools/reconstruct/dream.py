@@ -21,7 +21,8 @@ from ..denoise.posterior import ALGORITHM, posterior
 from ..denoise.posterior import STEPS as CALLS
 from ..denoise.store import Store
 from ..device import pick
-from ..els.scales import Scales
+from ..els.bank import unit_gain
+from ..els.scales import Scales, parse_size
 from ..els.scales import check as check_sizes
 from ..fragment.evidence import Evidence, evidence
 from ..nets.condition import Condition
@@ -33,6 +34,7 @@ MEAN_OF = 16  # draws that a mean is made of
 LIVE = 6  # outputs as large as the largest that a network holds at once, and its layers borrow
 BUDGET = 704 << 20  # bytes for activations on a CPU: 24 megapixels then take less than 2 GB in all
 MOST_ROWS = 1024
+SIZE = r"\d{1,9}(x\d{1,9})?"  # of a patch, a square or rows and columns
 
 
 def rows_of(seen: Evidence, items: np.ndarray) -> Evidence:
@@ -122,8 +124,8 @@ class Dreamer:
     """Dreams of a store of memories; called with a batch of fragments, it answers (recalled, steps), as `NetworkRecaller` does.
 
     memory: [N, ...item], uint8 or float. prior: one of the catalogue's DENOISERS: 'recall', the memories themselves; 'gaussian', their mean and
-    covariance with the ridge `shrink`; or of images and fields 'ls', 'els' or 'bbels' with patch sizes, as in 'bbels:5' or, low
-    noise first, 'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an
+    covariance with the ridge `shrink`; or of images, spectra and fields a machine of patches with their sizes, as in 'bbels:5',
+    'time:3x9' or, low noise first, 'bbels:3,5,9': mosaics of their patches (lem-els). samples: 0 for the mean of 16 draws, else draws an
     item. steps: calls of the denoiser a draw. Raises LemError for a store or a fragment that does not suit.
     """
 
@@ -142,13 +144,13 @@ class Dreamer:
         name, _, sizes = prior.partition(":")
         self.row = DENOISERS.get(name)
         fits = self.row is not None and self.row.prior
-        if not fits or bool(sizes) != self.row.local or not re.fullmatch(r"(\d+(,\d+)*)?", sizes):
+        if not fits or bool(sizes) != self.row.local or not re.fullmatch(rf"({SIZE}(,{SIZE})*)?", sizes):
             whole, local = (
                 [row.name for row in DENOISERS.rows if row.prior and row.local == local] for local in (False, True)
             )
             known = f"{', '.join(whole)}, and {', '.join(local)} with sizes, as in {local[-1]}:5"
             raise LemError(f"no prior {prior!r}; there are {known}")
-        self.sizes = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+        self.sizes = tuple(parse_size(size) for size in sizes.split(",")) if sizes else ()
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
             raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
         self.memory, self.prior, self.shrink, self.samples, self.steps = memory, prior, shrink, samples, steps
@@ -188,9 +190,11 @@ class Dreamer:
         scale = Scale.image() if kind == "image" else _centred(self.memory)
         if kind == "field" and self.row.local:  # (places are alike)
             scale = Scale(*of_channels(np.asarray(self.memory)))
+        if kind == "spectrum" and self.row.local:
+            scale = Scale(0.0, unit_gain(self.memory))
         try:
             if self.sizes:
-                check_sizes([self.row.name], self.sizes, *(2 * self.memory.shape[2:])[-2:])
+                check_sizes([self.row.name], self.sizes, (0, *(2 * self.memory.shape[2:])[-2:]))
             how = How(self.device, size=Scales(self.sizes) if self.sizes else 3, shrink=self.shrink)
             return self.row.load()(Store(self.memory, scale, device=self.device), how)
         except ValueError as error:

@@ -136,7 +136,7 @@ def test_a_toy_denoiser(tmp_path):
         refused = lem_fork("els", *line, "--explain", "m.png", cwd=tmp_path)
         assert b"--explain is for the local machines, ls, els, bbels" in refused.stderr
         refused = lem_fork("els", "--bank", "bank.npy", "--machine", "is", "--skip", "0", cwd=tmp_path)
-        assert b"or ask es, ls, els, bbels, mean" in refused.stderr
+        assert b"or ask es, ls, els, bbels, both, time, freq, none, mean" in refused.stderr
         with pytest.raises(LemError, match="--prior mean is of patches of images, not of embedding"):
             vectors = Signal("embedding", RNG.standard_normal((3, 4)).astype(np.float32))
             list(reconstruct([vectors], "dream", memory=vectors.data, prior="mean"))

@@ -42,7 +42,7 @@ OPTIONS = {
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad",
-    "els": f"{COMMON} --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
+    "els": f"{COMMON} --along --equivariance --network --padding --rectangles --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
     "thermalize": f"{COMMON} {OUTPUT} --gate --gate-model --gate-noise --gate-neighbours --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
@@ -75,7 +75,8 @@ CHOICES = {
     ("train", "weighting"): "level log plain",
     ("train", "dtype"): "auto float32 bfloat16",
     ("train", "weights"): "float32 float16",
-    ("els", "machine"): "is es ls els bbels wiener",
+    ("els", "machine"): "is es ls els bbels both time freq none linear wiener",
+    ("els", "equivariance"): "both time freq none",
     ("els", "by"): "cosine mse",
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",

@@ -443,11 +443,11 @@ def test_a_choice_at_the_end_of_the_candidates_is_noted(bench):
     scores = np.zeros((1, 4, 3))
     scores[0, range(4), (2, 1, 2, 0)] = 1
     found = choose(scores, [3, 5, 7])
-    smallest, largest = found.remarks("bbels", 8, 8)
+    smallest, largest = found.remarks("bbels", (1, 8, 8))
     assert "at 1 of 4 steps the choice is the smallest candidate, 3 px" in smallest
     assert "at 2 of 4 steps the choice is the largest candidate, 7 px" in largest
-    assert found.remarks("els", 7, 7) == [smallest]  # larger ones do not fit
-    assert choose(scores[:, 1:2], [3, 5, 7]).remarks("bbels", 8, 8) == []
+    assert found.remarks("els", (1, 7, 7)) == [smallest]  # larger ones do not fit
+    assert choose(scores[:, 1:2], [3, 5, 7]).remarks("bbels", (1, 8, 8)) == []
     args = ("--bank", "bank.npy", "--calibrate", "net.safetensors", "--steps", "2", "--seeds", "0", "--sizes", "3-5")
     assert b"candidate, " in els(bench, *args).stderr and els(bench, *args, "-q").stderr == b""
 

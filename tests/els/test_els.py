@@ -16,6 +16,7 @@ from lemtools.denoise.moments import of_channels
 from lemtools.denoise.store import Store
 from lemtools.els import local, machine
 from lemtools.els.bank import Bank
+from lemtools.els.plan import rules
 from lemtools.els.posterior import ROUNDING, Local
 from lemtools.els.scales import Scales, levels, parse_sizes
 from lemtools.els.sums import LOG2E, Sums
@@ -185,8 +186,9 @@ def test_machines_keep_the_contract(name):
     mean = bank[labels == 1].mean(0)
     if name in ("els", "es"):
         mean = np.broadcast_to(mean.mean((1, 2), keepdims=True), mean.shape)
-    if name == "bbels":
-        mean = brute(name, bank[labels == 1], x[0], 1e-12, 3)
+    if name in ("bbels", "both", "time", "freq", "linear"):
+        asked = rules("both" if name == "linear" else name)
+        mean = brute(asked, bank[labels == 1], x[0], 1e-12, 3)
     assert np.abs(denoise(x, 0.0) - mean).max() < 1e-5
     levels = np.array([0.1, 0.9, 0.5])
     each = np.concatenate([denoise(x[k : k + 1], levels[k]) for k in range(3)])

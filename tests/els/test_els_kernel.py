@@ -47,6 +47,8 @@ CASES = {
     "sums by product, grey": ("bbels", (1, 6, 7), 3, 0.9, 5, 2, {"dot": True}),
     "square, grey, P 5": ("bbels", (1, 9, 9), 5, 0.5, 5, 3, {}),
     "square, strips, little noise": ("bbels", (3, 9, 9), 7, 0.994, 5, 2, {"strip": True, "step": 32}),
+    "rows by ls, columns by bbels": (("ls", "bbels"), (3, 6, 7), 3, 0.9, 4, 2, {}),
+    "rows by bbels, columns by ls": (("bbels", "ls"), (1, 7, 8), 5, 0.9, 4, 2, {}),
     "ls, grey, P larger than the image": ("ls", (1, 5, 6), 9, 0.9, 5, 3, {}),
     "seeds a few at a time": ("bbels", (3, 6, 7), 3, 0.9, 5, 6, {"memory": 90_000}),
     "chunks": ("bbels", (3, 7, 7), 3, 0.9, 7, 3, {"memory": 60_000}),
@@ -117,7 +119,7 @@ def test_values_that_are_not_finite_are_refused(found):
 
 
 def test_banks_that_the_kernel_does_not_take(found):
-    assert found["usable"] == [True, False, False]
+    assert found["usable"] == [True, False, False, True, False, False, False]
 
 
 def test_another_gpu_than_the_current_one():
@@ -149,7 +151,8 @@ def answered(bank, machine, x, alpha_bar, size, skip=0.0, valid=False, memory=1 
     from lemtools.els.plan import axis
 
     x = torch.as_tensor(x, dtype=torch.float64)
-    rows, cols = (axis(machine, n, size, valid) for n in x.shape[2:])
+    machine = (machine, machine) if isinstance(machine, str) else machine
+    rows, cols = (axis(rule, n, size, valid) for rule, n in zip(machine, x.shape[2:]))
     level = Level(alpha_bar**0.5, 1 - alpha_bar)
     sums, shift, factor = fused.run(
         bank, x, level, rows, cols, skip, memory, lambda *about: replace(fused.tiling(*about), **plan)
@@ -341,12 +344,22 @@ def refused():
 def usable():
     import torch
 
+    from lemtools.denoise.contract import Scale
     from lemtools.els.bank import Bank
     from lemtools.els.gpu.fused import usable
+    from lemtools.els.plan import axis
 
     raw = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4), dtype=np.uint8)
-    cpu = torch.device("cpu")
-    return [usable(Bank(raw), cpu), usable(Bank(raw / np.float32(255)), cpu), usable(Bank(raw[:, :2]), cpu)]
+    cpu, images, square = torch.device("cpu"), Bank(raw), (axis("bbels", 4, 3), axis("bbels", 4, 3))
+    return [
+        usable(images, cpu, *square),
+        usable(Bank(raw / np.float32(255)), cpu, *square),
+        usable(Bank(raw[:, :2]), cpu, *square),
+        usable(images, cpu, axis("ls", 4, 3), axis("bbels", 4, 3)),
+        usable(images, cpu, axis("bbels", 4, 1), axis("bbels", 4, 3)),
+        usable(images, cpu, axis("bbels", 4, 3), axis("els", 4, 3)),
+        usable(Bank(raw, scale=Scale()), cpu, *square),
+    ]
 
 
 if __name__ == "__main__":

@@ -33,12 +33,13 @@ EXACT = 2.0**24  # float32 holds every integer below
 ROUNDING = 1e-4  # rounding of logits by less than this is taken as it is
 
 
-def usable(bank: Bank, device: torch.device, size: int = 1) -> bool:
-    """Whether the kernel takes this bank: grey or colour of 8 bits, on a CUDA device or in Triton's interpreter, and of
-    images whose P x P windows it can number."""
-    fits = 2 * math.prod(bank.item) * size**2 < 1 << 31
-    bytes_ = "uint8" in str(bank.images.dtype) and bank.item[0] in (1, 3)
-    return (device.type == "cuda" or INTERPRETED) and bytes_ and fits
+def usable(bank: Bank, device: torch.device, rows: Axis, cols: Axis) -> bool:
+    """Whether the kernel takes this bank and plan: images, grey or colour of 8 bits, on a CUDA device or in Triton's
+    interpreter, whose windows are square, circular on both axes or on none, and few enough for it to number."""
+    fits = 2 * math.prod(bank.item) * rows.size * cols.size < 1 << 31
+    bytes_ = "uint8" in str(bank.images.dtype) and bank.item[0] in (1, 3) and not bank.states
+    square = rows.size == cols.size and rows.circular == cols.circular
+    return (device.type == "cuda" or INTERPRETED) and bytes_ and square and fits
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,360 @@
+"""lem-els with spectra: banks, coordinates and padding of a network, what counts, samples that become sounds again."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+from helpers.commands import lem_fork
+from lemtools import stream
+from lemtools.denoise.contract import Scale
+from lemtools.denoise.how import How
+from lemtools.denoise.samplers import ddim
+from lemtools.denoise.schedule import cosine, grid
+from lemtools.dreams.against import Agreement, Samples, correlation
+from lemtools.dreams.along import along, rows
+from lemtools.dreams.calibrate import choose
+from lemtools.dreams.rectangles import Points, descend, path, text
+from lemtools.dreams.resources import Resources
+from lemtools.dreams.sample import start
+from lemtools.dreams.show import magnitude, picture
+from lemtools.dreams.study import Study
+from lemtools.els import machine
+from lemtools.els.bank import Bank
+from lemtools.els.prepare import bank as read_bank
+from lemtools.els.scales import Scales, parse_sizes
+from lemtools.nets.diffusion import ResNet
+from lemtools.nets.model import Model
+from lemtools.signal import LemError, Signal
+from lemtools.train.checkpoint import save_model
+
+ENCODED = {
+    "tool": "lem-encode",
+    "version": "0",
+    "args": ["--encoder", "stft"],
+    "encoder": "stft",
+    "n_fft": 16,
+    "hop": 4,
+}
+ITEM = (2, 9, 8)
+
+
+def chirps(count: int = 10) -> np.ndarray:
+    """Spectra of rising tones: float32 [count, 2, 9, 8], the imaginary parts of the outermost rows zero."""
+    k, f, t = np.ogrid[:count, :9, :8]
+    level = 5 * np.exp(-((f - 2 - 0.05 * k * t - 0.3 * k) ** 2) / 2)
+    out = np.stack([level * np.cos(f * t + k), level * np.sin(f * t + k)], 1).astype(np.float32)
+    out[:, 1, [0, -1]] = 0
+    return out
+
+
+def network(path, gain: float, other: float | None = None, padding: str = "zeros", kind: str = "spectrum") -> Model:
+    """An untrained ResNet, as lem-train writes one for spectra."""
+    torch.manual_seed(0)
+    options = {"channels": 2, "width": 4, "blocks": 1}
+    meta = {
+        "v": 1,
+        "tool": "lem-train",
+        "version": "0",
+        "recipe": "diffusion",
+        "net": {"net": "resnet", **options, "padding": padding},
+        "kind": kind,
+        "item": [2, 0, 0],
+        "target": {"kind": kind, "item": [2, 0, 0]},
+        "fragment": [],
+        "classes": 0,
+    }
+    model = Model(ResNet(**options, padding=padding), meta, Scale(0.0, other or gain), Scale(0.0, gain))
+    save_model(model, str(path))
+    return model
+
+
+def written(path, data, history=ENCODED, rate=8000.0, kind="spectrum", **more) -> None:
+    signal = Signal(kind, data, history=[history] if history else [], rate=rate, last=True, **more)
+    with open(path, "wb", buffering=0) as file:
+        stream.write_one([signal], file)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    here = tmp_path_factory.mktemp("spectra")
+    written(here / "bank.safetensors", chirps(), label=np.arange(10) % 2, names=[f"clip {k}" for k in range(10)])
+    network(here / "net.safetensors", 0.5)
+    network(here / "circular.safetensors", 0.5, padding="circular")
+    network(here / "two.safetensors", 0.5, other=0.25)
+    network(here / "image.safetensors", 2.0, kind="image")
+    written(here / "other.safetensors", chirps(2), {**ENCODED, "hop": 8})
+    written(here / "fast.safetensors", chirps(2), rate=16000.0)
+    written(here / "long.safetensors", np.zeros((2, 2, 9, 12), np.float32))
+    written(here / "images.safetensors", np.zeros((2, 2, 9, 8), np.float32), None, None, "image")
+    return here
+
+
+def els(bench, line: str, stdin: bytes = b"", ok: bool = True):
+    one = {"env": {"LEM_DEVICE": "cpu"}, "prepare": lambda: torch.set_num_threads(1)}
+    done = lem_fork("els", *line.split(), cwd=bench, stdin=stdin, **one)
+    assert done.returncode == (0 if ok else 2), done.stderr.decode()
+    return done
+
+
+def read(raw: bytes) -> Signal:
+    (signal,) = stream.read(stream.Source(io.BytesIO(raw), "x"))
+    return signal
+
+
+def test_a_bank_of_spectra_is_mapped_and_knows_where_it_came_from(bench):
+    bank = read_bank([str(bench / "bank.safetensors")])
+    assert isinstance(bank.images, stream.OnDisk) and (bank.kind, bank.rate) == ("spectrum", 8000.0)
+    assert bank.history == [ENCODED] and bank.names[3] == "clip 3" and bank.labels.tolist() == [0, 1] * 5
+    els(bench, "--bank bank.safetensors --bank bank.safetensors --prepare -o twice.safetensors")
+    twice = read_bank([str(bench / "twice.safetensors")])
+    assert len(twice) == 20 and twice.history[0] == ENCODED and twice.history[1]["tool"] == "lem-els"
+    assert np.array_equal(twice.images[10:], chirps()) and twice.complex
+
+
+def test_samples_are_spectra_with_the_history_of_the_bank(bench):
+    sent = read(els(bench, "--bank bank.safetensors --scales 3x5 --equivariance time --steps 4 --seeds 0,3").stdout)
+    assert (sent.kind, sent.rate, sent.data.dtype) == ("spectrum", 8000.0, np.float32)
+    assert (
+        sent.history[0] == ENCODED and sent.history[1]["machine"] == "time" and sent.history[1]["sizes"] == [[3, 5]] * 4
+    )
+    assert sent.history[1]["padding"] == ["zeros", "zeros"] and sent.index.tolist() == [0, 3]
+    assert not sent.data[:, 1, [0, -1]].any() and sent.data[:, 0, 0].any()
+    bank = Bank(chirps(), kind="spectrum")
+    want = ddim(machine("time", bank, Scales(((3, 5),) * 4)), start([0, 3], ITEM), grid(4))
+    want = bank.scale.decode(want).numpy() * bank.alive.numpy()
+    assert np.abs(sent.data - want).max() < 1e-5 * np.abs(want).max()
+
+
+def test_coordinates_and_padding_are_those_of_the_network(bench):
+    line = "--bank bank.safetensors --scales 3 --equivariance both --steps 3 --network "
+    given = Bank(chirps(), kind="spectrum").scaled(Scale(0.0, 0.5))
+    for name, rule in (("net", "bbels"), ("circular", "els")):
+        sent = read(els(bench, f"{line}{name}.safetensors").stdout)
+        want = ddim(machine(rule, given, 3), start([0], ITEM), grid(3)).numpy() / 0.5 * given.alive.numpy()
+        assert np.abs(sent.data - want).max() < 1e-5 * np.abs(want).max()
+    padded = read(els(bench, "--bank bank.safetensors --scales 3 --machine both --steps 3 --padding circular").stdout)
+    assert padded.history[-1]["padding"] == ["circular", "circular"]
+    study = Study(read_bank([str(bench / "bank.safetensors")]), (3,), 1)
+    like = study.like(str(bench / "circular.safetensors"))
+    assert like.padding == ("circular", "circular") and like.bank.scale.gain == 0.5 and study.bank.scale.gain != 0.5
+    wide = replace(like, padding=("zeros", "circular"))
+    assert wide.machine("time", wide.bank, 3).rules == ("ls", "els")
+    with pytest.raises(LemError, match="two.safetensors: the network has two scales"):
+        study.like(str(bench / "two.safetensors"))
+
+
+def test_one_step_of_noisy_spectra(bench):
+    broken = lem_fork("fragment", "--noise", ".5", "bank.safetensors", cwd=bench).stdout
+    given = read(broken)
+    sent = read(els(bench, "--bank bank.safetensors --scales 3 --machine time --denoise", stdin=broken).stdout)
+    bank, std = Bank(chirps(), kind="spectrum"), np.asarray(given.ops[0]["std"], np.float64)
+    alpha_bar = 1 / (1 + (bank.scale.gain * std) ** 2)
+    x = np.sqrt(alpha_bar)[:, None, None, None] * bank.scale.gain * given.data.astype(np.float64)
+    want = machine("time", bank, 3)(x, alpha_bar) / bank.scale.gain
+    assert np.abs(sent.data - want).max() < 1e-4 * np.abs(want).max() and sent.kind == "spectrum" and not sent.ops
+
+
+def test_what_counts_are_the_elements_that_are_not_zero_in_all_of_the_bank():
+    bank, g = Bank(chirps(), kind="spectrum"), np.random.default_rng(0)
+    y, m = (torch.from_numpy(g.standard_normal((3, *ITEM))) for _ in range(2))
+    agreement = Agreement(bank)
+    agreement.add(Samples([0, 1, 2], {20: y}, {"both": m}))
+    found = {row.metric: row.value for row in agreement.rows()}
+    alive = bank.alive.numpy()
+    assert alive.sum() == 2 * 9 * 8 - 16
+    want = np.median([np.corrcoef(a[alive], b[alive])[0, 1] for a, b in zip(y.numpy(), m.numpy())])
+    assert found["r"] == pytest.approx(want) and agreement.remarks() == []
+    sizes = [np.hypot(v.numpy()[:, 0], v.numpy()[:, 1]).reshape(3, -1) for v in (y, m)]
+    assert found["r-magnitude"] == pytest.approx(np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(*sizes)]))
+    assert float(correlation(torch.ones(1, 4), torch.ones(1, 4)).isnan())
+    images = Agreement(Bank(np.zeros((2, 1, 3, 3), np.uint8)))
+    images.add(Samples([0], {2: torch.full((1, 1, 3, 3), 2.0)}, {}))
+    assert "leave [-1, 1]" in images.remarks()[0]
+
+
+def test_step_by_step_a_network_that_is_the_machine_agrees():
+    bank = Bank(chirps(), kind="spectrum")
+    truth = machine("time", bank, 3)
+    machines = {"time": machine("time", bank, 3), "none": machine("none", bank, 3)}
+    found = rows([scores for _, scores in along(truth, machines, bank, range(3), grid(4), Resources(batch=2))])
+    values = {row.name: row for row in found}
+    assert [row.t for row in found[:8:2]] == [1, 0.75, 0.5, 0.25] and values["r-x0[time,0.5]"].seeds == 3
+    assert all(values[f"{m}[time,{t}]"].value == pytest.approx(1) for m in ("r-x0", "r-eps") for t in (1, 0.5, 0.25))
+    assert values["r-eps[none,0.25]"].value < 1 > values["r-x0[none,0.25]"].value
+    x = start([0], ITEM)
+    x0 = truth(x, float(cosine(1.0)))
+    other, alive = machines["none"](x, float(cosine(1.0))), bank.alive.flatten()
+    r = np.corrcoef(x0.flatten()[alive], other.flatten()[alive])[0, 1]
+    (scores,) = [s for _, s in along(truth, machines, bank, [0], grid(4), Resources())]
+    assert scores["none", 1.0, "r-x0"][0] == pytest.approx(r, abs=1e-5)
+
+
+@pytest.mark.parametrize("by", ["cosine", "mse"])
+def test_the_rectangles_of_a_machine_are_found(by):
+    """From the best square by single sides; where one side alone does not help, the square is what is found."""
+    bank, sizes = Bank(chirps(), kind="spectrum"), ((1, 5), (3, 5), (5, 3))
+    truth = machine("both", bank, Scales(sizes))
+    parts = list(path(truth, lambda size: machine("both", bank, size), ITEM, [0, 1], 3, bank.alive, Resources(batch=1)))
+    choices = list(descend(parts, [1, 3, 5, 7], lambda size: True, 3, by, bank.alive, Resources()))
+    assert [choice.size for choice in reversed(choices)] == list(sizes)
+    assert all(choice.score == pytest.approx(float(by == "cosine"), abs=1e-9) for choice in choices)
+    assert all(4 < choice.tried <= 16 and choice.square[0] == choice.square[1] for choice in choices)
+    lines = text(choices, by, 2, False, ["made so"]).splitlines()
+    assert (
+        lines[0] == "# made so"
+        and "sizes tried" in lines[1]
+        and lines[4].startswith(f"# size\tt\t{by}\tseconds\tsquare")
+    )
+    assert [line.split("\t")[0] for line in lines[5:]] == ["1x5", "3x5", "5x3"]
+
+
+def test_descent_goes_one_side_at_a_time_and_ends_where_neither_helps():
+    """A landscape instead of a machine: r is that of a valley, and sizes that do not fit are passed over."""
+    best, asked = (7, 1), []
+
+    class Landscape:
+        def __init__(self, size):
+            self.size = size
+
+        def __call__(self, x, alpha_bar):
+            asked.append(self.size)
+            far = (self.size[0] - best[0]) ** 2 + 2 * (self.size[1] - best[1]) ** 2
+            return x + far * torch.ones_like(x)
+
+    x = torch.zeros(2, 1, 4, 4)
+    points = [Points([x], [torch.zeros(2, 16, dtype=torch.float64)], Landscape)]
+    (choice,) = descend(points, [1, 3, 5, 7, 9], lambda size: size != (7, 7), 1, "mse", None, Resources())
+    # no noise is taken out of a point at alpha_bar next to 0, so that mse is far^2 times a constant
+    assert choice.square == (3, 3) and choice.size == best and (7, 7) not in asked
+    assert len(asked) == len(set(asked)) == choice.tried
+
+
+def test_what_lem_els_prints_of_spectra(bench, tmp_path):
+    line = "--bank bank.safetensors --against net.safetensors --scales 3x5 --steps 3 --seeds 0-2 --machines "
+    done = els(bench, f"{line}both,time,linear,wiener --net-steps 2 -o sheet.png")
+    names = [line.split("\t")[0] for line in done.stdout.decode().splitlines()]
+    assert (
+        names[:5] == ["r[both,2]", "r^2[both,2]", "R^2[both,2]", "mse[both,2]", "r-magnitude[both,2]"]
+        and len(names) == 20
+    )
+    assert min(Image.open(bench / "sheet.png").size) > 100 and done.stderr == b""
+    usual = els(bench, line.replace("--machines", "--net-steps 2")).stdout.decode()
+    assert {n.split("[")[1].split(",")[0] for n in usual.split() if "[" in n} == set(
+        "both time freq none linear is wiener".split()
+    )
+    steps = els(bench, f"{line}time,linear --along --equivariance time --json").stdout.decode().splitlines()
+    found = [json.loads(each) for each in steps]
+    assert [each["name"] for each in found[:3]] == ["r-x0[time,1]", "r-eps[time,1]", "r-x0[time,0.6667]"]
+    assert list(found[0]) == ["name", "machine", "t", "metric", "value", "low", "high", "seeds"] and len(found) == 12
+    els(
+        bench,
+        "--bank bank.safetensors --calibrate net.safetensors --rectangles --equivariance time --sizes 1-5 --steps 2 -o s.txt",
+    )
+    head = (bench / "s.txt").read_text().splitlines()
+    assert (
+        head[1] == "# machine time, equivariance time, steps 2, seeds 1000,1001"
+        and len(parse_sizes(str(bench / "s.txt"), 2)) == 2
+    )
+    els(bench, "--bank bank.safetensors --scales s.txt --steps 2 --machine time --seeds 0-3 -o grid.png")
+    assert Image.open(bench / "grid.png").mode == "L"
+    els(
+        bench, "--bank bank.safetensors --scales 3 --steps 4 --machine time --network net.safetensors --explain map.png"
+    )
+    saved = load_file(bench / "map.safetensors")
+    assert saved["image"].shape == (1, 9, 8) and (saved["row"] == np.arange(9)[:, None]).all()
+
+
+def test_pictures_of_spectra_are_their_magnitude_low_frequencies_below():
+    bank, x = Bank(chirps(), kind="spectrum"), np.zeros((4, 3, 2), np.float32)
+    x[:2, 0, 0], x[2:, 2, 1] = [18, 24], [0.3, 0.4]
+    assert np.allclose(magnitude(x)[0, 0, 0], 30) and magnitude(x).shape == (2, 3, 2)
+    shown = picture(x, bank)
+    assert shown.shape == (6, 2) and shown[2, 0] == 255 and shown[3, 1] == round(255 * np.log1p(5) / np.log1p(300))
+    assert (shown > 0).sum() == 2
+    real = Bank(chirps(), kind="spectrum", history=[{"encoder": "mel"}])
+    assert picture(np.zeros((1, 2, 2), np.float32), real).tolist() == [[128, 128]] * 2
+
+
+def test_classes_of_spectra_are_asked_in_turn(bench):
+    line = "--bank bank.safetensors --label each --scales 3 --steps 2 --machine time --seeds 0-1"
+    signals = list(stream.read(stream.Source(io.BytesIO(els(bench, line).stdout), "x")))
+    assert [s.label.tolist() for s in signals] == [[0], [1]]
+    bank = Bank(chirps(), np.arange(10) % 2, kind="spectrum")
+    want = ddim(machine("time", bank.of(1), 3), start([1], ITEM), grid(2)).numpy() / bank.scale.gain
+    assert np.abs(signals[1].data - want * bank.alive.numpy()).max() < 1e-4 * np.abs(want).max()
+
+
+def test_the_best_candidate_of_the_study_is_that_of_squares():
+    study = Study(Bank(chirps(), kind="spectrum"), None, 2, resources=Resources("cpu"))
+    assert study.candidates("both") == [3, 5, 7, 9, 11, 13, 15, 17] and study.candidates("els") == [3, 5, 7]
+    assert replace(study, padding=("circular", "zeros")).candidates("both") == [3, 5, 7, 9]
+    scores = np.zeros((1, 2, 3))
+    scores[0, :, 1] = 1
+    assert choose(scores, [3, 5, 7]).remarks("both", ITEM, How()) == []
+
+
+BAD = {
+    "another encoder": (
+        "--bank bank.safetensors --bank other.safetensors --prepare -o x.safetensors",
+        "made by another encoder than the first (hop differ); encode all alike",
+    ),
+    "another rate": (
+        "--bank bank.safetensors --bank fast.safetensors --prepare -o x.safetensors",
+        "16000 Hz among 8000 Hz; a bank holds one rate",
+    ),
+    "another length": (
+        "--bank bank.safetensors --bank long.safetensors --prepare -o x.safetensors",
+        "among spectra of 8 x 9 px, 2 channels; a bank holds one shape (lem-encode --length makes it one)",
+    ),
+    "images among spectra": (
+        "--bank bank.safetensors --bank images.safetensors --prepare -o x.safetensors",
+        "image in a bank of spectrum; a bank holds one kind",
+    ),
+    "a network of images": (
+        "--bank bank.safetensors --scales 3 --against image.safetensors",
+        "no diffusion network of whole spectra",
+    ),
+    "two scales": ("--bank bank.safetensors --scales 3 --network two.safetensors", "the network has two scales"),
+    "padding twice": (
+        "--bank bank.safetensors --scales 3 --network net.safetensors --padding zeros",
+        "--padding and --network: the network says its padding",
+    ),
+    "padding of a network that says it": (
+        "--bank bank.safetensors --scales 3 --against net.safetensors --padding zeros",
+        "--padding is for sampling, --denoise and --explain, not --against",
+    ),
+    "a padding that is none": (
+        "--bank bank.safetensors --scales 3 --padding mirror",
+        "'mirror' is none of zeros; circular",
+    ),
+    "equivariance of a machine that has its own": (
+        "--bank bank.safetensors --scales 3 --machine bbels --equivariance time",
+        "--equivariance does nothing for bbels: leave it out, or ask linear",
+    ),
+    "rectangles that grow": (
+        "--bank bank.safetensors --calibrate net.safetensors --rectangles --monotone",
+        "--rectangles and --monotone",
+    ),
+    "samples along a path": (
+        "--bank bank.safetensors --scales 3 --against net.safetensors --along --net-steps 20",
+        "--net-steps is for whole samples",
+    ),
+    "an even side": ("--bank bank.safetensors --scales 3x4 --machine time", "a patch of 3x4 columns has no centre"),
+    "a linear map of pixels": (
+        "--bank bank.safetensors --scales 3 --machine linear --explain map.png",
+        "--explain is for the local machines, ls, els, bbels, both, time, freq, none",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(bench, case):
+    line, said = BAD[case]
+    text = els(bench, line, ok=False).stderr.decode()
+    assert text.count("\n") == 1 and text.startswith("lem-els: error: ") and said in text, text
