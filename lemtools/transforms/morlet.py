@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..catalogue import LemError
-from . import bands
+from . import narrow
 from .contract import Front
-from .wavelets import Filters, centres, longest, widths
+from .wavelets import FALL, Filters, centres, widths
 
 REACH = 10.0  # standard deviations of the longest filter in time that a sound is mirrored for
 RAMP = 2.0  # on which it then falls to zero
@@ -64,16 +64,13 @@ class Morlet(Front):
     def shape(self) -> tuple[int, int]:
         return len(self.hz), -(-self.samples // self.hop)
 
-    @property
-    def is_complex(self) -> bool:
-        return True
+    is_complex = True
 
     @property
     def frame_seconds(self) -> float:
         return self.hop / self.rate
 
     def encode(self, sound: np.ndarray) -> np.ndarray:
-        """Sounds [N, C, samples] -> float32 [N, 2C, F, frames], channels 2c and 2c + 1 the real and imaginary part."""
         self.check_sound(sound)
         flat = sound.reshape(-1, self.samples)
         out = np.empty((len(flat), 2, *self.shape), np.float32)
@@ -82,10 +79,7 @@ class Morlet(Front):
         return out.reshape(len(sound), -1, *self.shape)
 
     def decode(self, spectrum: np.ndarray) -> np.ndarray:
-        """The sounds, float32 [N, C, samples], of spectra [N, 2C, F, frames]. LemError where not every sample is there.
-
-        Of rows that belong to no sound it makes one whose rows are nearest to them, but for its ends.
-        """
+        """The sounds whose rows are nearest to these, but for the ends of the sound. LemError for a hop above 1."""
         self.check_spectrum(spectrum)
         if self.hop != 1:
             raise LemError(f"every {self.hop}th sample of each row cannot be decoded: encode with --hop 1")
@@ -112,27 +106,34 @@ class Morlet(Front):
         return self._back(spectrum, lambda rows, whole: None, folded)
 
     def touched(self, observed: np.ndarray) -> np.ndarray:
-        """bool [..., F, frames]: coefficients of which every sample within TOUCH standard deviations was observed.
-
-        observed: bool [..., samples].
-        """
-        lost = np.cumsum(~observed, axis=-1)
-        lost = np.concatenate([np.zeros_like(lost[..., :1]), lost], -1)
-        at, reach = np.arange(self.shape[1]) * self.hop, np.ceil(TOUCH * self._filters.lengths).astype(int)[:, None]
-        low, high = np.maximum(at - reach, 0), np.minimum(at + reach + 1, self.samples)
-        return lost[..., high] == lost[..., low]
+        """Frames of which every sample within TOUCH standard deviations of the longest filter was observed."""
+        if observed.shape[-1] != self.samples:
+            raise LemError(f"{observed.shape[-1]} samples, not the {self.samples} of this front end")
+        lost = np.zeros((*observed.shape[:-1], self.samples + 1), np.int64)
+        np.cumsum(~observed, axis=-1, out=lost[..., 1:])
+        at, reach = (
+            np.arange(self.shape[1]) * self.hop,
+            int(np.ceil(TOUCH * max(*widths(self.rate, self.hz[:1]), FALL))),
+        )
+        ends = np.clip([at - reach, at + reach + 1], 0, self.samples)
+        return np.asarray(lost[..., ends[1]] == lost[..., ends[0]])
 
     # the ends
 
     @cached_property
     def period(self) -> int:
         """Samples of the Fourier transform."""
-        return self.hop * bands.smooth(-(-(self.samples + 2 * self._pad) // self.hop))
+        return self.hop * narrow.smooth(-(-(self.samples + 2 * self._pad) // self.hop))
 
     @cached_property
     def _pad(self) -> int:
         """Samples that are mirrored at each end."""
-        return int(np.ceil((REACH + RAMP) * longest(self.rate, self.lowest)))
+        return int(np.ceil((REACH + RAMP) * self._longest))
+
+    @property
+    def _longest(self) -> float:
+        """Standard deviation in samples of the longest filter; no less than twice that of the fall at half the rate."""
+        return max(float(widths(self.rate, self.hz[:1])[0]), 2 * FALL)
 
     @cached_property
     def _beyond(self) -> np.ndarray:
@@ -152,7 +153,7 @@ class Morlet(Front):
     @cached_property
     def _fade(self) -> np.ndarray:
         """float32: the weight of each of them."""
-        ramp = int(RAMP * longest(self.rate, self.lowest))
+        ramp = int(RAMP * self._longest)
         fall = np.cos(np.linspace(0, np.pi / 2, ramp + 2)[1:-1]) ** 2
         one = np.concatenate([np.ones(self._pad - ramp), fall])
         return np.concatenate([one, one[::-1]]).astype(np.float32)
@@ -178,11 +179,11 @@ class Morlet(Front):
 
         def row(k: int) -> None:
             g = filters.response(k).astype(np.float32)
-            bands.samples(bins[:, : len(g)] * g, length, out[:, :, k])
+            narrow.samples(bins[:, : len(g)] * g, length, out[:, :, k])
             if k in filters.rest:
                 h = (filters.rest[k] / filters.half[: len(g)]).astype(np.float32)
                 more = np.empty_like(out[:, :, k])
-                bands.samples(bins[:, : len(g)] * h, length, more)
+                narrow.samples(bins[:, : len(g)] * h, length, more)
                 out[:, 0, k] += more[:, 0]
 
         for _ in self._each(row):
@@ -205,10 +206,10 @@ class Morlet(Front):
             whole[:, :, : self.shape[1]] = rows[:, :, k]
             ends(rows[:, :, k], whole)
             g = filters.response(k).astype(np.float32)
-            made = bands.spectrum(whole, len(g)) * (g * filters.half[: len(g)])
+            made = narrow.spectrum(whole, len(g)) * (g * filters.half[: len(g)])
             if k in filters.rest:
                 whole[:, 1] = 0
-                made += bands.spectrum(whole, len(g)) * filters.rest[k].astype(np.float32)
+                made += narrow.spectrum(whole, len(g)) * filters.rest[k].astype(np.float32)
             return made
 
         bins = np.zeros((len(rows), self.period // 2 + 1), np.complex128)

@@ -42,11 +42,6 @@ def widths(rate: float, hz: np.ndarray) -> np.ndarray:
     return MU * rate / (2 * np.pi * hz)
 
 
-def longest(rate: float, lowest: float) -> float:
-    """What a sound is mirrored by, in samples: the standard deviation of row 0, or twice that of the fall (FALL)."""
-    return max(MU * rate / (2 * np.pi * lowest), 2 * FALL)
-
-
 @dataclass(frozen=True)
 class Filters:
     """The responses at the first period // 2 + 1 bins of a transform of `period` samples."""
@@ -63,12 +58,6 @@ class Filters:
         fall = self.fall[: max(0, len(sw) - self.edge)]
         out[self.edge : self.edge + len(fall)] *= np.cos(fall)
         return out
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """float64 [F]: standard deviation in samples of each filter: that of its wavelet, or of its fall at the edge."""
-        reaches = MU / np.pi * (1 + SPREAD / MU) > (1 - EDGE) * self.widths
-        return np.where(reaches, np.maximum(self.widths, FALL), self.widths)
 
     @cached_property
     def rest(self) -> dict[int, np.ndarray]:

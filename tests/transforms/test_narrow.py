@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lemtools.transforms import bands
+from lemtools.transforms import narrow
 
 # bins, length: interpolated by many ratios, by few, not at all, one bin, as many as samples, more (they fold)
 CASES = [
@@ -35,7 +35,7 @@ def test_samples_are_the_sum_of_their_waves(kept, length):
     right = bins.astype(np.complex128) @ waves(kept, length)
     for count in {length, length - 1, max(1, length // 3), 1}:
         out = np.full((2, 2, count), np.nan, np.float32)
-        bands.samples(bins, length, out)
+        narrow.samples(bins, length, out)
         error = out[:, 0] + 1j * out[:, 1] - right[:, :count]
         assert np.abs(error).max() < 1e-6 * np.sqrt(np.mean(np.abs(right) ** 2))
 
@@ -44,19 +44,19 @@ def test_samples_are_the_sum_of_their_waves(kept, length):
 def test_a_spectrum_is_the_transpose(kept, length):
     parts = noise(2, 2, length).astype(np.float32)
     right = (parts[:, 0].astype(np.complex128) + 1j * parts[:, 1]) @ waves(kept, length).conj().T
-    made = bands.spectrum(parts, kept)
+    made = narrow.spectrum(parts, kept)
     assert made.dtype == np.complex64
     assert np.abs(made - right).max() < 1e-6 * np.sqrt(np.mean(np.abs(right) ** 2))
 
 
 def test_several_ratios_are_tried():
     """The cases above interpolate at other ratios, and transform as a whole."""
-    assert {bands._ratio(length, kept)[0] for kept, length in CASES} >= {1, 4, 16, 256}
+    assert {narrow._ratio(length, kept)[0] for kept, length in CASES} >= {1, 4, 16, 256}
 
 
 def test_a_smooth_length_is_near_and_splits():
     for least in (1, 2, 3, 97, 1000, 4099, 8192, 255_594, 10_000_019):
-        length = bands.smooth(least)
+        length = narrow.smooth(least)
         assert least <= length <= max(least + 8, 1.06 * least)
         rest = length
         for prime in (2, 3, 5, 7, 11):
