@@ -1,5 +1,5 @@
 # fish completion for lem-encode; made by tools/completions.py
-complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft voice minilm activations' -d 'Which encoder'
+complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft morlet voice minilm activations' -d 'Which encoder'
 complete -c lem-encode -l fit -d 'Fit the encoder to the input, write it to -o, and print what it reaches'
 complete -c lem-encode -l decode -d 'Decode'
 complete -c lem-encode -l patch-back -d 'Measure what the codes of --model (rvq) lose'
@@ -22,6 +22,8 @@ complete -c lem-encode -l compress -x -d 'Raise magnitudes to this power, phases
 complete -c lem-encode -l mono -d 'Take the mean of all channels'
 complete -c lem-encode -l resample -x -d 'Change the sample rate to HZ'
 complete -c lem-encode -l length -x -d 'Make every sound S seconds long'
+complete -c lem-encode -l voices -x -d 'Rows an octave'
+complete -c lem-encode -l lowest -x -d 'Frequency of the lowest row; it also holds what is lower'
 complete -c lem-encode -l weights -rF -d 'Weights of the network'
 complete -c lem-encode -l hf -rF -d 'Folder of a Hugging Face model'
 complete -c lem-encode -l lm -rF -d 'Language model of lem-train lm, in place of --hf'

@@ -84,11 +84,17 @@ ALIKE = (  # what sounds are made before they become spectra
         metavar="S[:pad|crop]",
     ),
 )
+HOP = Option(
+    "--hop",
+    "Samples from one frame to the next.",
+    "whole",
+    low=1,
+    usual="a quarter of the window, and 1 for morlet, which decodes no other",
+    metavar="H",
+)
 SHORT = (  # of the short-time Fourier transform
     Option("--n-fft", "Samples of a window, an even number.", "whole", low=2, high=1 << 16, default=1024, metavar="N"),
-    Option(
-        "--hop", "Samples from one frame to the next.", "whole", low=1, usual="a quarter of the window", metavar="H"
-    ),
+    HOP,
     Option(
         "--window-fn",
         "The window, periodic.",
@@ -201,6 +207,26 @@ ENCODERS = Table(
             *ALIKE,
         ),
         facts={"back": ("spectrum",), "front": "transforms.short:ShortTime"},
+    ),
+    Row(
+        "morlet",
+        "encode.spectra:MorletRows",
+        "sounds through complex wavelets, rows evenly spaced in pitch; inverts exactly",
+        kinds=("audio",),
+        options=(
+            Option("--voices", "Rows an octave.", "whole", low=4, high=96, default=24, metavar="V"),
+            Option(
+                "--lowest",
+                "Frequency of the lowest row; it also holds what is lower.",
+                "number",
+                low=1,
+                default=20,
+                metavar="HZ",
+            ),
+            HOP,
+            *ALIKE,
+        ),
+        facts={"back": ("spectrum",), "front": "transforms.morlet:Morlet"},
     ),
     Row(
         "voice",

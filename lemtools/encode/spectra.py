@@ -38,12 +38,12 @@ class Spectra(Encoder):
 
     def encode(self, signal: Signal) -> list[Signal]:
         sound = self.alike.applied(signal)
-        self.shapes.add((sound.data.shape[-1], float(sound.rate or 0), sound.data.shape[1]))
         front = self.front(sound.data.shape[-1], float(sound.rate or 0))
         rows, frames = front.shape
         if (large := 4 * (1 + front.is_complex) * sound.data.shape[1] * rows * frames) > MAX_ITEM:
             raise LemError(f"{large} bytes of spectrum a sound; give a larger --hop, or --length S:crop")
         data = front.encode(np.ascontiguousarray(sound.data, np.float32))
+        self.shapes.add((sound.data.shape[-1], float(sound.rate or 0), sound.data.shape[1]))
         return [replace(sound, kind="spectrum", data=data)]
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
@@ -81,6 +81,24 @@ class STFT(Spectra):
         length: str | None = None,
     ):
         super().__init__(Alike.read(mono, resample, length), **short(n_fft, hop, window_fn), compress=float(compress))
+
+
+class MorletRows(Spectra):
+    """Audio [N, C, T] <-> spectrum [N, 2C, F, frames], by transforms.morlet.Morlet."""
+
+    name = "morlet"
+
+    def __init__(
+        self,
+        *,
+        voices: int = 24,
+        lowest: float = 20,
+        hop: int | None = None,
+        mono: bool = False,
+        resample: int | None = None,
+        length: str | None = None,
+    ):
+        super().__init__(Alike.read(mono, resample, length), voices=voices, lowest=float(lowest), hop=hop or 1)
 
 
 def short(n_fft: int, hop: int | None, window_fn: str) -> dict[str, Any]:

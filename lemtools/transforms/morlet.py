@@ -82,7 +82,9 @@ class Morlet(Front):
         """The sounds whose rows are nearest to these, but for the ends of the sound. LemError for a hop above 1."""
         self.check_spectrum(spectrum)
         if self.hop != 1:
-            raise LemError(f"every {self.hop}th sample of each row cannot be decoded: encode with --hop 1")
+            raise LemError(
+                f"rows of which every hop of {self.hop} samples was kept cannot be decoded; encode with --hop 1"
+            )
 
         def mirrored(rows: np.ndarray, whole: np.ndarray) -> None:
             whole[:, :, self._beyond] = rows[:, :, self._mirrored] * self._turned
