@@ -54,6 +54,13 @@ class Front(ABC):
     def decode(self, spectrum: np.ndarray) -> np.ndarray:
         """Sounds float32 [N, C, samples that `sounding` says] of spectra. LemError for spectra of another shape."""
 
+    def adjoint(self, spectrum: np.ndarray) -> np.ndarray:
+        """The transpose of `encode`, taken as a matrix of real numbers: spectra -> float32 [N, C, samples].
+
+        What least squares of part of a spectrum need. LemError where `encode` is not linear.
+        """
+        raise LemError(f"{self.encoder} is not linear in the sound")
+
     @property
     def sounding(self) -> int:
         """Samples of what `decode` makes: those that were encoded, but for what was cut off."""

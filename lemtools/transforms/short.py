@@ -117,6 +117,25 @@ class ShortTime(Front):
                 sounds[k] = stft.overlapped(parts, weights, self.hop, count, self.sounding)
         return out
 
+    def adjoint(self, spectrum: np.ndarray) -> np.ndarray:
+        self.check_spectrum(spectrum)
+        if self.compress != 1 or self.rms is not None:
+            raise LemError(f"{self.encoder} is not linear where it compresses magnitudes or sets the rms of a sound")
+        n, pairs, _, count = spectrum.shape
+        out = np.zeros((n * pairs // 2, self.samples), np.float32)
+        weights = self.weights.astype(np.float32)
+        start, step = self.first * self.hop - self.n_fft // 2, max(1, stft.CHUNK // self.n_fft)
+        for pair, sound in zip(spectrum.reshape(len(out), 2, *self.shape), out):
+            whole = np.zeros((count - 1) * self.hop + self.n_fft, np.float32)
+            for first in range(0, count, step):
+                bins = (pair[0, :, first : first + step] + 1j * pair[1, :, first : first + step]).T
+                bins[:, 1:-1] /= 2  # these stand for two bins of the whole spectrum
+                for k, frame in enumerate(np.fft.irfft(bins, self.n_fft, axis=1, norm="forward"), first):
+                    whole[k * self.hop : k * self.hop + self.n_fft] += frame * weights
+            there = whole[max(0, -start) : self.samples - start]
+            sound[max(0, start) : max(0, start) + len(there)] = there
+        return out.reshape(n, pairs // 2, self.samples)
+
     def _frames(self, pair: np.ndarray) -> np.ndarray:
         """float32 [frames, n_fft] of real and imaginary parts [2, F, frames]."""
         part = np.empty(pair.shape[:0:-1], np.complex64)
