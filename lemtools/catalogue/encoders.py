@@ -93,14 +93,27 @@ HOP = Option(
     metavar="H",
 )
 SHORT = (  # of the short-time Fourier transform
-    Option("--n-fft", "Samples of a window, an even number.", "whole", low=2, high=1 << 16, default=1024, metavar="N"),
+    Option("--n-fft", "Samples of a window, an even number.", "whole", low=2, high=1 << 16, usual="1024", metavar="N"),
     HOP,
     Option(
         "--window-fn",
         "The window, periodic.",
         ("hann", "hamming", "blackman", "blackmanharris", "rect", "sine", "sqrt-hann"),
-        default="hann",
+        usual="hann",
     ),
+    Option(
+        "--rms",
+        "Bring every sound to this root mean square before; its own loudness is not kept.",
+        "number",
+        low=0,
+        open=("low",),
+        metavar="R",
+        usual="as it is",
+    ),
+    Option("--middle", "Keep only so many frames, the middle ones.", "whole", low=1, metavar="N", usual="all"),
+)
+BANDS = Option(
+    "--bands", "Mel bands, from 0 Hz to half the sample rate.", "whole", low=1, high=4096, default=80, metavar="N"
 )
 
 ENCODERS = Table(
@@ -193,6 +206,12 @@ ENCODERS = Table(
         "sounds as complex spectra, a frame every few samples; inverts exactly",
         kinds=("audio",),
         options=(
+            Option(
+                "--preset",
+                "els-audio: Hann windows of 1024 samples, every 256, of sounds at an rms of .2, the middle 173 frames; what "
+                "else is given overrides it.",
+                ("els-audio",),
+            ),
             *SHORT,
             Option(
                 "--compress",
@@ -227,6 +246,35 @@ ENCODERS = Table(
             *ALIKE,
         ),
         facts={"back": ("spectrum",), "front": "transforms.morlet:Morlet"},
+    ),
+    Row(
+        "mel",
+        "encode.spectra:Mel",
+        "sounds as their power in mel bands; decodes, with phases of its own (Griffin-Lim)",
+        kinds=("audio",),
+        options=(*SHORT, BANDS, *ALIKE),
+        facts={"back": ("spectrum",), "front": "transforms.bands:Mel"},
+    ),
+    Row(
+        "log-mel",
+        "encode.spectra:LogMel",
+        "the logarithms of mel bands; decodes, in the same way",
+        kinds=("audio",),
+        options=(*SHORT, BANDS, *ALIKE),
+        facts={"back": ("spectrum",), "front": "transforms.bands:LogMel"},
+    ),
+    Row(
+        "mfcc",
+        "encode.spectra:MFCC",
+        "sounds as mel-frequency cepstra; decodes, in the same way",
+        kinds=("audio",),
+        options=(
+            *SHORT,
+            BANDS,
+            Option("--coefficients", "Cepstral coefficients to keep.", "whole", low=1, default=20, metavar="K"),
+            *ALIKE,
+        ),
+        facts={"back": ("spectrum",), "front": "transforms.bands:MFCC"},
     ),
     Row(
         "voice",

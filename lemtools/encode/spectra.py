@@ -10,8 +10,8 @@ import numpy as np
 from ..catalogue import listed, loaded
 from ..catalogue.encoders import ENCODERS
 from ..signal import LemError, Signal
-from ..stream import MAX_ITEM
-from ..transforms import Front, of
+from ..stream import MAX_BYTES
+from ..transforms import Front, of, stft
 from .contract import Encoder
 from .sound import Alike
 
@@ -25,7 +25,6 @@ class Spectra(Encoder):
     def __init__(self, alike: Alike, **settings: Any):
         self.alike, self.settings = alike, settings
         self.shapes: set[tuple[int, float, int]] = set()  # (samples, rate, channels) of what was encoded
-        self.front(1 << 21, 44100.0)  # what cannot be is refused at once
 
     def front(self, samples: int, rate: float) -> Front:
         """The front end for sounds of that many samples."""
@@ -40,7 +39,7 @@ class Spectra(Encoder):
         sound = self.alike.applied(signal)
         front = self.front(sound.data.shape[-1], float(sound.rate or 0))
         rows, frames = front.shape
-        if (large := 4 * (1 + front.is_complex) * sound.data.shape[1] * rows * frames) > MAX_ITEM:
+        if (large := 4 * (1 + front.is_complex) * sound.data.shape[1] * rows * frames) > MAX_BYTES:
             raise LemError(f"{large} bytes of spectrum a sound; give a larger --hop, or --length S:crop")
         data = front.encode(np.ascontiguousarray(sound.data, np.float32))
         self.shapes.add((sound.data.shape[-1], float(sound.rate or 0), sound.data.shape[1]))
@@ -64,6 +63,25 @@ class Spectra(Encoder):
         return f"sounds of {listed(units)}, each encoded as it is; --length S, --resample HZ and --mono make them alike"
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    # clips as els-audio's network sees them; its random gain is undone by its own normalisation
+    "els-audio": {"n_fft": 1024, "hop": 256, "window_fn": "hann", "rms": 0.2, "middle": 173},
+}
+
+
+def short(preset: str | None = None, **given: Any) -> dict[str, Any]:
+    """Settings of a short-time transform: what was given, else what the preset says, else the usual ones.
+
+    The usual ones: Hann windows of 1024 samples, every quarter of a window. LemError for what cannot be, before any
+    sound is read.
+    """
+    found = {"n_fft": 1024, "window_fn": "hann"} | (PRESETS[preset] if preset else {})
+    found |= {name: value for name, value in given.items() if value is not None}
+    found = {"hop": max(1, found["n_fft"] // 4), **found}
+    stft.check(found["n_fft"], found["hop"], found["window_fn"])
+    return found
+
+
 class STFT(Spectra):
     """Audio [N, C, T] <-> spectrum [N, 2C, n_fft / 2 + 1, frames], by transforms.short.ShortTime."""
 
@@ -72,15 +90,19 @@ class STFT(Spectra):
     def __init__(
         self,
         *,
-        n_fft: int = 1024,
+        preset: str | None = None,
+        n_fft: int | None = None,
         hop: int | None = None,
-        window_fn: str = "hann",
+        window_fn: str | None = None,
+        rms: float | None = None,
+        middle: int | None = None,
         compress: float = 1,
         mono: bool = False,
         resample: int | None = None,
         length: str | None = None,
     ):
-        super().__init__(Alike.read(mono, resample, length), **short(n_fft, hop, window_fn), compress=float(compress))
+        settings = short(preset, n_fft=n_fft, hop=hop, window_fn=window_fn, rms=rms, middle=middle)
+        super().__init__(Alike.read(mono, resample, length), **settings, compress=float(compress))
 
 
 class MorletRows(Spectra):
@@ -99,8 +121,57 @@ class MorletRows(Spectra):
         length: str | None = None,
     ):
         super().__init__(Alike.read(mono, resample, length), voices=voices, lowest=float(lowest), hop=hop or 1)
+        self.front(1 << 21, 44100.0)  # what cannot be is refused at once
 
 
-def short(n_fft: int, hop: int | None, window_fn: str) -> dict[str, Any]:
-    """Settings of a short-time transform; the hop is a quarter of the window, if not said."""
-    return {"n_fft": n_fft, "hop": max(1, n_fft // 4) if hop is None else hop, "window_fn": window_fn}
+class Mel(Spectra):
+    """Audio [N, C, T] <-> spectrum [N, C, bands, frames], by transforms.bands.Mel; sounds come back with other phases."""
+
+    name = "mel"
+
+    def __init__(
+        self,
+        *,
+        n_fft: int | None = None,
+        hop: int | None = None,
+        window_fn: str | None = None,
+        rms: float | None = None,
+        middle: int | None = None,
+        bands: int = 80,
+        mono: bool = False,
+        resample: int | None = None,
+        length: str | None = None,
+    ):
+        settings = short(n_fft=n_fft, hop=hop, window_fn=window_fn, rms=rms, middle=middle)
+        super().__init__(Alike.read(mono, resample, length), **settings, bands=bands)
+
+
+class LogMel(Mel):
+    """The same, of logarithms."""
+
+    name = "log-mel"
+
+
+class MFCC(Spectra):
+    """Audio [N, C, T] <-> spectrum [N, C, coefficients, frames], by transforms.bands.MFCC."""
+
+    name = "mfcc"
+
+    def __init__(
+        self,
+        *,
+        n_fft: int | None = None,
+        hop: int | None = None,
+        window_fn: str | None = None,
+        rms: float | None = None,
+        middle: int | None = None,
+        bands: int = 80,
+        coefficients: int = 20,
+        mono: bool = False,
+        resample: int | None = None,
+        length: str | None = None,
+    ):
+        settings = short(n_fft=n_fft, hop=hop, window_fn=window_fn, rms=rms, middle=middle)
+        super().__init__(Alike.read(mono, resample, length), **settings, bands=bands, coefficients=coefficients)
+        if coefficients > bands:
+            raise LemError(f"--coefficients {coefficients}: of {bands} --bands there are no more than {bands}")

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..device import pick
 from ..signal import LemError, Signal
+from ..transforms.mel import filters
 from .contract import Encoder
 
 RATE = 16_000  # Hz
@@ -40,7 +41,7 @@ class Voice(Encoder):
         self.device, self.step = torch.device(pick(device)), round(RATE / pieces / HOP)
         self.net = GE2E().to(self.device).eval()
         self.net.load_state_dict(_weights(weights))
-        self.bank = torch.from_numpy(mel_filters())
+        self.bank = torch.from_numpy(filters(BANDS, WINDOW, RATE))
 
     @torch.inference_mode()
     def encode(self, signal: Signal) -> list[Signal]:
@@ -100,19 +101,6 @@ def mel_power(sound: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     window = torch.hann_window(WINDOW, dtype=sound.dtype)
     spectrum = torch.stft(sound, WINDOW, HOP, window=window, center=True, pad_mode="constant", return_complex=True)
     return (bank @ spectrum.abs().square()).transpose(1, 2)
-
-
-def mel_filters() -> np.ndarray:
-    """float32 [BANDS, 1 + WINDOW // 2]: triangles on Slaney's mel scale (linear to 1 kHz, then logarithmic), each of
-    area 1 (Slaney, Auditory Toolbox, 1998)."""
-    step = np.log(6.4) / 27
-    top = 15 + np.log(RATE / 2 / 1000) / step
-    mels = np.linspace(0, top, BANDS + 2)
-    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(step * (np.maximum(mels, 15) - 15)))
-    bins = np.linspace(0, RATE / 2, 1 + WINDOW // 2)
-    low, middle, high = (edges[i : i + BANDS, None] for i in range(3))
-    rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
-    return (np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)).astype(np.float32)
 
 
 def _weights(path: str) -> dict[str, torch.Tensor]:

@@ -14,12 +14,11 @@ MOST = 1 << 20  # samples of a window
 
 
 @dataclass(frozen=True)
-class ShortTime(Front):
+class Windowed(Front):
     """Windows of n_fft samples (even), every hop samples; the first is centred at sample 0, and beyond its ends a sound is 0.
 
-    window_fn: of stft.WINDOWS. compress: P, magnitudes become |c|^P, phases stay. rms: each sound is brought to it
-    before, all channels together; None: left as it is. middle: of the frames only so many are kept, the middle ones;
-    None: all.
+    window_fn: of stft.WINDOWS. rms: each sound is brought to it before, all channels together; None: left as it is.
+    middle: of the frames only so many are kept, the middle ones; None: all.
 
     Raises LemError for settings that cannot be, and for a window and hop that cannot be inverted.
     """
@@ -27,7 +26,6 @@ class ShortTime(Front):
     n_fft: int
     hop: int
     window_fn: str = "hann"
-    compress: float = 1.0
     rms: float | None = None
     middle: int | None = None
 
@@ -35,9 +33,7 @@ class ShortTime(Front):
         super().__post_init__()
         self._whole("n_fft", 2, MOST)
         self._whole("hop", 1, MOST)
-        self._number("compress", self.compress, 0, 1)
-        if self.n_fft % 2:
-            raise LemError(f"{self.encoder}: n_fft {self.n_fft}: it is even")
+        stft.check(self.n_fft, self.hop, self.window_fn)
         if self.rms is not None:
             self._number("rms", self.rms, 0)
         if self.middle is not None:
@@ -46,7 +42,6 @@ class ShortTime(Front):
                 raise LemError(
                     f"{self.samples} samples make {self.all_frames} frames, not {self.middle}; --length S:pad makes them longer"
                 )
-        stft.check_invertible(self.weights, self.hop)
 
     @property
     def weights(self) -> np.ndarray:
@@ -64,8 +59,9 @@ class ShortTime(Front):
         return 0 if self.middle is None else (self.all_frames - self.middle) // 2
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.n_fft // 2 + 1, self.all_frames if self.middle is None else self.middle
+    def count(self) -> int:
+        """Frames that are kept."""
+        return self.all_frames if self.middle is None else self.middle
 
     @property
     def sounding(self) -> int:
@@ -74,15 +70,49 @@ class ShortTime(Front):
             return self.samples
         return max(1, min((self.middle - 1) * self.hop, self.samples - self.first * self.hop))
 
+    @property
+    def frame_seconds(self) -> float:
+        return self.hop / self.rate
+
+    def gain(self, sound: np.ndarray) -> float:
+        """What brings a sound [C, samples] to `rms`. LemError for silence."""
+        if self.rms is None:
+            return 1.0
+        found = float(np.sqrt(np.square(sound, dtype=np.float64).mean()))
+        if found == 0:
+            raise LemError(f"silent: it cannot be brought to an rms of {self.rms:g}; leave it out")
+        return self.rms / found
+
+    def touched(self, observed: np.ndarray) -> np.ndarray:
+        if observed.shape[-1] != self.samples:
+            raise LemError(f"{observed.shape[-1]} samples, not the {self.samples} of this front end")
+        within = np.flatnonzero(self.weights)  # (a sample under a 0 of the window is in no frame)
+        begin = (self.first + np.arange(self.count)) * self.hop - self.n_fft // 2 + within[0]
+        ends = np.clip([begin, begin + within[-1] + 1 - within[0]], 0, self.samples)
+        lost = np.zeros((*observed.shape[:-1], self.samples + 1), np.int64)
+        np.cumsum(~observed, axis=-1, out=lost[..., 1:])
+        return np.asarray(lost[..., ends[1]] == lost[..., ends[0]])
+
+
+@dataclass(frozen=True)
+class ShortTime(Windowed):
+    """A complex spectrum. compress: P, magnitudes become |c|^P, phases stay."""
+
+    compress: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("compress", self.compress, 0, 1)
+
     is_complex = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_fft // 2 + 1, self.count
 
     @property
     def hz(self) -> np.ndarray:
         return np.arange(self.shape[0]) * (self.rate / self.n_fft)
-
-    @property
-    def frame_seconds(self) -> float:
-        return self.hop / self.rate
 
     @property
     def zero(self) -> np.ndarray:
@@ -97,9 +127,9 @@ class ShortTime(Front):
         out = np.empty((n, c, 2, *self.shape), np.float32)
         weights = self.weights
         for each, spectra in zip(sound, out):
-            gain = self._gain(each)
+            gain = self.gain(each)
             for row, (real, imaginary) in zip(each, spectra):
-                for start, part in stft.pieces(row, weights * gain, self.hop, self.first, self.shape[1]):
+                for start, part in stft.pieces(row, weights * gain, self.hop, self.first, self.count):
                     part = compressed(part, self.compress)
                     real[:, start : start + len(part)] = part.real.T
                     imaginary[:, start : start + len(part)] = part.imag.T
@@ -141,25 +171,6 @@ class ShortTime(Front):
         part = np.empty(pair.shape[:0:-1], np.complex64)
         part.real, part.imag = pair[0].T, pair[1].T
         return np.fft.irfft(compressed(part, 1 / self.compress), self.n_fft, axis=1)
-
-    def _gain(self, sound: np.ndarray) -> float:
-        """What brings a sound [C, samples] to `rms`. LemError for silence."""
-        if self.rms is None:
-            return 1.0
-        found = float(np.sqrt(np.square(sound, dtype=np.float64).mean()))
-        if found == 0:
-            raise LemError(f"silent: it cannot be brought to an rms of {self.rms:g}; leave it out")
-        return self.rms / found
-
-    def touched(self, observed: np.ndarray) -> np.ndarray:
-        if observed.shape[-1] != self.samples:
-            raise LemError(f"{observed.shape[-1]} samples, not the {self.samples} of this front end")
-        within = np.flatnonzero(self.weights)  # (a sample under a 0 of the window is in no frame)
-        begin = (self.first + np.arange(self.shape[1])) * self.hop - self.n_fft // 2 + within[0]
-        ends = np.clip([begin, begin + within[-1] + 1 - within[0]], 0, self.samples)
-        lost = np.zeros((*observed.shape[:-1], self.samples + 1), np.int64)
-        np.cumsum(~observed, axis=-1, out=lost[..., 1:])
-        return np.asarray(lost[..., ends[1]] == lost[..., ends[0]])
 
 
 def compressed(part: np.ndarray, power: float) -> np.ndarray:

@@ -43,17 +43,18 @@ def frames(samples: int, n_fft: int, hop: int) -> int:
     return 1 + (-(-samples // hop) if 4 * hop > n_fft else samples // hop)
 
 
-def check_invertible(weights: np.ndarray, hop: int) -> None:
-    """LemError for a window and a hop that lose samples, or nearly."""
-    cover = np.zeros(hop)
-    squared = weights**2
-    for start in range(0, len(weights), hop):
+def check(n_fft: int, hop: int, name: str) -> None:
+    """LemError for a window that there is not, and for one and a hop that lose samples, or nearly."""
+    if n_fft % 2:
+        raise LemError(f"a window (n_fft) of {n_fft} samples: it is an even number")
+    cover, squared = np.zeros(hop), window(name, n_fft) ** 2
+    for start in range(0, n_fft, hop):
         part = squared[start : start + hop]
         cover[: len(part)] += part
-    if len(weights) < hop or cover.min() < LEAST * cover.max():
+    if n_fft < hop or cover.min() < LEAST * cover.max():
         raise LemError(
-            f"this window of {len(weights)} samples and a hop of {hop} cannot be inverted: some samples are seen by no "
-            f"frame, or hardly; take a hop of {max(1, len(weights) // 4)} or less"
+            f"a {name} window of {n_fft} samples and a hop of {hop} cannot be inverted: some samples are in no frame, or "
+            f"hardly; take a hop of {max(1, n_fft // 4)} or less"
         )
 
 

@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from lemtools import encode as room  # noqa: E402
-from lemtools.encode.voice import Voice, loud, mel_filters, mel_power, mono  # noqa: E402
+from lemtools.encode.voice import BANDS, RATE, WINDOW, Voice, loud, mel_power, mono  # noqa: E402
 from lemtools.media import load  # noqa: E402
+from lemtools.transforms.mel import filters  # noqa: E402
 
 SETS = {
     "fsdd": ("fsdd/*_[0-4].flac", lambda name: name.split("_")[1]),
@@ -42,7 +43,7 @@ def rates(vectors: np.ndarray, who: np.ndarray) -> tuple[float, float, float, fl
 
 
 def main(weights: str, data: str = str(ROOT.parent / "shared" / "data")) -> None:
-    voice, bank = Voice(weights), torch.from_numpy(mel_filters())
+    voice, bank = Voice(weights), torch.from_numpy(filters(BANDS, WINDOW, RATE))
     print("set\tspeakers\trecordings\tscore\tEER\tAUC\tcosine_same\tcosine_other\tpairs_same")
     for name, (pattern, speaker) in SETS.items():
         files = sorted(map(str, Path(data).glob(pattern)))

@@ -37,7 +37,7 @@ OPTIONS = {
     "--train --where",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
-    "--window --n-fft --hop --window-fn --compress --mono --resample --length --voices --lowest",
+    "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest",
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
@@ -62,7 +62,7 @@ CHOICES = {
     ): "auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream continue",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
-    ("encode", "encoder"): "patches pca text rvq token-ae stft morlet voice minilm activations",
+    ("encode", "encoder"): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
     (
         "train",

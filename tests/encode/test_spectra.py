@@ -9,7 +9,7 @@ import soundfile
 from helpers.commands import lem_fork
 from lemtools.encode import Coder
 from lemtools.encode.sound import Length
-from lemtools.encode.spectra import STFT
+from lemtools.encode.spectra import MFCC, STFT, LogMel, Mel
 from lemtools.signal import LemError, Signal
 from lemtools.signal.history import front
 
@@ -116,3 +116,44 @@ def test_sounds_that_differ_are_said(tmp_path):
         "encode", "--encoder", "stft", "--length", ".3", "0.wav", "1.wav", "-o", "x.safetensors", cwd=tmp_path
     )
     assert same.returncode == 0 and not same.stderr
+
+
+def test_the_preset_of_els_audio():
+    batch = audio(2, 1, 60000, rate=44100.0)
+    (made,) = coded(batch, STFT(preset="els-audio"))
+    record = front(made.history)
+    assert made.data.shape == (2, 2, 513, 173) and (record.rms, record.middle, record.hop) == (0.2, 173, 256)
+    whole = batch.data / np.sqrt(np.square(batch.data).mean(axis=(1, 2), keepdims=True)) * 0.2
+    (all_frames,) = coded(Signal("audio", whole, rate=44100.0), STFT())
+    first = (all_frames.data.shape[-1] - 173) // 2
+    assert np.allclose(made.data, all_frames.data[..., first : first + 173], atol=1e-4)
+    (back,) = Coder(decode=True)(made)
+    start = first * 256
+    assert snr(whole[..., start : start + 172 * 256], back.data) > 130
+    (other,) = coded(batch, STFT(preset="els-audio", hop=128, middle=100))
+    assert other.data.shape == (2, 2, 513, 100)
+
+
+@pytest.mark.parametrize("encoder", [Mel(n_fft=256, bands=20), LogMel(n_fft=256, bands=20), MFCC(n_fft=256, bands=20)])
+def test_bands_go_there_and_back(encoder):
+    batch = audio(2, 2, 2500)
+    (made,) = coded(batch, encoder)
+    assert made.kind == "spectrum" and made.data.shape == (2, 2, 20, 40)
+    assert np.array_equal(made.data, front(made.history).encode(batch.data))
+    (back,) = Coder(decode=True)(made)
+    assert back.kind == "audio" and back.data.shape == batch.data.shape
+    alone = next(Coder(decode=True)(made.take([1])))
+    assert np.array_equal(alone.data, back.data[1:])  # whatever else is in the batch
+    if encoder.name != "mfcc":
+        (again,) = coded(back, LogMel(n_fft=256, bands=20))
+        (wanted,) = coded(batch, LogMel(n_fft=256, bands=20))
+        assert np.sqrt(np.square(again.data - wanted.data).mean()) < 0.5 * wanted.data.std()
+
+
+def test_settings_that_do_not_fit_one_another_are_refused():
+    with pytest.raises(LemError, match="--coefficients 30: of 20 --bands"):
+        MFCC(bands=20, coefficients=30)
+    with pytest.raises(LemError, match="too many for windows of 64"):
+        coded(audio(), Mel(n_fft=64))
+    with pytest.raises(LemError, match="make 47 frames, not 173; --length S:pad"):
+        coded(audio(), STFT(preset="els-audio", hop=64))
