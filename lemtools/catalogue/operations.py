@@ -6,12 +6,14 @@ the values of its fragments are: 'elements', the memory's own where they are obs
 it, at the `place` on record; 'noisy', the same with noise of the `sigma` or `std` on record; or 'other', which nothing
 undoes and no element of the memory is known by.
 
-A shape is a function (extent, fraction, rng, size) -> bool array of `extent`, True where observed. Its fact `size`:
-'needs', 'may' or '', whether it is given one, as in patch:8.
+A shape is a function (extent, fraction, rng, size) -> bool array of `extent`, True where observed. Its facts: size,
+'needs', 'may' or '', whether it is given one, as in span:8; along, the axis that this counts the elements of, 'last' or
+'first', or 'all', then it is a list of one for each axis.
 
 A quantiser of single values is a function (bits, domain) -> its 2**bits levels, ascending, in units of the domain. Its
 facts: most, the most bits; fitted, the domains in which its levels are fitted to each item instead and travel with
-it. One with the fact `joint` codes whole vectors, as N(0, I): a module with encode(x, bits, search), decode(codes,
+it; domains, those that it has levels for; edges, the function (bits, domain) -> the 2**bits + 1 ends of its bins, where
+these do not lie half way between levels. One with the fact `joint` codes whole vectors, as N(0, I): a module with encode(x, bits, search), decode(codes,
 bits) and distortion(bits).
 """
 
@@ -36,15 +38,34 @@ QUANTISERS = Table(
         kinds=("embedding",),
         facts={"most": 6, "joint": True},
     ),
+    Row(
+        "mu-law",
+        "codes.companding:mu_law",
+        "bins that widen with the amplitude, equal in its logarithm, as in telephony (G.711): sound",
+        kinds=("audio",),
+        facts={
+            "domains": ("signed",),
+            "edges": "codes.companding:mu_law_edges",
+            "refusal": "--quantizer mu-law is for sound, not {kind}",
+        },
+    ),
     most=16,
     fitted=(),
+    domains=("uint8", "unit", "signed", "gaussian"),
+    edges=None,
     joint=False,
 )
 
 SHAPES = Table(
     "mask shape",
     Row("pixel", "fragment.masks:pixel", "single elements, at random"),
-    Row("patch", "fragment.masks:patch", "squares of side S, at random", shown="patch:S", facts={"size": "needs"}),
+    Row(
+        "patch",
+        "fragment.masks:patch",
+        "squares of side S, or rectangles, at random",
+        shown="patch:S",
+        facts={"size": "needs", "along": "all"},
+    ),
     Row("block", "fragment.masks:block", "one box with the item's proportions, at a random place"),
     Row("rows", "fragment.masks:rows", "whole rows, at random"),
     Row("half", "fragment.masks:half", "the last part: the lower rows of an image, the end of a sound"),
@@ -56,8 +77,17 @@ SHAPES = Table(
         shown="span[:S]",
         facts={"size": "may"},
     ),
+    Row(
+        "band",
+        "fragment.masks:band",
+        "runs of S rows of a spectrum that stay apart",
+        kinds=("spectrum",),
+        shown="band[:S]",
+        facts={"size": "may", "along": "first"},
+    ),
     Row("dims", "fragment.masks:dims", "dimensions, at random, the same at every position", kinds=("embedding",)),
     size="",
+    along="last",
 )
 
 OPERATIONS = Table(
@@ -83,7 +113,7 @@ OPERATIONS = Table(
             ),
             Option(
                 "--quantizer",
-                "How the preceding --bits places its levels; trellis codes whole embeddings, at 1-6 bits.",
+                "How the preceding --bits places its levels; mu-law is for sound, and trellis codes whole embeddings, at 1-6 bits.",
                 "choice",
                 of=QUANTISERS,
                 usual="uniform",
@@ -113,7 +143,8 @@ OPERATIONS = Table(
             ),
             Option(
                 "--mask-shape",
-                "Which elements the preceding --mask loses: {of}.",
+                "Which elements the preceding --mask loses: {of}. S counts elements, or is 20ms or 500hz; of a patch also "
+                "two sides: WxH, of a spectrum FxT (rows x frames).",
                 of=SHAPES,
                 usual="pixel",
                 metavar="SHAPE",
@@ -159,12 +190,34 @@ OPERATIONS = Table(
         ),
     ),
     Row(
+        "lowpass",
+        "fragment.drops:lowpass",
+        "no high frequencies",
+        kinds=("audio", "spectrum"),
+        facts={"refusal": "--lowpass is for sound and spectra, not {kind}"},
+        options=(
+            Option(
+                "--lowpass",
+                "Lose all above HZ: of sound the frequencies, of a spectrum the rows.",
+                "amount",
+                low=0,
+                metavar="HZ",
+                multiple=True,
+            ),
+        ),
+    ),
+    Row(
         "crop",
         "fragment.drops:crop",
         "a window of the whole",
         facts={"leaves": "window"},
         options=(
-            Option("--crop", "Keep a window; for sound a length, as in 1.5s.", metavar="WxH[+X+Y]", multiple=True),
+            Option(
+                "--crop",
+                "Keep a window; of sound a length, as in 1.5s, of a spectrum FxT[+F+T] (rows x frames).",
+                metavar="WxH[+X+Y]",
+                multiple=True,
+            ),
         ),
     ),
     Row(

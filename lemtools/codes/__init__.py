@@ -24,7 +24,17 @@ import numpy as np
 from ..catalogue.operations import QUANTISERS
 from . import hadamard, scalar
 from .packing import pack, packed_size, unpack
-from .scalar import ENDS, MAX_BITS, MAX_FITTED_BITS, UNIFORM_STEP, code_dtype, fit_levels, lloyd_max_gaussian, spread
+from .scalar import (
+    ENDS,
+    MAX_BITS,
+    MAX_FITTED_BITS,
+    UNIFORM_STEP,
+    code_dtype,
+    fit_levels,
+    fixed_table,
+    lloyd_max_gaussian,
+    spread,
+)
 
 __all__ = [
     "ENDS",
@@ -37,6 +47,7 @@ __all__ = [
     "distortion",
     "encode",
     "fit_levels",
+    "fixed_table",
     "joint",
     "lloyd_max_gaussian",
     "pack",

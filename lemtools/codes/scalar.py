@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..catalogue import loaded
 from ..catalogue.operations import QUANTISERS
 
 Place = Callable[[int, str], np.ndarray]  # levels by bits and domain
@@ -142,15 +143,21 @@ def lloyd_max(bits: int, domain: str) -> np.ndarray:
     return lloyd_max_gaussian(bits)
 
 
-def _fixed_table(bits: int, quantizer: str, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fixed_table(bits: int, quantizer: str, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(levels, low ends, high ends), each [2**bits], of a quantiser that does not depend on the item."""
-    return _placed(QUANTISERS.load(quantizer), bits, domain)
+    row = QUANTISERS.find(quantizer)
+    return _placed(row.load(), bits, domain, loaded(row.edges) if row.edges else None)
 
 
 @lru_cache
-def _placed(place: Place, bits: int, domain: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """_fixed_table of the levels place(bits, domain)."""
+def _placed(
+    place: Place, bits: int, domain: str, edges: Place | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """fixed_table of the levels place(bits, domain) and, where its bins do not end half way between these, their ends."""
     levels = place(bits, domain)
+    if edges is not None:
+        ends = edges(bits, domain)
+        return levels, ends[:-1], ends[1:]
     if place is not uniform or domain == "gaussian":
         return (levels, *_ends(levels, domain))
     if domain == "uint8":
@@ -198,9 +205,9 @@ def encode(values: np.ndarray, op: dict[str, Any]) -> np.ndarray:
     codes = np.empty(values.shape, code_dtype(op))
     domain, quantizer = op["domain"], op["quantizer"]
     for rows, bits, levels in _groups(op, len(values)):
-        x = values[rows]
-        if levels is None and quantizer != "uniform":
-            levels = QUANTISERS.load(quantizer)(bits, domain)
+        x, row = values[rows], QUANTISERS.find(quantizer)
+        if levels is None and quantizer != "uniform" and not row.edges:
+            levels = row.load()(bits, domain)
         if domain == "uint8":
             if levels is None:
                 codes[rows] = x >> max(8 - bits, 0)
@@ -211,6 +218,9 @@ def encode(values: np.ndarray, op: dict[str, Any]) -> np.ndarray:
         scale = _scaled(op, rows, values.ndim)
         if scale is not None:  # in float64, so that rounding puts no value into its neighbour's bin
             x = np.divide(x, scale, out=np.zeros(x.shape), where=scale > 0)
+        if row.edges:
+            codes[rows] = np.searchsorted(fixed_table(bits, quantizer, domain)[1][1:], x, side="right")
+            continue
         if levels is not None:
             levels = levels.astype(np.float64)
             codes[rows] = np.searchsorted((levels[1:] + levels[:-1]) / 2, x, side="left")
@@ -230,7 +240,7 @@ def _look_up(codes: np.ndarray, op: dict[str, Any], which: tuple[int, ...]) -> l
     out = [np.empty(codes.shape, np.float32) for _ in which]
     for rows, bits, levels in _groups(op, len(codes)):
         if levels is None:
-            tables = _fixed_table(bits, op["quantizer"], op["domain"])
+            tables = fixed_table(bits, op["quantizer"], op["domain"])
         else:
             levels = levels.astype(np.float64)
             tables = (levels, *_ends(levels, op["domain"]))

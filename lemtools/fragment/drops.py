@@ -1,4 +1,4 @@
-"""Fewer dimensions, less resolution, a smaller window, and noise."""
+"""Fewer dimensions, less resolution, no high frequencies, a smaller window, and noise."""
 
 import re
 from dataclasses import replace
@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import LemError, Signal
+from ..signal.history import front
 from .draws import draw, ends, shown
-from .masks import length, seconds
+from .lengths import axes, length, sides
 from .quantise import parted
 
 
@@ -35,7 +36,9 @@ def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
 def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Keep one window: 'WxH' or 'N' (a square) of an image, 'N', '20ms' or '1.5s' of a sound, 'N' tokens or dimensions.
 
-    '+X+Y' ('+X') places its corner; without, every item draws its place. The place is known to who recalls: `place`.
+    Of a spectrum 'FxT', rows x frames ('500hzx20ms'), 'N' (a square), or '20ms', all rows of so many frames.
+    '+X+Y' ('+X'; of a spectrum '+F+T', or '+T' behind a time) places its corner; without, every item draws its place. The
+    place is known to who recalls: `place`.
     """
     signal, extent = parted(signal), [signal.data.shape[a] for a in signal.spatial_axes]
     size, place = _geometry(spec["crop"], signal, extent)
@@ -52,18 +55,19 @@ def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
 
 
 def _geometry(text: str, signal: Signal, extent) -> tuple[list[int], list[int] | None]:
-    match = re.fullmatch(r"([\d.]+m?s?)(?:x(\d+))?((?:\+\d+)*)", text)
+    match = re.fullmatch(r"([\d.]+[a-z]*(?:x[\d.]+[a-z]*)?)((?:\+\d+)*)", text.lower())
     if not match:
         raise LemError(f"--crop {text!r}: not a window; as in 64x48, 64x48+10+20 or, for sound, 1.5s")
-    first, second, at = match.groups()
-    size = [length(first, seconds(signal), f"--crop {text}")]
+    box, at = match.groups()
     place = [int(p) for p in at.split("+")[1:]]
-    if second is not None or len(extent) == 2:
-        size.append(length(second, None, f"--crop {text}") if second is not None else size[0])
-        size, place = size[::-1], place[::-1]  # width x height is written, rows come first in memory
-    if len(size) != len(extent) or len(place) not in (0, len(extent)):
+    if signal.kind == "spectrum" and re.fullmatch(r"[\d.]+m?s", box):
+        size, place = [extent[0], length(box, axes(signal)[1], f"--crop {text}")], place and [0, *place]
+    else:
+        size = sides(box, signal, f"--crop {text}")
+        place = place if signal.kind == "spectrum" else place[::-1]  # width x height is written, rows come first
+    if len(place) not in (0, len(extent)):
         raise LemError(f"--crop {text}: {signal.kind} extends in {len(extent)} direction{'s' * (len(extent) > 1)}")
-    whole = f"the {signal.kind}, {'x'.join(map(str, extent[::-1]))}"
+    whole = f"the {signal.kind}, {'x'.join(map(str, extent if signal.kind == 'spectrum' else extent[::-1]))}"
     if any(s > n for s, n in zip(size, extent)):
         raise LemError(f"--crop {text}: larger than {whole}")
     if any(a + b > n for a, b, n in zip(size, place or [0] * len(size), extent)):
@@ -103,6 +107,44 @@ def _cells(x: np.ndarray, factor: int) -> np.ndarray:
     for axis in (-2, -1):
         x = np.add.reduceat(x, range(0, x.shape[axis], factor), axis=axis)
     return x
+
+
+def lowpass(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
+    """Lose all above `lowpass` Hz (a number or a pair).
+
+    Sound: by one FFT over the clip; no sample is the memory's own any more. Spectra: the rows whose centre lies above
+    are lost as by a mask, and the rest is as it was; on record this is a mask of the shape 'lowpass'.
+    """
+    low, high = ends(spec["lowpass"])
+    if not 0 < low <= high < np.inf:
+        raise LemError(f"--lowpass {shown(spec['lowpass'])}: a frequency is a number of Hz above 0")
+    if signal.kind == "audio":
+        hz = np.fft.rfftfreq(signal.data.shape[-1], 1 / signal.rate) if signal.rate else None
+        what = f"a sound at {signal.rate:g} Hz holds" if signal.rate else ""
+    else:
+        made = front(signal.history)
+        hz = None if made is None else np.asarray(made.hz)
+        what = "this spectrum holds"
+    if hz is None:
+        lacks = "a sound without a rate" if signal.kind == "audio" else "a spectrum without a record of what made it"
+        raise LemError(f"--lowpass {shown(spec['lowpass'])}: {lacks}, whose Hz are not known")
+    if high >= hz.max():
+        raise LemError(f"--lowpass {shown(spec['lowpass'])}: {what} nothing above {hz.max():g} Hz")
+    cutoff = draw(spec["lowpass"], draws)
+    kept = hz <= np.broadcast_to(cutoff, (len(signal),))[:, None]
+    if signal.kind == "audio":
+        if signal.mask is not None:
+            raise LemError("--lowpass of a sound with lost samples is not defined; put it before --mask")
+        spectrum = np.fft.rfft(signal.data.astype(np.float64), axis=-1) * kept[:, None]
+        data = np.fft.irfft(spectrum, signal.data.shape[-1], axis=-1).astype(np.float32)
+        return replace(signal, data=data, codes=None), {"lowpass": cutoff}
+    signal = parted(signal)
+    observed = np.repeat(kept[:, None, :, None], signal.data.shape[-1], axis=-1)
+    if signal.mask is not None:
+        observed = observed & signal.mask
+    codes = None if signal.codes is None else signal.codes * observed
+    done = {"op": "mask", "mask_shape": "lowpass", "lowpass": cutoff}
+    return replace(signal, data=signal.data * observed, codes=codes, mask=observed), done
 
 
 def noise(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:

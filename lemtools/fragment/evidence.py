@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import codes as _codes
-from ..catalogue.operations import OPERATIONS
+from ..catalogue.operations import OPERATIONS, QUANTISERS
 from ..signal import LemError, Signal
 
 LARGEST = 1e12  # full scales that a noisy value may reach
@@ -103,13 +103,16 @@ def foreign(ops: list[dict]) -> str | None:
 def bin_std(op: dict, count: int) -> np.ndarray:
     """float32 [N]: error of a value decoded to the middle of a bin of the quantiser's usual width, width / sqrt 12.
 
-    Where codes are joint, the quantiser's error on Gaussian vectors.
+    Where codes are joint, the quantiser's error on Gaussian vectors; where bins differ in width, the error of values that
+    are spread evenly over full scale.
     """
     if _codes.joint(op):
         power = np.square(np.asarray(op["scale"], np.float64)).reshape(count, -1).mean(axis=1)
         return np.sqrt(power * _codes.distortion(op)).astype(np.float32)
     bits = np.broadcast_to(np.asarray(op["bits"], np.float32), (count,))
-    if op["domain"] == "gaussian":
+    if QUANTISERS[op["quantizer"]].edges:  # bins of many widths: the error of values that lie evenly in them
+        width = np.sqrt(12) * np.array([_spread_error(int(b), op["quantizer"], op["domain"]) for b in bits], np.float32)
+    elif op["domain"] == "gaussian":
         width = np.array([_codes.UNIFORM_STEP[int(b)] for b in bits], np.float32)
     else:
         width = {"uint8": 1.0, "unit": 1.0, "signed": 2.0}[op["domain"]] * 2.0**-bits
@@ -117,6 +120,12 @@ def bin_std(op: dict, count: int) -> np.ndarray:
     if scale.ndim == 2:  # of channels
         scale = np.sqrt(np.square(scale, dtype=np.float64).mean(axis=1)).astype(np.float32)
     return (width * scale / np.sqrt(12)).astype(np.float32)
+
+
+def _spread_error(bits: int, quantizer: str, domain: str) -> float:
+    """Root of the mean squared error of values that are spread evenly over all bins of a quantiser."""
+    levels, low, high = _codes.fixed_table(bits, quantizer, domain)
+    return float(np.sqrt(((high - levels) ** 3 - (low - levels) ** 3).sum() / 3 / (high[-1] - low[0])))
 
 
 def place(array: np.ndarray, fill, op: dict, spatial_axes: tuple[int, ...]) -> np.ndarray:

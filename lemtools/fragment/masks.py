@@ -1,4 +1,4 @@
-"""Lost pixels, patches, rows, spans and dimensions: `mask`.
+"""Lost pixels, patches, rows, bands, spans and dimensions: `mask`.
 
 A shape is one function `(extent, fraction, generator, size) -> observed, bool [*extent]` and one line in `SHAPES`.
 `extent` is the item's size along its spatial axes: (H, W) of an image, (F, T) of a spectrum, (T,) of sound,
@@ -13,6 +13,7 @@ import numpy as np
 from ..catalogue.operations import SHAPES
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
+from .lengths import axes, length, sides
 from .quantise import parted
 
 
@@ -22,10 +23,10 @@ def pixel(extent, fraction, rng, size):
 
 
 def patch(extent, fraction, rng, size):
-    """Cells of a grid of `size` along every axis, at random; the last cells may be smaller."""
-    cells = _choose_grid([-(-n // size) for n in extent], fraction, rng)
-    for axis, n in enumerate(extent):
-        cells = np.repeat(cells, size, axis=axis).take(range(n), axis=axis)
+    """Cells of a grid, `size` along each of the axes, at random; the last cells may be smaller."""
+    cells = _choose_grid([-(-n // side) for n, side in zip(extent, size)], fraction, rng)
+    for axis, (n, side) in enumerate(zip(extent, size)):
+        cells = np.repeat(cells, min(side, n), axis=axis).take(range(n), axis=axis)
     return cells
 
 
@@ -69,15 +70,21 @@ def span(extent, fraction, rng, size):
     return np.broadcast_to(kept, extent)
 
 
+def band(extent, fraction, rng, size):
+    """Runs of `size` rows (the first spatial axis) that stay apart, as span has them of frames; without a size, one."""
+    return np.broadcast_to(span(extent[:1], fraction, rng, size)[:, None], extent)
+
+
 def dims(extent, fraction, rng, size):
     """Dimensions of an embedding (the last axis), at random, the same at every position."""
     return np.broadcast_to(_choose(extent[-1], fraction, rng), extent)
 
 
 def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
-    """Lose the fraction `mask` (0-1, or a pair) of an item in `shape`: a key of SHAPES, 'patch:SIZE' or 'span:SIZE'.
+    """Lose the fraction `mask` (0-1, or a pair) of an item in `shape`: a key of SHAPES, with its size as 'span:16'.
 
-    SIZE counts elements; in sound also '20ms' or '.5s'. What an earlier mask lost stays lost.
+    A size counts elements, or is a time ('20ms' of sound and of the frames of spectra) or, along the rows of spectra,
+    '500hz'; the sides of a patch are one number or two, see `lengths.sides`. What an earlier mask lost stays lost.
     """
     low, high = ends(spec["mask"])
     if not 0 <= low <= high <= 1:
@@ -86,7 +93,7 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     text = spec.get("shape") or "pixel"
     name, _, size_text = text.partition(":")
     shape = SHAPES.check_kind(name, signal.kind, f"--mask-shape {name}")
-    size = length(size_text, seconds(signal), f"--mask-shape {text}") if size_text else None
+    size = _size(size_text, signal, shape.along, f"--mask-shape {text}") if size_text else None
     if (size and not shape.size) or (not size and shape.size == "needs"):
         problem = f"{name} needs a size, as in {name}:8" if shape.size else "takes no size"
         raise LemError(f"--mask-shape {text}: {problem}")
@@ -104,23 +111,11 @@ def mask(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     return replace(signal, data=data, codes=codes, mask=observed), {"mask": fraction, "mask_shape": text}
 
 
-def seconds(signal: Signal) -> float | None:
-    """Elements a second, where a length may be given in seconds: in sound (a spectrum's rate is not its frames')."""
-    return signal.rate if signal.kind == "audio" else None
-
-
-def length(text: str, rate: float | None, where: str) -> int:
-    """A number of elements: '512', or, for sound (where a rate is given), '20ms' or '1.5s'; at least 1."""
-    unit = next((u for u in ("ms", "s") if text.endswith(u)), "")
-    if unit and rate is None:
-        raise LemError(f"{where}: seconds are for sound")
-    try:
-        number = float(text.removesuffix(unit)) * {"ms": 0.001, "s": 1}[unit] * rate if unit else int(text)
-        if number > 0:
-            return max(round(number), 1)
-    except (ValueError, OverflowError):
-        pass
-    raise LemError(f"{where}: {text!r} is not a length, as in 16{' or 20ms' if rate else ''}")
+def _size(text: str, signal: Signal, along: str, where: str) -> int | list[int]:
+    """The size of a shape: along the 'last' or the 'first' axis, or a list of one for each axis ('all')."""
+    if along == "all":
+        return sides(text, signal, where)
+    return length(text, axes(signal)[0 if along == "first" else -1], where)
 
 
 def _choose(n: int, fraction: float, rng) -> np.ndarray:

@@ -28,6 +28,7 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
 
     quantizer 'uniform': equal bins; 8-bit images keep their top bits, v >> (8 - bits). 'lloyd-max': least squares,
     fitted to each image or sound (its codebook travels and counts), fixed for the Gaussian of embeddings and spectra.
+    'mu-law': bins of sound that are equal in the logarithm of the amplitude, over full scale or the peak.
     scale 'full': bins span full scale. 'peak': they span +-the item's largest magnitude. 'rms': the item is divided by
     its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Of a field each channel has its own.
     Lost elements are left out.
@@ -46,6 +47,8 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     scale_by = spec.get("scale") or natural
     rotate = draws.seed if spec.get("rotate") else None
     joint = row.joint or rotate is not None
+    if not row.joint:
+        QUANTISERS.check_kind(quantizer, signal.kind, f"--quantizer {quantizer}")
     if joint:
         _check_joint(signal, f"--quantizer {quantizer}" if row.joint else "--rotate", scale_by)
         signal = replace(signal, mask=None)
@@ -58,6 +61,8 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         depth, domain = np.minimum(depth, 8), "uint8"
     elif scale_by != "full":
         domain = "gaussian" if scale_by == "rms" else "signed"
+    if domain not in row.domains:
+        raise LemError(f"--quantizer {quantizer} is for values that have ends; use --scale full or --scale peak")
     if old is not None:
         if joint or _codes.joint(old):
             _check_again(depth, old)

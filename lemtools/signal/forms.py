@@ -136,7 +136,7 @@ def _unpack_codes(packed: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndar
 def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
     """Raise LemError where a document's `bits` operation is none that can have been written."""
     shape, domain, quantiser = frame.shape, op["domain"], QUANTISERS.get(op["quantizer"])
-    if domain not in DOMAINS or quantiser is None:
+    if domain not in DOMAINS or quantiser is None or domain not in quantiser.domains:
         raise LemError(f"unknown quantiser {op['quantizer']} on {domain}; a newer lemtools wrote this")
     if frame.dtype != (np.uint8 if domain == "uint8" else np.float32):
         raise LemError(f"damaged document ({frame.dtype} in the domain {domain})")

@@ -1,0 +1,82 @@
+"""Lengths along the axes of an item: in elements, or in what an axis is measured in, seconds or Hz."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from ..signal import LemError, Signal
+from ..signal.history import front
+
+UNITS = {"ms": ("s", 1e-3), "s": ("s", 1.0), "khz": ("hz", 1e3), "hz": ("hz", 1.0)}  # longer words first
+CALLED = {"s": "seconds", "hz": "Hz"}
+FOR = {"s": "sound and the frames of spectra", "hz": "the rows of spectra"}
+
+
+class Axis(NamedTuple):
+    """What a length along one axis may be given in. per: elements a second ('s') or a Hz ('hz'). without: why it has no
+    unit that others of its kind have."""
+
+    per: Mapping[str, float] = MappingProxyType({})
+    without: str = ""
+
+
+def axes(signal: Signal) -> list[Axis]:
+    """One for each of `signal.spatial_axes`: time of sound, rows (Hz, where they are evenly spaced) and frames (seconds)
+    of spectra, plain elements of all else."""
+    if signal.kind == "audio":
+        return [Axis({"s": signal.rate} if signal.rate else {})]
+    if signal.kind != "spectrum":
+        return [Axis() for _ in signal.spatial_axes]
+    made = front(signal.history)
+    if made is None:
+        return [Axis(without="a spectrum without a record of what made it; count rows and frames")] * 2
+    rows, gaps = Axis(without="rows that are not evenly spaced in Hz; count rows"), np.diff(made.hz)
+    if len(gaps) and np.allclose(gaps, gaps[0], rtol=1e-6):
+        rows = Axis({"hz": 1 / float(gaps[0])})
+    return [rows, Axis({"s": 1 / made.frame_seconds})]
+
+
+def length(text: str, axis: Axis, where: str) -> int:
+    """A number of elements: '512', or, where the axis has such a unit, '20ms', '1.5s', '500hz'; at least 1.
+
+    where: the option, for errors. Raises LemError.
+    """
+    word = text.lower()
+    unit = next((u for u in UNITS if word.endswith(u)), "")
+    if unit and (base := UNITS[unit][0]) not in axis.per:
+        raise LemError(f"{where}: {axis.without or f'{CALLED[base]} are for {FOR[base]}'}")
+    try:
+        if unit:
+            number = float(word.removesuffix(unit)) * UNITS[unit][1] * axis.per[base]
+        else:
+            number = int(word)
+        if number > 0:
+            return max(round(number), 1)
+    except (ValueError, OverflowError):
+        pass
+    units = " or ".join(["16", *(example for base, example in (("s", "20ms"), ("hz", "500hz")) if base in axis.per)])
+    raise LemError(f"{where}: {text!r} is not a length, as in {units}")
+
+
+def sides(text: str, signal: Signal, where: str) -> list[int]:
+    """The sides of a box along `signal.spatial_axes`: one number for all, or two.
+
+    Two are rows x columns of a spectrum ('8x32', '500hzx20ms'), width x height of all else that has two directions.
+    """
+    along, parts = axes(signal), text.lower().split("x")
+    if len(parts) not in (1, len(along)):
+        directions = f"{len(along)} direction{'s' * (len(along) > 1)}"
+        raise LemError(f"{where}: {signal.kind} extends in {directions}")
+    if len(parts) == 1:
+        shared = Axis() if len(along) > 1 else along[0]
+        if len(along) > 1 and re.search(r"[a-z]$", parts[0]) and along[-1].per:
+            raise LemError(f"{where}: give rows x frames, as in 8x{parts[0]}")
+        return [length(parts[0], shared, where)] * len(along)
+    if signal.kind != "spectrum":  # width x height is written, rows come first in memory
+        parts = parts[::-1]
+    return [length(part, axis, where) for part, axis in zip(parts, along)]
