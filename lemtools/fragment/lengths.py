@@ -72,6 +72,8 @@ def sides(text: str, signal: Signal, where: str) -> list[int]:
     if len(parts) not in (1, len(along)):
         directions = f"{len(along)} direction{'s' * (len(along) > 1)}"
         raise LemError(f"{where}: {signal.kind} extends in {directions}")
+    if "" in parts:
+        raise LemError(f"{where}: {text!r} is not a length, as in 16{' or 16x8' * (len(along) > 1)}")
     if len(parts) == 1:
         shared = Axis() if len(along) > 1 else along[0]
         if len(along) > 1 and re.search(r"[a-z]$", parts[0]) and along[-1].per:

@@ -29,7 +29,7 @@ LOOKS = "--background --batch --grey --key --kind --max-bytes --resize --rgb --s
 INPUT = f"{LOOKS} --files-from --sample --sample-name"
 OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
-    "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --mask --mask-shape --noise "
+    "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --lowpass --mask --mask-shape --noise "
     "--device --quantizer --rotate --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware",
@@ -52,7 +52,7 @@ OPTIONS = {
     "info": f"{COMMON} --json",
 }
 CHOICES = {
-    ("fragment", "quantizer"): "uniform lloyd-max trellis",
+    ("fragment", "quantizer"): "uniform lloyd-max trellis mu-law",
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt npy",

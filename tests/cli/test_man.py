@@ -420,7 +420,7 @@ def complete(name: str, *line: str) -> list[str]:
 
 def test_bash_completes_options_values_and_files():
     assert sorted(complete("lem-fragment", "--ma")) == ["--mask", "--mask-shape", "--max-bytes"]
-    assert complete("lem-fragment", "--quantizer", "") == ["uniform", "lloyd-max", "trellis"]
+    assert complete("lem-fragment", "--quantizer", "") == ["uniform", "lloyd-max", "trellis", "mu-law"]
     assert complete("lem-fragment", "--quantizer", "=", "l") == ["lloyd-max"]
     assert complete("lem-fragment", "--mask-shape", "p") == ["pixel", "patch:"]
     assert complete("lem-compare", "--min", "ps") == ["psnr="]

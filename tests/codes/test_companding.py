@@ -53,10 +53,9 @@ def test_bins_meet_from_end_to_end_and_zero_is_an_edge(bits):
     assert np.array_equal(level, -level[:, ::-1]) and np.array_equal(codes.encode(level, op), every)
     assert np.array_equal(codes.encode(low[:, 1:], op), every[:, 1:])  # the lower end belongs to its bin
     assert (
-        ((np.diff(high - low)[0, 2 ** (bits - 1) :] > -1e-7).all()
-        and (high - low)[0, -1] > 1.3 * (high - low)[0, 2**bits // 2])
-        or bits == 1
-    )
+        (np.diff(high - low)[0, 2 ** (bits - 1) :] > -1e-7).all()
+        and (high - low)[0, -1] > 1.3 * (high - low)[0, 2**bits // 2]
+    ) or bits == 1
 
 
 def test_the_error_of_8_bits_is_the_textbook_s_over_40_dB():

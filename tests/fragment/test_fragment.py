@@ -34,6 +34,9 @@ SPECS = {
     "clamp": {"op": "noise", "sigma": 0.4, "clamp": True},
     "crop": {"op": "crop", "crop": "5"},
     "downsample": {"op": "downsample", "factor": 2},
+    "lowpass": {"op": "lowpass", "lowpass": (500.0, 2000.0)},
+    "mu-law": {"op": "bits", "bits": (3, 8), "quantizer": "mu-law"},
+    "rectangle": {"op": "mask", "mask": 0.5, "shape": "patch:3x2"},
     "keep": {"op": "keep-dims", "keep": 20},
 }
 
@@ -445,7 +448,7 @@ REFUSED = [
     ("audio", {"op": "mask", "mask": 0.5, "shape": "span:-3ms"}, "not a length"),
     ("audio", {"op": "mask", "mask": 0.5, "shape": "span:nans"}, "not a length"),
     ("audio", {"op": "mask", "mask": 0.9, "shape": "span:2"}, "stay apart"),
-    ("spectrum", {"op": "mask", "mask": 0.5, "shape": "span:20ms"}, "seconds are for sound"),
+    ("spectrum", {"op": "mask", "mask": 0.5, "shape": "span:20ms"}, "a spectrum without a record of what made it"),
     ("image8", {"op": "noise", "sigma": -1}, "standard deviation"),
     ("image8", {"op": "noise", "sigma": math.inf}, "standard deviation"),
     ("embedding", {"op": "noise", "sigma": 1, "clamp": True}, "have no range"),

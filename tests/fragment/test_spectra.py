@@ -2,31 +2,28 @@
 
 import io
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lemtools.catalogue import LemError
-from lemtools.fragment import apply, fragment, lengths
+from lemtools.fragment import apply, fragment
 from lemtools.fragment.evidence import check_geometry, evidence
 from lemtools.reconstruct import reconstruct
 from lemtools.signal import Signal, bits_per_element
 from lemtools.stream import Source, read, write
+from lemtools.transforms.short import ShortTime
 
 F, T = 33, 120
 
 
-def ones(n=2, shape=(2, F, T), kind="spectrum", rate=8000.0):
-    return Signal(kind, np.ones((n, *shape), np.float32), rate=rate)
+FRONT = ShortTime("stft", 8000.0, 3808, 64, 32)  # rows of 125 Hz, frames of 4 ms
+HISTORY = [{"tool": "lem-encode", **FRONT.record}]
 
 
-@pytest.fixture
-def front(monkeypatch):
-    """Rows of 125 Hz, frames of 4 ms."""
-    made = SimpleNamespace(hz=np.arange(F) * 125.0, frame_seconds=0.004)
-    monkeypatch.setattr(lengths, "front_of", lambda signal: made)
-    return made
+def ones(n=2, shape=(2, F, T), kind="spectrum", rate=8000.0, made=True):
+    history = HISTORY if made and kind == "spectrum" else []
+    return Signal(kind, np.ones((n, *shape), np.float32), rate=rate, history=history)
 
 
 def gone(signal):
@@ -45,7 +42,7 @@ def lose(whole, shape, p=0.25, seed=0):
     return apply(whole, {"op": "mask", "mask": p, "shape": shape}, seed)
 
 
-def test_spans_of_milliseconds_are_frames(front):
+def test_spans_of_milliseconds_are_frames():
     for text, frames in (("20ms", 5), (".02s", 5), ("20MS", 5), ("4ms", 1), ("1ms", 1), ("30ms", 8)):
         out = gone(lose(ones(), f"span:{text}"))
         assert np.array_equal(out, gone(lose(ones(), f"span:{frames}")))
@@ -53,11 +50,11 @@ def test_spans_of_milliseconds_are_frames(front):
         assert 0 <= out[0, 0].sum() - 0.25 * T < frames
 
 
-def test_bands_are_runs_of_rows_that_stay_apart(front):
+def test_bands_are_runs_of_rows_that_stay_apart():
     for text, rows in (("4", 4), ("500hz", 4), (".5kHz", 4), ("60Hz", 1)):
         out = gone(lose(ones(), f"band:{text}"))
         assert (out == out[:, :, :1]).all() and set(runs(out[0, :, 0])) == {rows}
-        assert 0 <= out[0, :, 0].sum() - 0.25 * F < rows
+        assert 0 <= out[0, :, 0].sum() - round(0.25 * F) < rows
     one = gone(lose(ones(40), "band", 0.3))
     assert [runs(item[:, 0]) for item in one] == [[10]] * 40
     often = one[:, :, 0].mean(axis=0)
@@ -84,14 +81,14 @@ def test_rectangles_are_cells_of_a_grid(kind, rows, columns):
         assert np.array_equal(out.mask, lose(whole, f"patch:{rows}", 0.4).mask)
 
 
-def test_rectangles_of_hz_and_ms(front):
+def test_rectangles_of_hz_and_ms():
     expected = lose(ones(), "patch:4x5")
     for text in ("500hzx20ms", "4x20ms", "500hzx5", ".5kHzx.02S"):
         assert np.array_equal(lose(ones(), f"patch:{text}").mask, expected.mask)
 
 
-def test_rows_that_are_not_evenly_spaced_have_no_width_in_hz(front):
-    front.hz = 100 * 2.0 ** np.arange(F)
+def test_rows_that_are_not_evenly_spaced_have_no_width_in_hz(monkeypatch):
+    monkeypatch.setattr(ShortTime, "hz", 100 * 2.0 ** np.arange(F))
     assert set(runs(gone(lose(ones(), "span:20ms"))[0, 0])) == {5}
     for shape in ("band:500hz", "patch:500hzx3"):
         with pytest.raises(LemError, match="rows that are not evenly spaced in Hz; count rows"):
@@ -105,8 +102,8 @@ def test_rows_that_are_not_evenly_spaced_have_no_width_in_hz(front):
         ("spectrum", "band:20hz", "a spectrum without a record of what made it; count rows and frames"),
         ("spectrum", "patch:4x20ms", "a spectrum without a record of what made it; count rows and frames"),
         ("spectrum", "patch:4x4x4", "spectrum extends in 2 directions"),
-        ("spectrum", "patch:4x", "'' is not a length, as in 16"),
-        ("spectrum", "patch:x4", "'' is not a length"),
+        ("spectrum", "patch:4x", "'4x' is not a length, as in 16 or 16x8"),
+        ("spectrum", "patch:x4", "'x4' is not a length"),
         ("spectrum", "patch:0x4", "'0' is not a length"),
         ("spectrum", "span:4x4", "'4x4' is not a length"),
         ("spectrum", "pixel:4", "takes no size"),
@@ -119,7 +116,7 @@ def test_rows_that_are_not_evenly_spaced_have_no_width_in_hz(front):
     ],
 )
 def test_refused_without_a_record(kind, shape, message):
-    whole = ones(1, {"audio": (1, 96), "image": (3, F, T)}.get(kind, (2, F, T)), kind)
+    whole = ones(1, {"audio": (1, 96), "image": (3, F, T)}.get(kind, (2, F, T)), kind, made=False)
     if message is None:
         lose(whole, shape)
         return
@@ -140,7 +137,7 @@ def test_refused_without_a_record(kind, shape, message):
         ("span:1e999s", "is not a length"),
     ],
 )
-def test_refused_with_a_record(front, shape, message):
+def test_refused_with_a_record(shape, message):
     with pytest.raises(LemError, match=message):
         lose(ones(), shape)
 
@@ -148,9 +145,9 @@ def test_refused_with_a_record(front, shape, message):
 # --- windows
 
 
-def test_a_window_of_a_spectrum_is_rows_by_frames(front):
+def test_a_window_of_a_spectrum_is_rows_by_frames():
     x = np.arange(F * T, dtype=np.float32).reshape(1, 1, F, T).repeat(2, 1).repeat(60, 0)
-    whole = Signal("spectrum", x, rate=8000.0)
+    whole = Signal("spectrum", x, rate=8000.0, history=HISTORY)
     out = apply(whole, {"op": "crop", "crop": "5x7"})
     assert out.data.shape == (60, 2, 5, 7)
     for item, (row, column) in zip(out.data, out.ops[0]["place"]):
@@ -218,14 +215,14 @@ def test_of_a_sound_no_sample_is_known_and_the_recall_keeps_what_is_left():
     (both,) = fragment([whole], [{"op": "lowpass", "lowpass": 2000.0}, {"op": "bits", "bits": 6}])
     (back,) = reconstruct([both], "smooth")
     error = [np.mean((x.data - out.data) ** 2) for x in (both, back)]
-    assert error[1] < error[0] / 2  # what is smoothed is the sound after the cut
+    assert error[1] < 0.7 * error[0]  # what is smoothed is the sound after the cut
     (after,) = fragment([whole], [{"op": "bits", "bits": 3}, {"op": "lowpass", "lowpass": 2000.0}])
     assert after.codes is None and bits_per_element(after) == pytest.approx([32] * 3)
 
 
-def test_of_a_spectrum_the_rows_above_are_a_mask(front):
+def test_of_a_spectrum_the_rows_above_are_a_mask():
     x = np.random.default_rng(0).standard_normal((4, 2, F, T)).astype(np.float32)
-    whole = Signal("spectrum", x, rate=8000.0)
+    whole = Signal("spectrum", x, rate=8000.0, history=HISTORY)
     out = apply(whole, {"op": "lowpass", "lowpass": 1000.0})
     lost = gone(out)
     assert (lost[:, 9:].all() and not lost[:, :9].any()) and np.array_equal(out.data, x * ~lost[:, None])
@@ -252,7 +249,8 @@ def test_of_a_spectrum_the_rows_above_are_a_mask(front):
         (sound(), float("inf"), "a number of Hz above 0"),
         (sound(), 4000.0, "--lowpass 4000: a sound at 8000 Hz holds nothing above 4000 Hz"),
         (sound(), (100.0, 9000.0), "--lowpass 100-9000: a sound at 8000 Hz holds nothing above 4000 Hz"),
-        (ones(), 1000.0, "the Hz of spectrum without a record of what made it are not known"),
+        (ones(made=False), 1000.0, "a spectrum without a record of what made it, whose Hz are not known"),
+        (Signal("audio", np.ones((1, 1, 9), np.float32)), 1.0, "a sound without a rate, whose Hz are not known"),
         (ones(1, (3, 8, 8), "image", None), 1000.0, "--lowpass is for sound and spectra, not image"),
     ],
 )
@@ -261,7 +259,7 @@ def test_refused_frequencies(whole, value, message):
         apply(whole, {"op": "lowpass", "lowpass": value})
 
 
-def test_above_the_highest_row_there_is_nothing(front):
+def test_above_the_highest_row_there_is_nothing():
     with pytest.raises(LemError, match="--lowpass 4000: this spectrum holds nothing above 4000 Hz"):
         apply(ones(), {"op": "lowpass", "lowpass": 4000.0})
 
@@ -279,8 +277,9 @@ SPECS = [
 ]
 
 
-def test_in_a_pipe_or_in_one_command_and_cut_up_or_not(front, monkeypatch):
+def test_in_a_pipe_or_in_one_command_and_cut_up_or_not():
     whole = Signal("spectrum", np.random.default_rng(2).standard_normal((5, 2, F, T)).astype(np.float32), rate=8000.0)
+    whole.history = HISTORY
     for specs in itertools.permutations(SPECS, 2):
         if specs[0]["op"] == "crop" and specs[1]["op"] == "lowpass":
             continue

@@ -26,6 +26,7 @@ from lemtools.nets.emulator import Corrector, Emulator
 from lemtools.nets.level import Level
 from lemtools.signal import Signal
 from lemtools.train import checkpoint
+from lemtools.transforms.short import ShortTime
 
 OUT = 200  # batches that a reader takes of one file
 
@@ -134,6 +135,9 @@ class Corpus:
         colour = Signal("image", rng.random((2, 3, 6, 8), dtype=np.float32))
         sound = Signal("audio", rng.uniform(-1, 1, (2, 1, 60)).astype(np.float32), rate=8000.0)
         spectrum = Signal("spectrum", rng.standard_normal((2, 2, 4, 8)).astype(np.float32), rate=100.5)
+        short = ShortTime("stft", 8000.0, 60, 16, 4)
+        history = [{"tool": "lem-encode", "version": "0", **short.record}]
+        made = replace(sound, kind="spectrum", data=short.encode(sound.data), history=history)
         vectors = Signal("embedding", rng.standard_normal((4, 16)).astype(np.float32), label=np.arange(4))
         sequence = Signal("embedding", rng.standard_normal((2, 3, 8)), tokens=np.arange(6).reshape(2, 3))
         tokens = Signal("tokens", rng.integers(0, 50, (3, 20), dtype=np.int32), depth=6)
@@ -147,6 +151,8 @@ class Corpus:
             "sound": (sound, [{**bits, "bits": 5}, {**mask, "shape": "span:9"}]),
             "slow": (sound, [{"op": "downsample", "factor": 3}]),
             "spectrum": (spectrum, [bits, mask]),
+            "frames": (made, [{**mask, "shape": "patch:2x8ms"}, {"op": "lowpass", "lowpass": (500.0, 3000.0)}]),
+            "muffled": (sound, [{"op": "lowpass", "lowpass": 900.0}, {**bits, "quantizer": "mu-law"}]),
             "gauss": (vectors, [bits]),
             "turned": (vectors, [{**bits, "rotate": True}]),
             "trellis": (vectors, [{**bits, "quantizer": "trellis"}]),

@@ -38,6 +38,9 @@ WORDS += [
 ]
 WORDS += [
     "keep-dims",
+    "lowpass",
+    "mu-law",
+    "stft",
     "uniform",
     "lloyd-max",
     "trellis",
