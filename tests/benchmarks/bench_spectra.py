@@ -1,0 +1,98 @@
+"""Time spectra of sounds beside torch and scipy, in one run: python tests/benchmarks/bench_spectra.py [SECONDS]
+
+30 s of noise at 44.1 kHz, Hann windows of 1024 samples every 256, one thread, CPU time, the best of several runs that
+take turns. Printed: seconds of sound a second of CPU time, and that of the peer divided by ours (above 1: the peer is
+faster). A last line: the most memory that encoding takes, over that of the sound and of the spectrum. Peers that are
+not installed are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is loaded
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lemtools.transforms.short import ShortTime
+
+RATE, N_FFT, HOP = 44_100, 1024, 256
+
+
+def best(calls: dict[str, Callable], runs: int = 5) -> dict[str, float]:
+    """Shortest CPU time of each call, the calls taking turns after one warm-up each."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(runs):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            times[name].append(time.process_time() - start)
+    return {name: min(values) for name, values in times.items()}
+
+
+def peers(sound: np.ndarray) -> tuple[dict[str, Callable], dict[str, Callable]]:
+    """(there, back) of torch and scipy, as far as they are installed."""
+    there: dict[str, Callable] = {}
+    back: dict[str, Callable] = {}
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+        x, w = torch.from_numpy(sound[0]), torch.hann_window(N_FFT)
+        spectrum = torch.stft(x, N_FFT, HOP, window=w, pad_mode="constant", return_complex=True)
+        there["torch.stft"] = lambda: torch.stft(x, N_FFT, HOP, window=w, pad_mode="constant", return_complex=True)
+        there["torch.stft, as channels"] = lambda: (
+            torch.view_as_real(torch.stft(x, N_FFT, HOP, window=w, pad_mode="constant", return_complex=True))
+            .movedim(-1, 1)
+            .contiguous()
+        )
+        back["torch.istft"] = lambda: torch.istft(spectrum, N_FFT, HOP, window=w, length=sound.shape[-1])
+    except ImportError:
+        pass
+    try:
+        from scipy.signal import ShortTimeFFT
+        from scipy.signal.windows import hann
+
+        made = ShortTimeFFT(hann(N_FFT, sym=False).astype(np.float32), HOP, RATE)
+        theirs = made.stft(sound[0, 0])
+        there["scipy ShortTimeFFT.stft"] = lambda: made.stft(sound[0, 0])
+        back["scipy ShortTimeFFT.istft"] = lambda: made.istft(theirs, k1=sound.shape[-1])
+    except ImportError:
+        pass
+    return there, back
+
+
+def main(seconds: float = 30) -> None:
+    samples = round(seconds * RATE)
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 1, samples)).astype(np.float32)
+    front = ShortTime(encoder="stft", rate=float(RATE), samples=samples, n_fft=N_FFT, hop=HOP)
+    spectrum = front.encode(sound)
+    theirs_there, theirs_back = peers(sound)
+    print(f"{'':<32}{'x real time':>14}{'peer / ours':>14}")
+    for name, ours, others in (
+        ("stft", lambda: front.encode(sound), theirs_there),
+        ("inverse", lambda: front.decode(spectrum), theirs_back),
+    ):
+        times = best({name: ours, **others})
+        for each, spent in times.items():
+            ratio = "" if each == name else f"{times[name] / spent:14.2f}"
+            print(f"{each:<32}{seconds / spent:14.0f}{ratio}")
+    error = np.square(front.decode(spectrum) - sound, dtype=np.float64).sum()
+    print(f"{'round trip':<32}{10 * np.log10(np.square(sound, dtype=np.float64).sum() / error):14.1f} dB")
+    tracemalloc.start()
+    front.encode(sound)
+    most = tracemalloc.get_traced_memory()[1]
+    print(f"{'memory beside the spectrum':<32}{(most - spectrum.nbytes) / 1e6:14.1f} MB of {spectrum.nbytes / 1e6:.0f}")
+
+
+if __name__ == "__main__":
+    main(*map(float, sys.argv[1:2]))
