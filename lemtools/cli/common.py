@@ -243,19 +243,53 @@ def each(run: Session, paths, signals, work):
     return spread(run, paths, signals, lambda batch: [work(batch)])
 
 
-def spread(run: Session, paths, signals, work):
-    """As `each`, where work(batch) yields any number of batches."""
+def spread(run: Session, paths, signals, work, apart: bool = False):
+    """As `each`, where work(batch) yields any number of batches.
+
+    apart: of a batch that it does not suit, the items are tried one by one, so that one of them spoils no other.
+    """
     from ..signal import LemError
 
     for batch in run.progress(signals):
+        begun = False
         try:
-            yield from work(batch)
+            for made in work(batch):
+                begun = True
+                yield made
         except LemError as problem:
-            more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
-            error = LemError(f"{batch.names[0] if batch.names else f'item {batch.index[0]}'}{more}: {problem}")
             if _lone(paths):
-                raise error from problem
-            run.error(error)
+                raise _of(batch, problem) from problem
+            if begun or not apart or len(batch) == 1:
+                run.error(_of(batch, problem))
+                continue
+            yield from _one_by_one(run, batch, work)
+
+
+def _one_by_one(run: Session, batch, work):
+    """The items of a batch, each by itself; where none of them can be done for one reason, that is said once."""
+    from ..signal import LemError
+
+    wrong: list[tuple] = []
+    for k in range(len(batch)):
+        item = batch.take([k])
+        try:
+            yield from list(work(item))
+        except LemError as problem:
+            wrong.append((item, problem))
+    if len(wrong) == len(batch) and len({str(problem) for _, problem in wrong}) == 1:
+        run.error(_of(batch, wrong[0][1]))
+        return
+    for item, problem in wrong:
+        run.error(_of(item, problem))
+
+
+def _of(batch, problem: Exception) -> Exception:
+    """The error, with the name of the first item, or that of its file, before it."""
+    from ..signal import LemError
+
+    more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
+    where = f"{batch.origin}: " if batch.origin else ""
+    return LemError(f"{batch.names[0] if batch.names else f'{where}item {batch.index[0]}'}{more}: {problem}")
 
 
 def _lone(paths) -> bool:

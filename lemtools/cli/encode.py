@@ -153,7 +153,7 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     if coder is None and row is not None:
         coder, signals = without_file(row.name, signals, None if decode else paths, reading=how, **settings)
     work = Coder(coder, decode=decode, history=run.history(**({"model": model} if model else {})))
-    save(common.spread(run, paths, each_line(signals) if lines else signals, work), target, run.note, run.error)
+    save(common.spread(run, paths, each_line(signals) if lines else signals, work, True), target, run.note, run.error)
     if coder and (remark := coder.remark()):
         run.note(remark)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..catalogue import listed
 from ..catalogue.encoders import ENCODERS
 from ..signal import LemError, Signal, bits_per_element
 from ..signal.history import latest
@@ -41,7 +42,7 @@ class Coder:
         coder = self.encoder
         if self.decode:
             record = latest(signal.history, coder and coder.name)
-            coder = coder or _unfitted(record)
+            coder = coder or _unfitted(record, signal.kind)
             back = ENCODERS.find(coder.name).back
             _check(signal, back, f"{coder.name} decodes" if back else f"{coder.name} cannot be inverted:")
             made, entry = coder.decode(signal, record or {}), {"decoded": coder.name}
@@ -77,7 +78,10 @@ def decode(signals: Iterable[Signal], encoder: Encoder | None = None, history: d
         yield from coder(signal)
 
 
-def _unfitted(record: dict | None) -> Encoder:
+def _unfitted(record: dict | None, kind: str) -> Encoder:
+    if record is None and kind == "spectrum":
+        made = listed(row.name for row in ENCODERS.rows if row.front)
+        raise LemError(f"nothing in its history says what made this spectrum; what lem-encode makes ({made}) says it")
     if record is None:
         raise LemError("nothing in its history says how it was encoded; name what to decode with: --model FILE")
     if record.get("fitted"):
@@ -90,7 +94,9 @@ def _unfitted(record: dict | None) -> Encoder:
 
 def _check(signal: Signal, kinds: tuple[str, ...], does: str) -> None:
     if signal.kind not in kinds:
-        raise LemError(f"{does} {' or '.join(kinds) or 'nothing'}, not {signal.kind}")
+        others = [row.name for row in ENCODERS.rows if signal.kind in row.kinds and does.endswith("encodes")]
+        way = f"; --encoder {' or '.join(others)} does" if others else ""
+        raise LemError(f"{does} {' or '.join(kinds) or 'nothing'}, not {signal.kind}{way}")
     if signal.ops:
         raise LemError(f"{does} whole memories, not fragments; recall them first (lem-reconstruct)")
 

@@ -47,7 +47,7 @@ class Spectra(Encoder):
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
         if not record:
-            raise LemError(f"nothing in its history says how it was made, as lem-encode --encoder {self.name} does")
+            raise LemError(f"nothing in its history says how {self.name} made it; what lem-encode makes says it")
         front = of(record)
         return [replace(signal, kind="audio", data=front.decode(signal.data), rate=float(front.rate), depth=None)]
 

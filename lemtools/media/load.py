@@ -110,6 +110,7 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
             for signal in _open(path, name, how) if signals is None else signals:
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
+                signal.origin = shown(path)
                 if not how.loop:
                     check_finite(signal.data, shown(path), count - before)
                 count += len(signal)

@@ -43,6 +43,7 @@ class Signal(Shown):
     depth  None, or the bits that a value of `data` truly has: tokens below 2**depth travel packed, float32 of depth 16
            whose lower half is 0 as bfloat16. Where the values have more after all, they travel as they are.
     last   True: the stream ends here; None: not known.
+    origin None, or the file that it was read from, as messages call it; it does not travel.
 
     Raises LemError where the fields do not fit together, for images of more than 4 channels, and, where `index` is left
     to be counted, for float images outside [0, 1]. (What the tools make of a batch may lie outside, as noisy images do.)
@@ -62,6 +63,7 @@ class Signal(Shown):
     last: bool | None = None
     tokens: np.ndarray | None = None
     depth: int | None = None
+    origin: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         dims, _ = KINDS.get(self.kind) or _fail(f"unknown kind {self.kind!r}; known are {', '.join(KINDS)}")
@@ -171,6 +173,7 @@ class Signal(Shown):
             ops=[{key: join([s.ops[i][key] for s in signals]) for key in op} for i, op in enumerate(first.ops)],
             index=np.concatenate(list(distinct([s.index for s in signals]))),
             last=signals[-1].last,
+            origin=first.origin if len({signal.origin for signal in signals}) == 1 else None,
         )
 
 

@@ -1,0 +1,95 @@
+"""Sounds that cannot become spectra, and spectra that cannot become sounds: a line each, and the others are done."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers.commands import lem_fork
+from lemtools import stream
+from lemtools.signal import Signal
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sounds")
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 4000).astype(np.float32)
+    broken = np.where(np.arange(4000) == 100, np.float32("nan"), sound)
+    kinds = {"a": sound, "b": sound * 0, "c": sound[::-1], "nan": broken, "short": sound[:10], "none": sound[:0]}
+    for name, values in kinds.items():
+        soundfile.write(path / f"{name}.wav", values, 8000, subtype="FLOAT")
+    (path / "cut.wav").write_bytes((path / "a.wav").read_bytes()[:9000])
+    (path / "empty.wav").write_bytes(b"")
+    made = Signal("spectrum", np.ones((2, 2, 33, 20), np.float32), rate=8000.0)
+    with open(path / "norecord.safetensors", "wb") as file:
+        stream.write([made], file)
+    return path
+
+
+def said(folder, *line) -> list[str]:
+    done = lem_fork("encode", *line, cwd=folder)
+    assert done.returncode == 2
+    lines = done.stderr.decode().splitlines()
+    assert all(line.startswith("lem-encode: error: ") for line in lines), lines
+    return [line.removeprefix("lem-encode: error: ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("--encoder stft cut.wav", "cut.wav: WAV cut short"),
+        ("--encoder stft empty.wav", "empty.wav: empty"),
+        ("--encoder mel nan.wav", "nan.wav: NaN or infinite values"),
+        ("--encoder stft none.wav", "none.wav: a sound of no length"),
+        ("--encoder stft --rms .2 b.wav", "b.wav: silent"),
+        ("--encoder stft --length 1:crop short.wav", "short.wav: 0.00125 s, shorter than --length 1:crop; 1:pad"),
+        ("--encoder stft --length .1:pad a.wav", "a.wav: 0.5 s, longer than --length 0.1:pad; 0.1:crop"),
+        ("--encoder stft --preset els-audio a.wav", "make 16 frames, not 173; --length S:pad"),
+        ("--encoder mel --n-fft 64 a.wav", "a.wav: 80 mel bands are too many for windows of 64 samples"),
+        (
+            "--encoder stft norecord.safetensors",
+            "norecord.safetensors: item 0 and 1 more: stft encodes audio, not spectrum",
+        ),
+        (
+            "--decode norecord.safetensors",
+            "norecord.safetensors: item 0 and 1 more: nothing in its history says what made",
+        ),
+        ("--decode --encoder stft norecord.safetensors", "nothing in its history says how stft made it"),
+        ("--decode a.wav", "a.wav: nothing in its history says how it was encoded"),
+        ("a.wav", "a.wav: patches encodes image, not audio; --encoder stft"),
+    ],
+)
+def test_one_line_with_the_file_and_the_way_out(folder, line, says):
+    (found,) = said(folder, *line.split())
+    assert says in found
+
+
+def test_the_others_are_done(folder, tmp_path):
+    files = ["cut.wav", "a.wav", "b.wav", "nan.wav", "c.wav", "empty.wav"]
+    lines = said(folder, "--encoder", "stft", "--rms", ".2", *files, "-o", f"{tmp_path}/")
+    assert [line.split(":")[0] for line in lines] == ["cut.wav", "nan.wav", "empty.wav", "b.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "c.safetensors"]
+    lines = said(folder, "--decode", "norecord.safetensors", str(tmp_path / "a.safetensors"), "-o", f"{tmp_path}/back/")
+    assert len(lines) == 1 and [path.name for path in (tmp_path / "back").iterdir()] == ["a.wav"]
+
+
+def test_silence_and_sounds_shorter_than_a_window_are_no_problem(folder):
+    for name in ("b", "short"):
+        there = lem_fork("encode", "--encoder", "stft", f"{name}.wav", cwd=folder)
+        back = lem_fork("encode", "--decode", "--to", "npy", stdin=there.stdout)
+        assert there.returncode == back.returncode == 0 and not there.stderr and not back.stderr
+        values = np.frombuffer(back.stdout[-4 * (10 if name == "short" else 4000) :], np.float32)
+        assert np.abs(values - soundfile.read(folder / f"{name}.wav", dtype="float32")[0]).max() < 1e-6
+
+
+def test_a_record_that_was_tampered_with_is_one_line(folder, tmp_path):
+    from lemtools.encode import Coder
+    from lemtools.encode.spectra import STFT
+
+    sound = Signal("audio", np.ones((1, 1, 500), np.float32), rate=8000.0)
+    (made,) = Coder(STFT(n_fft=64))(sound)
+    for key, value in (("samples", 10**12), ("hop", 3), ("n_fft", 128), ("window_fn", "none"), ("rate", "8 kHz")):
+        made.history = [{**made.history[0], key: value}]
+        with open(tmp_path / "x.safetensors", "wb") as file:
+            stream.write([made], file)
+        (line,) = said(tmp_path, "--decode", "x.safetensors")
+        assert line.startswith("x.safetensors: item 0: ")
