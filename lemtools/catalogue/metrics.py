@@ -73,6 +73,7 @@ _TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _CHANNELS, _PLACES = ("image", "audio", "spectrum", "field"), ("image", "field")
 _UNBOUND, _FEW = ("spectrum", "field", "embedding"), ("image", "missing")
+_HEARD = ("audio", "missing")
 
 # fmt: off
 METRICS = Table(
@@ -90,11 +91,17 @@ METRICS = Table(
          printed="ms_ssim[gauss11,{colour}]", side=176, **_SSIM, **_TURN),
     _row("gmsd", "perceptual:gmsd", "deviation of the similarity of gradients", IMAGE, "lower",
          needs=("peak",), side=4, **_ITEM, **_ABOVE),
-    _row("snr", "sound:snr", "signal-to-noise ratio", AUDIO, "higher", "dB", quick=AUDIO, **_ITEM),
+    _row("snr", "sound:snr", "signal-to-noise ratio", AUDIO, "higher", "dB", quick=_HEARD, **_ERROR),
+    _row("snr-gaps", "sound:snr_gaps", "snr of each gap, the mean over gaps", AUDIO, "higher", "dB",
+         needs=("gaps",), quick=("missing",), **_ITEM),
+    _row("segsnr", "short_time:segmental_snr", "segmental SNR: of frames, in [-10, 35] dB", AUDIO, "higher", "dB",
+         printed="segsnr[30ms]", needs=("rate",), ends=(-10, 35), **_ITEM),
     _row("si-sdr", "sound:si_sdr", "signal-to-distortion ratio, up to a gain", AUDIO, "higher", "dB",
          quick=AUDIO, **_ITEM),
     _row("lsd", "sound:log_spectral_distance", "distance of log spectra", AUDIO, "lower", "dB",
          printed="lsd[hann1024,hop256]", quick=AUDIO, **_ITEM, **_ABOVE),
+    _row("mr-stft", "short_time:multi_resolution_stft", "distance of spectra at three resolutions", AUDIO, "lower",
+         printed="mr_stft[512,1024,2048]", **_ITEM, **_ABOVE),
     _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_UNBOUND, **_BOTH, **_ABOVE),
     _row("sqnr", "distortion:sqnr", "nmse in decibels", _UNBOUND, "higher", "dB", **_BOTH),
     _row("cosine", "distortion:cosine", "cosine of the angle between the two", REAL, "higher",
@@ -155,9 +162,9 @@ def quick(word: str) -> list[str]:
     return [row.name for row in METRICS.rows if word in row.quick]
 
 
-def taking(resource: str) -> list[str]:
-    """The metrics that need or use a resource."""
-    return [row.name for row in METRICS.rows if resource in (*row.needs, *row.uses)]
+def taking(*resources: str) -> list[str]:
+    """The metrics that need or use one of the resources."""
+    return [row.name for row in METRICS.rows if {*resources} & {*row.needs, *row.uses}]
 
 
 def members(group: str) -> list[str]:

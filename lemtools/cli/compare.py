@@ -97,7 +97,7 @@ class Threshold(click.ParamType):
 )
 @common.option(
     "--where",
-    f"Measure all elements, or only those that the --fragment does not hold exactly ({', '.join(taking('where'))}).",
+    f"Measure all elements, or only those that the --fragment does not hold exactly ({', '.join(taking('where', 'gaps'))}).",
     ("all", "missing"),
     default="all",
 )

@@ -145,6 +145,7 @@ class Comparison:
         """{as written: (metric, k)} for this batch."""
         kind, missing, out = sides.pair.kind, sides.pair.missing is not None, {}
         usual = [] if self.asked else quick("missing" if missing else kind)
+        usual = [key for key in usual if METRICS[key].suits(kind)] or usual
         keys = _suited(usual, sides) or usual
         self.left_out |= {key: _why(key, sides) for key in usual if key not in keys}
         for word in self.asked:
@@ -158,8 +159,8 @@ class Comparison:
             METRICS.check_kind(metric.name, kind, f"--metric {key}")
             for reason in filter(None, map(sides.lacks, metric.needs)):
                 raise LemError(f"--metric {key} {reason}")
-            if missing and not {"where", "bits"} & {*metric.uses, *metric.needs}:
-                able = ", ".join(taking("where"))
+            if missing and not {"where", "gaps", "bits"} & {*metric.uses, *metric.needs}:
+                able = ", ".join(taking("where", "gaps"))
                 raise LemError(f"--metric {key} cannot leave elements out; --where missing is for {able}")
             out[key] = metric, k
         return out
@@ -192,7 +193,9 @@ def _suited(keys: Iterable[str], sides: Sides) -> list[str]:
     keys = [key for key, row in rows.items() if row.suits(pair.kind) and not any(map(sides.lacks, row.needs))]
     if pair.kind == "image":
         keys = [key for key in keys if rows[key].side <= min(pair.a.shape[2:])]
-    return [key for key in keys if pair.missing is None or "where" in rows[key].uses] or keys
+    return [
+        key for key in keys if pair.missing is None or {"where", "gaps"} & {*rows[key].uses, *rows[key].needs}
+    ] or keys
 
 
 def _why(key: str, sides: Sides) -> str:

@@ -56,6 +56,19 @@ def _no_peak(sides: Sides) -> str:
     return "" if known else f"needs the range of the values, which a {sides.pair.kind} does not have: {way}"
 
 
+def _no_gaps(sides: Sides) -> str:
+    return "" if sides.pair.missing is not None else "needs to know the gaps: --where missing --fragment FILE"
+
+
+def _rate(sides: Sides) -> float:
+    """Of the sounds, in Hz."""
+    return sides.pair.rate
+
+
+def _no_rate(sides: Sides) -> str:
+    return "" if sides.pair.rate else "needs the sample rate, which these do not say: give sound files, such as WAV"
+
+
 def _no_bits(sides: Sides) -> str:
     way = "compare the stream"
     return "" if sides.pair.bits is not None else f"needs the cost of the fragment, which a file does not say: {way}"
@@ -82,6 +95,8 @@ RESOURCES: dict[str, Resource] = {
     "peak": Resource(_peak, _no_peak),
     "shared": Resource(lambda sides: {}),  # where metrics of one family keep what they have in common
     "where": Resource(lambda sides: sides.pair.missing),
+    "gaps": Resource(lambda sides: sides.pair.missing, _no_gaps),
+    "rate": Resource(_rate, _no_rate),
     "bits": Resource(lambda sides: sides.pair.bits, _no_bits),
     "train": Resource(_train, _no_train),
     "spectra": Resource(_spectra),

@@ -1,4 +1,4 @@
-"""Distortion of sound: SNR, SI-SDR, log-spectral distance. One float64 value an item.
+"""Distortion of sound: SNR, over gaps too, SI-SDR, log-spectral distance. One float64 value an item.
 
 Sound is [N,C,T]. SNR and SI-SDR take the channels of an item as one long signal (one gain for all of them); the
 log-spectral distance is a mean over channels.
@@ -11,7 +11,8 @@ import numpy as np
 from .distortion import paired, sqnr
 
 
-def _sounds(a: np.ndarray, b: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+def sounds(a: np.ndarray, b: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The two arrays, checked: of one shape, [N,C,T]. ValueError, which says what needs it."""
     a, b = paired(a, b)
     if a.ndim != 3:
         raise ValueError(f"{what} needs sound [N,C,T], not shape {a.shape}")
@@ -23,12 +24,44 @@ def _decibels(ratio: np.ndarray) -> np.ndarray:
         return 10 * np.log10(ratio)
 
 
-def snr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def snr(a: np.ndarray, b: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
     """Signal-to-noise ratio of each sound [N] in dB, 10 log10(sum a^2 / sum (a-b)^2); inf when equal. `snr`.
 
-    0 dB is what silence gets. nan for a silent original that was not recalled exactly.
+    where: bool, a's shape: the samples over which both sums go (None: all); an item without any gets nan. 0 dB is what
+    silence gets. nan for a silent original that was not recalled exactly.
     """
-    return sqnr(*_sounds(a, b, "SNR"))
+    a, b = sounds(a, b, "SNR")
+    if where is None:
+        return sqnr(a, b)
+    found = sqnr(np.where(where, a, 0), np.where(where, b, 0))
+    return np.where(where.reshape(len(a), -1).any(axis=1), found, np.nan)
+
+
+def snr_gaps(a: np.ndarray, b: np.ndarray, *, gaps: np.ndarray) -> np.ndarray:
+    """Signal-to-noise ratio of each sound [N] in dB, gap by gap, then the mean over gaps. `snr_gaps`.
+
+    gaps: bool, a's shape, True where a sample is missing. A gap is a run of moments at which at least one channel is
+    missing; its ratio is that of its missing samples, all channels together, and each gap counts once, whatever its
+    length. Decibels are averaged, as in the literature on inpainting (Mokry and Rajmic 2020). A gap in a silent original
+    has no ratio and is left out; one that was recalled exactly makes the mean inf. nan for an item without gaps.
+    """
+    a, b = sounds(a, b, "SNR over gaps")
+    if gaps.shape != a.shape:
+        raise ValueError(f"shapes differ: items {a.shape}, gaps {gaps.shape}")
+    result = np.full(len(a), np.nan)
+    for i, (x, y, missing) in enumerate(zip(a, b, gaps)):
+        edges = np.flatnonzero(np.diff(missing.any(axis=0), prepend=False, append=False))
+        if not len(edges):
+            continue
+        x = np.where(missing, x, 0).astype(np.float64)
+        y = np.where(missing, y, 0).astype(np.float64)
+        sums = (np.einsum("ct,ct->t", v, v) for v in (x, x - y))
+        signal, noise = (np.add.reduceat(np.append(v, 0), edges)[::2] for v in sums)  # of each gap, not what is between
+        signal, noise = signal[signal > 0], noise[signal > 0]
+        if len(signal):
+            with np.errstate(divide="ignore"):
+                result[i] = np.mean(10 * np.log10(signal) - 10 * np.log10(noise))
+    return result
 
 
 def si_sdr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -38,7 +71,7 @@ def si_sdr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     sums: the target is the projection of b on a, the distortion what is left. nan for a constant original,
     -inf for a recalled sound without any of the original in it.
     """
-    a, b = _sounds(a, b, "SI-SDR")
+    a, b = sounds(a, b, "SI-SDR")
     result = np.empty(len(a))
     for i, (x, y) in enumerate(zip(a, b)):
         x = x - x.mean(axis=1, keepdims=True, dtype=np.float64)
@@ -67,7 +100,7 @@ def log_spectral_distance(a: np.ndarray, b: np.ndarray, *, n_fft: int = 1024, ho
     Short-time spectra: periodic Hann window of n_fft samples, unnormalised FFT, every hop samples, no centring; powers
     below 1e-10 count as 1e-10 (a full-scale sine has about 6.6e4, so the floor lies some 148 dB below it).
     """
-    a, b = _sounds(a, b, "log-spectral distance")
+    a, b = sounds(a, b, "log-spectral distance")
     if not 0 < hop <= n_fft:
         raise ValueError(f"need 0 < hop <= n_fft, got hop {hop}, n_fft {n_fft}")
     result = np.empty(len(a))
