@@ -18,6 +18,7 @@ with a compare.summary.Whole, where the set has one number. Facts:
     quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count
     groups    the words that stand for it among others
     scaled    its values are in the units of the data, so that of images they say little without the scale
+    extra     the optional extra that it comes with, as in pip install 'lemtools[extra]'; '' for none
     undefined what is wrong with an embedding for which it is undefined: an error where it is asked for by name
 """
 
@@ -67,6 +68,7 @@ _ERROR: dict[str, Any] = {"groups": ("all",), "uses": ("where",)}
 _SSIM: dict[str, Any] = {"groups": ("all",), "needs": ("peak",), "uses": ("shared",)}
 _OWN = _SET | {"of": ("recalled", "original")}  # it describes one set: a line for each
 _SPECTRUM = _OWN | {"needs": ("spectra",)}
+_SPEECH: dict[str, Any] = {"needs": ("rate",), "extra": "speech"}
 _ABOVE: dict[str, Any] = {"ends": (0, INF)}
 _SHARE: dict[str, Any] = {"ends": (0, 1)}
 _TURN: dict[str, Any] = {"ends": (-1, 1)}
@@ -102,6 +104,11 @@ METRICS = Table(
          printed="lsd[hann1024,hop256]", quick=AUDIO, **_ITEM, **_ABOVE),
     _row("mr-stft", "short_time:multi_resolution_stft", "distance of spectra at three resolutions", AUDIO, "lower",
          printed="mr_stft[512,1024,2048]", **_ITEM, **_ABOVE),
+    _row("pesq", "speech:pesq_wide", "quality of speech, wide-band PESQ, at 16 kHz", AUDIO, "higher", printed="pesq[wb]", **_SPEECH),
+    _row("pesq-nb", "speech:pesq_narrow", "narrow-band PESQ, at 8 or 16 kHz", AUDIO, "higher", printed="pesq[nb]", **_SPEECH),
+    _row("stoi", "speech:stoi", "intelligibility of speech", AUDIO, "higher", **_SPEECH),
+    _row("estoi", "speech:estoi", "intelligibility, extended STOI", AUDIO, "higher", **_SPEECH),
+    _row("visqol", "speech:visqol", "quality of speech, ViSQOL, at 16 kHz", AUDIO, "higher", printed="visqol[speech]", **_SPEECH),
     _row("nmse", "distortion:nmse", "squared error over the original's energy", REAL, "lower", quick=_UNBOUND, **_BOTH, **_ABOVE),
     _row("sqnr", "distortion:sqnr", "nmse in decibels", _UNBOUND, "higher", "dB", **_BOTH),
     _row("cosine", "distortion:cosine", "cosine of the angle between the two", REAL, "higher",
@@ -130,6 +137,8 @@ METRICS = Table(
     _row("lempel-ziv", "complexity:lempel_ziv", "complexity of the signs", VECTORS, printed="lz76[{of},signs]", **_OWN),
     _row("frechet-pca", "distribution:frechet_pca", "distance of the sets on K principal axes", REAL, "lower",
          printed="frechet{of}[pca{k}]", k=64, of_set=True, uses=("train",)),
+    _row("frechet-log-mel", "log_mel:frechet_log_mel", "distance of the sets' log-mel frames on K axes", AUDIO, "lower",
+         printed="frechet{of}[log-mel,pca{k}]", needs=("rate",), k=16, of_set=True),
     _row("frechet-patch", "distribution:frechet_patch", "distance of the sets of K x K patches", IMAGE, "lower",
          printed="frechet{of}[patch{k}]", k=8, of_set=True),
     _row("nearest", "training:nearest", "distance to the nearest training item", REAL, "lower",
@@ -152,7 +161,7 @@ METRICS = Table(
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",), **_ABOVE),
     unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
-    undefined="", ends=(-INF, INF), counted=False,
+    extra="", undefined="", ends=(-INF, INF), counted=False,
 )
 # fmt: on
 

@@ -81,12 +81,12 @@ def frechet_pca(a: np.ndarray, b: np.ndarray, *, k: int = 64, train: Training | 
     axes.
     """
     a, b = paired(a, b)
-    mean, axes = _axes([a] if train is None else train.few(REFERENCE), min(k, max(1, len(a) // 8)))
+    mean, axes = principal_axes([a] if train is None else train.few(REFERENCE), min(k, max(1, len(a) // 8)))
     value, floor = halves(a, b, lambda x: (x.reshape(len(x), -1) - mean) @ axes)
     return Whole(value, floor, axes.shape[1])
 
 
-def _axes(tiles: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+def principal_axes(tiles: Iterable[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean [D] and the first k principal axes [D, K] of tiles [n, ...] of items; float32 is enough for axes."""
     seen = Moments(single=True)
     for items in tiles:
