@@ -111,7 +111,7 @@ class Threshold(click.ParamType):
     "--plot",
     "Draw a picture (PNG). Embeddings are drawn as points on the two principal axes of the originals, with the spectra "
     "of both sets (pca); everything else as a contact sheet of originals, fragments, recalled items and differences "
-    "(sheet). VIEW picks one: sheet, pca or umap; without a FILE it writes VIEW.png. A UMAP picture is not evidence.",
+    "(sheet), sounds and spectra as spectrograms. VIEW picks one: sheet, pca or umap; without a FILE it writes VIEW.png. A UMAP picture is not evidence.",
     metavar="[VIEW:]FILE",
     file=True,
     section=OUTPUT,

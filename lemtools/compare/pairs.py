@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..signal import LemError, Signal, bits_per_element, stem
+from ..signal.history import front
+from ..transforms import Front
 
 
 @dataclass
@@ -13,7 +15,8 @@ class Pair:
     """A batch of originals `a` and recalled items `b` of one shape, names, and the cost of `b` in bits per element.
 
     missing: bool, a's shape: the elements that the fragment did not hold exactly, the only ones to measure; None: all.
-    converted: one side was images of 8 bits, and is in full scales as the other one is.
+    converted: one side was images of 8 bits, and is in full scales as the other one is. front: what made these spectra,
+    where it is known; parts that are 0 for every sound (the imaginary ones of DC and Nyquist) are taken from `a` in both.
     """
 
     kind: str
@@ -24,6 +27,7 @@ class Pair:
     bits: np.ndarray | None
     missing: np.ndarray | None = None
     converted: bool = False
+    front: Front | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -131,9 +135,13 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     converted = a.kind == "image" and x.dtype != y.dtype
     if converted:  # both have a known full scale
         x, y = (v.astype(np.float32) / np.float32(255) if v.dtype == np.uint8 else v for v in (x, y))
+    made = front(a.history) or front(b.history) if a.kind == "spectrum" else None
+    if made is not None and made.zero.any() and x.shape[1] % len(made.zero) == 0 and x.shape[2] == made.zero.shape[1]:
+        zero = np.tile(made.zero, (x.shape[1] // len(made.zero), 1))[None, :, :, None]
+        y = np.where(zero, x, y)  # no error where there can be no value
     names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
-    return Pair(a.kind, x, y, a.rate, names, bits, converted=converted)
+    return Pair(a.kind, x, y, a.rate, names, bits, converted=converted, front=made)
 
 
 def _missing(fragment: Signal, pair: Pair) -> np.ndarray:

@@ -8,32 +8,55 @@ from typing import IO
 import numpy as np
 
 from ..signal import LemError, Signal
+from ..transforms import Front
 from .comparison import Comparison
 from .pairs import Pair
-from .sheet import difference, sheet, sound_picture, vectors_picture
+from .sheet import difference, sheet, vectors_picture
+from .spectrogram import CELL, loudest, of_sound, of_spectrum
 from .summary import Result
 
 ROWS = 8
 _GAIN = 8
+_SPECTRAL = ("audio", "spectrum")  # kinds whose error is drawn as they are
 
 
-def picture(kind: str, item: np.ndarray, rate: float | None, scale: float | None = None) -> np.ndarray:
-    """One item as a uint8 picture [H, W] or [H, W, 3]: images as they are, sound as a spectrogram, vectors a strip."""
+def picture(
+    kind: str, item: np.ndarray, rate: float | None, scale: float | None = None, front: Front | None = None
+) -> np.ndarray:
+    """One item as a uint8 picture [H, W] or [H, W, 3]: images as they are, sounds and complex spectra as spectrograms,
+    vectors a strip. scale: of spectra the power, of others the magnitude that is full."""
     if kind == "image":
         pixels = item if item.dtype == np.uint8 else np.rint(np.clip(item, 0, 1) * 255).astype(np.uint8)
         return pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0)
     if kind == "audio":
-        return sound_picture(item, rate)
+        return of_sound(item, rate)
+    if _complex(kind, item, front):
+        return of_spectrum(item, loudest(item) if scale is None else scale, front)
     flat = item.reshape(-1, item.shape[-1]) if item.ndim > 1 else item
     return vectors_picture(flat.astype(np.float32), scale=scale)
 
 
+def _complex(kind: str, item: np.ndarray, front: Front | None) -> bool:
+    """Whether it is a spectrum whose channels are real and imaginary parts."""
+    return kind == "spectrum" and (front.is_complex if front else len(item) % 2 == 0)
+
+
+def _scale(kind: str, item: np.ndarray, front: Front | None) -> float | None:
+    """What is full in all pictures of one row; None for kinds that have a range."""
+    if kind in ("image", "audio"):
+        return None
+    return loudest(item) if _complex(kind, item, front) else float(np.abs(item).max())
+
+
 def _difference(pair: Pair, a: np.ndarray, b: np.ndarray, scale: float | None) -> np.ndarray:
-    """The magnitude of the error as a picture, enlarged so that small errors show."""
+    """The error as a picture: of sounds and spectra on the colours of the others, else its magnitude, enlarged so that
+    small errors show."""
     if pair.kind == "image":
         return difference(picture("image", a, None), picture("image", b, None), gain=_GAIN)
-    error = _GAIN * (b.astype(np.float32) - a.astype(np.float32))
-    return picture(pair.kind, error if pair.kind == "audio" else np.abs(error), pair.rate, scale)
+    error = b.astype(np.float32) - a.astype(np.float32)
+    if pair.kind in _SPECTRAL:
+        return picture(pair.kind, error, pair.rate, scale, pair.front)
+    return picture(pair.kind, np.abs(_GAIN * error), pair.rate, scale)
 
 
 class Plot:
@@ -48,6 +71,7 @@ class Plot:
         if view is None and (rows or fragments is not None):
             self.view = "sheet"
         self.names: list[str] = []
+        self.kind, self.scales, self.front = "", [], None
         self.columns = {name: [] for name in ("original", "fragment", "recalled", "difference")}
         if fragments is None:
             del self.columns["fragment"]
@@ -67,8 +91,9 @@ class Plot:
         for a, b, name in zip(pair.a, pair.b, pair.names):
             if len(self.names) >= self.rows:
                 return
-            scale = float(np.abs(a).max()) if pair.kind not in ("image", "audio") else None
-            one, other = (picture(pair.kind, x, pair.rate, scale) for x in (a, b))
+            self.kind, self.front, scale = pair.kind, pair.front, _scale(pair.kind, a, pair.front)
+            self.scales.append(scale)
+            one, other = (picture(pair.kind, x, pair.rate, scale, pair.front) for x in (a, b))
             self.names.append(name)
             self.columns["original"].append(one)
             self.columns["recalled"].append(other)
@@ -88,8 +113,11 @@ class Plot:
         if self.fragments is not None:
             self.columns["fragment"] = self._fragments()
         columns = dict(self.columns)
-        columns[f"{_GAIN} |recalled - original|"] = columns.pop("difference")
-        sheet(columns, file, row_names=self.names, notes={"recalled": self._captions(results)})
+        spectral = self.kind in _SPECTRAL
+        head = "recalled - original" if spectral else f"{_GAIN} |recalled - original|"
+        columns[head] = columns.pop("difference")
+        notes = {"recalled": self._captions(results)}
+        sheet(columns, file, row_names=self.names, notes=notes, **({"cell": CELL} if spectral else {}))
 
     def _captions(self, results: list[Result]) -> list[str]:
         """One measurement of each item shown: decibels before raw errors."""
@@ -104,5 +132,5 @@ class Plot:
             for item in signal.data:
                 if len(out) == len(self.names):
                     return out
-                out.append(picture(signal.kind, item, signal.rate))
+                out.append(picture(signal.kind, item, signal.rate, self.scales[len(out)], self.front))
         return out + [None] * (len(self.names) - len(out))

@@ -18,7 +18,7 @@ _PAPER, _INK, _PALE = (255, 255, 255), (32, 32, 32), (112, 112, 112)
 _HEAT = np.array([(4, 4, 16), (40, 20, 92), (120, 30, 110), (200, 62, 76), (244, 136, 40), (252, 248, 190)], float)
 
 
-def _heat(x: np.ndarray) -> np.ndarray:
+def heat(x: np.ndarray) -> np.ndarray:
     """Values [H,W] in [0,1] as colours [H,W,3] uint8."""
     at = np.clip(x, 0, 1) * (len(_HEAT) - 1)
     steps = np.arange(len(_HEAT))
@@ -43,7 +43,7 @@ def sound_picture(audio: np.ndarray, rate: int, *, width: int = 256, height: int
     power = np.abs(np.fft.rfft(mono[starts[:, None] + np.arange(size)] * hann)) ** 2 / (size / 4) ** 2
     edges = np.linspace(0, power.shape[1], height + 1).astype(int)
     power = np.maximum.reduceat(power, edges[:-1], axis=1)
-    return _heat(1 + 10 * np.log10(np.maximum(power, 1e-20)).T[::-1] / 80)
+    return heat(1 + 10 * np.log10(np.maximum(power, 1e-20)).T[::-1] / 80)
 
 
 def vectors_picture(embedding: np.ndarray, *, width: int = 256, scale: float | None = None) -> np.ndarray:
