@@ -20,11 +20,11 @@ def log_mels(x: np.ndarray, rate: float) -> np.ndarray:
     """float32 [N, C * frames, 40] of sounds [N,C,T]: decibels of mel power.
 
     Hann windows of 32 ms, each 10 ms, whole ones only (a sound shorter than one is extended by zeros); powers below
-    1e-10 count as that, and 0 dB is about that of noise at full scale.
+    1e-10 count as that; white noise of variance 1 has 0 dB in each band.
     """
     size, hop = 2 * max(1, round(WINDOW * rate / 2)), max(1, round(HOP * rate))
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
-    bank = mel.filters(BANDS, size, rate).T / np.sum(window**2)
+    bank = mel.filters(BANDS, size, rate).T * (rate / size / np.sum(window**2))
     out = []
     for item in x:
         padded = np.pad(item.astype(np.float64), ((0, 0), (0, max(0, size - item.shape[1]))))
@@ -42,6 +42,6 @@ def frechet_log_mel(a: np.ndarray, b: np.ndarray, *, rate: float, k: int = 16) -
     """
     a, b = sounds(a, b, "frechet-log-mel")
     one, other = (log_mels(x, rate) for x in (a, b))
-    mean, axes = principal_axes([one.reshape(-1, BANDS)], min(k, BANDS))
+    mean, axes = principal_axes([one.reshape(-1, BANDS)], k)
     one, other = ((x - mean) @ axes for x in (one, other))
     return Whole(*halves(one, other, lambda x: x.reshape(-1, axes.shape[1])), axes.shape[1])

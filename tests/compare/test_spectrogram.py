@@ -63,6 +63,7 @@ def test_the_sheet_has_both_and_their_difference(kind):
     made = spectrum if kind == "spectrum" else lambda x: Signal("audio", x, rate=8000.0)
     plot, page = drawn(made(tone(1000)), made(tone(1000) + tone(3000)))
     one, other, error = (plot.columns[c][0] for c in ("original", "recalled", "difference"))
+    assert kind == "audio" or plot.scales == [loudest(spectrum(tone(1000)).data[0])]
     assert page.shape[1] > 3 * (LEFT + WIDTH)
     low, high = round(HEIGHT * 0.75), round(HEIGHT * 0.25)
     dark = 40

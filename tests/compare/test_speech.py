@@ -122,6 +122,8 @@ def test_log_mels_of_noise_and_of_silence():
     found = log_mel.log_mels(x, 16000)
     assert found.shape == (2, 2 * 97, 40)
     np.testing.assert_allclose(log_mel.log_mels(0.1 * x, 16000), found - 20, atol=1e-3)
+    level = 10 * np.log10(np.mean(10 ** (found.astype(float) / 10), axis=(0, 1)))
+    np.testing.assert_allclose(level[:-1], 0, atol=0.9)  # variance 1 in each band
     assert (log_mel.log_mels(np.zeros((1, 1, 5)), 8000) == -100).all()
 
 
