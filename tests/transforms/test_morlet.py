@@ -102,6 +102,27 @@ def test_a_sine_of_amplitude_1_has_modulus_1_in_its_row(voices):
     assert modulus.mean(1).argmax() == k
 
 
+def test_the_low_pass_of_row_0_is_what_rows_below_it_would_hold():
+    """In power: with the squares of all wavelets, over their sum where they are dense, it makes 1 at every frequency."""
+    transform = Morlet(8000, 20000, voices=24, lowest=40.0)
+    filters, power = transform._filters, np.zeros(transform.period // 2 + 1)
+    for k in range(len(transform.hz)):
+        g = filters.response(k)
+        power[: len(g)] += g**2
+    h, heard = filters.rest[0], int(1000 / 8000 * transform.period)
+    power /= power[heard]
+    power[: len(h)] += h**2
+    np.testing.assert_allclose(power[:heard], 1, atol=1e-3)
+
+
+def test_the_outermost_rows_hold_the_mean_and_the_fastest_change_with_a_gain_of_1():
+    transform = Morlet(8000, 4001, voices=6, lowest=50.0)
+    for k, x in ((0, np.full(4001, 0.5)), (-1, 0.5 * (-1.0) ** np.arange(4001))):
+        made = rows(transform, x)[:, 1900:2100]
+        np.testing.assert_allclose(made[k], x[1900:2100], atol=1e-5)
+        assert np.abs(np.delete(made, k, 0)).max() < 1e-4
+
+
 def test_rows_are_spaced_evenly_in_pitch_from_the_lowest_up():
     transform = Morlet(44100, 220500)
     assert len(transform.hz) == 243 and transform.hz[0] == 20
