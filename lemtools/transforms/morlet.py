@@ -180,12 +180,14 @@ class Morlet(Front):
         filters, length = self._filters, self.period // self.hop
 
         def row(k: int) -> None:
-            g = filters.response(k).astype(np.float32)
-            narrow.samples(bins[:, : len(g)] * g, length, out[:, :, k])
+            g = filters.response(k)
+            seen = bins[:, : len(g)]
+            made = narrow.scratch("made", seen.shape, np.complex64)
+            narrow.samples(np.multiply(seen, g.astype(np.float32), out=made), length, out[:, :, k])
             if k in filters.rest:
                 h = (filters.rest[k] / filters.half[: len(g)]).astype(np.float32)
                 more = np.empty_like(out[:, :, k])
-                narrow.samples(bins[:, : len(g)] * h, length, more)
+                narrow.samples(np.multiply(seen, h, out=made), length, more)
                 out[:, 0, k] += more[:, 0]
 
         for _ in self._each(row):
@@ -204,11 +206,13 @@ class Morlet(Front):
         filters = self._filters
 
         def row(k: int) -> np.ndarray:
-            whole = np.zeros((len(rows), 2, self.period // self.hop), np.float32)
+            whole = narrow.scratch("whole", (len(rows), 2, self.period // self.hop), np.float32)
             whole[:, :, : self.shape[1]] = rows[:, :, k]
+            whole[:, :, self.shape[1] :] = 0
             ends(rows[:, :, k], whole)
             g = filters.response(k).astype(np.float32)
-            made = narrow.spectrum(whole, len(g)) * (g * filters.half[: len(g)])
+            made = narrow.spectrum(whole, len(g))
+            made *= g * filters.half[: len(g)]
             if k in filters.rest:
                 whole[:, 1] = 0
                 made += narrow.spectrum(whole, len(g)) * filters.rest[k].astype(np.float32)

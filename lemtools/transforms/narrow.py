@@ -6,7 +6,9 @@ by a sinc of TAPS taps in a Kaiser window (Kaiser 1974). With BETA that is exact
 place of the band. The interpolation is a product of matrices: blocks of the grid times one table.
 """
 
+import threading
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,17 @@ PRIMES = 2, 3, 5, 7, 11
 TAPS, BETA = 20, 15.5  # the best window of twenty taps for a band of a quarter
 QUARTER = 4
 BLOCK = 128  # samples made of each block of the grid
-PAYS = 4  # the least ratio of the grids at which interpolation is faster
+OUT = int(np.__version__.partition(".")[0]) >= 2  # whether transforms write where they are told to
+
+_kept = threading.local()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array of this thread, with whatever it held: memory that is freed for every row costs more than the row."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if len(there := _kept.__dict__.get(name, b"")) < size:
+        there = _kept.__dict__[name] = np.empty(size, np.uint8)
+    return there[:size].view(dtype).reshape(shape)
 
 
 def smooth(least: int) -> int:
@@ -38,23 +50,23 @@ def samples(bins: np.ndarray, length: int, out: np.ndarray) -> None:
         whole[:, :kept] = bins
         bins, kept = whole.reshape(items, -1, length).sum(1), length
     ratio, group = _ratio(length, kept)
-    coarse = np.fft.ifft(bins, length // ratio, norm="forward")
+    size = length // ratio
+    coarse = np.fft.ifft(bins, size, norm="forward", **_into("coarse", (items, size)))
     count = out.shape[-1]
     if ratio == 1:
         out[:, 0], out[:, 1] = coarse.real[:, :count], coarse.imag[:, :count]
         return
     table = _table(ratio, group)
     taps, made = table.shape
-    ends = [(TAPS // 2 - 1, taps)]
-    whole_blocks = count // made
+    whole, line = count // made, scratch("line", (items, size + TAPS // 2 - 1 + taps), np.float32)
+    rows = scratch("rows", (items, min(whole + 1, size // group), taps), np.float32)
+    places = np.arange(1 - TAPS // 2, size + taps) % size
     for part, into in ((coarse.real, out[:, 0]), (coarse.imag, out[:, 1])):
-        line = np.pad(part.astype(np.float32, copy=False), [(0, 0), *ends], "wrap")
-        rows = np.lib.stride_tricks.sliding_window_view(line, taps, axis=1)[:, ::group]
-        rows = np.ascontiguousarray(rows[:, : whole_blocks + 1])
-        head = into[:, : whole_blocks * made].reshape(items, whole_blocks, made)
-        np.matmul(rows[:, :whole_blocks], table, out=head)
-        if rest := count - whole_blocks * made:
-            into[:, -rest:] = rows[:, whole_blocks] @ table[:, :rest]
+        np.take(part, places, axis=1, out=line)
+        rows[:] = np.lib.stride_tricks.sliding_window_view(line, taps, axis=1)[:, : rows.shape[1] * group : group]
+        np.matmul(rows[:, :whole], table, out=into[:, : whole * made].reshape(items, whole, made))
+        if rest := count - whole * made:
+            into[:, -rest:] = rows[:, whole] @ table[:, :rest]
 
 
 def spectrum(parts: np.ndarray, kept: int) -> np.ndarray:
@@ -68,11 +80,18 @@ def spectrum(parts: np.ndarray, kept: int) -> np.ndarray:
     ratio, group = _ratio(length, kept)
     if ratio > 1:
         table = _table(ratio, group)
-        spread = parts.reshape(items, 2, -1, table.shape[1]) @ table.T  # [I, 2, blocks, taps]
-        parts = _overlapped(spread, group)
-    values = np.empty((items, parts.shape[-1]), np.complex64)
+        blocks = parts.reshape(items, 2, -1, table.shape[1])
+        spread = scratch("spread", (*blocks.shape[:3], len(table)), np.float32)
+        parts = _overlapped(np.matmul(blocks, table.T, out=spread), group)
+    values = scratch("values", (items, length // ratio), np.complex64)
     values.real, values.imag = parts[:, 0], parts[:, 1]
-    return np.fft.fft(values)[:, :kept].astype(np.complex64, copy=False)
+    made = np.fft.fft(values, **_into("coarse", values.shape))
+    return made[:, :kept].astype(np.complex64)
+
+
+def _into(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Where a transform is to write, as its keyword, for a NumPy that takes it."""
+    return {"out": scratch(name, shape, np.complex64)} if OUT else {}
 
 
 def _is_smooth(n: int) -> bool:
@@ -87,8 +106,6 @@ def _ratio(length: int, kept: int) -> tuple[int, int]:
     ratio = 1
     while length % (2 * ratio) == 0 and length // (2 * ratio) >= QUARTER * kept:
         ratio *= 2
-    if ratio < PAYS:
-        return 1, 1
     group = 1
     while group * ratio < BLOCK and length % (2 * group * ratio) == 0:
         group *= 2
@@ -112,7 +129,8 @@ def _overlapped(spread: np.ndarray, group: int) -> np.ndarray:
     """[I, 2, grid] of what blocks add to the places that they reach, [I, 2, blocks, taps]."""
     items, _, blocks, taps = spread.shape
     grid = blocks * group
-    line = np.zeros((items, 2, -(-(grid + taps) // grid) * grid), np.float32)
+    line = scratch("line", (items, 2, -(-(grid + taps) // grid) * grid), np.float32)
+    line[:] = 0
     for start in range(0, taps, group):
         line[:, :, start : start + grid] += spread[..., start : start + group].reshape(items, 2, grid)
     return np.roll(line.reshape(items, 2, -1, grid).sum(2), 1 - TAPS // 2, axis=-1)
