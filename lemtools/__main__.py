@@ -8,7 +8,7 @@ COMMANDS = {
     "lem-fragment": "break memories: fewer bits, lost pixels, lost time, lost dimensions",
     "lem-reconstruct": "recall the whole from the fragment",
     "lem-compare": "measure how much came back",
-    "lem-encode": "turn memories into embeddings or tokens, and back",
+    "lem-encode": "turn memories into embeddings, tokens or spectra, and back",
     "lem-train": "train a network to recall, or codebooks",
     "lem-els": "dream by formula: analytic diffusion models over a bank of images",
     "lem-thermalize": "keep a rollout on the manifold, with any emulator",

@@ -1,4 +1,4 @@
-"""lem-encode: memories as embeddings or tokens, and back."""
+"""lem-encode: memories as embeddings, tokens or spectra, and back."""
 
 import click
 
@@ -13,6 +13,7 @@ EXAMPLES = """
 lem-encode --encoder patches --size 8 photo.png | lem-fragment --bits 3 > fragment.safetensors
 lem-encode --encoder pca --fit --dims 64 -o faces.pca.safetensors faces/
 lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model faces.pca.safetensors -o back/ --to png
+lem-encode --encoder stft sound.flac | lem-fragment --mask .5 | lem-reconstruct | lem-encode --decode > recalled.wav
 lem-encode --encoder text book.txt -o bytes.safetensors
 lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
 lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --layer 2 held-out.txt
@@ -44,9 +45,10 @@ def _unused(row) -> list[str]:
 @common.seed
 @common.shard
 def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options):
-    """Encode memories as embeddings or tokens; decode what can be inverted.
+    """Encode memories as embeddings, tokens or spectra; decode what can be inverted.
 
-    Images become patches or principal components, texts tokens, sounds and sentences vectors, vectors dense tokens.
+    Images become patches or principal components, texts tokens, sounds spectra or vectors, sentences vectors, vectors
+    dense tokens.
     An encoder that is fitted to data (pca, rvq, byte pairs of text) is one safetensors file, written by --fit and
     read by --model. Encodings are safetensors streams; their history says how they were made, so that --decode undoes
     it.

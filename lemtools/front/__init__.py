@@ -149,7 +149,7 @@ def reconstruct(
 
 @public
 def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = False, **settings: Any) -> Stream:
-    """Memories as embeddings or tokens; with `decode`, back.
+    """Memories as embeddings, tokens or spectra; with `decode`, back.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = F
     encoder : a name (see lem-encode), what `fit` returned, or the path of a fitted encoder. None: patches; to decode, the
         one that made the Stream x, or the one in the history.
     lines : every line of a text is a memory.
-    settings : of the encoder, as in encode(x, "pca", dims=8), which is fitted to x itself.
+    settings : of the encoder, as in encode(x, "stft", hop=128), or encode(x, "pca", dims=8), which is fitted to x itself.
     """
     from ..encode import coder as coding
     from ..encode import fitting
