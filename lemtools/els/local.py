@@ -15,6 +15,8 @@ all rows do), N rows of a block, W columns of strips, K elements of a strip and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +28,7 @@ from .sums import LOG2E, Sums
 TILE = {"cpu": 1 << 20, "cuda": 1 << 26}  # pairs of a tile: fewer, and calls cost more than sums; what fills a GPU
 GROUP = 16  # images that are unfolded together
 PASS = 20  # a pass over the pairs costs as much as so many operations of a product
+TINY = 1e-40  # a number that float32 holds with fewer digits only
 
 
 @dataclass(frozen=True)
@@ -299,6 +302,18 @@ class Alone:
         rows, cols = torch.tensor(list(self.rows)), torch.tensor(list(self.cols))
         place = (rows[:, None] * width + cols).reshape(-1, 1)
         return [place + torch.arange(len(self.x)) * (height * width)]
+
+
+@contextmanager
+def flushed() -> Iterator[None]:
+    """In it this thread takes numbers below 1e-38 for zero: weights that small change no sum, and cost ten times as much as
+    any other."""
+    before = float(torch.tensor([TINY]) * 1.0) == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 def box(x: torch.Tensor, dim: int, reach: int) -> torch.Tensor:

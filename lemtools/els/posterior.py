@@ -145,10 +145,11 @@ class Local:
             if threads > 1:
                 torch.set_num_threads(1)
             states = [part.start() for part in parts]
-            for start in range(begin, end, count):
-                images = self.bank.part(start, min(start + count, end), dtype, self.device).sub_(shift)
-                for part, state in zip(parts, states):
-                    part.add(state, images, self.first + start, self.skip)
+            with local.flushed():
+                for start in range(begin, end, count):
+                    images = self.bank.part(start, min(start + count, end), dtype, self.device).sub_(shift)
+                    for part, state in zip(parts, states):
+                        part.add(state, images, self.first + start, self.skip)
             return states
 
         if threads == 1:

@@ -131,6 +131,25 @@ def test_answers_depend_neither_on_batch_nor_on_threads_nor_on_memory(name):
         torch.set_num_threads(threads)
 
 
+def test_tiny_weights_are_zero_only_while_sums_are_made():
+    """A bank of which each key but one has a weight between 1e-45 and 1e-38: the answer is the same, and what a caller
+    computes afterwards still holds such numbers."""
+    tiny = torch.tensor([1e-40])
+    with local.flushed():
+        assert float(tiny * 1.0) == 0
+        with local.flushed():
+            pass
+        assert float(tiny * 1.0) == 0
+    assert float(tiny * 1.0) > 0
+    raw = np.full((3, 1, 1, 1), np.sqrt(2 * 95), np.float32)  # e^-95 is 5e-42
+    raw[0] = 0
+    bank = Bank(raw, scale=Scale())
+    assert (
+        abs(float(Local(bank, "ls", 1, skip=0)(np.zeros((1, 1, 1, 1)), 0.5)[0, 0, 0, 0])) < 1e-6
+        and float(tiny * 1.0) > 0
+    )
+
+
 # --- the best linear filter
 
 
