@@ -84,6 +84,12 @@ ALIKE = (  # what sounds are made before they become spectra
         metavar="S[:pad|crop]",
     ),
 )
+WINDOW_FN = Option(
+    "--window-fn",
+    "The window, periodic.",
+    ("hann", "hamming", "blackman", "blackmanharris", "rect", "sine", "sqrt-hann"),
+    usual="hann",
+)
 HOP = Option(
     "--hop",
     "Samples from one frame to the next.",
@@ -95,12 +101,7 @@ HOP = Option(
 SHORT = (  # of the short-time Fourier transform
     Option("--n-fft", "Samples of a window, an even number.", "whole", low=2, high=1 << 16, usual="1024", metavar="N"),
     HOP,
-    Option(
-        "--window-fn",
-        "The window, periodic.",
-        ("hann", "hamming", "blackman", "blackmanharris", "rect", "sine", "sqrt-hann"),
-        usual="hann",
-    ),
+    WINDOW_FN,
     Option(
         "--rms",
         "Bring every sound to this root mean square before; its own loudness is not kept.",

@@ -7,9 +7,11 @@ import click
 
 from ..catalogue import Option, listed
 from ..catalogue.denoisers import COMPARED, DENOISERS, EQUIVARIANCE, SCALES, SKIP, Named, named
+from ..catalogue.encoders import WINDOW_FN
+from ..catalogue.networks import PADDING
 from . import common
 from .options import INPUT, OUTPUT, RUNNING, option, written
-from .types import Bytes, Label, Names, Numbers, Padding, Size
+from .types import Bytes, Label, Names, Numbers, Sides, Size
 
 EXAMPLES = """
 lem-els --bank digits.idx.gz --size 32 --prepare -o digits.bank.safetensors
@@ -25,7 +27,7 @@ JOBS = {
     # what is done: the options that it takes, beside those that say which training images
     "sampling": (*ASKING, *ALONE, "machine", "scales", "seeds", "output", "to"),
     "--denoise": (*ASKING, *ALONE, "machine", "scales", "t", "files", "output", "to"),
-    "--prepare": ("output",),
+    "--prepare": ("patch", "hop", "window_fn", "output"),
     "--calibrate": (*ASKING, "machine", "seeds", "sizes", "by", "monotone", "rectangles", "output"),
     "--against": (*ASKING, "machines", "scales", "seeds", "net_steps", "along", "as_json", "output"),
     "--explain": (*ASKING, *ALONE, "machine", "scales", "seeds", "as_json"),
@@ -82,11 +84,10 @@ JOBS = {
 @option(EQUIVARIANCE)
 @option(
     "--padding",
-    "What lies beyond the border of the network that is predicted, along frequency (rows) and time (columns): zeros, "
-    "circular, or one for each, as in zeros,circular.",
-    Padding(),
+    "What lies beyond the border of the network that is predicted; two words are those of rows (frequency) and columns "
+    "(time).",
+    PADDING.type,
     usual="that of --network, else zeros",
-    metavar="WORD[,WORD]",
 )
 @option(
     "--network",
@@ -114,6 +115,9 @@ JOBS = {
     metavar="T",
 )
 @option("--prepare", "Write the training images as one file, which --bank reads without decoding images again.", "flag")
+@option("--patch", "Let --prepare cut pieces of so many rows and columns.", Sides(), metavar="FxT")
+@option("--hop", "From one piece of --patch to the next.", Sides(), usual="half of its sides", metavar="FxT")
+@option("--window-fn", "Weigh pieces of --patch by this window along both axes.", WINDOW_FN.type, usual="rect")
 @option(
     "--calibrate",
     "Find the patch sizes for which the machine agrees best with this network of lem-train.",
@@ -247,6 +251,8 @@ def _refuse(job: str, options: dict) -> None:
         )
     if options["along"] and (bad := [flags[n] for n in ("net_steps", "output") if n in asked]):
         raise click.UsageError(f"{bad[0]} is for whole samples; leave it or --along out")
+    if options["patch"] is None and (bad := [flags[n] for n in ("hop", "window_fn") if n in asked]):
+        raise click.UsageError(f"{bad[0]} is for --patch; give both, or leave it out")
     if "padding" in asked and "network" in asked:
         raise click.UsageError("--padding and --network: the network says its padding; give one of them")
     usual = options["equivariance"] or "bbels"

@@ -62,7 +62,8 @@ def _study(run, o):
     kamb = o.compat == "kamb"
     sizes = None if o.scales is None else parse_sizes(o.scales, o.steps, kamb)
     resources = Resources(o.device, o.max_memory, o.skip, o.batch, o.share, run.detail if run.verbose else None)
-    how = o.equivariance or "both", o.padding or ("zeros", "zeros")
+    words = (o.padding or "zeros").split(",")
+    how = o.equivariance or "both", (words[0], words[-1])
     study = Study(bank(*_images(run, o)), sizes, o.steps, o.label, kamb, resources, *how)
     return study if o.network is None else study.like(o.network)
 
@@ -141,14 +142,17 @@ def _denoise(run, o):
 def _prepare(run, o):
     from dataclasses import replace
 
+    from ..els.pieces import Pieces
     from ..els.prepare import images
     from ..media import save
 
     target = _one_file(o, "safetensors", "a bank is one file, as in -o digits.bank.safetensors")
-    history = run.history()
-    save(
-        (replace(batch, history=[*batch.history, history]) for batch in run.progress(images(*_images(run, o)))), target
-    )
+    batches, more = run.progress(images(*_images(run, o))), {}
+    if o.patch:
+        pieces = Pieces(o.patch, o.hop or tuple(max(1, side // 2) for side in o.patch), o.window_fn or "rect")
+        batches, more = pieces.cut(batches), {"patch": pieces.size, "hop": pieces.hop, "window": pieces.name}
+    history = run.history(**more)
+    save((replace(batch, history=[*batch.history, history]) for batch in batches), target)
 
 
 def _calibrate(run, o):

@@ -73,17 +73,18 @@ class Size(click.ParamType):
         return self.fail(f"{_short(value)!r}: pixels, as in 32 or 48x32", param, ctx)
 
 
-class Padding(click.ParamType):
-    """What lies beyond the border, along rows and columns, as a pair of words."""
+class Sides(click.ParamType):
+    """ROWSxCOLUMNS, as (rows, columns)."""
 
-    name, words = "padding", ["zeros", "circular", "zeros,circular", "circular,zeros"]
+    name = "sides"
 
     def convert(self, value, param, ctx):
         if not isinstance(value, str):
             return value
-        if value not in self.words:
-            self.fail(f"{_short(value)!r} is none of {'; '.join(self.words)}", param, ctx)
-        return tuple(value.split(",")) if "," in value else (value, value)
+        rows, times, columns = value.partition("x")
+        if all(side.isdecimal() and 1 <= int(side[:9]) <= SIDE for side in ((rows, columns) if times else (rows,))):
+            return int(rows), int(columns or rows)
+        return self.fail(f"{_short(value)!r}: rows x columns, as in 32x1024", param, ctx)
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -73,8 +73,9 @@ class Study:
         return self._of(self.network(path), path)
 
     def _of(self, model: Model, path: str) -> Study:
-        padding = str(getattr(model.net, "padding", "zeros")).split(",")
-        self.resources.say(f"padding of the network: {padding[0]} along rows, {padding[-1]} along columns")
+        words = getattr(model.net, "padding", "zeros").split(",")
+        padding = words[0], words[-1]
+        self.resources.say("padding of the network: {} along rows, {} along columns".format(*padding))
         bank = self.bank
         if bank.kind != "image":
             one, other = model.scale, model.target_scale
@@ -83,13 +84,13 @@ class Study:
                 raise LemError(f"{path}: the network has two scales, of its input and of its answer, and {way}")
             bank = bank.scaled(Scale(other.offset, other.gain))
         quiet = replace(self.resources, report=None)
-        found = replace(self, bank=bank, padding=(padding[0], padding[-1]), resources=quiet)
+        found = replace(self, bank=bank, padding=padding, resources=quiet)
         found.resources = self.resources
         return found
 
     def _check(self, names: Sequence[str], sizes: Sequence[Size]) -> None:
         """Raise LemError for a size that a machine does not allow."""
-        check(names, sizes, self.bank.item, self.how, "px" if self.bank.kind == "image" else "columns")
+        check(names, sizes, self.bank.item, self.how, " px" if self.bank.kind == "image" else "")
 
     def classes(self, seeds: Sequence[int]) -> Iterator[tuple[int | None, Bank, list[int]]]:
         """(class, its part of the bank, its seeds)."""

@@ -12,11 +12,12 @@ from ..denoise.contract import Array, Scale
 from ..denoise.moments import Moments
 from ..denoise.store import Store, from_rows
 from ..signal import LemError
+from ..signal.history import front
 from ..stream import OnDisk
+from ..transforms import Front
 from .plan import Size, said, sides
 
 IMAGE = Scale.image()
-REAL = ("mel", "log-mel", "mfcc")  # encoders whose channels are no pairs of real and imaginary parts
 
 
 class Bank:
@@ -171,17 +172,28 @@ class Bank:
         """Mean of each channel in coordinates, float64 [C]."""
         return self.moments[0]
 
+    @cached_property
+    def front(self) -> Front | None:
+        """What made the spectra, where their history says it."""
+        return front(self.history) if self.kind == "spectrum" else None
+
     @property
     def alive(self) -> torch.Tensor:
-        """bool [C, H, W]: which elements count. Of spectra those that are identically zero, as the imaginary parts at 0 Hz
-        and at half the rate, do not: nothing can be said about them."""
-        return self.moments[3] if self.kind == "spectrum" else torch.ones(self.item, dtype=torch.bool)
+        """bool [C, H, W]: which elements count. Of spectra those that are zero in all sounds, as the imaginary parts at 0 Hz
+        and at half the rate, or in all of the bank do not: nothing can be said about them."""
+        if self.kind != "spectrum":
+            return torch.ones(self.item, dtype=torch.bool)
+        seen = self.moments[3]
+        if self.front is not None and self.item[1] == self.front.shape[0]:
+            zero = torch.from_numpy(self.front.zero)  # [channels of a sound's channel, H]
+            seen = seen & ~zero.repeat(self.item[0] // len(zero), 1)[:, :, None]
+        return seen
 
     @property
     def complex(self) -> bool:
         """Whether channels 2c and 2c + 1 are the real and the imaginary part of a number."""
-        encoders = [entry["encoder"] for entry in self.history if "encoder" in entry]
-        return self.kind == "spectrum" and self.item[0] % 2 == 0 and not (encoders and encoders[-1] in REAL)
+        known = self.front is None or self.front.is_complex
+        return self.kind == "spectrum" and self.item[0] % 2 == 0 and known
 
 
 def unit_gain(data: Array, most: int = 10_000) -> float:

@@ -79,16 +79,18 @@ def axis(rule: str, length: int, size: int, valid: bool = False) -> Axis:
     return Axis(length, size, False, inner, inner, tuple(c for c in everything if c not in inner))
 
 
-def check_size(asked: Rules, size: Size, height: int, width: int, called: str = "", unit: str = "px") -> None:
-    """Raise LemError for a patch size that a machine of these rules does not allow on such images. called: its name."""
-    square, shown = isinstance(size, int), f"{said(size)} {unit}"
+def check_size(asked: Rules, size: Size, height: int, width: int, called: str = "", unit: str = " px") -> None:
+    """Raise LemError for a patch size that a machine of these rules does not allow on such items. called: its name. unit: of
+    sizes, after a space; of spectra none."""
+    square = isinstance(size, int)
     most = [length if rule == "els" else 2 * max(height, width) - 1 for rule, length in zip(asked, (height, width))]
     odd = [min(most) - (min(most) % 2 == 0)] if square else [side - (side % 2 == 0) for side in most]
     if any(side < 1 or side % 2 == 0 for side in sides(size)):
-        way = tuple(max(side - 1, 1) | 1 for side in sides(size))
-        raise LemError(f"a patch of {shown} has no centre: give an odd size, such as {said(way[0] if square else way)}")
+        rows, columns = (max(side - 1, 1) | 1 for side in sides(size))
+        way = said(rows if square else (rows, columns))
+        raise LemError(f"a patch of {said(size)}{unit} has no centre: give an odd size, such as {way}")
     if any(side > end for side, end in zip(sides(size), most)):
-        images = f"{width} x {height} px" if unit == "px" else f"{height} rows of {width} {unit}"
+        items = f"{width} x {height} px" if unit else f"{height} rows of {width} columns"
         name = called or (asked[0] if asked[0] == asked[1] else "rows by {} and columns by {}".format(*asked))
         limit = "x".join(map(str, odd))
-        raise LemError(f"a patch of {shown} is too large for {name} on {images}: at most {limit}")
+        raise LemError(f"a patch of {said(size)}{unit} is too large for {name} on {items}: at most {limit}")

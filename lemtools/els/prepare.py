@@ -13,6 +13,7 @@ from ..denoise.contract import Array
 from ..media import Reading, load, on_disk
 from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
+from ..signal.history import front, latest
 from .bank import Bank
 
 
@@ -95,6 +96,10 @@ def _whole(signal: Signal, where: str) -> Signal:
         raise LemError(f"{where}: {signal.kind}, not images; a bank holds images or spectra")
     if signal.ops:
         raise LemError(f"{where}: fragments; a bank holds whole images")
+    try:
+        front(signal.history)
+    except LemError as error:
+        raise LemError(f"{where}: {error}") from error
     return signal
 
 
@@ -110,9 +115,9 @@ def _alike(signal: Signal, first: Signal, where: str) -> None:
 
 
 def _made(signal: Signal) -> dict:
-    """What the last encoder of a history noted of itself, but for the tool's version and command."""
-    entries = [entry for entry in signal.history if "encoder" in entry]
-    return {k: v for k, v in (entries[-1] if entries else {}).items() if k not in ("version", "args", "seed")}
+    """What the latest encoder of a history noted of itself, but for the tool's version and command."""
+    entry = latest(signal.history) or {}
+    return {k: v for k, v in entry.items() if k not in ("tool", "version", "args", "seed")}
 
 
 def _reading(how: Reading | None, size: tuple[int, int] | None, grey: bool, key: str | None) -> Reading:

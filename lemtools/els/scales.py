@@ -102,10 +102,10 @@ def _file(path: str, asked: str) -> Iterable[Size]:
 
 
 def check(
-    machines: Iterable[str], sizes: Iterable[Size], item: Sequence[int], how: How | None = None, unit: str = "px"
+    machines: Iterable[str], sizes: Iterable[Size], item: Sequence[int], how: How | None = None, unit: str = " px"
 ) -> None:
     """Raise LemError for a size that one of the machines does not allow on items (C, H, W). how: of it the equivariance
-    and the padding."""
+    and the padding. unit: of sizes."""
     how = how or How()
     for name in machines:
         for size in dict.fromkeys(sizes) if DENOISERS[name].local else ():

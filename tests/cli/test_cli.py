@@ -42,7 +42,7 @@ OPTIONS = {
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad",
-    "els": f"{COMMON} --along --equivariance --network --padding --rectangles --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
+    "els": f"{COMMON} --along --equivariance --hop --network --padding --patch --rectangles --window-fn --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
     "thermalize": f"{COMMON} {OUTPUT} --gate --gate-model --gate-noise --gate-neighbours --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "

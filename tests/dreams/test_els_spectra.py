@@ -33,14 +33,8 @@ from lemtools.nets.model import Model
 from lemtools.signal import LemError, Signal
 from lemtools.train.checkpoint import save_model
 
-ENCODED = {
-    "tool": "lem-encode",
-    "version": "0",
-    "args": ["--encoder", "stft"],
-    "encoder": "stft",
-    "n_fft": 16,
-    "hop": 4,
-}
+STFT = {"encoder": "stft", "rate": 8000.0, "samples": 28, "n_fft": 16, "hop": 4, "window_fn": "hann", "compress": 1.0}
+ENCODED = {"tool": "lem-encode", "version": "0", "args": ["--encoder", "stft"], **STFT}
 ITEM = (2, 9, 8)
 
 
@@ -89,6 +83,8 @@ def bench(tmp_path_factory):
     network(here / "two.safetensors", 0.5, other=0.25)
     network(here / "image.safetensors", 2.0, kind="image")
     written(here / "other.safetensors", chirps(2), {**ENCODED, "hop": 8})
+    damaged = {key: value for key, value in ENCODED.items() if key != "samples"}
+    written(here / "damaged.safetensors", chirps(2), damaged)
     written(here / "fast.safetensors", chirps(2), rate=16000.0)
     written(here / "long.safetensors", np.zeros((2, 2, 9, 12), np.float32))
     written(here / "images.safetensors", np.zeros((2, 2, 9, 8), np.float32), None, None, "image")
@@ -115,6 +111,36 @@ def test_a_bank_of_spectra_is_mapped_and_knows_where_it_came_from(bench):
     twice = read_bank([str(bench / "twice.safetensors")])
     assert len(twice) == 20 and twice.history[0] == ENCODED and twice.history[1]["tool"] == "lem-els"
     assert np.array_equal(twice.images[10:], chirps()) and twice.complex
+
+
+def test_a_bank_comes_from_sounds_by_one_pipe_and_its_dreams_become_sounds(bench):
+    """Tones in, WAVs out."""
+    g, t = np.random.default_rng(0), np.arange(200) / 8000
+    tones = np.stack([np.sin(2 * np.pi * f * t) * g.uniform(0.2, 0.5) for f in (700, 900, 1200, 1500)])
+    sounds = Signal("audio", tones[:, None].astype(np.float32), rate=8000.0, last=True)
+    with open(bench / "tones.safetensors", "wb", buffering=0) as file:
+        stream.write_one([sounds], file)
+    made = lem_fork("encode", *"--encoder stft --n-fft 16 --hop 4 tones.safetensors".split(), cwd=bench).stdout
+    els(bench, "--bank - --prepare -o tones.bank.safetensors", stdin=made)
+    line = "--bank tones.bank.safetensors --equivariance time --scales 9x5 --steps 3 --seeds 0-1"
+    done = lem_fork("encode", "--decode", "-o", "dreamt/", stdin=els(bench, line).stdout, cwd=bench)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (bench / "dreamt").iterdir())
+    assert len(names) == 2 and all(name.endswith(".wav") for name in names)
+    assert (bench / "dreamt" / names[0]).stat().st_size in (44 + 2 * 200, 44 + 4 * 200, 58 + 4 * 200)
+
+
+def test_long_spectra_are_cut_into_weighted_pieces(bench):
+    els(bench, "--bank bank.safetensors --prepare --patch 4x5 --hop 2x3 --window-fn hann -o pieces.safetensors")
+    pieces, data = read_bank([str(bench / "pieces.safetensors")]), chirps()
+    assert pieces.item == (2, 4, 5) and len(pieces) == 10 * 3 * 2 and pieces.labels[6:12].tolist() == [1] * 6
+    assert pieces.names[:3] == ["clip 0@0,0", "clip 0@0,3", "clip 0@2,0"] and pieces.history[-1]["hop"] == [2, 3]
+    weights = np.outer(np.hanning(5)[:-1], np.hanning(6)[:-1])
+    for k, (item, r, c) in enumerate((i, r, c) for i in range(10) for r in (0, 2, 4) for c in (0, 3)):
+        assert np.allclose(pieces.images[k], data[item, :, r : r + 4, c : c + 5] * weights, atol=1e-6), k
+    els(bench, "--bank bank.safetensors --prepare --patch 9x4 -o whole.safetensors")
+    plain = read_bank([str(bench / "whole.safetensors")])
+    assert len(plain) == 30 and np.array_equal(plain.images[4], data[1, :, :, 2:6])
 
 
 def test_samples_are_spectra_with_the_history_of_the_bank(bench):
@@ -268,6 +294,9 @@ def test_what_lem_els_prints_of_spectra(bench, tmp_path):
     )
     saved = load_file(bench / "map.safetensors")
     assert saved["image"].shape == (1, 9, 8) and (saved["row"] == np.arange(9)[:, None]).all()
+    assert np.array_equal(saved["row.hz"], np.arange(9) * 500) and np.array_equal(
+        saved["column.ms"], np.arange(8) * 0.5
+    )
 
 
 def test_pictures_of_spectra_are_their_magnitude_low_frequencies_below():
@@ -277,7 +306,7 @@ def test_pictures_of_spectra_are_their_magnitude_low_frequencies_below():
     shown = picture(x, bank)
     assert shown.shape == (6, 2) and shown[2, 0] == 255 and shown[3, 1] == round(255 * np.log1p(5) / np.log1p(300))
     assert (shown > 0).sum() == 2
-    real = Bank(chirps(), kind="spectrum", history=[{"encoder": "mel"}])
+    real = Bank(chirps()[:, :1], kind="spectrum")
     assert picture(np.zeros((1, 2, 2), np.float32), real).tolist() == [[128, 128]] * 2
 
 
@@ -300,6 +329,7 @@ def test_the_best_candidate_of_the_study_is_that_of_squares():
 
 
 BAD = {
+    "a damaged record": ("--bank damaged.safetensors --scales 3", "damaged.safetensors: damaged record of stft"),
     "another encoder": (
         "--bank bank.safetensors --bank other.safetensors --prepare -o x.safetensors",
         "made by another encoder than the first (hop differ); encode all alike",
@@ -311,6 +341,18 @@ BAD = {
     "another length": (
         "--bank bank.safetensors --bank long.safetensors --prepare -o x.safetensors",
         "among spectra of 8 x 9 px, 2 channels; a bank holds one shape (lem-encode --length makes it one)",
+    ),
+    "pieces that do not fit": (
+        "--bank bank.safetensors --prepare --patch 32x1024 -o x.safetensors",
+        "no piece of 32 x 1024 in 9 x 8 (rows x columns); give a smaller --patch",
+    ),
+    "a window of nothing": (
+        "--bank bank.safetensors --prepare --window-fn hann -o x.safetensors",
+        "--window-fn is for --patch; give both, or leave it out",
+    ),
+    "a patch that is none": (
+        "--bank bank.safetensors --prepare --patch 3y4 -o x.safetensors",
+        "rows x columns, as in 32x1024",
     ),
     "images among spectra": (
         "--bank bank.safetensors --bank images.safetensors --prepare -o x.safetensors",
@@ -331,7 +373,7 @@ BAD = {
     ),
     "a padding that is none": (
         "--bank bank.safetensors --scales 3 --padding mirror",
-        "'mirror' is none of zeros; circular",
+        "'mirror' is not one of 'zeros', 'circular', 'zeros,circular'",
     ),
     "equivariance of a machine that has its own": (
         "--bank bank.safetensors --scales 3 --machine bbels --equivariance time",
@@ -345,7 +387,11 @@ BAD = {
         "--bank bank.safetensors --scales 3 --against net.safetensors --along --net-steps 20",
         "--net-steps is for whole samples",
     ),
-    "an even side": ("--bank bank.safetensors --scales 3x4 --machine time", "a patch of 3x4 columns has no centre"),
+    "an even side": ("--bank bank.safetensors --scales 3x4 --machine time", "a patch of 3x4 has no centre"),
+    "a large side": (
+        "--bank bank.safetensors --scales 3x19 --machine time",
+        "too large for time on 9 rows of 8 columns: at most 17x17",
+    ),
     "a linear map of pixels": (
         "--bank bank.safetensors --scales 3 --machine linear --explain map.png",
         "--explain is for the local machines, ls, els, bbels, both, time, freq, none",
