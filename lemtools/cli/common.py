@@ -153,11 +153,12 @@ def reading(
     shard=None,
     target=None,
     skip_existing=False,
-    default_sample=False,
+    default_sample: bool | str = False,
     lost=None,
     **looks,
 ):
-    """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample or the short help.
+    """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample (`default_sample`: True, or
+    its name) or the short help.
 
     lost: as of media.Reading; looks: the options of LOOKS.
     """
@@ -168,8 +169,8 @@ def reading(
     return paths, media.load(paths, how(run, **looks), wanted=wanted, report=run.error, lost=lost)
 
 
-def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample=False) -> list[str]:
-    """The input paths of a command."""
+def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample: bool | str = False) -> list[str]:
+    """The input paths of a command. default_sample: whether it takes a sample where there is none, or the name of one."""
     from ..media import inputs_named
     from ..media import sample as sample_path
 
@@ -186,8 +187,9 @@ def named_inputs(run: Session, files, files_from, sample, sample_name, default_s
                 err=True,
             )
             context.exit(2)
-        run.note("no input; taking the bundled photo (kodim23)")
-        paths = [sample_path("kodim23")]
+        name = default_sample if isinstance(default_sample, str) else "kodim23"
+        run.note(f"no input; taking the bundled {'photo' if name == 'kodim23' else 'sound'} ({name})")
+        paths = [sample_path(name)]
     return paths
 
 

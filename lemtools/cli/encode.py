@@ -148,7 +148,7 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     target = Target(writing.pop("output"), writing.pop("to"), own=decode)
     if common.skip_whole(run, target, writing["skip_existing"]):
         return
-    paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=not decode)
+    paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=_sample(row, decode))
     target.refuse(paths, [*_files(row, settings), *([model] if model else [])])
     if coder is None and row is not None and row.of_itself and writing["shard"] and not rereadable(paths):
         raise click.UsageError(f"--shard needs files that {row.name} can read twice, or a --model from --fit: no pipes")
@@ -158,6 +158,11 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     save(common.spread(run, paths, each_line(signals) if lines else signals, work, True), target, run.note, run.error)
     if coder and (remark := coder.remark()):
         run.note(remark)
+
+
+def _sample(row, decode: bool) -> bool | str:
+    """The bundled memory that is taken where there is no input, by what the encoder is for."""
+    return not decode and ("rooster" if row is not None and row.kinds == ("audio",) else True)
 
 
 HEADS = "stages", "bits", "nmse", "loss", "change"

@@ -78,6 +78,13 @@ class Alike(NamedTuple):
         """From the options as they are written. LemError for what is no length."""
         return cls(mono, resample, None if length is None else Length.read(length))
 
+    def sizes(self, samples: int, rate: float) -> tuple[int, float]:
+        """(samples, rate) of what a sound of that many samples at that rate is made."""
+        if self.resample and rate != self.resample:
+            part = math.gcd(round(rate), self.resample)
+            samples, rate = -(-samples * (self.resample // part) // (round(rate) // part)), float(self.resample)
+        return (self.length.samples(rate) if self.length else samples), rate
+
     def applied(self, signal: Signal) -> Signal:
         """The batch of sounds as asked for. LemError for sounds without their rate."""
         if signal.rate is None:

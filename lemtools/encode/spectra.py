@@ -32,8 +32,7 @@ class Spectra(Encoder):
         return made
 
     def record(self, signal: Signal) -> dict:
-        sound = self.alike.applied(signal.take([0]))
-        return self.front(sound.data.shape[-1], float(sound.rate or 0)).record
+        return self.front(*self.alike.sizes(signal.data.shape[-1], float(signal.rate or 0))).record
 
     def encode(self, signal: Signal) -> list[Signal]:
         sound = self.alike.applied(signal)

@@ -1303,7 +1303,9 @@ def test_no_input_at_a_terminal(place):
     assert (done.returncode, done.stderr) == (0, b"lem-fragment: no input; taking the bundled photo (kodim23)\n")
     done = lem_fork("encode", "-o", "out.safetensors", cwd=place, prepare=terminal(0, []))
     assert (done.returncode, done.stderr) == (0, b"lem-encode: no input; taking the bundled photo (kodim23)\n")
-    assert (place / "out.safetensors").exists()
+    done = lem_fork("encode", "--encoder", "mel", "-o", "mel.safetensors", cwd=place, prepare=terminal(0, []))
+    assert (done.returncode, done.stderr) == (0, b"lem-encode: no input; taking the bundled sound (rooster)\n")
+    assert (place / "out.safetensors").exists() and (place / "mel.safetensors").exists()
     assert Image.open(place / "out.png").size == (384, 256)
     for tool in ("reconstruct", "info"):
         done = lem_fork(tool, cwd=place, prepare=terminal(0, []))

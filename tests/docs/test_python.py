@@ -50,6 +50,16 @@ def test_the_page_runs_and_prints_what_it_says(folder):
     assert shown >= 7
 
 
+def test_the_page_of_spectra_prints_what_it_says():
+    (_, code), (_, shown) = re.findall(
+        r"^```(python|text)\n(.*?)^```", (ROOT / "docs/spectra.md").read_text(), re.S | re.M
+    )
+    printed = run(code, {})
+    assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", shown).split()
+    for found, wanted in zip(NUMBER.findall(printed), NUMBER.findall(shown)):
+        assert float(found) == pytest.approx(float(wanted), rel=5e-3)
+
+
 def test_the_functions_of_the_table_are_those_of_the_library():
     import lemtools
 

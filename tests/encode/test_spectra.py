@@ -8,7 +8,7 @@ import soundfile
 
 from helpers.commands import lem_fork
 from lemtools.encode import Coder
-from lemtools.encode.sound import Length
+from lemtools.encode.sound import Alike, Length
 from lemtools.encode.spectra import MFCC, STFT, LogMel, Mel
 from lemtools.signal import LemError, Signal
 from lemtools.signal.history import front
@@ -66,6 +66,22 @@ def test_mono_resample_and_length_are_done_in_this_order_and_stand_in_the_record
     (back,) = Coder(decode=True)(made)
     wanted = 0.75 * np.sin(2 * np.pi * 440 * np.arange(8820) / 11025)
     assert back.data.shape == (1, 1, 8820) and snr(wanted[200:-200], back.data[0, 0, 200:-200]) > 50
+
+
+@pytest.mark.parametrize(
+    ("rate", "wanted", "samples"), [(8000, 11025, 801), (44100, 8000, 1000), (8000, 8000, 7), (3, 2, 5)]
+)
+def test_the_record_has_the_sizes_of_what_is_encoded(rate, wanted, samples):
+    pytest.importorskip("torchaudio")
+    for alike in (Alike(resample=wanted), Alike(resample=wanted, length=Length.read("0.7")), Alike(True, None, None)):
+        made = alike.applied(audio(1, 2, samples, float(rate)))
+        assert alike.sizes(samples, float(rate)) == (made.data.shape[-1], made.rate)
+
+
+def test_no_item_is_no_problem():
+    (made,) = coded(audio(0), STFT(n_fft=64))
+    assert made.data.shape == (0, 2, 33, 188)
+    assert next(Coder(decode=True)(made)).data.shape == (0, 1, 3000)
 
 
 def test_lengths():
