@@ -14,7 +14,9 @@ import numpy as np
 from ..catalogue import loaded
 from ..catalogue.methods import METHODS, meant
 from ..fragment.evidence import check_geometry
+from ..restore.least_squares import linear
 from ..signal import LemError, Signal, bits_per_element
+from ..signal.history import front
 
 # a network for images, trained on what `_covered` says
 BUNDLED = Path(__file__).parent.parent / "data" / "recall-image.safetensors"
@@ -36,7 +38,22 @@ def anything(signal: Signal, lost: set[str]) -> bool:
 
 def nothing_to_guess(signal: Signal, lost: set[str]) -> bool:
     """Nothing is lost, or only a memory knows what a lost dimension was."""
-    return not lost or signal.kind not in ("image", "audio")
+    return not lost or (signal.kind not in ("image", "audio") and not pictured(signal, lost))
+
+
+def pictured(signal: Signal, lost: set[str]) -> bool:
+    """Parts are lost of real spectra, which are smooth as pictures are."""
+    made = front(signal.history) if signal.kind == "spectrum" and lost & {"mask", "crop"} else None
+    return made is not None and not made.is_complex
+
+
+def solvable(signal: Signal, lost: set[str]) -> bool:
+    """The transform that made a spectrum is on record and linear, and coefficients are lost or quantised."""
+    return (
+        bool(lost & {"mask", "crop", "bits"})
+        and lost <= {"mask", "crop", "bits", "noise"}
+        and linear(signal) is not None
+    )
 
 
 def rough(signal: Signal, lost: set[str]) -> bool:

@@ -221,6 +221,12 @@ def _filler(kind: str, means: str):
 
         return inpaint(x, seen)
 
+    def inpaint_spectrum(x, seen, rate):
+        """inpainting of each channel as a picture"""
+        from .inpaint import inpaint
+
+        return np.concatenate([inpaint(x[c : c + 1], seen[c : c + 1]) for c in range(len(x))])
+
     def fill_sound(x, seen, rate):
         """autoregressive interpolation (Janssen)"""
         from .gaps import fill_gaps
@@ -236,6 +242,7 @@ def _filler(kind: str, means: str):
     table = {
         ("image", "plain"): mean,
         ("image", "inpaint"): inpaint_image,
+        ("spectrum", "inpaint"): inpaint_spectrum,
         ("audio", "inpaint"): fill_sound,
         ("audio", "linear"): linear_sound,
     }

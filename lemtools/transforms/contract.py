@@ -62,6 +62,29 @@ class Front(ABC):
         raise LemError(f"{self.encoder} is not linear in the sound")
 
     @property
+    def plain(self) -> Self | None:
+        """The linear transform in it, that `adjoint` is of: without what is not linear. None where there is none."""
+        return self if self.is_complex else None
+
+    def expanded(self, spectrum: np.ndarray) -> np.ndarray:
+        """Spectra as `plain` has them; the very same array where that is no other."""
+        return spectrum
+
+    def squeezed(self, spectrum: np.ndarray) -> np.ndarray:
+        """Spectra of `plain` as this front end has them: the inverse of `expanded`."""
+        return spectrum
+
+    @property
+    def emphasis(self) -> np.ndarray:
+        """float32 [F]: weights of the rows of `plain` under which a spectrum is about as large as its sound, times a number."""
+        return np.ones(self.shape[0], np.float32)
+
+    def cover(self, observed: np.ndarray) -> np.ndarray | None:
+        """float64 [samples]: how much of each sample the coefficients `observed` (weights [F, frames], 0 to 1) hold, by the
+        diagonal of adjoint(emphasis * observed * encode) of `plain`; None where that is not known."""
+        return None
+
+    @property
     def sounding(self) -> int:
         """Samples of what `decode` makes: those that were encoded, but for what was cut off."""
         return self.samples

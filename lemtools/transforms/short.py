@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -166,11 +166,45 @@ class ShortTime(Windowed):
             sound[max(0, start) : max(0, start) + len(there)] = there
         return out.reshape(n, pairs // 2, self.samples)
 
+    @property
+    def plain(self) -> ShortTime:
+        return replace(self, compress=1.0, rms=None)
+
+    def expanded(self, spectrum: np.ndarray) -> np.ndarray:
+        return _powered(spectrum, 1 / self.compress)
+
+    def squeezed(self, spectrum: np.ndarray) -> np.ndarray:
+        return _powered(spectrum, self.compress)
+
+    @property
+    def emphasis(self) -> np.ndarray:
+        """A row of a real sound stands for its mirror image, too, but for the first and the last."""
+        found = np.full(self.shape[0], 2, np.float32)
+        found[[0, -1]] = 1
+        return found
+
+    def cover(self, observed: np.ndarray) -> np.ndarray:
+        squared, start = self.weights**2, self.first * self.hop - self.n_fft // 2
+        whole = np.zeros(max(0, -start) + self.samples + self.n_fft)
+        for k, held in enumerate(self.emphasis.astype(np.float64) @ observed):
+            begin = max(0, start) + k * self.hop
+            whole[begin : begin + self.n_fft] += held * squared
+        return whole[max(0, -start) :][: self.samples]
+
     def _frames(self, pair: np.ndarray) -> np.ndarray:
         """float32 [frames, n_fft] of real and imaginary parts [2, F, frames]."""
         part = np.empty(pair.shape[:0:-1], np.complex64)
         part.real, part.imag = pair[0].T, pair[1].T
         return np.fft.irfft(compressed(part, 1 / self.compress), self.n_fft, axis=1)
+
+
+def _powered(spectrum: np.ndarray, power: float) -> np.ndarray:
+    """float32 [N, 2C, ...]: magnitudes of complex pairs to a power, phases kept."""
+    if power == 1:
+        return spectrum
+    pairs = spectrum.reshape(len(spectrum), -1, 2, *spectrum.shape[2:])
+    part = compressed((pairs[:, :, 0] + 1j * pairs[:, :, 1]).astype(np.complex64), power)
+    return np.stack([part.real, part.imag], 2).reshape(spectrum.shape)
 
 
 def compressed(part: np.ndarray, power: float) -> np.ndarray:

@@ -59,7 +59,7 @@ CHOICES = {
     (
         "reconstruct",
         "method",
-    ): "auto decode zero replicate linear inpaint smooth recall gaussian net ensemble dream continue",
+    ): "auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations",
