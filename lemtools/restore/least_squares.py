@@ -54,14 +54,19 @@ def recall(signal: Signal) -> tuple[Signal, list[str]]:
         )
     seen = evidence(signal)
     made.check_spectrum(seen.value)
-    out, done = np.empty(seen.value.shape, np.float32), Done()
+    out: np.ndarray = np.empty(seen.value.shape, np.float32)
+    done = Done()
     for i in range(len(out)):
         for c in range(0, out.shape[1], 2):
-            pair = np.s_[i : i + 1, c : c + 2]
-            parts = (
-                np.ascontiguousarray(p[pair]) for p in (seen.value, seen.observed, seen.low, seen.high, seen.width)
+            pair = slice(i, i + 1), slice(c, c + 2)
+            known = Evidence(
+                np.ascontiguousarray(seen.value[pair]),
+                np.ascontiguousarray(seen.observed[pair]),
+                np.ascontiguousarray(seen.low[pair]),
+                np.ascontiguousarray(seen.high[pair]),
+                np.ascontiguousarray(seen.width[pair]),
+                seen.sigma[i : i + 1],
             )
-            known = Evidence(*parts, seen.sigma[i : i + 1])
             out[pair] = known.hold(spectrum(made, known, done))
     data = out.astype(signal.whole_dtype, copy=False)
     return replace(signal, data=data, mask=None, codes=None, ops=[]), done.said()
