@@ -1,0 +1,344 @@
+"""Machines against networks of sounds, the stages of els-audio.sh: `python els_audio.py STAGE DATA OUT`.
+
+Asked: which equivariance has the machine that predicts a diffusion network of spectra: of both axes, of time alone, of
+frequency alone, or none? And does it know more than the best linear filter of the same window?
+
+The primary cell was fixed before it was run: SET fsdd, complex spectra, network a, whole samples, the machine at 20 steps
+against the network at 20 and at 150, Pearson r of `both` less r of `linear`, paired over seeds, in each of 3 training seeds.
+All else is secondary. Prediction: (a) both, (b) time, (c) between, none at high noise.
+
+sounds    OUT/REP.bank.safetensors: the spectra, and REP.held.safetensors, those of sounds that no network learns from.
+          fsdd: takes 2-7, held out 0-1, 8 kHz, the first .248 s as 65 x 32. esc10: folds 1-4, held out 5, the middle second of
+          each clip at 22.05 kHz as 257 x 87; SIZE=els-audio: at 44.1 kHz as 513 x 173
+train     OUT/REP-NET-SEED.safetensors
+sizes     OUT/REP-NET-SEED-MACHINE.txt: rectangles, calibrated on seeds 1000-1001 for each machine by itself
+compare   OUT/REP-NET-SEED.jsonl: r, R^2 and mse of every seed, on the field, its magnitude, and the sound
+along     OUT/REP-NET-SEED-along.jsonl: r of x0 and of the noise at every step of the network's own path
+table     prints it all, and OUT/table.tsv
+
+REPS: complex; root, |c|^.5 with its phase; log, the logarithm of the magnitude, standardised. NETS: a, a ResNet of about
+20,000 parameters with zero padding, whose window is 11 (257 rows and more: 17); b, the same with a plane that tells the row; c, a UNet;
+d, as a, circular in time. A network's window tells it the frequency in b alone, or where it reaches an end.
+
+Environment: SET, REPS (complex), NETS (a b c d), RUNS (0 1 2, the training seeds), STEPS (6000) and BATCH (32) of training,
+SIDES of the patches that are tried (3-11), MACHINES, DEVICE. QUICK=1: NETS a, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
+"""
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lemtools.compare.summary import student_t
+
+ENV = os.environ
+QUICK = ENV.get("QUICK") == "1"
+SET, SIZE = ENV.get("SET", "fsdd"), ENV.get("SIZE", "")
+REPS, RUNS = ENV.get("REPS", "complex").split(), ENV.get("RUNS", "0 1 2").split()
+NETS = ENV.get("NETS", "a" if QUICK else "a b c d").split()
+STEPS, BATCH = (int(ENV.get(k, v)) for k, v in (("STEPS", 1200 if QUICK else 6000), ("BATCH", 8 if QUICK else 32)))
+SIDES, DEVICE = ENV.get("SIDES", "3-11"), ENV.get("DEVICE", "auto")
+MACHINES = ENV.get("MACHINES", "both linear time freq none linear-time is wiener").split()
+SEEDS = {"both": range(10), "freq": range(10)}  # of --against; the rest have OTHERS
+OTHERS = range(10) if QUICK else range(30)
+TRIES = "1000-1001"
+NET_STEPS = 20, 150
+QUICK_SIZES = "3,3,3,3,3,3,3,3,3,3,5,5,5,5,5,5,5,5,5,5"  # low noise first
+SETS = {  # lem-encode's settings
+    "fsdd": ["--n-fft", 128, "--hop", 64, "--length", 0.248],
+    "esc10": ["--n-fft", 512, "--hop", 256, "--length", 22016 / 22050],
+    "els-audio": ["--preset", "els-audio"],
+}
+
+
+def command(*words, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([str(w) for w in words], check=True, stdin=subprocess.DEVNULL, **more)
+
+
+def digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make(path: Path, settings, inputs: list[Path], work) -> None:
+    """Do the work that makes a file, unless its note tells the same settings and contents of inputs."""
+    note = path.with_name(path.name + ".made")
+    told = json.dumps({"settings": settings, "inputs": {p.name: digest(p) for p in inputs}}, default=str)
+    if path.exists() and note.exists() and note.read_text() == told:
+        return
+    note.unlink(missing_ok=True)
+    work()
+    note.write_text(told)
+
+
+def sources(data: Path) -> dict[str, list[Path]]:
+    """{bank, held: files}, ascending."""
+    if SET == "fsdd":
+        found = {
+            part: sorted((data / "fsdd").glob(f"*_[{takes}].flac")) for part, takes in (("bank", "2-7"), ("held", "01"))
+        }
+    elif SET == "esc10":
+        clips = sorted((data / "esc10").glob("*/*.ogg"))
+        found = {"bank": [p for p in clips if p.name[0] != "5"], "held": [p for p in clips if p.name[0] == "5"]}
+    else:  # every fifth is held out
+        clips = sorted(p for p in data.rglob("*") if p.suffix.lower() in (".wav", ".flac", ".ogg"))
+        found = {"bank": [p for i, p in enumerate(clips) if i % 5], "held": clips[::5]}
+    if not all(found.values()):
+        sys.exit(f"els_audio.py: error: {data}: no sounds of {SET} there; SET is fsdd, esc10 or folder")
+    return found
+
+
+def middles(paths: list[Path], folder: Path, seconds: float) -> list[Path]:
+    """The middle of longer sounds, as WAV."""
+    from lemtools.media import load, save
+    from lemtools.signal import Signal
+
+    folder.mkdir(exist_ok=True)
+    out = []
+    for path in paths:
+        (clip,) = load([str(path)])
+        length = round(seconds * clip.rate)
+        start = max(0, (clip.data.shape[-1] - length) // 2)
+        out.append(folder / f"{path.stem}.wav")
+        save(
+            [Signal("audio", np.ascontiguousarray(clip.data[..., start : start + length]), rate=clip.rate)],
+            str(out[-1]),
+        )
+    return out
+
+
+def sounds(data: Path, out: Path) -> None:
+    for part, paths in sources(data).items():
+        settings = SETS["els-audio" if SIZE == "els-audio" else "esc10" if SET == "folder" else SET]
+        for rep in REPS:
+            target = out / f"{rep}.{part}.safetensors"
+            words = ["lem-encode", "-q", "--encoder", "stft", *settings]
+            words += [] if SET == "fsdd" else ["--mono", *([] if SIZE else ["--resample", 22050])]
+            words += ["--compress", 0.5] if rep == "root" else []
+
+            def work() -> None:
+                files = paths if SET == "fsdd" else middles(paths, out / f"{part}-middles", 1.2)
+                (out / f"{part}.txt").write_text("".join(f"{path}\n" for path in files))
+                command(*words, "--files-from", out / f"{part}.txt", "-o", target)
+                if rep == "log":
+                    logarithms(target, out / "log.bank.safetensors")
+
+            make(target, [rep, *words], paths, work)
+
+
+def logarithms(path: Path, bank: Path) -> None:
+    """The logarithms of the magnitudes of complex spectra, in place of them, less the bank's mean and over its deviation; 60 dB
+    below the bank's rms is the floor."""
+    from lemtools.media import load, save
+    from lemtools.signal import Signal
+
+    batches = list(load([str(path)]))
+    data = np.concatenate([b.data for b in batches])
+    power = data[:, 0::2] ** 2 + data[:, 1::2] ** 2
+    memo = bank.with_suffix(".json")
+    if path == bank:
+        floor = 1e-6 * float(power.mean())
+        x = 0.5 * np.log(np.maximum(power, floor))
+        memo.write_text(json.dumps([floor, float(x.mean()), float(x.std())]))
+    floor, mean, std = json.loads(memo.read_text())
+    x = (0.5 * np.log(np.maximum(power, floor)) - mean) / std
+    save(
+        [Signal("spectrum", x.astype(np.float32), rate=batches[0].rate, names=[n for b in batches for n in b.names])],
+        str(path),
+    )
+
+
+def networks(out: Path):
+    """(name, representation, kind, training seed, bank, file)."""
+    for rep in REPS:
+        for net in NETS:
+            for run in RUNS:
+                name = f"{rep}-{net}-{run}"
+                yield name, rep, net, run, out / f"{rep}.bank.safetensors", out / f"{name}.safetensors"
+
+
+def train(data: Path, out: Path) -> None:
+    depth = 3 if SET == "fsdd" else 6
+    shapes = {
+        "a": ["--arch", "resnet", "--width", 24 if depth == 3 else 20, "--depth", depth],
+        "c": ["--arch", "unet", "--set", "widths=[16,32,48]"],
+    }
+    shapes["w"] = ["--arch", "resnet", "--width", 128, "--depth", depth]
+    shapes["b"], shapes["d"] = [*shapes["a"], "--set", "coordinates=frequency"], shapes["a"]
+    for _, _, net, run, bank, file in networks(out):
+        words = ["lem-train", "diffusion", "-q", "--data", bank, *shapes[net], "--holdout", 0, "--seed", run]
+        words += ["--padding", "zeros,circular"] if net == "d" else []
+        words += ["--steps", 2 * STEPS if net == "w" else STEPS, "--batch", BATCH, "--lr", 2e-3, "--ema", 0.99 if QUICK else 0.999]
+        make(file, words[4:], [bank], lambda: command(*words, "--save-every", STEPS, "--dtype", "float32", "-o", file))
+
+
+def machine(name: str) -> tuple[str, str]:
+    """(machine of lem-els, equivariance), as in linear-time."""
+    first, _, second = name.partition("-")
+    return first, second or "both"
+
+
+def scales(out: Path, name: str, which: str) -> Path:
+    return out / f"{name}-{which}.txt"
+
+
+def sizes(data: Path, out: Path) -> None:
+    for name, _, _, _, bank, file in networks(out):
+        for which in MACHINES:
+            asked, equivariance = machine(which)
+            if asked in ("is", "wiener"):
+                continue
+            target = scales(out, name, which)
+            if QUICK:
+                target.write_text(QUICK_SIZES.replace(",", "\n") + "\n")
+                continue
+            words = [
+                "lem-els",
+                "-q",
+                "--bank",
+                bank,
+                "--calibrate",
+                file,
+                "--rectangles",
+                "--seeds",
+                TRIES,
+                "--machine",
+                asked,
+            ]
+            words += ["--equivariance", equivariance] if asked == "linear" else []
+            words += ["--sizes", SIDES, "--device", DEVICE, "-o", target]
+            make(target, words, [bank, file], lambda: command(*words))
+
+
+def study(out: Path, name: str, which: str, bank: Path):
+    """How a machine is asked, with its own sizes."""
+    from lemtools.dreams.resources import Resources
+    from lemtools.dreams.study import Study
+    from lemtools.els.prepare import bank as banked
+    from lemtools.els.scales import parse_sizes
+
+    asked, equivariance = machine(which)
+    own = None if asked in ("is", "wiener") else parse_sizes(str(scales(out, name, which)), 20)
+    return asked, Study(banked([str(bank)]), own, resources=Resources(DEVICE, 1 << 32), equivariance=equivariance)
+
+
+def compare(data: Path, out: Path) -> None:
+    from lemtools.dreams.against import scores
+    from lemtools.media import load
+    from lemtools.signal.history import front
+
+    for name, rep, _, _, bank, file in networks(out):
+        target = out / f"{name}.jsonl"
+        used = [bank, file, *(p for p in (scales(out, name, which) for which in MACHINES) if p.exists())]
+
+        def work() -> None:
+            kept, decode = {}, None
+            if rep != "log":
+                decode = front(next(iter(load([str(bank)]))).history).decode
+            lines = []
+            for which in MACHINES:
+                asked, how = study(out, name, which, bank)
+                for batch in how.against([asked], str(file), list(SEEDS.get(which, OTHERS)), NET_STEPS):
+                    (found,) = batch.machines.values()
+                    for steps, truth in batch.network.items():
+                        values = scores(truth, found, how.bank.alive, how.bank.complex)
+                        if decode:
+                            scale = how.like(str(file)).bank.scale
+                            heard = [decode(scale.decode(x.float()).numpy()) for x in (truth, found)]
+                            values["r-sound"] = [float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in zip(*heard)]
+                        for k, seed in enumerate(batch.seeds):
+                            lines.append(
+                                {
+                                    "network": name,
+                                    "machine": which,
+                                    "net_steps": steps,
+                                    "seed": seed,
+                                    **{m: float(v[k]) for m, v in values.items()},
+                                }
+                            )
+                            if seed < 5:
+                                kept[f"network-{steps}-{seed}"] = truth[k].numpy()
+                                kept[f"{which}-{seed}"] = found[k].numpy()
+            np.savez_compressed(out / f"{name}-samples.npz", **kept)
+            target.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+        make(target, [MACHINES, len(OTHERS), NET_STEPS], used, work)
+
+
+def along(data: Path, out: Path) -> None:
+    for name, _, _, _, bank, file in networks(out):
+        target = out / f"{name}-along.jsonl"
+        used = [bank, file, *(p for p in (scales(out, name, which) for which in MACHINES) if p.exists())]
+
+        def work() -> None:
+            lines = []
+            for which in MACHINES:
+                asked, how = study(out, name, which, bank)
+                for seeds, found in how.along([asked], str(file), list(range(3 if QUICK else 10))):
+                    for (_, t, metric), values in found.items():
+                        lines += [
+                            {"machine": which, "t": t, "metric": metric, "seed": s, "value": float(v)}
+                            for s, v in zip(seeds, values)
+                        ]
+            target.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+        make(target, MACHINES, used, work)
+
+
+def interval(values) -> str:
+    """Mean and 95 % t-interval over seeds."""
+    x = np.asarray(values, float)
+    x = x[np.isfinite(x)]
+    half = student_t(0.95, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
+    return f"{x.mean():.3f} [{x.mean() - half:.3f}, {x.mean() + half:.3f}]"
+
+
+def table(data: Path, out: Path) -> None:
+    lines = []
+    for name, *_ in networks(out):
+        if not (out / f"{name}.jsonl").exists():
+            continue
+        rows = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
+        r = {(row["machine"], row["net_steps"], row["seed"]): row for row in rows}
+        for steps in NET_STEPS:
+            pairs = [
+                (r[k], r["linear", steps, k[2]]) for k in r if k[:2] == ("both", steps) and ("linear", steps, k[2]) in r
+            ]
+            if pairs:
+                lines.append(f"{name}\t{steps}\tboth less linear\t{interval([a['r'] - b['r'] for a, b in pairs])}")
+            for which in MACHINES:
+                mine = [row for row in rows if row["machine"] == which and row["net_steps"] == steps]
+                if mine:
+                    cells = [
+                        f"{m} {interval([row[m] for row in mine])}"
+                        for m in ("r", "r-magnitude", "r-sound", "R^2", "mse")
+                        if m in mine[0]
+                    ]
+                    lines.append("\t".join([name, str(steps), which, *cells, f"{len(mine)} seeds"]))
+        if (path := out / f"{name}-along.jsonl").exists():
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            for t in (0.9, 0.65, 0.4, 0.15):
+                for metric in ("r-x0", "r-eps"):
+                    cells = []
+                    for which in MACHINES:
+                        mine = [
+                            row["value"]
+                            for row in rows
+                            if row["machine"] == which and row["metric"] == metric and abs(row["t"] - t) < 1e-3
+                        ]
+                        cells += [f"{which} {np.mean(mine):.2f}"] if mine else []
+                    lines.append("\t".join([name, f"t {t}", metric, *cells]))
+    text = "\n".join(lines) + "\n"
+    (out / "table.tsv").write_text(text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    stage, data_, out_ = sys.argv[1:]
+    Path(out_).mkdir(parents=True, exist_ok=True)
+    {f.__name__: f for f in (sounds, train, sizes, compare, along, table)}[stage](Path(data_), Path(out_))
