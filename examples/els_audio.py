@@ -173,7 +173,16 @@ def train(data: Path, out: Path) -> None:
     for _, _, net, run, bank, file in networks(out):
         words = ["lem-train", "diffusion", "-q", "--data", bank, *shapes[net], "--holdout", 0, "--seed", run]
         words += ["--padding", "zeros,circular"] if net == "d" else []
-        words += ["--steps", 2 * STEPS if net == "w" else STEPS, "--batch", BATCH, "--lr", 2e-3, "--ema", 0.99 if QUICK else 0.999]
+        words += [
+            "--steps",
+            2 * STEPS if net == "w" else STEPS,
+            "--batch",
+            BATCH,
+            "--lr",
+            2e-3,
+            "--ema",
+            0.99 if QUICK else 0.999,
+        ]
         make(file, words[4:], [bank], lambda: command(*words, "--save-every", STEPS, "--dtype", "float32", "-o", file))
 
 

@@ -101,7 +101,7 @@ JOBS = {
     "--seeds",
     "Seeds, as in 7, 0-99 or 1,4.",
     Numbers(highest=2**63 - 1),  # seeds are int64 on the wire
-    usual="0, of --calibrate 1000-1007 (--rectangles 1000-1001), of --against 0-99",
+    usual="0, of --calibrate 1000-1007 (--rectangles, --by sample 1000-1001), of --against 0-99",
     metavar="A-B",
 )
 @option("--denoise", "Denoise each noisy image of FILE once, in place of sampling.", "flag")
@@ -133,8 +133,9 @@ JOBS = {
 )
 @option(
     "--by",
-    "How --calibrate measures agreement with the network: cosine similarity or mean squared error.",
-    ("cosine", "mse"),
+    "How --calibrate measures agreement with the network: cosine similarity or mean squared error, step by step on its path; "
+    "or the correlation of whole samples, for which steps share sizes in five bands.",
+    ("cosine", "mse", "sample"),
     default="cosine",
 )
 @option("--monotone", "Let the sizes that --calibrate finds never shrink as noise grows.", "flag")
@@ -245,6 +246,8 @@ def _refuse(job: str, options: dict) -> None:
         if not (path == "-" or os.path.exists(path) or glob.has_magic(path)):
             raise click.UsageError(f"--bank {path}: No such file or directory")
     asked = written(context)
+    if options["by"] == "sample" and options["monotone"]:
+        raise click.UsageError("--by sample and --monotone: give one of them")
     if options["rectangles"] and options["monotone"]:
         raise click.UsageError(
             "--rectangles and --monotone: squares alone can be made to grow with the noise; give one"

@@ -17,7 +17,7 @@ FORMS = ("safetensors", "png", "jpg", "npy")
 def do(job: str, run, files, options):
     """Do the job; under torchrun every process holds a part of the bank, and the first writes and speaks."""
     o = SimpleNamespace(**options, files=files, job=job, share=None, silent=False)
-    o.seeds = o.seeds or (FEW if o.rectangles else SEEDS.get(job, [0]))
+    o.seeds = o.seeds or (FEW if o.rectangles or o.by == "sample" else SEEDS.get(job, [0]))
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return JOBS[job](run, o)
     if job == "--prepare":
@@ -160,6 +160,7 @@ def _calibrate(run, o):
 
     from ..dreams.calibrate import choose
     from ..dreams.rectangles import text as listed
+    from ..dreams.whole import text as in_bands
 
     o.output = o.output or "-"  # text
     target, study = _one_file(o, "txt", "name one file", o.calibrate), _study(run, o)
@@ -168,7 +169,11 @@ def _calibrate(run, o):
     ]
     settings.append(f"seeds {','.join(map(str, o.seeds))}")
     made = common.printable(f"lem-els --calibrate {o.calibrate}, bank {' '.join(o.bank)}"), ", ".join(settings)
-    if o.rectangles:
+    if o.by == "sample":
+        with run.watched(lines=True, items=False):
+            choice = study.whole(o.machine, o.calibrate, o.seeds, o.sizes, o.rectangles)
+        text = in_bands(choice, len(o.seeds), study.kamb, made)
+    elif o.rectangles:
         choices = study.rectangles(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
         with run.watched(lines=True, items=False):
             text = listed(list(choices), o.by, len(o.seeds), study.kamb, made)

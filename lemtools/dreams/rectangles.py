@@ -125,14 +125,14 @@ def descend(
         while best != before:
             before = best
             for axis in (0, 1):
-                best = _climbed(best, axis, candidates, fits, score)
+                best = climbed(best, axis, candidates, fits, score)
         (value, seconds), tried = score.tried[best], len(score.tried)
         line = f"t {time(alpha_bar):.4g}, {said(best)}, the best of {tried} sizes, {seconds:.3g} s a seed"
         resources.say(f"step {number + 1} of {steps}: {line}")
         yield Choice(alpha_bar, best, value, seconds, tried, square, score.tried[square][0])
 
 
-def _climbed(
+def climbed(
     size: Pair, axis: int, candidates: Sequence[int], fits: Callable[[Pair], bool], score: Callable[[Pair], float]
 ) -> Pair:
     """The size after steps along an axis, in the better direction, as long as they are better."""

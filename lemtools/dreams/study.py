@@ -10,6 +10,7 @@ import numpy as np
 from ..catalogue.denoisers import DENOISERS
 from ..denoise.contract import Denoiser, Scale
 from ..denoise.how import How
+from ..denoise.samplers import ddim
 from ..device import pick
 from ..els import machine
 from ..els.bank import Bank
@@ -18,14 +19,14 @@ from ..els.scales import Scales, allowed, check, levels
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
-from . import rectangles
-from .against import Samples
+from . import rectangles, whole
+from .against import Samples, correlation, pixels
 from .against import samples as compared
 from .along import Scores, along
 from .calibrate import measure
 from .explain import Origins, explain
 from .resources import Resources
-from .sample import denoise, sample
+from .sample import batches, denoise, sample, start
 
 CALLED = {"image": "images", "spectrum": "spectra"}
 
@@ -205,6 +206,41 @@ class Study:
             return bool(allowed(name, [size], mine.bank.item, mine.how))
 
         yield from rectangles.descend(points, sizes, fits, mine.steps, by, mine._alive, mine.resources)
+
+    def whole(
+        self,
+        name: str,
+        path: str,
+        seeds: Sequence[int],
+        candidates: Sequence[int] | None = None,
+        rectangular: bool = False,
+    ) -> whole.Choice:
+        """The sizes with which whole samples agree best, see ``whole.descend``. candidates: of either side, those of
+        `calibrate`; rectangular: whether rows and columns may differ."""
+        model = self.network(path)
+        mine = self._of(model, path)
+        sides = mine.candidates(name, candidates)
+        if candidates is not None:
+            mine._check([name], sides)
+        resources = replace(mine._fitted(max(sides)), report=None)
+        parts = []  # bank, seeds, the network's samples
+        for label, bank, every in mine.classes(seeds):
+            network = NetworkDenoiser(model, label=label, clip=False)
+            for part in resources.batches(every):
+                x = ddim(network, start(part, bank.item, resources.device), mine.levels)
+                parts.append((bank, part, pixels(x, mine._alive)))
+
+        def ask(sizes: tuple[rectangles.Pair, ...]) -> np.ndarray:
+            asked, found = replace(mine, sizes=sizes, resources=resources), []
+            for bank, part, truth in parts:
+                _, x = next(batches(asked.machine(name, bank), bank.item, part, mine.levels, resources))
+                found.append(correlation(truth, pixels(x, mine._alive)).cpu().numpy())
+            return np.concatenate(found)
+
+        def fits(size: rectangles.Pair) -> bool:
+            return bool(allowed(name, [size], mine.bank.item, mine.how))
+
+        return whole.descend(ask, sides, fits, mine.steps, rectangular, mine.resources.say)
 
     def against(
         self, names: Sequence[str], path: str, seeds: Sequence[int], net_steps: Sequence[int] = (20, 150)

@@ -287,6 +287,12 @@ def test_what_lem_els_prints_of_spectra(bench, tmp_path):
         head[1] == "# machine time, equivariance time, steps 2, seeds 1000,1001"
         and len(parse_sizes(str(bench / "s.txt"), 2)) == 2
     )
+    els(
+        bench,
+        "--bank bank.safetensors --calibrate net.safetensors --by sample --machine both --sizes 1-5 --steps 2 -o b.txt",
+    )
+    head = (bench / "b.txt").read_text()
+    assert "by r of whole samples, means over 2 seeds" in head and len(parse_sizes(str(bench / "b.txt"), 2)) == 2
     els(bench, "--bank bank.safetensors --scales s.txt --steps 2 --machine time --seeds 0-3 -o grid.png")
     assert Image.open(bench / "grid.png").mode == "L"
     els(
@@ -378,6 +384,10 @@ BAD = {
     "equivariance of a machine that has its own": (
         "--bank bank.safetensors --scales 3 --machine bbels --equivariance time",
         "--equivariance does nothing for bbels: leave it out, or ask linear",
+    ),
+    "samples that grow": (
+        "--bank bank.safetensors --calibrate net.safetensors --by sample --monotone",
+        "--by sample and --monotone",
     ),
     "rectangles that grow": (
         "--bank bank.safetensors --calibrate net.safetensors --rectangles --monotone",
