@@ -13,7 +13,7 @@ import numpy as np
 from ..catalogue import LemError
 
 CHUNK = 1 << 17  # numbers of the frames that are made at a time: they stay in the cache
-LEAST = 1e-3  # of the largest sum of squared windows: where less covers a sample, its errors grow too large
+LEAST = 3e-3  # of the largest sum of squared windows: where less covers a sample, its errors grow too large
 
 _COSINES = {  # windows as sums of cosines a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N) - ... (Harris 1978)
     "hann": (0.5, 0.5),

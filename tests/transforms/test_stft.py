@@ -80,6 +80,21 @@ def test_every_length_comes_back(n_fft, hop, name):
         assert back.shape == x.shape and back.dtype == np.float32 and snr(x, back) > 130, samples
 
 
+@pytest.mark.parametrize("name, hop", [("hann", 55), ("blackman", 51), ("sine", 62), ("blackmanharris", 45)])
+def test_the_last_hops_that_are_taken(name, hop):
+    """Where the sum of squared windows comes near .3 % of its peak; one sample more, and it is refused."""
+    for samples in (50, 700, 4000):
+        x, front = sounds(1, 1, samples, seed=samples), short(samples, 64, hop, window_fn=name)
+        assert snr(x, front.decode(front.encode(x))) > 129
+    with pytest.raises(LemError, match=f"a {name} window of 64 samples and a hop of {hop + 1} cannot be inverted"):
+        stft.check(64, hop + 1, name)
+
+
+def test_frames_are_as_many_as_in_torch_and_one_more_at_wide_hops():
+    assert [stft.frames(n, 64, 16) for n in (1, 15, 16, 100)] == [1, 1, 2, 7]
+    assert [stft.frames(n, 64, 17) for n in (1, 17, 18, 100)] == [2, 2, 3, 7]
+
+
 def test_rect_windows_side_by_side_come_back():
     for samples in (1, 31, 32, 33, 64, 500):
         x, front = sounds(1, 2, samples), short(samples, 64, 64, window_fn="rect")
