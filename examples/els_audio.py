@@ -11,17 +11,22 @@ sounds    OUT/REP.bank.safetensors: the spectra, and REP.held.safetensors, those
           fsdd: takes 2-7, held out 0-1, 8 kHz, the first .248 s as 65 x 32. esc10: folds 1-4, held out 5, the middle second of
           each clip at 22.05 kHz as 257 x 87; SIZE=els-audio: at 44.1 kHz as 513 x 173
 train     OUT/REP-NET-SEED.safetensors
-sizes     OUT/REP-NET-SEED-MACHINE.txt: rectangles, calibrated on seeds 1000-1001 for each machine by itself
+sizes     OUT/REP-NET-SEED-MACHINE.txt: rectangles, calibrated on seeds 1000-1001 for each machine by itself, by whole samples;
+          BY=cosine: step by step. Of a first run with sides 3-11, step by step, the choice ended at 3; with sides from 1 it
+          agreed better at every step of the network's path, and less in whole samples. Hence by whole samples, which is
+          what the primary cell asks
 compare   OUT/REP-NET-SEED.jsonl: r, R^2 and mse of every seed, on the field, its magnitude, and the sound
 along     OUT/REP-NET-SEED-along.jsonl: r of x0 and of the noise at every step of the network's own path
-table     prints it all, and OUT/table.tsv
+hear      OUT/hear: five seeds of network and machine as WAV and spectrograms, and whether samples copy training sounds
+table     prints it all, and OUT/table.tsv; `another run` is the network of another training seed in place of a machine: no
+          formula can be expected to know more of a network than that
 
 REPS: complex; root, |c|^.5 with its phase; log, the logarithm of the magnitude, standardised. NETS: a, a ResNet of about
 20,000 parameters with zero padding, whose window is 11 (257 rows and more: 17); b, the same with a plane that tells the row; c, a UNet;
 d, as a, circular in time. A network's window tells it the frequency in b alone, or where it reaches an end.
 
 Environment: SET, REPS (complex), NETS (a b c d), RUNS (0 1 2, the training seeds), STEPS (6000) and BATCH (32) of training,
-SIDES of the patches that are tried (3-11), MACHINES, DEVICE. QUICK=1: NETS a, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
+SIDES of the patches that are tried (1,3-11), MACHINES, DEVICE. QUICK=1: NETS a, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
 """
 
 import hashlib
@@ -42,12 +47,13 @@ SET, SIZE = ENV.get("SET", "fsdd"), ENV.get("SIZE", "")
 REPS, RUNS = ENV.get("REPS", "complex").split(), ENV.get("RUNS", "0 1 2").split()
 NETS = ENV.get("NETS", "a" if QUICK else "a b c d").split()
 STEPS, BATCH = (int(ENV.get(k, v)) for k, v in (("STEPS", 1200 if QUICK else 6000), ("BATCH", 8 if QUICK else 32)))
-SIDES, DEVICE = ENV.get("SIDES", "3-11"), ENV.get("DEVICE", "auto")
+SIDES, DEVICE = ENV.get("SIDES", "1,3-11"), ENV.get("DEVICE", "auto")
 MACHINES = ENV.get("MACHINES", "both linear time freq none linear-time is wiener").split()
 SEEDS = {"both": range(10), "freq": range(10)}  # of --against; the rest have OTHERS
 OTHERS = range(10) if QUICK else range(30)
-TRIES = "1000-1001"
+TRIES, BY = "1000-1001", ENV.get("BY", "sample")
 NET_STEPS = 20, 150
+HEARD = 5  # seeds of which the machines' samples are kept
 QUICK_SIZES = "3,3,3,3,3,3,3,3,3,3,5,5,5,5,5,5,5,5,5,5"  # low noise first
 SETS = {  # lem-encode's settings
     "fsdd": ["--n-fft", 128, "--hop", 64, "--length", 0.248],
@@ -95,7 +101,8 @@ def sources(data: Path) -> dict[str, list[Path]]:
 
 def middles(paths: list[Path], folder: Path, seconds: float) -> list[Path]:
     """The middle of longer sounds, as WAV."""
-    from lemtools.media import load, save
+    from lemtools import save
+    from lemtools.media import load
     from lemtools.signal import Signal
 
     folder.mkdir(exist_ok=True)
@@ -134,7 +141,8 @@ def sounds(data: Path, out: Path) -> None:
 def logarithms(path: Path, bank: Path) -> None:
     """The logarithms of the magnitudes of complex spectra, in place of them, less the bank's mean and over its deviation; 60 dB
     below the bank's rms is the floor."""
-    from lemtools.media import load, save
+    from lemtools import save
+    from lemtools.media import load
     from lemtools.signal import Signal
 
     batches = list(load([str(path)]))
@@ -214,6 +222,8 @@ def sizes(data: Path, out: Path) -> None:
                 "--calibrate",
                 file,
                 "--rectangles",
+                "--by",
+                BY,
                 "--seeds",
                 TRIES,
                 "--machine",
@@ -270,8 +280,8 @@ def compare(data: Path, out: Path) -> None:
                                     **{m: float(v[k]) for m, v in values.items()},
                                 }
                             )
-                            if seed < 5:
-                                kept[f"network-{steps}-{seed}"] = truth[k].numpy()
+                            kept[f"network-{steps}-{seed}"] = truth[k].numpy()
+                            if seed < HEARD:
                                 kept[f"{which}-{seed}"] = found[k].numpy()
             np.savez_compressed(out / f"{name}-samples.npz", **kept)
             target.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -299,6 +309,72 @@ def along(data: Path, out: Path) -> None:
         make(target, MACHINES, used, work)
 
 
+def hear(data: Path, out: Path) -> None:
+    """Sounds, spectrograms and copies, of the first training run of each network."""
+    from dataclasses import replace
+
+    from lemtools.dreams.study import Study
+    from lemtools.els.prepare import bank as banked
+    from lemtools import save
+    from lemtools.media import load
+
+    (out / "hear").mkdir(exist_ok=True)
+    for name, rep, net, run, bank, file in networks(out):
+        if run != RUNS[0] or rep == "log":
+            continue
+        first = next(iter(load([str(bank)]))).take(slice(0, 1))
+        scale = Study(banked([str(bank)])).like(str(file)).bank.scale
+        held = next(iter(load([str(out / f"{rep}.held.safetensors")], batch=HEARD))).take(slice(0, HEARD))
+        originals = out / "hear" / f"{rep}-held.safetensors"
+        save([replace(held, names=None)], str(originals))
+        with np.load(out / f"{name}-samples.npz") as kept:
+            for which in ("network-20", *(m for m in MACHINES if f"{m}-0" in kept)):
+                x = scale.decode(np.stack([kept[f"{which}-{seed}"] for seed in range(HEARD)]))
+                names = [f"{rep}-{net}-seed-{seed}-{which}" for seed in range(HEARD)]
+                target = out / "hear" / f"{rep}-{net}-{which}.safetensors"
+                save(
+                    [replace(first, data=x.astype(np.float32), names=names, label=None, index=np.arange(HEARD))],
+                    str(target),
+                )
+                command("lem-encode", "-q", "--decode", target, "-o", f"{out / 'hear'}/")
+                copies = command(
+                    "lem-compare",
+                    "--metric",
+                    "nearest",
+                    "--metric",
+                    "memorised",
+                    "--train",
+                    bank,
+                    originals,
+                    target,
+                    stdout=subprocess.PIPE,
+                )
+                print(f"{rep}-{net}\t{which}\t" + copies.stdout.decode().strip().replace("\n", "\t"))
+        one, other = (out / "hear" / f"{rep}-{net}-{which}.safetensors" for which in ("network-20", MACHINES[0]))
+        command(
+            "lem-compare",
+            "--metric",
+            "nmse",
+            "--pair",
+            "order",
+            "--plot",
+            out / "hear" / f"{rep}-{net}.png",
+            one,
+            other,
+            stdout=subprocess.PIPE,
+        )
+
+
+def another(out: Path, rep: str, net: str, run: str, steps: int) -> list[float]:
+    """r of every seed between the network's sample and those of the same network in other training runs, their mean."""
+    paths = [out / f"{rep}-{net}-{other}-samples.npz" for other in (run, *(o for o in RUNS if o != run))]
+    if len(paths) < 2 or not all(path.exists() for path in paths):
+        return []
+    runs = [np.load(path) for path in paths]
+    keys = [key for key in runs[0].files if key.startswith(f"network-{steps}-")]
+    return [float(np.mean([np.corrcoef(runs[0][k].ravel(), o[k].ravel())[0, 1] for o in runs[1:]])) for k in keys]
+
+
 def interval(values) -> str:
     """Mean and 95 % t-interval over seeds."""
     x = np.asarray(values, float)
@@ -309,7 +385,7 @@ def interval(values) -> str:
 
 def table(data: Path, out: Path) -> None:
     lines = []
-    for name, *_ in networks(out):
+    for name, rep, net, run, *_ in networks(out):
         if not (out / f"{name}.jsonl").exists():
             continue
         rows = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
@@ -320,6 +396,8 @@ def table(data: Path, out: Path) -> None:
             ]
             if pairs:
                 lines.append(f"{name}\t{steps}\tboth less linear\t{interval([a['r'] - b['r'] for a, b in pairs])}")
+            if same := another(out, rep, net, run, steps):
+                lines.append(f"{name}\t{steps}\tanother run\tr {interval(same)}\t{len(same)} seeds")
             for which in MACHINES:
                 mine = [row for row in rows if row["machine"] == which and row["net_steps"] == steps]
                 if mine:
@@ -350,4 +428,4 @@ def table(data: Path, out: Path) -> None:
 if __name__ == "__main__":
     stage, data_, out_ = sys.argv[1:]
     Path(out_).mkdir(parents=True, exist_ok=True)
-    {f.__name__: f for f in (sounds, train, sizes, compare, along, table)}[stage](Path(data_), Path(out_))
+    {f.__name__: f for f in (sounds, train, sizes, compare, along, hear, table)}[stage](Path(data_), Path(out_))
