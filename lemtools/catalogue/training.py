@@ -1,5 +1,6 @@
 """Options of lem-train: those of the recipes, in groups."""
 
+from .encoders import ENCODERS
 from .networks import NETWORKS, PADDING, PREDICTS
 from .row import Option
 from .shared import DEVICE, IMAGES, KIND, SKIP_BAD
@@ -28,6 +29,22 @@ HOLDOUT = Option(
     metavar="N",
     usual="1 in 50, at most 256; for lm, token-ae and rvq 1 in 10",
     section=INPUT,
+)
+FRONTS = tuple(row for row in ENCODERS.rows if row.front)  # encoders that make spectra
+SOUNDS = tuple(  # their options, each once; a preset of them is none of lem-train's
+    option._replace(section=INPUT)
+    for option in {option.name: option for row in FRONTS for option in row.options if option.name != "preset"}.values()
+)
+SPECTRA = (
+    Option(
+        "--encoder",
+        "Learn the spectra of sounds, which this encoder makes ({of}; see lem-encode).",
+        "choice",
+        of=tuple(row.name for row in FRONTS),
+        metavar="NAME",
+        section=INPUT,
+    ),
+    *SOUNDS,
 )
 TARGET = Option(
     "--target",

@@ -1,5 +1,8 @@
 """lem-reconstruct: recall the whole from the fragment."""
 
+import os
+import stat
+
 import click
 
 from ..catalogue.methods import METHODS, meant
@@ -11,6 +14,7 @@ lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
 lem-reconstruct --method decode fragments.safetensors -o decoded/
 lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o recalled.safetensors
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
+lem-reconstruct --model dreams.safetensors --samples 5 -o dreamt/
 lem-reconstruct --method continue --model lm.safetensors --more 200 --temperature .8 beginning.txt
 """
 
@@ -74,7 +78,9 @@ def cli(
     Reads fragments from lem-fragment; with a STORE, --resize, --grey and --rgb are for its images. Writes a single
     recalled item in its own medium (PNG, WAV, text), several as safetensors, or files into a folder. Observed values
     stay as they are, quantised ones inside their bins; but recall answers with what is stored, and gaussian takes
-    quantised values for noisy ones. The history records what was done.
+    quantised values for noisy ones. The history records what was done. Without input, at a terminal or with /dev/null,
+    --samples M of a network that draws are M samples of it; spectra of a known encoder are written as sounds into a folder
+    and as WAV or FLAC.
     """
     row = METHODS[meant(method, bool(memory), model is not None)]
     row = METHODS["net"] if model and not row.family else row  # whatever a network is asked by
@@ -88,6 +94,7 @@ def cli(
         common.one_thread()
     from ..media import Target, save, store
     from ..reconstruct import Reconstructor
+    from ..signal.history import front
 
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):
@@ -95,7 +102,13 @@ def cli(
     looks = {source.name: reading[source.name] for source in common.LOOKS}
     if memory:  # fragments come as they are: it is the STORE that is made like them
         reading |= {"resize": None, "grey": False, "rgb": False}
-    paths, signals = common.reading(run, **reading, shard=shard, target=target, skip_existing=skip_existing, lost=lost)
+    dreams = bool(model and options["samples"] and not lost) and _nothing(**reading)
+    if dreams and shard:
+        raise click.UsageError("--shard is for fragments: samples of a network have their --seed")
+    paths, signals = [], []
+    if not dreams:
+        inputs = dict(shard=shard, target=target, skip_existing=skip_existing, lost=lost)
+        paths, signals = common.reading(run, **reading, **inputs)
     masks = [] if lost in (None, "alpha") else [lost]
     target.refuse(paths, [*memory, *([model] if model else []), *masks])
     asked = {source.name: options[source.name] for source in row.options}
@@ -111,6 +124,7 @@ def cli(
     recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **asked)
 
     whole: list[bool] = []
+    sounding = target.form in ("wav", "flac") or (dreams and target.folder and not target.form)
 
     def work(batch):
         if batch.kind == "image" and not (batch.ops or batch.history or memory or whole):
@@ -121,9 +135,23 @@ def cli(
         back = recall(batch)
         entry = back.history[-1]
         run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
-        return back
+        if not (sounding and back.kind == "spectrum" and front(back.history)):
+            return [back]
+        from ..encode import decode
 
-    save(common.each(run, paths, signals, work), target, run.note, run.error)
+        return decode([back])
+
+    save(common.spread(run, paths, [recall.blank()] if dreams else signals, work), target, run.note, run.error)
+
+
+def _nothing(files, files_from, sample, sample_name, **looks) -> bool:
+    """Whether there is no input at all: none is named, and standard input is a terminal, /dev/null or closed."""
+    if files or files_from or sample or sample_name:
+        return False
+    try:
+        return stat.S_ISCHR(os.fstat(0).st_mode)
+    except OSError:
+        return True
 
 
 def ridge(text: str) -> float | str:

@@ -83,14 +83,17 @@ def cli(run, recipe, path, dry_run, output, **options):
 
 def _settings(recipe: str, output: str | None, chosen: dict):
     """What was chosen, by keyword, as settings of a run: those of the run itself, and properties of what learns."""
+    from ..catalogue.training import SOUNDS
     from ..train.network import option
     from ..train.settings import FIELDS, Settings
 
     fields = {
         name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items() if name in FIELDS
     }
+    sound = {each.name: chosen[each.name] for each in SOUNDS if each.name in chosen and each.name not in FIELDS}
     properties = dict(option(text) for text in fields.pop("options", ()))
-    fields["options"] = properties | {name: value for name, value in chosen.items() if name not in FIELDS}
+    rest = {name: value for name, value in chosen.items() if name not in FIELDS and name not in sound}
+    fields |= {"options": properties | rest, "sound": sound or None}
     fields["operations"] = [operations(text) for text in fields.get("fragment", ())]
     card = dict(_pair(text) for text in fields.pop("card", ()))
     fields["card"] = card | {"command": shlex.join(["lem-train", *sys.argv[1:]])}

@@ -15,12 +15,24 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory; a list of them where they differ), rate, ops,
-    history, bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, complete, and
+    history, bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
     facts = dict.fromkeys(
-        ("kind", "shape", "rate", "ops", "history", "bits_per_element", "tensors", "card", "calibration", "problem")
+        (
+            "kind",
+            "shape",
+            "rate",
+            "ops",
+            "history",
+            "bits_per_element",
+            "tensors",
+            "card",
+            "calibration",
+            "front",
+            "problem",
+        )
     )
     facts = {"file": shown, "documents": 0, "items": 0, "bytes": 0, **facts, "complete": False}
     with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
@@ -53,6 +65,7 @@ def _walk(source: stream.Source, facts: dict) -> None:
             model = (facts["card"] or {}).get("lem")
             if isinstance(model, dict):
                 facts["calibration"] = model.pop("calibration", None)
+                facts["front"] = model.pop("front", None)
             facts["complete"] = True
             continue
         ours, lem = True, header.lem

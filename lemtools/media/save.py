@@ -22,11 +22,12 @@ from . import sounds
 from .find import expand, sniff
 from .how import shown
 from .images import encode_image
+from .spectrogram import picture
 
 # format: (kinds it holds, item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
 _ITEM = {
-    "png": (("image",), lambda x, rate: encode_image(x, "PNG")),
-    "jpg": (("image",), lambda x, rate: encode_image(x, "JPEG")),
+    "png": (("image", "spectrum"), lambda x, rate: encode_image(x, "PNG")),
+    "jpg": (("image", "spectrum"), lambda x, rate: encode_image(x, "JPEG")),
     "wav": (("audio",), sounds.wav),
     "flac": (("audio",), sounds.flac),
     "txt": (("tokens",), lambda x, rate: _utf8(x)),
@@ -313,6 +314,6 @@ def _encode(item: Signal, form: str, where: str) -> bytes:
     if item.kind not in kinds:
         raise LemError(f"{where}: {item.kind} does not fit a {form}; write safetensors or npy")
     try:
-        return encode(item.data[0], item.rate)
+        return encode(picture(item.data[0]) if item.kind == "spectrum" else item.data[0], item.rate)
     except LemError as error:
         raise LemError(f"{where}: {error}") from error

@@ -56,6 +56,7 @@ class NetworkDenoiser:
 
     alpha_bar = 1 returns x_t bit for bit. Below `lowest`, x_t is next to pure noise: the network is asked, and its
     answer converted, at `lowest`, where it was trained and where eps still determines x0 (not so at alpha_bar = 0).
+    Parts of a spectrum that are 0 for every sound are not shown, and 0 in the answer.
     So the answer at alpha_bar = 0 is finite, but it is the network's guess at pure noise: near the (class) mean for x0
     and v, and with the errors of eps magnified 100 times for eps. Closed forms return the mean itself.
     """
@@ -74,6 +75,7 @@ class NetworkDenoiser:
             raise ValueError(f"a network of the family {model.family!r} is no denoiser")
         self.net, self.scale, self.dtype, self.lowest = model.net, model.target_scale, dtype, lowest
         self.device = next(model.net.parameters()).device
+        self.counted = None if model.counted is None else model.counted.to(self.device)
         self.condition = None if condition is None else condition.each(lambda t: t.to(self.device))
         self.label = None if label is None else torch.as_tensor(label).reshape(-1).to(self.device, torch.int64)
         if self.label is not None and bool((self.label >= self.net.classes).any()):
@@ -105,9 +107,11 @@ class NetworkDenoiser:
         if label is not None:
             label = _rows(label, rows, "label")
         half = torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
+        x = x if self.counted is None else x * self.counted
         with half:
             output = self.net(x.float(), alpha_bar, condition, label)
-        return to_x0(self.net.predicts, output, x, alpha_bar)
+        answer = to_x0(self.net.predicts, output, x, alpha_bar)
+        return answer if self.counted is None else answer * self.counted
 
 
 def _rows(bound: torch.Tensor, rows: int, name: str) -> torch.Tensor:

@@ -10,6 +10,7 @@ The JSON object under the metadata key `lem` holds
     classes             number of classes that it knows, or 0
     bytes, measured     of text: bytes a token on average, and whether that was measured (else 1)
     encoder             of a model that is an encoder, what encode.load reads it by
+    front               of spectra, what made them of sounds (transforms.Front.record)
     calibration         of a model that reads levels of noise, how well it does, see calibration.py
     step, seed          how many updates it was trained for, and the run's seed
     card                free text by key: data, licence, seeds, command, numbers
@@ -25,6 +26,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,7 +42,8 @@ from ..denoise.contract import Scale
 from ..signal import Layout, LemError, Tensor, Value
 from ..signal.layout import Found
 from ..stream.files import LEM, load_tensors
-from . import build, calibration
+from ..transforms import Front
+from . import build, calibration, parts
 
 SCALES = ("scale", "target_scale")
 
@@ -62,6 +65,18 @@ class Model:
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.net.parameters())
+
+    @cached_property
+    def front(self) -> Front | None:
+        """What made its spectra of sounds, where it is known."""
+        record = self.meta.get("front")
+        return None if record is None else parts.checked(record, self.meta["item"])
+
+    @cached_property
+    def counted(self) -> torch.Tensor | None:
+        """bool [C, F, 1]: False for parts of its spectra that are always 0; None where there are none such."""
+        found = None if self.front is None else parts.counted(self.front, self.meta["item"][0])
+        return None if found is None or found.all() else torch.from_numpy(found)
 
     def fits(self, kind: str, item: tuple[int, ...]) -> bool:
         """Whether it was made for items of this kind and shape."""
@@ -201,6 +216,8 @@ def _made(meta: dict, found: Found) -> nn.Module:
         raise LemError(f"a network of {net.get('axes', 2)} spatial axes, where its record has items of {item}")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):
         raise LemError(f"a network that makes {answer} of {seen}, where its record has {target} of {item}")
+    if "front" in meta:
+        parts.checked(meta["front"], item)
     if "calibration" in meta:
         calibration.check(meta["calibration"])
     return bounded(net, found)

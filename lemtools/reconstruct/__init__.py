@@ -131,6 +131,13 @@ class Reconstructor:
             cost=None if cost is None else cost.repeat(len(out) // max(len(signal), 1)),
         )
 
+    def blank(self) -> Signal:
+        """What draws without a fragment are asked of: one of which all is lost. LemError where no network draws."""
+        for ready in self.ready.values():
+            if hasattr(ready, "blank"):
+                return ready.blank()
+        raise LemError(f"--method {self.method} recalls fragments: name a FILE")
+
 
 def reconstruct(signals: Iterable[Signal], method: str = "auto", **options) -> Iterator[Signal]:
     """Yield every fragment recalled; method and options as in `Reconstructor`."""

@@ -16,19 +16,24 @@ from math import prod
 import numpy as np
 import torch
 
+from ..denoise.contract import Denoiser
 from ..denoise.samplers import ancestral, noise
 from ..denoise.schedule import grid
 from ..device import pick
 from ..fragment.evidence import Evidence, evidence, foreign
 from ..nets.condition import Condition
 from ..nets.conv import fill
+from ..nets.denoiser import NetworkDenoiser
+from ..nets.grid import rings
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
-from . import tiles
+from ..signal.history import front
+from . import sounds, tiles
 from .dream import MOST_ROWS, Dreamer, budget, drawn, dream, footprint, in_words, rows_of
 
 PROBE = 64  # px: side of the piece on which a network's need of memory is measured
 Beside = Callable[[np.ndarray, Evidence, tiles.Place], np.ndarray]
+Bound = Callable[[np.ndarray], np.ndarray]  # estimates [R, ...item] held to what is known of them
 LEVELS = 50  # noise levels of a conditioned denoiser
 PLAIN = 200  # bytes an element takes besides: evidence, condition, answer, and what makes them
 
@@ -106,7 +111,14 @@ class NetworkRecaller:
             raise LemError(f"{self.name} {known}: --label {self.label} is none of them")
 
     def __call__(self, signal: Signal) -> tuple[Signal, list[str]]:
-        """(recalled, steps). LemError where the model was made for other memories, or its answer is not finite."""
+        """(recalled, steps). Sounds are recalled by their spectra, where those are what it knows (see sounds). LemError where
+        the model was made for other memories, or its answer is not finite."""
+        if signal.kind == "audio" and self.model.front is not None and len(signal) and self.same:
+            self._check_sound(signal)
+            return sounds.recalled(self.model.front, signal, self._recall, self._windows(), self.samples)
+        return self._recall(signal)
+
+    def _recall(self, signal: Signal, hold: sounds.Hold | None = None) -> tuple[Signal, list[str]]:
         whole = tiles.framed(signal)
         self._check(signal, whole)
         dtype = np.dtype(np.uint8 if self.target["kind"] == "image" else np.float32)
@@ -116,7 +128,7 @@ class NetworkRecaller:
         elif self.family == "estimate":
             data, steps = self._estimate(whole, dtype)
         else:
-            data, steps = self._draw(signal, whole, dtype)
+            data, steps = self._draw(signal, whole, dtype, hold)
         out = tiles.repeated(whole, self.samples) if self.samples else whole
         kept = {} if self.same else {"kind": self.target["kind"], "rate": None}
         return replace(out, data=data, mask=None, codes=None, ops=[], **kept), [*steps, *self._notes(signal)]
@@ -125,16 +137,67 @@ class NetworkRecaller:
 
     def _check(self, signal: Signal, whole: Signal) -> None:
         item = whole.data.shape[1:]
-        if not self.model.fits(signal.kind, item) and not self._grey(signal.kind, item):
+        if not (self.model.fits(signal.kind, item) or self._grey(signal.kind, item) or self._longer(signal.kind, item)):
             raise LemError(
                 f"{self.name} recalls {_those(self.meta['kind'], self.meta['item'])}, not "
                 f"{_those(signal.kind, item)}; train one for it with lem-train"
             )
+        mine, made = self.model.front, front(signal.history) if signal.kind == "spectrum" else None
+        if mine is not None and made is not None:
+            there, known = ({k: v for k, v in f.record.items() if k not in ("samples", "middle")} for f in (made, mine))
+            if there != known:
+                key = next(k for k in {**known, **there} if known.get(k) != there.get(k))
+                raise LemError(f"{key} {there.get(key)}, where {self.name} knows spectra of {key} {known.get(key)}")
         if (other := foreign(signal.ops)) is not None:
             raise LemError(
                 f"{self.name} takes fragments that hold elements of their memory, not of --{other}; "
                 "recall them without --model"
             )
+
+    def _longer(self, kind: str, item: tuple[int, ...]) -> bool:
+        """Of spectra a convolutional network takes any number of frames."""
+        return kind == "spectrum" == self.meta["kind"] and not self._fixed and list(item[:-1]) == self.meta["item"][:-1]
+
+    @property
+    def _fixed(self) -> bool:
+        """Whether the network takes items of one size alone."""
+        return "channels" not in self.meta["net"]
+
+    def _windows(self) -> sounds.Windows:
+        """In how many frames it can be asked."""
+        usual, net = self.meta["item"][-1], self.net
+        field = getattr(net, "receptive_field", None)
+        reach = field // 2 if field else getattr(net, "reach", usual)
+        around = "circular" in getattr(net, "padding", "") and rings(net.padding, 2)[1]
+        return sounds.Windows(
+            usual, self._fixed, 0 if self._fixed else reach, net.multiple if around and hasattr(net, "multiple") else 1
+        )
+
+    def _check_sound(self, signal: Signal) -> None:
+        """LemError for sounds of another rate or number of channels than those whose spectra it knows."""
+        rate, channels = self.model.front.rate, self.meta["item"][0] // len(self.model.front.zero)
+        if signal.rate != rate:
+            there = "no rate" if signal.rate is None else f"{signal.rate:g} Hz"
+            raise LemError(f"{there}, where {self.name} knows sounds of {rate:g} Hz; resample it first")
+        if signal.data.shape[1] != channels:
+            several = f"{signal.data.shape[1]} channel{'s' * (signal.data.shape[1] != 1)}"
+            raise LemError(f"{several}, where {self.name} knows sounds of {channels}; recall them one by one")
+
+    def blank(self) -> Signal:
+        """A fragment of which all is lost, of a memory as it knows them: its draws are samples. LemError for a network that
+        gives one answer, or that takes any size."""
+        if self.family == "estimate":
+            raise LemError(f"{self.name} gives one answer to a fragment, and none without: name a FILE")
+        item = tuple(self.target["item"])
+        if not self.same or 0 in item:
+            what = "recalls one kind from another" if not self.same else "takes any size"
+            raise LemError(f"{self.name} {what}: it has no samples of its own; name a FILE")
+        kind, mine = self.meta["kind"], self.model.front
+        made = [] if mine is None else [{"tool": "lem-train", "model": self.identity, **mine.record}]
+        data = np.zeros((1, *item), np.uint8 if kind == "image" else np.float32)
+        lost = np.zeros((1,) * data.ndim, bool)
+        rate = None if mine is None else float(mine.rate)
+        return Signal(kind, data, mask=lost, history=made, rate=rate, last=True)
 
     def _grey(self, kind: str, item: tuple[int, ...]) -> bool:
         """Grey images go through a model of colours as three equal channels."""
@@ -164,6 +227,8 @@ class NetworkRecaller:
     def _values(self, x: torch.Tensor, fragment: Signal) -> np.ndarray:
         """The network's answer in units of full scale, float32 on the CPU; for grey images, its channels' mean."""
         values = self.model.target_scale.decode(x.detach().float().cpu()).numpy()
+        if self.model.counted is not None and self.same:
+            values = values * self.model.counted.numpy()
         if not np.isfinite(values).all():
             raise LemError(
                 f"{self.name}: its answer is not finite (NaN); its training may have diverged: take another checkpoint"
@@ -230,13 +295,19 @@ class NetworkRecaller:
             return tiles.settle(values, fragment, seen, dtype)
         return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8) if dtype == np.uint8 else values.astype(dtype)
 
-    def _draw(self, signal: Signal, whole: Signal, dtype: np.dtype) -> tuple[np.ndarray, list[str]]:
-        """Draws, or their mean, of a sequence model or a denoiser."""
+    def _draw(
+        self, signal: Signal, whole: Signal, dtype: np.dtype, hold: sounds.Hold | None = None
+    ) -> tuple[np.ndarray, list[str]]:
+        """Draws, or their mean, of a sequence model or a denoiser; hold: what a denoiser's estimates are held to besides."""
         seen, channels, how = evidence(whole), self.meta["item"][0], []
-        ask = self._sequence if self.family == "sequence" else self._denoise
 
         def one(items: np.ndarray, generators: list[np.random.Generator]) -> np.ndarray:
-            x, step = ask(self._condition(rows_of(seen, items), channels), generators)
+            condition = self._condition(rows_of(seen, items), channels)
+            if self.family == "sequence":
+                x, step = self._sequence(condition, generators)
+            else:
+                bound = None if hold is None else lambda values: hold(values, items)
+                x, step = self._denoise(condition, generators, bound)
             how[:] = [step]
             return self._values(x, whole)
 
@@ -269,18 +340,18 @@ class NetworkRecaller:
         how = "in an order drawn for each" if self.net.order == "any" else f"in {self.net.order} order"
         return x, f"{how}, temperature {self.temperature:g}"
 
-    def _denoise(self, condition: Condition, generators: list[np.random.Generator]) -> tuple[torch.Tensor, str]:
+    def _denoise(
+        self, condition: Condition, generators: list[np.random.Generator], hold: Bound | None = None
+    ) -> tuple[torch.Tensor, str]:
         """One draw for every item: of a denoiser that sees the fragment from noise, of one that does not by `dream`."""
-        from ..nets.denoiser import NetworkDenoiser
-
         half = torch.bfloat16 if self.dtype == torch.bfloat16 else None
         if not self.conditioned:
-            denoiser = NetworkDenoiser(self.model, label=self.label, dtype=half)
+            denoiser = held(NetworkDenoiser(self.model, label=self.label, dtype=half), hold)
             return dream(denoiser, condition, generators, self.steps, self.temperature)
         steps = self.steps or LEVELS
         x = self.temperature * noise(generators, self._target_item(condition), device=self.device)
         x = ancestral(
-            NetworkDenoiser(self.model, condition, self.label, dtype=half),
+            held(NetworkDenoiser(self.model, condition, self.label, dtype=half), hold),
             x,
             grid(steps),
             generators=generators,
@@ -289,6 +360,20 @@ class NetworkRecaller:
         )
         kept = ", what was observed held at each" if self.same else ""
         return x, f"ancestral sampling, {steps} calls each{kept}, temperature {self.temperature:g}"
+
+
+def held(denoiser: NetworkDenoiser, hold: Bound | None) -> Denoiser:
+    """A denoiser whose answers [R, ...item] are held, as values on the CPU, to what else is known of them."""
+    if hold is None:
+        return denoiser
+    scale = denoiser.scale
+
+    def ask(x_t, alpha_bar):
+        answer = denoiser(x_t, alpha_bar)
+        values = scale.decode(answer.detach().float().cpu()).numpy()
+        return scale.encode(torch.from_numpy(hold(values))).to(answer)
+
+    return ask
 
 
 def network(memory=None, model=None, **options) -> NetworkRecaller:

@@ -17,6 +17,7 @@ from ..fragment import fragment
 from ..fragment.evidence import evidence
 from ..rng import generator, generators
 from ..signal import LemError, Signal
+from ..signal.history import front as made_by
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 
@@ -30,13 +31,15 @@ class Items:
 
     kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a file (stream.OnDisk), or a list of images
     [C, H, W] of several sizes; windows of a text (corpus.Windows); states in a row (rollout.Stretches). label: int64 [N] or None. seen: bool like data where
-    the memories are themselves fragments, else None: only what it marks is ever learnt from.
+    the memories are themselves fragments, else None: only what it marks is ever learnt from. front: of spectra, the record
+    of what made them of sounds (transforms), or None.
     """
 
     kind: str
     data: np.ndarray | list[np.ndarray]
     label: np.ndarray | None = None
     seen: np.ndarray | None = None
+    front: dict | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -61,7 +64,7 @@ class Items:
     def view(self, rows: np.ndarray) -> Items:
         """Some of the items, read when they are used."""
         label, seen = (None if a is None else a[rows] for a in (self.label, self.seen))
-        return Items(self.kind, View(self.data, rows), label, seen)
+        return Items(self.kind, View(self.data, rows), label, seen, self.front)
 
 
 class View:
@@ -89,20 +92,21 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
     """The memories in files and folders. A lone .npy or safetensors file of whole memories stays on disk.
 
     Images of several sizes make a list. Fragments are taken as what they are: decoded values, and what of them is seen.
-    Raises LemError for sound (its spectra can be learnt), tokens, several kinds or channel counts.
+    Raises LemError for sound (its spectra can be learnt: sounds.spectra), tokens, several kinds or channel counts, and for
+    spectra of several front ends.
     """
     if (
         len(paths) == 1
         and (signal := media.on_disk(paths[0], how and how.key, how)) is not None
         and signal.kind in LEARNT
     ):
-        return Items(signal.kind, signal.data, signal.label)
-    first, batches, fragments = None, [], False
+        return Items(signal.kind, signal.data, signal.label, front=_front(signal, paths))
+    first, batches, fragments, front = None, [], False, None
     for signal in media.load(paths, how):
         first = first or signal
         fragments = fragments or bool(signal.ops)
         if signal.kind not in LEARNT:
-            way = "encode it to spectra or embeddings first" if signal.kind == "audio" else "lem-train learns values"
+            way = "give --encoder, as in --encoder stft" if signal.kind == "audio" else "lem-train learns values"
             raise LemError(f"{_name(signal, paths)}: {signal.kind} cannot be learnt from: {way}")
         there, here = first.data, signal.data
         if signal.kind != first.kind or here.shape[1] != there.shape[1] or here.ndim != there.ndim:
@@ -110,30 +114,52 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
                 f"{_name(signal, paths)}: {signal.kind} of shape {list(here.shape[1:])} among {first.kind} of "
                 f"{list(there.shape[1:])}; train on memories of one kind and number of channels (--grey and --rgb make images alike)"
             )
+        here = _front(signal, paths)
+        if signal is not first and here != front:
+            raise LemError(f"{_name(signal, paths)}: {unlike(here, front)} the first; learn those of one front end")
+        front = here
         batches.append(signal)
     label = None
     if all(s.label is not None for s in batches):
         label = np.concatenate([s.label for s in batches]).astype(np.int64)
     if fragments:
-        return _fragments(batches, label, paths)
+        return _fragments(batches, label, paths, front)
     if len({s.data.dtype for s in batches}) > 1:  # images of 8 and of more bits, say: full scale is 1 then
         for s in batches:
             s.data = s.data / np.float32(255) if s.data.dtype == np.uint8 and s.kind == "image" else s.data
     if len({s.data.shape[1:] for s in batches}) == 1:
-        return Items(first.kind, np.concatenate([s.data for s in batches]), label)
+        return Items(first.kind, np.concatenate([s.data for s in batches]), label, front=front)
     if first.kind != "image":
         raise LemError(f"{', '.join(paths)}: {first.kind} of several shapes; they must all have one")
     return Items("image", [x for s in batches for x in s.data], label)
 
 
-def _fragments(batches: list[Signal], label, paths) -> Items:
+def _front(signal: Signal, paths) -> dict | None:
+    """The record of the front end that made a batch of spectra, where their history says so."""
+    if signal.kind != "spectrum" or (made := made_by(signal.history)) is None:
+        return None
+    try:
+        made.check_spectrum(np.empty((0, *signal.whole_shape), np.float32))
+    except LemError as error:
+        raise LemError(f"{_name(signal, paths)}: {error}") from error
+    return made.record
+
+
+def unlike(here: dict | None, there: dict | None) -> str:
+    """How one front end differs from another, in words."""
+    here, there = here or {}, there or {}
+    keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    return ", ".join(f"{key} {here.get(key)} where {there.get(key)} is that of" for key in keys[:1])
+
+
+def _fragments(batches: list[Signal], label, paths, front: dict | None) -> Items:
     if len({s.whole_shape for s in batches}) > 1:
         raise LemError(f"{', '.join(paths)}: fragments of memories of several shapes; they must all have one")
     known = [evidence(s) for s in batches]
     value, seen = (np.concatenate([getattr(e, name) for e in known]) for name in ("value", "observed"))
     if batches[0].kind == "image" and all(s.whole_dtype == np.uint8 for s in batches):
         value = np.rint(value * 255).astype(np.uint8)
-    return Items(batches[0].kind, value, label, seen)
+    return Items(batches[0].kind, value, label, seen, front)
 
 
 def _name(signal: Signal, paths) -> str:

@@ -36,6 +36,8 @@ class Objective(nn.Module):
     def __init__(self, model: Model, weighting: str = "level"):
         super().__init__()
         self.net, self.model, self.weighting = model.net, model, weighting
+        self.counted: torch.Tensor | None
+        self.register_buffer("counted", getattr(model, "counted", None), persistent=False)
 
     @staticmethod
     def extras(rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -76,6 +78,17 @@ class Objective(nn.Module):
             variance = torch.where(condition.observed, width**2 / 12 + noise.clamp(max=LOST_VARIANCE), LOST_VARIANCE)
             one = one / variance.flatten(1).mean(1).reshape(one.shape)
         return one if seen is None else one * seen
+
+    def mean(self, error: torch.Tensor) -> torch.Tensor:
+        """[N] of [N, ...item], over the parts that count: not those of spectra that are always 0."""
+        if self.counted is None:
+            return error.flatten(1).mean(1)
+        return (error * self.counted).flatten(1).mean(1) / self.counted.float().mean()
+
+    def shown_at(self, target: torch.Tensor, noise: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:
+        """x_t, of which parts that are always 0 stay so."""
+        x_t = noisy(target, noise, alpha_bar)
+        return x_t if self.counted is None else x_t * self.counted
 
     @property
     def device(self) -> torch.device:
@@ -126,7 +139,7 @@ class Estimate(Objective):
         return out
 
     def _error(self, x: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        error = ((x.float() - target) ** 2 * weights).flatten(1).mean(1)
+        error = self.mean((x.float() - target) ** 2 * weights)
         return torch.log(error + FAINT) if self.weighting == "log" else error
 
 
@@ -164,7 +177,7 @@ class Denoise(Objective):
         """x0 as it is seen at alpha_bar = 1/2, within what a fragment leaves open."""
         target, condition, _ = self.unpack(batch)
         alpha_bar = torch.full((len(target),), 0.5, dtype=torch.float64, device=target.device)
-        x_t = noisy(target, batch["noise"], alpha_bar)
+        x_t = self.shown_at(target, batch["noise"], alpha_bar)
         label = batch["label"] if self.net.classes else None
         x0 = to_x0(self.net.predicts, self.net(x_t, alpha_bar, self.shown(condition), label).float(), x_t, alpha_bar)
         return condition.hold(x0) if condition is not None and condition.value.shape == x0.shape else x0
@@ -175,10 +188,10 @@ class Denoise(Objective):
         noise, label = batch["noise"], None
         if self.net.classes:
             label = torch.where(batch["unlabelled"], -1, batch["label"])
-        x_t = noisy(target if seen is None else target * seen, noise, alpha_bar)
+        x_t = self.shown_at(target if seen is None else target * seen, noise, alpha_bar)
         answer = self.net(x_t, alpha_bar, self.shown(condition), label).float()
         error = (answer - denoising_target(self.net.predicts, target, noise, alpha_bar)) ** 2
-        return (error if seen is None else error * seen).flatten(1).mean(1)
+        return self.mean(error if seen is None else error * seen)
 
 
 class Step(Objective):

@@ -36,6 +36,7 @@ LATER = (
     "own_rollouts",
     "drift",
     "levels",
+    "encoder",
 )
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
@@ -59,6 +60,7 @@ class Settings:
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
+    encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
     levels.Levels.
@@ -118,6 +120,8 @@ class Settings:
     own_rollouts: int | None = None
     drift: list[str] | None = None
     levels: tuple[float, float] | float | None = None
+    encoder: str | None = None
+    sound: dict | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
@@ -131,7 +135,8 @@ class Settings:
         """What must be the same for the run to go on, as JSON has it: settings; count and shape of the data, a checksum
         of some. States that were written before a field came do not have it: it is left out where it is None."""
         plain = {k: v for k, v in asdict(self).items() if k not in (*FREE, "operations", "card")}
-        plain = {k: v for k, v in plain.items() if k not in LATER or v is not None}
+        sound = plain.pop("sound") or {}
+        plain = {k: v for k, v in plain.items() if k not in LATER or v is not None} | sound
         data = {"items": len(items), "item": list(items.item), "checksum": checksum(items.data, *pairs, items.label)}
         return json.loads(json.dumps(plain)) | data
 

@@ -41,7 +41,8 @@ OPTIONS = {
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
-    "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad",
+    "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad "
+    "--encoder --n-fft --hop --window-fn --rms --middle --compress --mono --resample --length --voices --lowest --bands --coefficients",
     "els": f"{COMMON} --along --equivariance --hop --network --padding --patch --rectangles --window-fn --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
@@ -450,6 +451,7 @@ def test_json_keys_are_frozen(photos):
         "tensors",
         "card",
         "calibration",
+        "front",
         "problem",
         "complete",
     ]

@@ -16,9 +16,11 @@ from ...media.labels import labels as read_labels
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model
+from ...nets.parts import counted
 from ...signal import LemError
-from .. import augment, objectives
-from ..data import Batches, Items, Spec, View, held_out, load_items
+from ...transforms import of
+from .. import augment, objectives, sounds
+from ..data import Batches, Items, Spec, View, held_out, load_items, unlike
 from ..network import FRAGMENTS, blamed, card, record
 from ..run import Prepared
 from ..settings import Settings
@@ -56,7 +58,9 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     """Read, split, build. Raises LemError for what does not go together."""
     _check_losses(settings, objective)
     check_apart(settings.data, settings.validate)
-    items = load_items(settings.data, settings.reading)
+    items = _items(settings, settings.data)
+    if settings.encoder is not None and settings.target:
+        raise LemError("--encoder makes what is learnt of sounds, which is then its own target: leave out --target")
     if settings.labels:
         items = replace(items, label=labels(settings.labels, len(items)))
     pairs = store(settings.target) if settings.target else None
@@ -84,6 +88,12 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
         size = min(settings.batch, len(split.kept), 64)
         kept = Spec(split.kept, size, settings.seed + 1, pairs=split.kept_pairs, **common)
     return tried(Prepared(settings, model, goal, spec, kept, fingerprint, Trainer))
+
+
+def _items(settings: Settings, paths: list[str]) -> Items:
+    """The memories in files and folders; of sounds their spectra."""
+    coder = sounds.coder(settings.encoder, settings.sound)
+    return load_items(paths, settings.reading) if coder is None else sounds.spectra(paths, settings.reading, coder)
 
 
 def tried(prepared: Prepared) -> Prepared:
@@ -156,7 +166,9 @@ def _split(settings: Settings, items: Items, pairs: np.ndarray | None) -> Split:
 
 def _validation(settings: Settings, items: Items, pairs: np.ndarray | None) -> Items:
     """The items of --validate."""
-    kept = load_items(settings.validate, settings.reading)
+    kept = _items(settings, settings.validate)
+    if kept.front != items.front:
+        raise LemError(f"--validate: {unlike(kept.front, items.front)} --data; one front end makes both")
     if kept.kind != items.kind or pairs is not None:
         raise LemError("--validate: memories of the kind of --data, which are their own target; else use --holdout")
     if settings.crop and kept.item[0] == items.item[0]:
@@ -184,7 +196,9 @@ def _model(settings: Settings, items: Items, pairs, item: tuple[int, ...], rows:
     with blamed(config["net"]):
         net = build(config)
     seen = None if items.seen is None else items.seen[rows]
-    scale = Scale(*moments(View(items.data, rows), items.kind, seen))
+    front = items.front if pairs is None else None
+    kept = None if front is None else counted(of(front), item[0])
+    scale = Scale(*moments(View(items.data, rows), items.kind, seen, kept))
     target_scale = scale if pairs is None else Scale(*moments(View(pairs, rows), kind))
     item, shape = ((s[0], 0, 0) if settings.crop and "item" not in config else s for s in (item, shape))
     meta = card(
@@ -195,22 +209,37 @@ def _model(settings: Settings, items: Items, pairs, item: tuple[int, ...], rows:
         target={"kind": kind, "item": list(shape)},
         fragment=settings.fragment,
         classes=getattr(net, "classes", 0),
+        **({} if front is None else {"front": front}),
     )
     return Model(net, meta, scale, target_scale)
 
 
-def moments(data, kind: str, seen=None) -> tuple:
+PIECE = 1 << 24  # numbers that are looked at together
+
+
+def moments(data, kind: str, seen=None, kept=None) -> tuple:
     """(offset, gain) of the coordinates of such memories: images 2v - 1; embeddings less their mean, in units of their
-    rms about it; spectra in units of their rms; each channel of a field less its mean, in units of its rms about it."""
+    rms about it; spectra in units of their rms; each channel of a field less its mean, in units of its rms about it.
+
+    kept: bool that broadcasts to an item, which parts count; None: all."""
     if kind == "image":
         return 0.5, 2.0
     rows = np.linspace(0, len(data) - 1, min(len(data), 10_000)).astype(int)
-    x = np.asarray(data[rows], np.float64)
     if kind == "field":
+        x = np.asarray(data[rows], np.float64)
         return tuple(v.astype(np.float32) for v in of_channels(x, None if seen is None else seen[rows]))
-    found = Moments(np.zeros(x[0].size) if kind == "spectrum" else None, full=False)
-    found.add(x.reshape(len(x), -1), None if seen is None else seen[rows].reshape(len(x), -1))
-    mean = np.zeros(x[0].size) if kind == "spectrum" else found.mean
-    rms = np.sqrt(np.average(found.variance + (found.mean - mean) ** 2, weights=found.count + np.zeros(x[0].size)))
-    gain = float(1 / rms) if rms > 1e-7 * np.abs(x).max() else 1.0  # memories that are all alike have no unit
-    return 0.0 if kind == "spectrum" else mean.reshape(x.shape[1:]).astype(np.float32), gain
+    item = np.shape(data[0])
+    size, most = int(np.prod(item)), 0.0
+    found = Moments(np.zeros(size) if kind == "spectrum" else None, full=False)
+    for start in range(0, len(rows), max(1, PIECE // size)):
+        part = rows[start : start + max(1, PIECE // size)]
+        x = np.asarray(data[part], np.float64).reshape(len(part), -1)
+        found.add(x, None if seen is None else seen[part].reshape(len(part), -1))
+        most = max(most, float(np.abs(x).max()))
+    mean = np.zeros(size) if kind == "spectrum" else found.mean
+    weights = found.count + np.zeros(size)
+    if kept is not None:
+        weights = weights * np.broadcast_to(kept, item).reshape(-1)
+    rms = np.sqrt(np.average(found.variance + (found.mean - mean) ** 2, weights=weights))
+    gain = float(1 / rms) if rms > 1e-7 * most else 1.0  # memories that are all alike have no unit
+    return 0.0 if kind == "spectrum" else mean.reshape(item).astype(np.float32), gain
