@@ -194,6 +194,8 @@ class UNet(Convolutional):
         self.down = nn.ModuleList(self.level(i, o) for i, o in zip((self.planes, *widths), widths))
         fine_to_coarse = list(itertools.pairwise(widths))
         self.cell = sides(2, axes)  # of a coarser grid, in places of the finer one
+        coarse = [2**level for level in range(len(widths))]
+        self.reach = 2 * sum(coarse) + 2 * sum(coarse[:-1]) + self.multiple  # places beyond it do not matter
         self.rise = nn.ModuleList(nn.ConvTranspose2d(c, f, self.cell, self.cell) for f, c in fine_to_coarse[::-1])
         self.up = nn.ModuleList(self.level(2 * f, f) for f, _ in fine_to_coarse[::-1])
         self.last = self.conv(widths[0], channels)

@@ -84,6 +84,20 @@ def test_receptive_field_is_the_documented_window(blocks, side):
     assert torch.equal(x.grad[0, 0] != 0, window)
 
 
+@pytest.mark.parametrize("widths, reach", [((2, 2), 10), ((2, 3, 4), 24)])
+def test_the_reach_of_a_unet(widths, reach):
+    net = UNet(1, widths).double()
+    for p in net.parameters():  # positive weights: no path is cut by a ReLU, none cancels another
+        p.data.abs_()
+    found = []
+    for place in range(40, 40 + 2 * net.multiple):
+        x = torch.rand(1, 1, 8, 90, dtype=torch.float64, requires_grad=True)
+        net(x, torch.tensor([0.5], dtype=torch.float64))[0, 0, 4, place].backward()
+        seen = (x.grad[0, 0] != 0).any(0).nonzero().flatten()
+        found.append(max(place - int(seen.min()), int(seen.max()) - place))
+    assert max(found) == net.reach == reach
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 5, 7), (1, 4, 1, 3), (1, 4, 2, 2)])
 def test_circular_convolutions_are_those_of_torch_and_stay_channels_last(shape, monkeypatch):
     ours, theirs = Circular(4, 3, 3), nn.Conv2d(4, 3, 3, padding=1, padding_mode="circular")
