@@ -135,6 +135,14 @@ class Study:
         if not model.fits(kind, self.bank.item):
             item, mine = (" x ".join(str(n or "any") for n in shape) for shape in (model.meta["item"], self.bank.item))
             raise LemError(f"{path}: for {called} of {item} (channels x height x width), but the bank holds {mine}")
+        if (made := model.meta.get("front")) and self.bank.front is not None:
+            here = self.bank.front.record
+            other = [k for k in here.keys() | made.keys() if k != "samples" and here.get(k) != made.get(k)]
+            if other:
+                told = ", ".join(f"{k} {made.get(k)} and here {here.get(k)}" for k in sorted(other))
+                raise LemError(
+                    f"{path}: trained on spectra of another front end ({told}); encode the bank as those were"
+                )
         most = -1 if self.label is None else self.bank.labels.max() if self.label == "each" else self.label
         if most >= model.net.classes:
             raise LemError(f"{path}: the network knows {model.net.classes} classes, from 0; class {most} was asked for")

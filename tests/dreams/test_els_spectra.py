@@ -47,7 +47,9 @@ def chirps(count: int = 10) -> np.ndarray:
     return out
 
 
-def network(path, gain: float, other: float | None = None, padding: str = "zeros", kind: str = "spectrum") -> Model:
+def network(
+    path, gain: float, other: float | None = None, padding: str = "zeros", kind: str = "spectrum", **more
+) -> Model:
     """An untrained ResNet, as lem-train writes one for spectra."""
     torch.manual_seed(0)
     options = {"channels": 2, "width": 4, "blocks": 1}
@@ -62,6 +64,7 @@ def network(path, gain: float, other: float | None = None, padding: str = "zeros
         "target": {"kind": kind, "item": [2, 0, 0]},
         "fragment": [],
         "classes": 0,
+        **more,
     }
     model = Model(ResNet(**options, padding=padding), meta, Scale(0.0, other or gain), Scale(0.0, gain))
     save_model(model, str(path))
@@ -82,6 +85,8 @@ def bench(tmp_path_factory):
     network(here / "circular.safetensors", 0.5, padding="circular")
     network(here / "two.safetensors", 0.5, other=0.25)
     network(here / "image.safetensors", 2.0, kind="image")
+    network(here / "alike.safetensors", 0.5, front={**STFT, "samples": 500})
+    network(here / "hop.safetensors", 0.5, front={**STFT, "hop": 8})
     written(here / "other.safetensors", chirps(2), {**ENCODED, "hop": 8})
     damaged = {key: value for key, value in ENCODED.items() if key != "samples"}
     written(here / "damaged.safetensors", chirps(2), damaged)
@@ -171,6 +176,7 @@ def test_coordinates_and_padding_are_those_of_the_network(bench):
     assert like.padding == ("circular", "circular") and like.bank.scale.gain == 0.5 and study.bank.scale.gain != 0.5
     wide = replace(like, padding=("zeros", "circular"))
     assert wide.machine("time", wide.bank, 3).rules == ("ls", "els")
+    assert study.like(str(bench / "alike.safetensors")).bank.scale.gain == 0.5
     with pytest.raises(LemError, match="two.safetensors: the network has two scales"):
         study.like(str(bench / "two.safetensors"))
 
@@ -367,6 +373,10 @@ BAD = {
     "a network of images": (
         "--bank bank.safetensors --scales 3 --against image.safetensors",
         "no diffusion network of whole spectra",
+    ),
+    "a network of another front end": (
+        "--bank bank.safetensors --scales 3 --against hop.safetensors",
+        "hop.safetensors: trained on spectra of another front end (hop 8 and here 4); encode the bank as those were",
     ),
     "two scales": ("--bank bank.safetensors --scales 3 --network two.safetensors", "the network has two scales"),
     "padding twice": (
