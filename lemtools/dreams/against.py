@@ -79,7 +79,7 @@ def samples(
         answers, predictions = {}, {}
         for steps in net_steps:
             resources.say(f"seeds {part[0]} to {part[-1]}: network, {steps} steps")
-            answers[steps] = ddim(network, start(part, item, resources.device), grid(steps)).cpu()
+            answers[steps] = ddim(network, start(part, item, resources.device, resources.shown), grid(steps)).cpu()
         for name in progress.steps(list(machines), "machines"):
             found = batches(machines[name], item, part, levels, resources.prefixed(name))
             predictions[name] = next(found)[1].cpu()

@@ -71,7 +71,7 @@ def _batch(network, machines, bank: Bank, seeds: list[int], levels: np.ndarray, 
                 found[name, t, metric] = r.cpu().numpy()
         resources.say(f"seeds {seeds[0]} to {seeds[-1]}, step {step + 1} of {len(levels) - 1}: t {t:.4g}")
 
-    ddim(network, start(seeds, bank.item, resources.device), levels, callback=compare)
+    ddim(network, start(seeds, bank.item, resources.device, resources.shown), levels, callback=compare)
     return found
 
 

@@ -84,7 +84,7 @@ def measure(
                 scores[:, steps - 1 - step, k] = AGREEMENT[by](truth, found).cpu()
             resources.say(f"seeds {part[0]} to {part[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}")
 
-        ddim(network, start(part, item, resources.device), levels(steps), callback=compare)
+        ddim(network, start(part, item, resources.device, resources.shown), levels(steps), callback=compare)
         yield scores
 
 

@@ -100,7 +100,7 @@ def explain(
     The nearest patches are of the size that the machine takes at NEAREST.
     """
     for part in resources.batches(seeds):
-        x = start(part, bank.item, resources.device)
+        x = start(part, bank.item, resources.device, resources.shown)
         if len(levels) > 2:  # all steps but the last, which is asked for more than its answer
             x = ddim(machine, x, levels[:-1], callback=reporting(machine, part, len(levels) - 1, resources))
         last = machine.posterior(x, float(levels[-2]), track=True)

@@ -63,7 +63,7 @@ def path(
 ) -> Iterator[Points]:
     """The seeds on the network's path, batch by batch."""
     for part in resources.batches(seeds):
-        yield _points(network, machine, start(part, item, resources.device), steps, alive)
+        yield _points(network, machine, start(part, item, resources.device, resources.shown), steps, alive)
 
 
 def _points(network: Denoiser, machine, x: torch.Tensor, steps: int, alive: torch.Tensor | None) -> Points:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from ..denoise.how import How, Share
 from ..els.plan import Size, sides
 
@@ -17,7 +19,7 @@ SEEDS = {"cpu": 8, "cuda": 64}  # that share every tile of the bank: as many as 
 class Resources:
     """device: name. memory: bytes that a call may take beyond the bank and its answer. skip: share of a pixel's weights
     that may be left out, 0 for none. batch: seeds that go together; None: by memory. share: this process among those
-    that each hold a part of the bank. report: called with a line about what is going on."""
+    that each hold a part of the bank. report: called with a line about what is going on. shown: as of ``sample.start``."""
 
     device: str = "cpu"
     memory: int = 1 << 30
@@ -25,6 +27,7 @@ class Resources:
     batch: int | None = None
     share: Share | None = None
     report: Report | None = None
+    shown: torch.Tensor | None = None
 
     def how(self, **settings: Any) -> How:
         """The same for a denoiser, with settings of its own kind."""

@@ -21,9 +21,16 @@ from .resources import Resources
 from .show import picture
 
 
-def start(seeds: Sequence[int], item: Sequence[int], device: str | torch.device = "cpu") -> torch.Tensor:
-    """x_T [S, ...item] of the seeds: a generator each, the same for machines and networks, for any batch and device."""
-    return noise([generator(seed, 0, 0, "els") for seed in seeds], item, device=device)
+def start(
+    seeds: Sequence[int],
+    item: Sequence[int],
+    device: str | torch.device = "cpu",
+    shown: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """x_T [S, ...item] of the seeds: a generator each, the same for machines and networks, for any batch and device. shown:
+    bool of the item's shape, what has noise (all), for a network is not shown what is zero for every sound."""
+    x = noise([generator(seed, 0, 0, "els") for seed in seeds], item, device=device)
+    return x if shown is None else x * shown.to(x)
 
 
 def batches(
@@ -31,7 +38,7 @@ def batches(
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """(seeds, samples [S, ...item] in coordinates), DDIM with eta 0; a line a step is reported."""
     for part in resources.batches(seeds):
-        x = start(part, item, resources.device)
+        x = start(part, item, resources.device, resources.shown)
         yield part, ddim(denoiser, x, levels, callback=reporting(denoiser, part, len(levels) - 1, resources))
 
 

@@ -52,7 +52,8 @@ class Study:
     padding: tuple[str, str] = ("zeros", "zeros")
 
     def __post_init__(self):
-        self.resources = replace(self.resources, device=pick(self.resources.device, float64=True))
+        device = pick(self.resources.device, float64=True)
+        self.resources = replace(self.resources, device=device, shown=self.bank.shown)
         self.levels = levels(self.steps, self.kamb)
         if self.label == "each" and self.bank.labels is None:
             raise LemError("the bank has no classes to take in turn; give --labels")
@@ -235,7 +236,7 @@ class Study:
         for label, bank, every in mine.classes(seeds):
             network = NetworkDenoiser(model, label=label, clip=False)
             for part in resources.batches(every):
-                x = ddim(network, start(part, bank.item, resources.device), mine.levels)
+                x = ddim(network, start(part, bank.item, resources.device, resources.shown), mine.levels)
                 parts.append((bank, part, pixels(x, mine._alive)))
 
         def ask(sizes: tuple[rectangles.Pair, ...]) -> np.ndarray:

@@ -178,16 +178,21 @@ class Bank:
         return front(self.history) if self.kind == "spectrum" else None
 
     @property
+    def shown(self) -> torch.Tensor | None:
+        """bool [C, H, W]: which elements of spectra are not zero for every sound, as the imaginary parts at 0 Hz and at half
+        the rate are; None where all are not, or that is not known."""
+        if self.front is None or self.item[1] != self.front.shape[0] or not self.front.zero.any():
+            return None
+        zero = torch.from_numpy(self.front.zero)  # [channels of a sound's channel, H]
+        return ~zero.repeat(self.item[0] // len(zero), 1)[:, :, None].expand(self.item)
+
+    @property
     def alive(self) -> torch.Tensor:
-        """bool [C, H, W]: which elements count. Of spectra those that are zero in all sounds, as the imaginary parts at 0 Hz
-        and at half the rate, or in all of the bank do not: nothing can be said about them."""
+        """bool [C, H, W]: which elements count. Of spectra those that are zero for every sound, or in all of the bank, do not:
+        nothing can be said about them."""
         if self.kind != "spectrum":
             return torch.ones(self.item, dtype=torch.bool)
-        seen = self.moments[3]
-        if self.front is not None and self.item[1] == self.front.shape[0]:
-            zero = torch.from_numpy(self.front.zero)  # [channels of a sound's channel, H]
-            seen = seen & ~zero.repeat(self.item[0] // len(zero), 1)[:, :, None]
-        return seen
+        return self.moments[3] if self.shown is None else self.moments[3] & self.shown
 
     @property
     def complex(self) -> bool:

@@ -78,7 +78,7 @@ CHOICES = {
     ("train", "weights"): "float32 float16",
     ("els", "machine"): "is es ls els bbels both time freq none linear wiener",
     ("els", "equivariance"): "both time freq none",
-    ("els", "by"): "cosine mse",
+    ("els", "by"): "cosine mse sample",
     ("els", "compat"): "none kamb",
     ("els", "to"): "safetensors png jpg npy",
     ("thermalize", "corrector"): "next local memory wiener analog snap clip cap net conditional iterate residual",
@@ -201,7 +201,7 @@ def test_choices_are_those_of_the_library():
     assert CHOICES["encode", "encoder"].split() == list(ENCODERS)
     assert CHOICES["train", "recipe"].split() == list(RECIPES)
     assert CHOICES["thermalize", "corrector"].split() == list(CORRECTORS)
-    assert CHOICES["els", "machine"].split() == named("machine") and CHOICES["els", "by"].split() == list(BY)
+    assert CHOICES["els", "machine"].split() == named("machine") and CHOICES["els", "by"].split() == [*BY, "sample"]
     assert set(CHOICES["train", "padding"].split()) == set(PADDING.type)
     assert set(CHOICES["train", "predicts"].split()) == set(PREDICTS.type)
     assert set(CHOICES["fragment", "to"].split()) == set(FORMATS)

@@ -60,8 +60,8 @@ def network(
         "recipe": "diffusion",
         "net": {"net": "resnet", **options, "padding": padding},
         "kind": kind,
-        "item": [2, 0, 0],
-        "target": {"kind": kind, "item": [2, 0, 0]},
+        "item": [2, 9, 0],
+        "target": {"kind": kind, "item": [2, 9, 0]},
         "fragment": [],
         "classes": 0,
         **more,
@@ -157,7 +157,7 @@ def test_samples_are_spectra_with_the_history_of_the_bank(bench):
     assert sent.history[1]["padding"] == ["zeros", "zeros"] and sent.index.tolist() == [0, 3]
     assert not sent.data[:, 1, [0, -1]].any() and sent.data[:, 0, 0].any()
     bank = Bank(chirps(), kind="spectrum")
-    want = ddim(machine("time", bank, Scales(((3, 5),) * 4)), start([0, 3], ITEM), grid(4))
+    want = ddim(machine("time", bank, Scales(((3, 5),) * 4)), start([0, 3], ITEM, shown=bank.alive), grid(4))
     want = bank.scale.decode(want).numpy() * bank.alive.numpy()
     assert np.abs(sent.data - want).max() < 1e-5 * np.abs(want).max()
 
@@ -167,7 +167,11 @@ def test_coordinates_and_padding_are_those_of_the_network(bench):
     given = Bank(chirps(), kind="spectrum").scaled(Scale(0.0, 0.5))
     for name, rule in (("net", "bbels"), ("circular", "els")):
         sent = read(els(bench, f"{line}{name}.safetensors").stdout)
-        want = ddim(machine(rule, given, 3), start([0], ITEM), grid(3)).numpy() / 0.5 * given.alive.numpy()
+        want = (
+            ddim(machine(rule, given, 3), start([0], ITEM, shown=given.alive), grid(3)).numpy()
+            / 0.5
+            * given.alive.numpy()
+        )
         assert np.abs(sent.data - want).max() < 1e-5 * np.abs(want).max()
     padded = read(els(bench, "--bank bank.safetensors --scales 3 --machine both --steps 3 --padding circular").stdout)
     assert padded.history[-1]["padding"] == ["circular", "circular"]
@@ -177,6 +181,10 @@ def test_coordinates_and_padding_are_those_of_the_network(bench):
     wide = replace(like, padding=("zeros", "circular"))
     assert wide.machine("time", wide.bank, 3).rules == ("ls", "els")
     assert study.like(str(bench / "alike.safetensors")).bank.scale.gain == 0.5
+    for asked in (study, like):  # a network is not shown what is zero for every sound, and the machine neither
+        x = start([0], ITEM, shown=asked.resources.shown)
+        assert not x[0, 1, [0, 8]].any() and torch.equal(x[0, 1, 1:8], start([0], ITEM)[0, 1, 1:8]) and x[0, 0].all()
+    assert Study(Bank(chirps(), kind="spectrum"), (3,), 1).resources.shown is None
     with pytest.raises(LemError, match="two.safetensors: the network has two scales"):
         study.like(str(bench / "two.safetensors"))
 
@@ -327,7 +335,7 @@ def test_classes_of_spectra_are_asked_in_turn(bench):
     signals = list(stream.read(stream.Source(io.BytesIO(els(bench, line).stdout), "x")))
     assert [s.label.tolist() for s in signals] == [[0], [1]]
     bank = Bank(chirps(), np.arange(10) % 2, kind="spectrum")
-    want = ddim(machine("time", bank.of(1), 3), start([1], ITEM), grid(2)).numpy() / bank.scale.gain
+    want = ddim(machine("time", bank.of(1), 3), start([1], ITEM, shown=bank.alive), grid(2)).numpy() / bank.scale.gain
     assert np.abs(signals[1].data - want * bank.alive.numpy()).max() < 1e-4 * np.abs(want).max()
 
 
