@@ -313,9 +313,9 @@ def hear(data: Path, out: Path) -> None:
     """Sounds, spectrograms and copies, of the first training run of each network."""
     from dataclasses import replace
 
+    from lemtools import save
     from lemtools.dreams.study import Study
     from lemtools.els.prepare import bank as banked
-    from lemtools import save
     from lemtools.media import load
 
     (out / "hear").mkdir(exist_ok=True)
