@@ -82,7 +82,7 @@ def test_choices_and_defaults_of_the_page_are_those_of_help(name):
         if option.name in brought(COMMANDS[name]):  # by each row another one: see test_recipes.py
             continue
         default = re.search(r"\[default: ([^;\]]+)", shown[spelled])
-        said = re.search(r"Default:\s+(.+?)\.(?:\s|\Z)", page[spelled])
+        said = re.search(r"Default: (.+?)\.(?: |\Z)", " ".join(page[spelled].split()))
         assert (default and default[1]) == (said and said[1]), spelled
     assert counted or name == "lem-info"
 
