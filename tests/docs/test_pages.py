@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import lemtools
 from helpers.pages import PAGES, SCRIPT, Command, blocks, numbers, page_name, prose, sections, shell
@@ -92,6 +93,10 @@ def inputs(tmp_path_factory) -> Path:
     photo.putalpha(mask.point(lambda value: 255 - value))
     photo.save(folder / "scratched.png")
     shutil.copy(ROOT / "lemtools/data/rooster.flac", folder)
+    (folder / "sounds").mkdir()
+    for i in range(8):
+        soundfile.write(folder / f"sounds/{i}.wav", rng.uniform(-0.5, 0.5, 4800), 8000)
+    shutil.copy(folder / "sounds/0.wav", folder / "sound.wav")
     for name, count in (("vectors", 300), ("train", 300), ("held", 100)):
         vectors = rng.normal(size=(count, 32)) / np.sqrt(np.arange(1, 33))
         np.save(folder / f"{name}.npy", vectors.astype(np.float32))

@@ -21,7 +21,7 @@ from lemtools.nets.condition import Condition
 from lemtools.nets.model import Model
 from lemtools.reconstruct import reconstruct
 from lemtools.reconstruct.dream import drawn, dream
-from lemtools.reconstruct.learned import NetworkRecaller
+from lemtools.reconstruct.learned import NetworkRecaller, held_ancestral
 from lemtools.reconstruct.sounds import Windows, recalled
 from lemtools.signal import LemError, Signal
 
@@ -44,7 +44,8 @@ def noise(n=1, c=1, t=64, seed=0):
 # --- a Gaussian, whose posterior is known
 
 
-def test_draws_are_those_of_the_gaussian_posterior():
+@pytest.mark.parametrize("sampler, most", [(dream, 1.45), (held_ancestral, 2.1)])
+def test_draws_are_those_of_the_gaussian_posterior(sampler, most):
     """A Gaussian process as sounds: of its spectra the Gaussian is known, too, and the path is that of a network.
 
     What the draws must be: observed samples to the last bit, and of the lost ones the mean and the covariance given those.
@@ -68,7 +69,7 @@ def test_draws_are_those_of_the_gaussian_posterior():
             held = lambda x_t, level: scale.encode(
                 torch.from_numpy(hold(scale.decode(denoiser(x_t, level)).numpy(), items))
             )
-            x, _ = dream(held, Condition.of(rows, scale, "spectrum"), generators, 80, 1.0)
+            x, _ = sampler(held, Condition.of(rows, scale, "spectrum"), generators, 80, 1.0)
             return scale.decode(x).numpy()
 
         values = drawn(part, one, samples=draws, seed=0, name="dream", rows=400)
@@ -92,7 +93,7 @@ def test_draws_are_those_of_the_gaussian_posterior():
     spread = np.sqrt(np.diag(left)[gap])
     assert np.abs((found[:, gap].mean(0) - mean[gap]) / spread).max() < 4 / np.sqrt(draws) + 0.05
     ratio = found[:, gap].var(0) / spread**2
-    assert 0.7 < ratio.min() and ratio.max() < 1.45  # (of so few calls and draws; without `hold` 2 to 3)
+    assert 0.7 < ratio.min() and ratio.max() < most  # (of so few calls and draws; dreams without `hold` 2 to 3)
     scatter = np.corrcoef(found[:, gap].T) - left[gap, gap] / np.outer(spread, spread)
     assert np.abs(scatter).max() < 0.25
 
@@ -203,7 +204,7 @@ def test_a_broken_sound_is_recalled_and_what_was_observed_stays(net, more):
     gaps = out.data[..., 60:90]
     assert len({gap.tobytes() for gap in gaps}) == 6 and np.isfinite(gaps).all() and np.abs(gaps).max() > 1e-4
     one = asked(lost.take([1]), made, samples=2)
-    np.testing.assert_allclose(one.data, out.data[2:4], atol=1e-5)
+    np.testing.assert_allclose(one.data, out.data[2:4], rtol=1e-4, atol=1e-5)
     entry = out.history[-1]
     assert entry["steps"][0] == "33 of 153 frames (stft) see a lost sample"
     mean = asked(lost, made)
