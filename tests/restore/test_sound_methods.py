@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lemtools.restore import autoregression as ar
 from lemtools.restore import gaps
 from lemtools.restore.dequantize_sound import dequantize, truncated_normal
 from lemtools.restore.gaps import fill_gaps, linear
@@ -48,7 +49,7 @@ def chord(seconds=1.0, rate=44100):
 def test_levinson_solves_the_normal_equations():
     x = np.random.default_rng(0).standard_normal(400)
     r = np.correlate(x, x, "full")[399:440] / 400
-    a, error = gaps.levinson(r)
+    a, error = ar.levinson(r)
     expected = np.zeros(41)
     expected[0] = error
     np.testing.assert_allclose(toeplitz(r) @ a, expected, atol=1e-12)
@@ -59,12 +60,12 @@ def test_levinson_solves_the_normal_equations():
 def test_toeplitz_solver_is_the_dense_one(n):
     t = 0.95 ** np.arange(n) * np.cos(0.3 * np.arange(n)) + 1e-3 * (np.arange(n) == 0)
     b = np.random.default_rng(n).standard_normal(n)
-    np.testing.assert_allclose(gaps.toeplitz_solver(t)(b), np.linalg.solve(toeplitz(t), b), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(ar.toeplitz_solver(t)(b), np.linalg.solve(toeplitz(t), b), rtol=1e-7, atol=1e-7)
 
 
 def test_toeplitz_inverse_is_the_precision_matrix():
     _, a, c = ar2(30)
-    np.testing.assert_allclose(gaps.toeplitz_inverse(a, 30)(np.eye(30)), np.linalg.inv(toeplitz(c)), atol=1e-10)
+    np.testing.assert_allclose(ar.toeplitz_inverse(a, 30)(np.eye(30)), np.linalg.inv(toeplitz(c)), atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_conditional_mean_is_the_gaussian_one(lost):
     x, a, c = ar2(100)
     covariance, rest = toeplitz(c), np.setdiff1d(np.arange(100), lost)
     expected = covariance[np.ix_(lost, rest)] @ np.linalg.solve(covariance[np.ix_(rest, rest)], x[rest])
-    np.testing.assert_allclose(gaps.conditional_mean(x, lost, a), expected, atol=1e-8)
+    np.testing.assert_allclose(ar.conditional_mean(x, lost, a), expected, atol=1e-8)
 
 
 def test_weighted_least_squares_against_the_stacked_system():
@@ -84,7 +85,7 @@ def test_weighted_least_squares_against_the_stacked_system():
     lost, p, n = np.array([50, 51, 52, 70]), 3, 117
     variance = np.random.default_rng(1).uniform(0.5, 2, (2, n))
     root = np.sqrt(variance.ravel())[:, None]
-    a, filled = gaps.weighted_least_squares(x, lost, p, variance)
+    a, filled = ar.weighted_least_squares(x, lost, p, variance)
     rows = np.lib.stride_tricks.sliding_window_view(x, p + 1)
     both = np.concatenate([rows[:, ::-1], rows]) * np.sqrt(np.tile(np.hanning(n + 2)[1:-1], 2))[:, None] / root
     np.testing.assert_allclose(a[1:], np.linalg.lstsq(both[:, 1:], -both[:, 0], rcond=None)[0], atol=1e-7)
@@ -104,38 +105,135 @@ def test_gaps_at_a_low_rate_follow_bursts_of_excitation():
     for i in range(2, 8000):
         x[i] = burst[i] + 1.8 * x[i - 1] - 0.95 * x[i - 2]
     observed = np.ones(8000, bool)
-    for at in range(500, 7500, 350):  # after a burst
+    for at in range(500, 7500, 700):  # after a burst
         observed[at + 5 : at + 45] = False
     assert snr(x[~observed], fill_gaps(np.where(observed, x, 0)[None], observed, 8000)[0, ~observed]) > 15
 
 
 def test_long_runs_take_the_fast_path_to_the_same_answer():
     x, a, _ = ar2(700)
-    lost = np.arange(200, 201 + gaps.TOGETHER)
-    precision = gaps.toeplitz_inverse(a, 700)(np.eye(700))
+    lost = np.arange(200, 201 + ar.TOGETHER)
+    precision = ar.toeplitz_inverse(a, 700)(np.eye(700))
     rest = np.setdiff1d(np.arange(700), lost)
     expected = np.linalg.solve(precision[np.ix_(lost, lost)], -precision[np.ix_(lost, rest)] @ x[rest])
-    np.testing.assert_allclose(gaps.conditional_mean(x, lost, a), expected, atol=1e-8)
+    np.testing.assert_allclose(ar.conditional_mean(x, lost, a), expected, atol=1e-8)
 
 
 def test_burg_continues_sinusoids():
     n = np.arange(1200)
     x = np.sin(0.05 * n) + 0.5 * np.cos(0.31 * n + 1)
-    assert snr(x[1000:], gaps.extrapolate(x[:1000], 200, gaps.burg(x[:1000], 32))) > 30
+    assert snr(x[1000:], ar.extrapolate(x[:1000], 200, ar.burg(x[:1000], 32))) > 30
 
 
-def test_models_weigh_by_the_inverse_cube_of_their_error(monkeypatch):
-    values, errors = np.array([1.0, 2.0, 4.0]), np.array([0.1, 0.2, 0.05])
-    made = iter(range(9))
+def test_models_weigh_by_the_inverse_cube_of_their_probe_errors(monkeypatch):
+    off = 0.1, 0.2, 0.05  # what each model adds to a constant sound
+    monkeypatch.setattr(gaps, "MODELS", [(k, 4) for k in (1, 2, 3)])
+    monkeypatch.setattr(gaps, "_janssen", lambda x, lost, order, context: np.full(len(lost), 1 + off[order // 706 - 1]))
+    observed = np.ones(40000, bool)
+    observed[20000:20200] = False
+    weight = np.array(off) ** -6.0
+    expected = 1 + (weight * off).sum() / weight.sum()
+    assert fill_gaps(np.ones((1, 40000)), observed)[0, 20100] == pytest.approx(expected, rel=1e-6)
 
-    def model(start, gap, order, scale, passes):
-        k = next(made)
-        return np.full(len(start), values[k]), np.full(len(start), errors[k])
+
+def test_a_silent_side_does_not_choose_the_model(monkeypatch):
+    monkeypatch.setattr(gaps, "MODELS", [(1, 4), (2, 4)])
+    truth = np.where(np.arange(40000) < 19950, 0.0, 1.0)
+
+    def model(x, lost, order, context):  # the first is right where there is sound, the second where there is none
+        loud = x[lost[-1] + 1] > 0
+        return np.full(
+            len(lost), {(1, True): 1.0, (1, False): 1e-3, (2, True): 0.5, (2, False): 0.0}[order // 706, bool(loud)]
+        )
 
     monkeypatch.setattr(gaps, "_janssen", model)
-    y, observed = np.zeros((1, 200)), np.arange(200) != 100
-    expected = (values / errors**3).sum() / (1 / errors**3).sum()
-    assert fill_gaps(y, observed)[0, 100] == pytest.approx(expected)
+    observed = np.ones(40000, bool)
+    observed[20000:20200] = False
+    assert fill_gaps(truth[None], observed)[0, 20100] == pytest.approx(1, abs=1e-3)
+
+
+def spied(x, observed, rate, monkeypatch):
+    """The weights of the models, of a sound [T] with one gap."""
+    seen = []
+    kept = gaps._weights
+    monkeypatch.setattr(gaps, "_weights", lambda *given: seen.append(kept(*given)) or seen[-1])
+    out = fill_gaps(np.where(observed, x, 0)[None], observed, rate)[0]
+    return seen[0], out
+
+
+def test_the_order_follows_the_sound(monkeypatch):
+    rate, n = 44100, 40000
+    observed = np.ones(n, bool)
+    observed[20000:20882] = False
+    draws = np.random.default_rng(0)
+    dense = sum(
+        np.sin(2 * np.pi * f * np.arange(n) / rate + p) for f, p in draws.uniform((150, 0), (2000, 6), (120, 2))
+    )
+    noisy = ar2(n)[0]
+    high, mended = spied(dense, observed, rate, monkeypatch)
+    low, _ = spied(noisy, observed, rate, monkeypatch)
+    orders = np.array(gaps.MODELS)[:, 0]
+    assert low.argmax() == 0 and low @ orders < orders.mean() < 1.5 < high @ orders
+    few = gaps._janssen(np.where(observed, dense, 0), np.flatnonzero(~observed), 88, 2824)
+    assert snr(dense[~observed], mended[~observed]) > snr(dense[~observed], few) + 8
+
+
+def test_an_autoregressive_sound_comes_back_almost_as_if_its_model_were_known():
+    x, a, _ = ar2(30000, 3)
+    observed = np.ones(30000, bool)
+    for at in range(6000, 24000, 3000):
+        observed[at : at + 60] = False
+    known, ours = np.where(observed, x, 0), fill_gaps(np.where(observed, x, 0)[None], observed, 44100)[0]
+    for run in np.split(np.flatnonzero(~observed), 6):
+        near = slice(run[0] - 100, run[-1] + 101)
+        known[run] = ar.conditional_mean(x[near], run - near.start, a)
+    best = ((x - known)[~observed] ** 2).mean()
+    assert best < ((x - ours)[~observed] ** 2).mean() < 1.2 * best
+    assert ((ours - known)[~observed] ** 2).mean() < 0.15 * best
+
+
+def test_probes_are_observed_samples_away_from_the_gap():
+    x, gap = np.arange(9000.0), np.zeros(9000, bool)
+    lost = np.arange(4000, 4300)
+    gap[lost] = True
+    gap[4750:4800] = True  # another gap, within the second probe
+    before, after = gaps._beside(x, gap, lost, 500)
+    for (near, at, known), start in zip((before, after), (3400, 4600)):
+        np.testing.assert_array_equal(near[at], np.arange(start, start + 300))
+        np.testing.assert_array_equal(known, ~gap[start : start + 300])
+        assert len(near) == 1300 and near[0] == start - 500
+    ((_, at, _),) = gaps._beside(x, np.zeros(9000, bool), np.arange(200, 500), 500)  # no room before it
+    assert at[0] == 500
+    ((near, at, known),) = gaps._before_the_end(x[:4300], gap[:4300], lost, 1000)
+    np.testing.assert_array_equal(near, np.arange(2700, 4000))
+    np.testing.assert_array_equal(near[at], np.arange(3700, 4000))
+    ((near, at, _),) = gaps._before_the_end(x[4000:], gap[4000:] & (x[4000:] < 4300), lost - 4000, 1000)
+    np.testing.assert_array_equal(near, np.arange(4300, 5600))
+    np.testing.assert_array_equal(near[at], np.arange(4300, 4600))
+    assert not list(gaps._before_the_end(x[3500:4300], gap[3500:4300], lost - 3500, 1000))  # too short for one
+
+
+@pytest.mark.parametrize("where", [slice(0, 500), slice(-500, None)])
+def test_the_ends_of_a_sound_go_on(where):
+    t = np.arange(12000) / 44100
+    x = np.sin(2 * np.pi * 440 * t) + 0.5 * np.sin(2 * np.pi * 1234.5 * t + 1)
+    observed = np.ones(len(x), bool)
+    observed[where] = False
+    assert snr(x[~observed], fill_gaps(np.where(observed, x, 0)[None], observed, 44100)[0, ~observed]) > 30
+
+
+def test_fast_sizes():
+    smooth = sorted(2**i * 3**j * 5**k for i in range(14) for j in range(4) for k in range(3))
+    for n in (1, 2, 7, 11, 97, 1000, 4097):
+        assert ar.fast_size(n) == min(m for m in smooth if m >= n)
+
+
+def test_a_cross_fade_continues_both_sides():
+    n = np.arange(3000)
+    before, after = np.sin(0.05 * n), np.cos(0.31 * n)
+    mended = ar.cross_faded(before[:1200], after[1400:], 200, 32)
+    fade = np.cos(np.pi / 2 * (np.arange(200) + 0.5) / 200) ** 2
+    assert snr((fade * before[1200:1400] + (1 - fade) * after[1200:1400]), mended) > 30
 
 
 @pytest.mark.parametrize("length", [40, 220, 882])
