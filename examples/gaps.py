@@ -1,13 +1,15 @@
-"""Gaps in sounds: `python gaps.py DATA`, or `python gaps.py --sqam DIR` beside eleven published methods.
+"""Gaps in sounds: `python gaps.py DATA`, or `python gaps.py --published DIR` beside published methods.
 
 DATA: up to ten gaps of 5, 20 and 50 ms a clip, at seeded places where the sound is active: the rms over the gap lies
 above -40 dB of the clip's loudest stretch of that length. Gaps keep one gap length from each other and from both ends;
 clips too short for a gap are left out. Printed beside `lem-reconstruct`'s method: linear interpolation, which is worse
 than silence (0 dB).
 
-DIR: a checkout of github.com/ondrejmokry/InpaintingRevisited (Mokry & Rajmic 2020, "Audio inpainting: revisited and
-reweighted"), whose docs/wavs hold ten SQAM sounds with eight gaps each, and what each method made of them; all are
-scored here alike. The gaps are where the folder `anchor` is not the original.
+DIR: a checkout of a repository that holds sounds, the same with gaps, and what each method made of them; all are scored
+here alike. The gaps are where the sound with gaps is not the original. Three are known by their folders:
+docs/wavs     github.com/ondrejmokry/InpaintingRevisited, Mokry & Rajmic 2020, ten SQAM sounds (`--sqam` is the same)
+docs/audio    github.com/ondrejmokry/InpaintingAutoregressive, Mokry & Rajmic 2024, three of them, other gaps
+public/audios github.com/etosphere/hybrid-audio-inpainting-approach, DAFx 2024, six other sounds
 
 Scores: the SNR in dB inside a gap, its mean over all gaps, with a 95 % interval in which a clip's gaps count as one
 draw.
@@ -91,23 +93,46 @@ def active(data: Path) -> Iterator[str]:
             yield f"{name}\t{ms}\t{counts}\t{cell(scores['linear'])}\t{cell(ours)}\t{slowest:.2f}"
 
 
-def published(wavs: Path) -> Iterator[str]:
-    methods = sorted(path.name for path in wavs.iterdir() if path.name not in ("original", "anchor"))
-    lengths = (5, 10, 20, 30, 40, 50)
+def layouts(folder: Path) -> list[tuple[int, str, Path, Path, dict[str, Path]]]:
+    """(ms, sound, the original, the one with gaps, and what each method made of it), as each repository names them."""
+    found = []
+    if (wavs := folder / "docs/wavs").is_dir():
+        methods = sorted(path.name for path in wavs.iterdir() if path.name not in ("original", "anchor"))
+        for original in sorted((wavs / "original").glob("*.wav")):
+            for ms in (5, 10, 20, 30, 40, 50):
+                made = {name: wavs / f"{name}/{original.name[:3]}_{ms}_{name}.wav" for name in ["anchor", *methods]}
+                found.append((ms, original.stem, original, made.pop("anchor"), made))
+    elif (wavs := folder / "docs/audio").is_dir():
+        for original in sorted(wavs.glob("*_clean.wav")):
+            sound = original.name.removesuffix("_clean.wav")
+            for ms in (20, 50, 80):
+                made = {path.stem.removeprefix(f"{sound}_{ms}_"): path for path in wavs.glob(f"{sound}_{ms}_*.wav")}
+                found.append((ms, sound, original, made.pop("anchor"), made))
+    elif (wavs := folder / "public/audios/experiment2").is_dir():
+        for gapped in sorted(wavs.glob("*ms-*-gap.wav")):
+            ms, sound, _ = gapped.stem.split("-")
+            made = {path.stem.rsplit("-", 1)[1]: path for path in wavs.glob(f"{ms}-{sound}-*.wav")}
+            found.append((int(ms[:-2]), sound, made.pop("original"), made.pop("gap"), made))
+    return sorted(found, key=lambda cell: cell[:2])
+
+
+def published(folder: Path) -> Iterator[str]:
+    cells = layouts(folder)
+    lengths = sorted({cell[0] for cell in cells})
+    methods = sorted({name for cell in cells for name in cell[4]})
     scores: dict[str, dict[int, list[list[float]]]] = {name: {ms: [] for ms in lengths} for name in ["ours", *methods]}
 
     def sound(path: Path) -> Signal:
         return next(iter(load([str(path)])))
 
-    for original in sorted((wavs / "original").glob("*.wav")):
-        clip, which = sound(original), original.name[:3]
-        for ms in lengths:
-            lost = np.flatnonzero((sound(wavs / f"anchor/{which}_{ms}_anchor.wav").data != clip.data)[0, 0])
-            runs = np.split(lost, np.flatnonzero(np.diff(lost) > clip.rate // 1000) + 1)
-            gaps = [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
-            scores["ours"][ms].append(snr(clip, recalled(clip, gaps, "auto"), gaps))
-            for name in methods:
-                scores[name][ms].append(snr(clip, sound(wavs / f"{name}/{which}_{ms}_{name}.wav").data[0], gaps))
+    for ms, _, original, gapped, made in cells:
+        clip = sound(original)
+        lost = np.flatnonzero((sound(gapped).data != clip.data)[0, 0])
+        runs = np.split(lost, np.flatnonzero(np.diff(lost) > clip.rate // 1000) + 1)
+        gaps = [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
+        scores["ours"][ms].append(snr(clip, recalled(clip, gaps, "auto"), gaps))
+        for name, path in made.items():
+            scores[name][ms].append(snr(clip, sound(path).data[0], gaps))
     yield "\t".join(["SNR in dB inside the gap", *(f"{ms} ms" for ms in lengths)])
     for name, found in scores.items():
         yield "\t".join([name, *(cell(found[ms]) for ms in lengths)])
@@ -117,8 +142,8 @@ def published(wavs: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    if len(sys.argv) == 3 and sys.argv[1] == "--sqam":
-        lines = published(Path(sys.argv[2]) / "docs/wavs")
+    if len(sys.argv) == 3 and sys.argv[1] in ("--published", "--sqam"):
+        lines = published(Path(sys.argv[2]))
     elif len(sys.argv) == 2:
         lines = active(Path(sys.argv[1]))
     else:
