@@ -6,10 +6,9 @@ clips too short for a gap are left out. Printed beside `lem-reconstruct`'s metho
 than silence (0 dB).
 
 DIR: a checkout of a repository that holds sounds, the same with gaps, and what each method made of them; all are scored
-here alike. The gaps are where the sound with gaps is not the original. Three are known by their folders:
-docs/wavs     github.com/ondrejmokry/InpaintingRevisited, Mokry & Rajmic 2020, ten SQAM sounds (`--sqam` is the same)
-docs/audio    github.com/ondrejmokry/InpaintingAutoregressive, Mokry & Rajmic 2024, three of them, other gaps
-public/audios github.com/etosphere/hybrid-audio-inpainting-approach, DAFx 2024, six other sounds
+here alike. The gaps are where the sound with gaps is not the original. Two are known by their folders:
+docs/wavs  github.com/ondrejmokry/InpaintingRevisited, Mokry & Rajmic 2020, ten SQAM sounds (`--sqam` is the same)
+docs/audio github.com/ondrejmokry/InpaintingAutoregressive, Mokry & Rajmic 2024, three of them, other gaps
 
 Scores: the SNR in dB inside a gap, its mean over all gaps, with a 95 % interval in which a clip's gaps count as one
 draw.
@@ -108,11 +107,6 @@ def layouts(folder: Path) -> list[tuple[int, str, Path, Path, dict[str, Path]]]:
             for ms in (20, 50, 80):
                 made = {path.stem.removeprefix(f"{sound}_{ms}_"): path for path in wavs.glob(f"{sound}_{ms}_*.wav")}
                 found.append((ms, sound, original, made.pop("anchor"), made))
-    elif (wavs := folder / "public/audios/experiment2").is_dir():
-        for gapped in sorted(wavs.glob("*ms-*-gap.wav")):
-            ms, sound, _ = gapped.stem.split("-")
-            made = {path.stem.rsplit("-", 1)[1]: path for path in wavs.glob(f"{ms}-{sound}-*.wav")}
-            found.append((int(ms[:-2]), sound, made.pop("original"), made.pop("gap"), made))
     return sorted(found, key=lambda cell: cell[:2])
 
 
