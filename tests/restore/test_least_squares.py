@@ -15,7 +15,8 @@ from lemtools.restore.gaps import fill_gaps
 from lemtools.restore.least_squares import Solved
 from lemtools.signal import Signal
 from lemtools.stream import Source, read, write
-from lemtools.transforms import of
+from lemtools.transforms import Front, of
+from lemtools.transforms.morlet import Morlet
 from lemtools.transforms.short import ShortTime
 
 RATE = 8000.0
@@ -279,6 +280,17 @@ def test_a_fragment_that_was_cut_off_is_not_recalled():
 
 
 # --- as it is typed
+
+
+def test_the_outermost_rows_of_wavelets_weigh_more_since_what_they_hold_alone_has_a_small_gain(monkeypatch):
+    x = 0.05 + 0.1 * np.random.default_rng(0).standard_normal((1, 1, 600)).astype(np.float32)
+    front = Morlet("morlet", RATE, 600, lowest=100.0)
+    known = np.random.default_rng(1).random((1, 1, *front.encode(x).shape[2:])) < 0.5
+    known = np.broadcast_to(known, front.encode(x).shape)
+    weighted = Solved(front, front.encode(x), known, 1e-8, 200)
+    monkeypatch.setattr(Morlet, "emphasis", Front.emphasis)
+    plain = Solved(front, front.encode(x), known, 1e-8, 200)
+    assert weighted.count < 0.7 * plain.count and snr(x[0, 0], weighted.sound) > 100 < snr(x[0, 0], plain.sound)
 
 
 @pytest.mark.parametrize("encoder, least", [("stft", 100), ("morlet", 90)])
