@@ -148,7 +148,7 @@ class Dreamer:
             whole, local = (
                 [row.name for row in DENOISERS.rows if row.prior and row.local == local] for local in (False, True)
             )
-            known = f"{', '.join(whole)}, and {', '.join(local)} with sizes, as in {local[-1]}:5"
+            known = f"{', '.join(whole)}, and {', '.join(local)} with sizes, as in bbels:5"
             raise LemError(f"no prior {prior!r}; there are {known}")
         self.sizes = tuple(parse_size(size) for size in sizes.split(",")) if sizes else ()
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":

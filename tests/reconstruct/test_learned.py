@@ -596,7 +596,7 @@ def test_coordinates_of_a_store_are_about_its_mean_and_of_spread_one(shape):
 @pytest.mark.parametrize(
     "prior, message",
     [
-        ("bbels", "there are recall, gaussian, and ls, els, bbels with sizes, as in bbels:5"),
+        ("bbels", "there are recall, gaussian, and ls, els, bbels, both, time, freq, none with sizes, as in bbels:5"),
         ("is:3", "no prior 'is:3'"),
         ("is", "no prior 'is'"),
         ("recall:3", "no prior 'recall:3'"),
@@ -733,7 +733,7 @@ def files(tmp_path):
         ("--method smooth --tile 64", "--tile is for --method auto, net and ensemble, not smooth"),
         (
             "--method smooth --device cpu",
-            "--device is not for --method smooth",
+            "--device is for --method auto, recall, gaussian, net, ensemble, dream and continue, not smooth",
         ),
         ("--model good.safetensors -o good.safetensors", "good.safetensors: is input and output at once"),
     ],
