@@ -249,7 +249,7 @@ def study(out: Path, name: str, which: str, bank: Path):
 def compare(data: Path, out: Path) -> None:
     from lemtools.dreams.against import scores
     from lemtools.media import load
-    from lemtools.signal.history import front
+    from lemtools.transforms.history import front
 
     for name, rep, _, _, bank, file in networks(out):
         target = out / f"{name}.jsonl"

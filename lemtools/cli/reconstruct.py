@@ -94,7 +94,7 @@ def cli(
         common.one_thread()
     from ..media import Target, save, store
     from ..reconstruct import Reconstructor
-    from ..signal.history import front
+    from ..transforms.history import front
 
     target = Target(output, to, own=True)
     if common.skip_whole(run, target, skip_existing):

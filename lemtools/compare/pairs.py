@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..signal import LemError, Signal, bits_per_element, stem
-from ..signal.history import front
 from ..transforms import Front
+from ..transforms.history import front
 
 
 @dataclass

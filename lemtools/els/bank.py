@@ -12,9 +12,9 @@ from ..denoise.contract import Array, Scale
 from ..denoise.moments import Moments
 from ..denoise.store import Store, from_rows
 from ..signal import LemError
-from ..signal.history import front
 from ..stream import OnDisk
 from ..transforms import Front
+from ..transforms.history import front
 from .plan import Size, said, sides
 
 IMAGE = Scale.image()

@@ -13,7 +13,7 @@ from ..denoise.contract import Array
 from ..media import Reading, load, on_disk
 from ..media.labels import labels as read_labels
 from ..signal import LemError, Signal
-from ..signal.history import front, latest
+from ..transforms.history import front, latest
 from .bank import Bank
 
 

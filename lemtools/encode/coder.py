@@ -10,7 +10,7 @@ import numpy as np
 from ..catalogue import listed
 from ..catalogue.encoders import ENCODERS
 from ..signal import LemError, Signal, bits_per_element
-from ..signal.history import latest
+from ..transforms.history import latest
 from .contract import Encoder
 
 PART = 4096  # items encoded or decoded at a time: what comes out may be far larger than what went in

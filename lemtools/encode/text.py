@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import Layout, LemError, Signal, Tensor, Value
-from ..signal.history import latest
+from ..transforms.history import latest
 from .contract import Fitted, extra
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import LemError, Signal
-from ..signal.history import front
+from ..transforms.history import front
 from .draws import draw, ends, shown
 from .lengths import axes, length, sides
 from .quantise import parted

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..signal import LemError, Signal
-from ..signal.history import front
+from ..transforms.history import front
 
 UNITS = {"ms": ("s", 1e-3), "s": ("s", 1.0), "khz": ("hz", 1e3), "hz": ("hz", 1.0)}  # longer words first
 CALLED = {"s": "seconds", "hz": "Hz"}

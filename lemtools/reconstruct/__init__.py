@@ -16,7 +16,7 @@ from ..catalogue.methods import METHODS, meant
 from ..fragment.evidence import check_geometry
 from ..restore.least_squares import linear
 from ..signal import LemError, Signal, bits_per_element
-from ..signal.history import front
+from ..transforms.history import front
 
 # a network for images, trained on what `_covered` says
 BUNDLED = Path(__file__).parent.parent / "data" / "recall-image.safetensors"

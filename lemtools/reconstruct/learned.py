@@ -27,7 +27,7 @@ from ..nets.denoiser import NetworkDenoiser
 from ..nets.grid import rings
 from ..nets.model import Model, load
 from ..signal import LemError, Signal
-from ..signal.history import front
+from ..transforms.history import front
 from . import sounds, tiles
 from .dream import CALLS, MOST_ROWS, Dreamer, budget, drawn, dream, footprint, in_words, rows_of
 

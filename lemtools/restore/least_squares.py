@@ -21,8 +21,8 @@ import numpy as np
 from ..fragment.evidence import Evidence, evidence
 from ..progress import steps
 from ..signal import LemError, Signal
-from ..signal.history import front as front_of
 from ..transforms import Front
+from ..transforms.history import front as front_of
 from .gaps import fill_gaps
 
 TOLERANCE, MOST = 1e-8, 200  # of the first gradient; conjugate gradients

@@ -17,7 +17,7 @@ from ..fragment import fragment
 from ..fragment.evidence import evidence
 from ..rng import generator, generators
 from ..signal import LemError, Signal
-from ..signal.history import front as made_by
+from ..transforms.history import front as made_by
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 

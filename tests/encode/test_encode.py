@@ -14,8 +14,8 @@ from lemtools import stream
 from lemtools.encode import dense, patches, pca, text
 from lemtools.media import load, sample
 from lemtools.signal import LemError, Signal, bits_per_element, from_tensors, to_tensors
-from lemtools.signal.history import latest
 from lemtools.stream.files import write_fitted
+from lemtools.transforms.history import latest
 
 rng = np.random.default_rng(0)
 

@@ -10,8 +10,8 @@ from helpers.commands import lem_fork
 from lemtools.encode import Coder
 from lemtools.encode.spectra import MorletRows
 from lemtools.signal import LemError, Signal
-from lemtools.signal.history import front
 from lemtools.transforms import of
+from lemtools.transforms.history import front
 
 
 def audio(n=1, c=1, t=3000, rate=8000.0):

@@ -11,7 +11,7 @@ from lemtools.encode import Coder
 from lemtools.encode.sound import Alike, Length
 from lemtools.encode.spectra import MFCC, STFT, LogMel, Mel
 from lemtools.signal import LemError, Signal
-from lemtools.signal.history import front
+from lemtools.transforms.history import front
 
 
 def audio(n=1, c=1, t=3000, rate=8000.0, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lemtools as L
-from lemtools.signal.history import front
+from lemtools.transforms.history import front
 
 
 def sound(samples=4000, channels=1):

@@ -7,9 +7,9 @@ import pytest
 
 from lemtools.catalogue import LemError
 from lemtools.catalogue.encoders import ENCODERS
-from lemtools.signal.history import front as front_of
-from lemtools.signal.history import latest
 from lemtools.transforms import of, stft
+from lemtools.transforms.history import front as front_of
+from lemtools.transforms.history import latest
 from lemtools.transforms.short import ShortTime
 
 

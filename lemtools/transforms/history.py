@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..transforms import Front, of
-from ..transforms.front import makes_spectra
+from .contract import Front
+from .front import makes_spectra, of
 
 
 def latest(history: list[dict[str, Any]], name: str | None = None) -> dict[str, Any] | None:
