@@ -245,7 +245,7 @@ BAD = [
     (changed(DATA, "--data image.npy --data large.npy"), "images of several sizes; give --crop, as in --crop 128"),
     (changed(DATA, "--data image.npy --data colour.npy"), "train on memories of one kind and number of channels"),
     (changed(DATA, "--data image.npy --data embedding.npy"), "embedding of shape [8] among image of [1, 8, 8]"),
-    (changed(DATA, "--data sound.safetensors"), "audio cannot be learnt from: encode it to spectra"),
+    (changed(DATA, "--data sound.safetensors"), "audio cannot be learnt from: give --encoder, as in --encoder stft"),
     (changed(DATA, "--data text.txt"), "text.txt: tokens cannot be learnt from"),
     (changed(DATA, "--data gone.npy"), "gone.npy: No such file or directory"),
     (changed(DATA, "--data nan.npy"), "nan.npy: NaN or infinite values (item 0)"),
