@@ -89,6 +89,8 @@ def _unfitted(record: dict | None, kind: str) -> Encoder:
     row = ENCODERS.find(record["encoder"])
     if not row.back:
         raise LemError(f"{row.name} cannot be inverted")
+    if row.made:
+        raise LemError(f"encoded by {row.name}, which needs {row.made}")
     return row.load()()
 
 

@@ -10,6 +10,18 @@ import numpy as np
 
 from ..signal import LemError, Signal
 
+MOST = 1 << 19  # values of a filter: the product of the two rates, each over their common factor
+LONGEST = 1 << 31  # samples of a sound that is made longer
+
+
+def near(rate: int, wanted: int) -> int:
+    """The rate nearest to the one wanted that is few enough steps of another from it."""
+    return min(
+        (k for k in range(max(1, wanted - 2000), wanted + 2001) if rate * k // math.gcd(rate, k) ** 2 <= MOST),
+        key=lambda k: abs(k - wanted),
+        default=rate,
+    )
+
 
 class Length(NamedTuple):
     """What --length S[:pad|crop] asks for: seconds; pad: shorter sounds get zeros behind them, else they are refused;
@@ -32,7 +44,9 @@ class Length(NamedTuple):
         return cls(seconds, way in ("", "pad"), way in ("", "crop"))
 
     def samples(self, rate: float) -> int:
-        """How many that are."""
+        """How many that are. LemError for more than any sound has."""
+        if self.seconds * rate > LONGEST:
+            raise LemError(f"--length {self.seconds:g} at {rate:g} Hz: at most {LONGEST / rate:.4g} s")
         return max(1, round(self.seconds * rate))
 
     def applied(self, sound: np.ndarray, rate: float) -> np.ndarray:
@@ -60,6 +74,12 @@ def resampled(sound: np.ndarray, rate: float, wanted: int) -> np.ndarray:
     import torch
     from torchaudio.functional import resample
 
+    part = math.gcd(round(rate), wanted)
+    if (taps := (round(rate) // part) * (wanted // part)) > MOST:
+        raise LemError(
+            f"{rate:g} and {wanted} Hz have hardly a factor in common, and so need a filter of {taps:.2g} values or more; "
+            f"--resample {near(round(rate), wanted)} does not"
+        )
     found = resample(
         torch.from_numpy(np.ascontiguousarray(sound, np.float32)), round(rate), wanted, lowpass_filter_width=64
     )

@@ -48,7 +48,17 @@ class Spectra(Encoder):
         if not record:
             raise LemError(f"nothing in its history says how {self.name} made it; what lem-encode makes says it")
         front = of(record)
-        return [replace(signal, kind="audio", data=front.decode(signal.data), rate=float(front.rate), depth=None)]
+        if signal.rate is not None and signal.rate != front.rate:
+            raise LemError(
+                f"a spectrum at {signal.rate:g} Hz whose record says {front.rate:g} Hz; one of the two was changed"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = front.decode(signal.data)
+        if not np.isfinite(data).all():
+            raise LemError(
+                "decodes to values that are not finite numbers; its coefficients are too large, or not finite"
+            )
+        return [replace(signal, kind="audio", data=data, rate=float(front.rate), depth=None)]
 
     def remark(self) -> str | None:
         """That sounds differ, where they do: they cannot be one batch."""

@@ -56,6 +56,8 @@ def span(extent, fraction, rng, size):
     """Runs of `size` along time (the last axis) that stay apart, as many as hold the fraction; without a size, one."""
     n = extent[-1]
     lost = round(fraction * n)
+    if 0 < lost < n < (size or 0):
+        raise LemError(f"--mask {fraction:g}: a run of {size} is longer than the item, which has {n}")
     length = min(size or lost, n)
     count = -(-lost // length) if length else 0
     # free samples left over are dealt out between the runs, one at least between neighbours

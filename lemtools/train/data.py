@@ -245,7 +245,15 @@ class Batches(torch.utils.data.Dataset):
             rows = np.flatnonzero(which == k)
             mask = None if seen is None else seen[rows]
             shown = data[rows] if mask is None else data[rows] * mask
-            signal = Signal(spec.items.kind, shown, mask=mask, index=place[rows].astype(np.int64))
+            made = spec.items.front
+            signal = Signal(
+                spec.items.kind,
+                shown,
+                mask=mask,
+                index=place[rows].astype(np.int64),
+                rate=made and made.get("rate"),
+                history=[made] if made else [],
+            )
             (left,) = fragment([signal], spec.operations[k], spec.seed)
             for name, part in pack(left, small).items():
                 out.setdefault(name, np.empty((len(data), *part.shape[1:]), part.dtype))[rows] = part

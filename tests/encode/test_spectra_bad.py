@@ -6,6 +6,9 @@ import soundfile
 
 from helpers.commands import lem_fork
 from lemtools import stream
+from lemtools.catalogue import LemError
+from lemtools.encode import decode, encode
+from lemtools.encode.spectra import STFT
 from lemtools.signal import Signal
 
 
@@ -93,3 +96,28 @@ def test_a_record_that_was_tampered_with_is_one_line(folder, tmp_path):
             stream.write([made], file)
         (line,) = said(tmp_path, "--decode", "x.safetensors")
         assert line.startswith("x.safetensors: item 0: ")
+
+
+def test_a_decoded_sound_is_finite_and_of_the_rate_on_record():
+    spectra = list(encode([Signal("audio", np.ones((1, 1, 400), np.float32), rate=8000.0)], STFT(n_fft=64)))
+    spectra[0].data[0, 0, 3, 3] = 3e38
+    with pytest.raises(LemError, match="not finite numbers"):
+        list(decode(spectra))
+    spectra[0].data[0, 0, 3, 3] = 0
+    spectra[0].rate = 16000.0
+    with pytest.raises(LemError, match="16000 Hz whose record says 8000 Hz"):
+        list(decode(spectra))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"resample": 22051}, "--resample 22050 does not"),
+        ({"length": "1e300"}, "at most"),
+        ({"length": "1e9"}, "at most"),
+    ],
+)
+def test_rates_and_lengths_that_no_machine_could_make(options, words):
+    sound = Signal("audio", np.ones((1, 1, 400), np.float32), rate=44100.0)
+    with pytest.raises(LemError, match=words):
+        list(encode([sound], STFT(**options)))

@@ -199,11 +199,12 @@ def test_spans_of_a_size_hold_the_fraction_and_stay_apart(n, size, p, seed):
     whole = Signal("audio", np.ones((1, 1, n), np.float32), rate=1000.0)
     stated = round(p * n)
     length = min(size, n)
-    possible = -(-stated // length) <= (n + 1) // (length + 1)
+    longer = 0 < stated < n < size
+    possible = not longer and -(-stated // length) <= (n + 1) // (length + 1)
     try:
         out = apply(whole, {"op": "mask", "mask": p, "shape": f"span:{size}"}, seed)
     except LemError as error:
-        assert not possible and "stay apart" in str(error)
+        assert not possible and ("longer than the item" if longer else "stay apart") in str(error)
         return
     assert possible
     _, lengths = runs(~out.mask[0, 0])

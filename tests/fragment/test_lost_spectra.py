@@ -296,3 +296,15 @@ def test_in_a_pipe_or_in_one_command_and_cut_up_or_not():
         for cut in (10, len(out.getvalue()) // 2, len(out.getvalue()) - 1):
             with pytest.raises(LemError, match="cut"):
                 list(read(Source(io.BytesIO(out.getvalue()[:cut]), "pipe")))
+
+
+@pytest.mark.parametrize("shape", ["span:20", "band:20"])
+def test_a_run_longer_than_the_item_is_refused(shape):
+    with pytest.raises(LemError, match="a run of 20 is longer than the item, which has 10"):
+        list(
+            fragment(
+                [Signal("spectrum", np.ones((1, 2, 10, 10), np.float32))],
+                [{"op": "mask", "mask": 0.2, "shape": shape}],
+                0,
+            )
+        )
