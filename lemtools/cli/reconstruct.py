@@ -93,6 +93,7 @@ def cli(
     ):  # what asks no memory works in small pieces; a pool of BLAS threads gets in its way
         common.one_thread()
     from ..media import Target, save, store
+    from ..media.store import nature
     from ..reconstruct import Reconstructor
     from ..transforms.history import front
 
@@ -115,13 +116,16 @@ def cli(
     asked.pop("memory_key", None)
     if "shrink" in asked:
         asked["shrink"] = ridge(asked["shrink"])
-    memories = None
+    memories = of = None
     if memory:
         kind = looks["kind"] if looks["kind"] == "field" else None  # all others show what they are
         how = common.how(run, **looks | {"kind": kind, "batch": None})
         memories = store(list(memory), options["memory_key"], how, "--memory-key")
+        of = nature(list(memory), options["memory_key"], how)
         run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
-    recall = Reconstructor(method, memory=memories, model=model, history=run.history(seed=seed), seed=seed, **asked)
+    recall = Reconstructor(
+        method, memory=memories, model=model, of=of, history=run.history(seed=seed), seed=seed, **asked
+    )
 
     whole: list[bool] = []
     sounding = target.form in ("wav", "flac") or (dreams and target.folder and not target.form)

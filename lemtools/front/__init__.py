@@ -123,15 +123,16 @@ def reconstruct(
     options : of the method, as lem-reconstruct has them (samples=3, steps=20, device="cuda").
     """
     from ..reconstruct import Reconstructor
-    from .recall import is_whole, lose, store
+    from .recall import is_whole, lose, nature, store
 
     seed, entry = value(SEED, seed, "seed"), _entry("reconstruct", seed=seed)
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
     row = METHODS[meant(method, memory is not None, model is not None)]
     row = METHODS["net"] if model is not None else row
     asked = chosen(METHODS, row.name, "method", options)
-    memories = store(memory, asked.pop("memory_key", None))
-    recall = Reconstructor(method, memory=memories, model=model, history=entry, seed=seed, **asked)
+    key = asked.pop("memory_key", None)
+    memories, of = store(memory, key), nature(memory, key)
+    recall = Reconstructor(method, memory=memories, model=model, of=of, history=entry, seed=seed, **asked)
     broken = lose(x, lost)
 
     def work() -> Iterator[Signal]:

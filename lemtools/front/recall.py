@@ -12,6 +12,7 @@ from ..catalogue import LemError
 from ..media import Reading, load
 from ..media import store as stored
 from ..media.lost import Masks
+from ..media.store import nature as of_files
 from ..signal import Signal
 from .arrays import from_array
 from .inputs import Stream, Words, signals
@@ -31,6 +32,16 @@ def store(memory: Any, key: str | None = None) -> np.ndarray | None:
     if batch.ops:
         raise LemError("the memory holds fragments; it takes whole memories")
     return batch.data
+
+
+def nature(memory: Any, key: str | None = None) -> Signal | None:
+    """What those memories are of, where files or a Signal say it, see media.store.nature."""
+    if isinstance(memory, Signal):
+        return memory
+    things = memory if isinstance(memory, list | tuple) else [memory]
+    if things and all(isinstance(thing, str | os.PathLike) for thing in things):
+        return of_files([os.fspath(thing) for thing in things], key, Reading(note=note))
+    return None
 
 
 def is_whole(batch: Signal) -> bool:

@@ -32,6 +32,17 @@ def store(
         raise LemError(str(error).replace("pick one with --key", f"pick one with {called}")) from error
 
 
+def nature(paths: list[str], key: str | None = None, how: Reading | None = None) -> Signal | None:
+    """What a store is of: a batch of one of its memories, with their kind, rate and history; None of a pipe, which can be
+    read only once."""
+    how = replace(how or Reading(), key=key)
+    if not all(os.path.exists(path) for path in paths):
+        return None
+    if len(paths) == 1 and (signal := on_disk(paths[0], key, how)) is not None:
+        return Signal(signal.kind, np.asarray(signal.data[:1]), rate=signal.rate, history=signal.history)
+    return next(iter(load(paths, replace(how, batch=1))), None)
+
+
 def _whole(paths: list[str], how: Reading) -> np.ndarray:
     if len(paths) == 1 and (signal := on_disk(paths[0], how.key, how)) is not None:
         return signal.data
@@ -40,12 +51,11 @@ def _whole(paths: list[str], how: Reading) -> np.ndarray:
         if signal.ops:
             raise LemError(f"{paths[0]}: fragments; a store holds whole memories")
         batches.append(signal.data)
-        kinds.add((signal.kind, signal.data.dtype.kind, *signal.data.shape[1:]))
+        kinds.add((signal.kind, signal.data.dtype.kind, signal.rate, *signal.data.shape[1:]))
         if len(kinds) > 1:
-            raise LemError(
-                f"{', '.join(paths)}: memories of several shapes or kinds; a store holds one (--resize, --grey and "
-                "--rgb make images alike)"
-            )
+            way = "--resize, --grey and --rgb make images alike"
+            way = "sounds of one rate and length, as lem-encode makes them of spectra" if signal.rate else way
+            raise LemError(f"{', '.join(paths)}: memories of several shapes, kinds or rates; a store holds one ({way})")
     if not batches:
         raise LemError(f"{', '.join(paths)}: no memories")
     return np.concatenate(batches) if len(batches) > 1 else batches[0]

@@ -86,13 +86,23 @@ class Reconstructor:
     be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net',
     'ensemble' or, for a denoiser trained without fragments, 'dream'; 'net' and 'ensemble' without one ask the network that comes with the
     package. options
-    go to what the method's row names. history: the stage's entry; what the method truly
+    go to what the method's row names. of: a batch of the store's kind, rate and history: fragments of sounds at another
+    rate, and of spectra of another front end, are refused. history: the stage's entry; what the method truly
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
 
     def __init__(
-        self, method: str = "auto", *, memory=None, model=None, history: dict | None = None, seed: int = 0, **options
+        self,
+        method: str = "auto",
+        *,
+        memory=None,
+        model=None,
+        of: Signal | None = None,
+        history: dict | None = None,
+        seed: int = 0,
+        **options,
     ):
+        self.of = of
         self.history, self.options, self.ready = history or {}, {"seed": seed, **options}, {}
         given = {"memory": memory, "model": model}
         self.method = meant(method, memory is not None, model is not None)
@@ -115,6 +125,8 @@ class Reconstructor:
         """
         name = choose(signal) if self.method == "auto" else self.method
         check_geometry(signal)
+        if self.of is not None:
+            _check_alike(signal, self.of)
         cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
         if name not in self.ready:
             row = METHODS[name]
@@ -137,6 +149,21 @@ class Reconstructor:
             if hasattr(ready, "blank"):
                 return ready.blank()
         raise LemError(f"--method {self.method} recalls fragments: name a FILE")
+
+
+def _check_alike(signal: Signal, store: Signal) -> None:
+    """LemError where a store of sounds or spectra holds other ones than these."""
+    if signal.kind != store.kind or signal.kind not in ("audio", "spectrum"):
+        return
+    if None not in (signal.rate, store.rate) and signal.rate != store.rate:
+        raise LemError(f"memory: {store.kind} at {store.rate:g} Hz cannot recall {signal.kind} at {signal.rate:g} Hz")
+    here, there = (front(each.history) for each in (signal, store))
+    if here is None or there is None:
+        return
+    one, other = ({k: v for k, v in made.record.items() if k != "samples"} for made in (here, there))
+    if differ := [key for key in {**one, **other} if one.get(key) != other.get(key)]:
+        key = differ[0]
+        raise LemError(f"memory: spectra with {key} {other.get(key)} cannot recall spectra with {key} {one.get(key)}")
 
 
 def reconstruct(signals: Iterable[Signal], method: str = "auto", **options) -> Iterator[Signal]:
