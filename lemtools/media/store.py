@@ -53,9 +53,10 @@ def _whole(paths: list[str], how: Reading) -> np.ndarray:
         batches.append(signal.data)
         kinds.add((signal.kind, signal.data.dtype.kind, signal.rate, *signal.data.shape[1:]))
         if len(kinds) > 1:
-            way = "--resize, --grey and --rgb make images alike"
-            way = "sounds of one rate and length, as lem-encode makes them of spectra" if signal.rate else way
-            raise LemError(f"{', '.join(paths)}: memories of several shapes, kinds or rates; a store holds one ({way})")
+            what, way = "shapes or kinds", "--resize, --grey and --rgb make images alike"
+            if signal.rate:
+                what, way = "lengths, rates or kinds", "sounds have to be of one length and rate"
+            raise LemError(f"{', '.join(paths)}: memories of several {what}; a store holds one ({way})")
     if not batches:
         raise LemError(f"{', '.join(paths)}: no memories")
     return np.concatenate(batches) if len(batches) > 1 else batches[0]
