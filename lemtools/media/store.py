@@ -54,7 +54,7 @@ def _whole(paths: list[str], how: Reading) -> np.ndarray:
         kinds.add((signal.kind, signal.data.dtype.kind, signal.rate, *signal.data.shape[1:]))
         if len(kinds) > 1:
             what, way = "shapes or kinds", "--resize, --grey and --rgb make images alike"
-            if signal.rate:
+            if {kind for kind, *_ in kinds} <= {"audio", "spectrum"}:
                 what, way = "lengths, rates or kinds", "sounds have to be of one length and rate"
             raise LemError(f"{', '.join(paths)}: memories of several {what}; a store holds one ({way})")
     if not batches:
