@@ -18,8 +18,9 @@ sizes     OUT/REP-NET-SEED-MACHINE.txt: rectangles, calibrated on seeds 1000-100
 compare   OUT/REP-NET-SEED.jsonl: r, R^2 and mse of every seed, on the field, its magnitude, and the sound
 along     OUT/REP-NET-SEED-along.jsonl: r of x0 and of the noise at every step of the network's own path
 hear      OUT/hear: five seeds of network and machine as WAV and spectrograms, and whether samples copy training sounds
-table     prints it all, and OUT/table.tsv; `another run` is the network of another training seed in place of a machine: no
-          formula can be expected to know more of a network than that
+table     prints it all, and OUT/table.tsv; `another run` is the network of another training seed in place of a machine. If
+          runs scatter by chance about what the network tends to, a formula that gave just that would agree with each
+          run at the root of this r, and none can be asked for more
 
 REPS: complex; root, |c|^.5 with its phase; log, the logarithm of the magnitude, standardised. NETS: a, a ResNet of about
 20,000 parameters with zero padding, whose window is 11 (257 rows and more: 17); b, the same with a plane that tells the row; c, a UNet;
