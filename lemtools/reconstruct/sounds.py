@@ -62,7 +62,7 @@ def recalled(front: Front, fragment: Signal, ask: Ask, windows: Windows, samples
         return replace(out, mask=None, ops=[]), ["nothing is lost"]
     data = np.where(seen, whole.data, 0).astype(np.float32)
     here, gain = _front(front, data, seen)
-    spectrum, known = here.encode(data * gain), here.touched(seen)
+    spectrum, known = here.encode(data * gain), here.observed_frames(seen)
     mask = known.repeat(spectrum.shape[1] // known.shape[1], 1)[:, :, None]
     made = spectrum.repeat(samples or 1, 0)
     steps: list[str] = []

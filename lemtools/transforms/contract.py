@@ -110,7 +110,7 @@ class Front(ABC):
         """From one frame to the next, in seconds."""
 
     @abstractmethod
-    def touched(self, observed: np.ndarray) -> np.ndarray:
+    def observed_frames(self, observed: np.ndarray) -> np.ndarray:
         """bool [..., frames] of bool [..., samples]: frames whose every sample was observed."""
 
     @property

@@ -115,7 +115,7 @@ class Morlet(Front):
         found[[0, -1]] = np.sqrt(self.voices)
         return found
 
-    def touched(self, observed: np.ndarray) -> np.ndarray:
+    def observed_frames(self, observed: np.ndarray) -> np.ndarray:
         """Frames of which every sample within TOUCH standard deviations of the longest filter was observed."""
         if observed.shape[-1] != self.samples:
             raise LemError(f"{observed.shape[-1]} samples, not the {self.samples} of this front end")

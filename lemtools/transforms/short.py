@@ -83,7 +83,7 @@ class Windowed(Front):
             raise LemError(f"silent: it cannot be brought to an rms of {self.rms:g}; leave it out")
         return self.rms / found
 
-    def touched(self, observed: np.ndarray) -> np.ndarray:
+    def observed_frames(self, observed: np.ndarray) -> np.ndarray:
         if observed.shape[-1] != self.samples:
             raise LemError(f"{observed.shape[-1]} samples, not the {self.samples} of this front end")
         within = np.flatnonzero(self.weights)  # (a sample under a 0 of the window is in no frame)

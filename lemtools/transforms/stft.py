@@ -6,6 +6,7 @@ a frame is sum_n w[n] x[n] exp(-2 pi i f n / n_fft), as torch.stft has it with p
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,15 +48,22 @@ def check(n_fft: int, hop: int, name: str) -> None:
     """LemError for a window that there is not, and for one and a hop that lose samples, or nearly."""
     if n_fft % 2:
         raise LemError(f"a window (n_fft) of {n_fft} samples: it is an even number")
-    cover, squared = np.zeros(hop), window(name, n_fft) ** 2
-    for start in range(0, n_fft, hop):
-        part = squared[start : start + hop]
-        cover[: len(part)] += part
-    if n_fft < hop or cover.min() < LEAST * cover.max():
+    squared = window(name, n_fft) ** 2
+    if not _covers(squared, hop):
+        most = bisect.bisect(range(1, n_fft + 1), 0, key=lambda hop: not _covers(squared, hop))
         raise LemError(
             f"a {name} window of {n_fft} samples and a hop of {hop} cannot be inverted: some samples are in no frame, or "
-            f"hardly; take a hop of {max(1, n_fft // 4)} or less"
+            f"hardly; take a hop of {most} or less"
         )
+
+
+def _covers(squared: np.ndarray, hop: int) -> bool:
+    """Whether windows at a hop hold every sample, by a window's squares; they do at every smaller hop, too."""
+    cover = np.zeros(hop)
+    for start in range(0, len(squared), hop):
+        part = squared[start : start + hop]
+        cover[: len(part)] += part
+    return hop <= len(squared) and bool(cover.min() >= LEAST * cover.max())
 
 
 def stft(sound: np.ndarray, weights: np.ndarray, hop: int, first: int = 0, count: int | None = None) -> np.ndarray:

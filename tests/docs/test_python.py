@@ -51,13 +51,17 @@ def test_the_page_runs_and_prints_what_it_says(folder):
 
 
 def test_the_page_of_spectra_prints_what_it_says():
-    (_, code), (_, shown) = re.findall(
-        r"^```(python|text)\n(.*?)^```", (ROOT / "docs/spectra.md").read_text(), re.S | re.M
-    )
-    printed = run(code, {})
+    page, names = (ROOT / "docs/spectra.md").read_text(), {}
+    (_, code), (_, shown) = re.findall(r"^```(python|text)\n(.*?)^```", page, re.S | re.M)
+    printed = run(code, names)
     assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", shown).split()
     for found, wanted in zip(NUMBER.findall(printed), NUMBER.findall(shown)):
         assert float(found) == pytest.approx(float(wanted), rel=5e-3)
+    made, words = re.search(r"^`(lemtools\..*?)` is the \*front end\*(.*?)^$", page, re.S | re.M).groups()
+    front = eval(made, names)
+    assert {name for name in re.findall(r"`(\w+)`", words) if hasattr(front, name)} == set(
+        re.findall(r"`(.*?)`", words)
+    )
 
 
 def test_the_functions_of_the_table_are_those_of_the_library():

@@ -79,7 +79,7 @@ def test_draws_are_those_of_the_gaussian_posterior(sampler, most):
     assert steps == ["2 of 9 frames (stft) see a lost sample", "a Gaussian"] and len(out) == draws
     found = out.data[:, 0].astype(np.float64)
     known = np.ones(count, bool)
-    frames = np.flatnonzero(front.touched(lost.observed())[0, 0])
+    frames = np.flatnonzero(front.observed_frames(lost.observed())[0, 0])
     seen = np.zeros(count, bool)
     for k in frames:
         seen[max(0, k * 8 - 7) : k * 8 + 8] = True  # (under the first sample of a window it is 0)

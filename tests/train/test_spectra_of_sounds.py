@@ -159,7 +159,7 @@ def test_a_record_that_does_not_fit_is_damage(tmp_path, folder):
         ("empty", "--length .0125", "a.wav: empty"),
         ("NaN", "--length .0125", "a.wav: NaN or infinite values"),
         ("text", "--length .0125", "a.wav: tokens; --encoder stft makes spectra of sounds: leave it out"),
-        ("", "--hop 32", "cannot be inverted: .*take a hop of 4 or less"),
+        ("", "--hop 32", "cannot be inverted: .*take a hop of 13 or less"),
         ("", "--n-fft 15", "of 15 samples: it is an even number"),
         ("", "--voices-of 3", "No such option"),
         ("", "--length x", "--length x: it takes S, S:pad or S:crop"),

@@ -184,7 +184,7 @@ def test_what_a_lost_sample_spoils():
     transform = Morlet(8000, 2000, voices=4, lowest=40.0, hop=7)
     observed = np.ones((2, 1, 2000), bool)
     observed[0, 0, [5, 900]] = observed[1, 0, 1999] = False
-    made = transform.touched(observed)
+    made = transform.observed_frames(observed)
     reach = np.ceil(morlet.TOUCH * scales(transform)[0])
     right = np.ones((2, 1, transform.shape[1]), bool)
     for item, _, n in zip(*np.nonzero(~observed)):
@@ -192,7 +192,7 @@ def test_what_a_lost_sample_spoils():
     np.testing.assert_array_equal(made, right)
     assert made.any(2).all() and not made.all(2).any()
     with pytest.raises(LemError, match="1999 samples"):
-        transform.touched(observed[..., 1:])
+        transform.observed_frames(observed[..., 1:])
 
 
 @pytest.mark.parametrize("lowest", [60.0, 1500.0])
@@ -202,7 +202,7 @@ def test_other_frames_change_little(lowest):
     broken, observed = x.copy(), np.arange(4000) != 2000
     broken[2000] = 0
     change = np.abs(rows(transform, broken) - rows(transform, x))
-    kept = transform.touched(observed)
+    kept = transform.observed_frames(observed)
     assert 0 < kept.mean() < 1
     assert (change[:, kept].max(1) < 1e-3 * change.max(1)).all()
 

@@ -1,6 +1,7 @@
 """The short-time Fourier transform: by its definition, by torch, by scipy, and back again at any length."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -155,11 +156,12 @@ def test_frames_whose_every_sample_was_observed(more):
     observed = rng.random((20, samples)) > 0.02
     base = sounds(1, 1, samples)
     before = front.encode(base)
-    for row, kept in zip(observed, front.touched(observed)):
+    for row, kept in zip(observed, front.observed_frames(observed)):
         other = np.where(row, base, base + 100)
         changed = (front.encode(other) != before).any((0, 1, 2))
         assert np.array_equal(kept, ~changed)
-    assert front.touched(np.ones((2, 3, samples), bool)).all() and front.touched(observed).shape[1] == front.shape[1]
+    assert front.observed_frames(np.ones((2, 3, samples), bool)).all()
+    assert front.observed_frames(observed).shape[1] == front.shape[1]
 
 
 def test_records_go_through_json_and_back():
@@ -201,6 +203,20 @@ def test_records_that_cannot_be_are_one_line(change, says):
         of({"encoder": "stft"})
 
 
+@pytest.mark.parametrize("n_fft", [2, 6, 16, 50, 256])
+@pytest.mark.parametrize("name", stft.WINDOWS)
+def test_a_hop_that_is_refused_names_the_largest_that_is_taken(name, n_fft):
+    taken = []
+    for hop in range(1, n_fft + 2):
+        try:
+            stft.check(n_fft, hop, name)
+        except LemError as error:
+            named = int(re.search(r"take a hop of (\d+) or less$", str(error))[1])
+        else:
+            taken.append(hop)
+    assert taken == list(range(1, named + 1)) and named >= n_fft / 2
+
+
 def test_other_shapes_are_refused():
     front = short(500)
     with pytest.raises(LemError, match="sounds"):
@@ -209,7 +225,7 @@ def test_other_shapes_are_refused():
         with pytest.raises(LemError, match="are not the"):
             front.decode(sounds(*shape))
     with pytest.raises(LemError, match="499 samples"):
-        front.touched(np.ones(499, bool))
+        front.observed_frames(np.ones(499, bool))
 
 
 def test_the_front_of_a_history():
