@@ -136,11 +136,12 @@ class Bank:
     def part(self, start: int, stop: int, dtype: torch.dtype, device: str | torch.device = "cpu") -> torch.Tensor:
         """Images start ... stop - 1 in coordinates: [I, C, H, W] of dtype."""
         raw = from_rows(self.images[start:stop])
+        own = isinstance(self.images, torch.Tensor)  # (a slice of it is the bank's memory)
         if self.states:
-            values = raw.to(device).to(dtype)
+            values = raw.to(device, dtype, copy=own)
             return self.high(self.scale.encode(values.div_(255) if raw.dtype == torch.uint8 else values))
         full = 255.0 if raw.dtype == torch.uint8 else 1.0
-        return raw.to(device).to(dtype).mul_(2 / full).sub_(1)
+        return raw.to(device, dtype, copy=own).mul_(2 / full).sub_(1)
 
     def tiles(
         self, count: int, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"

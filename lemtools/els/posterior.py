@@ -104,8 +104,8 @@ class Local:
         if (fused := self._fused(rows, cols)) is not None and not track:  # (looks itself whether x_t is finite)
             level = Level(a, variance)
             x = x_t.to(self.device, torch.float64)
-            sums, shift, factor = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
-            return whole(self._shared([[sums]])[0][0], x_t.shape, shift, factor)
+            sums, shift = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
+            return whole(self._shared([[sums]])[0][0], x_t.shape, shift)
         if not bool(torch.isfinite(x_t).all()):
             raise LemError(NOT_FINITE)
         dtype = self._dtype(x_t, a, variance, patch)
@@ -205,11 +205,11 @@ class Local:
         return answer
 
 
-def whole(found: Sums, shape: tuple[int, ...], shift: torch.Tensor, factor: float = 1) -> Posterior:
-    """What Sums [1, S H W] of every pixel say of [S, C, H, W]; coordinates are shift [C, 1, 1] + factor values."""
+def whole(found: Sums, shape: tuple[int, ...], shift: torch.Tensor) -> Posterior:
+    """What Sums [1, S H W] of every pixel say of [S, C, H, W]; values are coordinates less shift [C, 1, 1]."""
     seeds, channels, height, width = shape
     sums, count = found.sums[0, :, :channels], found.sums[0, :, channels:]
-    mean = torch.add(shift, (sums / count).view(seeds, height, width, channels).movedim(3, 1), alpha=factor)
+    mean = shift + (sums / count).view(seeds, height, width, channels).movedim(3, 1)
     lost = found.skipped[0]
     return Posterior(mean, (lost / (count[:, 0] + lost)).view(seeds, height, width), None, None)
 

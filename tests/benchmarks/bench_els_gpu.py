@@ -70,7 +70,7 @@ def answer(
     rows, cols = (axis(machine, length, size) for length in bank.item[1:])
     level = Level(alpha_bar**0.5, 1 - alpha_bar)
     found = fused.run(bank, x, level, rows, cols, skip, choose=chooser(tuple(plan.items())))
-    return posterior.whole(found[0], x.shape, *found[1:]).mean
+    return posterior.whole(found[0], x.shape, found[1]).mean
 
 
 @cache
@@ -79,9 +79,9 @@ def chooser(plan: tuple):
     return lambda *about: chosen(dict(plan), *about)
 
 
-def chosen(plan: dict, size: int, channels: int, queries: int, digits: int) -> fused.Tiling:
+def chosen(plan: dict, size: tuple[int, int], channels: int, queries: int, digits: int, planes: int) -> fused.Tiling:
     """The tiling as it is, with what the race changes for blocks of queries (edges are left as they are)."""
-    found = fused.tiling(size, channels, queries, digits)
+    found = fused.tiling(size, channels, queries, digits, planes)
     return replace(found, **plan) if queries > SIDE * 64 or (queries > 64 and found.block_q > 16) else found
 
 
@@ -365,7 +365,7 @@ def race(bank: Bank, seconds: float) -> None:
             except Exception as error:  # too much shared memory, say: that is a result
                 ms = float("inf")
                 print(f"  P {size}: {plan}: {type(error).__name__}: {str(error)[:80]}")
-            full = astuple(chosen(plan, size, CHANNELS, (SIDE - size + 1) ** 2, 2))
+            full = astuple(chosen(plan, (size, size), CHANNELS, (SIDE - size + 1) ** 2, 2, 1))
             table.append((ms, full, "" if plan else "default"))
         for ms, plan, mark in sorted(table)[:8] + [row for row in table if row[2]]:
             print(f"  P {size:2} {ms:8.2f}  {plan} {mark}", flush=True)

@@ -53,6 +53,36 @@ CASES = {
     "seeds a few at a time": ("bbels", (3, 6, 7), 3, 0.9, 5, 6, {"memory": 90_000}),
     "chunks": ("bbels", (3, 7, 7), 3, 0.9, 7, 3, {"memory": 60_000}),
     "skip": ("bbels", (3, 7, 8), 3, 0.99, 9, 1, {"skip": 1e-6, "block_k": 16}),
+    "rectangle": ("bbels", (3, 7, 8), (3, 5), 0.9, 5, 2, {}),
+    "rectangle, strips": ("bbels", (3, 9, 10), (7, 3), 0.994, 4, 1, {"strip": True, "step": 16}),
+    "columns go round": (("bbels", "els"), (1, 6, 7), (3, 5), 0.7, 5, 2, {}),
+    "rows alone, columns go round": (("ls", "els"), (3, 5, 6), (5, 3), 0.7, 5, 2, {}),
+    "floats, both": ("bbels", (2, 7, 8), 3, 0.9, 5, 2, {"floats": True}),
+    "floats, time": (("ls", "bbels"), (2, 6, 9), 5, 0.9, 5, 2, {"floats": True}),
+    "floats, time, little noise": (("ls", "bbels"), (2, 6, 9), (5, 3), 0.9994, 6, 1, {"floats": True}),
+    "floats, freq": (("bbels", "ls"), (2, 9, 6), (3, 5), 0.994, 5, 2, {"floats": True}),
+    "floats, none": ("ls", (2, 5, 6), 3, 0.9, 9, 2, {"floats": True}),
+    "floats, none, one row": ("ls", (4, 1, 9), (1, 5), 0.9, 9, 2, {"floats": True}),
+    "floats, circular": ("els", (2, 7, 8), (5, 7), 0.9, 5, 1, {"floats": True}),
+    "floats, zeros and circular": (("bbels", "els"), (1, 7, 8), (3, 5), 0.99, 5, 2, {"floats": True}),
+    "floats, four channels": ("bbels", (4, 6, 7), 3, 0.9, 5, 1, {"floats": True}),
+    "floats, seven channels": ("bbels", (7, 5, 6), 3, 0.9, 5, 1, {"floats": True}),
+    "floats, P 1": ("bbels", (2, 6, 7), 1, 0.9, 5, 2, {"floats": True}),
+    "floats, P of both": ("bbels", (2, 6, 7), 9, 0.9, 6, 1, {"floats": True}),
+    "floats, much noise": ("bbels", (2, 7, 8), 3, 0.006, 5, 2, {"floats": True}),
+    "floats, next to all noise": ("bbels", (2, 6, 7), 3, 1e-8, 5, 2, {"floats": True}),
+    "floats, no signal": ("bbels", (2, 6, 7), 3, 0.0, 5, 2, {"floats": True}),
+    "floats, resident, small tiles": (
+        "bbels",
+        (2, 7, 8),
+        3,
+        0.9,
+        5,
+        2,
+        {"floats": True, "block_q": 16, "block_k": 16, "resident": True},
+    ),
+    "floats, chunks": ("bbels", (2, 7, 8), 3, 0.9, 9, 3, {"floats": True, "memory": 90_000}),
+    "floats, skip": ("bbels", (2, 7, 8), 3, 0.99, 9, 1, {"floats": True, "skip": 1e-6, "block_k": 16}),
 }
 
 
@@ -63,6 +93,10 @@ HARD = {
     "near duplicates, P 11": (12, 11),
     "halfway, P 3": (8, 3),
     "halfway, P 17": (18, 17),
+    "floats, near duplicates, P 3": (8, 3),
+    "floats, near duplicates, P 9": (11, 9),
+    "floats, halfway, P 3": (8, 3),
+    "floats, halfway, P 9": (11, 9),
 }
 
 
@@ -119,7 +153,7 @@ def test_values_that_are_not_finite_are_refused(found):
 
 
 def test_banks_that_the_kernel_does_not_take(found):
-    assert found["usable"] == [True, False, False, True, False, False, False]
+    assert found["usable"] == [True, True, True, True, False, False]
 
 
 def test_another_gpu_than_the_current_one():
@@ -152,57 +186,92 @@ def answered(bank, machine, x, alpha_bar, size, skip=0.0, valid=False, memory=1 
 
     x = torch.as_tensor(x, dtype=torch.float64)
     machine = (machine, machine) if isinstance(machine, str) else machine
-    rows, cols = (axis(rule, n, size, valid) for rule, n in zip(machine, x.shape[2:]))
+    sides = (size, size) if isinstance(size, int) else size
+    rows, cols = (axis(rule, n, side, valid) for rule, n, side in zip(machine, x.shape[2:], sides))
     level = Level(alpha_bar**0.5, 1 - alpha_bar)
-    sums, shift, factor = fused.run(
+    sums, shift = fused.run(
         bank, x, level, rows, cols, skip, memory, lambda *about: replace(fused.tiling(*about), **plan)
     )
-    return posterior.whole(sums, x.shape, shift, factor).mean.numpy(), sums
+    return posterior.whole(sums, x.shape, shift).mean.numpy(), sums
 
 
 def off(answer, want):
     return float(np.abs(answer - want).max() / np.sqrt((want**2).mean()))
 
 
-def cases():
+def levels(images, shape, g):
+    """A bank of bytes, and its items in coordinates."""
     from lemtools.els.bank import Bank
+
+    raw = g.integers(0, 256, (images, *shape), dtype=np.uint8)
+    return Bank(raw), raw / 127.5 - 1
+
+
+def floats(images, shape, g):
+    """The same of floats, in units of their rms: most are quiet, some a hundred times as loud, as in spectra of sounds; one
+    item is near another, so that little noise leaves both likely."""
+    from lemtools.els.bank import Bank
+
+    raw = g.standard_normal((images, *shape)) * np.exp(1.5 * g.standard_normal((images, 1, *shape[1:]))) + 0.3
+    raw[1] = raw[0] + 0.01 * g.standard_normal(shape)
+    bank = Bank(raw.astype(np.float32), kind="spectrum")
+    return bank, raw.astype(np.float32).astype(np.float64) * bank.scale.gain
+
+
+def cases():
     from lemtools.els.posterior import Local
 
     out = {}
     for k, (name, (machine, shape, size, alpha_bar, images, seeds, other)) in enumerate(CASES.items()):
         g = np.random.default_rng(k)
-        raw = g.integers(0, 256, (images, *shape), dtype=np.uint8)
-        some = raw[g.integers(0, images, seeds)] / 127.5 - 1
+        bank, items = floats(images, shape, g) if other.pop("floats", False) else levels(images, shape, g)
+        some = items[g.integers(0, images, seeds)]
         x = alpha_bar**0.5 * some + (1 - alpha_bar) ** 0.5 * g.standard_normal((seeds, *shape))
-        answer, *_ = answered(Bank(raw), machine, x, alpha_bar, size, **other)
+        answer, *_ = answered(bank, machine, x, alpha_bar, size, **other)
         valid = other.get("valid", False)
-        want = np.stack([brute(machine, raw / 127.5 - 1, one, alpha_bar, size, valid) for one in x])
-        plain = Local(Bank(raw), machine, size, skip=0, valid=valid)(x, alpha_bar)
+        want = np.stack([brute(machine, items, one, alpha_bar, size, valid) for one in x])
+        plain = Local(bank, machine, size, skip=0, valid=valid)(x, alpha_bar)
         out[name] = {"definition": off(answer, want), "plain": off(answer, plain)}
     return out
 
 
 def hard():
-    """Images that differ by a grey level here and there, and queries halfway between two images that share nothing."""
+    """Images that differ by a grey level here and there, and queries halfway between two images that share nothing; of
+    floats, items that differ by the noise itself."""
     from lemtools.denoise.schedule import cosine
     from lemtools.els.bank import Bank
 
     out, alpha_bar = {}, float(cosine(0.05))
     for name, (length, size) in HARD.items():
         g = np.random.default_rng(size)
+        inner = slice(size // 2, length - size // 2)
+        if "floats" in name:
+            base = g.standard_normal((7, 2, length, length)) * np.exp(1.5 * g.standard_normal((7, 1, length, length)))
+            near = "duplicates" in name
+            apart = (1 - alpha_bar) ** 0.5 / size * (1 if near else 20)  # (farther, and float32 itself decides)
+            base[1:] = base[:1] + apart * g.standard_normal(base[1:].shape)
+            raw = base[: 7 if near else 2].astype(np.float32)
+            bank = Bank(raw, kind="spectrum")
+            items = raw.astype(np.float64) * bank.scale.gain
+            x = alpha_bar**0.5 * (items[:1] if near else items.mean(0, keepdims=True))
+            x = x + (1 - alpha_bar) ** 0.5 * g.standard_normal(x.shape) * near
+            answer, sums = answered(bank, "bbels", x, alpha_bar, size)
+            want = brute("bbels", items, x[0], alpha_bar, size)
+            block = sums.sums[0, :, -1].view(length, length)[inner, inner]
+            out[name] = {"definition": off(answer[0], want), "shared": float(block.max()) - 1}
+            continue
         base = g.integers(0, 256, (2, 3, length, length)).astype(int)
         if "duplicates" in name:
             others = (6, *base.shape[1:])
             raw = np.clip(base[:1] + g.integers(-3, 4, others) * (g.random(others) < 20 / size**2), 0, 255)
             x = alpha_bar**0.5 * (raw[:1] / 127.5 - 1) + (1 - alpha_bar) ** 0.5 * g.standard_normal(raw[:1].shape)
         else:
-            raw, inner = base.copy(), slice(size // 2, length - size // 2)
+            raw = base.copy()
             raw[1][:, inner, inner] = 255 - raw[0][:, inner, inner]
             x = alpha_bar**0.5 * (raw.mean(0, keepdims=True) / 127.5 - 1)
         raw = raw.astype(np.uint8)
         answer, sums = answered(Bank(raw), "bbels", x, alpha_bar, size)
         want = brute("bbels", raw / 127.5 - 1, x[0], alpha_bar, size)
-        inner = slice(size // 2, length - size // 2)
         block = sums.sums[0, :, -1].view(length, length)[inner, inner]  # of the largest weight and the others
         out[name] = {"definition": off(answer[0], want), "shared": float(block.max()) - 1}
     return out
@@ -294,7 +363,7 @@ def exact():
     g = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 20, 20, generator=g, dtype=torch.float64) * 0.6
     centre, size = (120, 130, 60), 17
-    query = Query.of(x, Level(0.994**0.5, 0.006), size, centre)
+    query = Query.of(x, Level(0.994**0.5, 0.006), size**2, centre)
     digits = digits_of(query, centre)
     grid = 2.0 ** np.floor(np.log2(float(digits[0].abs()[digits[0] != 0].min())))
     while bool((digits[0] % grid != 0).any()):
@@ -312,13 +381,13 @@ def digits_of(query, centre):
     import torch
 
     from lemtools.els.gpu.kernel import Tiling
-    from lemtools.els.gpu.launches import Launches, sections
+    from lemtools.els.gpu.launches import Form, Launches, sections
     from lemtools.els.plan import axis
 
     seeds, channels, height, width = query.u.shape
     (section,) = sections(axis("els", height, 1), axis("els", width, 1))
     part = Launches(
-        section, query.u.shape[1:], centre, seeds, query.digits, query.apart, Tiling(step=16), query.u.device
+        section, query.u.shape[1:], Form(centre), seeds, query.digits, query.apart, Tiling(step=16), query.u.device
     )
     out = torch.empty(part.query_shape(), dtype=torch.float16)
     part.spread(query, out)
@@ -351,14 +420,14 @@ def usable():
 
     raw = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4), dtype=np.uint8)
     cpu, images, square = torch.device("cpu"), Bank(raw), (axis("bbels", 4, 3), axis("bbels", 4, 3))
+    wide, large = Bank(np.zeros((1, 17, 4, 4), np.float32), scale=Scale()), axis("bbels", 4096, 63)
     return [
         usable(images, cpu, *square),
         usable(Bank(raw / np.float32(255)), cpu, *square),
         usable(Bank(raw[:, :2]), cpu, *square),
-        usable(images, cpu, axis("ls", 4, 3), axis("bbels", 4, 3)),
-        usable(images, cpu, axis("bbels", 4, 1), axis("bbels", 4, 3)),
-        usable(images, cpu, axis("bbels", 4, 3), axis("els", 4, 3)),
         usable(Bank(raw, scale=Scale()), cpu, *square),
+        usable(wide, cpu, *square),
+        usable(Bank(np.zeros((1, 1, 4096, 4096), np.uint8)), cpu, large, large),
     ]
 
 

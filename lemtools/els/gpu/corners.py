@@ -13,6 +13,7 @@ import triton.language as tl
 from ..plan import Axis
 from ..sums import EMPTY
 from .kernel import INTERPRETED, cdiv, constant, launch, processors
+from .launches import Form
 
 EMPTY_ = tl.constexpr(EMPTY)
 
@@ -37,7 +38,7 @@ def down(
 ):
     """out[s, i, r, w] = |u - k|^2 over channels and the rows of the window around rows[r], at column reached[w].
 
-    u: float64 [S, C, H, W], grey levels from `centre`, int32 [C]; seeds from `seed` on. bank: uint8 [I, C, H, W]. out:
+    u: float64 [S, C, H, W], in units of the bank from `centre`, int32 [C]; seeds from `seed` on. bank: [I, C, H, W]. out:
     float32 or float64.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -81,6 +82,8 @@ def across(
     factor,
     SIZE: tl.constexpr,
     CHANNELS: tl.constexpr,
+    VALUES: tl.constexpr,
+    WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     LONE: tl.constexpr,
     TILES: tl.constexpr,
@@ -88,7 +91,8 @@ def across(
     """Sums of the pixels of row rows[r] over `tiles` tiles of images, of logits `factor` times |u - k|^2.
 
     squares: as ``down`` leaves them, [s, I, R, `count`]. windows: int32 [3, `lone`]: of each its column, and where its
-    window begins and ends among the columns reached. out: [splits, R, C + 3, `lone` S] as of ``kernel.attend``.
+    window begins and ends among the columns reached. out: [splits, R, VALUES + 3, `lone` S] as of ``kernel.attend``, where
+    values may have more digits: those are zero here. WIDTH: C or more, a power of two.
     """
     split, r = tl.program_id(0), tl.program_id(1)
     blocks = tl.cdiv(lone, LONE)
@@ -101,7 +105,9 @@ def across(
     pixel = tl.load(rows + r) * width + column
     ref = tl.zeros([LONE], tl.float32) + EMPTY_
     n = tl.zeros([LONE], tl.float32)
-    s0, s1, s2 = n, n, n
+    sums = tl.zeros([LONE, WIDTH], tl.float32)
+    c = tl.arange(0, WIDTH)
+    zero = tl.load(centre + c, mask=c < CHANNELS, other=0)
     for t in range(TILES if TILES else tiles):
         i = (split * tiles + t) * BLOCK + tl.arange(0, BLOCK)
         inside = (i < images)[:, None] & (v < lone)[None, :]
@@ -118,30 +124,26 @@ def across(
         ref = higher
         at = bank + i.to(tl.int64)[:, None] * CHANNELS * plane + pixel[None, :]
         n = n * less + tl.sum(weight, 0)
-        value = tl.load(at, mask=inside, other=0).to(tl.float32) - tl.load(centre)
-        s0 = s0 * less + tl.sum(weight * value, 0)
-        if CHANNELS == 3:
-            value = tl.load(at + plane, mask=inside, other=0).to(tl.float32) - tl.load(centre + 1)
-            s1 = s1 * less + tl.sum(weight * value, 0)
-            value = tl.load(at + 2 * plane, mask=inside, other=0).to(tl.float32) - tl.load(centre + 2)
-            s2 = s2 * less + tl.sum(weight * value, 0)
+        used = inside[:, :, None] & (c < CHANNELS)[None, None, :]
+        value = tl.load(at[:, :, None] + (c * plane)[None, None, :], mask=used, other=0).to(tl.float32)
+        sums = sums * less[:, None] + tl.sum(weight[:, :, None] * (value - zero[None, None, :]), 0)
     queries = lone * seeds
-    to = out + (split * tl.num_programs(1) + r).to(tl.int64) * (CHANNELS + 3) * queries + v * seeds + seed + s
+    to = out + (split * tl.num_programs(1) + r).to(tl.int64) * (VALUES + 3) * queries + v * seeds + seed + s
     keep = v < lone
     tl.store(to, ref, mask=keep)
     tl.store(to + queries, tl.zeros([LONE], tl.float32), mask=keep)
-    tl.store(to + 2 * queries, s0, mask=keep)
-    if CHANNELS == 3:
-        tl.store(to + 3 * queries, s1, mask=keep)
-        tl.store(to + 4 * queries, s2, mask=keep)
-    tl.store(to + (CHANNELS + 2) * queries, n, mask=keep)
+    tl.store(to[:, None] + (2 + c)[None, :] * queries, sums, mask=keep[:, None] & (c < CHANNELS)[None, :])
+    for d in tl.static_range(CHANNELS, VALUES):
+        tl.store(to + (2 + d) * queries, tl.zeros([LONE], tl.float32), mask=keep)
+    tl.store(to + (VALUES + 2) * queries, n, mask=keep)
 
 
 class Corners:
     """Numbers of such a part, of `seeds` seeds. apart: in float64, where float32 is too coarse."""
 
-    def __init__(self, rows: Axis, cols: Axis, seeds: int, centre: tuple[int, ...], apart: bool, device: torch.device):
-        self.seeds, self.channels, self.size, self.device = seeds, len(centre), cols.size, device
+    def __init__(self, rows: Axis, cols: Axis, seeds: int, form: Form, apart: bool, device: torch.device):
+        self.seeds, self.channels, self.values, self.device = seeds, len(form.centre), form.values, device
+        self.size = rows.size, cols.size
         self.dtype = torch.float64 if apart else torch.float32
         self.height, self.width, self.rows, self.lone = rows.length, cols.length, len(rows.alone), len(cols.alone)
         self.count = self.queries = self.lone * seeds
@@ -150,7 +152,7 @@ class Corners:
         ends = [[sum(k < c + d for k in reached) for c in cols.alone] for d in (-cols.reach, cols.reach + 1)]
         self.wide, self.plane = len(reached), rows.length * cols.length
         self.tables = [constant(tuple(t), device) for t in (rows.alone, reached, [*cols.alone, *ends[0], *ends[1]])]
-        self.centre = constant(centre, device)
+        self.centre = constant(form.centre, device)
         self.pixels = constant(tuple(r * cols.length + c for r in rows.alone for c in cols.alone), device)
         self.columns = min(32, max(2, triton.next_power_of_2(self.lone)))  # of a tile, and images of it
         self.block = 1024 // self.columns
@@ -170,7 +172,7 @@ class Corners:
     def attend(
         self, u: torch.Tensor, images: torch.Tensor, found: torch.Tensor, scratch: torch.Tensor, factor: float
     ) -> None:
-        """What images uint8 [I, C, H, W] say, left in found. scratch: float64, for as many seeds as it holds."""
+        """What images [I, C, H, W] of the form say, left in found. scratch: float64, for as many seeds as it holds."""
         scratch = scratch.view(self.dtype)
         splits, tiles, _ = self.splits(len(images))
         rows, reached, windows = self.tables
@@ -183,7 +185,7 @@ class Corners:
                 down,
                 (cdiv(len(images), tall), self.rows, seeds),
                 (u, images, rows, reached, self.centre, scratch, len(images), seed, self.height, self.width, self.wide),
-                SIZE=self.size,
+                SIZE=self.size[0],
                 CHANNELS=self.channels,
                 BLOCK=tall,
                 WIDE=wide,
@@ -209,8 +211,10 @@ class Corners:
                     self.width,
                     factor,
                 ),
-                SIZE=self.size,
+                SIZE=self.size[1],
                 CHANNELS=self.channels,
+                VALUES=self.values,
+                WIDTH=triton.next_power_of_2(self.channels),
                 BLOCK=self.block,
                 LONE=self.columns,
                 TILES=tiles if INTERPRETED else 0,

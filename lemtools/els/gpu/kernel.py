@@ -1,14 +1,18 @@
 """The local machines on a CUDA device: attention over patches, in one Triton kernel. ``fused`` launches it.
 
-It computes what ``local`` computes for a bank of uint8 images. In units of 1 / 127.5 a key is a vector of integers,
-exact in float16; only the query is rounded. With u = q / a in the same units a logit is, up to what its query shares,
+It computes what ``local`` computes. With u = q / a, and a unit e of coordinates, a logit is, up to what its query shares,
 
-    l = (a / 127.5)^2 / b^2 log2(e) (u.k - |k|^2 / 2)
+    l = (a e)^2 / b^2 log2(e) (u.k - |k|^2 / 2)
 
-u comes as one to three float16 numbers of 11 bits each, hi + lo; products go to the tensor cores, sums are in float32.
-hi is rounded to a grid on which its sums are exact, so that where logits are large (little noise, large patches:
-`apart`) they can be taken relative to the running reference before lo, which is small, is added: what is lost is of the
-size of the difference between a logit and the largest, not of the logit itself.
+Of uint8 images e is 1 / 127.5, and a key is a vector of integers, exact in float16; only the query is rounded. u comes as
+one to three float16 numbers of 11 bits each, hi + lo; products go to the tensor cores, sums are in float32. hi is rounded
+to a grid on which its sums are exact, so that where logits are large (little noise, large patches: `apart`) they can be
+taken relative to the running reference before lo, which is small, is added: what is lost is of the size of the difference
+between a logit and the largest, not of the logit itself.
+
+Of floats, whose quiet places are as true as their loud ones, e is chosen such that no window is longer than ``LONGEST``.
+Keys too are then hi + lo, in two planes of memory: hi whole numbers, so that all sums of hi hi are exact, and lo float16.
+Their |k|^2 is that of hi + lo as they are kept, so that the answer is exact for a bank that differs by 2^-13 e at most.
 
 A program takes `block_q` queries and a share of the keys in tiles of `block_k`, keeps the sums relative to a reference
 (see ``sums``), and leaves out tiles that cannot matter. Shares are merged exactly. Keys come from scratch memory, made
@@ -31,6 +35,7 @@ import triton.language as tl
 from ..sums import EMPTY, HEADROOM
 
 INTERPRETED = triton.knobs.runtime.interpret
+LONGEST = 2000.0  # with it u.k - |k|^2 / 2 is below 2^24 halves, and |k|^2 below the square of ``layout.FOLDED``
 WEIGHTS = (tl.float32, torch.float32) if INTERPRETED else (tl.bfloat16, torch.bfloat16)  # it multiplies no bfloat16
 EMPTY_ = tl.constexpr(EMPTY)
 HEADROOM_ = tl.constexpr(HEADROOM)
@@ -76,6 +81,12 @@ def halves(x, ROWS: tl.constexpr, COLS: tl.constexpr):
     return tl.split(tl.permute(tl.reshape(x, [2, ROWS, COLS]), [1, 2, 0]))
 
 
+@triton.jit
+def sides(x, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """The left and the right half of [ROWS, 2 COLS]: of a product, in registers of the same thread."""
+    return tl.split(tl.permute(tl.reshape(x, [ROWS, 2, COLS]), [0, 2, 1]))
+
+
 @triton.jit(do_not_specialize=["keys", "tiles"])
 def attend(
     query,
@@ -88,6 +99,7 @@ def attend(
     keys,
     padded,
     pitch,
+    plane,
     tiles,
     scale,
     ratio,
@@ -98,6 +110,7 @@ def attend(
     STEP: tl.constexpr,
     STEPS: tl.constexpr,
     DIGITS: tl.constexpr,
+    PLANES: tl.constexpr,
     APART: tl.constexpr,
     FOLD: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -113,16 +126,17 @@ def attend(
     """Sums of BLOCK_Q queries over `tiles` tiles of keys.
 
     query: float16 [R, blocks, DIGITS, BLOCK_Q, K], K = STEP STEPS, DIGITS 2 or 4: one product takes all digits. key:
-    float16; key t of row r begins at r `pitch` + t // GROUP STRIP + t % GROUP ROW. bias: float32 [R, `padded`], |k|^2,
-    unless FOLD: then it is in the keys. values: float32 [R, C + 1, `padded`], the last row ones, zeros beyond
-    `keys`; or of type HALF [R, `padded`, WIDTH]. start: references [R, `queries`], or EMPTY. out: [splits, R, C + 3,
-    `queries`]: reference, skipped, values, count. References are logits, or where APART logits / `scale`. TILES: `tiles`
-    where the interpreter needs a constant, else 0.
+    float16, in one plane or two, `plane` numbers apart; key t of row r begins at r `pitch` + t // GROUP STRIP + t % GROUP
+    ROW. bias: float32 [R, `padded`], |k|^2, unless FOLD: then it is in the keys. values: float32 [R, C + 1, `padded`], the
+    last row ones, zeros beyond `keys`; or of type HALF [R, `padded`, WIDTH]. CHANNELS: of values. start: references [R,
+    `queries`], or EMPTY. out: [splits, R, C + 3, `queries`]: reference, skipped, values, count. References are logits, or
+    where APART logits / `scale`. TILES: `tiles` where the interpreter needs a constant, else 0.
     """
     block, split, r = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     rows = tl.num_programs(2)
     m = block * BLOCK_Q + tl.arange(0, BLOCK_Q)
     n = tl.arange(0, BLOCK_K)
+    both = tl.arange(0, PLANES * BLOCK_K)
     e = tl.arange(0, STEP)
     size: tl.constexpr = STEP * STEPS
     digit = (
@@ -149,11 +163,13 @@ def attend(
     last = tl.minimum(tiles, tl.cdiv(keys, BLOCK_K) - split * tiles)
     for t in tl.range(TILES if TILES else last, num_stages=STAGES if RESIDENT else 1):
         at = (split * tiles + t) * BLOCK_K
-        k = tl.minimum(at + n, keys - 1)
+        k = tl.minimum(at + both % BLOCK_K, keys - 1)
         if GROUP > 1:
             offset = k // GROUP * STRIP + k % GROUP * ROW
         else:
             offset = k * STRIP
+        if PLANES == 2:
+            offset += both // BLOCK_K * plane
         place = key + offset[:, None] + e[None, :]
         if not FOLD:
             shift = tl.load(bias + r.to(tl.int64) * padded + at + n)
@@ -166,7 +182,7 @@ def attend(
             if CHANNELS == 3:
                 v2 = tl.load(v + 2 * padded)
                 v3 = tl.load(v + 3 * padded)
-        product = tl.zeros([DIGITS * BLOCK_Q, BLOCK_K], tl.float32)
+        product = tl.zeros([DIGITS * BLOCK_Q, PLANES * BLOCK_K], tl.float32)
         if RESIDENT:
             for s in tl.static_range(STEPS):
                 product = tl.dot(digits[s], tl.trans(tl.load(place + s * STEP)), product)
@@ -178,6 +194,11 @@ def attend(
             logit, second = halves(upper, BLOCK_Q, BLOCK_K)
             third, fourth = halves(lower, BLOCK_Q, BLOCK_K)
             low = second + third
+        elif PLANES == 2:
+            left, right = sides(product, DIGITS * BLOCK_Q, BLOCK_K)
+            logit, second = halves(left, BLOCK_Q, BLOCK_K)
+            third, fourth = halves(right, BLOCK_Q, BLOCK_K)
+            low = second + (third + fourth)
         else:
             logit, low = halves(product, BLOCK_Q, BLOCK_K)
         if not APART:
@@ -263,19 +284,24 @@ class Tiling:
     waves: int = 16
 
 
-def tiling(size: int, channels: int, queries: int, digits: int = 2) -> Tiling:
-    """A choice by arithmetic, of which ``tests/benchmarks/bench_els_gpu.py`` runs the race.
+def tiling(size: tuple[int, int], channels: int, queries: int, digits: int = 2, planes: int = 1) -> Tiling:
+    """A choice by arithmetic, of which ``tests/benchmarks/bench_els_gpu.py`` runs the race. size: of a window, along and
+    across.
 
     Up to P = 5 (grey: 7) a tile's queries stay in shared memory beside its keys, two programs or more a multiprocessor.
     Beyond, both are streamed. Windows cost a pass over P times more memory than strips, which many queries share.
     """
-    elements, dot = channels * size**2, channels > 1
-    strip = size >= 7 and queries < 16 * elements
-    count = strip_row(size, channels) * (size - 1) + channels * size if strip else elements + 2
+    high, wide = size
+    elements, dot = channels * high * wide, channels > 1 or planes == 2
+    strip = planes == 2 or (min(size) >= 7 and queries < 16 * elements)
+    used = channels * wide + (2 if planes == 2 else 0)
+    count = strip_row(used) * (high - 1) + used if strip else elements + 2
     steps = (16, 32, 64) if elements > 32 else (16, 32)
     step = min(steps, key=lambda n: (-(-count // n) * n * (1 + 3 / n), -n))
     if queries <= 32:
-        return Tiling(16 if queries <= 16 else 32, 128, step, 4, 3, strip, False, dot)
+        return Tiling(16 if queries <= 16 else 32, 128 // planes, step, 4, 3, strip, False, dot)
+    if planes == 2:
+        return Tiling(64, 64, step, 4, 3, strip, count <= 128, dot)
     if count <= 96:  # (tiles of 128 keys took 200 registers: two programs a multiprocessor)
         return Tiling(64, 64, step, 4, 3, strip, True, dot)
     large = -(-queries // 128) * 128 <= 1.1 * -(-queries // 64) * 64  # else too much of the last block is empty
@@ -283,6 +309,6 @@ def tiling(size: int, channels: int, queries: int, digits: int = 2) -> Tiling:
     return Tiling(128 if large else 64, 128, step, 8 if large else 4, 3, strip, False, dot)
 
 
-def strip_row(size: int, channels: int) -> int:
-    """Elements from one row of a strip to the next: a multiple of 16 bytes."""
-    return -(-channels * size // 8) * 8
+def strip_row(used: int) -> int:
+    """Elements from one row of a strip to the next, of which so many are used: a multiple of 16 bytes."""
+    return -(-used // 8) * 8
