@@ -15,6 +15,7 @@ ours, floors, and the plain path in PyTorch where --plain asks for it. race: way
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -170,10 +171,8 @@ def warm(share: int, of: int, wanted: list[str]) -> None:
         answer(bank, word, size, *noisy(bank, 0.4), 1 << 30)
     for change in plans()[share::of] if "race" in wanted else ():
         for word in ("time", "both"):
-            try:
+            with contextlib.suppress(Exception):  # the race says what it was
                 answer(bank, word, (9, 9), *noisy(bank, 0.4), 1 << 30, **change)
-            except Exception:  # the race says what it was
-                pass
 
 
 def main() -> None:

@@ -78,6 +78,17 @@ def test_images_go_by_axis_and_patches_larger_than_the_image(asked, device):
             assert np.abs(found[k] - want).max() < 1e-4 * np.sqrt((want**2).mean()), size
 
 
+def test_a_bank_of_tensors_is_not_changed_by_being_read():
+    g = torch.Generator().manual_seed(0)
+    for raw, about in (
+        (torch.rand(3, 1, 4, 4, generator=g), {}),
+        (torch.randn(3, 2, 4, 4, generator=g), {"scale": Scale()}),
+    ):
+        bank, before = Bank(raw, **about), raw.clone()
+        bank.part(0, 3, torch.float32).zero_()
+        assert torch.equal(raw, before)
+
+
 @pytest.mark.parametrize("single", [False, True])
 def test_rectangles_by_whole_windows_and_by_single_columns(single, monkeypatch):
     monkeypatch.setattr(local, "columns", lambda pairing, channels: 1 if single else pairing.cols.size)
