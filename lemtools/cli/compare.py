@@ -140,13 +140,15 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     from ..compare import Comparison, missed
     from ..compare import pair as paired
     from ..media import load, store
+    from ..media.store import nature
 
     how = common.how(run, **looks)
     comparison = Comparison(asked, peak=peak, train=store(list(train), None, how) if train else None)
+    trained = nature(list(train), None, how) if train else None
     inputs = [original, recalled, *([fragment] if fragment else [])]
     pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}
     sides = [load([path], how) for path in (original, recalled)]
-    pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None)
+    pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None, trained=trained)
     for both in run.progress(pairs, getattr(sides[0], "total", None)):
         for picture in pictures.values():
             picture.add(both, comparison)

@@ -241,7 +241,7 @@ def _refuse(job: str, options: dict) -> None:
         if users and job not in users and (name != "files" or context.params["files"]):
             raise click.UsageError(f"{flags[name]} is for {listed(users)}, not {job}")
     if not options["bank"]:
-        raise click.UsageError("no training images: give --bank PATH")
+        raise click.UsageError("no training images or spectra: give --bank PATH")
     for path in options["bank"]:
         if not (path == "-" or os.path.exists(path) or glob.has_magic(path)):
             raise click.UsageError(f"--bank {path}: No such file or directory")

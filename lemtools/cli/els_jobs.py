@@ -77,13 +77,17 @@ def _history(run, o, study) -> dict:
 
 
 def _pictured(o, *inputs):
-    """Where images go; refused before any work where they cannot be written there."""
+    """Where samples go; refused before any work where they cannot be written there."""
     from ..media import Target
 
     target = Target(o.output, o.to, own=True)
     target.refuse(inputs, _beside(o))
     if target.form not in (None, *FORMS):
-        raise click.UsageError(f"-o {target.out}: images do not fit a {target.form}; there are {', '.join(FORMS)}")
+        sounds = "; of spectra, lem-encode --decode makes sounds of the safetensors"
+        way = sounds if target.form in ("wav", "flac") else ""
+        raise click.UsageError(
+            f"-o {target.out}: samples do not fit a {target.form}; there are {', '.join(FORMS)}{way}"
+        )
     return target
 
 

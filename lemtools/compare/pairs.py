@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..signal import LemError, Signal, bits_per_element, stem
+from ..signal import LemError, Signal, apart, bits_per_element, stem
 from ..transforms import Front
 from ..transforms.history import front
 
@@ -34,12 +34,18 @@ class Pair:
 
 
 def pair(
-    originals: Iterable[Signal], recalled: Iterable[Signal], by: str = "auto", fragments: Iterable[Signal] | None = None
+    originals: Iterable[Signal],
+    recalled: Iterable[Signal],
+    by: str = "auto",
+    fragments: Iterable[Signal] | None = None,
+    trained: Signal | None = None,
 ) -> Iterator[Pair]:
     """Yield batches of pairs, matched by 'order' or by 'name' (without extension); 'auto' is order, with names checked.
 
     fragments: by order, the fragments of the originals; then only what they did not hold exactly is to be measured.
-    Raises LemError where one side has more items, a name has no partner, or two items are of different kind or shape.
+    trained: a batch of what a model was trained on, for its kind, rate and history. Raises LemError where one side has more
+    items, a name has no partner, two items are of different kind or shape, and for sounds at two rates and spectra of two
+    front ends, where both are known.
     """
     if by == "name":
         recalled = _by_name(originals := list(originals), recalled)
@@ -51,7 +57,10 @@ def pair(
         n = min(left for _, left in here)
         one, other, *fragment = (cursor.take(n) for cursor in cursors.values())
         done = _match(one, other, count)
+        if trained is not None and trained.kind == one.kind:
+            _check_alike(done.names[0], one, trained, "--train")
         if fragment:
+            _check_alike(done.names[0], one, fragment[0], "its fragment")
             done.missing = _missing(fragment[0], done)
         for x, y in zip(one.names or (), other.names or ()):
             if by == "auto" and stem(x) != stem(y) and differ is None:
@@ -129,8 +138,7 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     if a.data.shape[1:] != b.data.shape[1:]:
         hint = "; recall it first with lem-reconstruct" if b.ops else ""
         raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")
-    if a.rate != b.rate and None not in (a.rate, b.rate):
-        raise LemError(f"{name}: original at {a.rate:g} Hz, recalled at {b.rate:g} Hz")
+    _check_alike(name, a, b, "recalled")
     x, y = a.data, b.data
     converted = a.kind == "image" and x.dtype != y.dtype
     if converted:  # both have a known full scale
@@ -142,6 +150,13 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
     return Pair(a.kind, x, y, a.rate, names, bits, converted=converted, front=made)
+
+
+def _check_alike(name: str, original: Signal, other: Signal, called: str) -> None:
+    """LemError for sounds at two rates, and for spectra of two front ends."""
+    if differ := apart(original, other):
+        way = "resample one of them" if original.kind == "audio" else "encode both alike"
+        raise LemError(f"{name}: original {differ[0]}, {called} {differ[1]}; {way}")
 
 
 def _missing(fragment: Signal, pair: Pair) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from ..denoise.samplers import ddim
 from ..els.bank import Bank
 from ..els.posterior import Local
-from ..signal import LemError
+from ..signal import LemError, called
 from ..stream import opened
 from .resources import Resources
 from .sample import reporting, start
@@ -187,14 +187,16 @@ def columns(origins: Origins, bank: Bank, most: int = 8, cell: int = 256) -> tup
         out["traced to"].append(np.where(traced[..., None], colour(image), np.uint8(PALE)))
         notes["sample"].append(f"{100 * facts['equal']:.1f} % are a patch's centre")
         notes["mosaic of patches"].append(f"mean weight {facts['weight']:.3f}")
-        notes["traced to"].append(f"{100 * facts['traced']:.1f} % to {facts['sources']} images")
+        notes["traced to"].append(
+            f"{100 * facts['traced']:.1f} % to {facts['sources']} {called(bank.kind, facts['sources'])}"
+        )
         source, count = np.unique(image[traced], return_counts=True)
         order = np.lexsort((source, -count))[:most]
         for k in range(most):
             known = k < len(order)
             number = source[order[k]] if known else 0
             out[f"source {k + 1}"].append(_framed(bank, number, cell) if known else None)
-            name = bank.names[number] if known and bank.names is not None else f"image {number}"
+            name = bank.names[number] if known and bank.names is not None else f"{called(bank.kind, 1)} {number}"
             notes[f"source {k + 1}"].append(f"{100 * count[order[k]] / image.size:.1f} % {name}" if known else "")
     most = max(sum(p is not None for p in row) for row in zip(*[out[f"source {k + 1}"] for k in range(most)]))
     kept = ["sample", "mosaic of patches", "traced to", *(f"source {k + 1}" for k in range(most))]

@@ -16,7 +16,7 @@ from ..els.scales import time
 from ..fragment.evidence import evidence
 from ..media.pixels import to_uint8
 from ..rng import generator
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, called
 from .resources import Resources
 from .show import picture
 
@@ -98,8 +98,9 @@ def denoise(
     fragments and shapes.
     """
     if noisy.kind != bank.kind or tuple(noisy.data.shape[1:]) != bank.item:
-        what = "spectra" if bank.kind == "spectrum" else "images"
-        raise LemError(f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds {what} of {list(bank.item)}")
+        raise LemError(
+            f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds {called(bank.kind)} of {list(bank.item)}"
+        )
     x = torch.from_numpy(np.ascontiguousarray(denoiser.scale.encode(noisy.data), np.float32)).to(resources.device)
     if noisy.ops:
         op = noisy.ops[0]

@@ -18,7 +18,8 @@ from ..els.plan import Size, sides
 from ..els.scales import Scales, allowed, check, levels
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.model import Model, load
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, called
+from ..transforms import unlike
 from . import rectangles, whole
 from .against import Samples, correlation, pixels
 from .against import samples as compared
@@ -27,8 +28,6 @@ from .calibrate import measure
 from .explain import Origins, explain
 from .resources import Resources
 from .sample import batches, denoise, sample, start
-
-CALLED = {"image": "images", "spectrum": "spectra"}
 
 
 @dataclass
@@ -61,7 +60,7 @@ class Study:
             self.bank.of(self.label)
         channels, height, width = self.bank.item
         shape = f"{width} x {height} px" if self.bank.kind == "image" else f"{height} rows x {width} columns"
-        images = f"{len(self.bank)} {CALLED.get(self.bank.kind, 'items')}, {shape}"
+        images = f"{len(self.bank)} {called(self.bank.kind, len(self.bank))}, {shape}"
         self.resources.say(f"bank: {images}, channels: {channels}; {self.resources.device}")
 
     @property
@@ -113,7 +112,9 @@ class Study:
         for k in sorted(asked):
             if counts[k] < 2:
                 way = "leave this machine or this class out"
-                raise LemError(f"wiener: class {known[k]} has one image, which has no covariance; {way}")
+                raise LemError(
+                    f"wiener: class {known[k]} has one {called(self.bank.kind, 1)}, which has no covariance; {way}"
+                )
 
     def machine(self, name: str, bank: Bank, size: Size | None = None) -> Denoiser:
         """A machine over (a class of) the bank; size: of its patches, in place of the scales."""
@@ -130,16 +131,18 @@ class Study:
     def network(self, path: str) -> Model:
         """A network that samples may be compared with. LemError for one that does not fit the bank."""
         model, kind = load(path, self.resources.device), self.bank.kind
-        called = CALLED.get(kind, "items")
         if model.family != "denoise" or model.meta["target"]["kind"] != kind or model.net.conditioned:
-            raise LemError(f"{path}: no diffusion network of whole {called} (lem-train diffusion without --fragment)")
+            raise LemError(
+                f"{path}: no diffusion network of whole {called(kind)} (lem-train diffusion without --fragment)"
+            )
         if not model.fits(kind, self.bank.item):
             item, mine = (" x ".join(str(n or "any") for n in shape) for shape in (model.meta["item"], self.bank.item))
-            raise LemError(f"{path}: for {called} of {item} (channels x height x width), but the bank holds {mine}")
+            raise LemError(
+                f"{path}: for {called(kind)} of {item} (channels x height x width), but the bank holds {mine}"
+            )
         if (made := model.meta.get("front")) and self.bank.front is not None:
             here = self.bank.front.record
-            other = [k for k in here.keys() | made.keys() if k != "samples" and here.get(k) != made.get(k)]
-            if other:
+            if other := unlike(here, made):
                 told = ", ".join(f"{k} {made.get(k)} and here {here.get(k)}" for k in sorted(other))
                 raise LemError(
                     f"{path}: trained on spectra of another front end ({told}); encode the bank as those were"
@@ -159,7 +162,7 @@ class Study:
     def denoiser(self, name: str):
         """A function (noisy batch, alpha_bar or None, history) -> its clean means, see ``sample.denoise``."""
         if self.label == "each":
-            raise LemError("--label each is for seeds; a noisy image is of one class, or of any")
+            raise LemError(f"--label each is for seeds; a noisy {called(self.bank.kind, 1)} is of one class, or of any")
         self._check_classes([name], [])
         _, bank, _ = next(self.classes([]))
         asked = self.machine(name, bank)
@@ -170,7 +173,7 @@ class Study:
         usual = allowed(name, range(3, 18, 2), self.bank.item, self.how)
         found = list(usual if sizes is None else sizes)
         if not found:
-            raise LemError("these images are too small for any patch of 3 px or more; name --sizes")
+            raise LemError(f"these {called(self.bank.kind)} are too small for any patch of 3 px or more; name --sizes")
         return found
 
     def calibrate(

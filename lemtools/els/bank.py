@@ -11,7 +11,7 @@ import torch
 from ..denoise.contract import Array, Scale
 from ..denoise.moments import Moments
 from ..denoise.store import Store, from_rows
-from ..signal import LemError
+from ..signal import LemError, called
 from ..stream import OnDisk
 from ..transforms import Front
 from ..transforms.history import front
@@ -47,9 +47,9 @@ class Bank:
         self.states, self.flat = self.kind != "image", self.kind == "field" and images.ndim == 3
         self.history, self.rate = list(history), rate
         if not (images.ndim == 4 or self.flat) or 0 in images.shape:
-            raise LemError(f"a bank holds images [N, C, H, W], not an array of shape {list(images.shape)}")
+            raise LemError(f"a bank holds {called(self.kind)} [N, C, H, W], not an array of shape {list(images.shape)}")
         if labels is not None and len(labels) != len(images):
-            raise LemError(f"{len(labels)} labels for the {len(images)} images of the bank")
+            raise LemError(f"{len(labels)} labels for the {len(images)} {called(self.kind)} of the bank")
         self.images, self.names = images, names
         self.labels = None if labels is None else np.asarray(labels).astype(np.int64)
         self.index = np.arange(len(images)) if index is None else index
@@ -60,7 +60,7 @@ class Bank:
                 for i, t in self.tiles(256)
                 if not bool(torch.isfinite(t).all())
             )
-            raise LemError(f"image {bad} of the bank has values that are not finite; leave it out")
+            raise LemError(f"{called(self.kind, 1)} {bad} of the bank has values that are not finite; leave it out")
 
     @classmethod
     def of_memories(cls, memories: Bank | Store) -> Bank:
@@ -96,11 +96,13 @@ class Bank:
         if label is None:
             return self
         if self.labels is None:
-            raise LemError(f"the bank has no labels, so none of its images is of class {label}; give --labels")
+            raise LemError(
+                f"the bank has no labels, so none of its {called(self.kind)} is of class {label}; give --labels"
+            )
         found = np.flatnonzero(self.labels == label)
         if not len(found):
             known = ", ".join(map(str, np.unique(self.labels)[:12]))
-            raise LemError(f"no image of the bank is of class {label}; its classes are {known}")
+            raise LemError(f"no {called(self.kind, 1)} of the bank is of class {label}; its classes are {known}")
         chosen = torch.from_numpy(found) if isinstance(self.images, torch.Tensor) else found
         names = None if self.names is None else [self.names[i] for i in found]
         more = {"scale": self.scale, "kind": self.kind, "history": self.history, "rate": self.rate}

@@ -24,7 +24,7 @@ import torch
 from ..denoise.contract import AlphaBar, Array, split, tensor
 from ..denoise.how import How
 from ..denoise.store import Store
-from ..signal import LemError
+from ..signal import LemError, called
 from . import local
 from .bank import Bank
 from .plan import NOT_FINITE, Axis, Rules, Size, axis, check_size, rules
@@ -104,7 +104,9 @@ class Linear:
 
     def _mean(self, x_t: torch.Tensor, alpha_bar: float) -> torch.Tensor:
         if tuple(x_t.shape[1:]) != self.bank.item:
-            raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {list(self.bank.item)}")
+            raise LemError(
+                f"x_t has items of {list(x_t.shape[1:])}, the bank {called(self.bank.kind)} of {list(self.bank.item)}"
+            )
         if not bool(torch.isfinite(x_t).all()):
             raise LemError(NOT_FINITE)
         rows, cols = self._axes(alpha_bar)

@@ -13,7 +13,7 @@ import torch
 from ..denoise.contract import AlphaBar, Array, split, tensor
 from ..denoise.how import How, Share
 from ..denoise.store import Store
-from ..signal import LemError
+from ..signal import LemError, called
 from . import local
 from .bank import Bank
 from .local import Alone, Level, Tiles
@@ -96,7 +96,9 @@ class Local:
         channels, height, width = self.bank.item
         check_size(self.rules, size, width if self.bank.flat else height, width)
         if tuple(x_t.shape[1:]) != self.bank.item:
-            raise LemError(f"x_t has items of {list(x_t.shape[1:])}, the bank images of {[channels, height, width]}")
+            raise LemError(
+                f"x_t has items of {list(x_t.shape[1:])}, the bank {called(self.bank.kind)} of {[channels, height, width]}"
+            )
         patch = self.bank.patch(size)
         rows, cols = (axis(*each, self.valid) for each in zip(self.rules, (height, width), patch))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar

@@ -12,7 +12,7 @@ import numpy as np
 from ..denoise.contract import Array
 from ..media import Reading, load, on_disk
 from ..media.labels import labels as read_labels
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, called
 from ..transforms.history import front, latest
 from .bank import Bank
 
@@ -62,7 +62,7 @@ def images(
         data, begun = signal.data, begun or signal
         first = data if first is None else first
         if signal.kind != begun.kind:
-            raise LemError(f"{where}: {signal.kind} in a bank of {begun.kind}; a bank holds one kind")
+            raise LemError(f"{where}: {called(signal.kind)} in a bank of {called(begun.kind)}; a bank holds one kind")
         if signal.kind == "spectrum":
             _alike(signal, begun, where)
         if data.shape[1:] != first.shape[1:]:
@@ -70,17 +70,20 @@ def images(
             if signal.kind == "spectrum":
                 way = "lem-encode --mono" if data.shape[2:] == first.shape[2:] else "lem-encode --length"
             one = f"a bank holds one shape ({way} makes it one)"
-            what = "images" if signal.kind == "image" else "spectra"
-            raise LemError(f"{where}: {_shape(data)} among {what} of {_shape(first)}; {one}")
+            raise LemError(
+                f"{where}: {_shape(data, signal.kind)} among {called(signal.kind)} of {_shape(first, signal.kind)}; {one}"
+            )
         if data.dtype != first.dtype:
-            raise LemError(f"{where}: {data.dtype} among images of {first.dtype}; save them all with as many bits")
+            raise LemError(
+                f"{where}: {data.dtype} among {called(signal.kind)} of {first.dtype}; save them all with as many bits"
+            )
         index = count + np.arange(len(data), dtype=np.int64)
         count += len(data)
         if classes is not None and count > len(classes):
-            raise LemError(f"{labels}: {len(classes)} labels for more images than that")
+            raise LemError(f"{labels}: {len(classes)} labels for more {called(signal.kind)} than that")
         label = signal.label if classes is None else classes[count - len(data) : count]
         if classed not in (None, label is not None):
-            raise LemError(f"{where}: some images have classes and others none; give --labels for all")
+            raise LemError(f"{where}: some {called(signal.kind)} have classes and others none; give --labels for all")
         classed = label is not None
         names = signal.names
         if names is None and len(paths) > 1:  # some have names: then all have
@@ -88,14 +91,14 @@ def images(
         label = None if label is None else label.astype(np.int64)
         yield replace(signal, data=data, label=label, names=names, index=index, last=None)
     if classes is not None and count < len(classes):
-        raise LemError(f"{labels}: {len(classes)} labels for {count} images")
+        raise LemError(f"{labels}: {len(classes)} labels for {count} {called(begun and begun.kind, count)}")
 
 
 def _whole(signal: Signal, where: str) -> Signal:
     if signal.kind not in ("image", "spectrum"):
-        raise LemError(f"{where}: {signal.kind}, not images; a bank holds images or spectra")
+        raise LemError(f"{where}: {signal.kind}; a bank holds images or spectra")
     if signal.ops:
-        raise LemError(f"{where}: fragments; a bank holds whole images")
+        raise LemError(f"{where}: fragments; a bank holds whole {called(signal.kind)}")
     try:
         front(signal.history)
     except LemError as error:
@@ -125,6 +128,7 @@ def _reading(how: Reading | None, size: tuple[int, int] | None, grey: bool, key:
     return replace(how, key=key, size=size, crop=False, colour="grey" if grey else how.colour)
 
 
-def _shape(data: Array) -> str:
+def _shape(data: Array, kind: str) -> str:
     channels, height, width = data.shape[1:]
-    return f"{width} x {height} px, {channels} channel{'s' * (channels > 1)}"
+    size = f"{width} x {height} px" if kind == "image" else f"{height} rows x {width} columns"
+    return f"{size}, {channels} channel{'s' * (channels > 1)}"

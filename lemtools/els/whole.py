@@ -11,7 +11,7 @@ from ..denoise.gaussian import Gaussian
 from ..denoise.how import How
 from ..denoise.memory import Memory, remembered
 from ..denoise.store import Store
-from ..signal import LemError
+from ..signal import LemError, called
 from .bank import Bank
 from .sums import EMPTY, LOG2E
 
@@ -97,12 +97,12 @@ def wiener(memories: Bank | Store, how: How) -> Gaussian | Factored:
     than how.memory bytes."""
     bank = Bank.of_memories(memories)
     if len(bank) < 2:
-        raise LemError("wiener: one image has no covariance; leave this machine out")
+        raise LemError(f"wiener: one {called(bank.kind, 1)} has no covariance; leave this machine out")
     count, dim = len(bank), int(np.prod(bank.item))
     few = (count < dim and dim >= LARGE) or not bool(bank.alive.all())
     if (needed := 32 * (count if few else dim) ** 2) > how.memory:  # the matrix, its eigenvectors, as much to find them
         way = "raise --max-memory, or leave this machine out"
-        raise LemError(f"wiener: a covariance of such images takes {needed / 2**30:.3g} GiB; {way}")
+        raise LemError(f"wiener: a covariance of such {called(bank.kind)} takes {needed / 2**30:.3g} GiB; {way}")
     if few:
         return Factored(Store(bank.images, bank.scale, device=how.device), seen=bank.alive)
     return Gaussian.fit(bank.store, device=how.device)

@@ -240,7 +240,7 @@ def compare(
     train : the memories that a model was trained on, for nearest, memorised and mosaic. peak : range of the values.
     """
     from ..compare import Comparison, pair
-    from .recall import store
+    from .recall import nature, store
 
     for word, given, known_words in (("by", by, ("auto", "order", "name")), ("where", where, ("all", "missing"))):
         if given not in known_words:
@@ -257,7 +257,7 @@ def compare(
             raise LemError(f"metrics={metrics!r}: it takes names, as in 'psnr,ssim' or ['psnr']")
     comparison = Comparison(metrics, peak=peak, train=store(train))
     kept = None if fragment is None else signals(fragment)
-    for both in pair(signals(original), signals(recalled), by, kept):
+    for both in pair(signals(original), signals(recalled), by, kept, nature(train)):
         comparison.add(both)
     results = comparison.results()
     return Table(results, comparison.notes(results))

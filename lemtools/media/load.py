@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, called
 from . import arrays, delimited, images, sounds, tables
 from .count import count
 from .find import FORMATS, expand, sniff
@@ -170,7 +170,7 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
         form, family = "sound", "sound"  # whatever libsndfile knows
     for signal in _FAMILIES[family](source, form, names, how):
         if how.kind not in (None, signal.kind) and (how.kind, signal.kind) != ("text", "tokens"):
-            what = f"a {form}, which holds {_CALLED.get(signal.kind, signal.kind)}"
+            what = f"a {form}, which holds {called(signal.kind)}"
             raise LemError(f"{source.name}: {what}; it cannot be read as --kind {how.kind}")
         yield signal
 
@@ -231,7 +231,6 @@ def _foreign(source, form, names, how):
     raise LemError(f"{source.name}: {form}, which is not read; there are {', '.join(FORMATS)}, and UTF-8 text")
 
 
-_CALLED = {"image": "images", "audio": "sound", "embedding": "embeddings", "field": "states"}  # kinds in a sentence
 _FAMILIES = {
     # family: (source, format, names, how) -> batches
     "stream": _stream,

@@ -68,7 +68,12 @@ def _family(path: str) -> str:
 
 def _twins(path: str, *inputs: str) -> str:
     which = f" ({' and '.join(map(shown, inputs))})" if inputs else ""
-    return f"{path}: two items would go into this file{which}; use a pattern, as in -o out-%05d.png"
+    return f"{path}: two items would go into this file{which}; {_pattern(path.rsplit('.', 1)[-1])}"
+
+
+def _pattern(form: str) -> str:
+    """The way out where an item's name cannot be that of a file."""
+    return f"use a pattern, as in -o out-%05d.{form}"
 
 
 class Target:
@@ -149,10 +154,7 @@ class Target:
             path = os.path.join(folder, _NUMBER.sub(number, pattern))
             return path if self.form else f"{path}.{form}"
         if name and (name.startswith("/") or "\0" in name or ".." in Path(name).parts or not Path(name).parts):
-            raise LemError(
-                f"{name!r}: an item's name that leads out of the folder {self.out}; "
-                "use a pattern, as in -o out-%05d.png"
-            )
+            raise LemError(f"{name!r}: an item's name that leads out of the folder {self.out}; {_pattern(form)}")
         # the number of a draw stays: photo.png#2 becomes photo#2.png
         return os.path.join(self.out, f"{path_of(stem(name)) if name else f'{index:05d}'}.{form}")
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import stream
-from ..signal import DTYPES, LemError, Signal, from_tensors
+from ..signal import DTYPES, LemError, Signal, apart, from_tensors
 from . import arrays
 from .find import sniff
 from .how import BATCH_BYTES, Reading, check_finite
@@ -46,8 +46,11 @@ def nature(paths: list[str], key: str | None = None, how: Reading | None = None)
 def _whole(paths: list[str], how: Reading) -> np.ndarray:
     if len(paths) == 1 and (signal := on_disk(paths[0], how.key, how)) is not None:
         return signal.data
-    batches, kinds = [], set()
+    batches, kinds, first = [], set(), None
     for signal in load(paths, how):
+        first = first or signal
+        if signal.kind == first.kind == "spectrum" and (differ := apart(signal, first)):
+            raise LemError(f"{', '.join(paths)}: spectra {differ[0]} among others {differ[1]}; encode all alike")
         if signal.ops:
             raise LemError(f"{paths[0]}: fragments; a store holds whole memories")
         batches.append(signal.data)

@@ -15,7 +15,7 @@ from ..catalogue import loaded
 from ..catalogue.methods import METHODS, meant
 from ..fragment.evidence import check_geometry
 from ..restore.least_squares import linear
-from ..signal import LemError, Signal, bits_per_element
+from ..signal import LemError, Signal, apart, bits_per_element, called
 from ..transforms.history import front
 
 # a network for images, trained on what `_covered` says
@@ -153,17 +153,9 @@ class Reconstructor:
 
 def _check_alike(signal: Signal, store: Signal) -> None:
     """LemError where a store of sounds or spectra holds other ones than these."""
-    if signal.kind != store.kind or signal.kind not in ("audio", "spectrum"):
-        return
-    if None not in (signal.rate, store.rate) and signal.rate != store.rate:
-        raise LemError(f"memory: {store.kind} at {store.rate:g} Hz cannot recall {signal.kind} at {signal.rate:g} Hz")
-    here, there = (front(each.history) for each in (signal, store))
-    if here is None or there is None:
-        return
-    one, other = ({k: v for k, v in made.record.items() if k != "samples"} for made in (here, there))
-    if differ := [key for key in {**one, **other} if one.get(key) != other.get(key)]:
-        key = differ[0]
-        raise LemError(f"memory: spectra with {key} {other.get(key)} cannot recall spectra with {key} {one.get(key)}")
+    if signal.kind == store.kind and (differ := apart(signal, store)):
+        kind = called(signal.kind)
+        raise LemError(f"memory: {kind} {differ[1]} cannot recall {kind} {differ[0]}")
 
 
 def reconstruct(signals: Iterable[Signal], method: str = "auto", **options) -> Iterator[Signal]:

@@ -152,7 +152,9 @@ class Dreamer:
             raise LemError(f"no prior {prior!r}; there are {known}")
         self.sizes = tuple(parse_size(size) for size in sizes.split(",")) if sizes else ()
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
-            raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
+            raise LemError(
+                f"memory: {memory.dtype} values are tokens, without a distance; give images, sounds, spectra or embeddings"
+            )
         self.memory, self.prior, self.shrink, self.samples, self.steps = memory, prior, shrink, samples, steps
         self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
         self.kind: str | None = None

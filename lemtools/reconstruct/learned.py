@@ -26,7 +26,8 @@ from ..nets.conv import fill
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.grid import rings
 from ..nets.model import Model, load
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, called
+from ..transforms import unlike
 from ..transforms.history import front
 from . import sounds, tiles
 from .dream import CALLS, MOST_ROWS, Dreamer, budget, drawn, dream, footprint, in_words, rows_of
@@ -144,9 +145,8 @@ class NetworkRecaller:
             )
         mine, made = self.model.front, front(signal.history) if signal.kind == "spectrum" else None
         if mine is not None and made is not None:
-            there, known = ({k: v for k, v in f.record.items() if k not in ("samples", "middle")} for f in (made, mine))
-            if there != known:
-                key = next(k for k in {**known, **there} if known.get(k) != there.get(k))
+            known, there = mine.record, made.record
+            for key in unlike(known, there, ("samples", "middle")):
                 raise LemError(f"{key} {there.get(key)}, where {self.name} knows spectra of {key} {known.get(key)}")
         if (other := foreign(signal.ops)) is not None:
             raise LemError(
@@ -420,7 +420,6 @@ def digest(path: str) -> str:
 
 def _those(kind: str, item: Sequence[int]) -> str:
     """A kind and shape in words: images of 3 channels, images of 1x28x28, embeddings of 128."""
-    kind = {"audio": "sounds", "spectrum": "spectra", "tokens": "tokens"}.get(kind, f"{kind}s")
     if 0 in item:
-        return f"{kind} of {item[0]} channel{'s' * (item[0] != 1)}"
-    return f"{kind} of {'x'.join(map(str, item))}"
+        return f"{called(kind)} of {item[0]} channel{'s' * (item[0] != 1)}"
+    return f"{called(kind)} of {'x'.join(map(str, item))}"

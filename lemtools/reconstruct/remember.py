@@ -41,7 +41,9 @@ class Recaller:
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed
         if memory.dtype != np.uint8 and memory.dtype.kind != "f":
-            raise LemError(f"memory: {memory.dtype} values are tokens, without a distance; give images or embeddings")
+            raise LemError(
+                f"memory: {memory.dtype} values are tokens, without a distance; give images, sounds, spectra or embeddings"
+            )
         try:
             row = DENOISERS[method]
             there = pick(device, float64=not row.plain)

@@ -17,11 +17,13 @@ from ..fragment import fragment
 from ..fragment.evidence import evidence
 from ..rng import generator, generators
 from ..signal import LemError, Signal
+from ..transforms import unlike as differing
 from ..transforms.history import front as made_by
 from .augment import augment
 from .ring import MESSAGE, Ring, layout, most_workers
 
 LEARNT = ("image", "spectrum", "field", "embedding")
+ALIKE = {"image": " (--grey and --rgb make images alike)", "spectrum": " (lem-encode --mono makes spectra of one)"}
 MOST = 12  # processes that make batches by default, at most; more have not been of use yet
 
 
@@ -110,9 +112,10 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
             raise LemError(f"{_name(signal, paths)}: {signal.kind} cannot be learnt from: {way}")
         there, here = first.data, signal.data
         if signal.kind != first.kind or here.shape[1] != there.shape[1] or here.ndim != there.ndim:
+            way = ALIKE.get(signal.kind, "") if signal.kind == first.kind else ""
             raise LemError(
                 f"{_name(signal, paths)}: {signal.kind} of shape {list(here.shape[1:])} among {first.kind} of "
-                f"{list(there.shape[1:])}; train on memories of one kind and number of channels (--grey and --rgb make images alike)"
+                f"{list(there.shape[1:])}; train on memories of one kind and number of channels{way}"
             )
         here = _front(signal, paths)
         if signal is not first and here != front:
@@ -148,8 +151,9 @@ def _front(signal: Signal, paths) -> dict | None:
 def unlike(here: dict | None, there: dict | None) -> str:
     """How one front end differs from another, in words."""
     here, there = here or {}, there or {}
-    keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
-    return ", ".join(f"{key} {here.get(key)} where {there.get(key)} is that of" for key in keys[:1])
+    return ", ".join(
+        f"{key} {here.get(key)} where {there.get(key)} is that of" for key in differing(here, there, ())[:1]
+    )
 
 
 def _fragments(batches: list[Signal], label, paths, front: dict | None) -> Items:

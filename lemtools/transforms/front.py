@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..catalogue import LemError, loaded
@@ -26,3 +26,8 @@ def of(record: Mapping[str, Any]) -> Front:
         raise LemError(f"made by {str(record.get('encoder'))[:40]!r}, which makes no spectra; {made} do")
     front: Front = loaded(ENCODERS[record["encoder"]].front).restored(record)
     return front
+
+
+def unlike(one: Mapping[str, Any], other: Mapping[str, Any], but: Collection[str] = ("samples",)) -> list[str]:
+    """Settings in which the records of two front ends differ. but: those that do not matter; of sounds the length alone."""
+    return [key for key in {**one, **other} if key not in but and one.get(key) != other.get(key)]

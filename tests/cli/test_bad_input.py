@@ -147,6 +147,7 @@ def good() -> dict[str, bytes]:
         "dir/y.png": picture(),
         "other/x.png": picture(),
         "other/z.png": picture(),
+        "sounds/a.wav": sound(),
         "store.npy": npy(rng.integers(0, 256, (5, 3, 6, 6), np.uint8)),
         "nan.npy": npy(np.array([[0, 1], [np.nan, 2]], "f4")),
         "big.npy": npy(rng.standard_normal((500, 64)).astype("f4")),
@@ -864,7 +865,11 @@ for args, words in (
     ("frag.st --bits 3 --to flac", "does not fit a flac"),
     (
         "dir other --bits 3 --to png -o out/",
-        "out/x.png: two items would go into this file (dir/x.png and other/x.png); use a pattern",
+        "out/x.png: two items would go into this file (dir/x.png and other/x.png); use a pattern, as in -o out-%05d.png",
+    ),
+    (
+        "a.wav sounds --bits 3 --to flac -o out/",
+        "out/a.flac: two items would go into this file (a.wav and sounds/a.wav); use a pattern, as in -o out-%05d.flac",
     ),
 ):
     case(

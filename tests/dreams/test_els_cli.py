@@ -667,7 +667,7 @@ def test_what_explain_prints_and_writes(bench):
 
 
 BAD = {
-    "no bank": ("--scales 3", "no training images: give --bank PATH"),
+    "no bank": ("--scales 3", "no training images or spectra: give --bank PATH"),
     "no scales": ("--bank bank.npy", "which patch size? Give --scales"),
     "even patch": ("--bank bank.npy --scales 4", "a patch of 4 px has no centre"),
     "large patch": ("--bank bank.npy --scales 17", "too large for bbels on 8 x 8 px: at most 15"),
@@ -691,7 +691,7 @@ BAD = {
     "two sizes": ("--bank bank.npy --bank faces --scales 3", "a bank holds one shape (--size makes it one"),
     "another aspect": ("--bank faces --size 8 --scales 3", "would be distorted"),
     "NaN": ("--bank nan.safetensors --scales 3", "NaN or infinite values (item 3)"),
-    "vectors": ("--bank vectors.npy --scales 3", "embedding, not images"),
+    "vectors": ("--bank vectors.npy --scales 3", "embedding; a bank holds images or spectra"),
     "fragments": ("--bank broken.safetensors --scales 3", "fragments; a bank holds whole images"),
     "a map beside a model": (
         "--bank bank.npy --machine bbels --scales 3 --explain net.png",
@@ -752,7 +752,10 @@ BAD = {
         "the bank holds images of",
     ),
     "other losses": ("--bank bank.npy --scales 3 --denoise broken.safetensors", "other losses than noise"),
-    "a form for no images": ("--bank bank.npy --scales 3 -o x.wav", "images do not fit a wav"),
+    "a form for no images": (
+        "--bank bank.npy --scales 3 -o x.wav",
+        "samples do not fit a wav; there are safetensors, png, jpg, npy; of spectra, lem-encode --decode makes sounds",
+    ),
     "a map where its table goes": (
         "--bank bank.npy --scales 3 --explain m.safetensors",
         "a picture is a PNG; name it m.png",

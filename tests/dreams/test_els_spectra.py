@@ -360,7 +360,7 @@ BAD = {
     ),
     "another length": (
         "--bank bank.safetensors --bank long.safetensors --prepare -o x.safetensors",
-        "among spectra of 8 x 9 px, 2 channels; a bank holds one shape (lem-encode --length makes it one)",
+        "among spectra of 9 rows x 8 columns, 2 channels; a bank holds one shape (lem-encode --length makes it one)",
     ),
     "pieces that do not fit": (
         "--bank bank.safetensors --prepare --patch 32x1024 -o x.safetensors",
@@ -376,7 +376,7 @@ BAD = {
     ),
     "images among spectra": (
         "--bank bank.safetensors --bank images.safetensors --prepare -o x.safetensors",
-        "image in a bank of spectrum; a bank holds one kind",
+        "images in a bank of spectra; a bank holds one kind",
     ),
     "a network of images": (
         "--bank bank.safetensors --scales 3 --against image.safetensors",
@@ -425,6 +425,27 @@ BAD = {
         "--explain is for the local machines, ls, els, bbels, both, time, freq, none",
     ),
 }
+
+
+def test_errors_speak_of_spectra_not_of_images():
+    bad = chirps(3)
+    bad[1, 0, 4, 4] = np.nan
+    labels = np.arange(3)
+    study = Study(Bank(chirps(3), labels=labels, kind="spectrum"), label="each")
+    noisy = Signal("spectrum", chirps(1)[..., 1:])
+    for words, broken in (
+        ("spectrum 1 of the bank has values that are not finite", lambda: Bank(bad, kind="spectrum")),
+        ("2 labels for the 3 spectra of the bank", lambda: Bank(chirps(3), labels=labels[:2], kind="spectrum")),
+        ("a bank holds spectra \\[N", lambda: Bank(chirps(3)[0], kind="spectrum")),
+        ("no spectrum of the bank is of class 7", lambda: Bank(chirps(3), labels=labels, kind="spectrum").of(7)),
+        ("none of its spectra is of class 7", lambda: Bank(chirps(3), kind="spectrum").of(7)),
+        ("one spectrum has no covariance", lambda: machine("wiener", Bank(chirps(1), kind="spectrum"), 3, How())),
+        ("class 0 has one spectrum", lambda: list(study.samples("wiener", [0, 1, 2]))),
+        ("a noisy spectrum is of one class", lambda: study.denoiser("is")),
+        ("the bank holds spectra of", lambda: replace(study, label=None).denoiser("is")(noisy, 0.5, None)),
+    ):
+        with pytest.raises(LemError, match=words):
+            broken()
 
 
 @pytest.mark.parametrize("case", BAD)
