@@ -14,8 +14,8 @@ _PAYLOAD = ("data", "codes", "values", "packed", "mask")
 def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
-    Keys: file, documents, items, bytes, kind, shape (of one whole memory; a list of them where they differ), rate, ops,
-    history, bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), complete, and
+    Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
+    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -42,16 +42,20 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             form, family = sniff(head)
             but = "" if family == "text" else f" but {form}"
             raise LemError(f"{shown}: not a safetensors stream{but}; lem-info reads streams and checkpoints")
+        heads: list[dict] = []
         try:
-            _walk(source, facts)
+            _walk(source, facts, heads)
         except LemError as error:
             facts["problem"] = str(error)
+        facts |= {key: _several([head.get(key) for head in heads]) for key in ("kind", "shape", "rate")}
+        facts |= {key: _entries([head.get(key) or [] for head in heads]) for key in ("ops", "history") if heads}
         facts["bytes"] = source.place
     return facts
 
 
-def _walk(source: stream.Source, facts: dict) -> None:
-    shapes, bits, elements, ours = [], 0, 0, False
+def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
+    """Go through a source; what the documents with items say of themselves is appended to `heads`."""
+    bits, elements, ours = 0, 0, False
     while (header := stream.read_header(source)) is not None:
         facts["documents"] += 1
         gone = source.skip(header.size)
@@ -84,15 +88,32 @@ def _walk(source: stream.Source, facts: dict) -> None:
             for name, (_, _, begin, stop) in header.tensors.items()
             if name in _PAYLOAD or name.startswith("ops.")
         )
-        shapes += [whole] if whole not in shapes else []
-        for key in ("kind", "rate", "ops", "history"):
-            facts[key] = lem.get(key) if facts[key] in (None, []) else facts[key]
+        heads.append(lem | {"shape": whole})
     if facts["documents"] == 0:
         raise LemError(f"{source.name}: empty")
-    facts["shape"] = shapes[0] if len(shapes) == 1 else shapes or None
     facts["bits_per_element"] = bits / elements if elements else None
     if ours and not facts["complete"]:
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
+
+
+def _several(values: list):
+    """What all of them are; else a list of those that differ; None of none."""
+    found = list({json.dumps(value, sort_keys=True): value for value in values}.values())
+    return found if len(found) > 1 else next(iter(found), None)
+
+
+def _entries(rows: list[list[dict]]) -> list[dict]:
+    """The entries of several documents as those of one: in place of those of one tool or operation, and one encoder, at one
+    place, one entry, in which what differs is a list."""
+    alike: dict[tuple, list[dict]] = {}
+    for row in rows:
+        for place, entry in enumerate(row):
+            alike.setdefault((place, *(str(entry.get(key)) for key in ("op", "tool", "encoder"))), []).append(entry)
+    found = []
+    for _, same in sorted(alike.items(), key=lambda item: item[0][0]):
+        keys = dict.fromkeys(key for entry in same for key in entry)
+        found.append({key: _several([entry.get(key) for entry in same]) for key in keys})
+    return found
 
 
 def _parsed(text: str):

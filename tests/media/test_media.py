@@ -704,6 +704,32 @@ def test_facts_by_headers(tmp_path):
     )
 
 
+def test_facts_of_a_stream_whose_documents_differ(tmp_path):
+    def batch(rate, ops=(), kind="spectrum", **made):
+        item = np.zeros((1, 2, 3, 4) if kind == "spectrum" else (1, 1, 4), np.float32)
+        return Signal(kind, item, rate=rate, ops=list(ops), history=[{"tool": "lem-encode", **made}, {"tool": "x"}])
+
+    masks = [[{"op": "mask", "mask": share, "mask_shape": "pixel"}] for share in (0.25, 0.5)]
+    documents = [
+        batch(8000.0, masks[0], encoder="stft", hop=4, args=["a"]),
+        batch(8000.0, masks[1], encoder="stft", hop=8, args=["a"], rms=0.2),
+        batch(16000.0, encoder="mel", hop=4, args=["a"]),
+        batch(16000.0, encoder="mel", hop=4, args=["b"], kind="audio"),
+    ]
+    path = written(documents[0], tmp_path / "x")
+    with open(path, "wb") as file:
+        stream.write(documents, file)
+    facts = describe(path)
+    assert facts["kind"] == ["spectrum", "audio"] and facts["shape"] == [[2, 3, 4], [1, 4]] and facts["items"] == 4
+    assert facts["rate"] == [8000.0, 16000.0]
+    assert facts["ops"] == [{"op": "mask", "mask": [0.25, 0.5], "mask_shape": "pixel"}]
+    assert facts["history"] == [
+        {"tool": "lem-encode", "encoder": "stft", "hop": [4, 8], "args": ["a"], "rms": [None, 0.2]},
+        {"tool": "lem-encode", "encoder": "mel", "hop": 4, "args": [["a"], ["b"]]},
+        {"tool": "x"},
+    ]
+
+
 def test_bundled_samples_are_what_pillow_and_soundfile_read():
     assert np.array_equal(pixels(sample("kodim23")), np.asarray(Image.open(sample("kodim23"))))
     heard, rate = soundfile.read(sample("rooster"), dtype="float32", always_2d=True)
