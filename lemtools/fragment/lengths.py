@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -41,13 +40,18 @@ def axes(signal: Signal) -> list[Axis]:
     return [rows, Axis({"s": 1 / made.frame_seconds})]
 
 
+def _unit(word: str) -> str:
+    """The unit that a length is written in; '' of a number of elements."""
+    return next((unit for unit in UNITS if word.endswith(unit)), "")
+
+
 def length(text: str, axis: Axis, where: str) -> int:
     """A number of elements: '512', or, where the axis has such a unit, '20ms', '1.5s', '500hz'; at least 1.
 
     where: the option, for errors. Raises LemError.
     """
     word = text.lower()
-    unit = next((u for u in UNITS if word.endswith(u)), "")
+    unit = _unit(word)
     if unit and (base := UNITS[unit][0]) not in axis.per:
         raise LemError(f"{where}: {axis.without or f'{CALLED[base]} are for {FOR[base]}'}")
     try:
@@ -74,11 +78,14 @@ def sides(text: str, signal: Signal, where: str) -> list[int]:
         raise LemError(f"{where}: {signal.kind} extends in {directions}")
     if "" in parts:
         raise LemError(f"{where}: {text!r} is not a length, as in 16{' or 16x8' * (len(along) > 1)}")
-    if len(parts) == 1:
-        shared = Axis() if len(along) > 1 else along[0]
-        if len(along) > 1 and re.search(r"[a-z]$", parts[0]) and along[-1].per:
-            raise LemError(f"{where}: give rows x frames, as in 8x{parts[0]}")
-        return [length(parts[0], shared, where)] * len(along)
+    if len(parts) == 1 < len(along):
+        (part,) = parts
+        if unit := _unit(part):
+            hertz = UNITS[unit][0] == "hz"
+            length(part, along[0 if hertz else -1], where)  # an axis without that unit says so
+            other = min(8, signal.data.shape[signal.spatial_axes[-1 if hertz else 0]])
+            raise LemError(f"{where}: give rows x frames, as in {f'{part}x{other}' if hertz else f'{other}x{part}'}")
+        return [length(part, Axis(), where)] * len(along)
     if signal.kind != "spectrum":  # width x height is written, rows come first in memory
         parts = parts[::-1]
     return [length(part, axis, where) for part, axis in zip(parts, along)]

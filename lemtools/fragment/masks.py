@@ -24,6 +24,11 @@ def pixel(extent, fraction, rng, size):
 
 def patch(extent, fraction, rng, size):
     """Cells of a grid, `size` along each of the axes, at random; the last cells may be smaller."""
+    count = math.prod(extent)
+    if 0 < round(fraction * count) < count and all(side >= n for n, side in zip(extent, size)):
+        raise LemError(
+            f"--mask {fraction:g}: the patch is as large as the item, all or nothing would be lost; give a smaller one"
+        )
     cells = _choose_grid([-(-n // side) for n, side in zip(extent, size)], fraction, rng)
     for axis, (n, side) in enumerate(zip(extent, size)):
         cells = np.repeat(cells, min(side, n), axis=axis).take(range(n), axis=axis)
