@@ -15,7 +15,15 @@ from ..sums import EMPTY
 from .kernel import INTERPRETED, cdiv, constant, launch, processors
 from .launches import Form
 
-EMPTY_ = tl.constexpr(EMPTY)
+AT_ONCE = 4  # channels that a program sums
+EMPTY_, AT_ONCE_ = tl.constexpr(EMPTY), tl.constexpr(AT_ONCE)
+
+
+@triton.jit
+def _value(at, inside, centre, plane, c, CHANNELS: tl.constexpr):
+    """Channel c of pixels, 0 beyond the last."""
+    value = tl.load(at + c * plane, mask=inside & (c < CHANNELS), other=0).to(tl.float32)
+    return value - tl.load(centre + c, mask=c < CHANNELS, other=0)
 
 
 @triton.jit(do_not_specialize=["images", "seed", "count"])
@@ -83,7 +91,6 @@ def across(
     SIZE: tl.constexpr,
     CHANNELS: tl.constexpr,
     VALUES: tl.constexpr,
-    WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     LONE: tl.constexpr,
     TILES: tl.constexpr,
@@ -92,12 +99,14 @@ def across(
 
     squares: as ``down`` leaves them, [s, I, R, `count`]. windows: int32 [3, `lone`]: of each its column, and where its
     window begins and ends among the columns reached. out: [splits, R, VALUES + 3, `lone` S] as of ``kernel.attend``, where
-    values may have more digits: those are zero here. WIDTH: C or more, a power of two.
+    values may have more digits: those are zero here. A program sums AT_ONCE channels.
     """
+    groups: tl.constexpr = (CHANNELS + AT_ONCE_ - 1) // AT_ONCE_
     split, r = tl.program_id(0), tl.program_id(1)
     blocks = tl.cdiv(lone, LONE)
-    s = tl.program_id(2) // blocks
-    v = tl.program_id(2) % blocks * LONE + tl.arange(0, LONE)
+    first = tl.program_id(2) % groups * AT_ONCE_
+    s = tl.program_id(2) // groups // blocks
+    v = tl.program_id(2) // groups % blocks * LONE + tl.arange(0, LONE)
     column = tl.load(windows + v, mask=v < lone, other=0)
     begin = tl.load(windows + lone + v, mask=v < lone, other=0)
     end = tl.load(windows + 2 * lone + v, mask=v < lone, other=0)
@@ -105,9 +114,7 @@ def across(
     pixel = tl.load(rows + r) * width + column
     ref = tl.zeros([LONE], tl.float32) + EMPTY_
     n = tl.zeros([LONE], tl.float32)
-    sums = tl.zeros([LONE, WIDTH], tl.float32)
-    c = tl.arange(0, WIDTH)
-    zero = tl.load(centre + c, mask=c < CHANNELS, other=0)
+    s0, s1, s2, s3 = n, n, n, n
     for t in range(TILES if TILES else tiles):
         i = (split * tiles + t) * BLOCK + tl.arange(0, BLOCK)
         inside = (i < images)[:, None] & (v < lone)[None, :]
@@ -124,15 +131,25 @@ def across(
         ref = higher
         at = bank + i.to(tl.int64)[:, None] * CHANNELS * plane + pixel[None, :]
         n = n * less + tl.sum(weight, 0)
-        used = inside[:, :, None] & (c < CHANNELS)[None, None, :]
-        value = tl.load(at[:, :, None] + (c * plane)[None, None, :], mask=used, other=0).to(tl.float32)
-        sums = sums * less[:, None] + tl.sum(weight[:, :, None] * (value - zero[None, None, :]), 0)
+        s0 = s0 * less + tl.sum(weight * _value(at, inside, centre, plane, first, CHANNELS), 0)
+        if CHANNELS > 1:
+            s1 = s1 * less + tl.sum(weight * _value(at, inside, centre, plane, first + 1, CHANNELS), 0)
+        if CHANNELS > 2:
+            s2 = s2 * less + tl.sum(weight * _value(at, inside, centre, plane, first + 2, CHANNELS), 0)
+        if CHANNELS > 3:
+            s3 = s3 * less + tl.sum(weight * _value(at, inside, centre, plane, first + 3, CHANNELS), 0)
     queries = lone * seeds
     to = out + (split * tl.num_programs(1) + r).to(tl.int64) * (VALUES + 3) * queries + v * seeds + seed + s
     keep = v < lone
     tl.store(to, ref, mask=keep)
     tl.store(to + queries, tl.zeros([LONE], tl.float32), mask=keep)
-    tl.store(to[:, None] + (2 + c)[None, :] * queries, sums, mask=keep[:, None] & (c < CHANNELS)[None, :])
+    tl.store(to + (2 + first) * queries, s0, mask=keep)
+    if CHANNELS > 1:
+        tl.store(to + (3 + first) * queries, s1, mask=keep & (first + 1 < CHANNELS))
+    if CHANNELS > 2:
+        tl.store(to + (4 + first) * queries, s2, mask=keep & (first + 2 < CHANNELS))
+    if CHANNELS > 3:
+        tl.store(to + (5 + first) * queries, s3, mask=keep & (first + 3 < CHANNELS))
     for d in tl.static_range(CHANNELS, VALUES):
         tl.store(to + (2 + d) * queries, tl.zeros([LONE], tl.float32), mask=keep)
     tl.store(to + (VALUES + 2) * queries, n, mask=keep)
@@ -193,7 +210,7 @@ class Corners:
             launch(
                 self.memo,
                 across,
-                (splits, self.rows, seeds * cdiv(self.lone, self.columns)),
+                (splits, self.rows, seeds * cdiv(self.lone, self.columns) * cdiv(self.channels, AT_ONCE)),
                 (
                     scratch,
                     images,
@@ -214,7 +231,6 @@ class Corners:
                 SIZE=self.size[1],
                 CHANNELS=self.channels,
                 VALUES=self.values,
-                WIDTH=triton.next_power_of_2(self.channels),
                 BLOCK=self.block,
                 LONE=self.columns,
                 TILES=tiles if INTERPRETED else 0,
