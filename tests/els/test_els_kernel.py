@@ -184,7 +184,7 @@ def answered(bank, machine, x, alpha_bar, size, skip=0.0, valid=False, memory=1 
     from lemtools.els.local import Level
     from lemtools.els.plan import axis
 
-    x = torch.as_tensor(x, dtype=torch.float64)
+    x = torch.as_tensor(x, dtype=torch.float64).transpose(2, 3).contiguous().transpose(2, 3)  # (any strides will do)
     machine = (machine, machine) if isinstance(machine, str) else machine
     sides = (size, size) if isinstance(size, int) else size
     rows, cols = (axis(rule, n, side, valid) for rule, n, side in zip(machine, x.shape[2:], sides))

@@ -192,7 +192,7 @@ def run(
     x: x_t float64 [S, C, H, W] in coordinates, on the device of the bank. Returns Sums [1, S H W] in float64, and what
     their values, coordinates, are less, [C, 1, 1].
     """
-    channels = bank.item[0]
+    channels, x = bank.item[0], x.contiguous()
     if stored(bank):
         form = Form(tuple(int(min(max(round((float(m) + 1) * UNIT), 0), 255)) for m in bank.mean))
         mean, step = coordinates(form.centre, x.device), 1 / UNIT
