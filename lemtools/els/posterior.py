@@ -103,7 +103,9 @@ class Local:
         rows, cols = (axis(*each, self.valid) for each in zip(self.rules, (height, width), patch))
         a, variance = float(np.sqrt(alpha_bar)), 1.0 - alpha_bar
         shift = self.mean
-        if (fused := self._fused(rows, cols)) is not None and not track:  # (looks itself whether x_t is finite)
+        if (
+            fused := self._fused(rows, cols, len(x_t))
+        ) is not None and not track:  # (looks itself whether x_t is finite)
             level = Level(a, variance)
             x = x_t.to(self.device, torch.float64)
             sums, shift = fused.run(self.bank, x, level, rows, cols, self.skip, self.memory)
@@ -119,15 +121,15 @@ class Local:
         states = self._shared(self._run(parts, shift.to(dtype), dtype, tile))
         return self._gather(parts, states, x_t, shift, track)
 
-    def _fused(self, rows: Axis, cols: Axis):
-        """The module that does it by the Triton kernel, where there is a GPU for it and the bank suits; else None."""
+    def _fused(self, rows: Axis, cols: Axis, seeds: int):
+        """The module that does it by the Triton kernel, where there is a GPU for it and it is worth it; else None."""
         if self.device.type != "cuda":
             return None
         try:
             from .gpu import fused
         except ImportError:
             return None
-        return fused if fused.usable(self.bank, self.device, rows, cols) else None
+        return fused if fused.usable(self.bank, self.device, rows, cols, seeds) else None
 
     def _dtype(self, x: torch.Tensor, a: float, variance: float, size: Size) -> torch.dtype:
         """float32 where the rounding of its products, if it added up, would move no logit by more than ROUNDING."""

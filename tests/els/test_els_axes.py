@@ -25,6 +25,19 @@ from lemtools.signal import LemError
 
 NEEDS = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS])]
+
+
+@pytest.fixture(params=["plain", "kernel"] if torch.cuda.is_available() else ["plain"])
+def by(request, monkeypatch):
+    """By which path a GPU does it."""
+    if torch.cuda.is_available():
+        from lemtools.els.gpu import fused
+
+        monkeypatch.setattr(fused, "WORTH", 0)
+        if request.param == "plain":
+            monkeypatch.setattr(fused, "usable", lambda *about: False)
+
+
 EQUIVARIANCE = ("both", "time", "freq", "none")
 PADDINGS = [("zeros", "zeros"), ("circular", "circular"), ("zeros", "circular"), ("circular", "zeros")]
 SIZES = ((1, 1), (3, 5), (5, 3), (1, 7), (7, 1))
@@ -44,7 +57,7 @@ def fitting(size, asked, height: int, width: int) -> bool:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("equivariance", EQUIVARIANCE)
-def test_machines_are_their_definition_by_axis(equivariance, device):
+def test_machines_are_their_definition_by_axis(equivariance, device, by):
     bank, items, x = spectra()
     done = set()
     for padding, size in itertools.product(PADDINGS, SIZES):
@@ -64,7 +77,7 @@ def test_machines_are_their_definition_by_axis(equivariance, device):
 @pytest.mark.parametrize(
     "asked", [("ls", "bbels"), ("bbels", "ls"), ("bbels", "els"), ("els", "ls"), ("bbels", "bbels")]
 )
-def test_images_go_by_axis_and_patches_larger_than_the_image(asked, device):
+def test_images_go_by_axis_and_patches_larger_than_the_image(asked, device, by):
     """Of 8 bits and one channel, where the GPU has a kernel for squares; patches that cover an axis, or both."""
     g = np.random.default_rng(1)
     raw, x = g.integers(0, 256, (4, 1, 5, 7), dtype=np.uint8), g.standard_normal((2, 1, 5, 7))

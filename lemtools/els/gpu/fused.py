@@ -34,15 +34,18 @@ from .launches import Form, Launches, extreme, merge, sections
 
 UNIT = 127.5  # a grey level of uint8, in coordinates, is 1 / UNIT
 EXACT = 2.0**24  # float32 holds every integer below
+WORTH = 1 << 27  # pairs; PyTorch takes 5 to 10 ms for so many
 CHANNELS = 16  # more, and a product takes values of 64 columns
 ROUNDING = 1e-4  # rounding of logits by less than this is taken as it is
 
 
-def usable(bank: Bank, device: torch.device, rows: Axis, cols: Axis) -> bool:
-    """Whether the kernel takes this bank and plan: on a CUDA device or in Triton's interpreter, items of at most CHANNELS
-    channels whose windows are few enough for it to number."""
+def usable(bank: Bank, device: torch.device, rows: Axis, cols: Axis, seeds: int = 1) -> bool:
+    """Whether the kernel takes this bank and plan, and is worth it: on a CUDA device or in Triton's interpreter, items of at
+    most CHANNELS channels whose windows are few enough for it to number, and floats in so many pairs that what it saves is
+    soon more than the seconds in which it is compiled for each size of patches."""
     fits = 4 * math.prod(bank.item) * rows.size * cols.size < 1 << 31 and bank.item[0] <= CHANNELS
-    return (device.type == "cuda" or INTERPRETED) and fits
+    pairs = seeds * len(bank) * math.prod(len(a.queries) * len(a.keys) + len(a.alone) for a in (rows, cols))
+    return (device.type == "cuda" or INTERPRETED) and fits and (stored(bank) or pairs >= WORTH)
 
 
 def stored(bank: Bank) -> bool:

@@ -301,8 +301,8 @@ def tiling(size: tuple[int, int], channels: int, queries: int, digits: int = 2, 
     if queries <= 32:
         return Tiling(16 if queries <= 16 else 32, 128 // planes, step, 4, 3, strip, False, dot)
     if planes == 2:
-        tall = queries > 64  # (of 128 queries a product is twice as high, for the same keys)
-        return Tiling(128 if tall else 64, 64, step, 8 if tall else 4, 2 if count <= 224 else 3, strip, count <= 224, dot)
+        tall = queries > 64 and count > 128  # of 128 queries a product is twice as high, for the same keys
+        return Tiling(128 if tall else 64, 64, step, 8 if tall else 4, 2 if tall else 3, strip, count <= 224, dot)
     if count <= 96:  # (tiles of 128 keys took 200 registers: two programs a multiprocessor)
         return Tiling(64, 64, step, 4, 3, strip, True, dot)
     large = -(-queries // 128) * 128 <= 1.1 * -(-queries // 64) * 64  # else too much of the last block is empty
