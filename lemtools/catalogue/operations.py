@@ -4,7 +4,7 @@ An operation is a function (signal, spec, draws) -> (signal, what was done); spe
 first option starts it on the command line, the others belong to the latest one before them. Its fact `leaves` says what
 the values of its fragments are: 'elements', the memory's own where they are observed; 'window', the same of a part of
 it, at the `place` on record; 'noisy', the same with noise of the `sigma` or `std` on record; or 'other', which nothing
-undoes and no element of the memory is known by.
+undoes and no element of the memory is known by. Its fact `masked` names the kinds of which it is put on record as a mask.
 
 A shape is a function (extent, fraction, rng, size) -> bool array of `extent`, True where observed. Its facts: size,
 'needs', 'may' or '', whether it is given one, as in span:8; along, the axis that this counts the elements of, 'last' or
@@ -194,7 +194,7 @@ OPERATIONS = Table(
         "fragment.drops:lowpass",
         "no high frequencies",
         kinds=("audio", "spectrum"),
-        facts={"refusal": "--lowpass is for sound and spectra, not {kind}"},
+        facts={"masked": ("spectrum",), "refusal": "--lowpass is for sound and spectra, not {kind}"},
         options=(
             Option(
                 "--lowpass",
@@ -240,4 +240,5 @@ OPERATIONS = Table(
         ),
     ),
     leaves="other",
+    masked=(),
 )

@@ -210,7 +210,9 @@ class NetworkRecaller:
         if not seen:
             return []
         seen |= {"crop", "keep-dims"} if "mask" in seen else set()
-        losses = {op["op"] for op in signal.ops}
+        losses = {
+            op["op"] for op in signal.ops if op.get("mask_shape") not in seen
+        }  # (a mask made by --lowpass says so)
         usual = ["uniform", *known.split()]
         losses |= {op["quantizer"] for op in signal.ops if op.get("quantizer", "uniform") not in usual}
         return [f"{name}: not among what {self.name} was trained on" for name in sorted(losses - seen)]

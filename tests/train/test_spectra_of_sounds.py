@@ -13,11 +13,16 @@ import torch
 from helpers.commands import lem_fork
 from helpers.training import TINY, dying, result
 from lemtools import transforms
+from lemtools.cli.train import operations
+from lemtools.encode import encode
+from lemtools.encode.spectra import STFT as Encoder
+from lemtools.fragment import apply
 from lemtools.media import Reading
 from lemtools.nets.denoiser import NetworkDenoiser
 from lemtools.nets.model import load
 from lemtools.nets.parts import counted
-from lemtools.signal import LemError
+from lemtools.reconstruct import reconstruct
+from lemtools.signal import LemError, Signal
 from lemtools.train import objectives, sounds
 from lemtools.train.data import Batches, load_items
 from lemtools.train.loop import train
@@ -245,3 +250,24 @@ def test_from_waves_to_a_checkpoint_to_waves(tmp_path, folder):
     made = [soundfile.read(path, dtype="float32") for path in sorted((tmp_path / "dreamt").iterdir())]
     assert len(made) == 3 and all(rate == 8000 and x.shape == (100,) and x.any() for x, rate in made)
     assert not np.array_equal(made[0][0], made[1][0])
+
+
+def test_rows_above_a_frequency_are_lost_as_by_lem_fragment(tmp_path, folder):
+    recipe = {"recipe": "feedforward", "arch": "flat", **TINY["flat"]}
+    text = "--lowpass 1000-3000"
+    made = settings(tmp_path, folder, fragment=[text], operations=[operations(text)], **recipe)
+    prepared = prepare(made)
+    batch = Batches(prepared.spec)[0]
+    rows = np.arange(9) * 500  # Hz
+    for observed in batch["observed"].numpy():
+        lost = ~observed.any(axis=(0, 2))
+        assert np.array_equal(observed, np.broadcast_to(~lost[:, None], observed.shape))
+        assert not lost[rows <= 1000].any() and lost[rows > 3000].all() and (np.diff(lost.astype(int)) >= 0).all()
+    train(made)
+    (whole,) = encode([Signal("audio", np.ones((1, 1, 100), np.float32), rate=8000.0)], Encoder(n_fft=16, hop=4))
+    for operation, notes in (
+        ({"op": "lowpass", "lowpass": 1000.0}, []),
+        ({"op": "mask", "mask": 0.5}, ["mask: not among what model.safetensors was trained on"]),
+    ):
+        (out,) = reconstruct([apply(whole, operation)], "net", model=made.output, device="cpu")
+        assert [step for step in out.history[-1]["steps"][1:] if "not among" in step] == notes

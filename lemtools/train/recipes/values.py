@@ -115,7 +115,8 @@ def labels(path: str, count: int) -> np.ndarray:
 
 def _check_losses(settings: Settings, objective: type[objectives.Objective]) -> None:
     for operation in (operation for specification in settings.operations for operation in specification):
-        if OPERATIONS.find(operation["op"]).leaves == "other":
+        row = OPERATIONS.find(operation["op"])
+        if row.leaves == "other" and not row.masked:  # (of the other kinds it is refused by what it is for)
             raise LemError(
                 f"--fragment: --{operation['op']} leaves no element of the memory; lem-train learns the other losses"
             )
