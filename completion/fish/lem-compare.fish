@@ -13,7 +13,7 @@ complete -c lem-compare -l resize -x -d 'Resize images, bilinearly, to PX x PX o
 complete -c lem-compare -l grey -d 'Take the luma of colour images'
 complete -c lem-compare -l rgb -d 'Give grey images three equal channels'
 complete -c lem-compare -l background -x -d 'The colour that transparent pixels are laid on'
-complete -c lem-compare -l skip-bad -d 'Leave out what cannot be read, with a note'
+complete -c lem-compare -l skip-bad -d 'Leave out what cannot be read, and what is of a kind that is not taken, with a note'
 complete -c lem-compare -l batch -x -d 'Items a batch'
 complete -c lem-compare -l max-bytes -x -d 'Refuse a document or file larger than this, and an item that decodes to more'
 complete -c lem-compare -l items -d 'Print every item\'s value before the means'

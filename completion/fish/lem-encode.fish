@@ -44,7 +44,7 @@ complete -c lem-encode -l resize -x -d 'Resize images, bilinearly, to PX x PX or
 complete -c lem-encode -l grey -d 'Take the luma of colour images'
 complete -c lem-encode -l rgb -d 'Give grey images three equal channels'
 complete -c lem-encode -l background -x -d 'The colour that transparent pixels are laid on'
-complete -c lem-encode -l skip-bad -d 'Leave out what cannot be read, with a note'
+complete -c lem-encode -l skip-bad -d 'Leave out what cannot be read, and what is of a kind that is not taken, with a note'
 complete -c lem-encode -l batch -x -d 'Items a batch'
 complete -c lem-encode -l max-bytes -x -d 'Refuse a document or file larger than this, and an item that decodes to more'
 complete -c lem-encode -l lines -d 'Make every line of a text a memory'

@@ -20,7 +20,7 @@ complete -c lem-fragment -l resize -x -d 'Resize images, bilinearly, to PX x PX 
 complete -c lem-fragment -l grey -d 'Take the luma of colour images'
 complete -c lem-fragment -l rgb -d 'Give grey images three equal channels'
 complete -c lem-fragment -l background -x -d 'The colour that transparent pixels are laid on'
-complete -c lem-fragment -l skip-bad -d 'Leave out what cannot be read, with a note'
+complete -c lem-fragment -l skip-bad -d 'Leave out what cannot be read, and what is of a kind that is not taken, with a note'
 complete -c lem-fragment -l batch -x -d 'Items a batch'
 complete -c lem-fragment -l max-bytes -x -d 'Refuse a document or file larger than this, and an item that decodes to more'
 complete -c lem-fragment -l output -s o -rF -d 'A file, a folder (DIR/), a pattern (\'out-%05d.png\'), or - for stdout'

@@ -25,7 +25,7 @@ complete -c lem-reconstruct -l resize -x -d 'Resize images, bilinearly, to PX x 
 complete -c lem-reconstruct -l grey -d 'Take the luma of colour images'
 complete -c lem-reconstruct -l rgb -d 'Give grey images three equal channels'
 complete -c lem-reconstruct -l background -x -d 'The colour that transparent pixels are laid on'
-complete -c lem-reconstruct -l skip-bad -d 'Leave out what cannot be read, with a note'
+complete -c lem-reconstruct -l skip-bad -d 'Leave out what cannot be read, and what is of a kind that is not taken, with a note'
 complete -c lem-reconstruct -l batch -x -d 'Items a batch'
 complete -c lem-reconstruct -l max-bytes -x -d 'Refuse a document or file larger than this, and an item that decodes to more'
 complete -c lem-reconstruct -l lost -x -a 'alpha' -d 'What is lost of images that come whole'

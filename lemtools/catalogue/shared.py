@@ -29,4 +29,6 @@ IMAGES = (
     Option("--rgb", "Give grey images three equal channels.", "flag"),
     Option("--background", "The colour that transparent pixels are laid on.", default="white", metavar="COLOUR"),
 )
-SKIP_BAD = Option("--skip-bad", "Leave out what cannot be read, with a note.", "flag")
+SKIP_BAD = Option(
+    "--skip-bad", "Leave out what cannot be read, and what is of a kind that is not taken, with a note.", "flag"
+)

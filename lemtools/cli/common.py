@@ -155,18 +155,19 @@ def reading(
     skip_existing=False,
     default_sample: bool | str = False,
     lost=None,
+    takes=(),
     **looks,
 ):
     """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample (`default_sample`: True, or
     its name) or the short help.
 
-    lost: as of media.Reading; looks: the options of LOOKS.
+    lost, takes: as of media.Reading; looks: the options of LOOKS.
     """
     paths = named_inputs(run, files, files_from, sample, sample_name, default_sample)
     from .. import media
 
     wanted = _wanted(paths, shard, target if skip_existing else None)
-    return paths, media.load(paths, how(run, **looks), wanted=wanted, report=run.error, lost=lost)
+    return paths, media.load(paths, how(run, **looks), wanted=wanted, report=run.error, lost=lost, takes=takes)
 
 
 def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample: bool | str = False) -> list[str]:

@@ -125,7 +125,7 @@ def _fit(run, row, output, reading, lines, settings, as_json) -> None:
     from ..encode import fit_files
     from ..media import Target
 
-    how = {"how": common.how(run, **{o.name: reading[o.name] for o in common.LOOKS})}
+    how = {"how": common.how(run, takes=row.kinds, **{o.name: reading[o.name] for o in common.LOOKS})}
     paths, _ = common.reading(run, **reading, default_sample=True)
     Target(output).refuse(paths, _files(row, settings))
     with run.watched(items=False):
@@ -144,11 +144,14 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     from ..media import Target, save
     from ..media.repeat import rereadable
 
-    how = {"how": common.how(run, **{o.name: reading[o.name] for o in common.LOOKS})}
+    takes = () if decode or row is None else row.kinds
+    how = {"how": common.how(run, takes=takes, **{o.name: reading[o.name] for o in common.LOOKS})}
     target = Target(writing.pop("output"), writing.pop("to"), own=decode)
     if common.skip_whole(run, target, writing["skip_existing"]):
         return
-    paths, signals = common.reading(run, **reading, **writing, target=target, default_sample=_sample(row, decode))
+    paths, signals = common.reading(
+        run, **reading, **writing, target=target, default_sample=_sample(row, decode), takes=takes
+    )
     target.refuse(paths, [*_files(row, settings), *([model] if model else [])])
     if coder is None and row is not None and row.of_itself and writing["shard"] and not rereadable(paths):
         raise click.UsageError(f"--shard needs files that {row.name} can read twice, or a --model from --fit: no pipes")

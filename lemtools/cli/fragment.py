@@ -2,7 +2,7 @@
 
 import click
 
-from ..catalogue.operations import OPERATIONS
+from ..catalogue.operations import OPERATIONS, SHAPES
 from . import common
 from .options import written
 
@@ -64,6 +64,7 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
         target=target,
         skip_existing=skip_existing,
         default_sample=True,
+        takes=_suited(operations),
     )
     target.refuse(paths)
     entry = run.history(seed=seed)
@@ -84,6 +85,15 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
         return batch
 
     save(common.each(run, paths, signals, work), target, run.note, run.error)
+
+
+def _suited(operations: list[dict]) -> tuple[str, ...]:
+    """The kinds of memory that all operations, and the shapes of their masks, are for."""
+    from ..signal import KINDS
+
+    rows = [OPERATIONS[op["op"]] for op in operations]
+    rows += [SHAPES[name] for op in operations if (name := (op.get("shape") or "").partition(":")[0]) in SHAPES]
+    return tuple(kind for kind in KINDS if all(row.suits(kind) for row in rows))
 
 
 def ordered(order: list[tuple[str, int]], options: dict) -> list[dict]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..catalogue import LemError, Row
 from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
-from ..signal import Signal
+from ..signal import Signal, called
 from .pairs import Pair, joined, pair
 from .resources import RESOURCES, Sides
 from .summary import Result, Whole, mean_interval, share_interval
@@ -65,7 +65,9 @@ class Comparison:
     def add(self, pair: Pair) -> None:
         """Measure one batch. LemError where a metric does not suit it."""
         if self.kind not in (None, pair.kind):
-            raise LemError(f"{pair.names[0]}: {pair.kind} among {self.kind}; compare one kind at a time")
+            way = f" (--kind {self.kind} --skip-bad)" if self.kind in ("image", "audio", "embedding") else ""
+            kinds = f"{called(pair.kind)} among {called(self.kind)}"
+            raise LemError(f"{pair.names[0]}: {kinds}; compare one kind at a time{way}")
         self.kind, self.missing = pair.kind, pair.missing is not None
         if pair.kind == "image":
             self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")

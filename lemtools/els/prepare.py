@@ -125,7 +125,9 @@ def _made(signal: Signal) -> dict:
 
 def _reading(how: Reading | None, size: tuple[int, int] | None, grey: bool, key: str | None) -> Reading:
     how = how or Reading()
-    return replace(how, key=key, size=size, crop=False, colour="grey" if grey else how.colour)
+    return replace(
+        how, takes=("image", "spectrum"), key=key, size=size, crop=False, colour="grey" if grey else how.colour
+    )
 
 
 def _shape(data: Array, kind: str) -> str:

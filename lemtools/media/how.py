@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..signal import LemError, Signal
+from ..signal import LemError, Signal, called
 from ..stream import MAX_ITEM
 from .pixels import in_colour, resize
 
@@ -31,6 +31,7 @@ class Reading:
     background  the colour that transparent pixels are laid on.
     lost        what is lost of images: 'alpha', or the path of a mask or a folder of masks (see lost.py); None: nothing.
     skip_bad    bad inputs are left out with a note, of a folder too; else each is an error.
+    takes       the kinds that can be used; with skip_bad, inputs of others are bad ones. Empty: all, or not known before.
     coordinates images of floats in a foreign file are in coordinates x = 2 v - 1 and of any size, as noisy ones are;
                 their values v are what is read.
     loop        states go round, as of an emulator that is fed its own output: each document is a batch of its own and comes
@@ -51,6 +52,7 @@ class Reading:
     background: str = "white"
     lost: str | None = None
     skip_bad: bool = False
+    takes: tuple[str, ...] = ()
     coordinates: bool = False
     loop: bool = False
     wanted: Callable[[int, str | None], bool] | None = None
@@ -85,7 +87,10 @@ class Reading:
         return self.size is not None or self.colour is not None or self.lost is not None
 
     def suited(self, signal: Signal, where: str) -> Signal:
-        """The batch as asked for: grey or colour first, then the size. Raises LemError for what is no whole image."""
+        """The batch as asked for: grey or colour first, then the size. Raises LemError for what is no whole image, and with
+        `skip_bad` for a kind that is not taken."""
+        if self.skip_bad and self.takes and signal.kind not in self.takes:
+            raise LemError(f"{where}: {called(signal.kind)}, where {' or '.join(map(called, self.takes))} are taken")
         if self.size is None and self.colour is None:
             return signal
         if signal.kind != "image" or signal.ops or signal.cost is not None:

@@ -104,7 +104,7 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
     ):
         return Items(signal.kind, signal.data, signal.label, front=_front(signal, paths))
     first, batches, fragments, front = None, [], False, None
-    for signal in media.load(paths, how):
+    for signal in media.load(paths, replace(how or media.Reading(), takes=LEARNT)):
         first = first or signal
         fragments = fragments or bool(signal.ops)
         if signal.kind not in LEARNT:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def spectra(paths: list[str], how: media.Reading | None, encoder: Spectra) -> It
     labels: list[np.ndarray] = []
     count = 0
     with tempfile.TemporaryFile(prefix="lem-train-") as file:
-        for signal in media.load(paths, how):
+        for signal in media.load(paths, replace(how or media.Reading(), takes=("audio",))):
             name = signal.names[0] if signal.names else ", ".join(paths)
             made, record = _encoded(signal, encoder, name)
             first = first or (name, record, made.shape[1:])

@@ -502,6 +502,52 @@ def test_skip_bad_of_a_command(album, tmp_path):
     assert signal.names == ["a.jpg", "c.jpg"]
 
 
+@pytest.fixture
+def sounds(tmp_path):
+    """Three sounds, and beside them a picture and a text."""
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for k in range(3):
+        soundfile.write(folder / f"{k}.wav", np.random.default_rng(k).uniform(-0.5, 0.5, 100), 8000)
+    Image.fromarray(RGB).save(folder / "p.png")
+    (folder / "notes.wav").write_text("a text by the name of a sound")
+    return folder
+
+
+STFT = ["--encoder", "stft", "--n-fft", "16"]
+
+
+@pytest.mark.parametrize(
+    "line, kinds",
+    [
+        (["encode", *STFT], "sounds"),
+        (["fragment", "--lowpass", "1000"], "sounds or spectra"),
+        (["fragment", "--lowpass", "1000", "--mask", ".5", "--mask-shape", "span"], "sounds or spectra"),
+        (
+            ["train", "feedforward", *STFT, "--steps", "1", "--batch", "2", "--fragment", "--mask .5", "--data"],
+            "sounds",
+        ),
+    ],
+)
+def test_what_is_of_another_kind_is_left_out_where_asked(sounds, tmp_path, line, kinds):
+    refused = lem_fork(*line, sounds, "-o", tmp_path / "a.safetensors")
+    assert refused.returncode == 2 and b"error: " in refused.stderr and b"left out" not in refused.stderr
+    done = lem_fork(*line, sounds, "--skip-bad", "-o", tmp_path / "b.safetensors")
+    notes = [said for said in done.stderr.decode().splitlines() if "left out" in said]
+    assert done.returncode == 0 and len(notes) == 2 and b"error" not in done.stderr
+    assert notes[0].endswith(f"notes.wav: tokens, where {kinds} are taken")
+    assert notes[1].endswith(f"p.png: images, where {kinds} are taken")
+    alone = lem_fork(*line, sounds / "p.png", "--skip-bad", "-o", tmp_path / "c.safetensors")
+    assert alone.returncode == 2 and b"nothing could be read: " in alone.stderr
+
+
+def test_a_comparison_of_several_kinds_says_how_one_is_compared(sounds):
+    done = lem_fork("compare", sounds, sounds)
+    assert done.returncode == 2 and b"compare one kind at a time (--kind audio --skip-bad)" in done.stderr
+    done = lem_fork("compare", sounds, sounds, "--kind", "audio", "--skip-bad", "--metric", "snr")
+    assert done.returncode == 0 and done.stdout.split()[-1] == b"3"
+
+
 def test_training_images_are_read_as_any_input(album):
     from lemtools.els import prepare
     from lemtools.train.corpus import load_corpus
