@@ -1,7 +1,6 @@
 """How lem-reconstruct recalls.
 
-A method is a function that makes one ready: it takes the resources of `needs` and its options by keyword (none where
-it needs nothing), and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
+A method is a function that makes one ready: it takes the resources of `needs` and its options by keyword, and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
 what it asks: a store of memories, a network, or either of both. Facts: auto, the place among those that `auto` tries
 and the function (fragments, names of what was taken away) -> bool that says whether it is this one's turn; wants, how
 a missing resource is asked for; family, of the networks that it alone asks; bundled, whether a network comes with the package where none is given.
@@ -23,7 +22,8 @@ SAMPLES = Option(
 )
 STEPS = Option(
     "--steps",
-    "Iterations of a recurrent network; noise levels of a diffusion model or of dream.",
+    "Iterations of a recurrent network; noise levels of a diffusion model or of dream; conjugate gradients of "
+    "least-squares, at most (200).",
     "whole",
     low=1,
     metavar="K",
@@ -101,7 +101,8 @@ METHODS = Table(
         "least-squares",
         "restore.least_squares:least_squares",
         "lost or quantised coefficients of a spectrum, by the sound that agrees best with the rest",
-        kinds=("spectrum",),
+        ("spectrum",),
+        (STEPS,),
         facts={"auto": (2, "reconstruct:solvable")},
     ),
     Row(

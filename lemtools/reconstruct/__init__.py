@@ -130,7 +130,8 @@ class Reconstructor:
         cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
         if name not in self.ready:
             row = METHODS[name]
-            self.ready[name] = row.load()(model=BUNDLED, **self.options) if row.needs else row.load()()
+            own = {key: value for key, value in self.options.items() if row.takes(key)}
+            self.ready[name] = row.load()(model=BUNDLED, **self.options) if row.needs else row.load()(**own)
         out, steps = self.ready[name](signal)
         entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
         if identity := getattr(self.ready[name], "identity", None):

@@ -5,6 +5,8 @@ window an STFT has four times as many as the sound has samples. With A the trans
 and W the emphasis of the rows, the sound x minimises |M (y - A x)|^2 under W: its normal equations A' W M A x = A' W M y
 are solved by conjugate gradients on x (CGLS; Hestenes & Stiefel 1952; Bjoerck 1996, 7.4), preconditioned by
 their diagonal where frames are known whole or not at all. They start from silence, so what no coefficient holds stays silent, as the smallest of all answers.
+Where little is left (60 % and more lost at random, bands, blocks) the equations are so ill-conditioned that they end at
+the greatest number of steps, before the answer: one that is regularised, as it is called, by stopping early.
 
 Samples that no coefficient sees, as where neighbouring frames are lost whole, are a gap in the sound, and filled as
 one (gaps.fill_gaps). Quantised coefficients: those in bins without an end count as lost at first; then x moves to the
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -38,12 +41,13 @@ def linear(signal: Signal) -> Front | None:
     return made if made is not None and made.is_complex and made.plain is not None else None
 
 
-def least_squares() -> Callable[[Signal], tuple[Signal, list[str]]]:
-    """The method: batches of fragments of spectra [N, 2C, F, T], whole again, and what was done."""
-    return recall
+def least_squares(steps: int | None = None) -> Callable[[Signal], tuple[Signal, list[str]]]:
+    """The method: batches of fragments of spectra [N, 2C, F, T], whole again, and what was done. steps: of conjugate
+    gradients at most; None: MOST, of quantised coefficients FEW."""
+    return partial(recall, most=steps)
 
 
-def recall(signal: Signal) -> tuple[Signal, list[str]]:
+def recall(signal: Signal, most: int | None = None) -> tuple[Signal, list[str]]:
     """Spectra of the sounds that agree best with the fragments; exact coefficients stay as they are, quantised ones end
     in their bins. Raises LemError for what no linear transform on record made."""
     made = linear(signal)
@@ -67,12 +71,12 @@ def recall(signal: Signal) -> tuple[Signal, list[str]]:
                 np.ascontiguousarray(seen.width[pair]),
                 seen.sigma[i : i + 1],
             )
-            out[pair] = known.hold(spectrum(made, known, done))
+            out[pair] = known.hold(spectrum(made, known, done, most))
     data = out.astype(signal.whole_dtype, copy=False)
     return replace(signal, data=data, mask=None, codes=None, ops=[]), done.said()
 
 
-def spectrum(made: Front, known: Evidence, done: Done) -> np.ndarray:
+def spectrum(made: Front, known: Evidence, done: Done, most: int | None = None) -> np.ndarray:
     """float32 [1, 2, F, T]: that of the sound which agrees best with what is known of one complex channel."""
     front = made.plain
     assert front is not None
@@ -84,7 +88,8 @@ def spectrum(made: Front, known: Evidence, done: Done) -> np.ndarray:
     ended = observed & np.isfinite(known.low) & np.isfinite(known.high)
     if value is not known.value:
         ended = np.broadcast_to(ended.all(1, keepdims=True), ended.shape)
-    solved = Solved(front, value, ended if ended.any() else observed, *((TOLERANCE, MOST) if exact else (ROUGH, FEW)))
+    tolerance, usual = (TOLERANCE, MOST) if exact else (ROUGH, FEW)
+    solved = Solved(front, value, ended if ended.any() else observed, tolerance, most or usual)
     done.add("least squares: {} conjugate gradients", solved.count)
     done.add("least squares: {} of the first gradient left", solved.left)
     x = solved.sound

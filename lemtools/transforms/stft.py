@@ -14,6 +14,7 @@ import numpy as np
 from ..catalogue import LemError
 
 CHUNK = 1 << 17  # numbers of the frames that are made at a time: they stay in the cache
+FEW = 8  # frames that hold a sample: the sum of more would lose digits in float32
 LEAST = 3e-3  # of the largest sum of squared windows: where less covers a sample, its errors grow too large
 
 _COSINES = {  # windows as sums of cosines a0 - a1 cos(2 pi n / N) + a2 cos(4 pi n / N) - ... (Harris 1978)
@@ -121,10 +122,10 @@ def istft(spectrum: np.ndarray, weights: np.ndarray, hop: int, samples: int) -> 
 
 
 def overlapped(parts: Iterator[np.ndarray], weights: np.ndarray, hop: int, count: int, samples: int) -> np.ndarray:
-    """float32 [samples] of frames [n, n_fft] that come in parts, `count` in all."""
+    """float [samples] of frames [n, n_fft] that come in parts, `count` in all."""
     n_fft, half = len(weights), len(weights) // 2
     blocks = -(-n_fft // hop)
-    total = np.zeros((count + blocks - 1, hop), np.float32)
+    total = np.zeros((count + blocks - 1, hop), np.float32 if blocks <= FEW else np.float64)
     narrow, at = weights.astype(np.float32), 0
     for part in parts:
         part = part.astype(np.float32, copy=False) * narrow

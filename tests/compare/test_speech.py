@@ -117,6 +117,48 @@ def test_frechet_of_a_gain_is_its_shift():
     )
 
 
+def test_log_mels_and_their_distance_are_their_definitions():
+    """Written out: triangles of area 1 on Slaney's scale, one frame after the other, roots of matrices by scipy."""
+    linalg = pytest.importorskip("scipy.linalg")
+    rate, size, hop = 8000, 256, 80
+    edge = np.linspace(0, 15 + np.log(4) * 27 / np.log(6.4), 42)
+    edge = [m * 200 / 3 if m < 15 else 1000 * 6.4 ** ((m - 15) / 27) for m in edge]
+    bins = np.arange(size // 2 + 1) * rate / size
+
+    def features(x):
+        out = []
+        for start in range(0, len(x) - size + 1, hop):
+            window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+            power = np.abs(np.fft.rfft(x[start : start + size] * window)) ** 2 * rate / size / (window**2).sum()
+            rise = [
+                np.interp(bins, [a, b, c], [0, 2 / (c - a), 0]) @ power for a, b, c in zip(edge, edge[1:], edge[2:])
+            ]
+            out.append(10 * np.log10(np.maximum(rise, 1e-10)))
+        return np.array(out)
+
+    a, b = coloured(6), coloured(6, tilt=0.5)
+    one, other = ([features(x[0]) for x in set_] for set_ in (a, b))
+    np.testing.assert_allclose(log_mel.log_mels(a, rate), one, atol=2e-4)
+    frames = np.concatenate(one)
+    axes = np.linalg.eigh(np.cov(frames.T))[1][:, :-5:-1]
+
+    def distance(x, y):
+        x, y = (np.concatenate(v) @ axes for v in (x, y))
+        s, t, shift = np.cov(x.T, bias=True), np.cov(y.T, bias=True), x.mean(0) - y.mean(0)
+        return shift @ shift + np.trace(s + t - 2 * linalg.sqrtm(s @ t).real)
+
+    rng, values, floors = np.random.default_rng(0), [], []
+    for _ in range(16):
+        order = rng.permutation(6)
+        first, second = order[:3], order[3:]
+        for p, q in ((first, second), (second, first)):
+            values.append(distance([one[i] for i in p], [other[i] for i in q]))
+            floors.append(distance([one[i] for i in p], [one[i] for i in q]))
+    found = log_mel.frechet_log_mel(a, b, rate=rate, k=4)
+    assert found.value == pytest.approx(np.mean(values), rel=1e-3)
+    assert found.beside == pytest.approx(np.mean(floors), rel=1e-3)
+
+
 def test_log_mels_of_noise_and_of_silence():
     x = RNG.standard_normal((2, 2, 16000))
     found = log_mel.log_mels(x, 16000)

@@ -235,6 +235,28 @@ def test_step_by_step_a_network_that_is_the_machine_agrees():
     assert scores["none", 1.0, "r-x0"][0] == pytest.approx(r, abs=1e-5)
 
 
+def test_agreement_along_a_path_is_its_definition():
+    """The path of DDIM and both correlations written out, of two filters that stand for network and machine."""
+    bank = Bank(chirps(), kind="spectrum")
+    alive, levels = bank.alive.numpy(), [float(cosine(t)) for t in (1, 2 / 3, 1 / 3)]
+    truth = lambda x, a: torch.tanh(x * a) + 0.1 * x.roll(1, 3)
+    other = lambda x, a: 0.7 * truth(x, a) + 0.2 * x.roll(1, 2)
+    x, want = start(range(3), ITEM).double(), {}
+    for level, then in zip(levels, [*levels[1:], 1.0]):
+        a, b = level**0.5, (1 - level) ** 0.5
+        x0, answer = truth(x, level), other(x, level)
+        noise = [(x - a * v) / b for v in (x0, answer)]
+        for name, (y, m) in (("r-x0", (x0, answer)), ("r-eps", noise)):
+            want[level, name] = [np.corrcoef(p.numpy()[alive], q.numpy()[alive])[0, 1] for p, q in zip(y, m)]
+        x = then**0.5 * x0 + (1 - then) ** 0.5 * noise[0]
+    ((_, scores),) = along(truth, {"filter": other}, bank, range(3), grid(3), Resources())
+    for (level, name), values in want.items():
+        t = round(float(np.arccos(level**0.5) * 2 / np.pi * 1.008), 6)
+        np.testing.assert_allclose(scores["filter", t, name], values, atol=1e-5)
+    for row in rows([scores]):
+        assert row.value == pytest.approx(np.median(scores["filter", row.t, row.metric]))
+
+
 @pytest.mark.parametrize("by", ["cosine", "mse"])
 def test_the_rectangles_of_a_machine_are_found(by):
     """From the best square by single sides; where one side alone does not help, the square is what is found."""

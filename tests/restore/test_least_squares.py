@@ -121,6 +121,27 @@ def test_of_three_quarters_lost_no_more_is_claimed_than_there_is():
     assert back.history[-1]["steps"][0] == "least squares: 200 conjugate gradients"
 
 
+def test_how_far_it_goes_is_how_many_steps_it_takes():
+    """The equations hold the sound, as a dense solver shows; conjugate gradients come nearer step by step."""
+    x = sound(700)
+    front, whole = spectrum(x, 64, 16)
+    (broken,) = fragment([whole], [{"op": "mask", "mask": 0.65}], 0)
+    found = {}
+    for most in (20, None, 3000):
+        (back,) = reconstruct([broken], "least-squares", steps=most)
+        found[most] = snr(x, front.decode(back.data))
+        taken = int(back.history[-1]["steps"][0].split()[2])
+        assert taken == (most or 200) or taken < 3000 == most
+    (usual,) = reconstruct([broken])
+    assert snr(x, front.decode(usual.data)) == found[None]
+    weight = np.sqrt(front.emphasis)[:, None] * broken.observed()[0]
+    matrix = front.encode(np.eye(700, dtype=np.float32)[:, None]) * weight
+    dense = np.linalg.lstsq(
+        matrix.reshape(700, -1).T.astype(float), (weight * whole.data[0]).ravel().astype(float), rcond=1e-7
+    )[0]
+    assert found[20] + 10 < found[None] < found[3000] - 20 and snr(x[0, 0], dense) > 110
+
+
 def test_middle_frames_are_enough_for_what_they_sound():
     x = sound(4000)
     front, whole = spectrum(x, middle=60)
