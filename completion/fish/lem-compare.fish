@@ -8,7 +8,7 @@ complete -c lem-compare -l train -rF -d 'What a model was trained on, for freche
 complete -c lem-compare -l where -x -a 'all missing' -d 'Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr, snr, snr-gaps)'
 complete -c lem-compare -l fragment -rF -d 'The fragments, for a column of the sheet and for --where missing'
 complete -c lem-compare -l key -x -d 'Tensor or array to read from a foreign safetensors or npz file'
-complete -c lem-compare -l kind -x -a 'image audio field embedding tokens text' -d 'What the inputs are, whatever they look like'
+complete -c lem-compare -l kind -x -a 'image audio spectrum field embedding tokens text' -d 'What the inputs are, whatever they look like'
 complete -c lem-compare -l resize -x -d 'Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle'
 complete -c lem-compare -l grey -d 'Take the luma of colour images'
 complete -c lem-compare -l rgb -d 'Give grey images three equal channels'

@@ -15,7 +15,7 @@ complete -c lem-fragment -l files-from -rF -d 'Read further input names from FIL
 complete -c lem-fragment -l sample -d 'Take the bundled photo as input'
 complete -c lem-fragment -l sample-name -x -a 'kodim23 rooster' -d 'Take this bundled memory as input'
 complete -c lem-fragment -l key -x -d 'Tensor or array to read from a foreign safetensors or npz file'
-complete -c lem-fragment -l kind -x -a 'image audio field embedding tokens text' -d 'What the inputs are, whatever they look like'
+complete -c lem-fragment -l kind -x -a 'image audio spectrum field embedding tokens text' -d 'What the inputs are, whatever they look like'
 complete -c lem-fragment -l resize -x -d 'Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle'
 complete -c lem-fragment -l grey -d 'Take the luma of colour images'
 complete -c lem-fragment -l rgb -d 'Give grey images three equal channels'

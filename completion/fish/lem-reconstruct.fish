@@ -20,7 +20,7 @@ complete -c lem-reconstruct -l files-from -rF -d 'Read further input names from 
 complete -c lem-reconstruct -l sample -d 'Take the bundled photo as input'
 complete -c lem-reconstruct -l sample-name -x -a 'kodim23 rooster' -d 'Take this bundled memory as input'
 complete -c lem-reconstruct -l key -x -d 'Tensor or array to read from a foreign safetensors or npz file'
-complete -c lem-reconstruct -l kind -x -a 'image audio field embedding tokens text' -d 'What the inputs are, whatever they look like'
+complete -c lem-reconstruct -l kind -x -a 'image audio spectrum field embedding tokens text' -d 'What the inputs are, whatever they look like'
 complete -c lem-reconstruct -l resize -x -d 'Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle'
 complete -c lem-reconstruct -l grey -d 'Take the luma of colour images'
 complete -c lem-reconstruct -l rgb -d 'Give grey images three equal channels'

@@ -15,7 +15,7 @@ DEVICE = Option(
 KIND = Option(
     "--kind",
     "What the inputs are, whatever they look like.",
-    ("image", "audio", "field", "embedding", "tokens", "text"),
+    ("image", "audio", "spectrum", "field", "embedding", "tokens", "text"),
     usual="by their bytes",
 )
 IMAGES = (

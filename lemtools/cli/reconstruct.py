@@ -118,7 +118,7 @@ def cli(
         asked["shrink"] = ridge(asked["shrink"])
     memories = of = None
     if memory:
-        kind = looks["kind"] if looks["kind"] == "field" else None  # all others show what they are
+        kind = looks["kind"] if looks["kind"] in ("spectrum", "field") else None  # all others show what they are
         how = common.how(run, **looks | {"kind": kind, "batch": None})
         memories = store(list(memory), options["memory_key"], how, "--memory-key")
         of = nature(list(memory), options["memory_key"], how)

@@ -74,7 +74,8 @@ def read_npy(source: Source, how: Reading) -> Iterator[Signal]:
     """Batches of a npy file, see `items_shape` and `as_signal`."""
     shape, fortran, dtype = npy_header(source)
     if dtype.kind not in "fiu":
-        raise LemError(f"{source.name}: an array of {dtype}; save it as numbers")
+        way = "its real and imaginary parts as channels, [N, 2C, F, T]" if dtype.kind == "c" else "it as numbers"
+        raise LemError(f"{source.name}: an array of {dtype}; save {way}")
     if len(shape) > 1 and fortran and min(shape) > 0:
         size = math.prod(shape) * dtype.itemsize
         if size > source.max_bytes:
@@ -226,7 +227,7 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
     uint8 [N, H, W], [N, H, W, 1|3] or [N, 1|3, H, W] is images; float [N, D] or [N, L, D] embeddings; float
     [N, 1|3, H, W] within [0, 1] images; integers [N, L] tokens. As kind 'image', whole numbers of 16 bits and floats of
     3 dimensions, too; as 'embedding', 'tokens' or 'field' any whole numbers. 'field': [N, C, L] or [N, C, H, W] of any
-    range, [N, L] of one channel. 'tokens': those of more axes, as frames [N, H, W], one place after another. `how.coordinates`: float images are x = 2 v - 1 of any size.
+    range, [N, L] of one channel. 'spectrum': [N, C, F, T] of any range, [N, F, T] of one channel. 'tokens': those of more axes, as frames [N, H, W], one place after another. `how.coordinates`: float images are x = 2 v - 1 of any size.
     """
     kind, shape = how.kind, array.shape
     image = (
@@ -256,12 +257,15 @@ def as_signal(array: np.ndarray, name: str, how: Reading) -> Signal:
         with np.errstate(over="ignore"):  # what becomes infinite is refused as such
             values = array.astype(np.float32, copy=False)
         return Signal("field", values[:, None] if array.ndim == 2 else values)
+    elif kind == "spectrum" and array.ndim in (3, 4) and array.dtype.kind == "f":
+        values = array.astype(np.float32, copy=False)
+        return Signal("spectrum", values[:, None] if array.ndim == 3 else values)
     elif kind in (None, "tokens") and array.dtype.kind in "iu" and (array.ndim == 2 or (kind and array.ndim > 2)):
         return Signal("tokens", array.reshape(len(array), -1))
     if kind == "audio":
         raise LemError(f"{name}: an array has no sample rate; save the sound as WAV")
     way = (
-        "; --kind field reads states of a simulation"
+        "; --kind spectrum reads spectra [N, C, F, T], --kind field states of a simulation"
         if kind is None and array.dtype.kind == "f" and array.ndim == 4
         else ""
     )

@@ -13,7 +13,7 @@ from ..stream import MAX_ITEM
 from .pixels import in_colour, resize
 
 BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
-KINDS = ("image", "audio", "field", "embedding", "tokens", "text")
+KINDS = ("image", "audio", "spectrum", "field", "embedding", "tokens", "text")
 
 
 @dataclass(frozen=True)

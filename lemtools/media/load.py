@@ -177,11 +177,11 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
 
 def _stream(source, form, names, how):
     def made(array):
-        if array.ndim == 4 or how.kind in ("field", "tokens"):
+        if array.ndim == 4 or how.kind in ("spectrum", "field", "tokens"):
             return arrays.as_signal(np.atleast_2d(array), source.name, how)
         return Signal("embedding", np.atleast_2d(array))
 
-    made = made if how.coordinates or how.kind in ("image", "field", "tokens") else None
+    made = made if how.coordinates or how.kind in ("image", "spectrum", "field", "tokens") else None
     for signal in stream.read(source, how.key, made, how.loop, how.kind == "tokens"):
         yield replace(signal, last=None) if how.loop else signal
 

@@ -72,7 +72,9 @@ def key_of(header: Header, key: str | None, most: int = 3, whole: bool = False) 
         raise LemError(f"tensor {key}: {unread(dtype)}")
     if not usable:
         others = ", ".join(f"{k} is {d}" for k, (d, *_) in header.tensors.items() if d in UNREAD)
-        raise LemError(f"no {what}tensor of 1 to {most} dimensions to read{others and f' ({others[:80]})'}")
+        more = most < 4 and any(d in types and len(s) == 4 for d, s, _, _ in header.tensors.values())
+        way = "; --kind spectrum, field or image reads those of 4" if more else ""
+        raise LemError(f"no {what}tensor of 1 to {most} dimensions to read{others and f' ({others[:80]})'}{way}")
     if key is None and len(usable) > 1:
         raise LemError(f"several {what}tensors ({listed}); pick one with --key")
     if key is not None and key not in usable:

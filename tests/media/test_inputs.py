@@ -541,6 +541,43 @@ def test_what_is_of_another_kind_is_left_out_where_asked(sounds, tmp_path, line,
     assert alone.returncode == 2 and b"nothing could be read: " in alone.stderr
 
 
+@pytest.mark.parametrize("form", ["npy", "npz", "safetensors"])
+def test_arrays_of_others_are_spectra_where_it_is_said(tmp_path, form):
+    from safetensors.numpy import save_file
+
+    values = np.random.default_rng(0).standard_normal((5, 2, 9, 8)).astype(np.float32)
+
+    def written(array, name):
+        path = tmp_path / f"{name}.{form}"
+        save = {
+            "npy": np.save,
+            "npz": lambda p, a: np.savez(p, a=a),
+            "safetensors": lambda p, a: save_file({"a": a}, p),
+        }
+        save[form](path, array)
+        return path
+
+    path = written(values, "x")
+    with pytest.raises(
+        LemError, match="--kind spectrum(, field or image reads those of 4$| reads spectra .N, C, F, T.)"
+    ):
+        list(load(path))
+    (batch,) = load(path, kind="spectrum")
+    assert batch.kind == "spectrum" and np.array_equal(batch.data, values) and batch.rate is None
+    assert np.array_equal(media.store([str(path)], how=media.Reading(kind="spectrum"))[:], values)
+    (batch,) = load(written(values[:, 0].astype(np.float64), "y"), kind="spectrum")
+    assert batch.data.dtype == np.float32 and np.array_equal(batch.data, values[:, :1])
+    if form != "safetensors":
+        with pytest.raises(LemError, match="complex64; save its real and imaginary parts as channels, .N, 2C, F, T."):
+            list(load(written((values[:, 0] + 1j * values[:, 1]).astype(np.complex64), "z"), kind="spectrum"))
+    out = tmp_path / "out.safetensors"
+    assert lem_fork("fragment", "--kind", "spectrum", "--mask", ".5", path, "-o", out).returncode == 0
+    done = lem_fork("compare", "--kind", "spectrum", path, path, "--metric", "nmse")
+    assert done.returncode == 0 and done.stdout.split()[1:] == [b"0", b"0", b"0", b"5"]
+    done = lem_fork("els", "--kind", "spectrum", "--bank", path, "--machine", "is", "--seeds", "0", "-o", out)
+    assert done.returncode == 0 and next(iter(load(out))).kind == "spectrum"
+
+
 def test_a_comparison_of_several_kinds_says_how_one_is_compared(sounds):
     done = lem_fork("compare", sounds, sounds)
     assert done.returncode == 2 and b"compare one kind at a time (--kind audio --skip-bad)" in done.stderr
