@@ -17,6 +17,7 @@ class Pair:
     missing: bool, a's shape: the elements that the fragment did not hold exactly, the only ones to measure; None: all.
     converted: one side was images of 8 bits, and is in full scales as the other one is. front: what made these spectra,
     where it is known; parts that are 0 for every sound (the imaginary ones of DC and Nyquist) are taken from `a` in both.
+    alive: bool, broadcastable to `a`: all but these parts; None: all.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Pair:
     missing: np.ndarray | None = None
     converted: bool = False
     front: Front | None = None
+    alive: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -143,13 +145,13 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     converted = a.kind == "image" and x.dtype != y.dtype
     if converted:  # both have a known full scale
         x, y = (v.astype(np.float32) / np.float32(255) if v.dtype == np.uint8 else v for v in (x, y))
-    made = front(a.history) or front(b.history) if a.kind == "spectrum" else None
+    made, alive = front(a.history) or front(b.history) if a.kind == "spectrum" else None, None
     if made is not None and made.zero.any() and x.shape[1] % len(made.zero) == 0 and x.shape[2] == made.zero.shape[1]:
-        zero = np.tile(made.zero, (x.shape[1] // len(made.zero), 1))[None, :, :, None]
-        y = np.where(zero, x, y)  # no error where there can be no value
+        alive = ~np.tile(made.zero, (x.shape[1] // len(made.zero), 1))[None, :, :, None]
+        y = np.where(alive, y, x)  # no error where there can be no value
     names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
-    return Pair(a.kind, x, y, a.rate, names, bits, converted=converted, front=made)
+    return Pair(a.kind, x, y, a.rate, names, bits, converted=converted, front=made, alive=alive)
 
 
 def _check_alike(name: str, original: Signal, other: Signal, called: str) -> None:

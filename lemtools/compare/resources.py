@@ -43,6 +43,14 @@ class Resource:
     lacks: Callable[[Sides], str] = lambda sides: ""
 
 
+def _where(sides: Sides) -> np.ndarray | None:
+    """The elements to measure; None: all."""
+    missing, alive = sides.pair.missing, sides.pair.alive
+    if alive is None:
+        return missing
+    return np.broadcast_to(alive, sides.pair.a.shape) & (True if missing is None else missing)
+
+
 def _peak(sides: Sides) -> float:
     """Range of the values."""
     if sides.given.get("peak") is not None:
@@ -94,7 +102,7 @@ def _spectra(sides: Sides):
 RESOURCES: dict[str, Resource] = {
     "peak": Resource(_peak, _no_peak),
     "shared": Resource(lambda sides: {}),  # where metrics of one family keep what they have in common
-    "where": Resource(lambda sides: sides.pair.missing),
+    "where": Resource(_where),
     "gaps": Resource(lambda sides: sides.pair.missing, _no_gaps),
     "rate": Resource(_rate, _no_rate),
     "bits": Resource(lambda sides: sides.pair.bits, _no_bits),

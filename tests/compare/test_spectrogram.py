@@ -84,5 +84,10 @@ def test_parts_that_are_zero_for_every_sound_count_in_no_metric():
     assert found["nmse"] == 0 and found["mse"] == 0 and found["sqnr"] == np.inf and found["cosine"] == pytest.approx(1)
     b.data[:, 0, 0] += 1  # the real part counts
     assert measure(a, b, "nmse")[0].mean > 0
+    error = b.data.astype(float) - a.data
+    error = np.concatenate([error[:, 0].ravel(), error[:, 1, 1:-1].ravel()])  # means are over what is left
+    found = {r.name: r.mean for r in measure(a, b, "mse,mae,max-abs")}
+    assert found["mse"] == pytest.approx(np.mean(error**2)) and found["mae"] == pytest.approx(np.mean(abs(error)))
+    assert found["max_abs"] == pytest.approx(1)
     a.history = []  # of what nobody knows how it was made everything counts
     assert measure(a, b, "nmse")[0].mean > 1
