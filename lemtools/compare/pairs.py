@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..signal import LemError, Signal, apart, bits_per_element, stem
+from ..signal import LemError, Signal, bits_per_element, stem
 from ..transforms import Front
-from ..transforms.history import front
+from ..transforms.history import apart, front
 
 
 @dataclass

@@ -96,7 +96,8 @@ def images(
 
 def _whole(signal: Signal, where: str) -> Signal:
     if signal.kind not in ("image", "spectrum"):
-        raise LemError(f"{where}: {signal.kind}; a bank holds images or spectra")
+        way = "; lem-encode --encoder stft makes spectra of sounds" if signal.kind == "audio" else ""
+        raise LemError(f"{where}: {called(signal.kind)}; a bank holds images or spectra{way}")
     if signal.ops:
         raise LemError(f"{where}: fragments; a bank holds whole {called(signal.kind)}")
     try:

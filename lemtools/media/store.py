@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from .. import stream
-from ..signal import DTYPES, LemError, Signal, apart, from_tensors
+from ..signal import DTYPES, LemError, Signal, from_tensors
+from ..transforms.history import apart
 from . import arrays
 from .find import sniff
 from .how import BATCH_BYTES, Reading, check_finite

@@ -15,8 +15,8 @@ from ..catalogue import loaded
 from ..catalogue.methods import METHODS, meant
 from ..fragment.evidence import check_geometry
 from ..restore.least_squares import linear
-from ..signal import LemError, Signal, apart, bits_per_element, called
-from ..transforms.history import front
+from ..signal import LemError, Signal, bits_per_element, called
+from ..transforms.history import apart, front
 
 # a network for images, trained on what `_covered` says
 BUNDLED = Path(__file__).parent.parent / "data" / "recall-image.safetensors"

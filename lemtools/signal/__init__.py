@@ -7,7 +7,7 @@ from .layout import Layout, Tensor, Value
 from .names import name_of, path_of, stem
 from .tensors import bits_per_element, check_document, from_tensors, to_tensors, unpack_names
 from .types import DTYPES, narrow, type_fits, wire_type
-from .words import apart, called
+from .words import called
 
 __all__ = [
     "DTYPES",
@@ -17,7 +17,6 @@ __all__ = [
     "Signal",
     "Tensor",
     "Value",
-    "apart",
     "bits_per_element",
     "called",
     "check_document",

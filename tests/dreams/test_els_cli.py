@@ -691,7 +691,7 @@ BAD = {
     "two sizes": ("--bank bank.npy --bank faces --scales 3", "a bank holds one shape (--size makes it one"),
     "another aspect": ("--bank faces --size 8 --scales 3", "would be distorted"),
     "NaN": ("--bank nan.safetensors --scales 3", "NaN or infinite values (item 3)"),
-    "vectors": ("--bank vectors.npy --scales 3", "embedding; a bank holds images or spectra"),
+    "vectors": ("--bank vectors.npy --scales 3", "embeddings; a bank holds images or spectra"),
     "fragments": ("--bank broken.safetensors --scales 3", "fragments; a bank holds whole images"),
     "a map beside a model": (
         "--bank bank.npy --machine bbels --scales 3 --explain net.png",

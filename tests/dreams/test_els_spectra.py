@@ -28,6 +28,7 @@ from lemtools.els import machine
 from lemtools.els.bank import Bank
 from lemtools.els.prepare import bank as read_bank
 from lemtools.els.scales import Scales, parse_sizes
+from lemtools.media.sounds import wav
 from lemtools.nets.diffusion import ResNet
 from lemtools.nets.model import Model
 from lemtools.signal import LemError, Signal
@@ -91,6 +92,7 @@ def bench(tmp_path_factory):
     damaged = {key: value for key, value in ENCODED.items() if key != "samples"}
     written(here / "damaged.safetensors", chirps(2), damaged)
     written(here / "fast.safetensors", chirps(2), rate=16000.0)
+    (here / "sound.wav").write_bytes(wav(np.zeros((1, 100), np.float32), 8000.0))
     written(here / "long.safetensors", np.zeros((2, 2, 9, 12), np.float32))
     written(here / "images.safetensors", np.zeros((2, 2, 9, 8), np.float32), None, None, "image")
     return here
@@ -395,6 +397,10 @@ BAD = {
     "a patch that is none": (
         "--bank bank.safetensors --prepare --patch 3y4 -o x.safetensors",
         "rows x columns, as in 32x1024",
+    ),
+    "sounds": (
+        "--bank sound.wav --scales 3",
+        "sounds; a bank holds images or spectra; lem-encode --encoder stft makes spectra of sounds",
     ),
     "images among spectra": (
         "--bank bank.safetensors --bank images.safetensors --prepare -o x.safetensors",
