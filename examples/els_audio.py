@@ -22,7 +22,9 @@ table     prints it all, and OUT/table.tsv; `another run` is the network of anot
           runs scatter by chance about what the network tends to, a formula that gave just that would agree with each
           run at the root of this r, and none can be asked for more
 
-REPS: complex; root, |c|^.5 with its phase; log, the logarithm of the magnitude, standardised. NETS: a, a ResNet of about
+REPS: complex; root, |c|^.5 with its phase; log, the logarithm of the magnitude, standardised; morlet, complex Morlet
+wavelets, 12 an octave from 100 Hz up, every 64th sample (of SET esc10: 24 from 50 Hz, every 256th), where a step of rows is a
+transposition; it cannot be decoded, so nothing is heard. NETS: a, a ResNet of about
 20,000 parameters with zero padding, whose window is 11 (257 rows and more: 17); b, the same with a plane that tells the row; c, a UNet;
 d, as a, circular in time. A network's window tells it the frequency in b alone, or where it reaches an end.
 
@@ -54,12 +56,17 @@ SEEDS = {"both": range(10), "freq": range(10)}  # of --against; the rest have OT
 OTHERS = range(10) if QUICK else range(30)
 TRIES, BY = "1000-1001", ENV.get("BY", "sample")
 NET_STEPS = 20, 150
+HEARD_OF = "complex", "root"  # what can be decoded
 HEARD = 5  # seeds of which the machines' samples are kept
 QUICK_SIZES = "3,3,3,3,3,3,3,3,3,3,5,5,5,5,5,5,5,5,5,5"  # low noise first
 SETS = {  # lem-encode's settings
     "fsdd": ["--n-fft", 128, "--hop", 64, "--length", 0.248],
     "esc10": ["--n-fft", 512, "--hop", 256, "--length", 22016 / 22050],
     "els-audio": ["--preset", "els-audio"],
+}
+MORLET = {
+    "fsdd": ["--voices", 12, "--lowest", 100, "--hop", 64, "--length", 0.248],
+    "esc10": ["--voices", 24, "--lowest", 50, "--hop", 256, "--length", 22016 / 22050],
 }
 
 
@@ -122,10 +129,13 @@ def middles(paths: list[Path], folder: Path, seconds: float) -> list[Path]:
 
 def sounds(data: Path, out: Path) -> None:
     for part, paths in sources(data).items():
-        settings = SETS["els-audio" if SIZE == "els-audio" else "esc10" if SET == "folder" else SET]
+        which = "els-audio" if SIZE == "els-audio" else "esc10" if SET == "folder" else SET
         for rep in REPS:
             target = out / f"{rep}.{part}.safetensors"
-            words = ["lem-encode", "-q", "--encoder", "stft", *settings]
+            if rep == "morlet" and which not in MORLET:
+                sys.exit(f"els_audio.py: error: no wavelets of SIZE {which}; leave morlet out of REPS")
+            encoder = ["morlet", *MORLET[which]] if rep == "morlet" else ["stft", *SETS[which]]
+            words = ["lem-encode", "-q", "--encoder", *encoder]
             words += [] if SET == "fsdd" else ["--mono", *([] if SIZE else ["--resample", 22050])]
             words += ["--compress", 0.5] if rep == "root" else []
 
@@ -258,7 +268,7 @@ def compare(data: Path, out: Path) -> None:
 
         def work() -> None:
             kept, decode = {}, None
-            if rep != "log":
+            if rep in HEARD_OF:
                 decode = front(next(iter(load([str(bank)]))).history).decode
             lines = []
             for which in MACHINES:
@@ -321,7 +331,7 @@ def hear(data: Path, out: Path) -> None:
 
     (out / "hear").mkdir(exist_ok=True)
     for name, rep, net, run, bank, file in networks(out):
-        if run != RUNS[0] or rep == "log":
+        if run != RUNS[0] or rep not in HEARD_OF:
             continue
         first = next(iter(load([str(bank)]))).take(slice(0, 1))
         scale = Study(banked([str(bank)])).like(str(file)).bank.scale
