@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from time import perf_counter
 
 import numpy as np
 
@@ -27,7 +29,7 @@ from .along import Scores, along
 from .calibrate import measure
 from .explain import Origins, explain
 from .resources import Resources
-from .sample import batches, denoise, sample, start
+from .sample import denoise, sample, start
 
 
 @dataclass
@@ -231,28 +233,36 @@ class Study:
         `calibrate`; rectangular: whether rows and columns may differ."""
         model = self.network(path)
         mine = self._of(model, path)
-        sides = mine.candidates(name, candidates)
+        chosen = mine.candidates(name, candidates)
         if candidates is not None:
-            mine._check([name], sides)
-        resources = replace(mine._fitted(max(sides)), report=None)
-        parts = []  # bank, seeds, the network's samples
+            mine._check([name], chosen)
+        resources = replace(mine._fitted(max(chosen)), report=None)
+        asked = replace(mine, resources=resources)
+        walks = []  # beside the network's samples
         for label, bank, every in mine.classes(seeds):
             network = NetworkDenoiser(model, label=label, clip=False)
             for part in resources.batches(every):
-                x = ddim(network, start(part, bank.item, resources.device, resources.shown), mine.levels)
-                parts.append((bank, part, pixels(x, mine._alive)))
+                x = start(part, bank.item, resources.device, resources.shown)
+                walk = whole.Walk(partial(asked.machine, name, bank), x, mine.levels)
+                walks.append((walk, pixels(ddim(network, x, mine.levels), mine._alive)))
+
+        def ordered(sizes: tuple[rectangles.Pair, ...]) -> list[rectangles.Pair]:
+            return [sides(Scales(sizes, mine.kamb)(level)) for level in mine.levels[:-1]]
 
         def ask(sizes: tuple[rectangles.Pair, ...]) -> np.ndarray:
-            asked, found = replace(mine, sizes=sizes, resources=resources), []
-            for bank, part, truth in parts:
-                _, x = next(batches(asked.machine(name, bank), bank.item, part, mine.levels, resources))
-                found.append(correlation(truth, pixels(x, mine._alive)).cpu().numpy())
-            return np.concatenate(found)
+            every = [(truth, pixels(walk(ordered(sizes)), mine._alive)) for walk, truth in walks]
+            return np.concatenate([correlation(*both).cpu().numpy() for both in every])
+
+        def cost(sizes: tuple[rectangles.Pair, ...]) -> float:
+            begun = perf_counter()
+            for walk, _ in walks:
+                walk(ordered(sizes), anew=True).cpu()  # (waits for the device)
+            return (perf_counter() - begun) / len(seeds)
 
         def fits(size: rectangles.Pair) -> bool:
             return bool(allowed(name, [size], mine.bank.item, mine.how))
 
-        return whole.descend(ask, sides, fits, mine.steps, rectangular, mine.resources.say)
+        return whole.descend(ask, cost, chosen, fits, mine.steps, rectangular, mine.resources.say)
 
     def against(
         self, names: Sequence[str], path: str, seeds: Sequence[int], net_steps: Sequence[int] = (20, 150)
