@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..catalogue import listed
 from ..signal import LemError, Signal, called
 from ..stream import MAX_ITEM
 from .pixels import in_colour, resize
@@ -90,7 +91,7 @@ class Reading:
         """The batch as asked for: grey or colour first, then the size. Raises LemError for what is no whole image, and with
         `skip_bad` for a kind that is not taken."""
         if self.skip_bad and self.takes and signal.kind not in self.takes:
-            raise LemError(f"{where}: {called(signal.kind)}, where {' or '.join(map(called, self.takes))} are taken")
+            raise LemError(f"{where}: {called(signal.kind)}, where {listed(map(called, self.takes))} are taken")
         if self.size is None and self.colour is None:
             return signal
         if signal.kind != "image" or signal.ops or signal.cost is not None:

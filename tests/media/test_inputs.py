@@ -521,8 +521,8 @@ STFT = ["--encoder", "stft", "--n-fft", "16"]
     "line, kinds",
     [
         (["encode", *STFT], "sounds"),
-        (["fragment", "--lowpass", "1000"], "sounds or spectra"),
-        (["fragment", "--lowpass", "1000", "--mask", ".5", "--mask-shape", "span"], "sounds or spectra"),
+        (["fragment", "--lowpass", "1000"], "sounds and spectra"),
+        (["fragment", "--bits", "4", "--mask", ".5", "--mask-shape", "span"], "sounds, spectra, states and embeddings"),
         (
             ["train", "feedforward", *STFT, "--steps", "1", "--batch", "2", "--fragment", "--mask .5", "--data"],
             "sounds",
