@@ -729,7 +729,7 @@ def files(tmp_path):
         ("--model good.safetensors --sigma .1", "--sigma is for --method recall and gaussian (with --memory), not net"),
         ("--method dream", "--method dream needs what to dream of"),
         ("--method net", "--method net needs a --model: none comes with this installation"),
-        ("--steps 3", "--steps is for --method net and dream (with --model or --memory), not auto"),
+        ("--steps 3", "--steps is for --method least-squares, net and dream, not auto"),
         ("--method smooth --tile 64", "--tile is for --method auto, net and ensemble, not smooth"),
         (
             "--method smooth --device cpu",
