@@ -63,15 +63,15 @@ def test_rows_are_convolutions_with_the_sampled_wavelet():
 
 
 def test_the_textbook_s_wavelet_differs_by_its_negative_frequencies_alone():
-    """psi(t) = (e^{i MU t / s} - e^{-MU^2 / 2}) e^{-t^2 / 2 s^2}, sampled: it holds e^{-MU^2 / 2} = 4e-6 of what the
-    analytic one has none of."""
+    """psi(t) = (e^{5 i t / s} - e^{-25 / 2}) e^{-t^2 / 2 s^2}, sampled: some e^{-25 / 2} = 4e-6 of it, of which the analytic
+    one has nothing. s = 5 / 2 pi f."""
     rate, samples, far = 8000, 1000, 600
     transform, x = Morlet(rate, samples, voices=4, lowest=90.0), noise(samples)
     made, ends = rows(transform, x), np.pad(x.astype(np.float64), far, "symmetric")
     for k in (1, 6, 11):
-        s = scales(transform)[k]
+        s = 5 * rate / (2 * np.pi * 90.0 * 2 ** (k / 4))
         t = np.arange(-far, far + 1.0) / s
-        kernel = 2 * (np.exp(1j * MU * t) - np.exp(-(MU**2) / 2)) * np.exp(-(t**2) / 2) / (s * np.sqrt(2 * np.pi))
+        kernel = 2 * (np.exp(5j * t) - np.exp(-12.5)) * np.exp(-(t**2) / 2) / (s * np.sqrt(2 * np.pi))
         right = np.convolve(ends, kernel, "valid")
         assert rms(made[k] - right) < 4e-6 * rms(right), k
 
