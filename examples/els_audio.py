@@ -18,7 +18,8 @@ sizes     OUT/REP-NET-SEED-MACHINE.txt: rectangles, calibrated on seeds 1000-100
 compare   OUT/REP-NET-SEED.jsonl: r, R^2 and mse of every seed, on the field, its magnitude, and the sound
 along     OUT/REP-NET-SEED-along.jsonl: r of x0 and of the noise at every step of the network's own path
 hear      OUT/hear: five seeds of network and machine as WAV and spectrograms, and whether samples copy training sounds
-table     prints it all, and OUT/table.tsv; `another run` is the network of another training seed in place of a machine. If
+trace     of one sample of `both`, from which clip, frequency and time its loudest places come
+table     prints it all, and OUT/table.tsv, of each network and over its runs; `another run` is the network of another training seed in place of a machine. If
           runs scatter by chance about what the network tends to, a formula that gave just that would agree with each
           run at the root of this r, and none can be asked for more
 
@@ -26,10 +27,10 @@ REPS: complex; root, |c|^.5 with its phase; log, the logarithm of the magnitude,
 wavelets, 12 an octave from 100 Hz up, every 64th sample (of SET esc10: 24 from 50 Hz, every 256th), where a step of rows is a
 transposition; it cannot be decoded, so nothing is heard. NETS: a, a ResNet of about
 20,000 parameters with zero padding, whose window is 11 (257 rows and more: 17); b, the same with a plane that tells the row; c, a UNet;
-d, as a, circular in time. A network's window tells it the frequency in b alone, or where it reaches an end.
+d, as a, circular in time; w, as a, 128 wide and trained twice as long. A network's window tells it the frequency in b alone, or where it reaches an end.
 
 Environment: SET, REPS (complex), NETS (a b c d), RUNS (0 1 2, the training seeds), STEPS (6000) and BATCH (32) of training,
-SIDES of the patches that are tried (1,3-11), MACHINES, DEVICE. QUICK=1: NETS a, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
+SIDES of the patches that are tried (1,3-11), MACHINES, DEVICE. QUICK=1: NETS a, RUNS 0, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
 """
 
 import hashlib
@@ -38,6 +39,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,7 @@ from lemtools.compare.summary import student_t
 ENV = os.environ
 QUICK = ENV.get("QUICK") == "1"
 SET, SIZE = ENV.get("SET", "fsdd"), ENV.get("SIZE", "")
-REPS, RUNS = ENV.get("REPS", "complex").split(), ENV.get("RUNS", "0 1 2").split()
+REPS, RUNS = ENV.get("REPS", "complex").split(), ENV.get("RUNS", "0" if QUICK else "0 1 2").split()
 NETS = ENV.get("NETS", "a" if QUICK else "a b c d").split()
 STEPS, BATCH = (int(ENV.get(k, v)) for k, v in (("STEPS", 1200 if QUICK else 6000), ("BATCH", 8 if QUICK else 32)))
 SIDES, DEVICE = ENV.get("SIDES", "1,3-11"), ENV.get("DEVICE", "auto")
@@ -58,7 +60,14 @@ TRIES, BY = "1000-1001", ENV.get("BY", "sample")
 NET_STEPS = 20, 150
 HEARD_OF = "complex", "root"  # what can be decoded
 HEARD = 5  # seeds of which the machines' samples are kept
-QUICK_SIZES = "3,3,3,3,3,3,3,3,3,3,5,5,5,5,5,5,5,5,5,5"  # low noise first
+QUICK_SIZES = {  # as they were found for complex-a-0, of 5, 5, 5, 3 and 2 steps, low noise first
+    "both": "3x1 3x5 5x3 3x5 3x1",
+    "linear": "5x11 3x11 5x11 5x11 5x11",
+    "time": "3x1 11 3x5 11 1",
+    "freq": "3x1 11 5x3 5x3 3x1",
+    "none": "3x1 5x1 3x5 11 1x7",
+    "linear-time": "3x5 7x9 7x11 7x11 1",
+}
 SETS = {  # lem-encode's settings
     "fsdd": ["--n-fft", 128, "--hop", 64, "--length", 0.248],
     "esc10": ["--n-fft", 512, "--hop", 256, "--length", 22016 / 22050],
@@ -223,7 +232,8 @@ def sizes(data: Path, out: Path) -> None:
                 continue
             target = scales(out, name, which)
             if QUICK:
-                target.write_text(QUICK_SIZES.replace(",", "\n") + "\n")
+                shared = zip(QUICK_SIZES[which].split(), (5, 5, 5, 3, 2))
+                target.write_text("".join(f"{size}\n" * steps for size, steps in shared))
                 continue
             words = [
                 "lem-els",
@@ -376,6 +386,30 @@ def hear(data: Path, out: Path) -> None:
         )
 
 
+def trace(data: Path, out: Path) -> None:
+    """The eight loudest places of seed 0 of `both`, for the first training run of each network."""
+    from safetensors.numpy import load_file
+
+    for name, _, _, run, bank, file in networks(out):
+        target = out / f"{name}-trace.png"
+        if run != RUNS[0]:
+            continue
+        sizes_, words = scales(out, name, "both"), ["lem-els", "-q", "--bank", bank, "--machine", "both", "--seeds", 0]
+        words += ["--network", file, "--scales", sizes_, "--device", DEVICE, "--explain", target]
+        make(target, words[1:], [bank, file, sizes_], lambda: command(*words, stdout=subprocess.DEVNULL))
+        found = load_file(target.with_suffix(".safetensors"))
+        ends, text = found["source.names.offsets"], found["source.names.utf8"].tobytes().decode()
+        clips = dict(zip(found["source"].tolist(), (text[a:b] for a, b in pairwise(ends))))
+        hz, ms = found["row.hz"], found["column.ms"]
+        print("sample\tHz\tms\tcomes from\tHz\tms\tweight")
+        loud = np.abs(found["sample"][0]).max(0)
+        for place in loud.ravel().argsort()[::-1][:8]:
+            r, c = np.unravel_index(place, loud.shape)
+            image, row, column = (int(found[key][0, r, c]) for key in ("image", "row", "column"))
+            there = f"{clips.get(image, image)}\t{hz[row]:.0f}\t{ms[column]:.0f}"
+            print(f"{name} seed 0\t{hz[r]:.0f}\t{ms[c]:.0f}\t{there}\t{found['weight'][0, r, c]:.2f}")
+
+
 def another(out: Path, rep: str, net: str, run: str, steps: int) -> list[float]:
     """r of every seed between the network's sample and those of the same network in other training runs, their mean."""
     paths = [out / f"{rep}-{net}-{other}-samples.npz" for other in (run, *(o for o in RUNS if o != run))]
@@ -395,48 +429,53 @@ def interval(values) -> str:
 
 
 def table(data: Path, out: Path) -> None:
-    lines = []
-    for name, rep, net, run, *_ in networks(out):
-        if not (out / f"{name}.jsonl").exists():
-            continue
-        rows = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
-        r = {(row["machine"], row["net_steps"], row["seed"]): row for row in rows}
-        for steps in NET_STEPS:
-            pairs = [
-                (r[k], r["linear", steps, k[2]]) for k in r if k[:2] == ("both", steps) and ("linear", steps, k[2]) in r
-            ]
-            if pairs:
-                lines.append(f"{name}\t{steps}\tboth less linear\t{interval([a['r'] - b['r'] for a, b in pairs])}")
-            if same := another(out, rep, net, run, steps):
-                lines.append(f"{name}\t{steps}\tanother run\tr {interval(same)}\t{len(same)} seeds")
-            for which in MACHINES:
-                mine = [row for row in rows if row["machine"] == which and row["net_steps"] == steps]
-                if mine:
-                    cells = [
-                        f"{m} {interval([row[m] for row in mine])}"
-                        for m in ("r", "r-magnitude", "r-sound", "R^2", "mse")
-                        if m in mine[0]
-                    ]
-                    lines.append("\t".join([name, str(steps), which, *cells, f"{len(mine)} seeds"]))
-        if (path := out / f"{name}-along.jsonl").exists():
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            for t in (0.9, 0.65, 0.4, 0.15):
-                for metric in ("r-x0", "r-eps"):
-                    cells = []
-                    for which in MACHINES:
-                        mine = [
-                            row["value"]
-                            for row in rows
-                            if row["machine"] == which and row["metric"] == metric and abs(row["t"] - t) < 1e-3
-                        ]
-                        cells += [f"{which} {np.mean(mine):.2f}"] if mine else []
-                    lines.append("\t".join([name, f"t {t}", metric, *cells]))
+    rows = [row for name, rep, net, run, *_ in networks(out) for row in rows_of(out, name, rep, net, run)]
+    lines = [
+        "\t".join([*head, *(f"{label} {interval(values)}".strip() for label, values in cells)]) for head, cells in rows
+    ]
+    over: dict[tuple[str, ...], list[list[tuple[str, float]]]] = {}  # of the runs of a network
+    for (name, *head), cells in rows:
+        means = [(label, float(np.nanmean(values))) for label, values in cells]
+        over.setdefault((name.rpartition("-")[0], *head), []).append(means)
+    for head, runs in over.items():
+        cells = []
+        for column in zip(*runs) if len(runs) > 1 else ():
+            values = [value for _, value in column]
+            cells.append(f"{column[0][0]} {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})".strip())
+        lines += ["\t".join([*head, *cells, f"{len(runs)} runs"])] if cells else []
     text = "\n".join(lines) + "\n"
     (out / "table.tsv").write_text(text)
     print(text, end="")
 
 
+def rows_of(out: Path, name: str, rep: str, net: str, run: str):
+    """What there is of a network, as ((name, ...), [(label, a value a seed)])."""
+    if not (out / f"{name}.jsonl").exists():
+        return
+    rows = [json.loads(line) for line in (out / f"{name}.jsonl").read_text().splitlines()]
+    r = {(row["machine"], row["net_steps"], row["seed"]): row["r"] for row in rows}
+    for steps in NET_STEPS:
+        pairs = [(r[k], r["linear", steps, k[2]]) for k in r if k[:2] == ("both", steps) and ("linear", *k[1:]) in r]
+        if pairs:
+            yield (name, str(steps), "both less linear"), [("", [a - b for a, b in pairs])]
+        if same := another(out, rep, net, run, steps):
+            yield (name, str(steps), "another run", f"{len(same)} seeds"), [("r", same)]
+        for which in MACHINES:
+            mine = [row for row in rows if row["machine"] == which and row["net_steps"] == steps]
+            if mine:
+                known = [m for m in ("r", "r-magnitude", "r-sound", "R^2", "mse") if m in mine[0]]
+                cells = [(m, [row[m] for row in mine]) for m in known]
+                yield (name, str(steps), which, f"{len(mine)} seeds"), cells
+    if (path := out / f"{name}-along.jsonl").exists():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for t in (0.9, 0.65, 0.4, 0.15):
+            for metric in ("r-x0", "r-eps"):
+                at = [row for row in rows if row["metric"] == metric and abs(row["t"] - t) < 1e-3]
+                by = [(which, [row["value"] for row in at if row["machine"] == which]) for which in MACHINES]
+                yield (name, f"t {t}", metric), [(which, values) for which, values in by if values]
+
+
 if __name__ == "__main__":
     stage, data_, out_ = sys.argv[1:]
     Path(out_).mkdir(parents=True, exist_ok=True)
-    {f.__name__: f for f in (sounds, train, sizes, compare, along, hear, table)}[stage](Path(data_), Path(out_))
+    {f.__name__: f for f in (sounds, train, sizes, compare, along, hear, trace, table)}[stage](Path(data_), Path(out_))

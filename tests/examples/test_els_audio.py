@@ -62,8 +62,10 @@ def test_the_table_pairs_seeds_and_puts_another_run_beside_the_machines(script, 
     script.table(tmp_path, tmp_path)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert ["complex-a-0", "20", "both less linear", "0.200 [0.200, 0.200]"] in lines
-    assert ["complex-a-1", "150", "another run", "r 1.000 [1.000, 1.000]", "10 seeds"] in lines
-    assert next(line for line in lines if line[2] == "both")[3].startswith("r 0.645 [0.623")
+    assert ["complex-a-1", "150", "another run", "10 seeds", "r 1.000 [1.000, 1.000]"] in lines
+    assert next(line for line in lines if line[2] == "both")[4].startswith("r 0.645 [0.623")
+    (over,) = (line for line in lines if line[:3] == ["complex-a", "20", "both"])
+    assert over[3:5] == ["10 seeds", "r 0.645 (0.645 to 0.645)"] and over[-1] == "2 runs"
 
 
 def test_a_machine_says_its_equivariance_behind_a_hyphen(script):
