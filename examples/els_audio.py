@@ -417,7 +417,8 @@ def another(out: Path, rep: str, net: str, run: str, steps: int) -> list[float]:
         return []
     runs = [np.load(path) for path in paths]
     keys = [key for key in runs[0].files if key.startswith(f"network-{steps}-")]
-    return [float(np.mean([np.corrcoef(runs[0][k].ravel(), o[k].ravel())[0, 1] for o in runs[1:]])) for k in keys]
+    alive = np.any([runs[0][k] != 0 for k in keys], 0)  # what is 0 for every sound does not count
+    return [float(np.mean([np.corrcoef(runs[0][k][alive], o[k][alive])[0, 1] for o in runs[1:]])) for k in keys]
 
 
 def interval(values) -> str:
