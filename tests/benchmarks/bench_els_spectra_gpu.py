@@ -130,10 +130,7 @@ def times(name: str, bank: Bank, rates: Rates, memory: int, plain: bool) -> None
                 if plain and t == 0.4 and word == "time":
                     machine = posterior.Local(bank, rules(word), size, device="cuda", memory=memory)
                     machine._fused = lambda *_: None
-                    begin = time.perf_counter()
-                    machine.posterior(x.float(), alpha_bar)
-                    torch.cuda.synchronize()
-                    told = f"{1e3 * (time.perf_counter() - begin):9.1f}"
+                    told = f"{timed(lambda machine=machine: machine.posterior(x.float(), alpha_bar), 5)[0]:9.1f}"
                 print(
                     f"  {word:5} {size[0]}x{size[1]} t {t:.2f} {ms:9.2f} {used:7.0f} {exp:7.2f} {gemm:7.2f} {ms / gemm:6.1f} {told}",
                     flush=True,
