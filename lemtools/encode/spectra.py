@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from abc import abstractmethod
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,25 @@ from .contract import Encoder
 from .sound import Alike
 
 
+@dataclass(kw_only=True, eq=False)
 class Spectra(Encoder):
     """Audio [N, C, T] <-> spectrum, by the front end that the row of the catalogue names. Its record is in the history.
 
-    alike: what sounds are made before. settings: of the front end.
+    mono, resample, length: what sounds are made before. Fields of subclasses are what their front ends are asked for.
     """
 
-    def __init__(self, alike: Alike, **settings: Any):
-        self.alike, self.settings = alike, settings
+    mono: bool = False
+    resample: int | None = None
+    length: str | None = None
+
+    def __post_init__(self) -> None:
+        self.alike = Alike.read(self.mono, self.resample, self.length)
+        self.settings = self.chosen()
         self.shapes: set[tuple[int, float, int]] = set()  # (samples, rate, channels) of what was encoded
+
+    @abstractmethod
+    def chosen(self) -> dict[str, Any]:
+        """Settings of the front end. LemError for what cannot be, before any sound is read."""
 
     def front(self, samples: int, rate: float) -> Front:
         """The front end for sounds of that many samples."""
@@ -78,81 +89,69 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def short(preset: str | None = None, **given: Any) -> dict[str, Any]:
-    """Settings of a short-time transform: what was given, else what the preset says, else the usual ones.
+@dataclass(kw_only=True, eq=False)
+class Short(Spectra):
+    """By a front end that looks through short windows."""
 
-    The usual ones: Hann windows of 1024 samples, every quarter of a window. LemError for what cannot be, before any
-    sound is read.
-    """
-    found = {"n_fft": 1024, "window_fn": "hann"} | (PRESETS[preset] if preset else {})
-    found |= {name: value for name, value in given.items() if value is not None}
-    found = {"hop": max(1, found["n_fft"] // 4), **found}
-    stft.check(found["n_fft"], found["hop"], found["window_fn"])
-    return found
+    n_fft: int | None = None
+    hop: int | None = None
+    window_fn: str | None = None
+    rms: float | None = None
+    middle: int | None = None
+
+    def usual(self) -> dict[str, Any]:
+        """What is taken where nothing is given; without a hop that is a quarter of the window."""
+        return {"n_fft": 1024, "window_fn": "hann"}
+
+    def chosen(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in ("n_fft", "hop", "window_fn", "rms", "middle")}
+        found = self.usual() | {name: value for name, value in given.items() if value is not None}
+        found = {"hop": max(1, found["n_fft"] // 4), **found}
+        stft.check(found["n_fft"], found["hop"], found["window_fn"])
+        return found
 
 
-class STFT(Spectra):
+@dataclass(kw_only=True, eq=False)
+class STFT(Short):
     """Audio [N, C, T] <-> spectrum [N, 2C, n_fft / 2 + 1, frames], by transforms.short.ShortTime."""
 
     name = "stft"
+    preset: str | None = None
+    compress: float = 1
 
-    def __init__(
-        self,
-        *,
-        preset: str | None = None,
-        n_fft: int | None = None,
-        hop: int | None = None,
-        window_fn: str | None = None,
-        rms: float | None = None,
-        middle: int | None = None,
-        compress: float = 1,
-        mono: bool = False,
-        resample: int | None = None,
-        length: str | None = None,
-    ):
-        settings = short(preset, n_fft=n_fft, hop=hop, window_fn=window_fn, rms=rms, middle=middle)
-        super().__init__(Alike.read(mono, resample, length), **settings, compress=float(compress))
+    def usual(self) -> dict[str, Any]:
+        return super().usual() | (PRESETS[self.preset] if self.preset else {})
+
+    def chosen(self) -> dict[str, Any]:
+        return super().chosen() | {"compress": float(self.compress)}
 
 
+@dataclass(kw_only=True, eq=False)
 class MorletRows(Spectra):
     """Audio [N, C, T] <-> spectrum [N, 2C, F, frames], by transforms.morlet.Morlet."""
 
     name = "morlet"
+    voices: int = 24
+    lowest: float = 20
+    hop: int | None = None
 
-    def __init__(
-        self,
-        *,
-        voices: int = 24,
-        lowest: float = 20,
-        hop: int | None = None,
-        mono: bool = False,
-        resample: int | None = None,
-        length: str | None = None,
-    ):
-        super().__init__(Alike.read(mono, resample, length), voices=voices, lowest=float(lowest), hop=hop or 1)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.front(1 << 21, 44100.0)  # what cannot be is refused at once
 
+    def chosen(self) -> dict[str, Any]:
+        return {"voices": self.voices, "lowest": float(self.lowest), "hop": self.hop or 1}
 
-class Mel(Spectra):
+
+@dataclass(kw_only=True, eq=False)
+class Mel(Short):
     """Audio [N, C, T] <-> spectrum [N, C, bands, frames], by transforms.bands.Mel; sounds come back with other phases."""
 
     name = "mel"
+    bands: int = 80
 
-    def __init__(
-        self,
-        *,
-        n_fft: int | None = None,
-        hop: int | None = None,
-        window_fn: str | None = None,
-        rms: float | None = None,
-        middle: int | None = None,
-        bands: int = 80,
-        mono: bool = False,
-        resample: int | None = None,
-        length: str | None = None,
-    ):
-        settings = short(n_fft=n_fft, hop=hop, window_fn=window_fn, rms=rms, middle=middle)
-        super().__init__(Alike.read(mono, resample, length), **settings, bands=bands)
+    def chosen(self) -> dict[str, Any]:
+        return super().chosen() | {"bands": self.bands}
 
 
 class LogMel(Mel):
@@ -161,26 +160,16 @@ class LogMel(Mel):
     name = "log-mel"
 
 
-class MFCC(Spectra):
+@dataclass(kw_only=True, eq=False)
+class MFCC(Mel):
     """Audio [N, C, T] <-> spectrum [N, C, coefficients, frames], by transforms.bands.MFCC."""
 
     name = "mfcc"
+    coefficients: int = 20
 
-    def __init__(
-        self,
-        *,
-        n_fft: int | None = None,
-        hop: int | None = None,
-        window_fn: str | None = None,
-        rms: float | None = None,
-        middle: int | None = None,
-        bands: int = 80,
-        coefficients: int = 20,
-        mono: bool = False,
-        resample: int | None = None,
-        length: str | None = None,
-    ):
-        settings = short(n_fft=n_fft, hop=hop, window_fn=window_fn, rms=rms, middle=middle)
-        super().__init__(Alike.read(mono, resample, length), **settings, bands=bands, coefficients=coefficients)
-        if coefficients > bands:
-            raise LemError(f"--coefficients {coefficients}: of {bands} --bands there are no more than {bands}")
+    def chosen(self) -> dict[str, Any]:
+        if self.coefficients > self.bands:
+            raise LemError(
+                f"--coefficients {self.coefficients}: of {self.bands} --bands there are no more than {self.bands}"
+            )
+        return super().chosen() | {"coefficients": self.coefficients}
