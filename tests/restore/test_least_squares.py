@@ -170,11 +170,11 @@ def test_frames_that_are_lost_whole_are_a_gap_in_the_sound():
 
 
 def test_lost_rows_with_lost_frames_make_nothing_loud():
-    """Dividing by what is known of a sample made sounds 40 dB louder than the one that was broken."""
+    """Steps divided by what is known of a sample make the first of these 12 dB louder than it should be (see Solved)."""
     x = sound(4000)
     front, whole = spectrum(x)
     for specs in (
-        [{"op": "lowpass", "lowpass": 1000.0}, {"op": "mask", "mask": 0.2, "shape": "span:10"}],
+        [{"op": "lowpass", "lowpass": 300.0}, {"op": "mask", "mask": 0.5, "shape": "span:10"}],
         [{"op": "crop", "crop": "40x60"}],
         [{"op": "mask", "mask": 0.3, "shape": "patch:10x8"}],
         [{"op": "mask", "mask": 0.3, "shape": "band"}],
