@@ -1,4 +1,4 @@
-"""Lost coefficients of spectra: `python lost_spectra.py DATA`, with DATA/esc10 or DATA/fsdd.
+"""Lost coefficients of spectra: `python lost_spectra.py DATA [bits]`, with DATA/esc10 or DATA/fsdd.
 
 Every sound becomes an STFT (Hann window, hop of a quarter of it: 23 ms of ESC-10, 32 ms of FSDD), loses coefficients, is
 recalled and decoded. ESC-10: every 20th clip of folds 1 to 4, its loudest half second, at
@@ -10,6 +10,10 @@ recalled and decoded. ESC-10: every 20th clip of folds 1 to 4, its loudest half 
     default         least squares, and these samples filled from the sound around them
 
 and the default's gain over zeros with its 95 % interval over sounds. Of bits, `zeros` is the middle of the bin.
+
+With `bits`: what spectra of 2 to 8 bits are worth by the scale and the quantiser: SNR in dB of the complex spectrum in the
+middle of its bins, of the sound that this decodes to, of the sound that the default recalls; and of a log-mel spectrum (40
+bands) in the middle of its bins.
 """
 
 import math
@@ -25,6 +29,7 @@ from lemtools.media import load
 from lemtools.reconstruct import reconstruct
 from lemtools.restore import least_squares
 from lemtools.signal import Signal
+from lemtools.transforms import Front, of
 from lemtools.transforms.short import ShortTime
 
 LOSSES = (
@@ -39,6 +44,8 @@ LOSSES = (
     "--bits 4",
     "--bits 8",
 )
+
+SCALES = ("", "--scale peak", "--quantizer lloyd-max", "--scale peak --quantizer lloyd-max")
 
 
 def sounds(folder: Path) -> list[tuple[np.ndarray, float, int]]:
@@ -72,11 +79,16 @@ def snr(x: np.ndarray, y: np.ndarray) -> float:
     return 10 * math.log10(power / max(error, 1e-30 * power))
 
 
+def spectrum(front: Front, x: np.ndarray) -> Signal:
+    """That of one sound, with the record of what made it."""
+    record = {"tool": "lem-encode", **front.record}
+    return Signal("spectrum", front.encode(x), rate=float(front.rate), history=[record])
+
+
 def scores(x: np.ndarray, rate: float, window: int, loss: str) -> dict[str, float]:
     """SNR of one sound, by means."""
     front = ShortTime("stft", rate, x.shape[-1], window, window // 4)
-    whole = Signal("spectrum", front.encode(x), rate=rate, history=[{"tool": "lem-encode", **front.record}])
-    (broken,) = fragment([whole], losses(loss))
+    (broken,) = fragment([spectrum(front, x)], losses(loss))
     found = {}
     for name, method in (("zeros", "decode"), ("inpaint", "inpaint"), ("least squares", "auto"), ("default", "auto")):
         fill = least_squares.fill_gaps
@@ -90,13 +102,40 @@ def scores(x: np.ndarray, rate: float, window: int, loss: str) -> dict[str, floa
     return found
 
 
+def worth(x: np.ndarray, rate: float, window: int, loss: str) -> list[float]:
+    """SNR of one sound whose spectra were quantised: of these, of what they decode to, recalled; of log-mels."""
+    front = ShortTime("stft", rate, x.shape[-1], window, window // 4)
+    whole = spectrum(front, x)
+    (broken,) = fragment([whole], losses(loss))
+    (back,) = reconstruct([broken])
+    settings = {"n_fft": window, "hop": window // 4, "window_fn": "hann", "bands": 40}
+    mels = spectrum(of({"encoder": "log-mel", "rate": rate, "samples": x.shape[-1], **settings}), x)
+    (coarse,) = fragment([mels], losses(loss))
+    heard = [snr(x, front.decode(s.data)) for s in (broken, back)]
+    return [snr(whole.data, broken.data), *heard, snr(mels.data, coarse.data)]
+
+
+def bits(there: list[tuple[np.ndarray, float, int]]) -> None:
+    """The table of quantised spectra."""
+    print("| | spectrum | decoded | recalled | log-mel |\n|---|---|---|---|---|")
+    for scale in SCALES:
+        for depth in (2, 4, 6, 8):
+            loss = f"--bits {depth} {scale}".strip()
+            cells = " | ".join(f"{v:.1f}" for v in np.mean([worth(*sound, loss) for sound in there], axis=0))
+            print(f"| `{loss}` | {cells} |", flush=True)
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     for name in ("esc10", "fsdd"):
         if not (folder / name).is_dir():
             continue
         there = sounds(folder / name)
-        print(f"{name}, {len(there)} sounds\n\n| | zeros | inpaint | least squares | default | gain [95 %] |")
+        print(f"{name}, {len(there)} sounds\n")
+        if sys.argv[2:] == ["bits"]:
+            bits(there)
+            continue
+        print("| | zeros | inpaint | least squares | default | gain [95 %] |")
         print("|---|---|---|---|---|---|")
         for loss in LOSSES:
             rows = [scores(*sound, loss) for sound in there]
