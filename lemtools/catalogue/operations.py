@@ -104,7 +104,7 @@ OPERATIONS = Table(
         options=(
             Option(
                 "--bits",
-                "Keep B bits a value, 1-16: the top bits of images and sound; embeddings and fields are quantised by their rms.",
+                "Keep B bits a value, 1-16: the top bits of images and sound; embeddings, fields and spectra are quantised by their rms.",
                 "whole-amount",
                 low=1,
                 high=16,

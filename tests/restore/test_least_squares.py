@@ -205,6 +205,19 @@ def test_quantised_coefficients_end_in_their_bins_and_nearer(specs, compress):
     assert "bits: 40 projections into the bins" in back.history[-1]["steps"]
 
 
+def test_clipped_coefficients_come_back_and_coarse_ones_do_not():
+    """Why spectra are quantised by their rms: its open bins count as lost, and what overlaps tells what was in them."""
+    x = sound(2000)
+    front, whole = spectrum(x)
+    rms, usual, peak = (
+        recalled(whole, {"op": "bits", "bits": 8, **s}) for s in ({"scale": "rms"}, {}, {"scale": "peak"})
+    )
+    assert np.array_equal(rms[0].data, usual[0].data)
+    decoded, back = (snr(x, front.decode(s.data)) for s in usual)
+    assert snr(x, front.decode(peak[0].data)) > decoded + 10
+    assert back > snr(x, front.decode(peak[1].data)) + 5
+
+
 def test_noise_is_not_put_back():
     x = sound(2000)
     front, whole = spectrum(x)
