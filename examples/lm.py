@@ -1,15 +1,12 @@
-"""What examples/lm.sh counts and prints. Usage: lm.py controls|runs|recovered|quantiser|patch ...
+"""What examples/lm.sh counts and prints. Usage: lm.py runs|recovered|quantiser|patch ...
 
 Networks and quantisers work on DEVICE (auto, cpu, cuda ...), as lem-train does.
 """
 
-import bz2
-import gzip
 import json
-import lzma
 import os
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 
 import numpy as np
 import torch
@@ -29,45 +26,6 @@ def parts(path: str) -> tuple[np.ndarray, np.ndarray]:
     """(bytes to learn from, the last tenth)."""
     raw = np.fromfile(path, np.uint8)
     return np.split(raw, [len(raw) - len(raw) // 10])
-
-
-def counted(learnt: bytes, held: bytes, order: int) -> float:
-    """Bits a byte of `held` by counts of `learnt`: each order gives Witten and Bell's share to the order below.
-
-    p_n(c | s) = (count(s c) + kinds(s) p_{n-1}(c)) / (count(s) + kinds(s)), p_{-1} = 1 / 256.
-    """
-    tables = []
-    for n in range(order + 1):
-        table = defaultdict(Counter)
-        for i in range(n, len(learnt)):
-            table[learnt[i - n : i]][learnt[i]] += 1
-        tables.append({s: (c, c.total(), len(c)) for s, c in table.items()})
-    bits = 0.0
-    for i in range(order, len(held)):
-        p = 1 / 256
-        for n, table in enumerate(tables):
-            if (found := table.get(held[i - n : i])) is None:
-                break
-            counts, total, kinds = found
-            p = (counts[held[i]] + kinds * p) / (total + kinds)
-        bits -= np.log2(p)
-    return bits / (len(held) - order)
-
-
-def controls(path: str) -> None:
-    """What needs no training: all that is compressed is compressed alone, and after the text that others learn from."""
-    learnt, held = (part.tobytes() for part in parts(path))
-    rows = {"uniform": 8.0}
-    rows |= {("unigram" if n == 0 else f"order {n}, Witten-Bell"): counted(learnt, held, n) for n in (0, 1, 2, 3, 4, 5)}
-    for name, size in (
-        ("gzip -9", lambda x: len(gzip.compress(x, 9))),
-        ("bzip2 -9", lambda x: len(bz2.compress(x, 9))),
-        ("xz -9e", lambda x: len(lzma.compress(x, preset=9 | lzma.PRESET_EXTREME))),
-    ):
-        rows[f"{name}, the last tenth alone"] = 8 * size(held) / len(held)
-        rows[f"{name}, after all before it"] = 8 * (size(learnt + held) - size(learnt)) / len(held)
-    for name, bits in rows.items():
-        print(f"{name}\t{bits:.3f}")
 
 
 def runs(name: str, key: str, model: str, *seeds: str) -> None:
@@ -152,6 +110,6 @@ def patch(path: str, model: str, layer: str, stages: str, codes: str, windows: i
 
 
 if __name__ == "__main__":
-    commands = {"recovered": recovered_table} | {f.__name__: f for f in (controls, runs, quantiser, patch)}
+    commands = {"recovered": recovered_table} | {f.__name__: f for f in (runs, quantiser, patch)}
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     commands[sys.argv[1]](*sys.argv[2:])

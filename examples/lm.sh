@@ -46,12 +46,12 @@ autoencoder() { # K
         --batch "${BATCH:-8}" --holdout "$(($(windows $((64 * $1))) + depth + 1))" # all that any model keeps back
 }
 
-controls() { helper controls "$text"; }
+controls() { python "$here/learned_controls.py" text "$text"; }
 
 lm() {
     model lm
     printf 'bits a byte of the last tenth\tmean\tsd\tupdates\tparameters\n'
-    helper controls "$text"
+    controls
     helper runs "lm, depth $depth, $flops operations" held_out_bits_per_byte "$out/lm" "${seeds[@]}"
 }
 
