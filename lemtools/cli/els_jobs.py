@@ -176,19 +176,20 @@ def _calibrate(run, o):
     if o.by == "sample":
         with run.watched(lines=True, items=False):
             choice = study.whole(o.machine, o.calibrate, o.seeds, o.sizes, o.rectangles)
-        text = in_bands(choice, len(o.seeds), study.kamb, made)
+        text, sizes = in_bands(choice, len(o.seeds), study.kamb, made), choice.sizes
     elif o.rectangles:
         choices = study.rectangles(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
         with run.watched(lines=True, items=False):
-            text = listed(list(choices), o.by, len(o.seeds), study.kamb, made)
+            choices = list(choices)
+        text, sizes = listed(choices, o.by, len(o.seeds), study.kamb, made), [choice.size for choice in choices]
     else:
-        sizes, scores = study.calibrate(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
+        candidates, scores = study.calibrate(o.machine, o.calibrate, o.seeds, o.sizes, o.by)
         scores = list(run.progress(scores, len(o.seeds), lines=True))
-        found = choose(np.concatenate(scores), sizes, o.by, o.monotone, study.kamb)
-        text = found.text(made)
-        for remark in () if o.silent else found.remarks(o.machine, study.bank.item, study.how):
-            run.note(remark)
+        found = choose(np.concatenate(scores), candidates, o.by, o.monotone, study.kamb)
+        text, sizes = found.text(made, study.unit), found.sizes
     if not o.silent:
+        for remark in study.remarks(o.machine, o.calibrate, sizes, o.sizes):
+            run.note(remark)
         _write(text, target)
 
 

@@ -6,16 +6,16 @@ eps_hat = (x - a x0_hat) / b.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..denoise.contract import Denoiser
-from ..denoise.how import How
 from ..denoise.samplers import ddim
-from ..els.scales import allowed, compat, levels, time
+from ..els.plan import Size
+from ..els.scales import compat, levels, time
 from ..signal import LemError
 from .against import pixels
 from .resources import Resources
@@ -37,24 +37,43 @@ class Calibration:
     seeds: int
     kamb: bool = False
 
-    def text(self, comments: Sequence[str] = ()) -> str:
-        """The file that --scales reads. comments: lines at its head."""
-        how = f"by {self.by}{', growing with the noise' * self.monotone}, medians over {self.seeds} seeds"
-        lines = head(comments, self.kamb, f"patch sizes in px, low noise first, {how}")
+    def text(self, comments: Sequence[str] = (), unit: str = " px") -> str:
+        """The file that --scales reads. comments: lines at its head. unit: of sizes."""
+        how = f"by {self.by}{', growing with the noise' * self.monotone}, medians over {counted(self.seeds)}"
+        lines = head(
+            comments, self.kamb, f"patch sizes{' in px' if unit else ', rows x columns'}, low noise first, {how}"
+        )
         lines += ["\t".join(["# size", "t", *(f"{self.by}[{size}]" for size in self.candidates)])]
         for step, (size, row) in enumerate(zip(self.sizes, self.score), 1):
             lines.append("\t".join([str(size), f"{step / len(self.sizes):.4g}", *(f"{v:.8f}" for v in row)]))
         return "\n".join(lines) + "\n"
 
-    def remarks(self, machine: str, item: Sequence[int], how: How | None = None) -> list[str]:
-        """What a person should know: that sizes beyond the candidates, which such images allow, may do better."""
-        ends = (("smallest", min(self.candidates), -2), ("largest", max(self.candidates), 2))
-        return [
-            f"at {self.sizes.count(end)} of {len(self.sizes)} steps the choice is the {which} candidate, {end} px; "
-            f"sizes beyond it may do better: give more --sizes"
-            for which, end, step in ends
-            if end in self.sizes and len(self.candidates) > 1 and allowed(machine, [end + step], item, how)
-        ]
+
+def remarks(sizes: Sequence[Size], candidates: Sequence[int], fits: Callable[[Size], bool], unit: str) -> list[str]:
+    """What a person should know of a choice: that sizes beyond the candidates, which the machine takes, may do better.
+
+    sizes: one a step, numbers of squares or pairs of sides. fits: whether the machine takes a size. unit: of sizes.
+    """
+    out = []
+    for which, end, step in (("smallest", min(candidates), -2), ("largest", max(candidates), 2)):
+        ended = sum(any(fits(more) for more in _beyond(size, end, step)) for size in sizes)
+        if ended and len(candidates) > 1:
+            choice = "the choice" if all(isinstance(size, int) for size in sizes) else "a side of the choice"
+            where = f"at {ended} of {len(sizes)} steps {choice} is the {which} candidate, {end}{unit}"
+            out.append(f"{where}; sizes beyond it may do better: give more --sizes")
+    return out
+
+
+def _beyond(size: Size, end: int, step: int) -> list[Size]:
+    """The sizes that go on from a size whose side is at this end of the candidates."""
+    if isinstance(size, int):
+        return [size + step] * (size == end)
+    rows, columns = size
+    return [(rows + step, columns)] * (rows == end) + [(rows, columns + step)] * (columns == end)
+
+
+def counted(seeds: int) -> str:
+    return f"{seeds} seed{'s' * (seeds != 1)}"
 
 
 def head(comments: Sequence[str], kamb: bool, what: str) -> list[str]:

@@ -21,7 +21,7 @@ from ..els.plan import said
 from ..els.scales import levels, time
 from ..signal import LemError
 from .against import pixels
-from .calibrate import AGREEMENT, head, noise_of
+from .calibrate import AGREEMENT, counted, head, noise_of
 from .resources import Resources
 from .sample import start
 
@@ -151,7 +151,7 @@ def climbed(
 def text(choices: Sequence[Choice], by: str, seeds: int, kamb: bool, comments: Sequence[str] = ()) -> str:
     """The file that --scales reads, of the choices of all steps."""
     tried, seconds = sum(c.tried for c in choices), sum(c.seconds for c in choices)
-    what = f"patch sizes, rows x columns, low noise first, by {by}, medians over {seeds} seeds"
+    what = f"patch sizes, rows x columns, low noise first, by {by}, medians over {counted(seeds)}"
     cost = f"{tried} sizes tried; one sample of these sizes: {seconds:.3g} s in the machine"
     lines = head([*comments, cost], kamb, what)
     lines.append("\t".join(["# size", "t", by, "seconds", "square", f"{by}[square]"]))

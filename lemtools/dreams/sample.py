@@ -48,7 +48,7 @@ def reporting(denoiser: Denoiser, seeds: Sequence[int], steps: int, resources: R
     def callback(step: int, alpha_bar: float, x: torch.Tensor, x0: torch.Tensor) -> None:
         size, error = getattr(denoiser, "size", None), getattr(denoiser, "error", None)
         size = size(alpha_bar) if callable(size) else size
-        more = "" if size is None else f", {said(size)} px"
+        more = "" if size is None else f", patch {said(size)}"
         more += "" if error is None else f", skipping moves x0 by at most {error:.2g}"
         resources.say(f"seeds {seeds[0]} to {seeds[-1]}, step {step + 1} of {steps}: t {time(alpha_bar):.4g}{more}")
 

@@ -26,7 +26,7 @@ from . import rectangles, whole
 from .against import Samples, correlation, pixels
 from .against import samples as compared
 from .along import Scores, along
-from .calibrate import measure
+from .calibrate import measure, remarks
 from .explain import Origins, explain
 from .resources import Resources
 from .sample import denoise, sample, start
@@ -71,6 +71,11 @@ class Study:
         more = {"equivariance": self.equivariance, "padding": self.padding}
         return self.resources.how(valid=self.kamb, **more)
 
+    @property
+    def unit(self) -> str:
+        """Of patch sizes, after a number: rows and columns of a spectrum are no pixels."""
+        return " px" if self.bank.kind == "image" else ""
+
     def like(self, path: str) -> Study:
         """The same in the coordinates and with the padding of the network in a file."""
         return self._of(self.network(path), path)
@@ -93,7 +98,7 @@ class Study:
 
     def _check(self, names: Sequence[str], sizes: Sequence[Size]) -> None:
         """Raise LemError for a size that a machine does not allow."""
-        check(names, sizes, self.bank.item, self.how, " px" if self.bank.kind == "image" else "")
+        check(names, sizes, self.bank.item, self.how, self.unit)
 
     def classes(self, seeds: Sequence[int]) -> Iterator[tuple[int | None, Bank, list[int]]]:
         """(class, its part of the bank, its seeds)."""
@@ -175,8 +180,21 @@ class Study:
         usual = allowed(name, range(3, 18, 2), self.bank.item, self.how)
         found = list(usual if sizes is None else sizes)
         if not found:
-            raise LemError(f"these {called(self.bank.kind)} are too small for any patch of 3 px or more; name --sizes")
+            raise LemError(
+                f"these {called(self.bank.kind)} are too small for any patch of 3{self.unit} or more; name --sizes"
+            )
         return found
+
+    def remarks(
+        self, name: str, path: str, chosen: Sequence[Size], candidates: Sequence[int] | None = None
+    ) -> list[str]:
+        """Where the sizes that were chosen for a network lie at an end of the candidates, see ``calibrate.remarks``."""
+        mine = self.like(path)
+
+        def fits(size: Size) -> bool:
+            return bool(allowed(name, [size], mine.bank.item, mine.how))
+
+        return remarks(chosen, mine.candidates(name, candidates), fits, self.unit)
 
     def calibrate(
         self, name: str, path: str, seeds: Sequence[int], candidates: Sequence[int] | None = None, by: str = "cosine"

@@ -24,7 +24,7 @@ import torch
 from ..denoise.contract import Denoiser
 from ..denoise.samplers import ddim
 from ..els.plan import said
-from .calibrate import head
+from .calibrate import counted, head
 from .rectangles import Pair, climbed
 
 ENDS = (0.25, 0.5, 0.75, 0.9, 1.0)  # of the bands, in time t of the cosine schedule: noise changes fastest at its end
@@ -154,7 +154,7 @@ def text(found: Choice, seeds: int, kamb: bool, comments: Sequence[str] = ()) ->
     """The file that --scales reads."""
     cost = f"{found.tried} lists of sizes tried; one sample of these sizes: {found.seconds:.3g} s in the machine"
     best = f"r {found.score:.4f}, of one size for all steps {found.square_score:.4f} ({said(found.square)})"
-    what = f"patch sizes, rows x columns, low noise first, by r of whole samples, means over {seeds} seeds"
+    what = f"patch sizes, rows x columns, low noise first, by r of whole samples, means over {counted(seeds)}"
     lines = head([*comments, cost, best], kamb, what)
     steps = len(found.sizes)
     lines.append("# size\tt")

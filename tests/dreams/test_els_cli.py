@@ -23,7 +23,7 @@ from lemtools.denoise.schedule import cosine, grid
 from lemtools.device import pick
 from lemtools.dreams import sample as sampling
 from lemtools.dreams.against import Agreement, Samples, median_interval, samples, scores
-from lemtools.dreams.calibrate import choose, growing, measure
+from lemtools.dreams.calibrate import choose, growing, measure, remarks
 from lemtools.dreams.explain import columns, explain, table
 from lemtools.dreams.resources import SEEDS as SEEDS_AT_A_TIME
 from lemtools.dreams.resources import Resources
@@ -32,7 +32,7 @@ from lemtools.els import machine
 from lemtools.els.bank import Bank
 from lemtools.els.plan import LOCAL
 from lemtools.els.prepare import bank as read_bank
-from lemtools.els.scales import Scales, levels, parse_sizes, time
+from lemtools.els.scales import Scales, allowed, levels, parse_sizes, time
 from lemtools.media.labels import labels as read_labels
 from lemtools.media.pixels import luma, resize
 from lemtools.nets.diffusion import ResNet
@@ -179,7 +179,7 @@ def test_seeds_beyond_the_memory_go_in_batches(bench):
     assert len(wire(done.stdout)) == 3
     steps = [line for line in done.stderr.decode().splitlines() if "step" in line]
     assert len(steps) == 6 and steps[0].startswith(
-        "lem-els: seeds 0 to 0, step 1 of 2: t 1, 3 px, skipping moves x0 by"
+        "lem-els: seeds 0 to 0, step 1 of 2: t 1, patch 3, skipping moves x0 by"
     )
 
 
@@ -443,13 +443,20 @@ def test_a_choice_at_the_end_of_the_candidates_is_noted(bench):
     scores = np.zeros((1, 4, 3))
     scores[0, range(4), (2, 1, 2, 0)] = 1
     found = choose(scores, [3, 5, 7])
-    smallest, largest = found.remarks("bbels", (1, 8, 8))
+
+    def said(machine: str, side: int, sizes, candidates=(3, 5, 7)) -> list[str]:
+        return remarks(sizes, candidates, lambda size: bool(allowed(machine, [size], (1, side, side))), " px")
+
+    smallest, largest = said("bbels", 8, found.sizes)
     assert "at 1 of 4 steps the choice is the smallest candidate, 3 px" in smallest
     assert "at 2 of 4 steps the choice is the largest candidate, 7 px" in largest
-    assert found.remarks("els", (1, 7, 7)) == [smallest]  # larger ones do not fit
-    assert choose(scores[:, 1:2], [3, 5, 7]).remarks("bbels", (1, 8, 8)) == []
+    assert said("els", 7, found.sizes) == [smallest]  # larger ones do not fit
+    assert said("bbels", 8, [5]) == [] and said("bbels", 8, [3], [3]) == []
+    (side,) = said("bbels", 8, [(5, 7), (5, 5), (3, 1)], (1, 3, 5, 7))
+    assert "at 1 of 3 steps a side of the choice is the largest candidate, 7 px" in side
     args = ("--bank", "bank.npy", "--calibrate", "net.safetensors", "--steps", "2", "--seeds", "0", "--sizes", "3-5")
-    assert b"candidate, " in els(bench, *args).stderr and els(bench, *args, "-q").stderr == b""
+    for way in ((), ("--rectangles",), ("--by", "sample")):
+        assert b"candidate, " in els(bench, *args, *way).stderr and els(bench, *args, *way, "-q").stderr == b""
 
 
 # --- comparison

@@ -18,7 +18,6 @@ from lemtools.denoise.samplers import ddim
 from lemtools.denoise.schedule import cosine, grid
 from lemtools.dreams.against import Agreement, Samples, correlation
 from lemtools.dreams.along import along, rows
-from lemtools.dreams.calibrate import choose
 from lemtools.dreams.rectangles import Points, descend, path, text
 from lemtools.dreams.resources import Resources
 from lemtools.dreams.sample import start
@@ -367,9 +366,13 @@ def test_the_best_candidate_of_the_study_is_that_of_squares():
     study = Study(Bank(chirps(), kind="spectrum"), None, 2, resources=Resources("cpu"))
     assert study.candidates("both") == [3, 5, 7, 9, 11, 13, 15, 17] and study.candidates("els") == [3, 5, 7]
     assert replace(study, padding=("circular", "zeros")).candidates("both") == [3, 5, 7, 9]
-    scores = np.zeros((1, 2, 3))
-    scores[0, :, 1] = 1
-    assert choose(scores, [3, 5, 7]).remarks("both", ITEM, How()) == []
+
+
+def test_calibration_of_spectra_speaks_of_rows_and_columns(bench):
+    line = "--bank bank.safetensors --calibrate net.safetensors --machine both --steps 2 --seeds 1000 --sizes "
+    done = els(bench, f"{line}1-3 -v")
+    assert b"# patch sizes, rows x columns, low noise first, by cosine, medians over 1 seed\n" in done.stdout
+    assert b"candidate, " in done.stderr and b" px" not in done.stdout + done.stderr
 
 
 BAD = {
