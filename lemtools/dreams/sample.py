@@ -17,6 +17,7 @@ from ..fragment.evidence import evidence
 from ..media.pixels import to_uint8
 from ..rng import generator
 from ..signal import LemError, Signal, called
+from ..transforms.history import apart
 from .resources import Resources
 from .show import picture
 
@@ -101,6 +102,8 @@ def denoise(
         raise LemError(
             f"{noisy.kind} of {list(noisy.data.shape[1:])}; the bank holds {called(bank.kind)} of {list(bank.item)}"
         )
+    if other := apart(noisy, bank):
+        raise LemError("spectra {}, and the bank holds those {}; encode both alike".format(*other))
     x = torch.from_numpy(np.ascontiguousarray(denoiser.scale.encode(noisy.data), np.float32)).to(resources.device)
     if noisy.ops:
         op = noisy.ops[0]

@@ -138,14 +138,13 @@ class Study:
     def network(self, path: str) -> Model:
         """A network that samples may be compared with. LemError for one that does not fit the bank."""
         model, kind = load(path, self.resources.device), self.bank.kind
-        if model.family != "denoise" or model.meta["target"]["kind"] != kind or model.net.conditioned:
+        if model.family == "denoise" and (other := model.meta["target"]["kind"]) != kind:
+            raise LemError(
+                f"{path}: a network of {called(other)}, but the bank holds {called(kind)}; give one of these"
+            )
+        if model.family != "denoise" or model.net.conditioned:
             raise LemError(
                 f"{path}: no diffusion network of whole {called(kind)} (lem-train diffusion without --fragment)"
-            )
-        if not model.fits(kind, self.bank.item):
-            item, mine = (" x ".join(str(n or "any") for n in shape) for shape in (model.meta["item"], self.bank.item))
-            raise LemError(
-                f"{path}: for {called(kind)} of {item} (channels x height x width), but the bank holds {mine}"
             )
         if (made := model.meta.get("front")) and self.bank.front is not None:
             here = self.bank.front.record
@@ -154,6 +153,10 @@ class Study:
                 raise LemError(
                     f"{path}: trained on spectra of another front end ({told}); encode the bank as those were"
                 )
+        if not model.fits(kind, self.bank.item):
+            item, mine = (" x ".join(str(n or "any") for n in shape) for shape in (model.meta["item"], self.bank.item))
+            axes = "height x width" if kind == "image" else "rows x columns"
+            raise LemError(f"{path}: for {called(kind)} of {item} (channels x {axes}), but the bank holds {mine}")
         most = -1 if self.label is None else self.bank.labels.max() if self.label == "each" else self.label
         if most >= model.net.classes:
             raise LemError(f"{path}: the network knows {model.net.classes} classes, from 0; class {most} was asked for")

@@ -96,7 +96,9 @@ class Reading:
             return signal
         if signal.kind != "image" or signal.ops or signal.cost is not None:
             what = signal.kind if signal.kind != "image" else "a fragment" if signal.ops else "recalled"
-            raise LemError(f"{where}: {what}; --resize, --grey and --rgb are for whole images")
+            sized = "--resize" if self.crop else "--size"
+            asked = [sized] * (self.size is not None) + [f"--{self.colour}"] * (self.colour is not None)
+            raise LemError(f"{where}: {what}; {listed(asked)} {'are' if len(asked) > 1 else 'is'} for whole images")
         data = signal.data if self.colour is None else in_colour(signal.data, self.colour)
         if self.size is not None:
             height, width = data.shape[2:]

@@ -87,6 +87,9 @@ def bench(tmp_path_factory):
     network(here / "image.safetensors", 2.0, kind="image")
     network(here / "alike.safetensors", 0.5, front={**STFT, "samples": 500})
     network(here / "hop.safetensors", 0.5, front={**STFT, "hop": 8})
+    tall = {"item": [2, 17, 0], "target": {"kind": "spectrum", "item": [2, 17, 0]}}
+    network(here / "tall.safetensors", 0.5, **tall)
+    network(here / "long-window.safetensors", 0.5, front={**STFT, "n_fft": 32}, **tall)
     written(here / "other.safetensors", chirps(2), {**ENCODED, "hop": 8})
     damaged = {key: value for key, value in ENCODED.items() if key != "samples"}
     written(here / "damaged.safetensors", chirps(2), damaged)
@@ -411,11 +414,31 @@ BAD = {
     ),
     "a network of images": (
         "--bank bank.safetensors --scales 3 --against image.safetensors",
-        "no diffusion network of whole spectra",
+        "image.safetensors: a network of images, but the bank holds spectra; give one of these",
     ),
     "a network of another front end": (
         "--bank bank.safetensors --scales 3 --against hop.safetensors",
         "hop.safetensors: trained on spectra of another front end (hop 8 and here 4); encode the bank as those were",
+    ),
+    "a network of another window": (
+        "--bank bank.safetensors --scales 3 --network long-window.safetensors",
+        "long-window.safetensors: trained on spectra of another front end (n_fft 32 and here 16)",
+    ),
+    "a network of more rows": (
+        "--bank bank.safetensors --scales 3 --network tall.safetensors",
+        "for spectra of 2 x 17 x any (channels x rows x columns), but the bank holds 2 x 9 x 8",
+    ),
+    "noisy spectra of another hop": (
+        "--bank bank.safetensors --scales 3 --denoise other.safetensors --t .5 -o x.safetensors",
+        "spectra with hop 8, and the bank holds those with hop 4; encode both alike",
+    ),
+    "noisy spectra of another rate": (
+        "--bank bank.safetensors --scales 3 --denoise fast.safetensors --t .5 -o x.safetensors",
+        "spectra at 16000 Hz, and the bank holds those at 8000 Hz; encode both alike",
+    ),
+    "pixels of spectra": (
+        "--bank bank.safetensors --scales 3 --size 32 --grey",
+        "bank.safetensors: spectrum; --size and --grey are for whole images",
     ),
     "two scales": ("--bank bank.safetensors --scales 3 --network two.safetensors", "the network has two scales"),
     "padding twice": (

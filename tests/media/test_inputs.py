@@ -454,7 +454,7 @@ def test_resize(tmp_path):
     assert np.array_equal(signal.data[0].transpose(1, 2, 0), np.asarray(cut))
     assert notes == [f"{path}: 9 x 6 px cut to the aspect of 4 x 4, in the middle, before it was resized"]
     np.save(tmp_path / "x.npy", TABLE)
-    with pytest.raises(LemError, match="x.npy: embedding; --resize, --grey and --rgb are for whole images"):
+    with pytest.raises(LemError, match="x.npy: embedding; --resize is for whole images"):
         read(tmp_path / "x.npy", size=(4, 4))
 
 
