@@ -9,7 +9,8 @@ All else is secondary. Prediction: (a) both, (b) time, (c) between, none at high
 
 sounds    OUT/REP.bank.safetensors: the spectra, and REP.held.safetensors, those of sounds that no network learns from.
           fsdd: takes 2-7, held out 0-1, 8 kHz, the first .248 s as 65 x 32. esc10: folds 1-4, held out 5, the middle second of
-          each clip at 22.05 kHz as 257 x 87; SIZE=els-audio: at 44.1 kHz as 513 x 173
+          each clip at 22.05 kHz as 257 x 87; SIZE=els-audio: at 44.1 kHz as 513 x 173. folder: as esc10, every fifth sound held out; shorter ones
+          get silence behind them and other rates are resampled, with a note
 train     OUT/REP-NET-SEED.safetensors
 sizes     OUT/REP-NET-SEED-MACHINE.txt: rectangles, calibrated on seeds 1000-1001 for each machine by itself, by whole samples;
           BY=cosine: step by step. Of a first run with sides 3-11, step by step, the choice ended at 3; with sides from 1 it
@@ -41,10 +42,12 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from lemtools.compare.summary import student_t
+from lemtools.signal import LemError
 
 ENV = os.environ
 QUICK = ENV.get("QUICK") == "1"
@@ -52,6 +55,12 @@ SET, SIZE = ENV.get("SET", "fsdd"), ENV.get("SIZE", "")
 REPS, RUNS = ENV.get("REPS", "complex").split(), ENV.get("RUNS", "0" if QUICK else "0 1 2").split()
 NETS = ENV.get("NETS", "a" if QUICK else "a b c d").split()
 STEPS, BATCH = (int(ENV.get(k, v)) for k, v in (("STEPS", 1200 if QUICK else 6000), ("BATCH", 8 if QUICK else 32)))
+KNOWN = {  # what the environment may ask for
+    "SET": "fsdd esc10 folder",
+    "REPS": "complex root log morlet",
+    "NETS": "a b c d w",
+    "MACHINES": "both time freq none linear linear-time linear-freq linear-none is wiener",
+}
 SIDES, DEVICE = ENV.get("SIDES", "1,3-11"), ENV.get("DEVICE", "auto")
 MACHINES = ENV.get("MACHINES", "both linear time freq none linear-time is wiener").split()
 SEEDS = {"both": range(10), "freq": range(10)}  # of --against; the rest have OTHERS
@@ -68,15 +77,31 @@ QUICK_SIZES = {  # as they were found for complex-a-0, of 5, 5, 5, 3 and 2 steps
     "none": "3x1 5x1 3x5 11 1x7",
     "linear-time": "3x5 7x9 7x11 7x11 1",
 }
+RATE = 22050  # Hz, of clips that are no digits
+SECONDS = 22016 / RATE
 SETS = {  # lem-encode's settings
     "fsdd": ["--n-fft", 128, "--hop", 64, "--length", 0.248],
-    "esc10": ["--n-fft", 512, "--hop", 256, "--length", 22016 / 22050],
+    "esc10": ["--n-fft", 512, "--hop", 256, "--length", SECONDS],
     "els-audio": ["--preset", "els-audio"],
 }
 MORLET = {
     "fsdd": ["--voices", 12, "--lowest", 100, "--hop", 64, "--length", 0.248],
-    "esc10": ["--voices", 24, "--lowest", 50, "--hop", 256, "--length", 22016 / 22050],
+    "esc10": ["--voices", 24, "--lowest", 50, "--hop", 256, "--length", SECONDS],
 }
+
+
+def fail(text: str) -> NoReturn:
+    print(f"els_audio.py: error: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+def check(stage: str) -> None:
+    """Refuse what is not known before any work: a misspelt word would else be taken for something else, or fail late."""
+    asked = {"SET": [SET], "REPS": REPS, "NETS": NETS, "MACHINES": MACHINES}
+    for name, words, known in [("stage", [stage], " ".join(STAGES))] + [(k, asked[k], KNOWN[k]) for k in asked]:
+        for word in words:
+            if word not in known.split():
+                fail(f"{name} {word} is none of {known}")
 
 
 def command(*words, **more) -> subprocess.CompletedProcess:
@@ -84,6 +109,8 @@ def command(*words, **more) -> subprocess.CompletedProcess:
 
 
 def digest(path: Path) -> str:
+    if not path.exists():
+        fail(f"{path}: no such file; an earlier stage makes it")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -99,8 +126,8 @@ def make(path: Path, settings, inputs: list[Path], work) -> None:
     note.write_text(told)
 
 
-def sources(data: Path) -> dict[str, list[Path]]:
-    """{bank, held: files}, ascending."""
+def sources(data: Path, out: Path) -> dict[str, list[Path]]:
+    """{bank, held: files}, ascending. out: where no sound is taken from, though it lie in the folder."""
     if SET == "fsdd":
         found = {
             part: sorted((data / "fsdd").glob(f"*_[{takes}].flac")) for part, takes in (("bank", "2-7"), ("held", "01"))
@@ -109,43 +136,50 @@ def sources(data: Path) -> dict[str, list[Path]]:
         clips = sorted((data / "esc10").glob("*/*.ogg"))
         found = {"bank": [p for p in clips if p.name[0] != "5"], "held": [p for p in clips if p.name[0] == "5"]}
     else:  # every fifth is held out
-        clips = sorted(p for p in data.rglob("*") if p.suffix.lower() in (".wav", ".flac", ".ogg"))
+        every = (p for p in data.rglob("*") if out.resolve() not in p.resolve().parents)
+        clips = sorted(p for p in every if p.suffix.lower() in (".wav", ".flac", ".ogg"))
         found = {"bank": [p for i, p in enumerate(clips) if i % 5], "held": clips[::5]}
     if not all(found.values()):
-        sys.exit(f"els_audio.py: error: {data}: no sounds of {SET} there; SET is fsdd, esc10 or folder")
+        fail(f"{data}: no sounds of {SET} there, or one alone; SET is fsdd, esc10 or folder")
     return found
 
 
 def middles(paths: list[Path], folder: Path, seconds: float) -> list[Path]:
-    """The middle of longer sounds, as WAV."""
+    """The middle of longer sounds, as WAV, each under a name of its own."""
     from lemtools import save
     from lemtools.media import load
     from lemtools.signal import Signal
 
     folder.mkdir(exist_ok=True)
-    out = []
+    out: list[Path] = []
+    short, rates = 0, set()
     for path in paths:
         (clip,) = load([str(path)])
+        short, rates = short + (clip.data.shape[-1] < SECONDS * clip.rate), rates | {clip.rate}
         length = round(seconds * clip.rate)
         start = max(0, (clip.data.shape[-1] - length) // 2)
-        out.append(folder / f"{path.stem}.wav")
+        name = folder / f"{path.stem}.wav"
+        out.append(name if name not in out else folder / f"{path.stem}-{len(out)}.wav")
         save(
             [Signal("audio", np.ascontiguousarray(clip.data[..., start : start + length]), rate=clip.rate)],
             str(out[-1]),
         )
+    if not SIZE and (short or rates != {RATE}):
+        told = f"{short} of {len(paths)} sounds are shorter than {SECONDS:.3f} s and get silence behind them"
+        print(f"els_audio.py: {folder.name}: {told}; all are brought to {RATE} Hz", file=sys.stderr)
     return out
 
 
 def sounds(data: Path, out: Path) -> None:
-    for part, paths in sources(data).items():
+    for part, paths in sources(data, out).items():
         which = "els-audio" if SIZE == "els-audio" else "esc10" if SET == "folder" else SET
         for rep in REPS:
             target = out / f"{rep}.{part}.safetensors"
             if rep == "morlet" and which not in MORLET:
-                sys.exit(f"els_audio.py: error: no wavelets of SIZE {which}; leave morlet out of REPS")
+                fail(f"no wavelets of SIZE {which}; leave morlet out of REPS")
             encoder = ["morlet", *MORLET[which]] if rep == "morlet" else ["stft", *SETS[which]]
             words = ["lem-encode", "-q", "--encoder", *encoder]
-            words += [] if SET == "fsdd" else ["--mono", *([] if SIZE else ["--resample", 22050])]
+            words += [] if SET == "fsdd" else ["--mono", *([] if SIZE else ["--resample", RATE])]
             words += ["--compress", 0.5] if rep == "root" else []
 
             def work() -> None:
@@ -444,6 +478,8 @@ def table(data: Path, out: Path) -> None:
             values = [value for _, value in column]
             cells.append(f"{column[0][0]} {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})".strip())
         lines += ["\t".join([*head, *cells, f"{len(runs)} runs"])] if cells else []
+    if not lines:
+        fail(f"{out}: nothing is compared there; run the stages before table")
     text = "\n".join(lines) + "\n"
     (out / "table.tsv").write_text(text)
     print(text, end="")
@@ -476,7 +512,15 @@ def rows_of(out: Path, name: str, rep: str, net: str, run: str):
                 yield (name, f"t {t}", metric), [(which, values) for which, values in by if values]
 
 
+STAGES = {f.__name__: f for f in (sounds, train, sizes, compare, along, hear, trace, table)}
+
 if __name__ == "__main__":
     stage, data_, out_ = sys.argv[1:]
+    check(stage)
     Path(out_).mkdir(parents=True, exist_ok=True)
-    {f.__name__: f for f in (sounds, train, sizes, compare, along, hear, trace, table)}[stage](Path(data_), Path(out_))
+    try:
+        STAGES[stage](Path(data_), Path(out_))
+    except LemError as error:
+        fail(str(error))
+    except subprocess.CalledProcessError as error:  # which has said why
+        sys.exit(error.returncode)

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +73,45 @@ def test_the_table_pairs_seeds_and_puts_another_run_beside_the_machines(script, 
 
 def test_a_machine_says_its_equivariance_behind_a_hyphen(script):
     assert script.machine("linear-time") == ("linear", "time") and script.machine("freq") == ("freq", "both")
+
+
+def run(*words, **more):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, words)], env=os.environ | more, capture_output=True, text=True, check=False
+    )
+
+
+def test_sounds_of_one_name_in_several_folders_stay_apart_and_what_is_done_to_them_is_said(script, tmp_path):
+    for k in range(6):
+        folder = tmp_path / "mine" / "abcdef"[k]
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "x.wav", 0.1 * np.sin(np.arange(2000) * 0.1 * (k + 1)), 8000)
+    for _ in range(2):  # the second run finds the WAVs of the first in OUT, which lies in DATA
+        done = run("sounds", tmp_path / "mine", tmp_path / "mine/out", SET="folder", REPS="complex", SIZE="")
+        assert done.returncode == 0, done.stderr
+        (bank,) = load([str(tmp_path / "mine/out/complex.bank.safetensors")])
+        assert len(bank) == 4 and len(np.unique(bank.data.reshape(4, -1), axis=0)) == 4
+    soundfile.write(tmp_path / "mine/a/y.wav", np.ones(22050), 22050)
+    done = run("sounds", tmp_path / "mine", tmp_path / "mine/out", SET="folder", REPS="complex", SIZE="")
+    assert "bank-middles: 4 of 5 sounds are shorter than 0.998 s" in done.stderr and "22050 Hz" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "stage, more, said",
+    [
+        ("tables", {}, "stage tables is none of sounds train"),
+        ("sounds", {"SET": "fsd"}, "SET fsd is none of fsdd esc10 folder"),
+        ("sounds", {"REPS": "logg"}, "REPS logg is none of complex root log morlet"),
+        ("train", {"NETS": "z"}, "NETS z is none of a b c d w"),
+        ("sizes", {"MACHINES": "boot"}, "MACHINES boot is none of both time"),
+        ("sizes", {"NETS": "a"}, "complex.bank.safetensors: no such file; an earlier stage makes it"),
+        ("table", {"NETS": "a"}, "nothing is compared there; run the stages before table"),
+        ("sounds", {"SET": "folder"}, "bad.wav: WAV cut short"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(tmp_path, stage, more, said):
+    for name in ("a.wav", "bad.wav"):
+        (tmp_path / name).write_bytes(b"RIFF\x10\0\0\0WAVEfmt ")
+    soundfile.write(tmp_path / "a.wav", np.zeros(3000), 8000)
+    done = run(stage, tmp_path, tmp_path / "out", **more)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
