@@ -18,6 +18,11 @@ lem-reconstruct --model dreams.safetensors --samples 5 -o dreamt/
 lem-reconstruct --method continue --model lm.safetensors --more 200 --temperature .8 beginning.txt
 """
 
+WHOLE = {  # what says that something is lost, of kinds whose files do not
+    "image": "--lost MASK.png or alpha says what is lost",
+    "audio": "a fragment that is kept as .safetensors says what is lost",
+}
+
 
 def _unused(row) -> list[str]:
     """Options that a method refuses; `auto` chooses another method where it gets one of them."""
@@ -95,6 +100,7 @@ def cli(
     from ..media import Target, save, store
     from ..media.store import nature
     from ..reconstruct import Reconstructor
+    from ..signal import called
     from ..transforms.history import front
 
     target = Target(output, to, own=True)
@@ -131,11 +137,10 @@ def cli(
     sounding = target.form in ("wav", "flac") or (dreams and target.folder and not target.form)
 
     def work(batch):
-        if batch.kind == "image" and not (batch.ops or batch.history or memory or whole):
+        if batch.kind in WHOLE and not (batch.ops or batch.history or memory or whole):
             whole.append(True)
-            run.note(
-                "a whole image, with no loss on record, comes back as it is; --lost MASK.png or alpha says what is lost"
-            )
+            what = f"a whole {called(batch.kind, 1)}, with no loss on record, comes back as it is"
+            run.note(f"{what}; {WHOLE[batch.kind]}")
         back = recall(batch)
         entry = back.history[-1]
         run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")

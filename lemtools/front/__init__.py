@@ -14,7 +14,7 @@ from typing import Any
 from ..catalogue import LemError
 from ..catalogue.encoders import ENCODERS
 from ..catalogue.methods import METHODS, meant
-from ..signal import Signal
+from ..signal import Signal, called
 from .inputs import Stream, Words, signals
 from .losses import known, operations, text
 from .saving import save
@@ -140,9 +140,9 @@ def reconstruct(
         for batch in broken:
             if memory is None and not whole and is_whole(batch):
                 whole = True
-                note(
-                    "a whole image, with no loss on record, comes back as it is; lost=MASK or 'alpha' says what is lost"
-                )
+                image, sound = "lost=MASK or 'alpha'", "a fragment that is kept as .safetensors"
+                what = f"a whole {called(batch.kind, 1)}, with no loss on record, comes back as it is"
+                note(f"{what}; {image if batch.kind == 'image' else sound} says what is lost")
             yield recall(batch)
 
     return Stream(work, f"recalled by {recall.method}", broken.sources)

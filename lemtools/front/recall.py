@@ -45,8 +45,8 @@ def nature(memory: Any, key: str | None = None) -> Signal | None:
 
 
 def is_whole(batch: Signal) -> bool:
-    """Whether a batch is of images that nothing was taken away from and that no tool has seen."""
-    return batch.kind == "image" and not (batch.ops or batch.history)
+    """Whether a batch is of images or sounds that nothing was taken away from and that no tool has seen."""
+    return batch.kind in ("image", "audio") and not (batch.ops or batch.history)
 
 
 def lose(x: Any, lost: Any) -> Stream:

@@ -82,9 +82,8 @@ class Morlet(Front):
         """The sounds whose rows are nearest to these, but for the ends of the sound. LemError for a hop above 1."""
         self.check_spectrum(spectrum)
         if self.hop != 1:
-            raise LemError(
-                f"rows of which every hop of {self.hop} samples was kept cannot be decoded; encode with --hop 1"
-            )
+            kept = f"of {self.hop} numbers of a row one was kept (--hop {self.hop}), which cannot be decoded"
+            raise LemError(f"{kept}; encode with --hop 1, or keep the spectra (-o FILE.safetensors)")
 
         def mirrored(rows: np.ndarray, whole: np.ndarray) -> None:
             whole[:, :, self._beyond] = rows[:, :, self._mirrored] * self._turned

@@ -19,6 +19,7 @@ from helpers.commands import lem_fork
 from lemtools import media, stream
 from lemtools.fragment.lost import lose
 from lemtools.media import load
+from lemtools.media.sounds import wav
 from lemtools.signal import LemError, Signal, bits_per_element
 
 RNG = np.random.default_rng(7)
@@ -700,6 +701,13 @@ def test_a_whole_photo_is_not_recalled_without_a_word(damaged):
     Image.fromarray(RGB[:4]).save(photo.parent / "other.png")  # of another size: another batch
     done = lem_fork("reconstruct", photo, photo.parent / "other.png", "--to", "safetensors")
     words = b"a whole image, with no loss on record, comes back as it is; --lost MASK.png or alpha says what is lost"
+    assert done.returncode == 0 and done.stderr.count(words) == 1, done.stderr
+
+
+def test_a_whole_sound_is_not_recalled_without_a_word(tmp_path):
+    (tmp_path / "broken.wav").write_bytes(wav(np.zeros((1, 2000), np.float32), 8000.0))
+    done = lem_fork("reconstruct", tmp_path / "broken.wav", "-o", tmp_path / "out.wav")
+    words = b"a whole sound, with no loss on record, comes back as it is; a fragment that is kept as .safetensors says"
     assert done.returncode == 0 and done.stderr.count(words) == 1, done.stderr
 
 
