@@ -206,11 +206,15 @@ def _write(text: str, target) -> None:
 
 def _against(run, o):
     from ..dreams.against import Agreement, columns, table
+    from ..els.scales import fitted_on
 
     if o.output:
         results.picture(o.output, "-o", _beside(o, o.against))
     study = _study(run, o)
     o.machines = o.machines or COMPARED[study.bank.kind]
+    if fitted := len(fitted_on(o.scales) & set(o.seeds)):
+        told = f"the sizes were found on {fitted} of these {len(o.seeds)} seeds, which flatters the machine"
+        run.note(f"{o.scales}: {told}; compare on others (--seeds)")
     if o.along:
         return _along(run, o, study)
     agreement, shown = Agreement(study.bank), []

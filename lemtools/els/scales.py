@@ -101,6 +101,15 @@ def _file(path: str, asked: str) -> Iterable[Size]:
     return sizes
 
 
+def fitted_on(path: str | None) -> set[int]:
+    """The seeds that a file of --calibrate says its sizes were found on; none for sizes from elsewhere."""
+    if path is None or not os.path.isfile(path):
+        return set()
+    with open(path, "rb") as file:
+        found = re.search(rb"^# machine .*\bseeds ([\d,]+)$", file.read(MOST), re.MULTILINE)
+    return {int(seed) for seed in found[1].split(b",") if seed} if found else set()
+
+
 def check(
     machines: Iterable[str], sizes: Iterable[Size], item: Sequence[int], how: How | None = None, unit: str = " px"
 ) -> None:

@@ -327,6 +327,10 @@ def test_what_lem_els_prints_of_spectra(bench, tmp_path):
         head[1] == "# machine time, equivariance time, steps 2, seeds 1000,1001"
         and len(parse_sizes(str(bench / "s.txt"), 2)) == 2
     )
+    fitted = "--bank bank.safetensors --against net.safetensors --scales s.txt --steps 2 --net-steps 2 --machines time"
+    flattered = els(bench, f"{fitted} --seeds 1001-1003").stderr.decode()
+    assert flattered.count("\n") == 1 and "s.txt: the sizes were found on 1 of these 3 seeds, which" in flattered
+    assert els(bench, f"{fitted} --seeds 1002-1003").stderr == b""
     els(
         bench,
         "--bank bank.safetensors --calibrate net.safetensors --by sample --machine both --sizes 1-5 --steps 2 -o b.txt",
