@@ -45,7 +45,6 @@ def ddim(
     generators: Generators | None = None,
     temperature: float = 1.0,
     project: Hook | None = None,
-    follow: bool = False,
     callback: Callback | None = None,
 ) -> torch.Tensor:
     """DDIM (Song, Meng & Ermon 2021, eq. 12 and 16): x at levels[0] to [N, ...item] at levels[-1].
@@ -53,9 +52,8 @@ def ddim(
     eta: 0, the deterministic map of the probability-flow ODE (first order in the steps), to 1, ancestral sampling; for
     eta > 0 generators draw the noise, and temperature scales its standard deviation (1: as the model has it). project:
     called on every E[x_0 | x_t]; what it returns stands for it, and the noise that x holds is taken to be the rest: for
-    denoisers that see a fragment, ``Condition.hold`` keeps what was observed. follow: the noise is what E[x_0 | x_t] itself
-    leaves, so that x gathers what projections add, until the denoiser's own estimate needs none: for denoisers that do
-    not see the fragment. With levels[-1] = 1 the result is the last such estimate, bit for bit. callback(step, alpha_bar, x, x0) after every call.
+    denoisers that see a fragment, ``Condition.hold`` keeps what was observed. With levels[-1] = 1 the result
+    is the last such estimate, bit for bit. callback(step, alpha_bar, x, x0) after every call.
     Raises ValueError for levels that do not rise in [0, 1], and for eta > 0 without one generator a row.
     """
     levels = np.asarray(levels, np.float64)
@@ -68,8 +66,8 @@ def ddim(
         raise ValueError(f"eta > 0 needs one generator for each of the {len(x)} rows")
     for k in progress.steps(range(len(levels) - 1), "steps"):
         now, then = levels[k], levels[k + 1]
-        own = denoiser(x, float(now))
-        x0 = own if project is None else project(own)
+        x0 = denoiser(x, float(now))
+        x0 = x0 if project is None else project(x0)
         if callback is not None:
             callback(k, float(now), x, x0)
         if then == 1:
@@ -77,10 +75,7 @@ def ddim(
         b, b_then = 1.0 - now, 1.0 - then  # variances, in float64
         fresh = eta**2 * (b_then / b) * (1.0 - now / then)  # variance of the noise drawn anew
         old = float(np.sqrt((b_then - fresh) / b))
-        if follow:
-            x = float(np.sqrt(then)) * x0 + old * (x - float(np.sqrt(now)) * own)
-        else:
-            x = float(np.sqrt(then) - old * np.sqrt(now)) * x0 + old * x
+        x = float(np.sqrt(then) - old * np.sqrt(now)) * x0 + old * x
         if eta > 0:
             x = x + temperature * float(np.sqrt(fresh)) * noise(generators, x.shape[1:], x.dtype, x.device)
     return x
@@ -94,18 +89,9 @@ def ancestral(
     generators: Generators,
     temperature: float = 1.0,
     project: Hook | None = None,
-    follow: bool = False,
     callback: Callback | None = None,
 ) -> torch.Tensor:
     """Ancestral sampling (Ho, Jain & Abbeel 2020, algorithm 2, variance beta tilde), a reverse SDE: DDIM, eta = 1."""
     return ddim(
-        denoiser,
-        x,
-        levels,
-        eta=1.0,
-        generators=generators,
-        temperature=temperature,
-        project=project,
-        follow=follow,
-        callback=callback,
+        denoiser, x, levels, eta=1.0, generators=generators, temperature=temperature, project=project, callback=callback
     )

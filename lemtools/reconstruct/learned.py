@@ -381,9 +381,10 @@ def held_ancestral(
     So networks of spectra are asked: their values have no range into which an answer could be put, and under annealed
     Langevin dynamics a network of digits made ever louder sounds: 5 times too loud after 50 calls, without end after 200.
 
-    The noise that goes on to the next step is what the denoiser's own estimate leaves (`follow`). Were it what is left of the
-    estimate that was put into what is known, draws would not be those of the posterior of a Gaussian at any number of calls: of two numbers
-    correlated by .9 the mean of the lost one would be .63 of the other, and its variance 1.88 times too large. So they tend to it.
+    The noise that goes on to the next step is what the estimate leaves once it is put into what is known. So even of a Gaussian
+    draws are not the posterior's, at any number of calls: of two numbers correlated by .9 the mean of the lost one tends to .63 of
+    the other, and its variance is 1.88 times too large. With the noise that the denoiser's own estimate leaves they would tend to
+    the posterior, but residuals then gather in x as in Langevin dynamics: a network of digits gave NaN within 80 calls.
     """
     also = (lambda x0: x0) if hold is None else holding(denoiser.scale, hold)
     x = temperature * noise(generators, tuple(condition.value.shape[1:]), device=condition.value.device)
@@ -394,7 +395,6 @@ def held_ancestral(
         generators=generators,
         temperature=temperature,
         project=lambda x0: condition.hold(also(x0)),
-        follow=True,
     )
     how = f"ancestral sampling with every estimate held to what is observed (DDNM), {steps} calls each"
     return condition.hold(x), f"{how}, temperature {temperature:g}"
