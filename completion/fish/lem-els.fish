@@ -11,7 +11,7 @@ complete -c lem-els -l denoise -d 'Denoise each noisy image of FILE once, in pla
 complete -c lem-els -l t -x -d 'Noise level of the images x_t in FILE, as the time t of the cosine schedule'
 complete -c lem-els -l prepare -d 'Write the training images as one file, which --bank reads without decoding images again'
 complete -c lem-els -l patch -x -d 'Let --prepare cut pieces of so many rows and columns'
-complete -c lem-els -l hop -x -d 'From one piece of --patch to the next'
+complete -c lem-els -l hop -x -d 'From one piece of --patch to the next; what fills no piece at the ends is left out'
 complete -c lem-els -l window-fn -x -a 'hann hamming blackman blackmanharris rect sine sqrt-hann' -d 'Weigh pieces of --patch by this window along both axes'
 complete -c lem-els -l calibrate -rF -d 'Find the patch sizes for which the machine agrees best with this network of lem-train'
 complete -c lem-els -l sizes -x -d 'Patch sizes that --calibrate tries; a range stands for its odd numbers'

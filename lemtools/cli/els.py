@@ -116,7 +116,13 @@ JOBS = {
 )
 @option("--prepare", "Write the training images as one file, which --bank reads without decoding images again.", "flag")
 @option("--patch", "Let --prepare cut pieces of so many rows and columns.", Sides(), metavar="FxT")
-@option("--hop", "From one piece of --patch to the next.", Sides(), usual="half of its sides", metavar="FxT")
+@option(
+    "--hop",
+    "From one piece of --patch to the next; what fills no piece at the ends is left out.",
+    Sides(),
+    usual="half of its sides",
+    metavar="FxT",
+)
 @option("--window-fn", "Weigh pieces of --patch by this window along both axes.", WINDOW_FN.type, usual="rect")
 @option(
     "--calibrate",

@@ -52,7 +52,8 @@ class Spectra(Encoder):
         if (large := 4 * (1 + front.is_complex) * sound.data.shape[1] * rows * frames) > MAX_BYTES:
             raise LemError(f"{large} bytes of spectrum a sound; give a larger --hop, or --length S:crop")
         data = front.encode(np.ascontiguousarray(sound.data, np.float32))
-        self.shapes.add((sound.data.shape[-1], float(sound.rate or 0), sound.data.shape[1]))
+        rate = float(sound.rate or 0)
+        self.shapes.add((sound.data.shape[-1] / (rate or 1), rate, sound.data.shape[1]))
         return [replace(sound, kind="spectrum", data=data)]
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
@@ -73,14 +74,12 @@ class Spectra(Encoder):
 
     def remark(self) -> str | None:
         """That sounds differ, where they do: they cannot be one batch."""
-        units = [
-            f"{len(set(values))} {what}"
-            for what, values in zip(("lengths", "rates", "numbers of channels"), zip(*self.shapes))
-            if len(set(values)) > 1
-        ]
-        if not units:
+        asked = {"lengths": "--length S", "rates": "--resample HZ", "numbers of channels": "--mono"}
+        apart = {what: len(set(values)) for what, values in zip(asked, zip(*self.shapes)) if len(set(values)) > 1}
+        if not apart:
             return None
-        return f"sounds of {listed(units)}, each encoded as it is; --length S, --resample HZ and --mono make them alike"
+        units, ways = listed(f"{count} {what}" for what, count in apart.items()), listed(asked[what] for what in apart)
+        return f"sounds of {units}, each encoded as it is; {ways} make{'s' * (len(apart) == 1)} them alike"
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -121,7 +121,7 @@ def test_sounds_that_differ_are_said(tmp_path):
     for k, (t, c, rate) in enumerate([(3000, 1, 8000), (2000, 1, 8000), (2000, 2, 16000)]):
         wave(tmp_path / f"{k}.wav", t, c, rate, seed=k)
     done = lem_fork("encode", "--encoder", "stft", *(f"{k}.wav" for k in range(3)), "-o", "out/", cwd=tmp_path)
-    said = "sounds of 2 lengths, 2 rates and 2 numbers of channels"
+    said = "sounds of 3 lengths, 2 rates and 2 numbers of channels"  # lengths are seconds
     assert done.returncode == 0 and said in done.stderr.decode() and done.stderr.count(b"\n") == 1
     back = lem_fork("encode", "--decode", "out", "-o", "back/", cwd=tmp_path)
     assert back.returncode == 0 and not back.stderr
@@ -132,6 +132,10 @@ def test_sounds_that_differ_are_said(tmp_path):
         "encode", "--encoder", "stft", "--length", ".3", "0.wav", "1.wav", "-o", "x.safetensors", cwd=tmp_path
     )
     assert same.returncode == 0 and not same.stderr
+    rates = lem_fork(
+        "encode", "--encoder", "stft", "--length", ".3", "--mono", "0.wav", "2.wav", "-o", "each/", cwd=tmp_path
+    )
+    assert b"sounds of 2 rates, each encoded as it is; --resample HZ makes them alike\n" in rates.stderr
 
 
 def test_the_preset_of_els_audio():
