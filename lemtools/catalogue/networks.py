@@ -3,11 +3,12 @@
 A network is an nn.Module with a class attribute `family`, which says how it is called (see nets), and keyword
 arguments that JSON can hold. Its options are those that a user may choose, as NAME=VALUE of --set; what else it takes
 by keyword follows from the data (shapes, classes, a codec). Its facts: the family, and presets: {name: {property:
-value}}, where nothing else is chosen.
+value}}, where nothing else is chosen. stored: {what lem-info counts by itself: how the names of its tensors begin}.
 """
 
 from typing import Any
 
+from .embeddings import CODING, EMBEDDINGS
 from .row import Option, Row
 from .table import Table
 
@@ -36,6 +37,13 @@ DIAL = (
     Option("width", "features, 64 a layer", "whole", low=1),
     Option("heads", "of attention, one in 64 features", "whole", low=1),
     Option("context", "tokens that it sees, 64 a layer", "whole", low=1),
+)
+EMBEDDING = (  # of a language model on tokens
+    Option("embedding", "how tokens become vectors", "choice", of=EMBEDDINGS, default="full"),
+    Option("ratio", "numbers of the width to one of a code", "whole", default=1, low=1),
+    Option("coding", "what becomes of codes of a table", CODING.type),
+    Option("hidden", "features of a hidden layer in the up-projection; 0: none", "whole", default=0, low=0),
+    Option("head", "whether its table is the embedding's", ("untied", "tied"), default="untied"),
 )
 
 
@@ -216,8 +224,12 @@ NETWORKS = Table(
         "nets.lm:LM",
         "text, token by token",
         ("tokens",),
-        DIAL,
-        facts={"family": "language", "presets": {SMALL: {"depth": 2}}},
+        (*DIAL, *EMBEDDING),
+        facts={
+            "family": "language",
+            "presets": {SMALL: {"depth": 2}},
+            "stored": {"embedding": "enter.weight", "up-projection": "enter.up.", "head": "head."},
+        },
     ),
     Row(
         "dense-lm",
@@ -245,4 +257,5 @@ NETWORKS = Table(
         facts={"family": "autoencoder", "presets": {SMALL: {"width": 128, "latent": 64}}},
     ),
     presets={},
+    stored={},
 )

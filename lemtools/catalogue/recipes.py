@@ -24,6 +24,7 @@ from .row import Option, Row
 from .shared import KIND
 from .table import Table
 from .training import (
+    ARMS,
     CHUNK,
     CODEC,
     CONTEXT,
@@ -265,7 +266,7 @@ RECIPES = Table(
         "text:language",
         "text, token by token or by vectors of tokens",
         {"tokens": "lm"},
-        *(TEXT, ON, CODEC, CONTEXT, *LEARNER),
+        *(TEXT, ON, CODEC, CONTEXT, *ARMS, *LEARNER),
         family="language",
         lr=2e-3,
         batch=32,

@@ -54,8 +54,12 @@ class Option(NamedTuple):
 
     def fits(self, value: Any) -> bool:
         """Whether a value that is no text of a command line, as of a TOML file or JSON, is one that it takes."""
-        if value is None or self.type in ("text", "choice"):
-            return value is not None or self.default is None
+        if value is None:
+            return self.default is None
+        if self.type == "text":
+            return True
+        if self.type == "choice":
+            return value in tuple(self.of or (value,))
         if isinstance(self.type, tuple):
             return value in self.type
         if isinstance(value, bool) or self.type == "flag":
@@ -68,8 +72,8 @@ class Option(NamedTuple):
 
     def wanted(self) -> str:
         """What it takes, in words."""
-        if isinstance(self.type, tuple):
-            return ", ".join(self.type)
+        if isinstance(self.type, tuple) or self.type == "choice":
+            return ", ".join(self.of or () if self.type == "choice" else self.type)
         ends = ((self.low, "from"), (self.high, "to"))
         limits = "".join(f" {word} {end:g}" for end, word in ends if end is not None)
         return {"flag": "true or false", "whole": "a whole number", "number": "a number"}[str(self.type)] + limits

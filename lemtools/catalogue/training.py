@@ -1,5 +1,6 @@
 """Options of lem-train: those of the recipes, in groups."""
 
+from .embeddings import CODING, EMBEDDINGS, RATIO, TABLE
 from .encoders import ENCODERS
 from .networks import NETWORKS, PADDING, PREDICTS
 from .row import Option
@@ -118,6 +119,23 @@ CONTEXT = Option(
     low=1,
     metavar="N",
     usual="64 a layer",
+)
+ARMS = (
+    Option(
+        "--embedding",
+        "How tokens become vectors: by a table (full), or by codes and an up-projection. Codes learn with the task (learned), are "
+        "drawn and never learn (random), or are made of a trained table (pca, autoencoder).",
+        "choice",
+        of=EMBEDDINGS,
+        metavar="ARM",
+        usual="full",
+    ),
+    RATIO,
+    TABLE,
+    CODING,
+    Option(
+        "--head", "Whether tokens are predicted by the embedding's own vectors.", ("untied", "tied"), usual="untied"
+    ),
 )
 CHUNK = Option("--chunk", "Tokens in a vector.", "whole", low=1, metavar="K", usual="4")
 ROWS = Option(

@@ -4,6 +4,7 @@ import json
 import math
 
 from .. import stream
+from ..catalogue.networks import EMBEDDING, NETWORKS
 from ..signal import LemError, Value
 from .find import sniff
 
@@ -15,7 +16,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
-    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), complete, and
+    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, and bits of it and of the head), complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -31,6 +32,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             "card",
             "calibration",
             "front",
+            "embedding",
             "problem",
         )
     )
@@ -70,6 +72,7 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
             if isinstance(model, dict):
                 facts["calibration"] = model.pop("calibration", None)
                 facts["front"] = model.pop("front", None)
+                facts["embedding"] = _embedding(model, header.tensors)
             facts["complete"] = True
             continue
         ours, lem = True, header.lem
@@ -94,6 +97,21 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
     facts["bits_per_element"] = bits / elements if elements else None
     if ours and not facts["complete"]:
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
+
+
+def _embedding(model: dict, tensors: dict) -> dict | None:
+    """How a language model turns tokens into vectors, and the bits that it stores for that and for the way back."""
+    net = model.get("net")
+    name = net.get("net") if isinstance(net, dict) else None
+    if not isinstance(name, str) or name not in NETWORKS or not NETWORKS[name].stored:
+        return None
+    known = {option.name: net.get(option.name, option.value()) for option in EMBEDDING}
+    bits = {
+        what: 8 * sum(stop - begin for key, (_, _, begin, stop) in tensors.items() if key.startswith(prefix))
+        for what, prefix in NETWORKS[name].stored.items()
+    }
+    table = model.pop("table", None)
+    return known | {"bits": bits} | (table if isinstance(table, dict) else {})
 
 
 def _several(values: list):

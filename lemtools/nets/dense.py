@@ -20,19 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .embedding import freeze
 from .lm import Trunk, dial
 from .token_ae import TokenAutoencoder
 
 LEAST = -7.0  # log of the smallest deviation of a component, in units of the latent's own
-
-
-def freeze(module: nn.Module) -> nn.Module:
-    """The module with its parameters as buffers: kept with the weights, never learnt."""
-    for part in module.modules():
-        for name, parameter in list(part.named_parameters(recurse=False)):
-            delattr(part, name)
-            part.register_buffer(name, parameter.detach().clone())
-    return module.eval()
 
 
 class Stage(nn.Module):

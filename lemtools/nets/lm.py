@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .embedding import Embedding
 from .transformer import Cache, rotate
 
 HEAD = 64  # features of a head, width of a layer, and positions of context a layer
@@ -90,9 +91,12 @@ class Trunk(nn.Module):
 
 
 class LM(nn.Module):
-    """vocabulary: tokens 0 .. V - 1; the rest: see `dial`. lengths [V]: bytes that each token stands for.
+    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden: see Embedding. lengths [V]: bytes that
+    each token stands for.
 
-    A fresh network gives every token the same probability.
+    head: `untied`, a table of its own, 0 at first: a fresh network gives every token the same probability. `tied`: the
+    vectors by which tokens enter. These are never 0, or nothing would be learnt; 1 / W in the norm before them makes a fresh
+    network nearly as fair: the token that was seen has about 1 nat above the others.
     """
 
     family = "language"
@@ -104,21 +108,34 @@ class LM(nn.Module):
         width: int | None = None,
         heads: int | None = None,
         context: int | None = None,
+        embedding: str = "full",
+        ratio: int = 1,
+        coding: str | None = None,
+        hidden: int = 0,
+        head: str = "untied",
     ):
         super().__init__()
         sizes = dial(depth, width, heads, context)
         self.vocabulary, self.context, self.depth = vocabulary, sizes["context"], depth
-        self.enter = nn.Embedding(vocabulary, sizes["width"])
+        self.enter = Embedding(vocabulary, sizes["width"], embedding, ratio, coding, hidden)
         self.trunk = Trunk(**sizes)
-        self.head = nn.Linear(sizes["width"], vocabulary, bias=False)
         self.register_buffer("lengths", torch.ones(vocabulary))
-        nn.init.zeros_(self.head.weight)
+        if head == "tied" and hidden:
+            raise ValueError(
+                f"a tied head for an up-projection with a hidden layer of {hidden}, which has no transpose"
+            )
+        if head == "tied":
+            self.head = self.enter.logits
+            nn.init.constant_(self.trunk.norm.weight, 1 / sizes["width"])
+        else:
+            self.head = nn.Linear(sizes["width"], vocabulary, bias=False)
+            nn.init.zeros_(self.head.weight)
 
     def hidden(self, tokens: torch.Tensor, layer: int) -> torch.Tensor:
         """What enters block `layer`, [N, T, W]: of 0 the embeddings; of `depth`, which is none, what the last leaves."""
         if not 0 <= layer <= self.depth:
             raise ValueError(f"layer {layer}: this network has 0 to {self.depth}")
-        return self.trunk.run(self.enter(tokens.long()), 0, layer)
+        return self.trunk.run(self.enter(tokens), 0, layer)
 
     def resume(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
         """Logits [N, T, V] of the next token, from what enters block `layer` on."""
@@ -135,7 +152,7 @@ class LM(nn.Module):
     def after(self, tokens: torch.Tensor, caches: list[Cache]) -> torch.Tensor:
         """Logits [N, V] of the token after the last of `tokens`: the whole of a sequence [N, T] with fresh caches, then one
         [N, 1] after the other."""
-        return self.head(self.trunk.norm(self.trunk.run(self.enter(tokens.long()), 0, self.depth, caches)[:, -1]))
+        return self.head(self.trunk.norm(self.trunk.run(self.enter(tokens), 0, self.depth, caches)[:, -1]))
 
     def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""

@@ -54,6 +54,9 @@ class Objective(nn.Module):
     def frozen(self, batch: dict[str, torch.Tensor]) -> None:
         """Do what the loss takes from frozen parts: there is no backward pass through it."""
 
+    def settle(self) -> None:
+        """Put into the network what the objective's own parameters make, before the network is kept."""
+
     def unpack(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, Condition | None, torch.Tensor | None]:
         """(target in coordinates, condition or None, what of the target is seen or None)."""
         target, model = batch["target"], self.model
@@ -337,6 +340,8 @@ class Language(Objective):
     def frozen(self, batch: dict[str, torch.Tensor]) -> None:
         if getattr(self.net, "stages", None) == 0:
             self.net.latents(self.net.split(batch["target"])[1])
+        elif next(self.net.enter.parameters(), None) is None:
+            self.net.enter(batch["target"][:, :-1])
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         items, noise = batch["target"], batch.get("noise")

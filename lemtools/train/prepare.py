@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..catalogue.networks import NETWORKS
 from ..catalogue.recipes import RECIPES
 from ..nets.model import Model, load
 from ..signal import LemError
@@ -21,6 +22,8 @@ def _init(model: Model, path: str) -> None:
     """Give the network the weights of a trained one. LemError where that is another network."""
     trained = load(path)
     mine, other = model.meta["net"], trained.meta["net"]
+    if other["net"] == mine["net"]:  # options that are younger than the model are as where nobody chooses them
+        other = {option.name: option.value() for option in NETWORKS[mine["net"]].options} | other
     differ = [f"{k} {other[k]}, not {mine[k]}" for k in mine if k in other and mine[k] != other[k]]
     if differ:
         raise LemError(f"--init {path}: it is another network: {'; '.join(differ)}")

@@ -37,6 +37,7 @@ LATER = (
     "drift",
     "levels",
     "encoder",
+    "table",
 )
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
@@ -58,7 +59,8 @@ class Settings:
     of the average of the weights, or of codebooks' sums; None: by recipe. clip: norm of the gradient; 0: none. dtype:
     'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
-    'dense', of lm; codec: files of encodings fitted before (recipes.text). card: free text by key, kept with the model.
+    'dense', of lm; codec: files of encodings fitted before (recipes.text);
+    table: a model of whose embedding codes are made (tables). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
@@ -120,6 +122,7 @@ class Settings:
     own_rollouts: int | None = None
     drift: list[str] | None = None
     levels: tuple[float, float] | float | None = None
+    table: str | None = None
     encoder: str | None = None
     sound: dict | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)

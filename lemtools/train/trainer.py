@@ -47,7 +47,10 @@ class Trainer(Run):
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self.objective = prepared.objective.to(device)
-        self.weights = dict(net.named_parameters())
+        self.own = dict(net.named_parameters())
+        beside = {k: p for k, p in self.objective.named_parameters() if not k.startswith("net.")}
+        self.weights = self.own | {f"objective.{k}": p for k, p in beside.items()}
+        self.kept = {k: b for k, b in net.state_dict().items() if k not in self.own}  # no gradient changes these
         self.stored = getattr(torch, settings.weights)  # type of the weights in the model's file
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
@@ -152,8 +155,11 @@ class Trainer(Run):
                 pictures.write(self.prepared, self.to_device, path)
 
     def state(self) -> dict[str, torch.Tensor]:
+        with self.averaged():
+            self.objective.settle()
         state = {f"weight.{k}": p.detach() for k, p in self.weights.items()}
         state |= {f"average.{k}": e for k, e in self.average.items()}
+        state |= {f"buffer.{k}": b for k, b in self.kept.items()}
         for name, p in self.weights.items():
             for key, value in self.optimizer.state.get(p, {}).items():
                 state[f"moment.{key}.{name}"] = torch.as_tensor(value)
@@ -162,13 +168,18 @@ class Trainer(Run):
     def save_model(self) -> None:
         """The model alone: the average of the weights."""
         self.prepared.model.meta |= {"step": self.step}
-        checkpoint.save_model(self.prepared.model, self.settings.output, self.stored, self.average)
+        average = {k: self.average[k] for k in self.own}
+        checkpoint.save_model(self.prepared.model, self.settings.output, self.stored, average)
 
     @torch.no_grad()
     def finish(self) -> Prepared:
         """What was trained, with the network as the model's file has it."""
-        for name, p in self.weights.items():
-            p.copy_(self.average[name].to(self.stored))
+        with self.averaged():
+            self.objective.settle()
+        for name, p in self.own.items():
+            p.copy_(self.average[name])
+        for kept in (*self.own.values(), *self.kept.values()):
+            kept.copy_(kept.to(self.stored))
         self.prepared.model.net.eval()
         self.prepared.model.meta |= {"step": self.step}
         return self.prepared
@@ -183,8 +194,12 @@ class Trainer(Run):
                 f"moment.step.{name}": Tensor("float", "", needed=False),
             }
             wanted |= {f"moment.{k}.{name}": same._replace(needed=False) for k in ("exp_avg", "exp_avg_sq")}
+        for name, b in self.kept.items():  # (states of before have none)
+            wanted[f"buffer.{name}"] = Tensor("any", " ".join(map(str, b.shape)), needed=False)
         found = {k: ("F32" if v.is_floating_point() else "I64", tuple(v.shape)) for k, v in state.items()}
         Layout(tensors=wanted).check({}, found)
+        for name, b in self.kept.items():
+            b.copy_(state.get(f"buffer.{name}", b))
         for name, p in self.weights.items():
             p.copy_(state[f"weight.{name}"])
             self.average[name].copy_(state[f"average.{name}"])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
+from ...catalogue.embeddings import EMBEDDINGS
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.lm import dial
 from ...nets.model import Model
 from ...signal import LemError
-from .. import corpus, objectives
+from .. import corpus, objectives, tables
 from ..corpus import Codecs, Corpus, Windows
 from ..data import Items, Spec
+from ..joint import Joint
 from ..network import blamed, card, record
 from ..run import Prepared
 from ..settings import Settings
@@ -23,6 +27,7 @@ from .values import tried
 
 STARTS = 1 << 22  # windows begin everywhere, or, in longer texts, at as many places as this
 CHUNKS = 64  # chunks a window of the token autoencoder
+Goal = Callable[[Model], objectives.Objective]  # what makes the objective of a model
 MOST = 1024  # windows kept back where --holdout does not say
 
 
@@ -36,7 +41,11 @@ def language(settings: Settings) -> Prepared:
     text = _read(settings, codecs)
     if codecs.ae is None:
         config = _language(settings, "lm", vocabulary=text.vocabulary)
-        return _prepared(settings, text, codecs, config, objectives.Language, places=config["context"] + 1)
+        config |= _embedding(settings, config)
+        table = None if settings.table is None else tables.read(settings.table, text, config["width"])
+        return _prepared(settings, text, codecs, config, objectives.Language, places=config["context"] + 1, table=table)
+    if settings.table is not None:
+        raise LemError("--table: codes of an embedding are for --on tokens")
     known, facts = codecs.ae.net.vocabulary, {"codec": codecs.ae.config}
     if known != text.vocabulary:
         raise LemError(f"--codec: a token-ae of {known} tokens, where the text has {text.vocabulary}")
@@ -79,19 +88,48 @@ def _language(settings: Settings, name: str, **facts) -> dict:
         return config | dial(*(config[k] for k in ("depth", "width", "heads", "context")))
 
 
+def _embedding(settings: Settings, config: dict) -> dict:
+    """How tokens become vectors, what is left open filled in. LemError for what does not go together."""
+    arm = EMBEDDINGS.find(config["embedding"])
+    chosen = {
+        "ratio": config["ratio"] != 1,
+        "table": settings.table is not None,
+        "coding": config["coding"] is not None,
+    }
+    for name in (name for name, given in chosen.items() if given):
+        if problem := EMBEDDINGS.refused(name, arm.name, "--embedding"):
+            raise LemError(problem)
+    coding = config["coding"] or next(iter(arm.learns))
+    if coding not in arm.learns:
+        raise LemError(f"--coding {coding}: that of {arm.name} is {' or '.join(arm.learns)}")
+    if config["width"] % config["ratio"]:
+        raise LemError(
+            f"--ratio {config['ratio']}: a width of {config['width']} is no multiple of it; give another, or --width"
+        )
+    if arm.needs and settings.table is None:
+        raise LemError(f"--embedding {arm.name}: of which table? Give --table FULL, a model of lem-train lm")
+    if coding == "joint" and settings.init is not None:
+        raise LemError(
+            "--init: a model does not keep the encoder that --coding joint goes on with; take --coding tuned"
+        )
+    return {"coding": coding}
+
+
 def _prepared(
     settings: Settings,
     text: Corpus,
     codecs: Codecs,
     config: dict,
-    objective: type[objectives.Objective],
+    objective: Goal,
     places: int,
     chunk: int = 0,
     overlap: int = 1,
+    table: torch.Tensor | None = None,
 ) -> Prepared:
     """A run on windows of `places` tokens, or chunks of `chunk` tokens, with its network untrained.
 
-    overlap: places that a window to validate on shares with the next one: what a window has before it predicts.
+    overlap: places that a window to validate on shares with the next one: what a window has before it predicts. table: the
+    trained one of which an embedding makes its codes.
     """
     span = places * max(chunk, 1)
     stride = span - overlap * max(chunk, 1)
@@ -104,11 +142,17 @@ def _prepared(
         net = build(config)
     if hasattr(net, "lengths") and text.lengths is not None:
         net.lengths[: text.vocabulary] = torch.from_numpy(text.lengths).float()
+    measured = {"bytes": learnt.bytes, "measured": text.lengths is not None}
+    if table is not None:
+        seen = torch.from_numpy(np.bincount(learnt.tokens, minlength=text.vocabulary) > 0)
+        facts = EMBEDDINGS.load(config["embedding"])(net.enter, table.to(settings.device), seen)
+        measured |= {"table": facts} if facts else {}
+        if config["coding"] == "joint":
+            objective = partial(Joint, table=table, seen=seen)
     if chunk:
         _fill(net, codecs, learnt.tokens)
     item = list(windows.shape[1:])
     target = {"kind": "tokens", "item": item}
-    measured = {"bytes": learnt.bytes, "measured": text.lengths is not None}
     model = Model(net, card(settings, config, "tokens", item, target=target, fragment=[], classes=0, **measured))
     goal = objective(model)
     common = dict(operations=[], extras=goal.extras)
@@ -117,7 +161,8 @@ def _prepared(
     if kept is not None:
         items = Items("tokens", _windows(kept, codecs, places, stride, chunk))
         validation = Spec(items, min(settings.batch, len(items), 64), settings.seed + 1, **common)
-    fingerprint = settings.fingerprint(Items("tokens", Windows(text.tokens, span, span)), codecs.weights())
+    rows = None if table is None else table.numpy()
+    fingerprint = settings.fingerprint(Items("tokens", Windows(text.tokens, span, span)), codecs.weights(), rows)
     return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer))
 
 
