@@ -38,11 +38,12 @@ OPTIONS = {
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest",
-    "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --compile --config --context "
+    "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --codec --codes --coding --compile --config --context "
     "--cosine --crop --gain-shape --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad "
-    "--encoder --n-fft --hop --window-fn --rms --middle --compress --mono --resample --length --voices --lowest --bands --coefficients",
+    "--encoder --n-fft --hop --window-fn --rms --middle --compress --mono --resample --length --voices --lowest --bands --coefficients "
+    "--embedding --ratio --table --head",
     "els": f"{COMMON} --along --equivariance --hop --network --padding --patch --rectangles --window-fn --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
@@ -452,6 +453,7 @@ def test_json_keys_are_frozen(photos):
         "card",
         "calibration",
         "front",
+        "embedding",
         "problem",
         "complete",
     ]
