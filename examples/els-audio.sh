@@ -8,7 +8,7 @@
 # DATA holds fsdd or esc10 (SET, default fsdd); SET=folder takes the sounds in DATA itself. Everything made goes to OUT, and
 # what is there already is not made again unless its settings or inputs are others now.
 #
-# --quick: the primary cell alone, with sizes that were calibrated before, a short training and 10 seeds: 20 minutes on two
+# --quick: the primary cell alone, with sizes that were calibrated before, a short training and 10 seeds: 7 minutes on two
 # cores.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
