@@ -14,7 +14,7 @@ import torch
 import triton
 
 from ..plan import Axis
-from . import layout
+from . import layout, merging
 from .kernel import INTERPRETED, WEIGHTS, Tiling, attend, cdiv, constant, launch, processors, strip_row
 
 SPLITS, MERGED = 64, 64 if INTERPRETED else 16  # shares and queries that are merged at a time
@@ -366,7 +366,7 @@ def merge(
     """What a part found, into state float64 [values + 3, pixels]. first: number of its first seed."""
     launch(
         part.memo,
-        layout.merge,
+        merging.merge,
         (cdiv(part.queries, MERGED), part.rows),
         (
             found,
