@@ -75,31 +75,67 @@ class Trunk(nn.Module):
         self.register_buffer("cos", angle.cos().float(), persistent=False)  # [T, pairs]
         self.register_buffer("sin", angle.sin().float(), persistent=False)
 
-    def run(self, x: torch.Tensor, first: int, last: int, caches: list[Cache] | None = None) -> torch.Tensor:
-        """Through the blocks from `first` to before `last`. caches: of the positions before x, one a block (see Block)."""
+    def run(
+        self,
+        x: torch.Tensor,
+        first: int,
+        last: int,
+        caches: list[Cache] | None = None,
+        places: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Through the blocks from `first` to before `last`. caches: of the positions before x, one a block (see Block).
+        places [N, T]: where each vector stands, below the context, where that is not one after the other."""
         before = caches[0].used if caches else 0
         here = slice(before, before + x.shape[1])
         if here.stop > self.context:
             raise ValueError(f"{here.stop} positions; this network was made for {self.context}")
+        turns = (self.cos, self.sin)
+        angle = [turn[here] if places is None else turn[places][:, None] for turn in turns]
         x = x.float()  # what the blocks add to, of vectors as of tokens, where products are in bfloat16
         for i, block in enumerate(self.blocks[first:last]):
-            x = block(x, (self.cos[here], self.sin[here]), caches[i] if caches else None)
+            x = block(x, (angle[0], angle[1]), caches[i] if caches else None)
         return x
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.run(x, 0, self.depth))
+    def forward(self, x: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        return self.norm(self.run(x, 0, self.depth, places=places))
 
 
-class LM(nn.Module):
-    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden: see Embedding. lengths [V]: bytes that
-    each token stands for.
+class Tokens(nn.Module):
+    """What predicts tokens: logits [N, T, V] of tokens [N, T] and, where they do not stand one after the other, their
+    places. lengths [V]: bytes that each token stands for."""
+
+    family = "language"
+    lengths: torch.Tensor
+
+    def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """What the head reads, [N, T, W]."""
+        raise NotImplementedError
+
+    def forward(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits [N, T, V] of the token after each of `tokens` [N, T]. places: as of Trunk.run."""
+        return self.head(self.features(tokens, places))
+
+    def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""
+        logits = self(items[:, :-1]).float()
+        return F.cross_entropy(logits.transpose(1, 2), items[:, 1:].long(), reduction="none")
+
+    def rest(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Nats that the text takes beyond the rate, [N, T]: none, tokens are the text."""
+        return self.lengths.new_zeros(len(items), items.shape[1] - 1)
+
+    def sizes(self, items: torch.Tensor) -> torch.Tensor:
+        """Bytes of what is predicted, [N, T]."""
+        return self.lengths[items[:, 1:].long()]
+
+
+class LM(Tokens):
+    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden: see Embedding.
 
     head: `untied`, a table of its own, 0 at first: a fresh network gives every token the same probability. `tied`: the
     vectors by which tokens enter. These are never 0, or nothing would be learnt; 1 / W in the norm before them makes a fresh
     network nearly as fair: the token that was seen has about 1 nat above the others.
     """
-
-    family = "language"
 
     def __init__(
         self,
@@ -141,9 +177,8 @@ class LM(nn.Module):
         """Logits [N, T, V] of the next token, from what enters block `layer` on."""
         return self.head(self.trunk.norm(self.trunk.run(hidden, layer, self.depth)))
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits [N, T, V] of the token after each of `tokens` [N, T]."""
-        return self.resume(self.hidden(tokens, 0), 0)
+    def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        return self.trunk(self.enter(tokens), places)
 
     def caches(self) -> list[Cache]:
         """For `after`, of sequences that begin."""
@@ -153,16 +188,3 @@ class LM(nn.Module):
         """Logits [N, V] of the token after the last of `tokens`: the whole of a sequence [N, T] with fresh caches, then one
         [N, 1] after the other."""
         return self.head(self.trunk.norm(self.trunk.run(self.enter(tokens), 0, self.depth, caches)[:, -1]))
-
-    def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""
-        logits = self(items[:, :-1]).float()
-        return F.cross_entropy(logits.transpose(1, 2), items[:, 1:].long(), reduction="none")
-
-    def rest(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Nats that the text takes beyond the rate, [N, T]: none, tokens are the text."""
-        return self.lengths.new_zeros(len(items), items.shape[1] - 1)
-
-    def sizes(self, items: torch.Tensor) -> torch.Tensor:
-        """Bytes of what is predicted, [N, T]."""
-        return self.lengths[items[:, 1:].long()]

@@ -126,6 +126,20 @@ def test_one_dial():
         dial(2, width=64, heads=3)
 
 
+def test_places_count_by_their_distances_alone():
+    """Those one after the other are as none; all moved by as much change nothing; others do, of each item its own."""
+    net = LM(7, 2, 16, 2, 24)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    tokens, plain = torch.randint(7, (2, 8)), torch.arange(8).expand(2, 8)
+    wanted = net(tokens)
+    assert torch.equal(net(tokens, plain), wanted)
+    assert torch.allclose(net(tokens, plain + 16), wanted, atol=1e-4)
+    apart = (net(tokens, torch.stack([plain[0], 3 * plain[0]])) - wanted).abs().amax((1, 2))
+    assert apart[0] == 0 and apart[1] > 1e-2
+
+
 def test_rotation_is_a_product_of_complex_numbers_and_knows_distances_alone():
     trunk = LM(depth=1, width=8, heads=1, context=12).trunk
     wave = 10_000.0 ** -np.array([0, 0.25, 0.5, 0.75])
