@@ -34,7 +34,7 @@ complete -c lem-train -l pushforward -x -d 'Learn half from true states, half fr
 complete -c lem-train -l own-rollouts -x -d 'Learn all of K steps that the network makes from a true state, each from where its last one led'
 complete -c lem-train -l context -x -d 'Tokens that are seen; of frames, frames, by default 2'
 complete -c lem-train -l on -x -a 'tokens dense' -d 'What is predicted'
-complete -c lem-train -l codec -rF -d 'Fitted encoders of text (lem-encode, or lem-train token-ae), applied to the text before it is learnt'
+complete -c lem-train -l codec -rF -d 'Fitted encoders of text (lem-encode, or lem-train token-ae), applied to the text before it is learnt; kmer:K makes tokens of K bases of a genome'
 complete -c lem-train -l embedding -x -a 'full learned random pca autoencoder' -d 'How tokens become vectors'
 complete -c lem-train -l ratio -x -d 'Numbers of the width to one of a token\'s code'
 complete -c lem-train -l table -rF -d 'The model of lem-train lm, with a full embedding, of whose trained table codes are made'

@@ -107,7 +107,8 @@ ON = Option(
 )
 CODEC = Option(
     "--codec",
-    "Fitted encoders of text (lem-encode, or lem-train token-ae), applied to the text before it is learnt.",
+    "Fitted encoders of text (lem-encode, or lem-train token-ae), applied to the text before it is learnt; kmer:K makes tokens of "
+    "K bases of a genome.",
     metavar="FILE",
     multiple=True,
     file=True,

@@ -16,7 +16,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
-    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, and bits of it and of the head), complete, and
+    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -111,7 +111,8 @@ def _embedding(model: dict, tensors: dict) -> dict | None:
         for what, prefix in NETWORKS[name].stored.items()
     }
     table = model.pop("table", None)
-    return known | {"bits": bits} | (table if isinstance(table, dict) else {})
+    text = {key: model.pop(key) for key in ("data", "common") if key in model}
+    return known | {"bits": bits} | text | (table if isinstance(table, dict) else {})
 
 
 def _several(values: list):

@@ -15,6 +15,8 @@ from torch import nn
 
 from ..catalogue.embeddings import EMBEDDINGS
 
+DRAWN = 1 << 20  # numbers at a time, where they are drawn for nothing
+
 
 def layers(enter: int, hidden: int, leave: int) -> nn.Sequential:
     """An affine map, or, through a hidden layer, two. Vectors of mean square 1 keep about that."""
@@ -33,6 +35,15 @@ def freeze(module: nn.Module) -> nn.Module:
             delattr(part, name)
             part.register_buffer(name, parameter.detach().clone())
     return module.eval()
+
+
+def passed(count: int) -> None:
+    """Leave the generator as torch.randn(count) does, in the memory of a part: its last draws are in another order where
+    there are fewer than 16."""
+    while count >= 2 * DRAWN:
+        torch.randn(DRAWN)
+        count -= DRAWN
+    torch.randn(count)
 
 
 class Embedding(nn.Module):
@@ -60,16 +71,21 @@ class Embedding(nn.Module):
         if hidden and not row.layered:
             raise ValueError(f"hidden {hidden}: an embedding that is {arm} has no hidden layer")
         self.width, self.dims, self.hidden, self.coding = width, width // ratio, hidden, coding
-        learns = row.learns[coding]
+        self.up: nn.Module | None = None
+        with torch.random.fork_rng([], enabled=row.coded):
+            self._draw(vocabulary, row.learns[coding], row.coded)
+        if row.coded:
+            passed(vocabulary * width)  # what is drawn after it is the same in all arms
+        self.live: torch.Tensor | None = None
+
+    def _draw(self, vocabulary: int, learns: tuple[str, ...], coded: bool) -> None:
         first = torch.randn(vocabulary, self.dims)
         if "weight" in learns:
             self.weight = nn.Parameter(first)
         else:
             self.register_buffer("weight", first)
-        self.up: nn.Module | None = None
-        if row.coded:
+        if coded:
             self.up = self.decoder() if "up" in learns else freeze(self.decoder())
-        self.live: torch.Tensor | None = None
 
     def encoder(self) -> nn.Sequential:
         """Vectors to codes, as deep as the way back."""

@@ -9,6 +9,9 @@ The JSON object under the metadata key `lem` holds
     fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
     classes             number of classes that it knows, or 0
     bytes, measured     of text: bytes a token on average, and whether that was measured (else 1)
+    unit                of text: 'byte', or 'base', which is then what a byte is called
+    data, common        of text: by which the tokens learnt from and those kept back are known again; the share of the
+                        vocabulary that the former have ten times or more
     encoder             of a model that is an encoder, what encode.load reads it by
     front               of spectra, what made them of sounds (transforms.Front.record)
     calibration         of a model that reads levels of noise, how well it does, see calibration.py

@@ -6,6 +6,7 @@ tokens, a token autoencoder vectors of K of them, a residual quantiser the codes
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 
 from .. import media
 from ..encode import load as load_encoder
+from ..encode.kmers import Kmers
 from ..encode.text import is_text
 from ..encode.token_ae import TokenAE
 from ..signal import LemError, Signal
 
+COMMON = 10  # times that a text has a token of which it can tell something
 BLOCK = 8192  # chunks that are encoded at a time
 
 
@@ -53,25 +56,40 @@ class Windows:
 
 @dataclass
 class Corpus:
-    """tokens [n]: uint8 or int32, below `vocabulary`. lengths [vocabulary]: bytes of each; None: not known."""
+    """tokens [n]: uint8 or int32, below `vocabulary`. lengths [vocabulary]: bytes of each, or what the unit is; None: not
+    known."""
 
     tokens: np.ndarray
     vocabulary: int
     lengths: np.ndarray | None
+    unit: str = "byte"
 
     @property
     def bytes(self) -> float:
         """Of a token, on average."""
         return 1.0 if self.lengths is None else float(self.lengths[self.tokens].mean())
 
+    @property
+    def known(self) -> float:
+        """The share of the vocabulary that the text has COMMON times or more."""
+        return float((np.bincount(self.tokens, minlength=self.vocabulary) >= COMMON).mean())
 
-def load_corpus(paths: Sequence[str], bpe=None, how: media.Reading | None = None) -> Corpus:
-    """The text of files, one after another: bytes, or the tokens that `bpe` makes of them, or tokens as they stand, of
-    which it is not known how many bytes they are.
+    def digest(self, *more: Corpus | None) -> str:
+        """By which tokens, and those of other texts, are known again: 16 digits of SHA-256."""
+        found = hashlib.sha256()
+        for each in (self, *more):
+            tokens = np.empty(0) if each is None else each.tokens
+            found.update(f"{len(tokens)} ".encode() + np.ascontiguousarray(tokens, "<i4").data)
+        return found.hexdigest()[:16]
+
+
+def load_corpus(paths: Sequence[str], tokenizer=None, how: media.Reading | None = None) -> Corpus:
+    """The text of files, one after another: bytes, or the tokens that `tokenizer` makes of them, or tokens as they stand,
+    of which it is not known how many bytes they are.
 
     Raises LemError for anything but whole text or tokens.
     """
-    parts, vocabulary, measured = [], 256 if bpe is None else bpe.vocab, True
+    parts, vocabulary, measured = [], 256 if tokenizer is None else tokenizer.vocab, True
     for signal in media.load(paths, how):
         where = signal.names[0] if signal.names else ", ".join(paths)
         if signal.kind != "tokens":
@@ -79,33 +97,37 @@ def load_corpus(paths: Sequence[str], bpe=None, how: media.Reading | None = None
         if signal.ops or signal.mask is not None:
             raise LemError(f"{where}: a fragment; text is learnt whole")
         known = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
-        if bpe is None:
+        if tokenizer is None:
             vocabulary = max(vocabulary, *known, int(signal.data.max(initial=0)) + 1)
-        elif known and known[-1] != bpe.vocab:
-            raise LemError(f"{where}: tokens of {known[-1]} kinds, where --codec has {bpe.vocab}; give it the text")
+        elif known and known[-1] != tokenizer.vocab:
+            raise LemError(
+                f"{where}: tokens of {known[-1]} kinds, where --codec has {tokenizer.vocab}; give it the text"
+            )
         measured = measured and is_text(signal)
-        made = bpe.encode(signal) if bpe is not None and not known else [signal]
+        made = tokenizer.encode(signal) if tokenizer is not None and not known else [signal]
         parts += [each.data.reshape(-1) for each in made]
     whole = np.concatenate(parts)
     if int(whole.min()) < 0 or int(whole.max()) >= vocabulary:
         found = f"tokens {int(whole.min())} to {int(whole.max())}"
         raise LemError(f"{', '.join(paths)}: {found}; 0 to {vocabulary - 1} are known")
+    if tokenizer is not None:
+        return Corpus(whole.astype(np.int32), vocabulary, lengths(tokenizer), getattr(tokenizer, "unit", "byte"))
     if vocabulary == 256:
         return Corpus(whole.astype(np.uint8, copy=False), 256, np.ones(256) if measured else None)
-    return Corpus(whole.astype(np.int32), vocabulary, None if bpe is None else lengths(bpe))
+    return Corpus(whole.astype(np.int32), vocabulary, None)
 
 
-def lengths(bpe) -> np.ndarray:
-    """Bytes [V] that each token stands for."""
-    each = bpe.decode(Signal("tokens", np.arange(bpe.vocab)[:, None]), {})
+def lengths(tokenizer) -> np.ndarray:
+    """Bytes [V] that each token stands for; of k-mers, bases."""
+    each = tokenizer.decode(Signal("tokens", np.arange(tokenizer.vocab)[:, None]), {})
     return np.concatenate([np.full(len(part), part.data.shape[1]) for part in each])
 
 
 @dataclass
 class Codecs:
-    """Encodings that were fitted before, in the order in which they apply: encode.text.Text, TokenAE, vq.residual.RVQ, or None."""
+    """Encodings, in the order in which they apply: encode.text.Text or encode.kmers.Kmers, TokenAE, vq.residual.RVQ, or None."""
 
-    bpe: Any = None
+    tokenizer: Any = None
     ae: TokenAE | None = None
     rvq: Any = None
 
@@ -119,16 +141,17 @@ class Codecs:
 
 
 def codecs(paths: Sequence[str], device: str = "cpu") -> Codecs:
-    """Read fitted encodings, each known by its file, to work on `device`. LemError for two of a kind or other files."""
+    """Read fitted encodings, each known by its file, to work on `device`; kmer:K needs no file. LemError for two of a kind or
+    other files."""
     found = Codecs()
     for path in paths:
-        coder: Any = load_encoder(path)
-        name = {"token-ae": "ae", "rvq": "rvq", "text": "bpe"}.get(coder.name)
+        coder: Any = Kmers.named(path) or load_encoder(path)
+        name = {"token-ae": "ae", "rvq": "rvq", "text": "tokenizer", "kmer": "tokenizer"}.get(coder.name)
         if name is None:
             raise LemError(f"--codec {path}: {coder.name} makes neither tokens of text nor codes of their vectors")
         if getattr(found, name) is not None:
             raise LemError(f"--codec {path}: the second {coder.name}; give one of each")
-        if name != "bpe":
+        if name != "tokenizer":
             coder.to(device)
         setattr(found, name, coder.rvq if name == "rvq" else coder)
     if found.rvq is not None and found.ae is None:

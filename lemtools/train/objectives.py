@@ -324,13 +324,13 @@ class Language(Objective):
     """Bits that text takes, token by token or vector by vector, a byte of it; see nets.lm and nets.dense.
 
     The loss is what the network can learn, the rate; bits_per_byte adds the rest, and is measured with the
-    bytes that were predicted (tokens, where it is not known how many bytes they are).
+    bytes that were predicted (of genomes bases; tokens, where it is not known how many bytes they are).
     """
 
     def __init__(self, model: Model, weighting: str = "plain"):
         super().__init__(model, weighting)
         self.per_place = math.log(2) * model.meta["bytes"] * getattr(self.net, "chunk", 1)
-        self.unit = "byte" if model.meta["measured"] else "token"
+        self.unit = model.meta.get("unit", "byte") if model.meta["measured"] else "token"
         if getattr(self.net, "stages", None) == 0:
             self.extras = partial(_normal, self.net.dims)
 

@@ -13,6 +13,7 @@ from helpers.training import dying, files, result
 from lemtools.catalogue.embeddings import EMBEDDINGS
 from lemtools.encode.patch_back import patch_back
 from lemtools.media.describe import describe
+from lemtools.nets import embedding
 from lemtools.nets.embedding import Embedding
 from lemtools.nets.lm import LM
 from lemtools.nets.model import load
@@ -135,6 +136,17 @@ def test_a_tied_head_is_the_products_with_the_vectors_of_all_tokens(arm):
 
 
 @NAMED
+def test_the_trunk_begins_alike_in_all_arms(arm, coding, monkeypatch):
+    """To the last bit, at one seed, whatever was drawn before it; also where the numbers are drawn in parts."""
+    monkeypatch.setattr(embedding, "DRAWN", 1 << 8)
+    for vocabulary in (3, 50, 129):
+        for ratio in (2, 8):
+            arms = [made("full", None, vocabulary=vocabulary), made(arm, coding, ratio=ratio, vocabulary=vocabulary)]
+            one, two = (net.trunk.state_dict() for net in arms)
+            assert all(torch.equal(one[k], two[k]) for k in one) and float(one["blocks.0.qkv.weight"].std()) > 0.1
+
+
+@NAMED
 def test_a_fresh_network_is_fair(arm, coding):
     items = torch.randint(50, (8, 17))
     assert torch.allclose(made(arm, coding).rate(items), torch.tensor(math.log(50)))
@@ -238,6 +250,29 @@ def test_what_is_frozen_does_not_move_and_all_else_does(arm, coding, head, tmp_p
         ("enter.up.0.weight" in moved) == ("enter.up.0.bias" in moved or (head == "tied" and False)) == ("up" in learns)
     )
     assert {k for k in before if not k.startswith("enter.") and k != "lengths"} <= moved
+
+
+def test_arms_have_one_text_one_order_of_batches_and_one_trunk(tmp_path, book, full):
+    """At one seed; another seed has another order and another trunk, of the same text."""
+    found = []
+    for arm, coding, seed in (
+        ("full", None, 0),
+        ("learned", None, 0),
+        ("random", None, 0),
+        ("pca", "tuned", 0),
+        ("full", None, 1),
+    ):
+        prepared = prepare(run(tmp_path, book, arm, coding, full, seed=seed))
+        batches, net = Batches(prepared.spec), prepared.model.net
+        order = torch.cat([batches[step]["target"].flatten() for step in (0, 7, 11)])
+        found.append((prepared.model.meta["data"], order, net.trunk.blocks[0].qkv.weight))
+    (data, order, trunk), *others, (_, shuffled, apart) = found
+    assert all(each[0] == data for each in (*others, found[-1]))
+    assert all(torch.equal(each[1], order) and torch.equal(each[2], trunk) for each in others)
+    assert not torch.equal(shuffled, order) and not torch.equal(apart, trunk)
+    other = tmp_path / "other.txt"
+    other.write_bytes(book.read_bytes()[:-1] + b"!")
+    assert prepare(run(tmp_path, other)).model.meta["data"] != data
 
 
 @NAMED

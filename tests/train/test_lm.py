@@ -423,7 +423,7 @@ class Pairs:
 
 def test_bits_a_byte_of_longer_tokens(tmp_path, book, monkeypatch):
     """A fresh network gives each of 300 tokens one chance in 300, and the bytes are those that the tokens stand for."""
-    monkeypatch.setattr(corpus, "codecs", lambda paths, device: corpus.Codecs(bpe=Pairs()))
+    monkeypatch.setattr(corpus, "codecs", lambda paths, device: corpus.Codecs(tokenizer=Pairs()))
     prepared = prepare(run("lm", tmp_path, book, codec=["bpe"]))
     assert prepared.model.net.vocabulary == 300 and prepared.model.net.lengths[258] == 5
     held = prepared.validation.items.data

@@ -72,7 +72,12 @@ def autoencoder(settings: Settings) -> Prepared:
 
 def _read(settings: Settings, codecs: Codecs) -> Corpus:
     check_apart(settings.data, settings.validate)
-    return corpus.load_corpus(settings.data, codecs.bpe, settings.reading)
+    text = corpus.load_corpus(settings.data, codecs.tokenizer, settings.reading)
+    if not np.ptp(text.tokens):
+        raise LemError(
+            f"{', '.join(settings.data)}: one token {int(text.tokens[0])} all along; there is nothing to learn"
+        )
+    return text
 
 
 def _record(settings: Settings, name: str, **facts) -> dict:
@@ -142,7 +147,8 @@ def _prepared(
         net = build(config)
     if hasattr(net, "lengths") and text.lengths is not None:
         net.lengths[: text.vocabulary] = torch.from_numpy(text.lengths).float()
-    measured = {"bytes": learnt.bytes, "measured": text.lengths is not None}
+    measured: dict = {"bytes": learnt.bytes, "measured": text.lengths is not None, "unit": text.unit}
+    measured |= {"data": learnt.digest(kept), "common": learnt.known}
     if table is not None:
         seen = torch.from_numpy(np.bincount(learnt.tokens, minlength=text.vocabulary) > 0)
         facts = EMBEDDINGS.load(config["embedding"])(net.enter, table.to(settings.device), seen)
@@ -163,7 +169,17 @@ def _prepared(
         validation = Spec(items, min(settings.batch, len(items), 64), settings.seed + 1, **common)
     rows = None if table is None else table.numpy()
     fingerprint = settings.fingerprint(Items("tokens", Windows(text.tokens, span, span)), codecs.weights(), rows)
-    return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer))
+    return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer, _said(learnt, codecs)))
+
+
+def _said(learnt: Corpus, codecs: Codecs) -> str | None:
+    """What a tokenizer makes of the text that is learnt."""
+    if codecs.tokenizer is None:
+        return None
+    often = f"{100 * learnt.known:.1f} % of them {corpus.COMMON} times or more in what is learnt"
+    left = getattr(codecs.tokenizer, "left", 0)
+    ends = f"; {left} bases at the ends of records make none" if left else ""
+    return f"{learnt.vocabulary} tokens, {often}{ends}"
 
 
 def _windows(text: Corpus, codecs: Codecs, places: int, stride: int, chunk: int) -> Windows:
@@ -175,7 +191,7 @@ def _split(settings: Settings, text: Corpus, codecs: Codecs, span: int, stride: 
     """(what is learnt from, what is kept back or None): the end of the text, a tenth of it at most, or another text."""
     tokens, kept = text.tokens, None
     if settings.validate:
-        kept = corpus.load_corpus(settings.validate, codecs.bpe, settings.reading).tokens
+        kept = corpus.load_corpus(settings.validate, codecs.tokenizer, settings.reading).tokens
         if int(kept.max()) >= text.vocabulary:
             raise LemError(f"--validate: token {int(kept.max())}; --data has up to {text.vocabulary - 1}")
     elif settings.holdout != 0:
