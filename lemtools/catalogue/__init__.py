@@ -1,12 +1,13 @@
 """The catalogue: one row for everything that the tools know by name.
 
-Eleven tables, each in a module of this package:
+Twelve tables, each in a module of this package:
 
     operations  OPERATIONS, what lem-fragment takes away; SHAPES of a mask; QUANTISERS
     encoders    ENCODERS of lem-encode
     networks    NETWORKS that lem-train trains
     recipes     RECIPES of lem-train
     embeddings  EMBEDDINGS of lem-train lm
+    tasks       TASKS of lem-train lm
     denoisers   DENOISERS over stored memories: the machines of lem-els, the priors of lem-reconstruct
     metrics     METRICS of lem-compare
     methods     METHODS of lem-reconstruct

@@ -3,7 +3,7 @@
 A network is an nn.Module with a class attribute `family`, which says how it is called (see nets), and keyword
 arguments that JSON can hold. Its options are those that a user may choose, as NAME=VALUE of --set; what else it takes
 by keyword follows from the data (shapes, classes, a codec). Its facts: the family, and presets: {name: {property:
-value}}, where nothing else is chosen. stored: {what lem-info counts by itself: how the names of its tensors begin}.
+value}}, where nothing else is chosen. reads: of those of a language, 'tokens' or 'vectors'. stored: {what lem-info counts by itself: how the names of its tensors begin}.
 """
 
 from typing import Any
@@ -227,9 +227,26 @@ NETWORKS = Table(
         (*DIAL, *EMBEDDING),
         facts={
             "family": "language",
+            "reads": "tokens",
             "presets": {SMALL: {"depth": 2}},
             "stored": {"embedding": "enter.weight", "up-projection": "enter.up.", "head": "head."},
         },
+    ),
+    Row(
+        "gru-lm",
+        "nets.rnn:GruLM",
+        "the same by a GRU in place of attention",
+        ("tokens",),
+        tuple(option for option in DIAL if option.name != "heads"),
+        facts={"family": "language", "reads": "tokens", "presets": {SMALL: {"depth": 2}}},
+    ),
+    Row(
+        "delta-lm",
+        "nets.rnn:DeltaLM",
+        "the same by a linear recurrence, a product of reflections",
+        ("tokens",),
+        (*DIAL, Option("reflections", "Householder matrices of a step", "whole", default=2, low=1, high=8)),
+        facts={"family": "language", "reads": "tokens", "presets": {SMALL: {"depth": 2}}},
     ),
     Row(
         "dense-lm",
@@ -237,7 +254,7 @@ NETWORKS = Table(
         "text, K tokens as one vector at a time",
         ("tokens",),
         (*DIAL, Option("components", "Gaussians of the mixture of latents", "whole", default=16, low=1)),
-        facts={"family": "language", "presets": {SMALL: {"depth": 2}}},
+        facts={"family": "language", "reads": "vectors", "presets": {SMALL: {"depth": 2}}},
     ),
     Row(
         "token-ae",
@@ -258,4 +275,5 @@ NETWORKS = Table(
     ),
     presets={},
     stored={},
+    reads="",
 )

@@ -25,6 +25,7 @@ from .shared import KIND
 from .table import Table
 from .training import (
     ARMS,
+    ASKING,
     CHUNK,
     CODEC,
     CONTEXT,
@@ -44,6 +45,7 @@ from .training import (
     ROWS,
     SPECTRA,
     STEPS,
+    STREAMS,
     TARGET,
     TEXT,
     VECTORS,
@@ -266,7 +268,7 @@ RECIPES = Table(
         "text:language",
         "text, token by token or by vectors of tokens",
         {"tokens": "lm"},
-        *(TEXT, ON, CODEC, CONTEXT, *ARMS, *LEARNER),
+        *(STREAMS, ON, CODEC, CONTEXT, *ARMS, *ASKING, *LEARNER),
         family="language",
         lr=2e-3,
         batch=32,

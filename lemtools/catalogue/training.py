@@ -5,19 +5,23 @@ from .encoders import ENCODERS
 from .networks import NETWORKS, PADDING, PREDICTS
 from .row import Option
 from .shared import DEVICE, IMAGES, KIND, SKIP_BAD
+from .tasks import PREFIX, TASKS
 
 INPUT, OUTPUT, RUNNING = "Input", "Output", "Running"
 
 DATA = Option(
     "--data",
     "Memories to learn from: files, folders; a lone npy or safetensors file stays on disk. Of a fragment, what "
-    "it still holds is learnt. lm and token-ae learn text, as bytes, or tokens, frames learns tokens; rvq learns embeddings.",
+    "it still holds is learnt. lm and token-ae learn text, as bytes, or tokens, lm tasks (task:parity), too, frames learns tokens; rvq learns embeddings.",
     metavar="PATH",
     multiple=True,
     file=True,
     section=INPUT,
 )
 TEXT = DATA._replace(help="Text to learn from, as bytes, or tokens: files, folders.")
+STREAMS = TEXT._replace(
+    help=f"{TEXT.help} Or a task whose state is known exactly: {', '.join(PREFIX + name for name in TASKS.shown)}."
+)
 VECTORS = DATA._replace(help="Embeddings to learn from: files, folders; a lone npy or safetensors file stays on disk.")
 KEY = Option("--key", "Tensor or array to read from a foreign file.", metavar="NAME", section=INPUT)
 LOOKS = tuple(option._replace(section=INPUT) for option in (KEY, KIND, *IMAGES))
@@ -136,6 +140,37 @@ ARMS = (
     CODING,
     Option(
         "--head", "Whether tokens are predicted by the embedding's own vectors.", ("untied", "tied"), usual="untied"
+    ),
+)
+ASKING = (  # of lm on a task
+    Option(
+        "--longest",
+        "Of a task: symbols of the longest sequence that is learnt.",
+        "whole",
+        low=1,
+        metavar="N",
+        usual="40",
+    ),
+    Option(
+        "--asked",
+        "Of a task: whether the state is asked for at every position, or at the last alone.",
+        ("every", "end"),
+        usual="every",
+    ),
+    Option(
+        "--positions",
+        "Of a task: where symbols stand that are learnt: one after the other (plain), the same from any place on (moved), or "
+        "with gaps, so that all distances within the context occur (spread).",
+        ("spread", "plain", "moved"),
+        usual="spread",
+    ),
+    Option(
+        "--pause", "Of a task: blank positions after every symbol.", "whole", low=0, high=64, metavar="N", usual="0"
+    ),
+    Option(
+        "--states",
+        "Of a task, with --asked end: learn the state at every position, too, by a second head that is not kept.",
+        "flag",
     ),
 )
 CHUNK = Option("--chunk", "Tokens in a vector.", "whole", low=1, metavar="K", usual="4")

@@ -16,7 +16,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
-    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), complete, and
+    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -33,6 +33,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             "calibration",
             "front",
             "embedding",
+            "task",
             "problem",
         )
     )
@@ -72,6 +73,7 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
             if isinstance(model, dict):
                 facts["calibration"] = model.pop("calibration", None)
                 facts["front"] = model.pop("front", None)
+                facts["task"] = model.pop("task", None)
                 facts["embedding"] = _embedding(model, header.tensors)
             facts["complete"] = True
             continue

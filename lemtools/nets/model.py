@@ -12,6 +12,7 @@ The JSON object under the metadata key `lem` holds
     unit                of text: 'byte', or 'base', which is then what a byte is called
     data, common        of text: by which the tokens learnt from and those kept back are known again; the share of the
                         vocabulary that the former have ten times or more
+    task                of a model that has learnt a task: which, its states, and how it was put (TASK; train.tasks)
     encoder             of a model that is an encoder, what encode.load reads it by
     front               of spectra, what made them of sounds (transforms.Front.record)
     calibration         of a model that reads levels of noise, how well it does, see calibration.py
@@ -104,7 +105,19 @@ RECORD = {
     "fragment": Value("list"),
     "classes": Value("whole", 0, 2**31, needed=False),
     "net": Value("object"),
+    "task": Value("object", needed=False),
 }
+TASK = Layout(
+    {
+        "task": Value("text"),
+        "states": Value("whole", 2, 2**31),
+        "supervised": Value("flag"),
+        "every": Value("flag"),
+        "positions": Value("text"),
+        "pause": Value("whole", 0, 2**31),
+        **dict.fromkeys(("least", "longest", "context"), Value("whole", 1, 2**31)),
+    }
+)
 NETWORK = Layout(  # of its arguments those that follow from the data
     {
         **dict.fromkeys(("item", "target", "source"), Value("sizes", 0, 2**31, needed=False)),
@@ -219,6 +232,8 @@ def _made(meta: dict, found: Found) -> nn.Module:
         raise LemError(f"a network of {net.get('axes', 2)} spatial axes, where its record has items of {item}")
     if shaped and (seen != item or net.get("channels", item[0]) != item[0] or answer != target):
         raise LemError(f"a network that makes {answer} of {seen}, where its record has {target} of {item}")
+    if "task" in meta:
+        TASK.check(meta["task"], {})
     if "front" in meta:
         parts.checked(meta["front"], item)
     if "calibration" in meta:

@@ -48,6 +48,10 @@ class Continuer:
                 f"{self.name}: a model of {model.meta['recipe']} ({model.meta['net']['net']}), which draws no token after "
                 "another; --method continue takes one of lem-train lm"
             )
+        if "task" in model.meta:
+            raise LemError(
+                f"{self.name}: a model of a task ({model.meta['task']['task']}), which says states, not what follows"
+            )
         self.net = model.net.to(self.device).eval()
         self.samples, self.top, self.more, self.seed = samples, top, more, seed
         self.temperature = 1.0 if temperature is None else temperature

@@ -38,6 +38,11 @@ LATER = (
     "levels",
     "encoder",
     "table",
+    "longest",
+    "asked",
+    "positions",
+    "pause",
+    "states",
 )
 
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
@@ -60,7 +65,8 @@ class Settings:
     'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
     between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text);
-    table: a model of whose embedding codes are made (tables). card: free text by key, kept with the model.
+    table: a model of whose embedding codes are made (tables). longest, asked, positions, pause, states: how a task is put
+    (tasks.Asking, answers.Supervised). card: free text by key, kept with the model.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
@@ -123,6 +129,11 @@ class Settings:
     drift: list[str] | None = None
     levels: tuple[float, float] | float | None = None
     table: str | None = None
+    longest: int | None = None
+    asked: str | None = None
+    positions: str | None = None
+    pause: int | None = None
+    states: bool | None = None
     encoder: str | None = None
     sound: dict | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)

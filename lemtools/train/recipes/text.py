@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...catalogue.embeddings import EMBEDDINGS
+from ...catalogue.networks import NETWORKS
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.lm import dial
@@ -23,6 +24,7 @@ from ..network import blamed, card, record
 from ..run import Prepared
 from ..settings import Settings
 from ..trainer import Trainer
+from . import streams
 from .values import tried
 
 STARTS = 1 << 22  # windows begin everywhere, or, in longer texts, at as many places as this
@@ -32,7 +34,9 @@ MOST = 1024  # windows kept back where --holdout does not say
 
 
 def language(settings: Settings) -> Prepared:
-    """The next token from those before it, or the next vector of K tokens."""
+    """The next token from those before it, or the next vector of K tokens; or the state of a task."""
+    if streams.named(settings):
+        return streams.streams(settings, _tokens)
     codecs = corpus.codecs(settings.codec or [], settings.device)
     if settings.on == "dense" and codecs.ae is None:
         raise LemError("--on dense: of what vectors? Give --codec AE, of lem-train token-ae, and an rvq's for codes")
@@ -40,8 +44,7 @@ def language(settings: Settings) -> Prepared:
         raise LemError("--codec: a token-ae is for --on dense")
     text = _read(settings, codecs)
     if codecs.ae is None:
-        config = _language(settings, "lm", vocabulary=text.vocabulary)
-        config |= _embedding(settings, config)
+        config = _tokens(settings, vocabulary=text.vocabulary)
         table = None if settings.table is None else tables.read(settings.table, text, config["width"])
         return _prepared(settings, text, codecs, config, objectives.Language, places=config["context"] + 1, table=table)
     if settings.table is not None:
@@ -81,20 +84,33 @@ def _read(settings: Settings, codecs: Codecs) -> Corpus:
 
 
 def _record(settings: Settings, name: str, **facts) -> dict:
-    if settings.arch not in (None, name):
-        raise LemError(f"--arch {settings.arch} is not for {settings.recipe}; there is {name}")
-    return record(settings, "tokens", net=name, **facts)
+    row = NETWORKS[name]
+    there = [each.name for each in NETWORKS.rows if (each.family, each.reads) == (row.family, row.reads)]
+    if settings.arch not in (None, *there):
+        raise LemError(f"--arch {settings.arch} is not for {settings.recipe}; there is {', '.join(there)}")
+    return record(settings, "tokens", net=settings.arch or name, **facts)
 
 
 def _language(settings: Settings, name: str, **facts) -> dict:
     """The network's record, what follows from the depth written out."""
     config = _record(settings, name, **facts)
     with blamed(name):
-        return config | dial(*(config[k] for k in ("depth", "width", "heads", "context")))
+        sizes = dial(*(config.get(k) for k in ("depth", "width", "heads", "context")))
+    return config | {name: size for name, size in sizes.items() if name in config}
+
+
+def _tokens(settings: Settings, **facts) -> dict:
+    """The record of a network that reads tokens."""
+    config = _language(settings, "lm", **facts)
+    return config | _embedding(settings, config)
 
 
 def _embedding(settings: Settings, config: dict) -> dict:
     """How tokens become vectors, what is left open filled in. LemError for what does not go together."""
+    if "embedding" not in config:  # a table, whatever learns from it
+        if settings.table is not None:
+            raise LemError(f"--table: codes of an embedding are for --arch lm, not {config['net']}")
+        return {}
     arm = EMBEDDINGS.find(config["embedding"])
     chosen = {
         "ratio": config["ratio"] != 1,
