@@ -8,7 +8,7 @@ value}}, where nothing else is chosen. reads: of those of a language, 'tokens' o
 
 from typing import Any
 
-from .embeddings import CODING, EMBEDDINGS
+from .embeddings import CODE_BITS, CODES, CODING, EMBEDDINGS, STAGES
 from .row import Option, Row
 from .table import Table
 
@@ -44,6 +44,7 @@ EMBEDDING = (  # of a language model on tokens
     Option("coding", "what becomes of codes of a table", CODING.type),
     Option("hidden", "features of a hidden layer in the up-projection; 0: none", "whole", default=0, low=0),
     Option("head", "whether its table is the embedding's", ("untied", "tied"), default="untied"),
+    *(option._replace(flag=option.name, default=None) for option in (CODE_BITS, STAGES, CODES)),
 )
 
 

@@ -1,6 +1,6 @@
 """Options of lem-train: those of the recipes, in groups."""
 
-from .embeddings import CODING, EMBEDDINGS, RATIO, TABLE
+from .embeddings import CODE_BITS, CODES, CODING, EMBEDDINGS, RATIO, STAGES, TABLE
 from .encoders import ENCODERS
 from .networks import NETWORKS, PADDING, PREDICTS
 from .row import Option
@@ -129,7 +129,8 @@ ARMS = (
     Option(
         "--embedding",
         "How tokens become vectors: by a table (full), or by codes and an up-projection. Codes learn with the task (learned), are "
-        "drawn and never learn (random), or are made of a trained table (pca, autoencoder).",
+        "drawn and never learn (random), or are made of a trained table (pca, autoencoder). Or a trained table is kept at a few bits: "
+        "its numbers (quantised), its rows along a trellis, or as sums of rows of codebooks (rvq).",
         "choice",
         of=EMBEDDINGS,
         metavar="ARM",
@@ -138,6 +139,9 @@ ARMS = (
     RATIO,
     TABLE,
     CODING,
+    CODE_BITS,
+    STAGES,
+    CODES._replace(default=None, usual="256, for rvq 1024"),
     Option(
         "--head", "Whether tokens are predicted by the embedding's own vectors.", ("untied", "tied"), usual="untied"
     ),

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..catalogue.embeddings import EMBEDDINGS
+from ..catalogue.embeddings import CODES, EMBEDDINGS, STAGES
+from .packed import Packed, Scaled, Summed
 
 DRAWN = 1 << 20  # numbers at a time, where they are drawn for nothing
 
@@ -48,9 +49,10 @@ def passed(count: int) -> None:
 
 class Embedding(nn.Module):
     """Tokens [...] to vectors [..., W]. arm, ratio, coding: see catalogue.embeddings; hidden: features of a hidden layer in
-    the up-projection, 0 for none.
+    the up-projection, 0 for none; code_bits, stages, codes: of a quantiser, None for its usual ones.
 
-    weight [V, D]: the codes, or the table; up: the up-projection. What does not learn is a buffer.
+    weight [V, D]: the codes, or the table, or what keeps it as codes (Packed); up: the up-projection. What does not learn is
+    a buffer.
     """
 
     def __init__(
@@ -61,6 +63,9 @@ class Embedding(nn.Module):
         ratio: int = 1,
         coding: str | None = None,
         hidden: int = 0,
+        code_bits: int | None = None,
+        stages: int | None = None,
+        codes: int | None = None,
     ):
         super().__init__()
         row = EMBEDDINGS.find(arm)
@@ -73,9 +78,14 @@ class Embedding(nn.Module):
         self.width, self.dims, self.hidden, self.coding = width, width // ratio, hidden, coding
         self.up: nn.Module | None = None
         with torch.random.fork_rng([], enabled=row.coded):
-            self._draw(vocabulary, row.learns[coding], row.coded)
-        if row.coded:
+            if row.packed is None:
+                self._draw(vocabulary, row.learns[coding], row.coded)
+        if row.coded or row.packed:
             passed(vocabulary * width)  # what is drawn after it is the same in all arms
+        if row.packed == "rvq":
+            self.weight = Summed(vocabulary, width, stages or STAGES.default, codes or CODES.default)
+        elif row.packed:
+            self.weight = Scaled(vocabulary, width, row.packed, code_bits or row.usual)
         self.live: torch.Tensor | None = None
 
     def _draw(self, vocabulary: int, learns: tuple[str, ...], coded: bool) -> None:
@@ -106,7 +116,9 @@ class Embedding(nn.Module):
 
     @property
     def codes(self) -> torch.Tensor:
-        return self.weight if self.live is None else self.live
+        if self.live is not None:
+            return self.live
+        return self.weight() if isinstance(self.weight, Packed) else self.weight
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         found = F.embedding(tokens.long(), self.codes)

@@ -130,7 +130,7 @@ class Tokens(nn.Module):
 
 
 class LM(Tokens):
-    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden: see Embedding.
+    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden, and code_bits to codes: see Embedding.
 
     head: `untied`, a table of its own, 0 at first: a fresh network gives every token the same probability. `tied`: the
     vectors by which tokens enter. These are never 0, or nothing would be learnt; 1 / W in the norm before them makes a fresh
@@ -149,11 +149,14 @@ class LM(Tokens):
         coding: str | None = None,
         hidden: int = 0,
         head: str = "untied",
+        code_bits: int | None = None,
+        stages: int | None = None,
+        codes: int | None = None,
     ):
         super().__init__()
         sizes = dial(depth, width, heads, context)
         self.vocabulary, self.context, self.depth = vocabulary, sizes["context"], depth
-        self.enter = Embedding(vocabulary, sizes["width"], embedding, ratio, coding, hidden)
+        self.enter = Embedding(vocabulary, sizes["width"], embedding, ratio, coding, hidden, code_bits, stages, codes)
         self.trunk = Trunk(**sizes)
         self.register_buffer("lengths", torch.ones(vocabulary))
         if head == "tied" and hidden:

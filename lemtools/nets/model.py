@@ -186,7 +186,8 @@ def bounded(net: dict, found: Found) -> nn.Module:
 
 def described(net: nn.Module) -> dict[str, Tensor]:
     """What the file of a network holds."""
-    return {name: Tensor("float", " ".join(map(str, tensor.shape))) for name, tensor in net.state_dict().items()}
+    kinds = {name: "float" if tensor.is_floating_point() else "U8" for name, tensor in net.state_dict().items()}
+    return {name: Tensor(kinds[name], " ".join(map(str, tensor.shape))) for name, tensor in net.state_dict().items()}
 
 
 def filled(net: nn.Module, tensors: dict[str, np.ndarray]) -> nn.Module:

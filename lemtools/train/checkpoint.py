@@ -63,7 +63,8 @@ def save_model(model: Model, path: str, dtype: torch.dtype | None = None, weight
     tensors |= {k: v.detach().cpu() for k, v in (weights or {}).items()}
     scales = ("scale.", "target_scale.")
     if dtype is not None:
-        tensors = {k: v if k.startswith(scales) else v.to(dtype) for k, v in tensors.items()}
+        plain = {k for k, v in tensors.items() if k.startswith(scales) or not v.is_floating_point()}
+        tensors = {k: v if k in plain else v.to(dtype) for k, v in tensors.items()}
     write_tensors(path, tensors, model.meta)
 
 

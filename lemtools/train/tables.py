@@ -1,4 +1,4 @@
-"""Codes of the trained table of a language model: what an embedding by pca or by an autoencoder begins with.
+"""Codes of the trained table of a language model: what an embedding that is made of one begins with.
 
 Shapes: V vocabulary, W width, D numbers of a code.
 """
@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
+from .. import codes
+from ..catalogue.operations import QUANTISERS
+from ..codes import trellis
 from ..nets.embedding import Embedding
 from ..nets.model import load
 from ..signal import LemError
+from ..vq.residual import RVQ
+from ..vq.viterbi import searcher
 from .corpus import Corpus
 
 STEPS = 3000  # of an autoencoder's fit
@@ -99,6 +105,61 @@ def autoencoder(embedding: Embedding, table: torch.Tensor, seen: torch.Tensor) -
         embedding.up.load_state_dict(decoder.state_dict())
     weights = sum(p.numel() for p in learnt if p.ndim == 2)
     return {"lost": lost(embedding, table, seen), "flops": 6.0 * weights * count * STEPS}
+
+
+def scaled(embedding: Embedding, table: torch.Tensor, seen: torch.Tensor) -> dict[str, float]:
+    """Every row by its rms, and its numbers by a quantiser for N(0, 1): one by one, or along a trellis (codes.trellis).
+
+    Returns {'lost': as of `pca`}, and of a trellis 'flops' of its search.
+    """
+    kept = embedding.weight
+    rows = table.cpu().numpy()
+    kept.fill(*quantise(rows, kept.quantizer, kept.bits, str(table.device)))
+    facts = {"lost": lost(embedding, table, seen)}
+    return facts | ({"flops": searched(rows.shape, kept.bits)} if kept.quantizer == "trellis" else {})
+
+
+def quantise(rows: np.ndarray, quantizer: str, bits: int, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
+    """(codes [N, D], scales [N]) of rows [N, D]. The codes are those of the rows over their rms; then the scale is the one
+    with which they leave the least squared error, as a number of float16. A row of zeros has the scale 0."""
+    op = {"bits": bits, "quantizer": quantizer, "domain": "gaussian"}
+    wide = rows.astype(np.float64)
+    rms = np.sqrt(np.square(wide).mean(1))
+    search = searcher(device) if QUANTISERS[quantizer].joint else None
+    found = codes.encode(rows, op | {"scale": rms}, search)
+    plain = codes.decode(found, op | {"scale": np.ones(len(rows))}).astype(np.float64)
+    best = (wide * plain).sum(1) / np.maximum(np.square(plain).sum(1), 1e-30)
+    return found, np.where(rms > 0, best, 0).astype(np.float16).astype(np.float32)
+
+
+def searched(shape: tuple[int, ...], bits: int) -> float:
+    """Operations of the search for codes of rows [N, T] along a trellis: a difference, a square and a sum for every state and
+    sample, those around the seam twice."""
+    count, length = shape
+    return 3.0 * count * (length + 2 * min(trellis.SEAM, length // 2)) * 2 ** trellis.state_bits(bits, length)
+
+
+def summed(embedding: Embedding, table: torch.Tensor, seen: torch.Tensor) -> dict[str, float]:
+    """Sums of rows of codebooks, by a residual quantiser (vq.residual) fitted to the rows of tokens that the text has.
+
+    Returns {'lost': as of `pca`}. LemError for fewer such rows than codes.
+    """
+    kept, rows = embedding.weight, table.cpu().numpy()
+    stages, size, _ = kept.books.shape
+    try:
+        rvq = RVQ.fit(rows[seen.cpu().numpy()], stages=stages, codes=size, device=str(table.device))
+    except LemError as error:
+        raise LemError(f"--embedding rvq: {error}") from error
+    kept.fill(rvq.encode(rows), books(rvq))
+    return {"lost": lost(embedding, table, seen)}
+
+
+def books(rvq: RVQ) -> torch.Tensor:
+    """[S, K, W]: what the codes of each stage add to a vector; the mean is in those of the first."""
+    frame = rvq.frame
+    found = (rvq.codebooks[0] * frame.scale) @ frame.basis
+    found[0] += frame.mean
+    return found.half().float().cpu()
 
 
 @torch.no_grad()

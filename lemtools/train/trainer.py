@@ -179,7 +179,7 @@ class Trainer(Run):
         for name, p in self.own.items():
             p.copy_(self.average[name])
         for kept in (*self.own.values(), *self.kept.values()):
-            kept.copy_(kept.to(self.stored))
+            kept.copy_(kept.to(self.stored) if kept.is_floating_point() else kept)
         self.prepared.model.net.eval()
         self.prepared.model.meta |= {"step": self.step}
         return self.prepared

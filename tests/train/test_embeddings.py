@@ -17,6 +17,7 @@ from lemtools.nets import embedding
 from lemtools.nets.embedding import Embedding
 from lemtools.nets.lm import LM
 from lemtools.nets.model import load
+from lemtools.nets.packed import Packed
 from lemtools.ranks import Ranks
 from lemtools.reconstruct.continuing import Continuer
 from lemtools.signal import LemError, Signal
@@ -28,6 +29,7 @@ from lemtools.train.settings import Settings
 from lemtools.train.trainer import Trainer
 
 ARMS = [(row.name, coding) for row in EMBEDDINGS.rows for coding in row.learns]
+FEW = {"code_bits": 5, "stages": 2, "codes": 7}  # of tables that are kept as codes
 NAMED = pytest.mark.parametrize("arm, coding", ARMS, ids=[f"{a}-{c or 'alone'}" for a, c in ARMS])
 HEADS = pytest.mark.parametrize("head", ["untied", "tied"])
 
@@ -60,11 +62,11 @@ def short(monkeypatch):
 
 def run(folder, book, arm="full", coding=None, table=None, head="untied", ratio=4, **more) -> Settings:
     """A small run on the CPU in `folder`: 12 steps, a checkpoint every 4, of width 16."""
-    options = {"context": 16, "embedding": arm, "head": head, **more.pop("options", {})}
-    if arm != "full":
-        options["ratio"] = ratio
-    if EMBEDDINGS[arm].needs:
-        options, more = {**options, "coding": coding}, {"table": str(table), **more}
+    options, row = {"context": 16, "embedding": arm, "head": head, **more.pop("options", {})}, EMBEDDINGS[arm]
+    chosen = {"ratio": ratio, "coding": coding, **FEW}
+    options |= {name: value for name, value in chosen.items() if row.takes(name) and name not in options}
+    if row.needs:
+        more = {"table": str(table), **more}
     plain = dict(steps=12, batch=2, save_every=4, holdout=3, width=16, depth=1, workers=0, device="cpu")
     names = {"data": [str(book)], "output": str(folder / "model.safetensors"), "log": str(folder / "log.jsonl")}
     return Settings("lm", **{**plain, **names, **more}, options=options)
@@ -73,12 +75,15 @@ def run(folder, book, arm="full", coding=None, table=None, head="untied", ratio=
 def made(arm, coding, head="untied", hidden=0, ratio=4, vocabulary=50):
     torch.manual_seed(0)
     ratio = ratio if EMBEDDINGS[arm].coded else 1
-    return LM(vocabulary, 2, 32, 2, 16, embedding=arm, ratio=ratio, coding=coding, hidden=hidden, head=head)
+    return LM(vocabulary, 2, 32, 2, 16, embedding=arm, ratio=ratio, coding=coding, hidden=hidden, head=head, **FEW)
 
 
 def loud(net):
     """A network with weights that all speak: fresh ones answer nothing."""
     with torch.no_grad():
+        if isinstance(net.enter.weight, Packed):
+            for part in net.enter.weight.buffers():
+                part.copy_(torch.randint(256, part.shape) if part.dtype == torch.uint8 else torch.randn(part.shape))
         for p in net.parameters():
             p.add_(0.2 * torch.randn_like(p))
     return net
@@ -91,16 +96,18 @@ def loud(net):
 @HEADS
 def test_shapes_and_numbers_in_closed_form(arm, coding, head):
     net, (v, w, r) = made(arm, coding, head), (50, 32, 4)
-    table, up = (v * w, 0) if arm == "full" else (v * w // r, w // r * w + w)
+    table, up = (v * w // r, w // r * w + w) if EMBEDDINGS[arm].coded else (v * w, 0)
+    kept = {"rvq": -(-v * 2 * 3 // 8) + 2 * 7 * w}.get(arm, v * w * 5 // 8 + v) if EMBEDDINGS[arm].packed else table
     top = 0 if head == "tied" else v * w
     learnt = {"weight": table, "up": up, "encoder": 0}
     hidden = 96  # 8/3 of 32 in steps of 32
     trunk = 2 * (4 * w * w + 3 * w * hidden + 2 * w) + w
     wanted = sum(learnt[part] for part in EMBEDDINGS[arm].learns[coding]) + trunk + top
     assert sum(p.numel() for p in net.parameters()) == wanted
-    assert sum(t.numel() for t in net.state_dict().values()) == table + up + trunk + top + v  # and the lengths
+    assert sum(t.numel() for t in net.state_dict().values()) == kept + up + trunk + top + v  # and the lengths
     vectors = net.enter(torch.arange(v))
-    assert vectors.shape == (v, w) and 0.7 < float(vectors.detach().square().mean()) < 1.4
+    assert vectors.shape == (v, w)
+    assert EMBEDDINGS[arm].packed or 0.7 < float(vectors.detach().square().mean()) < 1.4
     assert net(torch.zeros(3, 7, dtype=torch.uint8)).shape == (3, 7, v)
 
 
@@ -407,11 +414,17 @@ def test_whatever_takes_a_language_model_takes_it(arm, coding, head, tmp_path, b
     assert patch_back(net, 1, same(), raw[:34].reshape(2, 17).astype(np.int64))[-1]["change"] == 0
     found = describe(asked.output)["embedding"]
     assert (found["embedding"], found["coding"], found["head"]) == (arm, coding, head)
-    assert found["ratio"] == (1 if arm == "full" else 4)
-    codes, up = (256 * 16, 0) if arm == "full" else (256 * 4, 16 * 4 + 16)
-    top = 0 if head == "tied" else 256 * 16
-    assert found["bits"] == {"embedding": 32 * codes, "up-projection": 32 * up, "head": 32 * top}
-    assert ("lost" in found) == (arm in ("pca", "autoencoder") and coding != "joint")
+    row, numbers = EMBEDDINGS[arm], 256 * 16
+    assert found["ratio"] == (4 if row.coded else 1)
+    table, up = (32 * numbers // 4, 16 * 4 + 16) if row.coded else (32 * numbers, 0)
+    if row.packed:
+        table = 256 * 2 * 3 + 32 * 2 * 7 * 16 if arm == "rvq" else 5 * numbers + 32 * 256
+    assert found["bits"] == {
+        "embedding": table,
+        "up-projection": 32 * up,
+        "head": 0 if head == "tied" else 32 * numbers,
+    }
+    assert ("lost" in found) == (bool(row.needs) and coding != "joint")
 
 
 def test_the_command_says_it(tmp_path, book, full):
@@ -441,13 +454,16 @@ BAD = [
     ("--embedding learned --ratio 3", "--ratio 3: a width of 16 is no multiple of it"),
     ("--embedding learned --ratio 32", "--ratio 32: a width of 16 is no multiple of it"),
     ("--embedding learned --ratio 0", "0 is not in the range x>=1"),
-    ("--ratio 4", "--ratio is not for --embedding full"),
+    ("--ratio 4", "--ratio is for --embedding learned, random, pca and autoencoder, not full"),
     ("--embedding none", "'none' is not one of"),
-    ("--set embedding=none", "--set embedding=none: it takes full, learned, random, pca, autoencoder"),
-    ("--set embedding=[1]", "it takes full, learned, random, pca, autoencoder"),
+    (
+        "--set embedding=none",
+        "--set embedding=none: it takes full, learned, random, pca, autoencoder, quantised, trellis, rvq",
+    ),
+    ("--set embedding=[1]", "it takes full, learned, random, pca, autoencoder, quantised, trellis, rvq"),
     (
         "--embedding learned --table full.safetensors",
-        "--table is for --embedding pca and autoencoder (with --table), not",
+        "--table is not for --embedding learned",
     ),
     ("--embedding random --coding tuned", "--coding is for --embedding pca and autoencoder (with --table), not random"),
     ("--embedding pca", "--embedding pca: of which table? Give --table FULL"),
@@ -467,6 +483,17 @@ BAD = [
         "--embedding autoencoder --table full.safetensors --coding joint --init full.safetensors",
         "--init: a model does not keep the encoder",
     ),
+    ("--embedding trellis --table full.safetensors --code-bits 7", "--code-bits 7: trellis has up to 6"),
+    ("--embedding quantised --table full.safetensors --code-bits 17", "17 is not in the range 1<=x<=16"),
+    ("--embedding rvq --table full.safetensors --codes 64", "--embedding rvq: "),
+    ("--embedding rvq --table full.safetensors --code-bits 3", "--code-bits is for --embedding quantised and trellis"),
+    (
+        "--embedding quantised --table full.safetensors --stages 3",
+        "--stages is for --embedding rvq (with --table), not",
+    ),
+    ("--embedding trellis", "--embedding trellis: of which table? Give --table FULL"),
+    ("--stages 3", "--stages is for --embedding rvq (with --table), not full"),
+    ("--embedding quantised --table full.safetensors --set hidden=3", "that is quantised has no hidden layer"),
     ("--on dense --codec full.safetensors", "full.safetensors: not a fitted encoder"),
 ]
 

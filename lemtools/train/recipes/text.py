@@ -11,6 +11,7 @@ import torch
 
 from ...catalogue.embeddings import EMBEDDINGS
 from ...catalogue.networks import NETWORKS
+from ...catalogue.operations import QUANTISERS
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.lm import dial
@@ -115,11 +116,14 @@ def _embedding(settings: Settings, config: dict) -> dict:
     chosen = {
         "ratio": config["ratio"] != 1,
         "table": settings.table is not None,
-        "coding": config["coding"] is not None,
+        **{name: config[name] is not None for name in ("coding", "code_bits", "stages", "codes")},
     }
     for name in (name for name, given in chosen.items() if given):
         if problem := EMBEDDINGS.refused(name, arm.name, "--embedding"):
             raise LemError(problem)
+    most = QUANTISERS[arm.packed].most if arm.packed in QUANTISERS else 0
+    if config["code_bits"] is not None and config["code_bits"] > most:
+        raise LemError(f"--code-bits {config['code_bits']}: {arm.name} has up to {most}")
     coding = config["coding"] or next(iter(arm.learns))
     if coding not in arm.learns:
         raise LemError(f"--coding {coding}: that of {arm.name} is {' or '.join(arm.learns)}")
