@@ -1,6 +1,6 @@
 """The catalogue: one row for everything that the tools know by name.
 
-Twelve tables, each in a module of this package:
+Fourteen tables, in modules of this package:
 
     operations  OPERATIONS, what lem-fragment takes away; SHAPES of a mask; QUANTISERS
     encoders    ENCODERS of lem-encode
@@ -8,6 +8,7 @@ Twelve tables, each in a module of this package:
     recipes     RECIPES of lem-train
     embeddings  EMBEDDINGS of lem-train lm
     tasks       TASKS of lem-train lm
+    thoughts    WAYS and CARRIES of the thoughts of lem-train lm
     denoisers   DENOISERS over stored memories: the machines of lem-els, the priors of lem-reconstruct
     metrics     METRICS of lem-compare
     methods     METHODS of lem-reconstruct

@@ -46,6 +46,11 @@ EMBEDDING = (  # of a language model on tokens
     Option("head", "whether its table is the embedding's", ("untied", "tied"), default="untied"),
     *(option._replace(flag=option.name, default=None) for option in (CODE_BITS, STAGES, CODES)),
 )
+THINKING = (  # of the same
+    Option("thoughts", "share of the width that the head does not read; 0: none", "number", default=0.0, low=0, high=1),
+    Option("thoughts_by", "how they are found: bptt:K or passes:K"),
+    Option("thoughts_carry", "what arrives of them: normal, shuffled, reset:N or none", default="normal"),
+)
 
 
 def _with(option: Option, default: Any) -> Option:
@@ -225,7 +230,7 @@ NETWORKS = Table(
         "nets.lm:LM",
         "text, token by token",
         ("tokens",),
-        (*DIAL, *EMBEDDING),
+        (*DIAL, *EMBEDDING, *THINKING),
         facts={
             "family": "language",
             "reads": "tokens",

@@ -6,6 +6,7 @@ from .networks import NETWORKS, PADDING, PREDICTS
 from .row import Option
 from .shared import DEVICE, IMAGES, KIND, SKIP_BAD
 from .tasks import PREFIX, TASKS
+from .thoughts import BY, CARRY, THOUGHTS
 
 INPUT, OUTPUT, RUNNING = "Input", "Output", "Running"
 
@@ -145,6 +146,9 @@ ARMS = (
     Option(
         "--head", "Whether tokens are predicted by the embedding's own vectors.", ("untied", "tied"), usual="untied"
     ),
+    THOUGHTS,
+    BY,
+    CARRY,
 )
 ASKING = (  # of lm on a task
     Option(

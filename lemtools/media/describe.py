@@ -1,10 +1,12 @@
 """What a stream or a checkpoint holds, from its headers alone."""
 
+import contextlib
 import json
 import math
 
 from .. import stream
-from ..catalogue.networks import EMBEDDING, NETWORKS
+from ..catalogue.networks import EMBEDDING, NETWORKS, THINKING
+from ..catalogue.thoughts import dims
 from ..signal import LemError, Value
 from .find import sniff
 
@@ -16,7 +18,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
-    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, complete, and
+    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, thoughts of one that has some, complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -34,6 +36,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             "front",
             "embedding",
             "task",
+            "thoughts",
             "problem",
         )
     )
@@ -75,6 +78,7 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
                 facts["front"] = model.pop("front", None)
                 facts["task"] = model.pop("task", None)
                 facts["embedding"] = _embedding(model, header.tensors)
+                facts["thoughts"] = _thoughts(model)
             facts["complete"] = True
             continue
         ours, lem = True, header.lem
@@ -115,6 +119,17 @@ def _embedding(model: dict, tensors: dict) -> dict | None:
     table = model.pop("table", None)
     text = {key: model.pop(key) for key in ("data", "common") if key in model}
     return known | {"bits": bits} | text | (table if isinstance(table, dict) else {})
+
+
+def _thoughts(model: dict) -> dict | None:
+    """Which dimensions of a language model's width its head does not read, and how they are carried on."""
+    net = model.get("net")
+    if not isinstance(net, dict) or not net.get("thoughts"):
+        return None
+    found = {option.name.removeprefix("thoughts_"): net.get(option.name) for option in THINKING}
+    with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):  # of a damaged record
+        found["dims"] = dims(net["width"], net["thoughts"])
+    return found
 
 
 def _several(values: list):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .embedding import Embedding
+from .thoughts import Past, Thoughts
 from .transformer import Cache, rotate
 
 HEAD = 64  # features of a head, width of a layer, and positions of context a layer
@@ -91,7 +92,7 @@ class Trunk(nn.Module):
             raise ValueError(f"{here.stop} positions; this network was made for {self.context}")
         turns = (self.cos, self.sin)
         angle = [turn[here] if places is None else turn[places][:, None] for turn in turns]
-        x = x.float()  # what the blocks add to, of vectors as of tokens, where products are in bfloat16
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # what the blocks add to, where products are in bfloat16
         for i, block in enumerate(self.blocks[first:last]):
             x = block(x, (angle[0], angle[1]), caches[i] if caches else None)
         return x
@@ -107,8 +108,13 @@ class Tokens(nn.Module):
     family = "language"
     lengths: torch.Tensor
 
+    @property
+    def readable(self) -> int:
+        """Dimensions R that the head reads."""
+        return self.enter.width
+
     def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
-        """What the head reads, [N, T, W]."""
+        """What the head reads, [N, T, R]."""
         raise NotImplementedError
 
     def forward(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
@@ -130,7 +136,8 @@ class Tokens(nn.Module):
 
 
 class LM(Tokens):
-    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden, and code_bits to codes: see Embedding.
+    """vocabulary: tokens 0 .. V - 1; depth to context: see `dial`; embedding to hidden, and code_bits to codes: see Embedding; thoughts
+    (0: none) to thoughts_carry: see Thoughts. The last dimensions are thoughts, the R others are read.
 
     head: `untied`, a table of its own, 0 at first: a fresh network gives every token the same probability. `tied`: the
     vectors by which tokens enter. These are never 0, or nothing would be learnt; 1 / W in the norm before them makes a fresh
@@ -152,42 +159,76 @@ class LM(Tokens):
         code_bits: int | None = None,
         stages: int | None = None,
         codes: int | None = None,
+        thoughts: float = 0.0,
+        thoughts_by: str | None = None,
+        thoughts_carry: str = "normal",
     ):
         super().__init__()
         sizes = dial(depth, width, heads, context)
         self.vocabulary, self.context, self.depth = vocabulary, sizes["context"], depth
         self.enter = Embedding(vocabulary, sizes["width"], embedding, ratio, coding, hidden, code_bits, stages, codes)
         self.trunk = Trunk(**sizes)
+        self.thoughts = Thoughts(sizes["width"], thoughts, thoughts_by, thoughts_carry) if thoughts else None
+        if self.thoughts is not None:
+            self.trunk.norm = nn.RMSNorm(self.thoughts.readable)
         self.register_buffer("lengths", torch.ones(vocabulary))
         if head == "tied" and hidden:
             raise ValueError(
                 f"a tied head for an up-projection with a hidden layer of {hidden}, which has no transpose"
             )
         if head == "tied":
-            self.head = self.enter.logits
+            self.head = self.tied
             nn.init.constant_(self.trunk.norm.weight, 1 / sizes["width"])
         else:
-            self.head = nn.Linear(sizes["width"], vocabulary, bias=False)
+            self.head = nn.Linear(self.readable, vocabulary, bias=False)
             nn.init.zeros_(self.head.weight)
 
+    @property
+    def readable(self) -> int:
+        return self.trunk.norm.weight.shape[0]
+
+    def tied(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [..., V] of what is read, x [..., R], by the vectors by which tokens enter."""
+        return self.enter.logits(F.pad(x, (0, self.trunk.width - self.readable)))
+
     def hidden(self, tokens: torch.Tensor, layer: int) -> torch.Tensor:
-        """What enters block `layer`, [N, T, W]: of 0 the embeddings; of `depth`, which is none, what the last leaves."""
+        """What enters block `layer`, [N, T, W]: of 0 the embeddings, with thoughts; of `depth`, which is none, what the last leaves."""
         if not 0 <= layer <= self.depth:
             raise ValueError(f"layer {layer}: this network has 0 to {self.depth}")
-        return self.trunk.run(self.enter(tokens), 0, layer)
+        x = self.enter(tokens)
+        return self.trunk.run(x if self.thoughts is None else self.thoughts.entering(self.trunk, x), 0, layer)
 
     def resume(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
         """Logits [N, T, V] of the next token, from what enters block `layer` on."""
-        return self.head(self.trunk.norm(self.trunk.run(hidden, layer, self.depth)))
+        return self.head(self.read(self.trunk.run(hidden, layer, self.depth)))
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """What the head reads, [..., R], of what the last block leaves, x [..., W]: not its thoughts."""
+        return self.trunk.norm(x[..., : self.readable])
 
     def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
-        return self.trunk(self.enter(tokens), places)
+        x = self.enter(tokens)
+        if self.thoughts is None:
+            return self.trunk(x, places)
+        return self.read(self.thoughts(self.trunk, x, places=places))
 
-    def caches(self) -> list[Cache]:
+    @property
+    def room(self) -> int:
+        """Numbers a position of what `caches` hold."""
+        return 2 * self.depth * self.trunk.width * (1 if self.thoughts is None else self.thoughts.passes)
+
+    def caches(self) -> list[Cache] | Past:
         """For `after`, of sequences that begin."""
+        if self.thoughts is not None:
+            return self.thoughts.past(lambda: Cache(self.context), self.depth)
         return [Cache(self.context) for _ in range(self.depth)]
 
-    def after(self, tokens: torch.Tensor, caches: list[Cache]) -> torch.Tensor:
+    def after(self, tokens: torch.Tensor, caches: list[Cache] | Past) -> torch.Tensor:
         """Logits [N, V] of the token after the last of `tokens`: the whole of a sequence [N, T] with fresh caches, then one
         [N, 1] after the other."""
-        return self.head(self.trunk.norm(self.trunk.run(self.enter(tokens), 0, self.depth, caches)[:, -1]))
+        x = self.enter(tokens)
+        if isinstance(caches, Past):
+            x = self.thoughts(self.trunk, x, caches)
+        else:
+            x = self.trunk.run(x, 0, self.depth, caches)
+        return self.head(self.read(x[:, -1]))

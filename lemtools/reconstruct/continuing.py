@@ -67,7 +67,7 @@ class Continuer:
         known = np.pad(known, ((0, 0), (0, self.more)))
         self._check(data, known)
         items = np.arange(len(data)) // (self.samples or 1)
-        each = 8 * self.net.depth * self.net.context * self.net.trunk.width
+        each = 4 * self.net.room * self.net.context
         rows = int(max(1, min(MOST_ROWS, BUDGET // each)))
         for start in range(0, len(data), rows):
             here = slice(start, start + rows)

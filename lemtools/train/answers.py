@@ -51,7 +51,7 @@ class Supervised(Answers):
 
     def __init__(self, model: Model):
         super().__init__(model)
-        self.second = nn.Linear(self.net.enter.width, self.net.vocabulary, bias=False)
+        self.second = nn.Linear(self.net.readable, self.net.vocabulary, bias=False)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:

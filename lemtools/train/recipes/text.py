@@ -12,6 +12,7 @@ import torch
 from ...catalogue.embeddings import EMBEDDINGS
 from ...catalogue.networks import NETWORKS
 from ...catalogue.operations import QUANTISERS
+from ...catalogue.thoughts import BY, CARRIES, CARRY, USUAL, WAYS, dims, spelled
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.lm import dial
@@ -103,7 +104,7 @@ def _language(settings: Settings, name: str, **facts) -> dict:
 def _tokens(settings: Settings, **facts) -> dict:
     """The record of a network that reads tokens."""
     config = _language(settings, "lm", **facts)
-    return config | _embedding(settings, config)
+    return config | _embedding(settings, config) | _thoughts(settings, config)
 
 
 def _embedding(settings: Settings, config: dict) -> dict:
@@ -138,6 +139,29 @@ def _embedding(settings: Settings, config: dict) -> dict:
             "--init: a model does not keep the encoder that --coding joint goes on with; take --coding tuned"
         )
     return {"coding": coding}
+
+
+def _thoughts(settings: Settings, config: dict) -> dict:
+    """How thoughts are found, what is left open filled in. LemError for what does not go together."""
+    if "thoughts" not in config:
+        return {}
+    by, carry = config["thoughts_by"], config["thoughts_carry"]
+    row, _ = spelled(CARRIES, carry, CARRY.flag)
+    if not config["thoughts"]:
+        for flag in (BY.flag,) * (by is not None) + (CARRY.flag,) * (row.name != "normal"):
+            raise LemError(f"{flag}: of what? Give --thoughts SHARE, as in --thoughts .25")
+        return {}
+    dims(config["width"], config["thoughts"])
+    if row.name == "none":
+        if by is not None:
+            raise LemError(f"{BY.flag} {by}: with {CARRY.flag} none there are no thoughts to find; leave it out")
+        return {}
+    for name, count in (("batch", settings.batch), ("holdout", settings.holdout)):
+        if row.name == "shuffled" and count == 1:
+            raise LemError(f"{CARRY.flag} shuffled --{name} 1: among which items? Two at least are needed")
+    by = USUAL if by is None else by
+    spelled(WAYS, by, BY.flag)
+    return {"thoughts_by": by}
 
 
 def _prepared(
@@ -187,6 +211,10 @@ def _prepared(
     if kept is not None:
         items = Items("tokens", _windows(kept, codecs, places, stride, chunk))
         validation = Spec(items, min(settings.batch, len(items), 64), settings.seed + 1, **common)
+        if len(items) < 2 and config.get("thoughts_carry") == "shuffled":
+            raise LemError(
+                f"{CARRY.flag} shuffled: one window is kept back, where two at least are needed; see --holdout"
+            )
     rows = None if table is None else table.numpy()
     fingerprint = settings.fingerprint(Items("tokens", Windows(text.tokens, span, span)), codecs.weights(), rows)
     return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer, _said(learnt, codecs)))
