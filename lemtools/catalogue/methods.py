@@ -3,7 +3,7 @@
 A method is a function that makes one ready: it takes the resources of `needs` and its options by keyword, and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
 what it asks: a store of memories, a network, or either of both. Facts: auto, the place among those that `auto` tries
 and the function (fragments, names of what was taken away) -> bool that says whether it is this one's turn; wants, how
-a missing resource is asked for; family, of the networks that it alone asks; bundled, whether a network comes with the package where none is given.
+a missing resource is asked for; sequences, whether its store is of tokens in rows of any length; family, of the networks that it alone asks; bundled, whether a network comes with the package where none is given.
 """
 
 from .denoisers import SHRINK
@@ -30,7 +30,8 @@ STEPS = Option(
 )
 TEMPERATURE = Option(
     "--temperature",
-    "Spread of draws: below 1 likelier ones (dream, continue, autoregressive and diffusion models).",
+    "Spread of draws: below 1 likelier ones; of tokens 0 takes the likeliest (dream, continue, autoregressive and diffusion "
+    "models).",
     "number",
     low=0,
     metavar="T",
@@ -70,7 +71,55 @@ LABEL = Option(
 CENTRED = Option("--centred", "Compare by correlation: offset and contrast do not count.", "flag")
 UNAWARE = Option("--unaware", "Compare lost values as zeros: the literature's control.", "flag")
 TOP = Option("--top", "Draw among the K likeliest tokens only.", "whole", low=1, metavar="K", usual="all")
-MORE = Option("--more", "Tokens to add behind the end of every item.", "whole", low=0, default=0, metavar="N")
+TOP_P = Option(
+    "--top-p",
+    "Draw among the likeliest tokens only, as few as have a share P of the probability (nucleus sampling).",
+    "number",
+    low=0,
+    high=1,
+    open=("low",),
+    metavar="P",
+    usual="1",
+)
+TYPICAL = Option(
+    "--typical",
+    "Draw among the tokens only whose surprise is nearest the mean, as few as have a share P of the probability (locally "
+    "typical sampling).",
+    "number",
+    low=0,
+    high=1,
+    open=("low",),
+    metavar="P",
+    usual="1",
+)
+SAMPLING = (TEMPERATURE, TOP, TOP_P, TYPICAL)
+MORE = Option(
+    "--more",
+    "Tokens to add behind the end of every item.",
+    "whole",
+    low=0,
+    metavar="N",
+    usual="200 where nothing is lost, else 0",
+)
+BEAM = Option(
+    "--beam",
+    "Guesses that are kept while a gap is filled; as many as there are ways to fill it make it exact.",
+    "whole",
+    low=1,
+    metavar="N",
+    usual="32",
+)
+RIGHT = Option(
+    "--right",
+    "Known tokens behind a gap that count for what stands in it.",
+    "whole",
+    low=0,
+    metavar="N",
+    usual="16",
+)
+ORDER = Option(
+    "--order", "Tokens before that the counts of ngram go by.", "whole", low=0, high=16, default=5, metavar="N"
+)
 KEY = Option("--memory-key", "Tensor or array to read from the STORE.", metavar="NAME")
 
 METHODS = Table(
@@ -148,14 +197,33 @@ METHODS = Table(
         "reconstruct.continuing:continuer",
         "lost tokens, and more behind the end, one after another, each from those before it, by a model of lem-train lm",
         ("tokens",),
-        (SAMPLES, TEMPERATURE, TOP, MORE, DEVICE),
+        (SAMPLES, *SAMPLING, MORE, DEVICE),
         needs=("model",),
         facts={"family": "language", "wants": "a model of lem-train lm: --model MODEL"},
+    ),
+    Row(
+        "fill",
+        "reconstruct.filling:filler",
+        "lost tokens by what fits both sides, by a model of lem-train lm and a beam of guesses",
+        ("tokens",),
+        (SAMPLES, BEAM, RIGHT, DEVICE),
+        needs=("model",),
+        facts={"family": "language", "wants": "a model of lem-train lm: --model MODEL"},
+    ),
+    Row(
+        "ngram",
+        "reconstruct.counting:ngram",
+        "lost tokens by what fits both sides, by counts of the store's texts (Witten and Bell's n-grams), exactly",
+        ("tokens",),
+        (KEY, SAMPLES, ORDER),
+        needs=("memory",),
+        facts={"sequences": True, "wants": "texts to count: --memory STORE"},
     ),
     auto=None,
     bundled=False,
     wants="a store of memories: --memory STORE",
     family="",
+    sequences=False,
 )
 
 

@@ -15,7 +15,9 @@ lem-reconstruct --method decode fragments.safetensors -o decoded/
 lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o recalled.safetensors
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
 lem-reconstruct --model dreams.safetensors --samples 5 -o dreamt/
-lem-reconstruct --method continue --model lm.safetensors --more 200 --temperature .8 beginning.txt
+lem-reconstruct --model lm.safetensors --more 200 --temperature .8 beginning.txt
+lem-fragment --mask .2 --mask-shape span:8 text.txt | lem-reconstruct --model lm.safetensors > whole.txt
+lem-fragment --mask .2 --mask-shape span:8 text.txt | lem-reconstruct --memory book.txt > whole.txt
 """
 
 WHOLE = {  # what says that something is lost, of kinds whose files do not
@@ -62,6 +64,12 @@ def _unused(row) -> list[str]:
     file=True,
     section=INPUT,
 )
+@common.option(
+    "--codec",
+    "The byte-pair encoding of lem-encode by which the --model was trained: texts are encoded by it, and what is recalled decoded.",
+    metavar="FILE",
+    file=True,
+)
 @common.seed
 @common.shard
 @common.output
@@ -76,6 +84,7 @@ def cli(
     memory,
     model,
     lost,
+    codec,
     **options,
 ):
     """Recall whole memories from fragments.
@@ -86,10 +95,13 @@ def cli(
     quantised values for noisy ones. The history records what was done. Without input, at a terminal or with /dev/null,
     --samples M of a network that draws are M samples of it; spectra of a known encoder are written as sounds into a folder
     and as WAV or FLAC.
+
+    A model of lem-train lm goes on with a whole text, and with one that lacks its end (continue), and fills gaps between what is
+    left (fill); options that only one of the two has choose it. Bytes that are no UTF-8, such as a character cut at the end, are
+    written as question marks; --to safetensors has them as they are.
     """
-    row = METHODS[meant(method, bool(memory), model is not None)]
-    row = METHODS["net"] if model and not row.family else row  # whatever a network is asked by
-    refuse(METHODS, row.name, written(click.get_current_context()), "--method")
+    rows = _rows(method, memory, model, options)
+    row = rows[0]
     reading = {source.name: options[source.name] for source in common.READING} | {"files": options["files"]}
     if options["samples"] and skip_existing:
         raise click.UsageError("--skip-existing does not know the files of --samples; leave one of them out")
@@ -98,12 +110,13 @@ def cli(
     ):  # what asks no memory works in small pieces; a pool of BLAS threads gets in its way
         common.one_thread()
     from ..media import Target, save, store
-    from ..media.store import nature
+    from ..media.store import nature, sequences
     from ..reconstruct import Reconstructor
     from ..signal import called
     from ..transforms.history import front
 
     target = Target(output, to, own=True)
+    coder = None if codec is None else _coder(codec, model)
     if common.skip_whole(run, target, skip_existing):
         return
     looks = {source.name: reading[source.name] for source in common.LOOKS}
@@ -117,8 +130,8 @@ def cli(
         inputs = dict(shard=shard, target=target, skip_existing=skip_existing, lost=lost)
         paths, signals = common.reading(run, **reading, **inputs)
     masks = [] if lost in (None, "alpha") else [lost]
-    target.refuse(paths, [*memory, *([model] if model else []), *masks])
-    asked = {source.name: options[source.name] for source in row.options}
+    target.refuse(paths, [*memory, *filter(None, [model, codec]), *masks])
+    asked = {source.name: options[source.name] for each in rows for source in each.options}
     asked.pop("memory_key", None)
     if "shrink" in asked:
         asked["shrink"] = ridge(asked["shrink"])
@@ -126,9 +139,13 @@ def cli(
     if memory:
         kind = looks["kind"] if looks["kind"] in ("spectrum", "field") else None  # all others show what they are
         how = common.how(run, **looks | {"kind": kind, "batch": None})
-        memories = store(list(memory), options["memory_key"], how, "--memory-key")
         of = nature(list(memory), options["memory_key"], how)
-        run.detail(f"memory: {len(memories)} items of {list(memories.shape[1:])}")
+        if row.sequences or (len(rows) > 1 and of is not None and of.kind == "tokens"):
+            memories = texts = sequences(list(memory), options["memory_key"], how)
+            run.detail(f"memory: {sum(map(len, texts))} tokens in {len(texts)} texts")
+        else:
+            memories = stored = store(list(memory), options["memory_key"], how, "--memory-key")
+            run.detail(f"memory: {len(stored)} items of {list(stored.shape[1:])}")
     recall = Reconstructor(
         method, memory=memories, model=model, of=of, history=run.history(seed=seed), seed=seed, **asked
     )
@@ -141,16 +158,62 @@ def cli(
             whole.append(True)
             what = f"a whole {called(batch.kind, 1)}, with no loss on record, comes back as it is"
             run.note(f"{what}; {WHOLE[batch.kind]}")
-        back = recall(batch)
-        entry = back.history[-1]
-        run.detail(f"{len(batch)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
-        if not (sounding and back.kind == "spectrum" and front(back.history)):
-            return [back]
-        from ..encode import decode
-
-        return decode([back])
+        for part in [batch] if coder is None or dreams else _encoded(batch, coder):
+            back = recall(part)
+            entry = back.history[-1]
+            run.detail(f"{len(part)} items: {entry['method']} ({'; '.join(entry['steps']) or 'nothing to do'})")
+            sounds = sounding and back.kind == "spectrum" and front(back.history)
+            yield from _decoded(back, coder) if coder or sounds else [back]
 
     save(common.spread(run, paths, [recall.blank()] if dreams else signals, work), target, run.note, run.error)
+    if speed := recall.speed():
+        run.detail(speed)
+
+
+def _rows(method: str, memory, model, options) -> list:
+    """The rows of the methods of which one is meant; UsageError where what was written is not for them."""
+    given = [name for name in written(click.get_current_context()) if name in options]
+    row = METHODS[meant(method, bool(memory), model is not None)]
+    if method == "auto" and (memory or model):
+        from ..catalogue import LemError
+        from ..reconstruct.asked import methods
+
+        try:
+            rows = [METHODS[name] for name in methods(method, memory=bool(memory), model=model, given=given)]
+        except LemError as error:
+            raise click.UsageError(str(error)) from error
+        if memory or rows[0].family:
+            return rows
+    row = METHODS["net"] if model and not row.family else row  # whatever a network is asked by
+    refuse(METHODS, row.name, given, "--method")
+    return [row]
+
+
+def _encoded(batch, coder):
+    from ..encode import encode
+
+    return encode([batch], coder)
+
+
+def _decoded(batch, coder):
+    from ..encode import decode
+
+    return decode([batch], coder)
+
+
+def _coder(path: str, model):
+    """The byte-pair encoding of a file."""
+    from ..catalogue import LemError
+    from ..encode import load
+
+    if model is None:
+        raise click.UsageError("--codec is for texts and a --model of lem-train lm")
+    coder = load(path)
+    if coder.name != "text":
+        raise LemError(
+            f"--codec {path}: {coder.name}, where a byte-pair encoding of lem-encode --encoder text is needed"
+        )
+    return coder
 
 
 def _nothing(files, files_from, sample, sample_name, **looks) -> bool:

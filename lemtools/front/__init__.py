@@ -13,7 +13,7 @@ from typing import Any
 
 from ..catalogue import LemError
 from ..catalogue.encoders import ENCODERS
-from ..catalogue.methods import METHODS, meant
+from ..catalogue.methods import METHODS
 from ..signal import Signal, called
 from .inputs import Stream, Words, signals
 from .losses import known, operations, text
@@ -123,15 +123,19 @@ def reconstruct(
     options : of the method, as lem-reconstruct has them (samples=3, steps=20, device="cuda").
     """
     from ..reconstruct import Reconstructor
-    from .recall import is_whole, lose, nature, store
+    from ..reconstruct.asked import methods
+    from .recall import is_whole, lose, nature, sequences, store
 
     seed, entry = value(SEED, seed, "seed"), _entry("reconstruct", seed=seed)
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
-    row = METHODS[meant(method, memory is not None, model is not None)]
-    row = METHODS["net"] if model is not None else row
+    of = nature(memory, options.get("memory_key"))
+    given = [name for name, each in options.items() if each is not None]
+    kind = "other" if of is None else of.kind
+    row = METHODS[methods(method, memory=memory is not None, model=model, kind=kind, given=given)[0]]
+    row = METHODS["net"] if model is not None and not row.family else row  # whatever a network is asked by
     asked = chosen(METHODS, row.name, "method", options)
     key = asked.pop("memory_key", None)
-    memories, of = store(memory, key), nature(memory, key)
+    memories = sequences(memory, key) if row.sequences else store(memory, key)
     recall = Reconstructor(method, memory=memories, model=model, of=of, history=entry, seed=seed, **asked)
     broken = lose(x, lost)
 

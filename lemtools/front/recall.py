@@ -13,6 +13,7 @@ from ..media import Reading, load
 from ..media import store as stored
 from ..media.lost import Masks
 from ..media.store import nature as of_files
+from ..media.store import sequences as of_texts
 from ..signal import Signal
 from .arrays import from_array
 from .inputs import Stream, Words, signals
@@ -32,6 +33,14 @@ def store(memory: Any, key: str | None = None) -> np.ndarray | None:
     if batch.ops:
         raise LemError("the memory holds fragments; it takes whole memories")
     return batch.data
+
+
+def sequences(memory: Any, key: str | None = None) -> list[np.ndarray]:
+    """Texts or rows of tokens to count, [n] each, read as `load` reads them."""
+    things = memory if isinstance(memory, list | tuple) else [memory]
+    if things and all(isinstance(thing, str | os.PathLike) for thing in things):
+        return of_texts([os.fspath(thing) for thing in things], key, Reading(note=note))
+    return [row for thing in things for batch in signals(thing) for row in batch.data]
 
 
 def nature(memory: Any, key: str | None = None) -> Signal | None:

@@ -33,6 +33,29 @@ def store(
         raise LemError(str(error).replace("pick one with --key", f"pick one with {called}")) from error
 
 
+class Sequences(list):
+    """Rows of tokens [n] of any length. kinds: as many different ones as their history says there are; 0: it does not."""
+
+    kinds = 0
+
+
+def sequences(paths: list[str], key: str | None = None, how: Reading | None = None) -> Sequences:
+    """All texts or rows of tokens of the inputs. Raises LemError for other kinds of memories, and for a fragment."""
+    found = Sequences()
+    for signal in load(paths, replace(how or Reading(), key=key)):
+        where = signal.names[0] if signal.names else ", ".join(paths)
+        if signal.kind != "tokens":
+            raise LemError(f"{where}: {signal.kind}, where texts or tokens are counted")
+        if signal.ops:
+            raise LemError(f"{where}: a fragment; a store holds whole memories")
+        known = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
+        found.kinds = max(found.kinds, *known[-1:], 0)
+        found += list(signal.data)
+    if not found:
+        raise LemError(f"{', '.join(paths)}: no memories")
+    return found
+
+
 def nature(paths: list[str], key: str | None = None, how: Reading | None = None) -> Signal | None:
     """What a store is of: a batch of one of its memories, with their kind, rate and history; None of a pipe, which can be
     read only once."""

@@ -50,14 +50,16 @@ class Block(nn.Module):
     def forward(
         self, x: torch.Tensor, angle: tuple[torch.Tensor, torch.Tensor], cache: Cache | None = None
     ) -> torch.Tensor:
-        """x [N, T, W]; angle: cos, sin [T, pairs] of the positions. cache: of the positions before, which are seen, too, where
-        x is one position; where it is several, there are none before."""
+        """x [N, T, W]; angle: cos, sin [T, pairs] of the positions. cache: of the positions before, which are seen, too."""
         q, k, v = self.qkv(self.norm_1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = rotate(q, angle).to(v.dtype), rotate(k, angle).to(v.dtype)
+        mask = None
         if cache is not None:
+            mask = cache.mask(x.shape[1], x.device)
             k, v = cache.put(k, v)
-        causal = self.causal and x.shape[1] > 1
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2))
+        causal = self.causal and x.shape[1] > 1 and mask is None
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
@@ -86,10 +88,9 @@ class Trunk(nn.Module):
     ) -> torch.Tensor:
         """Through the blocks from `first` to before `last`. caches: of the positions before x, one a block (see Block).
         places [N, T]: where each vector stands, below the context, where that is not one after the other."""
-        before = caches[0].used if caches else 0
-        here = slice(before, before + x.shape[1])
-        if here.stop > self.context:
-            raise ValueError(f"{here.stop} positions; this network was made for {self.context}")
+        if x.shape[1] > self.context:
+            raise ValueError(f"{x.shape[1]} positions; this network was made for {self.context}")
+        here = caches[0].places(x.shape[1]) if caches else slice(x.shape[1])
         turns = (self.cos, self.sin)
         angle = [turn[here] if places is None else turn[places][:, None] for turn in turns]
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # what the blocks add to, where products are in bfloat16
@@ -224,11 +225,15 @@ class LM(Tokens):
         return [Cache(self.context) for _ in range(self.depth)]
 
     def after(self, tokens: torch.Tensor, caches: list[Cache] | Past) -> torch.Tensor:
-        """Logits [N, V] of the token after the last of `tokens`: the whole of a sequence [N, T] with fresh caches, then one
-        [N, 1] after the other."""
+        """Logits [N, V] of the token after the last of `tokens` [N, T], which follow on those in the caches."""
+        return self.said(tokens, caches, 1)[:, 0]
+
+    def said(self, tokens: torch.Tensor, caches: list[Cache] | Past, last: int | None = None) -> torch.Tensor:
+        """Logits [N, T, V] of the token after each of `tokens` [N, T], or after the `last` ones of them alone; they follow on
+        those in the caches."""
         x = self.enter(tokens)
         if isinstance(caches, Past):
             x = self.thoughts(self.trunk, x, caches)
         else:
             x = self.trunk.run(x, 0, self.depth, caches)
-        return self.head(self.read(x[:, -1]))
+        return self.head(self.read(x if last is None else x[:, -last:]))

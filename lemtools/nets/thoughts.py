@@ -70,6 +70,12 @@ class Past:
     def __post_init__(self) -> None:
         self.left = [None] * len(self.caches)
 
+    def take(self, rows: torch.Tensor) -> None:
+        """Go on with these rows [M], any of them as often as wanted."""
+        for cache in (cache for caches in self.caches for cache in caches or ()):
+            cache.take(rows)
+        self.left = [None if left is None else left[rows] for left in self.left]
+
 
 class Thoughts(nn.Module):
     """width: W; share: of it that is thoughts, rounded as catalogue.thoughts.dims says; by: 'bptt:K' or 'passes:K', None where

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,9 @@ class Cache:
     """Keys and values [N, heads, slots, F] of the tokens so far, in a room for all that will come."""
 
     def __init__(self, slots: int):
-        self.slots, self.used, self.keys, self.values = slots, 0, None, None
+        self.slots, self.used = slots, 0
+        self.keys: Any = None  # (tensors, once there are any)
+        self.values: Any = None
 
     def put(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Append those of new tokens; returns all."""
@@ -75,6 +78,27 @@ class Cache:
         new = slice(self.used, self.used + k.shape[2])
         self.keys[:, :, new], self.values[:, :, new], self.used = k, v, new.stop
         return self.keys[:, :, : self.used], self.values[:, :, : self.used]
+
+    def places(self, count: int) -> slice | torch.Tensor:
+        """Where the next `count` tokens stand. ValueError where there is no room for them."""
+        if self.used + count > self.slots:
+            raise ValueError(f"{self.used + count} positions; this network was made for {self.slots}")
+        return slice(self.used, self.used + count)
+
+    def mask(self, count: int, device: torch.device) -> torch.Tensor | None:
+        """Which of all slots each of the next `count` tokens sees, bool [count, slots]; None: those before it, by causality or
+        because it is the only one."""
+        if count == 1 or not self.used:
+            return None
+        return torch.ones(count, self.used + count, dtype=torch.bool, device=device).tril(self.used)
+
+    def take(self, rows: torch.Tensor) -> None:
+        """Go on with these rows [M], any of them as often as wanted."""
+        for name in ("keys", "values") if self.used else ():
+            held = getattr(self, name)
+            room = held.new_empty(len(rows), *held.shape[1:])
+            room[:, :, : self.used] = held[:, :, : self.used][rows]
+            setattr(self, name, room)
 
 
 class PlacedBlock(nn.Module):

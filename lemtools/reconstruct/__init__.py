@@ -8,15 +8,17 @@ one and a method without training, `dream` a denoiser of either.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..catalogue import loaded
-from ..catalogue.methods import METHODS, meant
+from ..catalogue.methods import METHODS
 from ..fragment.evidence import check_geometry
 from ..restore.least_squares import linear
 from ..signal import LemError, Signal, bits_per_element, called
 from ..transforms.history import apart, front
+from .asked import by_sides, changed, methods
 
 # a network for images, trained on what `_covered` says
 BUNDLED = Path(__file__).parent.parent / "data" / "recall-image.safetensors"
@@ -83,8 +85,8 @@ class Reconstructor:
     """A method made ready, to be called with one batch of fragments after the other.
 
     method: a name of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
-    be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream'; with a `model` (a path, or a nets.model.Model) 'net',
-    'ensemble' or, for a denoiser trained without fragments, 'dream'; 'net' and 'ensemble' without one ask the network that comes with the
+    be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream', of sequences of tokens 'ngram'; with a `model` (a path, or a nets.model.Model) 'net',
+    'ensemble' or, for a denoiser trained without fragments, 'dream', for a language model 'continue' or 'fill'; 'net' and 'ensemble' without one ask the network that comes with the
     package. options
     go to what the method's row names. of: a batch of the store's kind, rate and history: fragments of sounds at another
     rate, and of spectra of another front end, are refused. history: the stage's entry; what the method truly
@@ -105,13 +107,18 @@ class Reconstructor:
         self.of = of
         self.history, self.options, self.ready = history or {}, {"seed": seed, **options}, {}
         given = {"memory": memory, "model": model}
-        self.method = meant(method, memory is not None, model is not None)
+        kind = of.kind if of is not None else "tokens" if isinstance(memory, list) else "other"
+        asked = dict(memory=memory is not None, model=model, kind=kind, given=changed(options))
+        self.several = methods(method, **asked)
+        self.method, self.given = self.several[0], given
+        if len(self.several) > 1:
+            self.method = "auto"
         if METHODS[self.method].bundled and model is None:
             if not BUNDLED.exists():
                 raise LemError(f"--method {method} needs a --model: none comes with this installation")
             given["model"] = BUNDLED
         if METHODS[self.method].needs:
-            ready = METHODS[self.method].load()(**given, **self.options)
+            ready = self._ready(self.method)
             own = getattr(ready, "method", self.method)  # a network has seen fragments or not
             if method not in ("auto", own):
                 way = {"net": "sees the fragment", "dream": "never saw one"}[own]
@@ -123,15 +130,15 @@ class Reconstructor:
 
         Raises LemError where the method does not suit, or the fragment's record does not fit its data.
         """
-        name = choose(signal) if self.method == "auto" else self.method
+        name = self.method
+        if name == "auto":
+            name = by_sides(signal, self.several) if len(self.several) > 1 else choose(signal)
         check_geometry(signal)
         if self.of is not None:
             _check_alike(signal, self.of)
         cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
         if name not in self.ready:
-            row = METHODS[name]
-            own = {key: value for key, value in self.options.items() if row.takes(key)}
-            self.ready[name] = row.load()(model=BUNDLED, **self.options) if row.needs else row.load()(**own)
+            self.ready[name] = self._ready(name)
         out, steps = self.ready[name](signal)
         entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
         if identity := getattr(self.ready[name], "identity", None):
@@ -144,8 +151,25 @@ class Reconstructor:
             cost=None if cost is None else cost.repeat(len(out) // max(len(signal), 1)),
         )
 
+    def _ready(self, name: str) -> Any:
+        """A method made ready, with what it needs, and without options of others that stand at their defaults."""
+        row, known = METHODS[name], METHODS.options()
+        spare = set(known) - set(changed(self.options)) if row.needs else set(self.options)
+        own = {key: value for key, value in self.options.items() if row.takes(key) or key not in spare}
+        if not row.needs:
+            return row.load()(**own)
+        given = self.given if self.method != "auto" or len(self.several) > 1 else {"model": BUNDLED}
+        return row.load()(**given, **own)
+
+    def speed(self) -> str:
+        """How fast what writes tokens did so, in words; empty for all else."""
+        said = [ready.speed() for ready in self.ready.values() if hasattr(ready, "speed")]
+        return "; ".join(filter(None, said))
+
     def blank(self) -> Signal:
         """What draws without a fragment are asked of: one of which all is lost. LemError where no network draws."""
+        if self.method == "auto" and len(self.several) > 1:
+            self.ready[self.several[0]] = self._ready(self.several[0])
         for ready in self.ready.values():
             if hasattr(ready, "blank"):
                 return ready.blank()

@@ -32,7 +32,8 @@ OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --lowpass --mask --mask-shape --noise "
     "--device --quantizer --rotate --scale --seed --shard",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
-    "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware",
+    "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
+    "--top-p --typical --beam --right --order --codec",
     "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
     "--train --where",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
@@ -61,7 +62,7 @@ CHOICES = {
     (
         "reconstruct",
         "method",
-    ): "auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue",
+    ): "auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
     ("encode", "encoder"): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations",

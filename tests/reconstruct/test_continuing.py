@@ -115,7 +115,7 @@ def test_a_draw_does_not_depend_on_the_others():
 
 def test_what_is_known_stays_and_what_is_whole_comes_back():
     whole = Signal("tokens", np.random.default_rng(0).integers(0, 5, (3, 11)).astype(np.uint8))
-    out, _ = Continuer(model())(whole)
+    out, _ = Continuer(model(), more=0)(whole)
     assert np.array_equal(out.data, whole.data)
     (left,) = fragment([whole], [{"op": "mask", "mask": 0.5, "mask_shape": "pixel"}], 1)
     out = Reconstructor("continue", model=model())(left)
