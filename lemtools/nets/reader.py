@@ -95,7 +95,8 @@ class Reader:
         if self.stepping and not one:
             self._begin(self.begun)
         new = self.tokens[:, self.seen : stop]
-        said = self._stepped(new) if one and self.graph and isinstance(self.caches, list) else self.net.said(new, self.caches)
+        step = one and self.graph and isinstance(self.caches, list)
+        said = self._stepped(new) if step else self.net.said(new, self.caches)
         self.seen, self.ahead = stop, said[:, -1:]
         return said
 
