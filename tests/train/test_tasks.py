@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from lemtools.nets.model import load
 from lemtools.nets.rnn import Delta, Gru
 from lemtools.reconstruct.continuing import Continuer
 from lemtools.signal import LemError
-from lemtools.train.answers import Answers, Supervised, last
+from lemtools.train.answers import Answers, Supervised, bits, last
 from lemtools.train.by_length import by_length
 from lemtools.train.data import Batches
 from lemtools.train.loop import train
@@ -295,15 +296,16 @@ def test_a_gru_by_its_equations():
 # runs
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [*ARCHS, "thoughts"])
 @pytest.mark.parametrize("more", [{}, {"asked": "end", "states": True, "pause": 1}], ids=["every", "end"])
 def test_a_run_that_died_ends_in_the_same_bytes(arch, more, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         folder.mkdir()
-    train(asked(one, "counter:5", arch=arch, longest=6, **more))
-    dying(asked(two, "counter:5", arch=arch, longest=6, **more), 8)
-    train(asked(two, "counter:5", arch=arch, longest=6, **more))
+    chosen = {"options": {"thoughts": 0.5, "thoughts_by": "bptt:4"}} if arch == "thoughts" else {"arch": arch}
+    train(asked(one, "counter:5", longest=6, **chosen, **more))
+    dying(asked(two, "counter:5", longest=6, **chosen, **more), 8)
+    train(asked(two, "counter:5", longest=6, **chosen, **more))
     assert result(one) == result(two) and files(one)["model.safetensors"] == files(two)["model.safetensors"]
     records = told(one / "log.jsonl")
     assert {"held_out_loss", "held_out_right", "held_out_right_at_end"} <= set(records[-1])
@@ -321,6 +323,15 @@ def test_what_is_kept_back_is_not_learnt_and_stands_plainly(tmp_path):
         kept.add(item[0].tobytes())
         assert item[3].tolist() == list(range(12))
     assert len(kept) == 6 and not learnt & kept
+
+
+def test_bits_are_a_mean_over_the_positions_that_count():
+    logits, states, where = torch.randn(3, 5, 4), torch.randint(4, (3, 5)), torch.rand(3, 5) < 0.6
+    where[:, 0] = True
+    found = bits(logits, states, where)
+    for n in range(3):
+        each = [-math.log2(float(logits[n, t].softmax(0)[states[n, t]])) for t in range(5) if where[n, t]]
+        assert float(found[n]) == pytest.approx(sum(each) / len(each), rel=1e-5)
 
 
 def test_the_bits_of_an_answer_in_closed_form(tmp_path):
@@ -343,13 +354,21 @@ def test_the_bits_of_an_answer_in_closed_form(tmp_path):
     assert found["right"][1].tolist() == [1] * 4
 
 
-def test_a_second_head_has_a_gradient_where_the_state_is_known_alone(tmp_path):
+def test_a_second_head_learns_the_state_where_it_is_known(tmp_path):
+    """Its bits are a mean over those positions; the first head's are those of the end."""
     made = prepare(asked(tmp_path, "hops:1", asked="end", longest=13, states=True))
-    batch = Batches(made.spec)[0]
-    made.objective(batch).sum().backward()
-    assert float(made.objective.second.weight.grad.abs().sum()) > 0
-    kinds = set(batch["target"][:, 2].flatten().tolist())
-    assert kinds == {0, KNOWN, ASKED}
+    goal, batch = made.objective, Batches(made.spec)[0]
+    parts = Parts.of(batch["target"])
+    assert set(batch["target"][:, 2].flatten().tolist()) == {0, KNOWN, ASKED}
+    with torch.no_grad():
+        torch.nn.init.normal_(goal.second.weight)
+        torch.nn.init.normal_(goal.net.head.weight)
+        x = goal.net.features(parts.symbols, parts.places)
+        for n, found in enumerate(goal(batch).tolist()):
+            known = parts.known[n].nonzero()[:, 0].tolist()
+            first, second = ((head(x[n]).log_softmax(-1) / -math.log(2)) for head in (goal.net.head, goal.second))
+            each = [float(second[t, parts.states[n, t]]) for t in known]
+            assert found == pytest.approx(float(first[known[-1], parts.states[n, known[-1]]]) + np.mean(each), rel=1e-4)
 
 
 def test_a_gru_learns_parity_and_keeps_it_at_twice_the_length(tmp_path):
