@@ -12,6 +12,7 @@ from helpers.toys import shows
 from lemtools.catalogue import LemError, Option, Row
 from lemtools.catalogue.networks import NETWORKS
 from lemtools.catalogue.recipes import RECIPES, Family
+from lemtools.catalogue.tasks import TASKS
 from lemtools.catalogue.training import EVERY, LEARNER, LOSSES
 from lemtools.cli.train import cli
 from lemtools.nets.model import load
@@ -20,6 +21,7 @@ from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.recipes import values
 from lemtools.train.settings import Settings
+from lemtools.train.tasks import Task
 
 LOST = [[{"op": "mask", "mask": 0.5}]]
 
@@ -101,6 +103,30 @@ def test_a_toy_network(vectors):
         prepare(asked(arch="abacus"))
     with pytest.raises(LemError, match="made by a newer lemtools"):
         load("m.safetensors")
+
+
+def test_a_toy_task(tmp_path, monkeypatch):
+    """The largest symbol so far, of N."""
+
+    def highest(value, most):
+        def draw(rng, length):
+            symbols = rng.integers(value, size=length)
+            return symbols, np.maximum.accumulate(symbols), np.ones(length, bool)
+
+        return Task(f"highest:{value}", draw, value, value, 1, True, lambda length: 1 / value)
+
+    row = Row("highest", highest, options=(Option("N", "symbols", "whole", low=2, high=9),), shown="highest:N")
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    more = dict(data=["task:highest:5"], operations=[], width=16, depth=1, steps=2, batch=4, holdout=2)
+    with TASKS.added(row):
+        train(asked("lm", **more))
+        model = load("m.safetensors")
+        assert model.meta["task"]["task"] == "highest:5" and model.net.vocabulary == 6
+        with pytest.raises(LemError, match="N is a whole number from 2 to 9, as in task:highest:N"):
+            prepare(asked("lm", **more | {"data": ["task:highest:10"]}))
+    with pytest.raises(LemError, match="no task 'highest'"):
+        prepare(asked("lm", **more))
 
 
 def test_a_toy_recipe(vectors):

@@ -410,6 +410,21 @@ def test_right_answers_are_counted_by_hand(tmp_path):
     assert found.share == pytest.approx(float((parts.symbols == parts.states).double().mean()), abs=1e-9)
 
 
+def test_a_pause_counts_for_nothing(tmp_path):
+    """The same sequences, answered by the symbol before the blank: as those without one by the symbol itself."""
+    train(asked(tmp_path, "counter:3", longest=5))
+    model = load(str(tmp_path / "model.safetensors"))
+    model.net.forward = lambda tokens, places=None: torch.eye(4)[tokens]
+    (plain,) = by_length(model, (4,), 100)
+    model.meta["task"] |= {"pause": 1, "context": 800}
+    model.net.forward = lambda tokens, places=None: torch.eye(4)[tokens.roll(1, 1)]
+    (paused,) = by_length(model, (4,), 100)
+    assert np.array_equal(plain.right, paused.right) and (plain.share, plain.majority) == (
+        paused.share,
+        paused.majority,
+    )
+
+
 # what is said
 
 
