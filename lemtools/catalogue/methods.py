@@ -111,11 +111,11 @@ BEAM = Option(
 )
 RIGHT = Option(
     "--right",
-    "Known tokens behind a gap that count for what stands in it.",
+    "Tokens behind a gap that count for what stands in it.",
     "whole",
     low=0,
     metavar="N",
-    usual="16",
+    usual="8",
 )
 ORDER = Option(
     "--order", "Tokens before that the counts of ngram go by.", "whole", low=0, high=16, default=5, metavar="N"

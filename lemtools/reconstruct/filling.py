@@ -10,6 +10,7 @@ Shapes: H guesses, L tokens of a gap, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from time import monotonic
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..rng import generator
 from ..signal import Signal
 from .language import Language
 
-BEAM, RIGHT = 32, 16
+BEAM, RIGHT = 32, 8
 Prune = Callable[
     [np.ndarray, int], tuple[np.ndarray, np.ndarray]
 ]  # log weights [M], how many -> (which [H], log weights [H])
@@ -77,26 +78,29 @@ class Guesses:
             said = self.reader.score(torch.from_numpy(tokens).expand(len(self.weights), -1))
             self.weights = self.weights + said.sum(1).cpu().numpy()
 
-    def choose(self, generator: np.random.Generator | None = None) -> None:
-        """Keep one: the likeliest, or by a generator one drawn by its weight."""
+    def settle(self, gap: slice, generator: np.random.Generator | None = None) -> None:
+        """Keep those that have in a gap what the likeliest has, or by a generator one drawn by its weight."""
         row = int(self.weights.argmax())
         if generator is not None:
             bound = np.exp(self.weights - self.weights.max()).cumsum()
             row = int((bound <= generator.random() * bound[-1]).sum())
-        self.reader.take(torch.tensor([row]))
-        self.weights = np.zeros(1)
+        stands = self.reader.tokens[:, gap]
+        alike = (stands == stands[row]).all(1).nonzero()[:, 0]
+        if len(alike) < len(self.weights):
+            self.reader.take(alike)
+            self.weights = self.weights[alike.cpu().numpy()]
 
 
 class Filler(Language):
     """A language model made ready; called with a batch of fragments of tokens, it answers (recalled, steps).
 
     What is known stays. A gap gets the tokens for which log p(gap, right | left) is greatest, as far as the beam finds them: with V^L
-    guesses or more it is exact. The known tokens behind it count up to `right` of them, and so do whole gaps between them; then the choice is made, and
-    stands on the left of what follows. The tokens after those, and a gap that ends the item, count nothing.
+    guesses or more it is exact. On the right are the `right` tokens behind it; where some of these are lost, too, both gaps are guessed together.
+    Then it is settled, and stands on the left of what follows.
 
     model: a ``Model`` of lem-train lm, or the path of one. samples: 0 for the likeliest, else draws an item, named NAME#0 ...
     NAME#M-1, each by guesses of its own; they are the posterior's as the beam grows (exactly, where it holds all guesses). beam: guesses that are kept; None: 32.
-    right: known tokens behind a gap that count; None: 16. seed: of the draws, which are each item's own.
+    right: tokens behind a gap that count; None: 8. seed: of the draws, which are each item's own.
     """
 
     method = "fill"
@@ -136,19 +140,26 @@ class Filler(Language):
     @torch.inference_mode()
     def filled(self, tokens: np.ndarray, known: np.ndarray, own: np.random.Generator | None = None) -> np.ndarray:
         """Tokens [T] with those that are not known [T] filled in."""
-        edges = np.flatnonzero(np.diff(known.astype(int), prepend=1, append=1))
-        gaps = edges.reshape(-1, 2).tolist()
+        gaps = np.flatnonzero(np.diff(known.astype(int), prepend=1, append=1)).reshape(-1, 2).tolist()
         if not gaps:
             return tokens
         prune = best if own is None else lambda weights, most: resampled(weights, most, own)
         guesses = Guesses(self.reader(tokens[None, : gaps[0][0]]), self.beam, prune)
-        for (begin, end), (after, _) in zip(gaps, [*gaps[1:], (len(tokens), 0)], strict=True):
-            guesses.grow(end - begin)
-            seen = min(end + self.right, after)
-            guesses.read(tokens[end:seen])
-            if seen < after or after == len(tokens):
-                guesses.choose(own)
-                guesses.reader.add(torch.from_numpy(tokens[None, seen:after]))
+        settled = [min(end + self.right, len(tokens)) for _, end in gaps]
+        cuts, opened, closed = sorted({*sum(gaps, []), *settled, len(tokens)}), 0, 0
+        for begin, end in pairwise(cuts):
+            lost = not known[begin]
+            opened += lost and known[begin - 1 : begin].all()
+            if lost:
+                guesses.grow(end - begin)
+            elif closed < opened:
+                guesses.read(tokens[begin:end])
+            else:  # (nothing is to be decided)
+                guesses.reader.add(torch.from_numpy(tokens[None, begin:end]))
+            while closed < opened and settled[closed] <= end:
+                first, last = (place + len(self.before) for place in gaps[closed])
+                guesses.settle(slice(first, last), own)
+                closed += 1
         return guesses.reader.tokens[0, len(self.before) :].cpu().numpy()
 
 

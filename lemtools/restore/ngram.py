@@ -16,18 +16,22 @@ Shapes: S states, A arcs, V symbols, T places.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+KEPT = 1 << 28  # bytes for what single symbols are after every state
+
 
 class NGram:
     """sequences: whole numbers [n] below `kinds` (V), each counted by itself. order: symbols before that matter, 0 or more.
 
     States stand by the length of their contexts, the empty one first. Of each: back [S], its shorter end; keep [S], the share t / (count +
-    t) of p(. | s'). Of each arc: state, symbol, p (p(c | s)), to (the next state); below_p, below_to: those of its symbol after the shorter end.
+    t) of p(. | s'). Of each arc: state, symbol, p (p(c | s)), to (the next state); below_p, the part of p that comes from the shorter
+    end, below_to, the next state after that.
     """
 
     def __init__(self, sequences: Iterable[np.ndarray], kinds: int, order: int = 5):
@@ -51,13 +55,15 @@ class NGram:
             if k:
                 below = level["below"] + arcs[k - 1]
                 self.below_p[here], self.below_to[here] = self.p[below], self.to[below]
-            self.p[here] += self.keep[self.state[here]] * self.below_p[here]
+            self.below_p[here] *= self.keep[self.state[here]]
+            self.p[here] += self.below_p[here]
             longer = level["longer"]
             self.to[here] = np.where(longer >= 0, longer + self.starts[k + 1] * (k < order), self.below_to[here])
         self.first = np.searchsorted(self.state, np.arange(len(self.back) + 1))  # of the arcs of each state
         by_symbol = np.argsort(self.symbol, kind="stable")
         ends = np.searchsorted(self.symbol[by_symbol], np.arange(kinds + 1))
         self.arcs_of = [by_symbol[a:b] for a, b in pairwise(ends)]
+        self.of = functools.lru_cache(max(KEPT // (16 * len(self.back)), 8))(self._of)
 
     # one state
 
@@ -82,7 +88,7 @@ class NGram:
 
     # all states
 
-    def of(self, symbol: int) -> tuple[np.ndarray, np.ndarray]:
+    def _of(self, symbol: int) -> tuple[np.ndarray, np.ndarray]:
         """(p(c | s) [S], the next state [S]) of one symbol c after every state."""
         p, to, own = np.empty(len(self.back)), np.zeros(len(self.back), np.int64), np.full(len(self.back), -1)
         arcs = self.arcs_of[symbol]
@@ -99,7 +105,7 @@ class NGram:
         if symbol is not None:
             p, to = self.of(symbol)
             return p * beta[to]
-        own = self.p * beta[self.to] - (self.keep[self.state] * self.below_p) * beta[self.below_to]
+        own = self.p * beta[self.to] - self.below_p * beta[self.below_to]
         found = np.add.reduceat(own, self.first[:-1])
         for k, level in enumerate(self._of_levels()):
             found[level] += self.keep[level] * (found[self.back[level]] if k else beta[0])
@@ -113,7 +119,7 @@ class NGram:
         passed = self._passed(alpha)
         weight = passed[self.state]
         found = np.bincount(self.to, weight * self.p, len(alpha))
-        found -= np.bincount(self.below_to, weight * self.keep[self.state] * self.below_p, len(alpha))
+        found -= np.bincount(self.below_to, weight * self.below_p, len(alpha))
         found[0] += passed[0] * self.keep[0]
         return np.maximum(found, 0.0)
 
@@ -121,9 +127,8 @@ class NGram:
         """p(c | all that is known) [V] of a lost symbol, from the weights before it and what is said of the state after it."""
         passed = self._passed(alpha)
         weight = passed[self.state]
-        here = weight * self.p * beta[self.to]
-        below = weight * self.keep[self.state] * self.below_p * beta[self.below_to]
-        found = np.bincount(self.symbol, here - below, self.kinds) + passed[0] * self.keep[0] / self.kinds * beta[0]
+        each = weight * (self.p * beta[self.to] - self.below_p * beta[self.below_to])
+        found = np.bincount(self.symbol, each, self.kinds) + passed[0] * self.keep[0] / self.kinds * beta[0]
         found = np.maximum(found, 0.0)
         return found / found.sum()
 
@@ -131,7 +136,7 @@ class NGram:
         """Weights [S] with what longer states pass on: of a symbol never seen after them, the share of the shorter end."""
         passed = alpha.copy()
         for level in reversed(self._of_levels()[1:]):
-            np.add.at(passed, self.back[level], self.keep[level] * passed[level])
+            passed += np.bincount(self.back[level], self.keep[level] * passed[level], len(passed))
         return passed
 
     def _of_levels(self) -> list[slice]:

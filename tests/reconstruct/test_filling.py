@@ -65,6 +65,22 @@ def test_a_choice_stands_on_the_left_of_the_next_gap():
     assert (filled[3], filled[10]) == (tokens[3], max(second, key=second.get)[0])
 
 
+def test_a_gap_is_settled_once_so_many_tokens_behind_it_are_read():
+    """Three gaps two apart, of which each sees the next one guessed beside it, but not the one after that."""
+    lm, known, differ = model(), masks(3, 6, 9), 0
+    for seed in range(12):
+        tokens = np.random.default_rng(seed).integers(0, KINDS, 14)
+        whole, left = tokens.copy(), known.copy()
+        for place in (3, 6, 9):
+            found = every(lm, whole[: place + 5], left[: place + 5])
+            whole[place], left[place] = max(found, key=found.get)[0], True
+        filled = Filler(lm, beam=KINDS**3, right=4).filled(tokens * known, known)
+        assert np.array_equal(filled, whole)
+        together = every(lm, tokens, known)
+        differ += tuple(filled[[3, 6, 9]]) != max(together, key=together.get)
+    assert differ
+
+
 def test_a_small_beam_is_a_beam():
     """Of one guess it is the likeliest token, one after another: what is behind cannot matter."""
     lm, known = model(), masks(5, 6, 7)
