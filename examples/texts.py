@@ -40,10 +40,10 @@ LONGEST, APART = 32, 25
 def pieces(text: np.ndarray, count: int, length: int) -> np.ndarray:
     """uint8 [N, length], evenly spaced, each from the beginning of a line on."""
     found = []
-    for start in np.linspace(0, len(text) - 2 * length, count).astype(int):
+    for start in range(0, len(text) // count * count, max(len(text) // count, 1)):
         line = start + int(np.argmax(text[start:] == 10)) + 1
         found.append(text[line : line + length])
-    if any(len(piece) < length for piece in found) or not len(text) >= 2 * length:
+    if len(found) != count or any(len(piece) < length for piece in found):
         raise LemError(f"a text of {len(text)} bytes has no {count} pieces of {length} that begin with a line")
     return np.stack(found)
 

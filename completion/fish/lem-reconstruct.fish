@@ -20,7 +20,7 @@ complete -c lem-reconstruct -l top-p -x -d 'Draw among the likeliest tokens only
 complete -c lem-reconstruct -l typical -x -d 'Draw among the tokens only whose surprise is nearest the mean, as few as have a share P of the probability (locally typical sampling)'
 complete -c lem-reconstruct -l more -x -d 'Tokens to add behind the end of every item'
 complete -c lem-reconstruct -l beam -x -d 'Guesses that are kept while a gap is filled; as many as there are ways to fill it make it exact'
-complete -c lem-reconstruct -l right -x -d 'Known tokens behind a gap that count for what stands in it'
+complete -c lem-reconstruct -l right -x -d 'Tokens behind a gap that count for what stands in it'
 complete -c lem-reconstruct -l order -x -d 'Tokens before that the counts of ngram go by'
 complete -c lem-reconstruct -l files-from -rF -d 'Read further input names from FILE, one a line; - is stdin'
 complete -c lem-reconstruct -l sample -d 'Take the bundled photo as input'

@@ -9,7 +9,7 @@ a missing resource is asked for; sequences, whether its store is of tokens in ro
 from .denoisers import SHRINK
 from .errors import LemError
 from .row import Option, Row
-from .shared import DEVICE
+from .shared import AMONG, DEVICE
 from .table import Table, listed
 
 SAMPLES = Option(
@@ -70,29 +70,7 @@ LABEL = Option(
 )
 CENTRED = Option("--centred", "Compare by correlation: offset and contrast do not count.", "flag")
 UNAWARE = Option("--unaware", "Compare lost values as zeros: the literature's control.", "flag")
-TOP = Option("--top", "Draw among the K likeliest tokens only.", "whole", low=1, metavar="K", usual="all")
-TOP_P = Option(
-    "--top-p",
-    "Draw among the likeliest tokens only, as few as have a share P of the probability (nucleus sampling).",
-    "number",
-    low=0,
-    high=1,
-    open=("low",),
-    metavar="P",
-    usual="1",
-)
-TYPICAL = Option(
-    "--typical",
-    "Draw among the tokens only whose surprise is nearest the mean, as few as have a share P of the probability (locally "
-    "typical sampling).",
-    "number",
-    low=0,
-    high=1,
-    open=("low",),
-    metavar="P",
-    usual="1",
-)
-SAMPLING = (TEMPERATURE, TOP, TOP_P, TYPICAL)
+SAMPLING = (TEMPERATURE, *AMONG)
 MORE = Option(
     "--more",
     "Tokens to add behind the end of every item.",

@@ -32,3 +32,28 @@ IMAGES = (
 SKIP_BAD = Option(
     "--skip-bad", "Leave out what cannot be read, and what is of a kind that is not taken, with a note.", "flag"
 )
+
+# which tokens are drawn among, see nets.draw.likely
+TOP = Option("--top", "Draw among the K likeliest tokens only.", "whole", low=1, metavar="K", usual="all")
+TOP_P = Option(
+    "--top-p",
+    "Draw among the likeliest tokens only, as few as have a share P of the probability (nucleus sampling).",
+    "number",
+    low=0,
+    high=1,
+    open=("low",),
+    metavar="P",
+    usual="1",
+)
+TYPICAL = Option(
+    "--typical",
+    "Draw among the tokens only whose surprise is nearest the mean, as few as have a share P of the probability (locally "
+    "typical sampling).",
+    "number",
+    low=0,
+    high=1,
+    open=("low",),
+    metavar="P",
+    usual="1",
+)
+AMONG = (TOP, TOP_P, TYPICAL)

@@ -2,6 +2,7 @@
 
 import click
 
+from ..catalogue.shared import AMONG
 from . import common
 from .options import chain
 
@@ -46,6 +47,7 @@ options = chain(
     common.option(
         "--temperature", "Of logits; at 0 the likeliest token is drawn.", "number", low=0, usual="1", metavar="T"
     ),
+    *(common.option(source) for source in AMONG),
     common.option(
         "--prepare",
         "Thermalize nothing; write the windows of these frames and those of --drifted as states, clean.safetensors and "
@@ -86,8 +88,9 @@ def of(run, network, codebook, codebook_key, kind, rollout, window, grid, **othe
     from ..thermalize.tokens import Tokens, Windows
 
     if codebook is None and (kind == "field" or (kind is None and not (network and network.family == "frames"))):
-        if wrong := next((name for name in ("logits", "temperature") if others[name] is not None), None):
-            raise click.UsageError(f"--{wrong} is for tokens: --codebook FILE, or --kind tokens")
+        drawn = ("logits", "temperature", *(source.name for source in AMONG))
+        if wrong := next((name for name in drawn if others[name] is not None), None):
+            raise click.UsageError(f"--{wrong.replace('_', '-')} is for tokens: --codebook FILE, or --kind tokens")
         return FIELDS, None
     if codebook is None:
         return Tokens(), None
@@ -170,7 +173,7 @@ def stepper(windows, thermalizer, logits, keep_margin, temperature, seed, **othe
     """What puts frames of tokens right."""
     from ..thermalize.tokens import TokenThermalizer
 
-    given = {"logits": logits, "temperature": temperature}
+    given = {"logits": logits, "temperature": temperature, **{source.name: others[source.name] for source in AMONG}}
     given = {name: value for name, value in given.items() if value is not None}
     return TokenThermalizer(windows, thermalizer, keep_margin=keep_margin, seed=seed, **given)
 

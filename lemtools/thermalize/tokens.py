@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..nets.draw import draw
+from ..nets.draw import draw, likely
 from ..rng import generators
 from ..signal import LemError, Signal
-from .codebook import CELLS, Codebook, log_softmax
+from .codebook import CELLS, NEVER, Codebook, log_softmax
 from .codec import Codec
 from .loop import Thermalizer
 from .step import ACTIONS, Step
@@ -159,7 +159,8 @@ class TokenThermalizer:
     claimed frame, those before it as they went out; what goes out is the window's last frame, each place with the code that is
     nearest to its corrected vector. Until there are W frames, and without a thermalizer, all stays as it is claimed.
 
-    A frame may be claimed by its logits [R, P, K], at `temperature` (0: the likeliest). logits:
+    A frame may be claimed by its logits [R, P, K], at `temperature` (0: the likeliest), of those tokens that `top`, `top_p` and
+    `typical` leave (nets.draw.likely; None: all). logits:
 
     - sample    tokens are drawn, and these are claimed
     - expected  the vectors sum_k p_k e_k are claimed; where nothing is corrected their nearest codes go out
@@ -183,6 +184,9 @@ class TokenThermalizer:
         logits: str = LOGITS[0],
         keep_margin: float | None = None,
         temperature: float = 1.0,
+        top: int | None = None,
+        top_p: float | None = None,
+        typical: float | None = None,
         seed: int = 0,
     ):
         if logits not in LOGITS:
@@ -193,6 +197,7 @@ class TokenThermalizer:
             raise LemError("a temperature and a margin are 0 or more")
         self.windows, self.thermalizer, self.logits = windows, thermalizer, logits
         self.margin, self.temperature, self.seed = keep_margin, temperature, seed
+        self.among = {name: value for name, value in (("top", top), ("top_p", top_p), ("typical", typical)) if value}
         self.reset()
 
     def reset(self) -> None:
@@ -244,6 +249,8 @@ class TokenThermalizer:
         alive = Tokens().alive(state)
         usable = np.where(alive[:, None, None], state, 0)
         log_p = torch.from_numpy(log_softmax(usable, self.temperature))
+        if self.among:
+            log_p = likely(log_p, **self.among).log().clamp(min=NEVER)
         if self.logits == "expected" and book:
             vectors = book.expected(log_p.flatten(0, 1)).reshape(*log_p.shape[:2], -1)
             return Claim(book.nearest(vectors.flatten(0, 1))[0][:, 0].reshape(log_p.shape[:2]), vectors, alive)

@@ -51,7 +51,7 @@ OPTIONS = {
     "thermalize": f"{COMMON} {OUTPUT} --gate --gate-model --gate-noise --gate-neighbours --always --budget --candidate --check --claims --control --json --report --solver --window --corrector --denoise-steps --device --every --exec --false-fire --key --kind "
     "--log --max-bytes --max-calls --memory --memory-key --memory-rows --model --neighbours --no-clean --noise --previous --ridge --rollout "
     "--rows --seed --steps --stop --strict --patch --symmetry --threshold --timeout --codebook --codebook-key --grid --keep-margin "
-    "--logits --temperature --prepare --drifted --lead --gate --gate-neighbours --gate-noise",
+    "--logits --temperature --top --top-p --typical --prepare --drifted --lead --gate --gate-neighbours --gate-noise",
     "info": f"{COMMON} --json",
 }
 CHOICES = {

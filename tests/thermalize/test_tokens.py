@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lemtools.catalogue import LemError
+from lemtools.nets.draw import likely
 from lemtools.signal import Signal
 from lemtools.thermalize import prepared, rollout
 from lemtools.thermalize.codebook import NEVER, WIDTH, Codebook, load, log_softmax
@@ -263,6 +264,18 @@ def test_without_a_correction_tokens_are_drawn_from_the_logits():
     mean = np.exp(log_softmax(sequence[3])) @ TABLE.astype(np.float64)
     wanted = np.linalg.norm(mean[:, :, None] - TABLE, axis=3).argmin(2)
     assert (nearest[3].state == wanted).all()
+
+
+@pytest.mark.parametrize("among", [{"top": 2}, {"top_p": 0.6}, {"typical": 0.5}])
+def test_tokens_are_drawn_among_those_that_are_asked_for(among):
+    x = np.broadcast_to(logits(frames(2000, 1, 3)[0][:, :1], sharp=1.5)[:1], (2000, 1, K)).copy()
+    p = likely(torch.from_numpy(x[0, 0]), 0.8, **among).numpy()
+    assert 0 < (p > 0).sum() < K
+    drawn = TokenThermalizer(None, temperature=0.8, **among).step(x).state
+    rate = np.bincount(drawn[:, 0], minlength=K) / 2000
+    assert not rate[p == 0].any() and np.abs(rate - p).max() < 4 * np.sqrt(0.25 / 2000)
+    expected = TokenThermalizer(Windows(Codebook(TABLE)), logits="expected", temperature=0.8, **among).step(x[:1]).state
+    assert expected[0, 0] == np.linalg.norm(p @ TABLE.astype(np.float64) - TABLE, axis=1).argmin()
 
 
 @pytest.mark.parametrize("way", ["sample", "expected", "weigh"])
