@@ -2,7 +2,7 @@
 to the input of the next position.
 
 WAYS are how the thoughts of all positions of a text are found, CARRIES what arrives of them; both take a number behind a
-colon where their row has `number`, the least that it may be. What does a way, (thoughts, trunk, embedded, past) -> what the last
+colon where their row has `number`, the least that it may be. What does a way, (thoughts, trunk, embedded, past, places) -> what the last
 block leaves, is `exact` where it is the recurrence itself. What does a carry, (number, places, items) -> (sources, kept),
 says of T places how thoughts arrive at N items there: sources, whole [T, N], the items that they come from, or None where each has
 its own; kept, bool [T], whether anything arrives, or None where something always does.
@@ -37,7 +37,12 @@ WAYS = Table(
 CARRIES = Table(
     "carry of thoughts",
     Row("normal", "nets.thoughts:normal", "the thoughts of the position before"),
-    Row("shuffled", "nets.thoughts:shuffled", "those of another item of the batch, drawn anew at every position"),
+    Row(
+        "shuffled",
+        "nets.thoughts:shuffled",
+        "those of another item of the batch, drawn anew at every position",
+        facts={"apart": False},
+    ),
     Row(
         "reset",
         "nets.thoughts:reset",
@@ -47,6 +52,7 @@ CARRIES = Table(
     ),
     Row("none", "nets.thoughts:none", "never anything"),
     number=None,
+    apart=True,
 )
 THOUGHTS = Option(
     "--thoughts",

@@ -26,6 +26,7 @@ from torch import nn
 
 from ..catalogue.thoughts import CARRIES, WAYS, dims, spelled
 from ..rng import generator
+from .recurrence import recurrence, usable
 from .transformer import Cache
 
 Plan = tuple[np.ndarray | None, np.ndarray | None]  # (sources [T, N], kept [T]), see catalogue.thoughts
@@ -89,7 +90,7 @@ class Thoughts(nn.Module):
         self.size = dims(width, share)
         self.readable = width - self.size
         row, self.number = spelled(CARRIES, carry, "--thoughts-carry")
-        self.change, self.carries = row.load(), row.name != "none"
+        self.change, self.carries, self.apart = row.load(), row.name != "none", row.apart
         self.way, self.count, self.exact = all_at_once, 0, False
         if self.carries:
             way, self.count = spelled(WAYS, by, "--thoughts-by")
@@ -110,6 +111,9 @@ class Thoughts(nn.Module):
     ) -> torch.Tensor:
         """What the last block leaves, [N, T, W], of embedded tokens e [N, T, W], which follow those of `past`. places: as of
         Trunk.run; thoughts know nothing of them."""
+        e = e.to(torch.promote_types(e.dtype, torch.float32))
+        if past is None and self.exact and usable(self, e):
+            return recurrence(self, trunk, e, places)
         if past is None:
             past = self.past(functools.partial(Growing, trunk.context) if self.exact else None, trunk.depth)
         return self.way(self, trunk, e, past, places)
