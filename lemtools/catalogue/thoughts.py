@@ -5,7 +5,8 @@ WAYS are how the thoughts of all positions of a text are found, CARRIES what arr
 colon where their row has `number`, the least that it may be. What does a way, (thoughts, trunk, embedded, past, places) -> what the last
 block leaves, is `exact` where it is the recurrence itself. What does a carry, (number, places, items) -> (sources, kept),
 says of T places how thoughts arrive at N items there: sources, whole [T, N], the items that they come from, or None where each has
-its own; kept, bool [T], whether anything arrives, or None where something always does.
+its own; kept, bool [T], whether anything arrives, or None where something always does. Where nothing ever does it says so: `carries`
+is False, and there is nothing to find.
 """
 
 from __future__ import annotations
@@ -37,12 +38,7 @@ WAYS = Table(
 CARRIES = Table(
     "carry of thoughts",
     Row("normal", "nets.thoughts:normal", "the thoughts of the position before"),
-    Row(
-        "shuffled",
-        "nets.thoughts:shuffled",
-        "those of another item of the batch, drawn anew at every position",
-        facts={"apart": False},
-    ),
+    Row("shuffled", "nets.thoughts:shuffled", "those of another item of the batch, drawn anew at every position"),
     Row(
         "reset",
         "nets.thoughts:reset",
@@ -50,9 +46,9 @@ CARRIES = Table(
         shown="reset:N",
         facts={"number": 1},
     ),
-    Row("none", "nets.thoughts:none", "never anything"),
+    Row("none", "nets.thoughts:none", "never anything", facts={"carries": False}),
     number=None,
-    apart=True,
+    carries=True,
 )
 THOUGHTS = Option(
     "--thoughts",

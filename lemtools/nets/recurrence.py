@@ -21,34 +21,43 @@ import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 WIDEST = 512  # vectors that registers hold
-NEVER = 1 << 30  # no text has a position that is a multiple of it but the first
 Saved = tuple[torch.Tensor, ...]
 
 
 def usable(thoughts: Any, x: torch.Tensor) -> bool:
     """Whether the kernels take this network and these vectors. Nothing that counts operations would see what they do."""
     there = x.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
-    plain = x.dtype == torch.float32 and x.shape[-1] <= WIDEST and thoughts.apart
-    return there and plain and _get_current_dispatch_mode() is None
+    plain = x.dtype == torch.float32 and x.shape[-1] <= WIDEST
+    return there and plain and arriving(thoughts, x) is not None and _get_current_dispatch_mode() is None
+
+
+def arriving(thoughts: Any, x: torch.Tensor) -> torch.Tensor | None:
+    """1 where thoughts arrive at positions of x [N, T, W], else 0: float [T + 1]. None where they come from other items."""
+    sources, kept = thoughts.change(thoughts.number, range(x.shape[1] + 1), len(x))
+    return (
+        None if sources is not None else torch.ones(x.shape[1] + 1) if kept is None else torch.from_numpy(kept).float()
+    )
 
 
 @dataclass
 class Scan:
-    """The two kernels for one network. trunk: nets.lm.Trunk; thoughts: nets.thoughts.Thoughts; kind: type of the products."""
+    """The two kernels for one network. trunk: nets.lm.Trunk; thoughts: nets.thoughts.Thoughts; kind: type of the products;
+    places: int32 [N, T]; kept: of `arriving`."""
 
     thoughts: Any
     trunk: Any
     kind: torch.dtype
     places: torch.Tensor
+    kept: torch.Tensor
 
     @torch.no_grad()
     def weights(self) -> Saved:
-        """Cosines, sines, norms [2 D, W], four matrices of all blocks, gains [C]."""
+        """Cosines, sines, norms [2 D, W], four matrices of all blocks, gains [C], where thoughts arrive."""
         blocks = self.trunk.blocks
         norms = torch.stack([norm.weight for block in blocks for norm in (block.norm_1, block.norm_2)])
         parts = ("qkv", "out", "gate_up", "down")
         matrices = [torch.stack([getattr(block, part).weight for block in blocks]).to(self.kind) for part in parts]
-        return self.trunk.cos, self.trunk.sin, norms, *matrices, self.thoughts.norm.weight
+        return self.trunk.cos, self.trunk.sin, norms, *matrices, self.thoughts.norm.weight, self.kept
 
     def constants(self, steps: int) -> dict:
         """What the kernels are compiled for."""
@@ -68,7 +77,6 @@ class Scan:
             "W": width,
             "C": block.down.in_features,
             "READ": self.thoughts.readable,
-            "RESET": self.thoughts.number or NEVER,
             "SCALE": (2 * pairs) ** -0.5,
             "EPS": torch.finfo(torch.float32).eps,
             "KIND": tl.bfloat16 if half else tl.float32,
@@ -148,8 +156,8 @@ def recurrence(thoughts: Any, trunk: Any, e: torch.Tensor, places: torch.Tensor 
         raise ValueError(f"{steps} positions; this network was made for {trunk.context}")
     half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     at = torch.arange(steps, device=e.device).expand(e.shape[:2]) if places is None else places
-    scan = Scan(thoughts, trunk, torch.bfloat16 if half else torch.float32, at.int().contiguous())
-    save = torch.is_grad_enabled()
+    kept, save = arriving(thoughts, e).to(e.device), torch.is_grad_enabled()
+    scan = Scan(thoughts, trunk, torch.bfloat16 if half else torch.float32, at.int().contiguous(), kept)
     y, saved = scan.forward(e.detach(), save)
     if not save:
         return y

@@ -5,7 +5,8 @@ the weights from the cache of the device at every position. Keys and values of e
 other program reads them. What a step makes is what nets.lm.Block makes, products and sums of it in float32.
 
 Suffixes as in the layouts: D blocks, T positions, N items, H heads, F features of a head (two halves of P), W width, C hidden
-features. Weights are laid out as those of nn.Linear, [out, in], of all blocks behind one another.
+features; kept [T + 1] is 1 where thoughts arrive, else 0. Weights are laid out as those of nn.Linear, [out, in], of all
+blocks behind one another.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ def add(where, weight, x, inside):
 
 @triton.jit
 def forward(
-    entered, places, cos, sin, norms, qkv, out, gate_up, down, gains, left, xs, mids, queries, keys, values, sums, logs,
+    entered, places, cos, sin, norms, qkv, out, gate_up, down, gains, kept, left, xs, mids, queries, keys, values, sums, logs,
     N,
     T: tl.constexpr, D: tl.constexpr, H: tl.constexpr, P: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
-    READ: tl.constexpr, RESET: tl.constexpr, SAVE: tl.constexpr, SCALE: tl.constexpr, EPS: tl.constexpr,
+    READ: tl.constexpr, SAVE: tl.constexpr, SCALE: tl.constexpr, EPS: tl.constexpr,
     KIND: tl.constexpr, PRECISION: tl.constexpr,
     BW: tl.constexpr, BP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, FEATURES: tl.constexpr,
 ):  # fmt: skip
@@ -138,19 +139,17 @@ def forward(
                 x += product(a, down + d * W * C, f[:, None], w[None, :] * C, inside, KIND, PRECISION)
         tl.store(left + at[:, None] + w[None, :], x, mask=here_w)
         y = tl.where(thought[None, :], x, 0.0)
-        came = y * scale_of(y, W - READ, EPS) * gain[None, :]
-        if (t + 1) % RESET == 0:
-            came = tl.zeros([ROWS, BW], tl.float32)
+        came = y * scale_of(y, W - READ, EPS) * gain[None, :] * tl.load(kept + t + 1)
         tl.debug_barrier()  # what some threads wrote of keys and values, others read from now on
 
 
 @triton.jit
 def backward(
-    given, found, places, cos, sin, norms, qkv, out, gate_up, down, gains, left, xs, mids, queries, keys, values, sums, logs,
+    given, found, places, cos, sin, norms, qkv, out, gate_up, down, gains, kept, left, xs, mids, queries, keys, values, sums, logs,
     grown_keys, grown_values,
     N,
     T: tl.constexpr, D: tl.constexpr, H: tl.constexpr, P: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
-    READ: tl.constexpr, RESET: tl.constexpr, CUT: tl.constexpr, SCALE: tl.constexpr, EPS: tl.constexpr,
+    READ: tl.constexpr, CUT: tl.constexpr, SCALE: tl.constexpr, EPS: tl.constexpr,
     KIND: tl.constexpr, PRECISION: tl.constexpr,
     BW: tl.constexpr, BP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, FEATURES: tl.constexpr,
 ):  # fmt: skip
@@ -246,9 +245,8 @@ def backward(
             g += norm_back(inner * size, x, scale_of(x, W, EPS), W)
         tl.store(found + at[:, None] + w[None, :], g, mask=here_w)
         came = tl.zeros([ROWS, BW], tl.float32)
-        if (t % CUT != 0) & (t % RESET != 0):
+        if t % CUT != 0:
             y = tl.load(left + at[:, None] - W + w[None, :], mask=live[:, None] & thought[None, :], other=0.0)
-            came = norm_back(
-                tl.where(thought[None, :], g * gain[None, :], 0.0), y, scale_of(y, W - READ, EPS), W - READ
-            )
+            came = tl.where(thought[None, :], g * gain[None, :], 0.0) * tl.load(kept + t)
+            came = norm_back(came, y, scale_of(y, W - READ, EPS), W - READ)
         tl.debug_barrier()  # what some threads added to gradients of keys and values, others read from now on

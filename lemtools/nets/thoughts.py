@@ -90,7 +90,7 @@ class Thoughts(nn.Module):
         self.size = dims(width, share)
         self.readable = width - self.size
         row, self.number = spelled(CARRIES, carry, "--thoughts-carry")
-        self.change, self.carries, self.apart = row.load(), row.name != "none", row.apart
+        self.change, self.carries = row.load(), row.carries
         self.way, self.count, self.exact = all_at_once, 0, False
         if self.carries:
             way, self.count = spelled(WAYS, by, "--thoughts-by")
@@ -109,14 +109,9 @@ class Thoughts(nn.Module):
     def forward(
         self, trunk: Blocks, e: torch.Tensor, past: Past | None = None, places: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """What the last block leaves, [N, T, W], of embedded tokens e [N, T, W], which follow those of `past`. places: as of
-        Trunk.run; thoughts know nothing of them."""
-        e = e.to(torch.promote_types(e.dtype, torch.float32))
-        if past is None and self.exact and usable(self, e):
-            return recurrence(self, trunk, e, places)
-        if past is None:
-            past = self.past(functools.partial(Growing, trunk.context) if self.exact else None, trunk.depth)
-        return self.way(self, trunk, e, past, places)
+        """What the last block leaves, [N, T, W], of embedded tokens e [N, T, W], which follow those of `past`; without one they begin,
+        and none is to follow. places: as of Trunk.run; thoughts know nothing of them."""
+        return self.way(self, trunk, e.to(torch.promote_types(e.dtype, torch.float32)), past, places)
 
     def entering(self, trunk: Blocks, e: torch.Tensor) -> torch.Tensor:
         """What enters the first block, thoughts added, [N, T, W]; with passes, in the last one."""
@@ -149,10 +144,14 @@ class Thoughts(nn.Module):
         return F.pad(came, (self.readable, 0))
 
 
-def one_by_one(thoughts: Thoughts, trunk: Blocks, e: torch.Tensor, past: Past, places=None) -> torch.Tensor:
+def one_by_one(
+    thoughts: Thoughts, trunk: Blocks, e: torch.Tensor, past: Past | None, places: torch.Tensor | None
+) -> torch.Tensor:
     """The recurrence. Gradients of thoughts are cut at every K-th position; those of attention pass everywhere, as in any
     transformer."""
-    out = []
+    if past is None and usable(thoughts, e):
+        return recurrence(thoughts, trunk, e, places)
+    out, past = [], past or thoughts.past(lambda: Growing(trunk.context), trunk.depth)
     for t, x in enumerate(e.split(1, 1)):
         if past.left[0] is not None:
             before = past.left[0] if past.place % thoughts.count else past.left[0].detach()
@@ -163,9 +162,11 @@ def one_by_one(thoughts: Thoughts, trunk: Blocks, e: torch.Tensor, past: Past, p
     return torch.cat(out, 1)
 
 
-def all_at_once(thoughts: Thoughts, trunk: Blocks, e: torch.Tensor, past: Past, places=None) -> torch.Tensor:
+def all_at_once(
+    thoughts: Thoughts, trunk: Blocks, e: torch.Tensor, past: Past | None, places: torch.Tensor | None
+) -> torch.Tensor:
     """The passes."""
-    y = None
+    y, past = None, past or thoughts.past()
     for k, caches in enumerate(past.caches):
         x = e if k == 0 else thoughts.joined(e, past.left[k - 1], y, past.place)
         if k:

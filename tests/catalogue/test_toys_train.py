@@ -13,8 +13,10 @@ from lemtools.catalogue import LemError, Option, Row
 from lemtools.catalogue.networks import NETWORKS
 from lemtools.catalogue.recipes import RECIPES, Family
 from lemtools.catalogue.tasks import TASKS
+from lemtools.catalogue.thoughts import CARRIES, WAYS
 from lemtools.catalogue.training import EVERY, LEARNER, LOSSES
 from lemtools.cli.train import cli
+from lemtools.nets.lm import LM
 from lemtools.nets.model import load
 from lemtools.train import objectives
 from lemtools.train.loop import train
@@ -127,6 +129,32 @@ def test_a_toy_task(tmp_path, monkeypatch):
             prepare(asked("lm", **more | {"data": ["task:highest:10"]}))
     with pytest.raises(LemError, match="no task 'highest'"):
         prepare(asked("lm", **more))
+
+
+def test_a_toy_way_and_a_toy_carry_of_thoughts(tmp_path, monkeypatch):
+    """What thoughts are without any, K times as large; and those that arrive at odd places."""
+
+    def deaf(thoughts, trunk, embedded, past, places):
+        return thoughts.count * trunk.run(embedded, 0, trunk.depth, None, places)
+
+    def odd(number, places, items):
+        return None, np.array(places) % 2 == 1
+
+    way = Row("deaf", deaf, "no thoughts", shown="deaf:K")
+    (tmp_path / "book.txt").write_text("what is gone was here " * 50)
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    more = dict(data=["book.txt"], operations=[], width=16, depth=1, steps=2, batch=4, holdout=2)
+    chosen = {"context": 8, "thoughts": 0.5, "thoughts_by": "deaf:3", "thoughts_carry": "odd"}
+    with WAYS.added(way), CARRIES.added(Row("odd", odd, "at odd places")):
+        train(asked("lm", **more, options=chosen))
+        net, tokens = load("m.safetensors").net, torch.arange(8)[None]
+        assert torch.equal(net.thoughts(net.trunk, net.enter(tokens)), 3 * net.trunk.run(net.enter(tokens), 0, 1))
+        passes = LM(9, 1, 16, 1, 8, thoughts=0.5, thoughts_by="passes:1", thoughts_carry="odd").thoughts
+        arrived = passes.carried(torch.ones(1, 7, 16), 1)[0].abs().amax(-1) > 0
+        assert arrived.tolist() == [True, False] * 3 + [True]
+    with pytest.raises(LemError, match="--thoughts-carry odd: it takes normal, shuffled"):
+        prepare(asked("lm", **more, options=chosen))
 
 
 def test_a_toy_recipe(vectors):

@@ -102,6 +102,8 @@ def test_shuffled_thoughts_and_what_counts_operations_take_the_loop(monkeypatch)
     assert recurrence.usable(net, x) and not recurrence.usable(net, x.double())
     assert not recurrence.usable(net, torch.zeros(2, 4, 1024))
     assert not recurrence.usable(made("bptt:4", "shuffled").thoughts, x)
+    assert recurrence.usable(made("bptt:4", "reset:3").thoughts, x)
+    assert recurrence.arriving(made("bptt:4", "reset:3").thoughts, x).tolist() == [0, 1, 1, 0, 1]
     with flop_counter():
         assert not recurrence.usable(net, x)
     monkeypatch.setenv("TRITON_INTERPRET", "0")

@@ -152,9 +152,9 @@ def _thoughts(settings: Settings, config: dict) -> dict:
             raise LemError(f"{flag}: of what? Give --thoughts SHARE, as in --thoughts .25")
         return {}
     dims(config["width"], config["thoughts"])
-    if row.name == "none":
+    if not row.carries:
         if by is not None:
-            raise LemError(f"{BY.flag} {by}: with {CARRY.flag} none there are no thoughts to find; leave it out")
+            raise LemError(f"{BY.flag} {by}: with {CARRY.flag} {carry} there are no thoughts to find; leave it out")
         return {}
     for name, count in (("batch", settings.batch), ("holdout", settings.holdout)):
         if row.name == "shuffled" and count == 1:
