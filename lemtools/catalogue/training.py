@@ -181,6 +181,15 @@ ASKING = (  # of lm on a task
         "flag",
     ),
 )
+GATES = Option(
+    "--gates",
+    "After N updates, a few hundred, and before any number is printed, find out whether the network learns as one must: below the "
+    "entropy of single tokens, no further on a text in random order, by heart, with a gradient for every parameter, blind to what "
+    "comes. One that does not ends the run with status 1.",
+    "whole",
+    low=1,
+    metavar="N",
+)
 CHUNK = Option("--chunk", "Tokens in a vector.", "whole", low=1, metavar="K", usual="4")
 ROWS = Option(
     "--rows",

@@ -57,6 +57,7 @@ def cli(run, recipe, path, dry_run, output, **options):
             common.emit(name, f"{value:.6g}" if isinstance(value, float) else str(value), *_people(name, value))
         return None
     from ..ranks import RemoteError
+    from ..train.gates import Failed
     from ..train.loop import Stopped, train
 
     with run.watched(items=False) as shown:
@@ -71,6 +72,9 @@ def cli(run, recipe, path, dry_run, output, **options):
             report = train(asked, run.note, record).report
         except RemoteError:
             return 2
+        except Failed as failed:
+            run.say(str(failed))
+            return 1
         except Stopped as stopped:
             if stopped.first:
                 kept = f"{asked.output} and its state are written, the same command goes on"

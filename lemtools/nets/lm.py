@@ -14,7 +14,7 @@ from torch import nn
 
 from .embedding import Embedding
 from .thoughts import Past, Thoughts
-from .transformer import Cache, rotate
+from .transformer import Cache, rotate, wide
 
 HEAD = 64  # features of a head, width of a layer, and positions of context a layer
 BASE = 10_000  # the longest wavelength of the rotations is 2 pi times that many positions
@@ -93,7 +93,7 @@ class Trunk(nn.Module):
         here = caches[0].places(x.shape[1]) if caches else slice(x.shape[1])
         turns = (self.cos, self.sin)
         angle = [turn[here] if places is None else turn[places][:, None] for turn in turns]
-        x = x.to(torch.promote_types(x.dtype, torch.float32))  # what the blocks add to, where products are in bfloat16
+        x = wide(x)  # what the blocks add to, of vectors as of tokens
         for i, block in enumerate(self.blocks[first:last]):
             x = block(x, (angle[0], angle[1]), caches[i] if caches else None)
         return x
@@ -124,7 +124,7 @@ class Tokens(nn.Module):
 
     def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""
-        logits = self(items[:, :-1]).float()
+        logits = wide(self(items[:, :-1]))
         return F.cross_entropy(logits.transpose(1, 2), items[:, 1:].long(), reduction="none")
 
     def rest(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:

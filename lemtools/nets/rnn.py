@@ -13,6 +13,7 @@ from torch import nn
 
 from .embedding import Embedding
 from .lm import Tokens, dial
+from .transformer import wide
 
 
 class Gru(nn.Module):
@@ -47,12 +48,12 @@ class Delta(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         keys, values = (
-            part(x).float().unflatten(-1, (self.reflections, self.heads, 1, self.features))
+            wide(part(x)).unflatten(-1, (self.reflections, self.heads, 1, self.features))
             for part in (self.key, self.value)
         )
         keys = F.normalize(F.silu(keys), dim=-1)  # [N, T, R, H, 1, F]
-        strengths = 2 * self.strength(x).float().sigmoid().unflatten(-1, (self.reflections, self.heads, 1, 1))
-        queries = F.normalize(F.silu(self.query(x).float().unflatten(-1, (self.heads, 1, self.features))), dim=-1)
+        strengths = 2 * wide(self.strength(x)).sigmoid().unflatten(-1, (self.reflections, self.heads, 1, 1))
+        queries = F.normalize(F.silu(wide(self.query(x)).unflatten(-1, (self.heads, 1, self.features))), dim=-1)
         state = queries.new_zeros(len(x), self.heads, self.features, self.features)
         found = []
         with torch.autocast(x.device.type, enabled=False):
@@ -99,7 +100,7 @@ class Recurrent(Tokens):
         raise NotImplementedError
 
     def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
-        x = self.enter(tokens).float()
+        x = wide(self.enter(tokens))
         for layer in self.layers:
             x = layer(x)
         return self.norm(x)

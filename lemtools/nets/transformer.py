@@ -132,6 +132,11 @@ class PlacedBlock(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm_2(x))))
 
 
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In float32, where products are in bfloat16; in float64 where the network is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def rotate(x: torch.Tensor, angle: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """Rotary embedding (Su et al. 2021): pairs of features of x [N, heads, T, 2 F] turned by cos, sin [N, 1, T, F]."""
     a, b = x.chunk(2, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..nets.model import Model
+from ..nets.transformer import wide
 from .objectives import Language
 from .tables import centred
 
@@ -31,7 +32,7 @@ class Joint(Language):
         codes = self.encoder(self.rows)
         with self.net.enter.coded(codes):
             rate = super().forward(batch)
-        back = (self.net.enter.up(codes[self.seen]).float() - self.middle) / self.spread
+        back = (wide(self.net.enter.up(codes[self.seen])) - self.middle) / self.spread
         return rate + (back - self.rows[self.seen]).square().mean()
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:

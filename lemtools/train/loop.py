@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -130,7 +131,7 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
         note(trouble or (f"done already, {run.steps} steps" if done else f"going on from step {record['step']}"))
     if run.step < run.steps:
         with signals() as caught:
-            _steps(run, begun.batches, begun.log, caught, progress)
+            _steps(run, begun.batches, begun.log, caught, progress, note)
     elif ranks.first and checkpoint.saved_step(run.settings.output) != run.step:
         run.save_model()  # the end came between the state and the model
     return run.finish()
@@ -147,8 +148,9 @@ def _check_place(path: str) -> None:
         raise LemError(f"{path}: the folder {folder} cannot be written to")
 
 
-def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress) -> None:
+def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, note) -> None:
     settings, ranks, first = run.settings, run.ranks, run.step
+    gates, records = run.prepared.gates, []  # (none is written before the gates are passed, unless the run is stopped)
     begun, since = time.perf_counter(), first
     made = batches.steps(first, run.steps, settings.workers, run.device)
     for batch in steps(made, "steps", first, run.steps):
@@ -171,9 +173,16 @@ def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress) ->
             }
             if due and ranks.first:
                 record |= run.validate()
-            log.write(record)  # before the state: a resumed run drops what the log has beyond it, but adds nothing
-            progress(step, run.steps, record)
+            records.append(record)
             run.losses, begun, since = [], time.perf_counter(), step
+        if gates and (due or step >= settings.gates):
+            paused = time.perf_counter()
+            note(ranks.together(partial(gates, run) if ranks.first else str, run.device))
+            gates, begun = None, begun + time.perf_counter() - paused
+        for record in records if stop or not gates else ():
+            log.write(record)  # before the state: a resumed run drops what the log has beyond it, but adds nothing
+            progress(record["step"], run.steps, record)
+        records = records if gates and not stop else []
         if due or stop:
             run.save()
         if due and ranks.first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,9 @@ from .settings import Settings
 class Prepared:
     """A run before its first step. settings: resolved. model, objective: what learns, and what it makes small, as `run`
     takes them. spec: the batches; validation: the batches of items kept back, or None. fingerprint: of the settings
-    and the data. note: what a person should know. report: numbers on what is kept back, of recipes that end in some."""
+    and the data. note: what a person should know. report: numbers on what is kept back, of recipes that end in some.
+    gates: what finds out, of the run as it stands, whether its numbers may be printed, and says so in a line (gates); None:
+    nothing does."""
 
     settings: Settings
     model: Any
@@ -31,6 +34,7 @@ class Prepared:
     run: type[Run]
     note: str | None = None
     report: dict[str, float] | None = None
+    gates: Callable[[Run], str] | None = None
 
     @cached_property
     def flops(self) -> float:

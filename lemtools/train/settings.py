@@ -18,7 +18,7 @@ from ..signal import LemError
 from .data import Items
 
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
-FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile", "notes")
+FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile", "notes", "gates")
 # settings that are younger than the oldest states
 LATER = (
     "preset",
@@ -71,7 +71,7 @@ class Settings:
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
-    levels.Levels.
+    levels.Levels. gates: updates after which it is found out whether a language model learns as one must (gates).
     """
 
     recipe: str
@@ -136,6 +136,7 @@ class Settings:
     states: bool | None = None
     encoder: str | None = None
     sound: dict | None = None
+    gates: int | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property

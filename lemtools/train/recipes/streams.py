@@ -25,7 +25,7 @@ LONGEST = 40  # symbols of a sequence that is learnt, where nothing else is said
 COUNT = 1 << 20  # sequences, after which they are the same again
 KEPT = 256
 OWN = ("longest", "asked", "positions", "pause", "states")  # settings of tasks alone
-OTHERS = ("codec", "validate", "table")  # those of texts
+OTHERS = ("codec", "validate", "table", "gates")  # those of texts
 
 
 def named(settings: Settings) -> bool:

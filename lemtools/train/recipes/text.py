@@ -18,12 +18,12 @@ from ...nets import build
 from ...nets.lm import dial
 from ...nets.model import Model
 from ...signal import LemError
-from .. import corpus, objectives, tables
+from .. import corpus, gates, objectives, tables
 from ..corpus import Codecs, Corpus, Windows
 from ..data import Items, Spec
 from ..joint import Joint
 from ..network import blamed, card, record
-from ..run import Prepared
+from ..run import Prepared, Run
 from ..settings import Settings
 from ..trainer import Trainer
 from . import streams
@@ -51,6 +51,8 @@ def language(settings: Settings) -> Prepared:
         return _prepared(settings, text, codecs, config, objectives.Language, places=config["context"] + 1, table=table)
     if settings.table is not None:
         raise LemError("--table: codes of an embedding are for --on tokens")
+    if settings.gates is not None:
+        raise LemError("--gates: it is for --on tokens")
     known, facts = codecs.ae.net.vocabulary, {"codec": codecs.ae.config}
     if known != text.vocabulary:
         raise LemError(f"--codec: a token-ae of {known} tokens, where the text has {text.vocabulary}")
@@ -217,7 +219,18 @@ def _prepared(
             )
     rows = None if table is None else table.numpy()
     fingerprint = settings.fingerprint(Items("tokens", Windows(text.tokens, span, span)), codecs.weights(), rows)
-    return tried(Prepared(settings, model, goal, spec, validation, fingerprint, Trainer, _said(learnt, codecs)))
+    prepared = Prepared(settings, model, goal, spec, validation, fingerprint, Trainer, _said(learnt, codecs))
+    if settings.gates is not None:
+        prepared.gates = partial(_passed, learnt, (validation or spec).items.data)
+    return tried(prepared)
+
+
+def _passed(learnt: Corpus, windows: Windows, run: Run) -> str:
+    """What the gates found of a run, in a line. gates.Failed where one is not passed."""
+    net = run.prepared.model.meta["net"]
+    learns = EMBEDDINGS[net["embedding"]].learns[net["coding"]] if "embedding" in net else ("weight",)
+    found = gates.check(gates.subject(run, learnt, windows, learns))
+    return f"gates passed at step {run.step}: {found}; data {run.prepared.model.meta['data']}"
 
 
 def _said(learnt: Corpus, codecs: Codecs) -> str | None:
