@@ -150,6 +150,16 @@ ARMS = (
     BY,
     CARRY,
 )
+RUNS = Option(
+    "--runs",
+    "Train N networks side by side, with the seeds from --seed on, as one model; -o has a %d for the seed (full-%d.safetensors).",
+    "whole",
+    low=1,
+    high=256,
+    metavar="N",
+    usual="one network",
+    section=RUNNING,
+)
 ASKING = (  # of lm on a task
     Option(
         "--longest",

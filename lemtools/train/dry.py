@@ -8,7 +8,6 @@ import time
 import torch
 
 from ..ranks import Ranks
-from .data import Batches
 from .loop import within_memory
 from .prepare import prepare
 from .run import Run
@@ -26,7 +25,7 @@ def dry_run(settings: Settings) -> dict[str, float]:
 def cost(run: Run) -> dict[str, float]:
     """The same, measured in four steps of `run`."""
     prepared, cuda = run.prepared, run.cuda
-    batches, batch, saved = Batches(prepared.spec, run.ranks.rank, run.ranks.world), run.settings.batch, {}
+    batches, batch, saved = prepared.batches(run.ranks.rank, run.ranks.world), run.settings.batch, {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
@@ -37,7 +36,8 @@ def cost(run: Run) -> dict[str, float]:
         torch.cuda.reset_peak_memory_stats()
     with hooks:
         run.advance(batches[0])
-    weights = 16 * prepared.model.parameters
+    runs = len(run.settings.outputs)
+    weights = 16 * prepared.model.parameters * runs
     memory = torch.cuda.max_memory_allocated() if cuda else weights + sum(saved.values())
     begun, made = time.perf_counter(), 0.0
     for step in range(1, 4):
@@ -53,7 +53,7 @@ def cost(run: Run) -> dict[str, float]:
         "steps": run.steps,
         "batch": batch,
         "flops_per_item": prepared.flops,
-        "flops": prepared.flops * batch * run.steps,
+        "flops": prepared.flops * batch * run.steps * runs,
         "memory_bytes": float(memory),
         "seconds_per_step": each,
         "seconds": each * run.steps,

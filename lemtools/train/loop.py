@@ -93,18 +93,17 @@ def _begin(settings: Settings, ranks: Ranks, held: contextlib.ExitStack) -> Begu
             _check_place(path)
     if ranks.world > 1 and "-" in (*settings.data, *settings.target, *settings.validate):
         raise LemError("standard input cannot be shared by several processes; give files")
-    if os.path.exists(settings.output) and not os.path.isfile(settings.output):
-        raise LemError(
-            f"{settings.output}: no ordinary file, beside which the state of the run could lie; name another"
-        )
-    if ranks.first:
-        held.enter_context(checkpoint.alone(settings.output))
+    for path in settings.outputs:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise LemError(f"{path}: no ordinary file, beside which the state of the run could lie; name another")
+        if ranks.first:
+            held.enter_context(checkpoint.alone(path))
     found = checkpoint.load_state(settings.output)
     then = None if found is None else found[1]["settings"]
     prepared = prepare(settings, None if then is None else then["dtype"])
-    batches = Batches(prepared.spec, ranks.rank, ranks.world)
-    if then is None and os.path.exists(settings.output):
-        raise LemError(f"{settings.output}: a model without the state of its run; move it away, or give another -o")
+    batches = prepared.batches(ranks.rank, ranks.world)
+    for path in filter(os.path.exists, settings.outputs if then is None else ()):
+        raise LemError(f"{path}: a model without the state of its run; move it away, or give another -o")
     if then is not None:
         # an older state may say 'auto' itself: what that was is not known
         now = prepared.fingerprint | ({"dtype": "auto"} if then["dtype"] == "auto" else {})
@@ -132,7 +131,7 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
     if run.step < run.steps:
         with signals() as caught:
             _steps(run, begun.batches, begun.log, caught, progress, note)
-    elif ranks.first and checkpoint.saved_step(run.settings.output) != run.step:
+    elif ranks.first and any(checkpoint.saved_step(path) != run.step for path in run.settings.outputs):
         run.save_model()  # the end came between the state and the model
     return run.finish()
 

@@ -6,12 +6,15 @@ from ..catalogue.networks import NETWORKS
 from ..catalogue.recipes import RECIPES
 from ..nets.model import Model, load
 from ..signal import LemError
+from .beside import beside
 from .run import Prepared
 from .settings import Settings, resolve
 
 
 def prepare(settings: Settings, begun: str | None = None) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together. begun: see settings.resolve."""
+    if settings.runs is not None:
+        return beside(settings, [prepare(one, begun) for one in settings.each_run()])
     prepared = RECIPES.load(settings.recipe)(resolve(settings, begun))
     if settings.init is not None:
         _init(prepared.model, settings.init)

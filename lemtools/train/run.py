@@ -13,7 +13,7 @@ import torch
 from ..ranks import Ranks
 from ..signal import LemError
 from . import checkpoint, flops
-from .data import Spec
+from .data import Batches, Spec
 from .settings import Settings
 
 
@@ -48,6 +48,10 @@ class Prepared:
             return self.settings.steps
         budget = max(1, round(self.settings.flops / (self.flops * self.settings.batch)))
         return min(budget, self.settings.steps) if self.settings.preset else budget
+
+    def batches(self, rank: int, world: int) -> Batches:
+        """The share of one of `world` processes."""
+        return Batches(self.spec, rank, world)
 
     def summary(self, device: str, world: int) -> str:
         """One line: what is trained, on what, how long."""

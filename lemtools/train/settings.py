@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -43,8 +44,10 @@ LATER = (
     "positions",
     "pause",
     "states",
+    "runs",
 )
 
+PATTERN = re.compile(r"[^%]*%(0\d)?d[^%]*")  # of the names of runs side by side
 DEFAULTS = {name: option.default for name, (option, _) in RECIPES.options().items()}
 
 
@@ -67,6 +70,7 @@ class Settings:
     'dense', of lm; codec: files of encodings fitted before (recipes.text);
     table: a model of whose embedding codes are made (tables). longest, asked, positions, pause, states: how a task is put
     (tasks.Asking, answers.Supervised). card: free text by key, kept with the model.
+    runs: how many, of the seeds from `seed` on, side by side (beside), with a %d for the seed in `output`.
     init: a trained model whose weights the network begins with. preset: of the recipe and the network, for what is left open; of steps and flops it takes the shorter way.
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
@@ -134,10 +138,25 @@ class Settings:
     positions: str | None = None
     pause: int | None = None
     states: bool | None = None
+    runs: int | None = None
     encoder: str | None = None
     sound: dict | None = None
     gates: int | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The model's file, or that of each run side by side."""
+        return [self.output] if self.runs is None else [one.output for one in self.each_run()]
+
+    def each_run(self) -> list[Settings]:
+        """The settings of each of the runs side by side: the seeds from `seed` on, and files by their seeds."""
+        if not PATTERN.fullmatch(self.output):
+            raise LemError(
+                f"-o {self.output}: of --runs each model has its seed in its name, as in -o full-%d.safetensors"
+            )
+        seeds = range(self.seed, self.seed + (self.runs or 1))
+        return [replace(self, seed=seed, runs=None, output=self.output % seed) for seed in seeds]
 
     @cached_property
     def reading(self) -> Reading:

@@ -36,6 +36,7 @@ class Trainer(Run):
     def __init__(self, prepared: Prepared, ranks: Ranks, device: str):
         super().__init__(prepared, ranks, device)
         settings = self.settings
+        self.output = settings.output  # beside which the state lies
         net = prepared.model.net.to(device)
         if self.cuda:
             net.to(memory_format=torch.channels_last)
@@ -107,8 +108,8 @@ class Trainer(Run):
         if math.isfinite(bad):
             if not self.ranks.first:
                 raise RemoteError()
-            there = os.path.exists(checkpoint.state_path(self.settings.output))
-            good = f"the last good checkpoint stands in {self.settings.output}"
+            there = os.path.exists(checkpoint.state_path(self.output))
+            good = f"the last good checkpoint stands in {self.output}"
             kept = good if there else "no checkpoint was written yet"
             raise LemError(f"the loss is not finite since step {int(bad)}; {kept}. Try --lr {self.settings.lr / 3:.2g}")
 

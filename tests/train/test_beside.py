@@ -1,0 +1,129 @@
+"""Runs side by side are the runs by themselves, to rounding; they stop and go on together."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers.commands import lem
+from helpers.training import dying
+from lemtools.ranks import Ranks
+from lemtools.signal import LemError
+from lemtools.train.beside import Runs
+from lemtools.train.dry import dry_run
+from lemtools.train.loop import train
+from lemtools.train.prepare import prepare
+from lemtools.train.settings import Settings
+
+SEEDS = 3, 4, 5
+SHORT = dict(steps=24, batch=4, lr=3e-2, save_every=8, holdout=2, clip=0.3, device="cpu")
+TEXT = dict(width=16, depth=1, options={"context": 12})
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("book") / "book.txt"
+    path.write_bytes(rng.choice(np.frombuffer(b"abcd efgh\n", np.uint8), 3000).tobytes())
+    return path
+
+
+def asked(folder, data, name="%d.safetensors", **more) -> Settings:
+    return Settings("lm", [str(data)], str(folder / name), **{**SHORT, **TEXT, **more})
+
+
+def tables(**more):
+    return {"options": {"context": 12, **more}}
+
+
+WAYS = {
+    "full": {},
+    "learned": tables(embedding="learned", ratio=4),
+    "random": tables(embedding="random", ratio=4),
+    "tied": tables(head="tied"),
+    "passes": tables(thoughts=0.25, thoughts_by="passes:2"),
+    "exact": tables(thoughts=0.25, thoughts_by="bptt:4"),
+    "task": {"data": ["task:parity"], "longest": 8, "steps": 12},
+    "states": {"data": ["task:parity"], "longest": 8, "asked": "end", "states": True, "steps": 12},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_run_is_the_one_by_itself(way, tmp_path, book):
+    more = dict(WAYS[way])
+    data = more.pop("data", [str(book)])
+    common = {**SHORT, **TEXT, **more}
+    train(Settings("lm", data, str(tmp_path / "%d.safetensors"), runs=3, seed=3, **common))
+    others = []
+    for seed in SEEDS:
+        train(Settings("lm", data, str(tmp_path / f"alone-{seed}.safetensors"), seed=seed, **common))
+        mine, alone = (load_file(tmp_path / f"{name}{seed}.safetensors") for name in ("", "alone-"))
+        assert mine.keys() == alone.keys()
+        for name, tensor in alone.items():
+            torch.testing.assert_close(mine[name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+        others.append(mine)
+    assert not all(torch.equal(others[0][name], others[1][name]) for name in others[0])
+
+
+def test_the_log_has_each_run_and_their_mean(tmp_path, book):
+    train(asked(tmp_path, book, runs=2, seed=7, log=str(tmp_path / "log")))
+    last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    each = [last[f"held_out_loss_{seed}"] for seed in (7, 8)]
+    assert last["held_out_loss"] == pytest.approx(np.mean(each)) and each[0] != each[1]
+
+
+def test_gradients_are_clipped_run_by_run(tmp_path, book):
+    """A run whose loss is steep leaves the others their own steps."""
+    settings = asked(tmp_path, book, runs=2, seed=0)
+    run = prepare(settings)
+    found = Runs(run, Ranks(), "cpu")
+    for k, weight in enumerate(found.weights.values()):
+        weight.grad = torch.full_like(weight, 0.1)
+        weight.grad[1] = 100.0 + k
+    before = [weight.grad[0].norm() for weight in found.weights.values()]
+    want = torch.stack(before).norm()
+    norms = found._clip()
+    assert norms[0] == pytest.approx(float(want), rel=1e-5)
+    for i in (0, 1):
+        left = torch.stack([weight.grad[i].norm() for weight in found.weights.values()]).norm()
+        assert float(left) == pytest.approx(0.3, rel=1e-4)
+
+
+def test_a_run_that_died_ends_with_the_same_bytes(tmp_path, book):
+    for name in ("whole", "died"):
+        (tmp_path / name).mkdir()
+    train(asked(tmp_path / "whole", book, runs=2))
+    dying(asked(tmp_path / "died", book, runs=2), 16)
+    assert (tmp_path / "died" / "%d.state.safetensors").exists()
+    train(asked(tmp_path / "died", book, runs=2))
+    for seed in (0, 1):
+        one, other = ((tmp_path / name / f"{seed}.safetensors").read_bytes() for name in ("whole", "died"))
+        assert one == other
+
+
+def test_what_is_refused(tmp_path, book):
+    with pytest.raises(LemError, match="has its seed in its name, as in -o full-%d.safetensors"):
+        train(asked(tmp_path, book, "a.safetensors", runs=2))
+    with pytest.raises(LemError, match="has its seed in its name"):
+        train(asked(tmp_path, book, "%d-%d.safetensors", runs=2))
+    train(asked(tmp_path, book, "1.safetensors", seed=1))
+    with pytest.raises(LemError, match="1.safetensors: a model without the state of its run"):
+        train(asked(tmp_path, book, runs=2))
+    (tmp_path / "new").mkdir()
+    train(asked(tmp_path / "new", book, runs=2))
+    with pytest.raises(LemError, match="its run has --runs 2, not 3"):
+        train(asked(tmp_path / "new", book, runs=3))
+
+
+def test_the_cost_of_all(tmp_path, book):
+    one, two = (dry_run(asked(tmp_path, book, **more)) for more in ({"runs": 1}, {"runs": 2}))
+    assert two["flops"] == 2 * one["flops"] and two["parameters"] == one["parameters"]
+
+
+def test_the_command(tmp_path, book):
+    line = f"lm --data {book} --depth 1 --width 16 --context 12 --steps 4 --batch 2 --runs 2 --seed 8"
+    done = lem("train", *line.split(), "-o", tmp_path / "m-%03d.safetensors")
+    assert b"side by side with the seeds 8, 9" in done.stderr
+    assert {path.name for path in tmp_path.glob("m-0*")} == {"m-008.safetensors", "m-009.safetensors"}
