@@ -146,7 +146,7 @@ class Filler(Language):
         prune = best if own is None else lambda weights, most: resampled(weights, most, own)
         guesses = Guesses(self.reader(tokens[None, : gaps[0][0]]), self.beam, prune)
         settled = [min(end + self.right, len(tokens)) for _, end in gaps]
-        cuts, opened, closed = sorted({*sum(gaps, []), *settled, len(tokens)}), 0, 0
+        cuts, opened, closed = sorted({*(end for gap in gaps for end in gap), *settled, len(tokens)}), 0, 0
         for begin, end in pairwise(cuts):
             lost = not known[begin]
             opened += lost and known[begin - 1 : begin].all()

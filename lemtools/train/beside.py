@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ def beside(settings: Settings, parts: list[Prepared]) -> Beside:
     return Beside(settings=whole, fingerprint=fingerprint, run=Runs, parts=tuple(parts), gates=gates, **same)
 
 
-def _gates(run: Run) -> str:
+def _gates(run: Any) -> str:
     """What the gates found of each run, in one line."""
     return "; ".join(f"seed {part.settings.seed}: {part.prepared.gates(part)}" for part in run.parts)
 
