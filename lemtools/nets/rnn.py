@@ -17,7 +17,7 @@ from .transformer import wide
 
 
 class Gru(nn.Module):
-    """Cho et al. 2014 (arXiv 1406.1078), 2/3 W wide, and a map back to W. x [N, T, W] to the same."""
+    """Cho et al. 2014 (arXiv 1406.1078), 2/3 W wide, and a map back to W. x [N, T, W] to the same, the state in float32."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -25,7 +25,9 @@ class Gru(nn.Module):
         self.gru, self.out = nn.GRU(width, inner, batch_first=True), nn.Linear(inner, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.gru(x)[0])
+        with torch.autocast(x.device.type, enabled=False):
+            states = self.gru(x.float())[0]
+        return self.out(states)
 
 
 class Delta(nn.Module):

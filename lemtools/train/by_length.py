@@ -35,7 +35,8 @@ def by_length(
     model: Model, lengths: Sequence[int] = LENGTHS, count: int = 1024, seed: int = 0, batch: int = 64
 ) -> Iterator[Answered]:
     """Answers of a model of lem-train lm --data task:NAME to `count` sequences of each length, asked and paused as those that
-    it has learnt, symbols one after the other. They follow from the seed alone, and none is learnt or kept back.
+    it has learnt, symbols one after the other. They follow from the seed alone, and none is learnt or kept back. The batch
+    changes nothing, but where thoughts are shuffled across it (catalogue.thoughts).
 
     LemError for a model of no task, and for a length that the task or the model's context does not take.
     """

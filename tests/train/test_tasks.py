@@ -293,6 +293,23 @@ def test_a_gru_by_its_equations():
         assert torch.allclose(net(x)[0], torch.stack(out), atol=1e-5)
 
 
+@pytest.mark.parametrize("arch", ["gru-lm", "delta-lm"])
+def test_states_are_in_float32_where_products_are_not(arch):
+    """What a long sequence leaves is nearer to float32 than bfloat16's steps, of 1 in 256, would let it be."""
+    torch.manual_seed(0)
+    net, tokens = (
+        build({"net": arch, "vocabulary": 9, "depth": 1, "width": 32, "context": 8}),
+        torch.randint(9, (2, 50)),
+    )
+    seen = {}
+    recurrence = net.layers[0].recurrence
+    recurrence.out.register_forward_pre_hook(lambda module, args: seen.setdefault("state", args[0]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert net(tokens).isfinite().all()
+    assert seen["state"].dtype == torch.float32
+    assert (seen["state"] != seen["state"].bfloat16().float()).float().mean() > 0.9
+
+
 # runs
 
 
