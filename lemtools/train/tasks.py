@@ -199,9 +199,9 @@ class Stream:
     name.
 
     positions: plain: one after the other from 0. moved: from a place drawn evenly, so that the last stays within the
-    context; rotary positions, which know distances alone, cannot tell this from plain. spread: a range that is drawn
-    evenly from W to the context, and in it places in order, drawn evenly (Ruoss et al. 2023, arXiv 2305.16843): all
-    distances within the context occur.
+    context; rotary positions, which know distances alone, cannot tell this from plain. spread: a range whose
+    logarithm is drawn evenly from that of W to that of the context, and in it places in order, drawn evenly (Ruoss et al.
+    2023, arXiv 2305.16843): all distances within the context occur, and neighbours remain usual.
     """
 
     def __init__(self, task: Task, asking: Asking, count: int, seed: int, part: str):
@@ -237,7 +237,7 @@ class Stream:
     def _places(self, rng: np.random.Generator) -> np.ndarray:
         width, context = self.width, self.asking.context
         if self.asking.positions == "spread":
-            reach = int(rng.integers(width, context + 1))
+            reach = int(np.rint(width * (context / width) ** rng.random()))
             return np.sort(rng.permutation(reach)[:width])
         first = int(rng.integers(context - width + 1)) if self.asking.positions == "moved" else 0
         return first + np.arange(width)

@@ -210,8 +210,20 @@ def test_positions():
     counts = np.bincount(moved[:, 0], minlength=17)
     assert abs(((counts - 3000 / 17) ** 2 / (3000 / 17)).sum() - 16) < 6 * 32**0.5
     assert bool((spread.diff() >= 1).all()) and spread.min() == 0 and spread.max() == 19
-    assert set((spread[:, -1] - spread[:, 0]).tolist()) == set(range(3, 20))
-    assert np.bincount(spread.diff().flatten()).argmax() == 1
+    reach = np.arange(4, 21)
+    ends = np.log(np.clip([reach - 0.5, reach + 0.5], 4, 20)) / np.log(5)  # of the ranges that are rounded to each
+    likely = [
+        sum(
+            (high - low) * (r - d) * math.comb(d - 1, 2) / math.comb(r, 4)
+            for r, low, high in zip(reach, *ends)
+            if r > d
+        )
+        for d in range(3, 20)
+    ]
+    assert sum(likely) == pytest.approx(1)
+    expected, counts = 3000 * np.array(likely), np.bincount(spread[:, -1] - spread[:, 0], minlength=20)[3:]
+    chi = ((counts - expected) ** 2 / expected)[expected > 5].sum()
+    assert chi < 15 + 6 * 30**0.5 and counts[-4:].sum() > 20
     whole = drawn(stream("parity", 20, 5, positions="spread", context=20)).places
     assert bool((whole == torch.arange(20)).all())
 
