@@ -132,6 +132,13 @@ def quantise(rows: np.ndarray, quantizer: str, bits: int, device: str = "cpu") -
     return found, np.where(rms > 0, best, 0).astype(np.float16).astype(np.float32)
 
 
+def restored(found: np.ndarray, scale: np.ndarray, quantizer: str, bits: int) -> np.ndarray:
+    """float32 [N, D] of codes and scales of `quantise`."""
+    return codes.decode(
+        found, {"bits": bits, "quantizer": quantizer, "domain": "gaussian", "scale": scale.astype(np.float64)}
+    )
+
+
 def searched(shape: tuple[int, ...], bits: int) -> float:
     """Operations of the search for codes of rows [N, T] along a trellis: a difference, a square and a sum for every state and
     sample, those around the seam twice."""
