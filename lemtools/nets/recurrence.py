@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 WIDEST = 512  # vectors that registers hold
 Saved = tuple[torch.Tensor, ...]
+STAGES: dict[tuple, int] = {}  # of kernels that ran, by what they were compiled for: how far ahead they load
 
 
 def usable(thoughts: Any, x: torch.Tensor) -> bool:
@@ -86,8 +87,26 @@ class Scan:
             "ROWS": kernel.ROWS,
             "KEYS": kernel.KEYS,
             "FEATURES": kernel.FEATURES,
-            "num_warps": 8,
         }
+
+    def launch(self, kernel: Any, x: torch.Tensor, *given: Any, **more: Any) -> None:
+        """Run a kernel on the items of x [N, T, W]: with loads as far ahead as the memory of the device's processors allows."""
+        from triton.runtime.errors import OutOfResources
+
+        from .recurrence_kernel import ROWS
+
+        constants = self.constants(x.shape[1]) | more
+        known = (kernel.__name__, *map(str, constants.values()))
+        with torch.cuda.device_of(x):
+            for stages in range(STAGES.get(known, 3), 0, -1):
+                try:
+                    kernel[(-(-len(x) // ROWS),)](*given, len(x), **constants, num_warps=8, num_stages=stages)
+                except OutOfResources:
+                    if stages == 1:
+                        raise
+                    continue
+                STAGES[known] = stages
+                return
 
     def forward(self, e: torch.Tensor, save: bool) -> tuple[torch.Tensor, Saved]:
         """(what the last block leaves [N, T, W] of embedded tokens, what the way back needs; nothing where that is not to come)."""
@@ -103,32 +122,17 @@ class Scan:
         queries, sums = (e.new_empty(split if save else (0,), dtype=self.kind) for _ in range(2))
         logs = e.new_empty(split[:-1] if save else (0,))
         weights, saved = self.weights(), (left, xs, mids, queries, keys, values, sums, logs)
-        grid = (-(-items // kernel.ROWS),)
-        with torch.cuda.device_of(e):
-            kernel.forward[grid](
-                e.contiguous(), self.places, *weights, *saved, items, SAVE=save, **self.constants(steps)
-            )
+        self.launch(kernel.forward, e, e.contiguous(), self.places, *weights, *saved, SAVE=save)
         return left, (*weights, *saved) if save else ()
 
     def backward(self, g: torch.Tensor, saved: Saved) -> torch.Tensor:
         """The gradient of all that enters the first block, [N, T, W], from that of what the last one leaves."""
         from . import recurrence_kernel as kernel
 
-        items, steps, _ = g.shape
         found, keys = torch.empty_like(g, memory_format=torch.contiguous_format), saved[-4]
         grown = [torch.zeros_like(keys, dtype=torch.float32) for _ in range(2)]
-        grid = (-(-items // kernel.ROWS),)
-        with torch.cuda.device_of(g):
-            kernel.backward[grid](
-                g.contiguous(),
-                found,
-                self.places,
-                *saved,
-                *grown,
-                items,
-                CUT=self.thoughts.count,
-                **self.constants(steps),
-            )
+        cut = self.thoughts.count
+        self.launch(kernel.backward, g, g.contiguous(), found, self.places, *saved, *grown, CUT=cut)
         return found
 
 

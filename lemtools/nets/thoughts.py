@@ -29,6 +29,7 @@ from ..rng import generator
 from .recurrence import recurrence, usable
 from .transformer import Cache
 
+GAIN = 2.0  # of the norm at first: a fresh network has thoughts that are alike by .9 to those of the position before; with 1 by .7
 Plan = tuple[np.ndarray | None, np.ndarray | None]  # (sources [T, N], kept [T]), see catalogue.thoughts
 
 
@@ -82,7 +83,8 @@ class Thoughts(nn.Module):
     """width: W; share: of it that is thoughts, rounded as catalogue.thoughts.dims says; by: 'bptt:K' or 'passes:K', None where
     nothing is carried; carry: what arrives, of catalogue.thoughts.CARRIES. LemError for what these are not.
 
-    The norm keeps what arrives at one size, whatever has accumulated.
+    The norm keeps what arrives at one size, whatever has accumulated: as it is, it grows with every position, tokens are lost
+    beside it, and what was learnt fails at positions beyond those of the training (tests/benchmarks/bench_thoughts.py --norm).
     """
 
     def __init__(self, width: int, share: float, by: str | None, carry: str = "normal"):
@@ -96,6 +98,8 @@ class Thoughts(nn.Module):
             way, self.count = spelled(WAYS, by, "--thoughts-by")
             self.way, self.exact = way.load(), way.exact
         self.norm = nn.RMSNorm(self.size) if self.carries else nn.Identity()
+        if self.carries:
+            nn.init.constant_(self.norm.weight, GAIN)
 
     @property
     def passes(self) -> int:

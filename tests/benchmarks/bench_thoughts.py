@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_thoughts.py [--depth 2,4] [--batch 256] [--context 64,256] [--ways bptt:64,passes:4]
                                               [--steps 30] [--loop-steps 3] [--device auto] [--dtype auto]
-    python tests/benchmarks/bench_thoughts.py --norm [--seeds 3] [--steps 240]
+    python tests/benchmarks/bench_thoughts.py --norm [--task parity] [--longest 24] [--seeds 3] [--steps 300] [--lr 2e-3]
 
 First: whole steps of lem-train lm (forward, backward, clipping, AdamW, average) on random letters that lie on the device, --batch
 windows of --context tokens; a quarter of the width is thoughts. `none`: the head reads less, nothing is carried; `loop`: the
@@ -10,10 +10,11 @@ exact recurrence by the plain loop, which the kernels of nets/recurrence.py take
 loop). Columns: model, tokens a second, that over the tokens a second of `baseline`, milliseconds a step, and on a GPU the
 peak of memory in GiB. Kernels are compiled, and every step made --warm times, before the clock starts.
 
-With --norm: parity of up to 40 symbols by bptt:40, width 64, depth 1, as lem-train lm --data task:parity --depth 1 learns it, with the
-norm of what is carried and with the identity in its place. Columns: norm, seed, updates; bits an answer, the largest norm of a
-gradient so far, the root mean square of thoughts at positions 1, 40 and 400, and the share of right last answers at 40, 80, 160 and 400
-symbols (256 sequences each).
+With --norm: a task (--task) of 1 to --longest symbols, which stand anywhere in ten times as many positions, learnt by the exact recurrence
+in full, width 64, depth 1, with the norm of what is carried, its gains beginning at 1, 2 or 4, and with the identity in its place. Columns:
+gain, seed, bits an answer at the end, the largest norm of a gradient, the root mean square of thoughts at the first position, at that of the
+longest sequence learnt and at the last of ten times as many, and the share of right last answers of 256 sequences as long as the longest
+learnt, twice, five and ten times as long.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.train.tasks import Parts
 from lemtools.train.trainer import Trainer
-
-LENGTHS = (40, 80, 160, 400)
 
 
 def numbers(text: str) -> list[int]:
@@ -114,44 +113,49 @@ def speed(asked: argparse.Namespace) -> None:
                 del run, there
 
 
-def sizes(run: Trainer) -> list[float]:
-    """The root mean square of thoughts at positions 1, 40 and 400 of what is kept back, made 400 symbols long."""
+def sizes(run: Trainer, longest: int) -> list[float]:
+    """The root mean square of thoughts at positions 1, `longest` and ten times that, of what is kept back, over and over."""
     net, batch = run.prepared.model.net, Batches(run.prepared.validation)[0]
-    symbols = Parts.of(batch["target"]).symbols[:, :40].repeat(1, 10).to(run.device)
+    symbols = Parts.of(batch["target"]).symbols[:, :longest].repeat(1, 10).to(run.device)
     with torch.no_grad():
         left = net.thoughts(net.trunk, net.enter(symbols))[..., net.readable :]
-    return [float(left[:, place - 1].square().mean().sqrt()) for place in (1, 40, 400)]
+    return [float(left[:, place - 1].square().mean().sqrt()) for place in (1, longest, 10 * longest)]
 
 
 def norm(asked: argparse.Namespace) -> None:
-    shown = ["norm", "seed", "updates", "bits", "largest gradient", "rms 1", "rms 40", "rms 400"]
-    print(*shown, *(f"right {length}" for length in LENGTHS), sep="\t", flush=True)
-    for normed in (True, False):
+    lengths = [asked.longest * times for times in (1, 2, 5, 10)]
+    places = [1, asked.longest, 10 * asked.longest]
+    shown = ["gain", "seed", "bits", "largest gradient", *(f"rms at {n}" for n in places)]
+    print(*shown, *(f"right at {n}" for n in lengths), sep="\t", flush=True)
+    for gain in (1.0, 2.0, 4.0, None):
         for seed in range(asked.seeds):
             settings = Settings(
                 "lm",
-                ["task:parity"],
+                [f"task:{asked.task}"],
                 "m.safetensors",
+                longest=asked.longest,
                 depth=1,
                 batch=32,
+                lr=asked.lr,
                 steps=asked.steps,
                 seed=seed,
                 device=asked.device,
-                options={"thoughts": 0.25, "thoughts_by": "bptt:40"},
+                options={"context": lengths[-1], "thoughts": 0.25, "thoughts_by": f"bptt:{asked.longest}"},
             )
             prepared = prepare(settings)
-            if not normed:
-                prepared.model.net.thoughts.norm = torch.nn.Identity()
-            run, largest, bits = Trainer(prepared, Ranks(), pick(asked.device)), 0.0, float("nan")
-            batches = Batches(prepared.spec)
-            for step in range(asked.steps + 1):
-                if step in (0, asked.steps):
-                    found = [float(each.right.mean()) for each in by_length(prepared.model, LENGTHS, 256)]
-                    row = [bits, largest, *sizes(run), *found]
-                    print("yes" if normed else "no", seed, step, *(f"{v:.3g}" for v in row), sep="\t", flush=True)
-                if step < asked.steps:
-                    bits = float(run.advance(batches[step]))
-                    largest = max(largest, float(run.norm))
+            carried = prepared.model.net.thoughts
+            if gain is None:
+                carried.norm = torch.nn.Identity()
+            else:
+                torch.nn.init.constant_(carried.norm.weight, gain)
+            run, batches = Trainer(prepared, Ranks(), pick(asked.device)), Batches(prepared.spec)
+            bits, largest = 0.0, 0.0
+            for step in range(asked.steps):
+                bits = float(run.advance(batches[step]))
+                largest = max(largest, float(run.norm))
+            right = [float(each.right.mean()) for each in by_length(prepared.model, lengths, 256)]
+            row = [bits, largest, *sizes(run, asked.longest), *right]
+            print("no norm" if gain is None else gain, seed, *(f"{v:.3g}" for v in row), sep="\t", flush=True)
 
 
 def main() -> None:
@@ -159,6 +163,9 @@ def main() -> None:
         description="Language models with thoughts: speed, and the norm of what is carried."
     )
     parser.add_argument("--norm", action="store_true")
+    parser.add_argument("--task", default="parity")
+    parser.add_argument("--longest", type=int, default=24)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--depth", type=numbers, default=[2, 4])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--context", type=numbers, default=[64, 256])
@@ -170,7 +177,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     asked = parser.parse_args()
-    asked.steps = asked.steps or (240 if asked.norm else 30)
+    asked.steps = asked.steps or (300 if asked.norm else 30)
     (norm if asked.norm else speed)(asked)
 
 
