@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 WIDEST = 512  # vectors that registers hold
@@ -26,9 +27,10 @@ STAGES: dict[tuple, int] = {}  # of kernels that ran, by what they were compiled
 
 
 def usable(thoughts: Any, x: torch.Tensor) -> bool:
-    """Whether the kernels take this network and these vectors. Nothing that counts operations would see what they do."""
+    """Whether the kernels take this network and these vectors: not of several networks at once (torch.func.vmap), and not
+    where operations are counted, which they would not be."""
     there = x.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
-    plain = x.dtype == torch.float32 and x.shape[-1] <= WIDEST
+    plain = x.dtype == torch.float32 and x.shape[-1] <= WIDEST and not is_functorch_wrapped_tensor(x)
     return there and plain and arriving(thoughts, x) is not None and _get_current_dispatch_mode() is None
 
 

@@ -98,12 +98,14 @@ def test_kernels_are_the_loop(found, name):
 def test_shuffled_thoughts_and_what_counts_operations_take_the_loop(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     x = torch.zeros(2, 4, 32)
-    net = made("bptt:4", "normal").thoughts
+    net, calls = made("bptt:4", "normal").thoughts, []
     assert recurrence.usable(net, x) and not recurrence.usable(net, x.double())
     assert not recurrence.usable(net, torch.zeros(2, 4, 1024))
     assert not recurrence.usable(made("bptt:4", "shuffled").thoughts, x)
     assert recurrence.usable(made("bptt:4", "reset:3").thoughts, x)
     assert recurrence.arriving(made("bptt:4", "reset:3").thoughts, x).tolist() == [0, 1, 1, 0, 1]
+    torch.func.vmap(lambda each: calls.append(recurrence.usable(net, each)) or each)(torch.zeros(3, 2, 4, 32))
+    assert calls == [False]
     with flop_counter():
         assert not recurrence.usable(net, x)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
