@@ -1,6 +1,6 @@
 """How much of a text with gaps comes back: by a language model and by counts, from both sides and from the left alone.
 
-    texts.py MODEL MEMORY TEXT [--pieces N] [--skip N] [--length N] [--gaps L ...] [--right R ...] [--beam B] [--order N]
+    texts.py MODEL MEMORY TEXT [--pieces N] [--skip N] [--length N] [--gaps L ...] [--beam B ...] [--right R] [--order N]
 
 MODEL is lem-train lm's, of bytes; MEMORY the text that it learnt from, which is counted; of TEXT so many pieces are taken, evenly spaced,
 from the beginning of a line on. Of each a share of .2 is lost in gaps of L bytes, as lem-fragment --mask .2 --mask-shape span:L takes them.
@@ -13,8 +13,8 @@ is won over n-grams from both sides, piece by piece.
                         before the gap stood, up to 32 bytes of it
     n-grams, left       the likeliest byte after those before it, one after another (Witten and Bell)
     n-grams             lem-reconstruct --method ngram
-    model, left         lem-reconstruct --method fill --right 0
-    model, R behind     lem-reconstruct --method fill --right R
+    model, left         lem-reconstruct --method fill --right 0, with the first number of guesses
+    model, B guesses    lem-reconstruct --method fill --right R --beam B
 
 Then bits that a lost byte costs where it is the only one, -log2 p(byte | left, right), at every 25th place: by the n-grams, exactly; by
 the model with all 256 guesses, exactly but for what stands more than R bytes behind.
@@ -90,9 +90,9 @@ def answers(asked: argparse.Namespace, memory: np.ndarray, left: Signal) -> Iter
     yield "copy", np.stack([copied(memory.tobytes(), *row) for row in rows])
     yield "n-grams, left", np.stack([from_the_left(counts.model, *row) for row in rows])
     yield "n-grams", counts(left)[0].data
-    yield "model, left", Filler(asked.model, beam=asked.beam, right=0)(left)[0].data
-    for right in asked.right:
-        yield f"model, {right} behind", Filler(asked.model, beam=asked.beam, right=right)(left)[0].data
+    yield "model, left", Filler(asked.model, beam=asked.beam[0], right=0)(left)[0].data
+    for beam in asked.beam:
+        yield f"model, {beam} guesses", Filler(asked.model, beam=beam, right=asked.right)(left)[0].data
 
 
 @torch.inference_mode()
@@ -127,7 +127,7 @@ def table(asked: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     yield "", "bits a lost byte", "low", "high"
     fill, counts = Filler(asked.model), NGram([memory], 256, asked.order)
     ways = {"n-grams, left": (bits_by_counts, counts, 0), "n-grams": (bits_by_counts, counts, asked.order)}
-    ways |= {f"model, {right} behind": (bits_by_model, fill, right) for right in (0, *asked.right)}
+    ways |= {"model, left": (bits_by_model, fill, 0), "model": (bits_by_model, fill, asked.right)}
     for name, (bits, how, right) in ways.items():
         each = [[bits(how, row.astype(np.int64), k, right) for k in range(64, len(row) - 64, APART)] for row in whole]
         yield f"a byte alone: {name}", *(f"{n:.3f}" for n in mean_interval(np.array(each).mean(1)) if n is not None)
@@ -138,12 +138,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("model", metavar="MODEL")
     made.add_argument("memory", metavar="MEMORY")
     made.add_argument("text", metavar="TEXT")
-    made.add_argument("--pieces", type=int, default=16, help="[%(default)s]")
+    made.add_argument("--pieces", type=int, default=12, help="[%(default)s]")
     made.add_argument("--skip", type=int, default=0, help="of so many more those before are left out [%(default)s]")
     made.add_argument("--length", type=int, default=400, help="bytes of a piece [%(default)s]")
     made.add_argument("--gaps", type=int, nargs="+", default=[1, 4, 16], help="bytes of a gap [1 4 16]")
-    made.add_argument("--right", type=int, nargs="+", default=[8], help="bytes behind a gap that the model reads [8]")
-    made.add_argument("--beam", type=int, default=32, help="guesses [%(default)s]")
+    made.add_argument("--right", type=int, default=8, help="bytes behind a gap that the model reads [%(default)s]")
+    made.add_argument("--beam", type=int, nargs="+", default=[32, 256], help="guesses [32 256]")
     made.add_argument("--order", type=int, default=5, help="bytes before that n-grams go by [%(default)s]")
     return made
 

@@ -85,7 +85,7 @@ BEAM = Option(
     "whole",
     low=1,
     metavar="N",
-    usual="32",
+    usual="256",
 )
 RIGHT = Option(
     "--right",

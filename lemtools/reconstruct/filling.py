@@ -10,7 +10,7 @@ Shapes: H guesses, L tokens of a gap, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import chain, pairwise
 from time import monotonic
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..rng import generator
 from ..signal import Signal
 from .language import Language
 
-BEAM, RIGHT = 32, 8
+BEAM, RIGHT = 256, 8
 Prune = Callable[
     [np.ndarray, int], tuple[np.ndarray, np.ndarray]
 ]  # log weights [M], how many -> (which [H], log weights [H])
@@ -99,7 +99,7 @@ class Filler(Language):
     Then it is settled, and stands on the left of what follows.
 
     model: a ``Model`` of lem-train lm, or the path of one. samples: 0 for the likeliest, else draws an item, named NAME#0 ...
-    NAME#M-1, each by guesses of its own; they are the posterior's as the beam grows (exactly, where it holds all guesses). beam: guesses that are kept; None: 32.
+    NAME#M-1, each by guesses of its own; they are the posterior's as the beam grows (exactly, where it holds all guesses). beam: guesses that are kept; None: 256.
     right: tokens behind a gap that count; None: 8. seed: of the draws, which are each item's own.
     """
 
@@ -146,7 +146,7 @@ class Filler(Language):
         prune = best if own is None else lambda weights, most: resampled(weights, most, own)
         guesses = Guesses(self.reader(tokens[None, : gaps[0][0]]), self.beam, prune)
         settled = [min(end + self.right, len(tokens)) for _, end in gaps]
-        cuts, opened, closed = sorted({*(end for gap in gaps for end in gap), *settled, len(tokens)}), 0, 0
+        cuts, opened, closed = sorted({*chain(*gaps), *settled, len(tokens)}), 0, 0
         for begin, end in pairwise(cuts):
             lost = not known[begin]
             opened += lost and known[begin - 1 : begin].all()

@@ -197,7 +197,7 @@ class TokenThermalizer:
             raise LemError("a temperature and a margin are 0 or more")
         self.windows, self.thermalizer, self.logits = windows, thermalizer, logits
         self.margin, self.temperature, self.seed = keep_margin, temperature, seed
-        self.top, self.top_p, self.typical = top, top_p, typical
+        self.among = (top, top_p, typical)
         self.reset()
 
     def reset(self) -> None:
@@ -249,8 +249,8 @@ class TokenThermalizer:
         alive = Tokens().alive(state)
         usable = np.where(alive[:, None, None], state, 0)
         log_p = torch.from_numpy(log_softmax(usable, self.temperature))
-        if self.top or self.top_p or self.typical:
-            log_p = likely(log_p, top=self.top, top_p=self.top_p, typical=self.typical).log().clamp(min=NEVER)
+        if any(self.among):
+            log_p = likely(log_p, 1.0, *self.among).log().clamp(min=NEVER)
         if self.logits == "expected" and book:
             vectors = book.expected(log_p.flatten(0, 1)).reshape(*log_p.shape[:2], -1)
             return Claim(book.nearest(vectors.flatten(0, 1))[0][:, 0].reshape(log_p.shape[:2]), vectors, alive)
