@@ -20,6 +20,7 @@ ROOMS = {"codes", "denoise", "dreams", "els", "encode", "nets", "reconstruct", "
 # files whose few tests take long: begun first, so that no process waits for the last of them
 LONG = (
     "els/test_els_kernel.py",
+    "nets/test_recurrence.py",
     "docs/test_pages.py",
     "train/test_train_cli.py",
     "train/test_lm.py",

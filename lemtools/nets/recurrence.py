@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 WIDEST = 512  # vectors that registers hold
@@ -27,10 +26,10 @@ STAGES: dict[tuple, int] = {}  # of kernels that ran, by what they were compiled
 
 
 def usable(thoughts: Any, x: torch.Tensor) -> bool:
-    """Whether the kernels take this network and these vectors: not of several networks at once (torch.func.vmap), and not
-    where operations are counted, which they would not be."""
+    """Whether the kernels take this network and these vectors: not where operations are counted, which they would not
+    be."""
     there = x.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
-    plain = x.dtype == torch.float32 and x.shape[-1] <= WIDEST and not is_functorch_wrapped_tensor(x)
+    plain = x.dtype == torch.float32 and x.shape[-1] <= WIDEST
     return there and plain and arriving(thoughts, x) is not None and _get_current_dispatch_mode() is None
 
 
@@ -44,23 +43,21 @@ def arriving(thoughts: Any, x: torch.Tensor) -> torch.Tensor | None:
 
 @dataclass
 class Scan:
-    """The two kernels for one network. trunk: nets.lm.Trunk; thoughts: nets.thoughts.Thoughts; kind: type of the products;
-    places: int32 [N, T]; kept: of `arriving`."""
+    """The two kernels for networks of one shape: trunk: nets.lm.Trunk; thoughts: nets.thoughts.Thoughts; kind: type of the
+    products. Tensors have an axis of S networks first."""
 
     thoughts: Any
     trunk: Any
     kind: torch.dtype
-    places: torch.Tensor
-    kept: torch.Tensor
 
     @torch.no_grad()
     def weights(self) -> Saved:
-        """Cosines, sines, norms [2 D, W], four matrices of all blocks, gains [C], where thoughts arrive."""
+        """Of this one network: cosines, sines, norms [2 D, W], four matrices of all blocks, gains [C]."""
         blocks = self.trunk.blocks
         norms = torch.stack([norm.weight for block in blocks for norm in (block.norm_1, block.norm_2)])
         parts = ("qkv", "out", "gate_up", "down")
         matrices = [torch.stack([getattr(block, part).weight for block in blocks]).to(self.kind) for part in parts]
-        return self.trunk.cos, self.trunk.sin, norms, *matrices, self.thoughts.norm.weight, self.kept
+        return self.trunk.cos, self.trunk.sin, norms, *matrices, self.thoughts.norm.weight.detach()
 
     def constants(self, steps: int) -> dict:
         """What the kernels are compiled for."""
@@ -91,18 +88,20 @@ class Scan:
             "FEATURES": kernel.FEATURES,
         }
 
-    def launch(self, kernel: Any, x: torch.Tensor, *given: Any, **more: Any) -> None:
-        """Run a kernel on the items of x [N, T, W]: with loads as far ahead as the memory of the device's processors allows."""
+    def launch(self, kernel: Any, *given: torch.Tensor, **more: Any) -> None:
+        """Run a kernel, of which the first argument is [S, N, T, W]: with loads as far ahead as the memory of the device's processors
+        allows."""
         from triton.runtime.errors import OutOfResources
 
         from .recurrence_kernel import ROWS
 
-        constants = self.constants(x.shape[1]) | more
+        networks, items, steps, _ = given[0].shape
+        constants = self.constants(steps) | more
         known = (kernel.__name__, *map(str, constants.values()))
-        with torch.cuda.device_of(x):
+        with torch.cuda.device_of(given[0]):
             for stages in range(STAGES.get(known, 3), 0, -1):
                 try:
-                    kernel[(-(-len(x) // ROWS),)](*given, len(x), **constants, num_warps=8, num_stages=stages)
+                    kernel[(-(-items // ROWS), networks)](*given, items, **constants, num_warps=8, num_stages=stages)
                 except OutOfResources:
                     if stages == 1:
                         raise
@@ -110,48 +109,84 @@ class Scan:
                 STAGES[known] = stages
                 return
 
-    def forward(self, e: torch.Tensor, save: bool) -> tuple[torch.Tensor, Saved]:
-        """(what the last block leaves [N, T, W] of embedded tokens, what the way back needs; nothing where that is not to come)."""
+    def forward(self, save: bool, e: torch.Tensor, *weights: torch.Tensor) -> Saved:
+        """What the last block leaves, [S, N, T, W], of embedded tokens e, and what the way back needs, if it is to come."""
         from . import recurrence_kernel as kernel
 
-        (items, steps, width), depth = e.shape, self.trunk.depth
-        heads = self.trunk.blocks[0].heads
-        stream = (depth, items, steps, width) if save else (0,)
-        split = (depth, items, heads, steps, width // heads)
+        networks, items, steps, width = e.shape
+        depth, heads = self.trunk.depth, self.trunk.blocks[0].heads
+        nothing = (networks, 0)
+        stream = (networks, items, depth, steps, width)
+        split = (networks, items, depth, heads, steps, width // heads)
         left = torch.empty_like(e, memory_format=torch.contiguous_format)
-        xs, mids = e.new_empty(stream), e.new_empty(stream)
+        xs, mids = (e.new_empty(stream if save else nothing) for _ in range(2))
         keys, values = (e.new_empty(split, dtype=self.kind) for _ in range(2))
-        queries, sums = (e.new_empty(split if save else (0,), dtype=self.kind) for _ in range(2))
-        logs = e.new_empty(split[:-1] if save else (0,))
-        weights, saved = self.weights(), (left, xs, mids, queries, keys, values, sums, logs)
-        self.launch(kernel.forward, e, e.contiguous(), self.places, *weights, *saved, SAVE=save)
-        return left, (*weights, *saved) if save else ()
+        queries, sums = (e.new_empty(split if save else nothing, dtype=self.kind) for _ in range(2))
+        logs = e.new_empty(split[:-1] if save else nothing)
+        found = (left, xs, mids, queries, keys, values, sums, logs)
+        self.launch(kernel.forward, e, *weights, *found, SAVE=save)
+        return found
 
-    def backward(self, g: torch.Tensor, saved: Saved) -> torch.Tensor:
-        """The gradient of all that enters the first block, [N, T, W], from that of what the last one leaves."""
+    def backward(self, g: torch.Tensor, *saved: torch.Tensor) -> torch.Tensor:
+        """The gradient of all that enters the first block, [S, N, T, W], from that of what the last one leaves. saved: the weights
+        and what `forward` found."""
         from . import recurrence_kernel as kernel
 
-        found, keys = torch.empty_like(g, memory_format=torch.contiguous_format), saved[-4]
-        grown = [torch.zeros_like(keys, dtype=torch.float32) for _ in range(2)]
-        cut = self.thoughts.count
-        self.launch(kernel.backward, g, g.contiguous(), found, self.places, *saved, *grown, CUT=cut)
+        found = torch.empty_like(g, memory_format=torch.contiguous_format)
+        grown = [torch.zeros_like(saved[-4], dtype=torch.float32) for _ in range(2)]  # as large as the keys
+        self.launch(kernel.backward, g.contiguous(), found, *saved, *grown, CUT=self.thoughts.count)
         return found
 
 
-class Later(torch.autograd.Function):
-    """What the blocks left, y [N, T, W]; back, `came` [N, T - 1, C], what is carried of it, has the gradients of later positions."""
+def folded(info: Any, dims: tuple, given: tuple) -> list[torch.Tensor]:
+    """Tensors that vmap took an axis from, or that are the same for all of it, as networks side by side."""
+    count = info.batch_size
+    each = [x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0) for x, dim in zip(given, dims)]
+    return [x.flatten(0, 1).contiguous() for x in each]
+
+
+class Forth(torch.autograd.Function):
+    """Scan.forward; no gradient passes."""
 
     @staticmethod
-    def forward(ctx, y: torch.Tensor, came: torch.Tensor, scan: Scan, *saved: torch.Tensor) -> torch.Tensor:
-        ctx.scan = scan
-        ctx.save_for_backward(*saved)
-        return y.view_as(y)
+    def forward(scan: Scan, save: bool, e: torch.Tensor, *weights: torch.Tensor) -> Saved:
+        return scan.forward(save, e, *weights)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Saved) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def vmap(info, in_dims: tuple, scan: Scan, save: bool, *given: torch.Tensor):
+        found = Forth.apply(scan, save, *folded(info, in_dims[2:], given))
+        return tuple(x.unflatten(0, (info.batch_size, -1)) for x in found), (0,) * len(found)
+
+    @staticmethod
+    def backward(ctx, *g: torch.Tensor):
+        raise NotImplementedError("nothing that is found has a gradient")
+
+
+class Later(torch.autograd.Function):
+    """What the blocks left, y [S, N, T, W]; back, `came` [S, N, T - 1, C], what is carried of it, has the gradients of later
+    positions."""
+
+    @staticmethod
+    def forward(scan: Scan, y: torch.Tensor, came: torch.Tensor, *saved: torch.Tensor) -> torch.Tensor:
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: torch.Tensor) -> None:
+        ctx.scan = inputs[0]
+        ctx.save_for_backward(*inputs[3:])
+
+    @staticmethod
+    def vmap(info, in_dims: tuple, scan: Scan, *given: torch.Tensor):
+        return Later.apply(scan, *folded(info, in_dims[1:], given)).unflatten(0, (info.batch_size, -1)), 0
 
     @staticmethod
     def backward(ctx, g: torch.Tensor):
-        found = ctx.scan.backward(g, ctx.saved_tensors)
-        read = ctx.scan.thoughts.readable
-        return g, found[:, 1:, read:], None, *[None] * len(ctx.saved_tensors)
+        found = ctx.scan.backward(g, *ctx.saved_tensors)
+        return None, g, found[..., 1:, ctx.scan.thoughts.readable :], *[None] * len(ctx.saved_tensors)
 
 
 @torch.compiler.disable
@@ -162,14 +197,15 @@ def recurrence(thoughts: Any, trunk: Any, e: torch.Tensor, places: torch.Tensor 
         raise ValueError(f"{steps} positions; this network was made for {trunk.context}")
     half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     at = torch.arange(steps, device=e.device).expand(e.shape[:2]) if places is None else places
-    kept, save = arriving(thoughts, e).to(e.device), torch.is_grad_enabled()
-    scan = Scan(thoughts, trunk, torch.bfloat16 if half else torch.float32, at.int().contiguous(), kept)
-    y, saved = scan.forward(e.detach(), save)
+    scan, save = Scan(thoughts, trunk, torch.bfloat16 if half else torch.float32), torch.is_grad_enabled()
+    given = (at.int().contiguous(), *scan.weights(), arriving(thoughts, e).to(e.device))
+    weights = [x[None] for x in given]
+    left, *rest = Forth.apply(scan, save, e.detach().contiguous()[None], *weights)
     if not save:
-        return y
+        return left[0]
     with torch.no_grad():
-        come = thoughts.joined(torch.zeros_like(e), None, y, 0)
+        come = thoughts.joined(torch.zeros_like(e), None, left[0], 0)
     y = trunk.run(e + come, 0, trunk.depth, None, places)
     passes = torch.arange(1, steps, device=e.device)[:, None] % thoughts.count != 0
     came = thoughts.carried(torch.where(passes, y[:, :-1], y[:, :-1].detach()), 1)[..., thoughts.readable :]
-    return Later.apply(y, came, scan, *saved)
+    return Later.apply(scan, y[None], came[None], *weights, left, *rest)[0]

@@ -1,6 +1,6 @@
 """The recurrence of thoughts as two Triton kernels: all positions and all blocks in one launch, and the way back in another.
 
-Items do not meet: a program takes ROWS of them through all positions, one after another, with their vectors in registers, and reads
+Items do not meet: a program takes ROWS of them, of one of several networks that are alike, through all positions, one after another, with their vectors in registers, and reads
 the weights from the cache of the device at every position. Keys and values of earlier positions lie in memory, where no
 other program reads them. What a step makes is what nets.lm.Block makes, products and sums of it in float32.
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-INTERPRETED = triton.knobs.runtime.interpret
 ROWS = 16  # items a program: the least that a product on tensor cores takes
 KEYS = 16  # keys at a time
 FEATURES = 32  # hidden features at a time
@@ -55,8 +54,15 @@ def forward(
     KIND: tl.constexpr, PRECISION: tl.constexpr,
     BW: tl.constexpr, BP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, FEATURES: tl.constexpr,
 ):  # fmt: skip
-    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    run, row = tl.program_id(1).to(tl.int64), (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     live = row < N
+    row += run * N  # among the items of all networks
+    norms += run * 2 * D * W
+    qkv += run * D * 3 * W * W
+    out += run * D * W * W
+    gate_up += run * D * 2 * C * W
+    down += run * D * W * C
+    gains += run * (W - READ)
     w, p, s, c = tl.arange(0, BW), tl.arange(0, BP), tl.arange(0, KEYS), tl.arange(0, FEATURES)
     in_w, in_p = w < W, p < P
     here_w, here_p = live[:, None] & in_w[None, :], live[:, None] & in_p[None, :]
@@ -70,7 +76,7 @@ def forward(
         turn_c = tl.load(cos + place[:, None] * P + p[None, :], mask=here_p, other=0.0)
         turn_s = tl.load(sin + place[:, None] * P + p[None, :], mask=here_p, other=0.0)
         for d in range(D):
-            saved = ((d * N + row) * T + t) * W
+            saved = ((row * D + d) * T + t) * W
             if SAVE:
                 tl.store(xs + saved[:, None] + w[None, :], x, mask=here_w)
             n = x * scale_of(x, W, EPS) * tl.load(norms + 2 * d * W + w, mask=in_w, other=0.0)[None, :]
@@ -89,7 +95,7 @@ def forward(
                 qb = (q1 * turn_s + q2 * turn_c).to(KIND).to(tl.float32)
                 ka = (k1 * turn_c - k2 * turn_s).to(KIND).to(tl.float32)
                 kb = (k1 * turn_s + k2 * turn_c).to(KIND).to(tl.float32)
-                first = ((d * N + row) * H + h) * T * 2 * P
+                first = ((row * D + d) * H + h) * T * 2 * P
                 mine = first[:, None] + t * 2 * P + p[None, :]
                 tl.store(keys + mine, ka.to(KIND), mask=here_p)
                 tl.store(keys + mine + P, kb.to(KIND), mask=here_p)
@@ -121,7 +127,7 @@ def forward(
                     tl.store(queries + mine + P, qb.to(KIND), mask=here_p)
                     tl.store(sums + mine, o1, mask=here_p)
                     tl.store(sums + mine + P, o2, mask=here_p)
-                    tl.store(logs + ((d * N + row) * H + h) * T + t, most + tl.log(total), mask=live)
+                    tl.store(logs + ((row * D + d) * H + h) * T + t, most + tl.log(total), mask=live)
                 back = out + d * W * W + h * 2 * P
                 x += product(o1, back, p[:, None], w[None, :] * W, up_in, KIND, PRECISION)
                 x += product(o2, back + P, p[:, None], w[None, :] * W, up_in, KIND, PRECISION)
@@ -153,8 +159,15 @@ def backward(
     KIND: tl.constexpr, PRECISION: tl.constexpr,
     BW: tl.constexpr, BP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, FEATURES: tl.constexpr,
 ):  # fmt: skip
-    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    run, row = tl.program_id(1).to(tl.int64), (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     live = row < N
+    row += run * N  # among the items of all networks
+    norms += run * 2 * D * W
+    qkv += run * D * 3 * W * W
+    out += run * D * W * W
+    gate_up += run * D * 2 * C * W
+    down += run * D * W * C
+    gains += run * (W - READ)
     w, p, s, c = tl.arange(0, BW), tl.arange(0, BP), tl.arange(0, KEYS), tl.arange(0, FEATURES)
     in_w, in_p = w < W, p < P
     here_w, here_p = live[:, None] & in_w[None, :], live[:, None] & in_p[None, :]
@@ -168,7 +181,7 @@ def backward(
         turn_c = tl.load(cos + place[:, None] * P + p[None, :], mask=here_p, other=0.0)
         turn_s = tl.load(sin + place[:, None] * P + p[None, :], mask=here_p, other=0.0)
         for d in range(D - 1, -1, -1):
-            saved = ((d * N + row) * T + t) * W
+            saved = ((row * D + d) * T + t) * W
             x = tl.load(mids + saved[:, None] + w[None, :], mask=here_w, other=0.0)
             size = tl.load(norms + (2 * d + 1) * W + w, mask=in_w, other=0.0)[None, :]
             r = scale_of(x, W, EPS)
@@ -197,7 +210,7 @@ def backward(
                 back = out + d * W * W + h * 2 * P
                 go1 = product(g, back, w[:, None] * W, p[None, :], down_in, KIND, PRECISION)
                 go2 = product(g, back + P, w[:, None] * W, p[None, :], down_in, KIND, PRECISION)
-                first = ((d * N + row) * H + h) * T * 2 * P
+                first = ((row * D + d) * H + h) * T * 2 * P
                 mine = first[:, None] + t * 2 * P + p[None, :]
                 qa = tl.load(queries + mine, mask=here_p, other=0.0).to(tl.float32)
                 qb = tl.load(queries + mine + P, mask=here_p, other=0.0).to(tl.float32)
@@ -207,7 +220,7 @@ def backward(
                 vb = tl.load(values + mine + P, mask=here_p, other=0.0).to(tl.float32)
                 oa = tl.load(sums + mine, mask=here_p, other=0.0).to(tl.float32)
                 ob = tl.load(sums + mine + P, mask=here_p, other=0.0).to(tl.float32)
-                log = tl.load(logs + ((d * N + row) * H + h) * T + t, mask=live, other=0.0)
+                log = tl.load(logs + ((row * D + d) * H + h) * T + t, mask=live, other=0.0)
                 mean = tl.sum(go1 * oa + go2 * ob, 1)
                 share = tl.exp(tl.sum(qa * ka + qb * kb, 1) * SCALE - log)
                 moved = share * (tl.sum(go1 * va + go2 * vb, 1) - mean) * SCALE

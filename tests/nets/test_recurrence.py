@@ -32,9 +32,9 @@ CASES = {
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
-def made(by, carry, width=32, heads=2, depth=2, context=80, loud=0.05):
+def made(by, carry, width=32, heads=2, depth=2, context=80, loud=0.05, seed=0):
     """A network with weights that all speak."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = LM(50, depth, width, heads, context, thoughts=0.3, thoughts_by=by, thoughts_carry=carry)
     with torch.no_grad():
         for p in net.parameters():
@@ -76,6 +76,25 @@ def both(by, carry, items, positions, plain=False, device="cpu", half=False, **m
     return {"used": calls, "fast": apart(fast, exact), "slow": apart(slow, exact)}
 
 
+def beside(device="cpu", items=17, positions=4) -> dict[str, float]:
+    """How far three networks side by side, each of another seed, are from each by itself: logits and gradients."""
+    nets = [made("bptt:3", "normal", depth=1, seed=seed).to(device) for seed in range(3)]
+    tokens = torch.randint(50, (3, items, positions), generator=torch.Generator().manual_seed(1)).to(device)
+    weights = {name: torch.stack([net.state_dict()[name] for net in nets]) for name in nets[0].state_dict()}
+    weights = {name: x.requires_grad_(x.is_floating_point()) for name, x in weights.items()}
+    logits = torch.func.vmap(lambda mine, x: torch.func.functional_call(nets[0], mine, (x,)))(weights, tokens)
+    logits.square().sum().backward()
+    apart = {"logits": 0.0, "gradients": 0.0}
+    for i, net in enumerate(nets):
+        alone = net(tokens[i])
+        apart["logits"] = max(apart["logits"], float((alone - logits[i]).detach().abs().max()))
+        alone.square().sum().backward()
+        for name, p in net.named_parameters():
+            error = float((p.grad - weights[name].grad[i]).norm() / p.grad.norm())
+            apart["gradients"] = max(apart["gradients"], error)
+    return apart
+
+
 @pytest.fixture(scope="module")
 def found() -> dict:
     pytest.importorskip("triton")
@@ -95,17 +114,41 @@ def test_kernels_are_the_loop(found, name):
     assert found[name]["fast"]["gradients"] < 5e-6
 
 
+def test_networks_side_by_side_are_each_by_itself(found):
+    assert found["beside"]["logits"] < 2e-6 and found["beside"]["gradients"] < 5e-6
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_kernels_compile_for_a_gpu_where_there_is_none(kind):
+    """What Triton's interpreter takes its compiler may not."""
+    pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from lemtools.nets import recurrence_kernel as kernel
+
+    net = made("bptt:4", "normal", depth=1)
+    constants = recurrence.Scan(net.thoughts, net.trunk, kind).constants(8)
+    small = {"qkv", "out", "gate_up", "down", "queries", "keys", "values", "sums"}
+    for function, own in ((kernel.forward, {"SAVE": True}), (kernel.backward, {"CUT": 4})):
+        fixed = {**constants, **own}
+        types = {name: "*fp32" for name in function.arg_names if name not in fixed} | {"places": "*i32", "N": "i32"}
+        types |= dict.fromkeys(small, "*bf16" if kind == torch.bfloat16 else "*fp32")
+        signature = {name: "constexpr" if name in fixed else types[name] for name in function.arg_names}
+        source = ASTSource(function, signature, {(function.arg_names.index(k),): v for k, v in fixed.items()})
+        made_of = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+        assert len(made_of.asm["cubin"]) > 1000 and made_of.metadata.shared < 1 << 17
+
+
 def test_shuffled_thoughts_and_what_counts_operations_take_the_loop(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     x = torch.zeros(2, 4, 32)
-    net, calls = made("bptt:4", "normal").thoughts, []
+    net = made("bptt:4", "normal").thoughts
     assert recurrence.usable(net, x) and not recurrence.usable(net, x.double())
     assert not recurrence.usable(net, torch.zeros(2, 4, 1024))
     assert not recurrence.usable(made("bptt:4", "shuffled").thoughts, x)
     assert recurrence.usable(made("bptt:4", "reset:3").thoughts, x)
     assert recurrence.arriving(made("bptt:4", "reset:3").thoughts, x).tolist() == [0, 1, 1, 0, 1]
-    torch.func.vmap(lambda each: calls.append(recurrence.usable(net, each)) or each)(torch.zeros(3, 2, 4, 32))
-    assert calls == [False]
     with flop_counter():
         assert not recurrence.usable(net, x)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
@@ -131,6 +174,12 @@ def test_a_gpu_makes_of_them_what_the_loop_makes(by, carry, items, positions, mo
         assert error < (2 * case["slow"][name] + 1e-3 if half else 1e-3), (name, case)
 
 
+@GPU
+@pytest.mark.gpu
+def test_networks_side_by_side_on_a_gpu():
+    assert max(beside("cuda", 256, 40).values()) < 1e-3
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps({name: both(*case[:4], **case[4]) for name, case in CASES.items()}))
+    print(json.dumps({name: both(*case[:4], **case[4]) for name, case in CASES.items()} | {"beside": beside()}))
