@@ -21,6 +21,7 @@ class Gru(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
+        self.apart = True  # from other runs: torch has no GRU of several weights (train.beside)
         inner = round(2 * width / 3)  # 3 I (W + I) + I W = 4 W^2
         self.gru, self.out = nn.GRU(width, inner, batch_first=True), nn.Linear(inner, width, bias=False)
 

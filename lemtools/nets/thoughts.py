@@ -106,6 +106,11 @@ class Thoughts(nn.Module):
         """How often a position goes through the blocks."""
         return 1 if self.exact else self.count + 1
 
+    @property
+    def apart(self) -> bool:
+        """Whether runs side by side go through it one after another (train.beside): the kernels take one network."""
+        return self.exact and self.norm.weight.is_cuda
+
     def past(self, make=None, depth: int = 0) -> Past:
         """For positions that begin; make: what makes a cache, for `depth` blocks of every pass."""
         return Past([[make() for _ in range(depth)] if make else None for _ in range(self.passes)])

@@ -98,13 +98,21 @@ class Runs(Run):
             weight_decay=self.settings.weight_decay,
             fused=True,
         )
-        self.call = vmap(self._loss)
+        apart = any(getattr(part, "apart", False) for part in prepared.model.net.modules())
+        self.call = self._one_by_one if apart else vmap(self._loss)
         if self.settings.compile:
             self.call = torch.compile(self.call)
 
     def _loss(self, weights: dict, rest: dict, batch: dict) -> torch.Tensor:
         """Of every item of one run, [N]."""
         return functional_call(self.parts[0].objective, (weights, rest), (batch,))
+
+    def _one_by_one(self, weights: dict, rest: dict, batch: dict) -> torch.Tensor:
+        """The same of all runs, [S, N], where a part of the network takes one run at a time."""
+        runs = range(len(self.parts))
+        return torch.stack(
+            [self._loss(*({k: v[i] for k, v in one.items()} for one in (weights, rest, batch))) for i in runs]
+        )
 
     def _named(self) -> dict[str, torch.Tensor]:
         """The weights, by their names in the objective."""

@@ -45,6 +45,8 @@ WAYS = {
     "tied": tables(head="tied"),
     "passes": tables(thoughts=0.25, thoughts_by="passes:2"),
     "exact": tables(thoughts=0.25, thoughts_by="bptt:4"),
+    "gru": {"arch": "gru-lm"},
+    "delta": {"arch": "delta-lm"},
     "task": {"data": ["task:parity"], "longest": 8, "steps": 12},
     "states": {"data": ["task:parity"], "longest": 8, "asked": "end", "states": True, "steps": 12},
 }
