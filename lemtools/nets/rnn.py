@@ -17,7 +17,7 @@ from .transformer import wide
 
 
 class Gru(nn.Module):
-    """Cho et al. 2014 (arXiv 1406.1078), 2/3 W wide, and a map back to W. x [N, T, W] to the same, the state in float32."""
+    """Cho et al. 2014 (arXiv 1406.1078), 2/3 W wide, and a map back to W. x [N, T, W] to the same, the state in float32 at least."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -27,7 +27,7 @@ class Gru(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            states = self.gru(x.float())[0]
+            states = self.gru(wide(x))[0]
         return self.out(states)
 
 
@@ -102,11 +102,23 @@ class Recurrent(Tokens):
         """The recurrence of a layer."""
         raise NotImplementedError
 
+    def hidden(self, tokens: torch.Tensor, layer: int) -> torch.Tensor:
+        """What enters a layer, [N, T, W]: of 0 the embeddings; of `depth`, which is none, what the last leaves."""
+        if not 0 <= layer <= self.depth:
+            raise ValueError(f"layer {layer}: this network has 0 to {self.depth}")
+        return self._run(wide(self.enter(tokens)), 0, layer)
+
+    def resume(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
+        """Logits [N, T, V] of the next token, from what enters a layer on."""
+        return self.head(self.norm(self._run(hidden, layer, self.depth)))
+
     def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
-        x = wide(self.enter(tokens))
-        for layer in self.layers:
-            x = layer(x)
-        return self.norm(x)
+        return self.norm(self.hidden(tokens, self.depth))
+
+    def _run(self, x: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        for i in range(first, last):
+            x = self.layers[i](x)
+        return x
 
 
 class GruLM(Recurrent):

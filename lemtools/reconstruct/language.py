@@ -34,7 +34,7 @@ class Language:
         if model.family != "language" or not hasattr(model.net, "said"):
             raise LemError(
                 f"{self.name}: a model of {model.meta['recipe']} ({model.meta['net']['net']}), which draws no token after "
-                f"another; --method {self.method} takes one of lem-train lm"
+                f"another; --method {self.method} takes one of lem-train lm --arch lm"
             )
         if "task" in model.meta:
             raise LemError(

@@ -251,6 +251,24 @@ def test_the_future_changes_nothing_before_it(arch):
         assert (apart[:place] == 0).all() and (apart[place:] > 1e-5).all()
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_what_enters_a_layer_leads_to_the_same_logits(arch):
+    torch.manual_seed(0)
+    net, tokens = (
+        build({"net": arch, "vocabulary": 9, "depth": 2, "width": 16, "context": 12}),
+        torch.randint(9, (2, 12)),
+    )
+    torch.nn.init.normal_(net.head.weight)
+    states, wanted = [net.hidden(tokens, layer) for layer in range(3)], net(tokens)
+    assert all(torch.allclose(net.resume(state, i), wanted, atol=1e-5) for i, state in enumerate(states))
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(states, 2))
+    assert torch.equal(states[0], net.enter(tokens))
+    with pytest.raises(ValueError, match="layer 3: this network has 0 to 2"):
+        net.hidden(tokens, 3)
+    twice = net.double()(tokens)
+    assert twice.dtype == torch.float64 and torch.allclose(twice.float(), wanted, atol=1e-2)
+
+
 @pytest.mark.parametrize("depth, width", [(1, 64), (2, 128), (3, 192)])
 def test_as_many_weights_as_the_transformer(depth, width):
     counts = {
