@@ -9,7 +9,7 @@
 #
 #     DEPTH=2 FLOPS=4e13 SEED=0 PIECES=12 SKIP=8
 #
-# That takes 10 minutes of a core for the model and about as much for the tables.
+# That takes 10 minutes of a core for the model and 7 for the tables.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "${1:?usage: texts.sh DATA OUT}" && pwd)/text out=${2:?where does it go?}
