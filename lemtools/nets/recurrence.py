@@ -25,6 +25,7 @@ Saved = tuple[torch.Tensor, ...]
 STAGES: dict[tuple, int] = {}  # of kernels that ran, by what they were compiled for: how far ahead they load
 
 
+@torch.compiler.disable
 def usable(thoughts: Any, x: torch.Tensor) -> bool:
     """Whether the kernels take this network and these vectors: not where operations are counted, which they would not
     be."""

@@ -143,13 +143,12 @@ class Thoughts(nn.Module):
     def carried(self, y: torch.Tensor, place: int) -> torch.Tensor:
         """What y [N, T, W] adds to the positions behind it, of which the first is `place`: [N, T, W], 0 where it is read."""
         came = self.norm(y[..., self.readable :])
-        there = range(place, place + y.shape[1])
-        sources, kept = self.change(self.number, there, len(y))
-        if sources is not None:
-            which = torch.from_numpy(sources.T.copy()).to(y.device)
+        places = range(place, place + y.shape[1])
+        which, kept = arriving(self.change, self.number, places, len(y), y.device)
+        if which is not None:
             came = came[which, torch.arange(y.shape[1], device=y.device)]
-        if kept is not None and not kept.all():
-            came = came * torch.from_numpy(kept).to(y.device)[:, None]
+        if kept is not None:
+            came = came * kept
         return F.pad(came, (self.readable, 0))
 
 
@@ -183,6 +182,16 @@ def all_at_once(
         y = trunk.run(x, 0, trunk.depth, caches, places)
     past.place += e.shape[1]
     return y
+
+
+@torch.compiler.disable
+@functools.lru_cache(1 << 10)
+def arriving(change, number: int | None, places: range, items: int, device: torch.device):
+    """What a carry says, on a device: the items that thoughts come from [N, T], and bool [T, 1], whether they arrive; or None."""
+    sources, kept = change(number, places, items)
+    with torch.inference_mode(False):  # it is kept for calls to come, of which some learn
+        which = None if sources is None else torch.from_numpy(sources.T.copy()).to(device)
+        return which, None if kept is None else torch.from_numpy(kept).to(device)[:, None]
 
 
 def normal(number: int | None, places: range, items: int) -> Plan:

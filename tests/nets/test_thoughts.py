@@ -271,3 +271,14 @@ def test_a_fresh_network_is_fair_and_every_parameter_can_learn(by):
     torch.nn.init.normal_(net.head.weight)
     net.rate(items).sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in net.parameters())
+
+
+@pytest.mark.parametrize("by, carry", [("bptt:4", "normal"), ("bptt:4", "shuffled"), ("passes:2", "reset:3")])
+def test_a_network_can_be_compiled(by, carry):
+    net, tokens = made(by, carry, depth=1), some()
+    with torch.inference_mode():
+        net(tokens)  # what is kept of this must do for learning
+    one, two = torch.compile(net, backend="eager")(tokens), net(tokens)
+    assert torch.allclose(one, two, rtol=0, atol=1e-12)
+    for a, b in zip(gradients(net, one), gradients(net, two)):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-11)
