@@ -42,7 +42,7 @@ class Failed(LemError):
 
 @dataclass
 class Subject:
-    """goal: a copy of the objective. learnt: tokens [n] of the text; lengths [V]: bytes of each, None: not known; windows:
+    """goal: the objective, which is only measured. learnt: tokens [n] of the text; lengths [V]: bytes of each, None: not known; windows:
     int64 [N, T + 1] that were not learnt, where there are such. lr: of copies that learn. learns: what of the embedding has
     to learn."""
 
@@ -55,7 +55,7 @@ class Subject:
     seed: int = 0
 
     def fresh(self) -> Language:
-        """Another copy, to learn or to change."""
+        """A copy, to learn or to change."""
         return copy.deepcopy(self.goal)
 
     def draws(self, what: str) -> np.random.Generator:
@@ -205,5 +205,5 @@ def subject(run: Any, learnt: Corpus, windows: Windows, learns: tuple[str, ...])
     """Of a run as it stands. windows: those kept back, or else those learnt."""
     some = np.linspace(0, len(windows) - 1, min(len(windows), 4 * WINDOWS)).astype(int)
     tokens = torch.from_numpy(np.stack([windows[i] for i in some]).astype(np.int64)).to(run.device)
-    goal, settings = copy.deepcopy(run.objective), run.settings
-    return Subject(goal, learnt.tokens, learnt.lengths, tokens, settings.lr, learns, settings.seed)
+    settings = run.settings
+    return Subject(run.objective, learnt.tokens, learnt.lengths, tokens, settings.lr, learns, settings.seed)

@@ -181,7 +181,7 @@ def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, no
         for record in records if stop or not gates else ():
             log.write(record)  # before the state: a resumed run drops what the log has beyond it, but adds nothing
             progress(record["step"], run.steps, record)
-        records = records if gates and not stop else []
+        records = records if gates else []
         if due or stop:
             run.save()
         if due and ranks.first:

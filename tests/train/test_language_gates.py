@@ -2,7 +2,9 @@
 
 import copy
 import math
+import os
 import shlex
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.commands import lem_fork
-from helpers.training import dying, files, result
+from helpers.training import dying, files, result, told
 from lemtools.catalogue.embeddings import EMBEDDINGS
 from lemtools.nets.embedding import freeze
 from lemtools.ranks import Ranks
@@ -19,7 +21,7 @@ from lemtools.signal import LemError
 from lemtools.train import gates, tables
 from lemtools.train.corpus import Corpus
 from lemtools.train.data import Batches
-from lemtools.train.loop import train
+from lemtools.train.loop import Stopped, train
 from lemtools.train.prepare import prepare
 from lemtools.train.settings import Settings
 from lemtools.train.trainer import Trainer
@@ -310,6 +312,32 @@ def test_no_number_is_printed_or_kept_before_the_gates_are_passed(save_every, at
         next(each for each in order if str(each).startswith(f"gates passed at step {at}: all well"))
     )
     assert records == ([50, 100, 120] if save_every == 1000 else [40, 50, 80, 100, 120])
+
+
+def test_a_run_that_is_stopped_before_its_gates_has_its_log_and_goes_on(tmp_path, book, monkeypatch):
+    ends = []
+    for name in ("whole", "cut"):
+        folder = tmp_path / name
+        folder.mkdir()
+        asked = run(folder, book, steps=90, gates=80)
+        if name == "cut":
+            with monkeypatch.context() as patched:
+                advance = Trainer.advance
+
+                def stopped(trainer, batch):
+                    if trainer.step == 60:
+                        os.kill(os.getpid(), signal.SIGTERM)
+                    return advance(trainer, batch)
+
+                patched.setattr(Trainer, "advance", stopped)
+                with pytest.raises(Stopped):
+                    train(asked)
+            assert [record["step"] for record in told(folder / "log.jsonl")] == [50]
+        lines: list[str] = []
+        train(asked, lines.append)
+        assert any(line.startswith("gates passed at step 80: ") for line in lines)
+        ends.append(result(folder))
+    assert ends[0] == ends[1]
 
 
 def test_a_run_that_fails_leaves_nothing_and_ends_with_status_1(tmp_path, book):
