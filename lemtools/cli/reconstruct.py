@@ -28,7 +28,9 @@ WHOLE = {  # what says that something is lost, of kinds whose files do not
 
 def _unused(row) -> list[str]:
     """Options that a method refuses; `auto` chooses another method where it gets one of them."""
-    return [] if row.name == "auto" else [name for name in ("memory", "model") if name not in row.needs]
+    if row.name == "auto":
+        return []
+    return [name for name in ("memory", "model") if name not in row.needs] + ["codec"] * (not row.family)
 
 
 @common.command("lem-reconstruct", EXAMPLES, METHODS, "method", narrow=False, hides=_unused)

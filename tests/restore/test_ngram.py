@@ -69,6 +69,14 @@ def test_lost_symbols_are_those_of_all_that_may_stand_there(order):
             np.testing.assert_allclose(found, want / total, atol=1e-12)
 
 
+def test_what_only_ends_a_text_is_no_context():
+    """Nothing was seen after 0: what follows it is said by no context at all."""
+    model = NGram([np.array([1, 1, 0])], 2, 1)
+    assert model.at(np.array([0])) == 0 and len(model.back) == 2
+    np.testing.assert_allclose(model.after(model.at(np.array([0])))[0], [(1 + 2 / 2) / 5, (2 + 2 / 2) / 5])
+    np.testing.assert_allclose(model.after(model.at(np.array([1])))[0], [(1 + 2 * 0.4) / 4, (1 + 2 * 0.6) / 4])
+
+
 def test_draws_are_of_all_lost_symbols_together():
     model, count = NGram(MEMORY, KINDS, 2), 4000
     symbols, known = np.array([1, 0, 0, 2, 0, 1, 2]), np.array([1, 0, 0, 1, 0, 1, 1], bool)
