@@ -21,7 +21,7 @@ import torch
 from ..rng import generator
 from ..signal import LemError
 from .corpus import Corpus, Windows
-from .objectives import Language
+from .texts import Language
 
 WINDOWS = 32  # that are measured, or learnt from at a time
 SHORT = 32  # tokens of a window, where a copy learns: what is wrong shows in a few

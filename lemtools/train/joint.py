@@ -6,8 +6,8 @@ import torch
 
 from ..nets.model import Model
 from ..nets.transformer import wide
-from .objectives import Language
 from .tables import centred
+from .texts import Language
 
 
 class Joint(Language):

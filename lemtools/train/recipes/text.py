@@ -18,11 +18,12 @@ from ...nets import build
 from ...nets.lm import dial
 from ...nets.model import Model
 from ...signal import LemError
-from .. import corpus, gates, objectives, tables
+from .. import corpus, tables, texts
 from ..corpus import Codecs, Corpus, Windows
 from ..data import Items, Spec
 from ..joint import Joint
 from ..network import blamed, card, record
+from ..objectives import Objective
 from ..run import Prepared, Run
 from ..settings import Settings
 from ..trainer import Trainer
@@ -31,7 +32,7 @@ from .values import tried
 
 STARTS = 1 << 22  # windows begin everywhere, or, in longer texts, at as many places as this
 CHUNKS = 64  # chunks a window of the token autoencoder
-Goal = Callable[[Model], objectives.Objective]  # what makes the objective of a model
+Goal = Callable[[Model], Objective]  # what makes the objective of a model
 MOST = 1024  # windows kept back where --holdout does not say
 
 
@@ -48,7 +49,7 @@ def language(settings: Settings) -> Prepared:
     if codecs.ae is None:
         config = _tokens(settings, vocabulary=text.vocabulary)
         table = None if settings.table is None else tables.read(settings.table, text, config["width"])
-        return _prepared(settings, text, codecs, config, objectives.Language, places=config["context"] + 1, table=table)
+        return _prepared(settings, text, codecs, config, texts.Language, places=config["context"] + 1, table=table)
     if settings.table is not None:
         raise LemError("--table: codes of an embedding are for --on tokens")
     if settings.gates is not None:
@@ -62,7 +63,7 @@ def language(settings: Settings) -> Prepared:
     if config["context"] < codecs.ae.chunk:
         raise LemError(f"--context {config['context']}: a vector of the --codec takes {codecs.ae.chunk} tokens")
     places = config["context"] // codecs.ae.chunk + 1
-    return _prepared(settings, text, codecs, config, objectives.Language, places, codecs.ae.chunk)
+    return _prepared(settings, text, codecs, config, texts.Language, places, codecs.ae.chunk)
 
 
 def autoencoder(settings: Settings) -> Prepared:
@@ -72,7 +73,7 @@ def autoencoder(settings: Settings) -> Prepared:
         raise LemError("--codec: a token-ae is for --on dense")
     text = _read(settings, codecs)
     config = _record(settings, "token-ae", vocabulary=text.vocabulary)
-    prepared = _prepared(settings, text, codecs, config, objectives.Autoencode, CHUNKS * config["chunk"], overlap=0)
+    prepared = _prepared(settings, text, codecs, config, texts.Autoencode, CHUNKS * config["chunk"], overlap=0)
     prepared.model.meta["encoder"] = {"v": 1, "encoder": "token-ae", "net": config}
     return prepared
 
