@@ -18,7 +18,7 @@ from ...nets import build
 from ...nets.lm import dial
 from ...nets.model import Model
 from ...signal import LemError
-from .. import corpus, tables, texts
+from .. import corpus, gates, tables, texts
 from ..corpus import Codecs, Corpus, Windows
 from ..data import Items, Spec
 from ..joint import Joint
