@@ -716,7 +716,7 @@ def files(tmp_path):
         ("--model good.safetensors --device abacus", "device abacus is not here"),
         (
             "--model good.safetensors --method smooth",
-            "--method smooth does not use a --model; net, ensemble, dream and continue do",
+            "--method smooth does not use a --model; net, ensemble, dream, continue and fill do",
         ),
         ("--model good.safetensors --method dream", "good.safetensors sees the fragment: --method net"),
         ("--model dream.safetensors --method net", "dream.safetensors never saw one: --method dream"),
