@@ -733,7 +733,7 @@ def files(tmp_path):
         ("--method smooth --tile 64", "--tile is for --method auto, net and ensemble, not smooth"),
         (
             "--method smooth --device cpu",
-            "--device is for --method auto, recall, gaussian, net, ensemble, dream and continue, not smooth",
+            "--device is for --method auto, recall, gaussian, net, ensemble, dream, continue and fill, not smooth",
         ),
         ("--model good.safetensors -o good.safetensors", "good.safetensors: is input and output at once"),
     ],
