@@ -28,7 +28,7 @@ SHORT = 32  # tokens of a window, where a copy learns: what is wrong shows in a 
 LEAST = 0.002  # the share of what counts of single tokens take by which a model must be better
 UPDATES = 200  # of a copy on text in random order,
 ABOVE, BELOW = 0.05, 0.02  # after which its loss is so much, in shares of it, above or below that of counts
-HEART = 400  # updates by which a window is learnt by heart,
+HEART, ROUNDS = 400, 5  # updates by which a window is learnt by heart, and how often so many (frozen codes take some),
 KNOWN = 0.05  # to less than this share of what counts of single tokens take
 STILL = 1e-4  # the share of the logits' own size by which those before a changed token may move
 STEP, SLOPE = 1e-5, 1e-4  # of a difference quotient in float64; how far, in its own size, it may be from the gradient
@@ -114,8 +114,10 @@ def by_heart(subject: Subject) -> tuple[bool, str]:
     goal = subject.fresh()
     windows = subject.windows[:1, : 2 * SHORT + 1]
     most = KNOWN * subject.counted(windows)
-    subject.teach(goal, lambda: windows, HEART)
-    loss = subject.loss(goal, windows)
+    for _ in range(ROUNDS):
+        subject.teach(goal, lambda: windows, HEART)
+        if (loss := subject.loss(goal, windows)) < most:
+            break
     return loss < most, f"{loss:.4g} bits, where {most:.4g} are the most"
 
 

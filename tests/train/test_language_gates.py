@@ -48,6 +48,7 @@ def short(monkeypatch):
     monkeypatch.setattr(tables, "STEPS", 20)
     monkeypatch.setattr(gates, "UPDATES", 100)
     monkeypatch.setattr(gates, "HEART", 250)
+    monkeypatch.setattr(gates, "ROUNDS", 2)
 
 
 def run(folder, book, arm="full", coding=None, table=None, **more) -> Settings:
@@ -266,6 +267,18 @@ def test_a_loss_in_other_units_is_caught(tmp_path, book):
 
 def test_a_model_that_did_not_learn_yet_is_caught(tmp_path, book):
     assert "unigram" in failed(learnt(run(tmp_path, book), updates=1))
+
+
+def test_a_window_may_take_several_rounds(tmp_path, book, full, monkeypatch):
+    """As frozen codes do; what is known by heart after the first one takes no more."""
+    subject = learnt(run(tmp_path, book, "pca", "frozen", full), updates=3)
+    monkeypatch.setattr(gates, "HEART", 1)
+    monkeypatch.setattr(gates, "ROUNDS", 1)
+    assert not gates.by_heart(subject)[0]
+    monkeypatch.setattr(gates, "ROUNDS", 60)
+    taught, teach = [], gates.Subject.teach
+    monkeypatch.setattr(gates.Subject, "teach", lambda *given: (taught.append(1), teach(*given))[1])
+    assert gates.by_heart(subject)[0] and 1 < len(taught) < 60
 
 
 def test_counts_are_those_of_the_text(tmp_path, book):
