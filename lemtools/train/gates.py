@@ -29,7 +29,7 @@ LEAST = 0.002  # the share of what counts of single tokens take by which a model
 UPDATES = 200  # of a copy on text in random order,
 ABOVE, BELOW = 0.05, 0.02  # after which its loss is so much, in shares of it, above or below that of counts
 HEART, ROUNDS = 400, 5  # updates by which a window is learnt by heart, and how often so many (frozen codes take some),
-KNOWN = 0.05  # to less than this share of what counts of single tokens take
+KNOWN = 0.1  # to less than this share of what counts of single tokens take
 STILL = 1e-4  # the share of the logits' own size by which those before a changed token may move
 STEP, SLOPE = 1e-5, 1e-4  # of a difference quotient in float64; how far, in its own size, it may be from the gradient
 
