@@ -16,6 +16,7 @@ Shapes: N items, T positions, W width, C thoughts, R = W - C.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,6 +98,7 @@ class Thoughts(nn.Module):
         if self.carries:
             way, self.count = spelled(WAYS, by, "--thoughts-by")
             self.way, self.exact = way.load(), way.exact
+        self.broken: Callable[[torch.Tensor, int], torch.Tensor] | None = None  # see breaking.py
         self.norm = nn.RMSNorm(self.size) if self.carries else nn.Identity()
         if self.carries:
             nn.init.constant_(self.norm.weight, GAIN)
@@ -142,7 +144,10 @@ class Thoughts(nn.Module):
 
     def carried(self, y: torch.Tensor, place: int) -> torch.Tensor:
         """What y [N, T, W] adds to the positions behind it, of which the first is `place`: [N, T, W], 0 where it is read."""
-        came = self.norm(y[..., self.readable :])
+        came = y[..., self.readable :]
+        if self.broken is not None:
+            came = self.broken(came, place - 1)
+        came = self.norm(came)
         places = range(place, place + y.shape[1])
         which, kept = arriving(self.change, self.number, places, len(y), y.device)
         if which is not None:
@@ -157,7 +162,7 @@ def one_by_one(
 ) -> torch.Tensor:
     """The recurrence. Gradients of thoughts are cut at every K-th position; those of attention pass everywhere, as in any
     transformer."""
-    if past is None and usable(thoughts, e):
+    if past is None and thoughts.broken is None and usable(thoughts, e):
         return recurrence(thoughts, trunk, e, places)
     out, past = [], past or thoughts.past(lambda: Growing(trunk.context), trunk.depth)
     for t, x in enumerate(e.split(1, 1)):

@@ -6,9 +6,11 @@ import sys
 import pytest
 import torch
 
+from helpers import parity
 from helpers.paths import EXAMPLES
 from lemtools.nets.model import load
 from lemtools.train.by_length import by_length
+from lemtools.train.checkpoint import save_model
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
 
@@ -38,9 +40,27 @@ def test_a_line_for_every_length(model):
         assert (line["network"], line["task"], int(line["length"])) == ("gru-lm", "counter:3", one.length)
         assert float(line["right"]) == pytest.approx(one.right.mean(), abs=6e-4)
         assert float(line["low"]) <= float(line["right"]) <= float(line["high"])
+        assert (line["broken"], line["bits"]) == ("-", "-")
         assert (line["all"], line["chance"], line["majority"]) == tuple(
             f"{number:.3f}" for number in (one.share, one.chance, one.majority)
         )
+
+
+def test_thoughts_broken_on_their_way(tmp_path):
+    path = tmp_path / "parity.safetensors"
+    save_model(parity.model(), str(path))
+    ways = ("-", "--bits 1", "--mask 1")
+    done = run(path, "--lengths", "8", "--count", 50, *(word for way in ways for word in ("--break", way)))
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()[1:]]
+    assert [row[-2] for row in rows] == list(ways) and [row[-1] for row in rows] == ["-", "24", "8"]
+    assert [row[5] for row in rows[:2]] == ["1.000", "1.000"] and float(rows[2][5]) < 0.8
+
+
+def test_losses_that_there_are_not(model):
+    for way, says in (("--bits 2", "carries no thoughts"), ("--bit 2", "--break: no such option")):
+        done = run(model, "--lengths", "4", "--break", way)
+        assert done.returncode == 1 and says in done.stderr.lower() and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_what_is_no_model_of_a_task(tmp_path):
