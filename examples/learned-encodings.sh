@@ -20,7 +20,7 @@ data=$(cd "${1:?usage: learned-encodings.sh DATA OUT [stage ...]}" && pwd) out=$
 shift 2
 if [[ ${FULL:-} ]]; then
     : "${DEPTH:=2}" "${STEPS:=3000}" "${BATCH:=32}" "${WINDOWS:=1024}"
-    : "${RATIOS:=1 2 4 8 16 32 64}" "${SEEDS:=0 1 2 3 4}" "${ARMS:=learned random pca autoencoder tuned joint trellis}"
+    : "${RATIOS:=1 2 4 8 16 32 64}" "${SEEDS:=0 1 2 3 4}" "${ARMS:=learned longer random pca autoencoder tuned joint trellis}"
 fi
 depth=${DEPTH:-1} steps=${STEPS:-200} batch=${BATCH:-16} vocab=${VOCAB:-4096} jobs=${JOBS:-2}
 read -ra ratios <<< "${RATIOS:-8}"
@@ -66,6 +66,7 @@ train() {
                 local small=(--ratio "$ratio") name=$arm-$ratio
                 case $arm in
                     learned | random) small+=(--embedding "$arm") ;;
+                    longer) small+=(--embedding learned --steps "$((2 * steps))") ;; # what pca, trellis ... have with full's training
                     pca | autoencoder) small+=(--embedding "$arm" "${table[@]}") ;;
                     tuned | joint) small+=(--embedding autoencoder --coding "$arm" "${table[@]}") ;;
                     trellis) small=(--embedding trellis "${table[@]}") name=trellis-1 ;;

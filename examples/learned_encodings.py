@@ -51,14 +51,17 @@ def search(path: str, learnt: str, held: str, codec: str, out: str) -> None:
         "as_trained": storing.cost(model.net, measuring),
         "ends": storing.ends(line),
         "sizes": sizes.tolist(),
-        "line": [{"bits": p.bits, "loss": p.loss, "chosen": p.chosen, "each": p.each.tolist()} for p in line],
+        "line": [
+            {"bits": p.bits, "learnt": p.learnt, "loss": p.loss, "chosen": p.chosen, "each": p.each.tolist()}
+            for p in line
+        ],
     }
     Path(out).write_text(json.dumps(found))
 
 
 def best(result: dict, bits: float) -> dict | None:
-    """What is least on an envelope within so many bits."""
-    return min((p for p in result["line"] if p["bits"] <= bits), key=lambda p: p["loss"], default=None)
+    """What an envelope has within so many bits: the last that fits, which the learnt text takes fewest bits by."""
+    return max((p for p in result["line"] if p["bits"] <= bits), key=lambda p: p["bits"], default=None)
 
 
 def compared(arms: dict[str, dict[int, dict]], arm: str, bits: float) -> tuple[float, float, float] | None:

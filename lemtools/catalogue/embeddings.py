@@ -9,6 +9,7 @@ trained. Facts of a row:
     coded      whether there are codes
     learns     {value of --coding: the parts that learn with the task}, of `weight` (the codes; of full the table) and `up`; the
                first is what is meant where none is given. The others stay as they begin
+    seeded     whether the codes stay as they were drawn, and so follow from the seed alone
     layered    whether the up-projection may have a hidden layer
     packed     the quantiser by which a table is kept as codes (nets.packed): one of operations.QUANTISERS, or rvq; None: none
     usual      bits of its codes where none are given
@@ -77,7 +78,7 @@ EMBEDDINGS = Table(
         "nets.embedding:drawn",
         "codes, V x d, drawn and never learnt",
         options=(RATIO,),
-        facts={"learns": {None: ("up",)}, "layered": True},
+        facts={"learns": {None: ("up",)}, "layered": True, "seeded": True},
     ),
     Row(
         "pca",
@@ -120,6 +121,7 @@ EMBEDDINGS = Table(
         facts={"coded": False, "learns": STILL, "packed": "rvq"},
     ),
     coded=True,
+    seeded=False,
     layered=False,
     packed=None,
     usual=None,

@@ -22,7 +22,7 @@ WAYS = Table(
     Row(
         "bptt",
         "nets.thoughts:one_by_one",
-        "one position after another: the exact recurrence; gradients of thoughts pass K positions back, then a cut",
+        "one position after another: the exact recurrence; gradients of thoughts are cut before every K-th",
         shown="bptt:K",
         facts={"exact": True},
     ),
@@ -62,7 +62,7 @@ THOUGHTS = Option(
 )
 BY = Option(
     "--thoughts-by",
-    "How thoughts are found: bptt:K, position after position, with gradients through K of them; passes:K, all positions at "
+    "How thoughts are found: bptt:K, position after position, with gradients cut before every K-th; passes:K, all positions at "
     "once, K times after the first.",
     metavar="WAY:K",
     usual=USUAL,

@@ -52,7 +52,7 @@ class Embedding(nn.Module):
     the up-projection, 0 for none; code_bits, stages, codes: of a quantiser, None for its usual ones.
 
     weight [V, D]: the codes, or the table, or what keeps it as codes (Packed); up: the up-projection. What does not learn is
-    a buffer.
+    a buffer. seeded: whether the codes follow from the seed alone.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Embedding(nn.Module):
         if hidden and not row.layered:
             raise ValueError(f"hidden {hidden}: an embedding that is {arm} has no hidden layer")
         self.width, self.dims, self.hidden, self.coding = width, width // ratio, hidden, coding
+        self.seeded = row.seeded
         self.up: nn.Module | None = None
         with torch.random.fork_rng([], enabled=row.coded):
             if row.packed is None:

@@ -3,9 +3,11 @@ best at each size. Networks of all arms go through the same search, so that none
 
 Every part is kept in each of the WAYS by itself, and the text measured; of each part the lower convex hull of bits and loss is
 kept. Were losses to add up, the best choice for all parts at once would go along these hulls, the steepest step of any
-part first (Shoham & Gersho 1988). The choices on that way are then measured as they are, on another text.
+part first (Shoham & Gersho 1988). The choices on that way are then tried as they are, on the text that chooses; which of them is best at a
+size is decided there, and its loss is that of another text.
 
-Stored bits are those of packed codes, scales and codebooks at 16 bits a number. The trunk, which all arms have alike, is not
+Stored bits are those of packed codes, scales and codebooks at 16 bits a number; of codes that were drawn and never learnt, those of the
+seed. The trunk, which all arms have alike, is not
 among them.
 """
 
@@ -29,6 +31,7 @@ from ..vq.residual import RVQ
 from . import tables
 from .corpus import Corpus, Windows
 
+SEED = 64  # bits of the seed that codes are drawn by
 NUMBER = 16  # bits of a scale, of a number in a codebook, and of one that is kept as it is
 AT_A_TIME = 16  # windows that are measured
 
@@ -89,8 +92,17 @@ def _summed(matrix: np.ndarray, way: Way, device: str) -> tuple[np.ndarray, int]
         return None
     rvq = RVQ.fit(matrix, stages=way.stages, codes=codes, device=device)
     books, directions = way.stages * codes, len(rvq.frame.basis)
-    numbers = min(books * dims, directions * (books + dims) + dims)
-    return rvq.decode(rvq.encode(matrix)), 8 * packed_size(count * way.stages, way.bits) + NUMBER * numbers
+    whole, by_directions = books * dims, directions * (books + dims) + dims
+    if whole <= by_directions:
+        sums, origin, basis = tables.books(rvq), 0.0, None
+    else:
+        sums, origin, basis = (x.half().float().cpu() for x in (rvq.codebooks[0], rvq.frame.mean, rvq.frame.basis))
+    found = sum(
+        book[code] for book, code in zip(sums, torch.from_numpy(rvq.encode(matrix).astype(np.int64)).T, strict=True)
+    )
+    found = (found if basis is None else found @ basis) + origin
+    size = 8 * packed_size(count * way.stages, way.bits) + NUMBER * min(whole, by_directions)
+    return found.numpy(), size
 
 
 class Part:
@@ -120,11 +132,13 @@ class Part:
 
 def parts(net: Any) -> list[Part]:
     """Embedding, up-projection and head of a network of lem-train lm, those that there are. A table that is kept as codes stays as
-    it is."""
+    it is, and so do codes that follow from the seed: of these that is stored."""
     enter, kept_as = net.enter, net.enter.weight
     if isinstance(kept_as, Packed):
         sizes = ((8 if t.dtype == torch.uint8 else NUMBER) * t.numel() for t in kept_as.buffers())
         found = [Part("embedding", [], sum(sizes))]
+    elif enter.seeded:
+        found = [Part("embedding", [], SEED)]
     else:
         found = [Part("embedding", [kept_as])]
     if enter.up is not None:
@@ -136,10 +150,12 @@ def parts(net: Any) -> list[Part]:
 
 @dataclass(frozen=True)
 class Point:
-    """bits: stored. loss: bits a byte of the text. each: the bits of every window [N]. chosen: the way of each part, '' of one that is fixed. low, high: whether
-    every part has its fewest, its most bits: an end of the search."""
+    """bits: stored. learnt: bits a byte of the text that chooses, by which points are compared. loss: those of the text that measures; each:
+    the bits of every window of it [N]. chosen: the way of each part, '' of one that is fixed. low, high: whether every part has its
+    fewest, its most bits: an end of the search."""
 
     bits: int
+    learnt: float
     loss: float
     chosen: dict[str, str]
     low: bool = False
@@ -164,7 +180,7 @@ def cost(net: Any, windows: torch.Tensor) -> float:
 def search(
     model: Model, choosing: torch.Tensor, measuring: torch.Tensor, choices: Sequence[Way] = WAYS
 ) -> Iterator[Point]:
-    """Points along the way from the fewest bits to the most, as `measuring` says of them, where `choosing` chose; windows int64
+    """Points along the way from the fewest bits to the most, which `choosing` chose, with what both texts say of them; windows int64
     [N, T + 1] on the network's device. The network is afterwards as it was."""
     net, device = model.net, str(measuring.device)
     every = parts(net)
@@ -179,7 +195,7 @@ def search(
     for chosen in along(hulls):
         for part in open_:
             part.take(chosen[part.name])
-        each, sizes = costs(net, measuring)
+        learnt, (each, sizes) = cost(net, choosing), costs(net, measuring)
         bits = fixed + sum(part.bits[chosen[part.name]] for part in open_)
         low, high = (
             all(part.bits[chosen[part.name]] == end(part.bits.values()) for part in open_) for end in (min, max)
@@ -187,7 +203,7 @@ def search(
         for part in open_:
             part.take(None)
         names = {part.name: str(chosen.get(part.name, "")) for part in every}
-        yield Point(bits, float(each.sum() / sizes.sum()), names, low, high, each)
+        yield Point(bits, learnt, float(each.sum() / sizes.sum()), names, low, high, each)
 
 
 def _alone(net: Any, part: Part, way: Way, windows: torch.Tensor) -> float:
@@ -225,17 +241,18 @@ def along(hulls: dict[str, list[tuple[Way, float, float]]]) -> Iterator[dict[str
 
 
 def envelope(points: Iterable[Point]) -> list[Point]:
-    """Those of which none is as good with fewer bits, by bits."""
+    """Those of which none is as good with fewer bits by the text that chooses, by bits. (By the text that measures, the arm with most
+    points would be the luckiest.)"""
     found: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.bits, p.loss)):
-        if not found or point.loss < found[-1].loss:
+    for point in sorted(points, key=lambda p: (p.bits, p.learnt)):
+        if not found or point.learnt < found[-1].learnt:
             found.append(point)
     return found
 
 
 def within(points: Iterable[Point], bits: float) -> Point | None:
-    """The best that is stored in so many bits; None where all take more."""
-    return min((p for p in points if p.bits <= bits), key=lambda p: p.loss, default=None)
+    """The best by the text that chooses that is stored in so many bits; None where all take more."""
+    return min((p for p in points if p.bits <= bits), key=lambda p: p.learnt, default=None)
 
 
 def ends(line: Sequence[Point]) -> str:

@@ -282,6 +282,15 @@ def test_arms_have_one_text_one_order_of_batches_and_one_trunk(tmp_path, book, f
     assert prepare(run(tmp_path, other)).model.meta["data"] != data
 
 
+def test_codes_that_are_drawn_follow_from_the_seed_alone(tmp_path, book):
+    """So that their seed is all that is stored of them at equal bits (train.storing)."""
+    assert [row.name for row in EMBEDDINGS.rows if row.seeded] == ["random"]
+    train(run(tmp_path, book, "random", seed=9))
+    codes = load(str(tmp_path / "model.safetensors")).net.enter.weight
+    torch.manual_seed(9)
+    assert torch.equal(codes, torch.randn(codes.shape))
+
+
 @NAMED
 def test_a_resumed_run_is_the_uninterrupted_one(arm, coding, tmp_path, book, full):
     ends = []
