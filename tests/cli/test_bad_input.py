@@ -922,7 +922,7 @@ for args, words in (
     ("--method decode --memory store.npy", "--method decode does not use a --memory"),
     (
         "--samples 3",
-        "--samples is for --method recall, gaussian, net, dream and continue (with --memory or --model), not auto",
+        "--samples is for --method recall, gaussian, net, dream, continue, fill and ngram (with --memory or --model), not auto",
     ),
     ("--samples -1 --memory store.npy", "--samples"),
     ("--sigma -1", "--sigma"),

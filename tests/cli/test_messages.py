@@ -44,7 +44,7 @@ def said(line: str) -> str:
         ("encode --encoder activations --help", "--layer", ("x<=None",)),
         ("reconstruct --method smooth --help", "--lost", ("--memory", "--model ")),
         ("reconstruct --method net --help", "--model", ("--memory STORE",)),
-        ("train lm --help", "lm, dense-lm", ("unet", "--codes", "rvq", "image|audio", "conv ")),
+        ("train lm --help", "lm, gru-lm, delta-lm, dense-lm", ("unet", "--groups", "image|audio", "conv ")),
         ("train diffusion --help", "resnet, unet, mlp-denoiser", ("gru", "rvq", "lm,")),
         ("train rvq --help", "--kind [embedding]", ("weights are saved", "network")),
     ],
