@@ -1,9 +1,9 @@
 # fish completion for lem-encode; made by tools/completions.py
-complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations' -d 'Which encoder'
+complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations thoughts' -d 'Which encoder of those above'
 complete -c lem-encode -l fit -d 'Fit the encoder to the input, write it to -o, and print what it reaches'
 complete -c lem-encode -l decode -d 'Decode'
 complete -c lem-encode -l patch-back -d 'Measure what the codes of --model (rvq) lose'
-complete -c lem-encode -l model -rF -d 'A fitted encoder, from --fit'
+complete -c lem-encode -l model -rF -d 'A fitted encoder, from --fit; of thoughts the language model'
 complete -c lem-encode -l size -x -d 'Side of the patches'
 complete -c lem-encode -l dims -x -d 'Principal components to keep; without --fit or --model they are those of the input itself'
 complete -c lem-encode -l whiten -d 'Divide every direction by its standard deviation'

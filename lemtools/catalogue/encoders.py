@@ -1,8 +1,8 @@
 """Encoders of lem-encode.
 
 An encoder is a class: encode.contract.Encoder, or Fitted where it is kept in a file. `kinds` are those that it encodes.
-Its options are keywords of the class or, where they are settled by a fit, of its `fit`; of its `needs` 'device' and
-'seed' are handed on in the same way. Its facts:
+Its options are keywords of the class or, where they are settled by a fit, of its `fit`; of its `needs` 'device', 'seed' and
+'model', a file that is no encoder's own, are handed on in the same way. Its facts:
 
     back       kinds that it decodes; () where it does not invert
     fitted     whether it is kept in a file (Fitted)
@@ -116,6 +116,16 @@ SHORT = (  # of the short-time Fourier transform
 BANDS = Option(
     "--bands", "Mel bands, from 0 Hz to half the sample rate.", "whole", low=1, high=4096, default=80, metavar="N"
 )
+
+WINDOW = Option(
+    "--window",
+    "Cut longer documents into windows of L tokens.",
+    "whole",
+    low=1,
+    usual="what the model takes, at most 1024",
+    metavar="L",
+)
+FLAT = Option("--flat", "Make every position a memory, one vector.", "flag")
 
 ENCODERS = Table(
     "encoder",
@@ -308,17 +318,18 @@ ENCODERS = Table(
                 "whole",
                 metavar="K",
             ),
-            Option(
-                "--window",
-                "Cut longer documents into windows of L tokens.",
-                "whole",
-                low=1,
-                usual="what the model takes, at most 1024",
-                metavar="L",
-            ),
-            Option("--flat", "Make every position a memory, one vector.", "flag"),
+            WINDOW,
+            FLAT,
         ),
         needs=("device",),
+    ),
+    Row(
+        "thoughts",
+        "encode.thoughts:Thoughts",
+        "a text as what each position hands on, by a --model of lem-train lm --thoughts",
+        kinds=("tokens",),
+        options=(WINDOW, FLAT),
+        needs=("model", "device"),
     ),
     back=(),
     fitted=False,

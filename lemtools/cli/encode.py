@@ -22,12 +22,19 @@ lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --laye
 
 def _unused(row) -> list[str]:
     """Options that an encoder refuses."""
-    refused = [] if row.fitted else ["fit", "model", "as_json"]
+    refused = [] if row.fitted else [name for name in ("fit", "model", "as_json") if name not in row.needs]
     return refused + ["decode"] * (not row.back) + ["patch_back"] * (row.name != "rvq")
 
 
 @common.command("lem-encode", EXAMPLES, table=ENCODERS, chosen="encoder", hides=_unused)
-@option("--encoder", "Which encoder.", "choice", of=ENCODERS, usual="patches, or that of the --model")
+@option(
+    "--encoder",
+    "Which encoder of those above.",
+    "choice",
+    of=ENCODERS,
+    metavar="NAME",
+    usual="patches, or that of the --model",
+)
 @option("--fit", "Fit the encoder to the input, write it to -o, and print what it reaches.", "flag")
 @option("--decode", "Decode: undo the most recent encoding, or that of the --model.", "flag")
 @option(
@@ -36,7 +43,7 @@ def _unused(row) -> list[str]:
     "the model go on from there, and print its loss for each number of stages.",
     "flag",
 )
-@option("--model", "A fitted encoder, from --fit.", metavar="FILE", file=True)
+@option("--model", "A fitted encoder, from --fit; of thoughts the language model.", metavar="FILE", file=True)
 @common.inputs()
 @option("--lines", "Make every line of a text a memory.", "flag", section=INPUT)
 @common.output
@@ -58,15 +65,16 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
     _refuse(fit, decode, patch_back, model, as_json, **writing)
     from ..encode import load as fitted
 
-    coder = fitted(model) if model else None
+    alone = encoder is not None and "model" in ENCODERS[encoder].needs
+    coder = fitted(model) if model and not alone else None
     if coder and encoder not in (None, coder.name):
         raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
-    if patch_back and coder.name != "rvq":
-        raise click.UsageError(f"--patch-back is for rvq; {model} was fitted for {coder.name}")
+    if patch_back and (coder is None or coder.name != "rvq"):
+        raise click.UsageError(f"--patch-back is for rvq; {model} was fitted for {coder.name if coder else encoder}")
     name = "activations" if patch_back else coder.name if coder else encoder or (None if decode else "patches")
     row = ENCODERS.get(name)
     fitting = fit or bool(row and row.of_itself and not (model or decode))
-    settings = _settings(row, options, fitting, decode)
+    settings = _settings(row, {**options, "model": model}, fitting, decode)
     if lines and (decode or not row.suits("tokens")):
         texts = [other.name for other in ENCODERS.rows if other.suits("tokens")]
         raise click.UsageError(f"--lines is for {listed(texts)}" + ", where they encode" * decode)

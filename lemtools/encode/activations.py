@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from ..device import pick
 from ..signal import LemError, Signal
-from .contract import Encoder
-from .hf import LocalModel, numbers
+from .hf import LocalModel
 from .text import is_text
-
-WINDOW = 1024  # tokens at a time, where the model takes as many
-AT_ONCE = 1 << 13  # tokens of a batch
+from .windows import Windows
 
 
 class Causal(LocalModel):
@@ -65,17 +59,15 @@ class TrainedLM:
         return [states[i, : len(row)] for i, row in enumerate(rows)]
 
 
-class Activations(Encoder):
-    """Text or tokens [N, L] -> hidden states [n, M, D], each document by itself, token ids alongside.
+class Activations(Windows):
+    """Text or tokens [N, L] -> hidden states [n, M, D].
 
     hf: the folder of a causal model; or lm: a model of lem-train lm. layer: K for the residual stream after K blocks, 0
-    for the embedding; negative ones count from the end (the last, of a model of transformers, is normalised). window:
-    documents of more tokens are cut into windows of so many, which do not see each other; the last one is shorter.
-    flat: every position is an item [D] of its own, so that documents of any length go into one file.
-    Memory does not grow with the number of documents or their length. The model's dtype is kept, bfloat16 too.
+    for the embedding; negative ones count from the end (the last, of a model of transformers, is normalised). window, flat: as
+    of Windows.
     """
 
-    name, splits = "activations", True
+    name = "activations"
 
     def __init__(
         self,
@@ -90,39 +82,14 @@ class Activations(Encoder):
         if (hf is None) == (lm is None) or layer is None:
             raise LemError("activations need one model and a layer of it: --hf FOLDER or --lm MODEL, and --layer K")
         self.model = TrainedLM(lm, device) if hf is None else Causal(hf, device)
-        name, blocks, limit = self.model.name, self.model.blocks, self.model.limit
+        blocks = self.model.blocks
         if not -blocks - 1 <= layer <= blocks:
-            raise LemError(f"--layer {layer}: {name} has {blocks} blocks, 0 (the embedding) to {blocks}")
-        self.layer, self.flat = layer % (blocks + 1), flat
-        self.window = window or min(WINDOW, limit)
-        if self.window > limit:
-            raise LemError(f"--window {window}: {name} takes {limit} tokens at most")
+            raise LemError(f"--layer {layer}: {self.model.name} has {blocks} blocks, 0 (the embedding) to {blocks}")
+        self.layer = layer % (blocks + 1)
+        super().__init__(self.model, f"hidden states at layer {self.layer}", window, flat)
 
     def record(self, signal: Signal) -> dict:
         return {"layer": self.layer, "window": self.window, "hidden": self.model.kind}
 
-    def encode(self, signal: Signal) -> Iterator[Signal]:
-        rows, places = [], []
-        for i, ids in enumerate(self.model.ids(signal)):
-            cuts = range(0, len(ids), self.window)
-            for k, start in enumerate(cuts):
-                rows.append(ids[start : start + self.window])
-                places.append((i, k if len(cuts) > 1 else None))
-        step = max(1, AT_ONCE // max(map(len, rows)))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            for (i, k), ids, hidden in zip(places[start:], part, self.model.hidden(part, self.layer)):
-                yield self._item(signal.take([i]), k, ids, hidden)
-
-    def _item(self, item: Signal, k: int | None, ids: np.ndarray, hidden: torch.Tensor) -> Signal:
-        data, depth = numbers(hidden)
-        if not np.isfinite(data).all():
-            raise LemError(f"NaN or infinite hidden states at layer {self.layer}")
-        name = item.names and item.names[0] + (f"#{k}" if k is not None else "")
-        ids = ids.astype(np.int32)
-        if not self.flat:
-            names = name and [name]
-            return replace(item, kind="embedding", data=data[None], tokens=ids[None], depth=depth, names=names)
-        label = None if item.label is None else np.repeat(item.label, len(ids))
-        own = {"names": None, "label": label, "index": np.arange(len(ids))}
-        return replace(item, kind="embedding", data=data, tokens=ids, depth=depth, **own)
+    def vectors(self, rows: list[np.ndarray]) -> list[torch.Tensor]:
+        return self.model.hidden(rows, self.layer)

@@ -213,6 +213,10 @@ class LM(Tokens):
             return self.trunk(x, places)
         return self.read(self.thoughts(self.trunk, x, places=places))
 
+    def left(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """The thoughts that every position leaves, [N, T, C], of a network that has some; of passes, in the last one."""
+        return self.thoughts(self.trunk, self.enter(tokens), places=places)[..., self.readable :]
+
     @property
     def room(self) -> int:
         """Numbers a position of what `caches` hold."""

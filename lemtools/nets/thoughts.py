@@ -109,6 +109,11 @@ class Thoughts(nn.Module):
         return 1 if self.exact else self.count + 1
 
     @property
+    def crosses(self) -> bool:
+        """Whether they come from other items of a batch."""
+        return self.change(self.number, range(1, 2), 2)[0] is not None
+
+    @property
     def apart(self) -> bool:
         """Whether runs side by side go through it one after another (train.beside): the kernels take one network."""
         return self.exact and self.norm.weight.is_cuda

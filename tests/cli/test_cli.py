@@ -65,7 +65,10 @@ CHOICES = {
     ): "auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
-    ("encode", "encoder"): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations",
+    (
+        "encode",
+        "encoder",
+    ): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations thoughts",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
     (
         "train",
