@@ -20,11 +20,14 @@ def likely(
     Of these remain, one after another, each of what the one before left: the `top` likeliest tokens; the least number of the
     likeliest whose probabilities sum to `top_p` or more (nucleus sampling; Holtzman et al. 2020); the least number of those whose
     surprise -log p is nearest the mean surprise, which sum to `typical` or more (locally typical sampling; Meister et al. 2023). None: all.
+    Of several that are alike the first remain.
     """
     x = logits.detach().cpu().double() / temperature
     if top is not None and top < x.shape[-1]:
-        keep = x.topk(top, -1).indices  # (never more than `top` where several are alike)
-        x = torch.full_like(x, -torch.inf).scatter(-1, keep, x.gather(-1, keep))
+        least = x.topk(top, -1).values[..., -1:]
+        more, alike = x > least, x == least
+        left = top - more.sum(-1, keepdim=True)  # (topk itself takes any of those that are alike)
+        x = torch.where(more | (alike & (alike.cumsum(-1) <= left)), x, -torch.inf)
     p = x.softmax(-1)
     if top_p is not None:
         p = _first(p, -p, top_p)

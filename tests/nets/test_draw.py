@@ -36,6 +36,17 @@ def test_typical_tokens_may_not_be_the_likeliest():
     assert likely(logits, typical=0.3)[0] == 0 and likely(logits, top_p=0.2)[0] == 1
 
 
+@pytest.mark.parametrize("kinds", [4, 8, 300])
+def test_of_tokens_that_are_alike_the_first_remain(kinds):
+    """However many there are, in whichever way they are chosen; so that --top 1 is temperature 0."""
+    logits = torch.zeros(2, kinds)
+    logits[1, -1] = 1
+    for few, first in ((likely(logits, top=3), [0, 1]), (likely(logits[:1].double(), top_p=3 / kinds - 1e-9), None)):
+        assert few[0].nonzero()[:, 0].tolist() == [0, 1, 2]
+        assert first is None or few[1].nonzero()[:, 0].tolist() == [*first, kinds - 1]
+    assert likely(logits, top=1).argmax(-1).tolist() == draw(logits, [], temperature=0).tolist()
+
+
 def test_all_of_them_are_left_by_a_share_of_one():
     logits = torch.randn(5, 9, dtype=torch.float64)
     for name in ("top_p", "typical"):
