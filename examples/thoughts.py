@@ -5,7 +5,7 @@ Asked: does what is carried from token to token let a network of fixed depth fol
 train     OUT/TASK/ARM-SEED.safetensors: symbols of sequences up to 40, the state at every position
 lengths   OUT/TASK/ARM.tsv: the share of right last answers at 40, 80, 160 and 400 symbols (task_lengths.py)
 text      OUT/text/ARM-SEED.safetensors, of the file that TEXT names: bits a byte that are kept back, as the log has them
-table     prints all, and OUT/table.tsv: means over seeds with 95 % intervals, and paired differences from `baseline`
+table     prints all, and OUT/table.tsv: means over seeds with 95 % intervals (of two seeds their range), and paired differences from `baseline`
 
 Arms, all of one depth and width but `wide`:
 
@@ -140,9 +140,11 @@ def lengths(out: Path) -> None:
 
 
 def interval(values) -> str:
-    """Mean and 95 % t-interval over seeds."""
+    """Mean over seeds, and its 95 % t-interval; of fewer than three the least and the greatest."""
     x = np.asarray(values, float)
-    half = student_t(0.95, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
+    if len(x) < 3:
+        return f"{x.mean():.3f} ({x.min():.3f} to {x.max():.3f})"
+    half = student_t(0.95, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return f"{x.mean():.3f} [{x.mean() - half:.3f}, {x.mean() + half:.3f}]"
 
 

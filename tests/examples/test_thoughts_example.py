@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "examples/thoughts.py"
 
 @pytest.fixture
 def script(monkeypatch):
-    for name, value in {"TASKS": "parity", "ARMS": "baseline carry", "RUNS": "2", "TEXT": "book.txt"}.items():
+    for name, value in {"TASKS": "parity", "ARMS": "baseline carry", "RUNS": "3", "TEXT": "book.txt"}.items():
         monkeypatch.setenv(name, value)
     spec = importlib.util.spec_from_file_location("thoughts_example", SCRIPT)
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +24,7 @@ def script(monkeypatch):
 
 def test_the_table_has_means_over_seeds_and_pairs_them(script, tmp_path, capsys):
     head = "model network parameters task length right low high all chance majority".split()
-    for arm, right in (("baseline", (0.5, 0.6)), ("carry", (1.0, 1.0))):
+    for arm, right in (("baseline", (0.5, 0.55, 0.6)), ("carry", (1.0, 1.0, 1.0))):
         rows = [
             f"{arm}-{seed} lm 107200 parity {length} {share} 0 0 0 .5 .5".split()
             for seed, share in enumerate(right)
@@ -33,15 +33,15 @@ def test_the_table_has_means_over_seeds_and_pairs_them(script, tmp_path, capsys)
         (tmp_path / "parity").mkdir(exist_ok=True)
         (tmp_path / f"parity/{arm}.tsv").write_text("".join("\t".join(row) + "\n" for row in (head, *rows)))
     (tmp_path / "text").mkdir()
-    for arm, bits in (("baseline", (2.0, 3.0)), ("carry", (1.9, 2.8))):
+    for arm, bits in (("baseline", (2.0, 2.5, 3.0)), ("carry", (1.9, 2.35, 2.8))):
         record = {f"held_out_bits_per_byte_{seed}": value for seed, value in enumerate(bits)}
         (tmp_path / f"text/{arm}.jsonl").write_text("{}\n" + json.dumps(record) + "\n")
     script.table(tmp_path)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert lines[1][:3] == ["parity", "baseline", "107200"] and lines[1][3].startswith("0.550 [-0.085, 1.185]")
+    assert lines[1][:3] == ["parity", "baseline", "107200"] and lines[1][3].startswith("0.550 [0.426, 0.674]")
     assert lines[2][3] == "1.000 [1.000, 1.000]" and lines[2][7] == ".5"
-    assert lines[4][1:3] == ["baseline", "2.500 [-3.853, 8.853]"]
-    assert lines[5][3].startswith("-0.150 [")  # pairs of a seed: -.1 and -.2
+    assert lines[4][1:3] == ["baseline", "2.500 [1.258, 3.742]"]
+    assert lines[5][3].startswith("-0.150 [")  # pairs of a seed: -.1, -.15 and -.2
     assert (tmp_path / "table.tsv").read_text().splitlines() == ["\t".join(line) for line in lines]
 
 
