@@ -30,7 +30,8 @@ RATIO = Option(
 )
 TABLE = Option(
     "--table",
-    "The model of lem-train lm, with a full embedding, of whose trained table codes are made.",
+    "The model of lem-train lm, with a full embedding, of whose trained table codes are made; of --runs, with a %d, that of "
+    "each seed.",
     metavar="MODEL",
     file=True,
 )

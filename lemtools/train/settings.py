@@ -150,13 +150,24 @@ class Settings:
         return [self.output] if self.runs is None else [one.output for one in self.each_run()]
 
     def each_run(self) -> list[Settings]:
-        """The settings of each of the runs side by side: the seeds from `seed` on, and files by their seeds."""
+        """The settings of each of the runs side by side: the seeds from `seed` on, and files by their seeds, a table's, too, where
+        it has a %d."""
         if not PATTERN.fullmatch(self.output):
             raise LemError(
                 f"-o {self.output}: of --runs each model has its seed in its name, as in -o full-%d.safetensors"
             )
         seeds = range(self.seed, self.seed + (self.runs or 1))
-        return [replace(self, seed=seed, runs=None, output=self.output % seed) for seed in seeds]
+        each = PATTERN.fullmatch(self.table or "")
+        return [
+            replace(
+                self,
+                seed=seed,
+                runs=None,
+                output=self.output % seed,
+                table=self.table % seed if self.table and each else self.table,
+            )
+            for seed in seeds
+        ]
 
     @cached_property
     def reading(self) -> Reading:

@@ -14,7 +14,7 @@ among them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -178,14 +178,19 @@ def cost(net: Any, windows: torch.Tensor) -> float:
 
 
 def search(
-    model: Model, choosing: torch.Tensor, measuring: torch.Tensor, choices: Sequence[Way] = WAYS
+    model: Model,
+    choosing: torch.Tensor,
+    measuring: torch.Tensor,
+    choices: Sequence[Way] | Mapping[str, Sequence[Way]] = WAYS,
 ) -> Iterator[Point]:
     """Points along the way from the fewest bits to the most, which `choosing` chose, with what both texts say of them; windows int64
-    [N, T + 1] on the network's device. The network is afterwards as it was."""
+    [N, T + 1] on the network's device. choices: for all parts, or {name of a part: its own}. The network is afterwards as it
+    was."""
     net, device = model.net, str(measuring.device)
     every = parts(net)
     for part in every:
-        part.make(choices if part.matrices else (), device)
+        mine = choices.get(part.name, ()) if isinstance(choices, Mapping) else choices
+        part.make(mine if part.matrices else (), device)
     open_ = [part for part in every if part.made]
     hulls = {
         part.name: hull({way: (part.bits[way], _alone(net, part, way, choosing)) for way in part.made})

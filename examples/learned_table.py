@@ -1,0 +1,222 @@
+"""What the results of learned_encodings.py say: arms at equal stored bits, by how much they differ, predictions, a picture.
+
+A result is one model: arm (ARM-RATIO), seed, each (bits of every window as trained), sizes (bytes), passages (which of them a
+window is of), line (its envelope: bits, loss, chosen, each).
+
+Intervals are 95 %, by a bootstrap that draws seeds and passages, the same of both arms, and is rather too wide than too narrow
+(Owen 2007, The pigeonhole bootstrap). Of one seed they have no spread of seeds in them.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lemtools.rng import generator
+from lemtools.signal import LemError
+
+SIZES = 8  # of the table
+DRAWS = 10_000  # of the bootstrap
+
+Arms = dict[str, dict[int, dict]]
+
+
+def point(p: Any) -> dict:
+    """One point of an envelope, as it is kept."""
+    return {"bits": p.bits, "learnt": p.learnt, "loss": p.loss, "chosen": p.chosen, "each": p.each.tolist()}
+
+
+def by_arms(results: list[dict]) -> Arms:
+    """{arm: {seed: result}}. LemError where they are not of one text, or there is no full table."""
+    if len(texts := {result["data"] for result in results}) > 1:
+        raise LemError(f"models of {len(texts)} texts ({', '.join(sorted(texts))}); arms are compared on one")
+    arms: Arms = {}
+    for result in results:
+        arms.setdefault(result["arm"], {})[result["seed"]] = result
+    if "full" not in arms:
+        raise LemError("no result of the full table, with which all others are compared; first train and search")
+    return arms
+
+
+def best(result: dict, bits: float) -> dict | None:
+    """What an envelope has within so many bits: the last that fits, which the learnt text takes fewest bits by."""
+    return max((p for p in result["line"] if p["bits"] <= bits), key=lambda p: p["bits"], default=None)
+
+
+def bootstrap(a: list[list[float]], b: list[list[float]], one: dict, share: bool = False) -> tuple[float, float, float]:
+    """(difference of a from b, low, high) in bits a byte, or as a share of b. a, b: bits [seeds, windows]; one: a result, of whose
+    windows these are."""
+    which = np.unique(one["passages"], return_inverse=True)[1]
+    first, second = (np.stack([np.bincount(which, row) for row in rows]) for rows in (a, b))  # [S, P]
+    sizes = np.bincount(which, one["sizes"])
+    draws, (count, passages) = generator(0, 0, 0, "learned encodings"), first.shape
+    rows = draws.multinomial(count, np.full(count, 1 / count), DRAWS) / count
+    columns = draws.multinomial(passages, np.full(passages, 1 / passages), DRAWS)
+
+    def apart(seeds: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        other = ((seeds @ second) * drawn).sum(1)
+        return (((seeds @ first) * drawn).sum(1) - other) / (other if share else drawn @ sizes)
+
+    mean = apart(np.full((1, count), 1 / count), np.ones((1, passages)))
+    return (float(mean[0]), *np.quantile(apart(rows, columns), (0.025, 0.975)).tolist())
+
+
+def compared(arms: Arms, arm: str, bits: float, other: str = "full") -> tuple[float, float, float] | None:
+    """By how much an arm differs from another at a size. None where one of the two does not fit."""
+    seeds = sorted(set(arms[arm]) & set(arms[other]))
+    pairs = [(best(arms[arm][s], bits), best(arms[other][s], bits)) for s in seeds]
+    if not seeds or any(p is None for pair in pairs for p in pair):
+        return None
+    return bootstrap(*([p["each"] for p in each] for each in zip(*pairs, strict=True)), arms[other][seeds[0]])
+
+
+def trained(arms: Arms, arm: str, other: str) -> tuple[float, float, float] | None:
+    """By which share an arm differs from another as they were trained, in float32. None where one of the two is not there."""
+    seeds = sorted(set(arms.get(arm, {})) & set(arms.get(other, {})))
+    if not seeds:
+        return None
+    a, b = ([arms[name][s]["each"] for s in seeds] for name in (arm, other))
+    return bootstrap(a, b, arms[other][seeds[0]], share=True)
+
+
+def said(found: tuple[float, float, float] | None, scale: float = 1, unit: str = "") -> str:
+    if found is None:
+        return "-"
+    mean, low, high = (scale * value for value in found)
+    return f"{mean:+.3f}{unit}, {low:+.3f} to {high:+.3f}"
+
+
+def common(arms: Arms) -> np.ndarray:
+    """Sizes that are the same for all: from where the full table begins, or less, to the most that any arm has."""
+    every = [result for runs in arms.values() for result in runs.values()]
+    least = max(r["line"][0]["bits"] for r in arms["full"].values())
+    smallest = min(r["line"][0]["bits"] for r in every)
+    most = max(r["line"][-1]["bits"] for r in every)
+    return np.unique(np.geomspace(min(smallest, least), most, SIZES).round().astype(int))
+
+
+def table(results: list[dict]) -> Iterator[str]:
+    """Of every arm, over seeds: as trained, in float32; then at each size the best, and how far it is from full."""
+    arms = by_arms(results)
+    one, sizes = results[0], common(arms)
+    yield f"data of all arms\t{one['data']}"
+    yield f"windows, in so many passages\t{len(one['sizes'])}\t{len(set(one['passages']))}"
+    yield f"seconds of the search, a model\t{np.mean([r['seconds'] for r in results if 'seconds' in r] or [0]):.1f}"
+    yield f"bits a {one['unit']}; in brackets, less full's at the same stored bits, with its interval"
+    beyond = ["other text"] if any("other" in r for r in results) else []
+    kilo = [f"{size / 8e3:.0f} kB" for size in sizes]
+    yield "\t".join(["arm-ratio", "seeds", "as trained", *beyond, *kilo, "ends at"])
+    for arm, runs in arms.items():
+        cells = [f"{np.mean([run['as_trained'] for run in runs.values()]):.3f}"]
+        cells += [f"{np.mean([run['other'] for run in runs.values()]):.3f}"] if beyond else []
+        cells += [cell(arms, arm, size) for size in sizes]
+        ends = sorted({end.split(",")[0] for run in runs.values() for end in run["ends"].split(" and ")} - {""})
+        yield "\t".join([arm, str(len(runs)), *cells, " and ".join(ends) or "no end of the search"])
+    yield from predictions(arms, sizes)
+
+
+def cell(arms: Arms, arm: str, size: float) -> str:
+    there = [best(run, size) for run in arms[arm].values()]
+    if None in there:
+        return "-"
+    apart = None if arm == "full" else compared(arms, arm, size)
+    return f"{np.mean([p['loss'] for p in there]):.3f}" + ("" if apart is None else f" ({said(apart)})")
+
+
+def predictions(arms: Arms, sizes: np.ndarray) -> Iterator[str]:
+    """What was predicted of 16,384 tokens of WikiText, and what these models say of it."""
+    small, drawn = trained(arms, "learned-8", "full"), trained(arms, "random-1", "learned-1")
+    yield f"predicted: learned-8 costs less than 1 % of full\t{said(small, 100, ' %')}\t{verdict(small, -np.inf, 0.01)}"
+    yield f"predicted: random-1 within 3 % of learned-1\t{said(drawn, 100, ' %')}\t{verdict(drawn, -0.03, 0.03)}"
+    rivals = [arm for arm in arms if arm.removeprefix("learned-").isdigit()]
+    for size in sizes:
+        there = [
+            (arm, apart)
+            for arm in rivals
+            if "trellis" in arms and (apart := compared(arms, "trellis", size, arm)) is not None
+        ]
+        if there:
+            arm, apart = max(there, key=lambda found: found[1][0])
+            yield (
+                f"predicted: trellis below every learned arm at {size / 8e3:.0f} kB, nearest {arm}"
+                f"\t{said(apart)}\t{verdict(apart, -np.inf, 0)}"
+            )
+
+
+def verdict(found: tuple[float, float, float] | None, low: float, high: float) -> str:
+    """Whether an interval lies within two limits, outside, or across one."""
+    if found is None:
+        return "not measured"
+    if low < found[1] and found[2] < high:
+        return "confirmed"
+    return "refuted" if found[1] > high or found[2] < low else "open"
+
+
+def by_steps(logs: dict[str, Path], runs: int) -> Iterator[str]:
+    """How fast each arm learns: bits of what is kept back at checkpoints, the mean over seeds."""
+    rows: dict[str, dict[int, float]] = {}
+    for name, log in logs.items():
+        for record in map(json.loads, log.read_text().splitlines() if log.exists() else []):
+            for unit in ("byte", "base"):
+                if (value := record.get(f"held_out_bits_per_{unit}")) is not None:
+                    rows.setdefault(name, {})[record["step"]] = value
+    steps = sorted({step for row in rows.values() for step in row})
+    yield "\t".join([f"kept back, by updates, mean of {runs}", *map(str, steps)])
+    for name, row in rows.items():
+        yield "\t".join([name, *(f"{row[step]:.3f}" if step in row else "-" for step in steps)])
+
+
+def other(path: Path) -> str:
+    """Controls on the other text, named as such."""
+    return "".join(f"other text: {line}\n" for line in path.read_text().splitlines())
+
+
+def picture(results: list[dict], controls: Path, out: Path) -> None:
+    """Bits a byte against stored bits, a line an arm and ratio, the mean over seeds; controls are horizontal lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    arms = by_arms(results)
+    kinds = {arm: arm.rpartition("-")[0] if arm[-1].isdigit() else arm for arm in arms}
+    colours = {kind: f"C{i % 10}" for i, kind in enumerate(dict.fromkeys(kinds.values()))}
+    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    named: set[str] = set()
+    for arm, runs in arms.items():
+        every = sorted({p["bits"] for run in runs.values() for p in run["line"]})
+        there = [[best(run, bits) for run in runs.values()] for bits in every]
+        shown = [(b / 8e3, np.mean([p["loss"] for p in ps])) for b, ps in zip(every, there) if None not in ps]
+        label = None if kinds[arm] in named else kinds[arm]
+        named.add(kinds[arm])
+        width = 2.5 if arm == "full" else 1
+        axes.plot(*zip(*shown), color=colours[kinds[arm]], linewidth=width, label=label, drawstyle="steps-post")
+        if arm != kinds[arm]:
+            axes.annotate(arm.rpartition("-")[2], shown[-1], color=colours[kinds[arm]], fontsize=7)
+    low = min(p["loss"] for r in results for p in r["line"])
+    high = max(p["loss"] for r in results for p in r["line"])
+    for name, value in lines_of(controls, low - 0.6 * (high - low), high + 0.2 * (high - low)):
+        axes.axhline(value, color="grey", linewidth=0.8, linestyle="--")
+        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+    axes.set(
+        xscale="log", xlabel="stored kB of embedding, up-projection and head", ylabel=f"bits a {results[0]['unit']}"
+    )
+    axes.legend(fontsize=8)
+    part = out.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=150, metadata={"Software": None})
+    plt.close(figure)
+    part.replace(out)
+
+
+def lines_of(controls: Path, low: float, high: float) -> list[tuple[str, float]]:
+    """Those controls that are bits and lie near what is shown; of n-grams the best of each kind."""
+    found: dict[str, float] = {}
+    for name, value in (line.split("\t") for line in controls.read_text().splitlines()):
+        kind = name.partition("Witten-Bell")
+        short = kind[0] + "Witten-Bell, best" if kind[1] else name
+        counts = any(word in name for word in ("share", "bytes", "learnt", "held out")) and "mixed" not in name
+        if not counts and low <= float(value) <= high:
+            found[short] = min(float(value), found.get(short, np.inf))
+    return list(found.items())
