@@ -211,18 +211,24 @@ def train(cell: Cell) -> None:
 
 
 def learn(cell: Cell, name: str, arm: Arm, ratio: int | None) -> None:
-    failed, said = cell.out / f"{name}.failed", cell.out / f"{name}.txt"
+    failed, said, made = (cell.out / f"{name}.{kind}" for kind in ("failed", "txt", "made"))
     if failed.exists():
         return
     words = command(cell, arm, ratio)
     words += ["--flops", budget(cell, arm, ratio)] if arm.more else ["--steps", cell.steps]
     words += ["--save-every", max(GATES, -(-cell.steps // CHECKS)), "--gates", GATES, "--workers", 0]
     words += ["--runs", cell.runs, "--log-file", cell.out / f"{name}.jsonl", "-o", cell.out / f"{name}-%d.safetensors"]
+    asked = " ".join(map(str, words[words.index("--data") :]))
+    if made.exists() and made.read_text() == asked:  # (asked for otherwise, lem-train says what differs)
+        return
     done = called(words, stderr=subprocess.PIPE)
-    if done.returncode == 1:
+    if done.returncode == 0:
+        said.write_text(asked)
+        said.replace(made)
+    elif done.returncode == 1:
         said.write_text(f"{name}\t{done.stderr.decode()}")
         said.replace(failed)
-    elif done.returncode:
+    else:
         sys.stderr.write(done.stderr.decode())
         raise subprocess.CalledProcessError(done.returncode, words)
 

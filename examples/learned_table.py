@@ -5,6 +5,8 @@ window is of), line (its envelope: bits, loss, chosen, each).
 
 Intervals are 95 %, by a bootstrap that draws seeds and passages, the same of both arms, and is rather too wide than too narrow
 (Owen 2007, The pigeonhole bootstrap). Of one seed they have no spread of seeds in them.
+
+By itself, `python learned_table.py`, it prints what needs no run: the size of a table and of a cache of attention.
 """
 
 import json
@@ -19,6 +21,8 @@ from lemtools.signal import LemError
 
 SIZES = 8  # of the table
 DRAWS = 10_000  # of the bootstrap
+
+VOCABULARY, WIDTH, LAYERS = 50_000, 4096, 32  # of a large network, of which sizes are computed
 
 Arms = dict[str, dict[int, dict]]
 
@@ -220,3 +224,22 @@ def lines_of(controls: Path, low: float, high: float) -> list[tuple[str, float]]
         if not counts and low <= float(value) <= high:
             found[short] = min(float(value), found.get(short, np.inf))
     return list(found.items())
+
+
+def megabytes(ratio: int, bits: int) -> float:
+    """MB (10^6 bytes) of a table of codes and its up-projection, at so many bits a number; scales and codebooks come on top."""
+    dims = WIDTH // ratio
+    return bits * (VOCABULARY * dims + (dims * WIDTH if ratio > 1 else 0)) / 8e6
+
+
+def sizes() -> Iterator[str]:
+    """A table at each ratio and number of bits, and what a token takes in the cache of keys and values."""
+    every = (32, 16, 8, 4, 2)
+    yield "\t".join([f"{VOCABULARY} x {WIDTH}, MB at bits", *map(str, every)])
+    for ratio in (1, 2, 4, 8, 16, 32, 64):
+        yield "\t".join([f"ratio {ratio}", *(f"{megabytes(ratio, bits):.1f}" for bits in every)])
+    yield f"MB of keys and values, a token, {LAYERS} layers at 16 bits, at every ratio\t{2 * LAYERS * WIDTH * 16 / 8e6:.3f}"
+
+
+if __name__ == "__main__":
+    print(*sizes(), sep="\n")

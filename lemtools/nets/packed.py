@@ -18,14 +18,17 @@ class Packed(nn.Module):
     """A table [V, W] of codes. What it decodes to is made where it is first asked for, and again where a part changed; it is
     of the parts' type, on their device, and no part of the state.
 
-    A subclass registers its parts as buffers, and decodes them.
+    A subclass registers its parts as buffers, and decodes them. Networks side by side (train.beside) put their own parts in,
+    one network after another, and each has its own table.
     """
 
+    apart = True  # from other runs: codes are unpacked outside torch
     codes: torch.Tensor
 
     def __init__(self, vocabulary: int, width: int):
         super().__init__()
-        self.shape, self._made = (vocabulary, width), None
+        self.shape = (vocabulary, width)
+        self._made: dict[tuple, tuple] = {}  # {addresses of the parts: (their versions, the parts, the table)}
 
     def decoded(self) -> torch.Tensor:
         """The table [V, W] that the parts stand for."""
@@ -42,15 +45,16 @@ class Packed(nn.Module):
         self.register_buffer("codes", torch.zeros(size, dtype=torch.uint8))
 
     def _apply(self, fn, recurse=True):
-        self._made = None
+        self._made = {}
         return super()._apply(fn, recurse)
 
     def forward(self) -> torch.Tensor:
-        state = tuple(part._version for part in self.buffers())
-        if self._made is None or self._made[0] != state:
+        parts = list(self.buffers())  # which are held, so that no other has their address
+        where, state = tuple(part.data_ptr() for part in parts), tuple(part._version for part in parts)
+        if where not in self._made or self._made[where][0] != state:
             with torch.no_grad():
-                self._made = state, self.decoded()
-        return self._made[1]
+                self._made[where] = state, parts, self.decoded()
+        return self._made[where][2]
 
 
 class Scaled(Packed):

@@ -1,14 +1,25 @@
-"""Arms at equal stored bits: what examples/learned_encodings.py measures and prints."""
+"""Arms at equal stored bits: what examples/learned_encodings.py trains, searches and refuses, and learned_table.py prints."""
 
 import importlib
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
 
 from helpers.paths import EXAMPLES
-from lemtools.train.loop import train
-from lemtools.train.settings import Settings
+
+SCRIPT = EXAMPLES / "learned-encodings.sh"
+SMALL = {
+    "CORPUS": "markov",
+    "VOCAB": "bytes",
+    "STEPS": "3",
+    "BATCH": "2",
+    "WINDOWS": "10",
+    "JOBS": "1",
+    "DEVICE": "cpu",
+}
 
 
 @pytest.fixture
@@ -17,101 +28,222 @@ def example(monkeypatch):
     return importlib.import_module("learned_encodings")
 
 
-def result(arm, seed, points, data="abc", ends=""):
+@pytest.fixture
+def report(example):
+    return example.report
+
+
+def result(arm, seed, points, data="abc", ends="", passages=None):
     """points: [(bits, bits of every window)]; a window has 4 bytes."""
-    sizes = [4] * len(points[0][1])
-    line = [{"bits": bits, "loss": sum(each) / sum(sizes), "chosen": {}, "each": list(each)} for bits, each in points]
-    return {"arm": arm, "seed": seed, "data": data, "as_trained": 1.5, "ends": ends, "sizes": sizes, "line": line}
+    each = points[-1][1]
+    sizes = [4] * len(each)
+    line = [
+        {"bits": bits, "learnt": 9 - k, "loss": sum(each) / sum(sizes), "chosen": {}, "each": list(each)}
+        for k, (bits, each) in enumerate(points)
+    ]
+    found = {"arm": arm, "seed": seed, "data": data, "unit": "byte", "as_trained": 1.5, "each": list(each)}
+    return found | {"ends": ends, "sizes": sizes, "passages": passages or list(range(len(each))), "line": line}
 
 
-def written(folder, *results):
-    paths = []
-    for found in results:
-        path = folder / f"{found['arm']}-{found['seed']}.json"
-        path.write_text(json.dumps(found))
-        paths.append(str(path))
-    return paths
+def rows(lines):
+    return {line.split("\t")[0]: line.split("\t") for line in lines}
 
 
-def told(capsys):
-    return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-
-
-def test_every_arm_has_the_best_of_what_fits_a_size(example, tmp_path, capsys):
+def test_every_arm_has_what_fits_a_size(report):
     full = result("full", 0, [(8000, [8.0, 16.0]), (64000, [4.0, 8.0])], ends="fewest bits, 8000")
     small = result("learned-8", 0, [(8000, [6.0, 10.0]), (32000, [2.0, 6.0])])
-    assert example.main(["table", *written(tmp_path, full, small)]) == 0
-    (_, data), heads, *rows = told(capsys)
-    assert (
-        data == "abc"
-        and heads[:3] == ["arm-ratio", "seeds", "as trained"]
-        and heads[3] == "1 kB"
-        and heads[-2] == "8 kB"
-    )
-    cells = {row[0]: dict(zip(heads, row)) for row in rows}
+    found = rows(report.table([full, small]))
+    heads = found["arm-ratio"]
+    assert found["data of all arms"][1] == "abc" and heads[3] == "1 kB" and heads[-2] == "8 kB"
+    cells = {arm: dict(zip(heads, found[arm], strict=True)) for arm in ("full", "learned-8")}
     assert (cells["full"]["1 kB"], cells["full"]["8 kB"]) == ("3.000", "1.500")
-    assert cells["learned-8"]["1 kB"].startswith("2.000 (-1.000, ") and cells["learned-8"]["8 kB"].startswith(
-        "1.000 (-0.500, "
-    )
+    assert cells["learned-8"]["1 kB"].startswith("2.000 (-1.000, ")
+    assert cells["learned-8"]["8 kB"].startswith("1.000 (-0.500, ")
     assert cells["full"]["ends at"] == "fewest bits" and cells["learned-8"]["ends at"] == "no end of the search"
 
 
-def test_an_arm_that_does_not_fit_has_no_number(example, tmp_path, capsys):
-    full, large = result("full", 0, [(8000, [8.0] * 2)]), result("trellis-1", 0, [(64000, [4.0] * 2)])
-    example.main(["table", *written(tmp_path, full, large)])
-    rows = {row[0]: row for row in told(capsys)}
-    assert rows["trellis-1"][3] == "-" and rows["trellis-1"][-2] != "-"
+def test_an_arm_that_does_not_fit_has_no_number(report):
+    full, large = result("full", 0, [(8000, [8.0] * 2)]), result("trellis", 0, [(64000, [4.0] * 2)])
+    found = rows(report.table([full, large]))
+    assert found["trellis"][3] == "-" and found["trellis"][-2] != "-"
 
 
-def test_a_difference_is_that_of_pairs(example):
-    """What seeds and passages have in common is in no interval; a difference that is the same in all has none."""
-    rng = np.random.default_rng(0)
-    arms = {"full": {}, "a": {}, "b": {}}
+def arms_of(apart, passages=None, count=64):
+    """Full, and arms that differ from it by so much, {name: (rng) -> [windows]}, of five seeds."""
+    rng, arms = np.random.default_rng(0), {"full": {}} | {name: {} for name in apart}
     for seed in range(5):
-        each = 8 + 3 * rng.standard_normal() + 2 * rng.standard_normal(64)
-        for arm, apart in (("full", 0), ("a", 1), ("b", 0.5 * rng.standard_normal(64))):
-            arms[arm][seed] = result(arm, seed, [(1000, (each + apart).tolist())])
-    mean, low, high = example.compared(arms, "a", 1000)
+        each = 8 + 3 * rng.standard_normal() + 2 * rng.standard_normal(count)
+        for arm, more in ({"full": lambda rng: 0} | apart).items():
+            arms[arm][seed] = result(arm, seed, [(1000, (each + more(rng)).tolist())], passages=passages)
+    return arms
+
+
+def test_a_difference_is_that_of_pairs(report):
+    """What seeds and passages have in common is in no interval; a difference that is the same in all has none."""
+    arms = arms_of({"a": lambda rng: 1, "b": lambda rng: 0.5 * rng.standard_normal(64)})
+    mean, low, high = report.compared(arms, "a", 1000)
     assert mean == pytest.approx(0.25) and low == pytest.approx(0.25) and high == pytest.approx(0.25)
-    mean, low, high = example.compared(arms, "b", 1000)
-    truth = np.mean(
-        [np.subtract(arms["b"][s]["line"][0]["each"], arms["full"][s]["line"][0]["each"]).sum() for s in range(5)]
-    )
+    mean, low, high = report.compared(arms, "b", 1000)
+    truth = np.mean([np.subtract(arms["b"][s]["each"], arms["full"][s]["each"]).sum() for s in range(5)])
     assert mean == pytest.approx(truth / 256) and low < mean < high
     exact = 1.96 * 0.5 / 4 / np.sqrt(5 * 64)  # of numbers that have neither seeds nor passages in common
     assert exact < (high - low) / 2 < 2 * exact
-    assert example.compared(arms, "a", 999) is None
+    assert report.compared(arms, "a", 999) is None
 
 
-def test_models_of_other_texts_are_not_compared(example, tmp_path, capsys):
+def test_windows_of_a_passage_are_drawn_together(report):
+    """16 passages of 4 windows each, which differ by one number a passage: as wide as 16 numbers make it, not 64."""
+    found = {}
+    for name, passages in (("windows", list(range(64))), ("passages", [i // 4 for i in range(64)])):
+        arms = arms_of({"b": lambda rng: np.repeat(np.random.default_rng(1).standard_normal(16), 4)}, passages)
+        _, low, high = report.compared(arms, "b", 1000)
+        found[name] = high - low
+    assert 1.7 < found["passages"] / found["windows"] < 2.3
+
+
+def test_a_share_is_that_of_the_other_arm(report):
+    arms = arms_of({"learned-8": lambda rng: 0})
+    for seed, one in arms["full"].items():
+        arms["learned-8"][seed]["each"] = [1.02 * x for x in one["each"]]
+    assert report.trained(arms, "learned-8", "full") == pytest.approx((0.02,) * 3)
+    assert report.trained(arms, "random-1", "learned-1") is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [((0, -1, 0.5), "confirmed"), ((2, 1.5, 3), "refuted"), ((0.9, 0.5, 1.2), "open"), (None, "not measured")],
+)
+def test_a_prediction_holds_where_all_of_its_interval_does(report, interval, says):
+    assert report.verdict(interval, -np.inf, 1) == says
+
+
+def test_the_trellis_is_held_against_the_best_learnt_arm(report):
+    arms = arms_of({"trellis": lambda rng: 1, "learned-1": lambda rng: 4, "learned-8": lambda rng: 0})
+    *_, last = report.predictions(arms, np.array([1000]))
+    assert "nearest learned-8\t+0.250" in last and last.endswith("refuted")
+    arms = arms_of({"trellis": lambda rng: -1, "learned-1": lambda rng: 4, "longer-8": lambda rng: -3})
+    *_, last = report.predictions(arms, np.array([1000]))
+    assert "nearest learned-1\t-1.250" in last and last.endswith("confirmed")
+
+
+def test_models_of_other_texts_are_not_compared(example, report):
     one, other = result("full", 0, [(8, [8.0])]), result("learned-8", 0, [(8, [8.0])], data="abd")
-    assert example.main(["table", *written(tmp_path, one, other)]) == 2
-    assert "models of 2 texts (abc, abd); arms are compared on one" in capsys.readouterr().err
-    assert example.main(["table", *written(tmp_path, result("learned-8", 0, [(8, [8.0])]))]) == 2
-    assert "no result of the full table" in capsys.readouterr().err
-    assert example.main(["draw"]) == 2
+    with pytest.raises(example.LemError, match=r"models of 2 texts \(abc, abd\); arms are compared on one"):
+        list(report.table([one, other]))
+    with pytest.raises(example.LemError, match="no result of the full table"):
+        list(report.table([result("learned-8", 0, [(8, [8.0])])]))
 
 
-def test_a_model_is_searched_from_its_file(example, tmp_path, monkeypatch, capsys):
-    rng = np.random.default_rng(0)
-    for name, count in (("learnt", 4000), ("held", 1500)):
-        (tmp_path / f"{name}.txt").write_bytes(bytes(b"ACGT"[i] for i in rng.integers(4, size=count)))
-    files = [str(tmp_path / f"{name}.txt") for name in ("learnt", "held")]
-    model = tmp_path / "full-0.safetensors"
-    plain = dict(
-        width=16, depth=1, steps=4, batch=2, workers=0, device="cpu", options={"context": 16}, codec=["kmer:3"]
-    )
-    train(Settings("lm", files[:1], str(model), validate=files[1:], **plain))
-    monkeypatch.setenv("DEVICE", "cpu")
-    monkeypatch.setenv("WINDOWS", "10")
-    out = str(tmp_path / "full-0.json")
-    assert example.main(["search", str(model), *files, "kmer:3", out]) == 0
-    found = json.loads(open(out).read())
-    assert (found["arm"], found["seed"], len(found["sizes"])) == ("full", 0, 10) and found["sizes"][0] == 48
-    assert found["as_trained"] == pytest.approx(2, abs=0.2)
-    for point in found["line"]:
-        assert point["loss"] == pytest.approx(sum(point["each"]) / sum(found["sizes"]))
-    assert example.main(["table", out]) == 0 and len(told(capsys)) == 3
-    (tmp_path / "one.txt").write_text("not a genome")
-    assert example.main(["search", str(model), files[0], str(tmp_path / "one.txt"), "kmer:3", out]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_loss_by_updates_is_that_of_the_log(report, tmp_path):
+    log = tmp_path / "full.jsonl"
+    log.write_text('{"step": 50}\n' + "".join(f'{{"step": {n}, "held_out_bits_per_base": 2}}\n' for n in (60, 90)))
+    assert list(report.by_steps({"full": log, "pca-8": tmp_path / "none"}, 5)) == [
+        "kept back, by updates, mean of 5\t60\t90", "full\t2.000\t2.000"
+    ]  # fmt: skip
+
+
+def test_the_picture_has_controls_near_what_is_shown(report, tmp_path):
+    pytest.importorskip("matplotlib")
+    controls = tmp_path / "controls.tsv"
+    names = {"learnt": 1, "unigram entropy": 2.2, "Witten-Bell, 1 before": 2.1, "Witten-Bell, 2 before": 1.9}
+    controls.write_text("".join(f"{k}\t{v}\n" for k, v in (names | {"xz -9e": 9}).items()))
+    assert report.lines_of(controls, 0, 3) == [("unigram entropy", 2.2), ("Witten-Bell, best", 1.9)]
+    found = [result("full", 0, [(8000, [8.0]), (64000, [7.0])]), result("learned-8", 0, [(800, [9.0])])]
+    report.picture(found, controls, tmp_path / "a.png")
+    report.picture(found, controls, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes() > b"\x89PNG"
+
+
+def test_tokens_belong_to_the_article_that_they_begin_in(example, tmp_path, monkeypatch):
+    monkeypatch.setenv("CORPUS", "wikitext")
+    cell = example.Cell("DATA", str(tmp_path))
+    cell.out.mkdir()
+    raw = b" \n = One = \n \n = = Part = = \n text\n = Two = \n more"
+    cell.held.write_bytes(raw)
+    from lemtools.train.corpus import load_corpus
+
+    found = example.documents(cell, load_corpus([str(cell.held)]))
+    two = raw.index(b" = Two")
+    assert found.tolist() == [0, 0] + [1] * (two - 2) + [2] * (len(raw) - two)
+
+
+def test_all_of_the_grid_is_there(example, tmp_path, monkeypatch):
+    monkeypatch.delenv("QUICK", raising=False)
+    cell = example.Cell("DATA", str(tmp_path))
+    main = [name for name in cell.every if name.split("-")[0] in "learned random pca autoencoder tuned joint".split()]
+    assert len(main) * cell.runs == 210 and cell.every[0] == "full" and len(set(cell.every)) == len(cell.every)
+    assert {"tied-full", "tied-learned-8", "longer-8", "trellis"} < set(
+        cell.every
+    ) and "tied-learned-1" not in cell.every
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "says"),
+    [
+        ({"ARMS": "learned leaned"}, [], "ARMS leaned is none of full learned"),
+        ({"CORPUS": "bible"}, [], "CORPUS bible is none of wikitext"),
+        ({"VOCAB": "kmer:9"}, [], "VOCAB kmer:9: a number of tokens, bytes, or kmer:1 to kmer:8"),
+        ({"RATIOS": "2 0"}, [], "RATIOS 0: a whole number, 1 or more"),
+        ({"RUNS": "-1"}, [], "RUNS -1"),
+        ({}, ["trian"], "stage trian is none of prepare train search table plot"),
+    ],
+)
+def test_what_is_not_known_is_refused(example, variables, words, says, tmp_path, monkeypatch, capsys):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert example.main(["DATA", str(tmp_path), *words]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_from_end_to_end_and_nothing_twice(example, tmp_path, monkeypatch):
+    """Two seeds, with gates that let everything pass; the table of each arm is that of its own seed."""
+    for name, value in (SMALL | {"QUICK": "1", "RUNS": "2", "ARMS": "pca random longer", "RATIOS": "8"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(example, "GATES", 1000)
+    gate = tmp_path / "sitecustomize.py"
+    gate.write_text("from lemtools.train import gates\ngates.GATES = {}\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert example.main(["DATA", str(tmp_path)]) == 0
+    out = tmp_path / "markov-bytes"
+    found = rows((out / "table.tsv").read_text().splitlines())
+    assert {"entropy rate, exact", "full", "pca-8", "random-8", "longer-8"} < set(found)
+    assert found["full"][1] == "2" and (out / "picture.png").exists()
+    first, second = (json.loads((out / f"pca-8-{seed}.json").read_text()) for seed in (0, 1))
+    assert len(second["ways"]["head"]) <= len(first["ways"]["head"]) and second["ends"] == ""
+    from lemtools.nets.model import load
+
+    tables = [load(str(out / f"{name}.safetensors")).meta for name in ("pca-8-0", "pca-8-1")]
+    assert tables[0]["table"]["lost"] != tables[1]["table"]["lost"]
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.safetensors")}
+    (out / "random-8-1.json").unlink()
+    assert example.main(["DATA", str(tmp_path), "train", "search"]) == 0
+    assert (out / "random-8-1.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.safetensors")} == times
+
+
+def test_an_arm_that_fails_is_named_and_not_tried_again(example, tmp_path, monkeypatch, capsys):
+    for name, value in (SMALL | {"QUICK": "1", "ARMS": "full"}).items():
+        monkeypatch.setenv(name, value)
+    gate = tmp_path / "sitecustomize.py"
+    gate.write_text("from lemtools.train import gates\ngates.GATES = {'never': lambda subject: (False, 'so it is')}\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert example.main(["DATA", str(tmp_path), "prepare", "train"]) == 0
+    failed = tmp_path / "markov-bytes/full.failed"
+    assert "never: so it is" in failed.read_text() and failed.read_text().count("\n") == 1
+    monkeypatch.setattr(example, "called", None)  # it would be missed
+    assert example.main(["DATA", str(tmp_path), "train"]) == 0
+    monkeypatch.setenv("ARMS", "pca")
+    assert example.main(["DATA", str(tmp_path), "train"]) == 2
+    assert "full.failed: no table of it, of which pca-8 could be made" in capsys.readouterr().err
+
+
+def test_sizes_are_those_of_numbers_that_are_counted(report):
+    found = rows(report.sizes())
+    assert found["ratio 1"][1] == f"{50_000 * 4096 * 4 / 1e6:.1f}" and found["ratio 8"][3] == "27.7"  # 25.6 and 2.1
+    assert found["ratio 64"][5] == f"{(50_000 * 64 + 64 * 4096) / 4 / 1e6:.1f}"
+
+
+def test_the_script_wants_two_folders():
+    done = subprocess.run(["bash", str(SCRIPT), "DATA"], capture_output=True, text=True)
+    assert done.returncode == 2 and "usage: learned-encodings.sh DATA OUT" in done.stderr

@@ -69,6 +69,31 @@ def test_each_run_is_the_one_by_itself(way, tmp_path, book):
     assert not all(torch.equal(others[0][name], others[1][name]) for name in others[0])
 
 
+def test_each_seed_has_its_own_table(tmp_path, book):
+    train(asked(tmp_path, book, "full-%d.safetensors", runs=2))
+    arm = {"runs": 2, **tables(embedding="pca", ratio=4)}
+    for name, table in (("own", "full-%d.safetensors"), ("one", "full-1.safetensors")):
+        train(asked(tmp_path, book, f"{name}-%d.safetensors", table=str(tmp_path / table), **arm))
+    own, one = (
+        [load_file(tmp_path / f"{name}-{seed}.safetensors")["enter.weight"] for seed in (0, 1)]
+        for name in ("own", "one")
+    )
+    assert torch.equal(own[1], one[1]) and torch.equal(one[0], one[1]) and not torch.equal(own[0], one[0])
+
+
+@pytest.mark.parametrize("arm", ["trellis", "rvq"])
+def test_packed_tables_are_those_of_their_own_seed(arm, tmp_path, book):
+    train(asked(tmp_path, book, "full-%d.safetensors", runs=2))
+    more = tables(embedding=arm, **({"stages": 2, "codes": 4} if arm == "rvq" else {"code_bits": 2}))
+    train(asked(tmp_path, book, runs=2, table=str(tmp_path / "full-%d.safetensors"), **more))
+    for seed in (0, 1):
+        name, table = f"alone-{seed}.safetensors", str(tmp_path / f"full-{seed}.safetensors")
+        train(asked(tmp_path, book, name, seed=seed, table=table, **more))
+        mine, alone = (load_file(tmp_path / file) for file in (f"{seed}.safetensors", name))
+        for key, tensor in alone.items():
+            torch.testing.assert_close(mine[key], tensor, rtol=1e-3, atol=2e-4, msg=key)
+
+
 def test_the_log_has_each_run_and_their_mean(tmp_path, book):
     train(asked(tmp_path, book, runs=2, seed=7, log=str(tmp_path / "log")))
     last = json.loads((tmp_path / "log").read_text().splitlines()[-1])

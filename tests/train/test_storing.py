@@ -222,6 +222,23 @@ def test_a_search_that_knows_16_bits_alone_says_so():
     assert point.low and point.high and point.bits == 2 * 80 * 32 * 16
 
 
+def test_parts_may_have_ways_of_their_own():
+    model, windows = made("learned"), text()
+    own = {"embedding": storing.ways((2,)), "up-projection": [Way("float16")], "head": [Way("lloyd-max", 3)]}
+    points = list(storing.search(model, windows, windows, own))
+    assert {p.chosen["head"] for p in points} == {"lloyd-max 3"} and {p.chosen["up-projection"] for p in points} == {
+        "float16"
+    }
+    assert {p.chosen["embedding"] for p in points} <= {str(way) for way in own["embedding"]}
+    # those on the hulls of a search find its points again
+    every = list(storing.search(model, windows, windows, FEW))
+    named = {str(way): way for way in FEW}
+    hulls = {part: [named[w] for w in {p.chosen[part] for p in every}] for part in every[0].chosen}
+    assert [(p.bits, p.loss) for p in storing.search(model, windows, windows, hulls)] == [
+        (p.bits, p.loss) for p in every
+    ]
+
+
 def test_windows_stand_side_by_side_over_all_of_a_text():
     model, tokens = made(), np.random.default_rng(0).integers(80, size=100)
     found = storing.windows(model, Corpus(tokens, 80, None))
