@@ -44,9 +44,12 @@ def main() -> None:
                 for found in by_length(model, asked.lengths, asked.count, asked.seed, broken=broken):
                     print("\t".join(line(path, model, found, way)), flush=True)
         except LemError as error:
-            raise SystemExit(f"task_lengths.py: error: {path}: {error}") from error
+            where = (
+                "" if str(error).startswith(path) else f"{path}: "
+            )  # (of a file that cannot be read, the error has it)
+            parser.exit(2, f"task_lengths.py: error: {where}{error}\n")
         except click.ClickException as error:
-            raise SystemExit(f"task_lengths.py: error: --break: {error.format_message()}") from error
+            parser.exit(2, f"task_lengths.py: error: --break: {error.format_message()}\n")
 
 
 def line(path: str, model: Model, found: Answered, way: str) -> list[str]:

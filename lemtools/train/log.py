@@ -30,5 +30,8 @@ class Log:
         if self.path is None:
             return
         finite = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(finite) + "\n")
+        except OSError as error:
+            raise LemError(f"{self.path}: {error.strerror}") from error

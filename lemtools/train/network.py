@@ -95,6 +95,11 @@ def _chosen(settings: Settings, name: str, known: dict[str, Option]) -> dict:
         if there not in known:
             raise LemError(f"--{key} {value}: --arch {name} has no {key}; it has {', '.join(known)} (--set NAME=VALUE)")
         chosen[there] = value
+    for given in RECIPES[settings.recipe].options:
+        if given.name in chosen and given.name not in known:
+            family = (row for row in NETWORKS.rows if row.family == NETWORKS[name].family)
+            having = [row.name for row in family if any(option.name == given.name for option in row.options)]
+            raise LemError(f"{given.flag} is for --arch {' and '.join(having)}, not {name}")
     check_properties(f"--arch {name}", chosen, known)
     return chosen
 

@@ -300,12 +300,20 @@ def checksum(*arrays) -> int:
 
 
 def differences(then: dict, now: dict) -> list[str]:
-    """Settings that are not what they were, as '--lr 0.001, not 0.0005'."""
+    """Settings that are not what they were, as '--lr 0.001, not 0.0005', properties of the network each by itself."""
     facts = {"items": "number of items", "item": "shape of an item"}
+    then, now = _apart(then), _apart(now)
     out = []
     for key in {**then, **now}:
         if then.get(key) != now.get(key):
-            name = facts.get(key) or "--" + {"options": "set"}.get(key, key).replace("_", "-")
-            values = f"{name} {then.get(key)}, not {now.get(key)}"
-            out.append("other contents of the data" if key == "checksum" else values)
+            name = key if key.startswith("--") else facts.get(key, "--" + key.replace("_", "-"))
+            was, wanted = ("unset" if one.get(key) is None else one[key] for one in (then, now))
+            out.append("other contents of the data" if key == "checksum" else f"{name} {was}, not {wanted}")
     return out
+
+
+def _apart(found: dict) -> dict:
+    """A fingerprint whose properties stand under the names by which they are given."""
+    flags = {option.name: option.flag for option in RECIPES.find(found["recipe"]).options} if "recipe" in found else {}
+    own = {flags.get(name, f"--set {name}"): value for name, value in found.get("options", {}).items()}
+    return {key: value for key, value in found.items() if key != "options"} | own

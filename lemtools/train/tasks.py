@@ -212,7 +212,10 @@ class Stream:
                 f"{PREFIX}{task.name}: sequences of {asking.longest} symbols, where it takes {task.least} or more"
             )
         if self.width > asking.context:
-            raise LemError(f"{PREFIX}{task.name}: {self.width} positions, where there are {asking.context}")
+            raise LemError(
+                f"{PREFIX}{task.name}: {self.width} positions, where there are {asking.context}; take shorter sequences, "
+                "or train with a larger --context"
+            )
 
     def __len__(self) -> int:
         return self.count

@@ -52,7 +52,7 @@ def test_no_token_has_bases_of_two_records():
 @pytest.mark.parametrize(
     "raw, says",
     [
-        (b">a\nACGNNNACGT", r"x\.fasta: 3 letters 'N' beside A, C, G and T; leave them out first"),
+        (b">a\nACGNNNACGT", r"x\.fasta: 3 letters 'N' beside A, C, G and T; split the records there first"),
         (b">a\nACGTacgta", r"x\.fasta: 5 letters 'acgt' beside A, C, G and T; make them capitals"),
         (b">a\nAC\n>b\nGT", r"x\.fasta: no 3 bases in a row"),
         (b">a\n", r"x\.fasta: no 3 bases in a row"),

@@ -622,7 +622,10 @@ BAD = [
     ("lm --data book.txt --arch conv", "--arch conv is not for lm; there is lm"),
     ("lm --data book.txt --set latent=3", "--arch lm has no 'latent'; it has depth, width, heads, context"),
     ("lm --data book.txt --chunk 3", "--chunk is for token-ae, not lm"),
-    ("lm --data book.txt --context 99999", "tokens is too short for windows of 100000"),
+    (
+        "lm --data book.txt --context 99999",
+        "tokens is too short for windows of 100000 and --holdout 1; give more, or a smaller --context",
+    ),
     ("lm --data book.txt --width 9", "--arch lm: depth 4, width 9: a width is a multiple of 2 x 1 heads"),
     (
         "lm --data book.txt --on dense --codec ae.safetensors --context 3",

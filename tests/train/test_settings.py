@@ -13,7 +13,7 @@ from lemtools.signal import LemError
 from lemtools.train import checkpoint
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
-from lemtools.train.settings import Settings, resolve
+from lemtools.train.settings import Settings, differences, resolve
 
 STATES = json.loads((Path(__file__).parent / "states-84f507f.json").read_text())  # what that commit wrote down
 
@@ -123,3 +123,16 @@ def test_a_preset_makes_the_network_small_and_the_run_short(folder, tmp_path, mo
     assert prepare(Settings(**more, arch="resnet")).model.meta["net"]["width"] == 32
     with pytest.raises(LemError, match="--preset slow is not one of diffusion, which has quick"):
         prepare(Settings(**{**more, "preset": "slow"}))
+
+
+def test_what_differs_stands_under_the_names_by_which_it_is_given():
+    then = {"recipe": "lm", "kind": None, "options": {"thoughts": 0.25, "reflections": 2}, "checksum": 1}
+    now = {"recipe": "lm", "kind": "text", "options": {"thoughts": 0.5, "ratio": 8, "reflections": 3}, "checksum": 2}
+    assert sorted(differences(then, now)) == [
+        "--kind unset, not text",
+        "--ratio unset, not 8",
+        "--set reflections 2, not 3",
+        "--thoughts 0.25, not 0.5",
+        "other contents of the data",
+    ]
+    assert differences(then, then) == []

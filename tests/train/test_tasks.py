@@ -510,7 +510,10 @@ def test_a_dry_run_prints_the_parameters(tmp_path):
         ("--data task:countr:3", "no task 'countr'; there are parity, counter:M, s5[:swaps], hops:K; near it: counter"),
         ("--data task:", "no task ''"),
         ("--data task:hops:13", "task:hops:13: sequences of 40 symbols, where it takes 43 or more"),
-        ("--data task:parity --longest 500", "task:parity: 500 positions, where there are 400"),
+        (
+            "--data task:parity --longest 500",
+            "task:parity: 500 positions, where there are 400; take shorter sequences, or train with a larger --context",
+        ),
         ("--data task:parity --context 30", "task:parity: 40 positions, where there are 30"),
         ("--data task:parity --data task:s5", "--data: 2 of them, where a task is learnt alone"),
         (

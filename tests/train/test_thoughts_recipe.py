@@ -137,7 +137,7 @@ def test_models_without_thoughts_are_as_they_were(tmp_path, book):
 
 def test_another_way_is_not_the_run_that_was_begun(tmp_path, book):
     train(run(tmp_path, book, "passes:2", steps=4))
-    with pytest.raises(LemError, match="its run has --set"):
+    with pytest.raises(LemError, match="its run has --thoughts-by passes:2, not passes:3"):
         train(run(tmp_path, book, "passes:3", steps=4))
     with pytest.raises(LemError, match="another network: thoughts_by passes:2, not bptt:16"):
         prepare(run(tmp_path, book, init=str(tmp_path / "model.safetensors")))
@@ -155,7 +155,8 @@ BAD = [
     ("--thoughts-carry none", "--thoughts-carry: of what? Give --thoughts SHARE"),
     ("--thoughts .25 --thoughts-carry shuffled --batch 1", "shuffled --batch 1: among which items? Two at least"),
     ("--thoughts .25 --thoughts-carry shuffled --holdout 1", "shuffled --holdout 1: among which items? Two at least"),
-    ("--thoughts .25 --arch gru-lm", "--arch gru-lm has no 'thoughts'"),
+    ("--thoughts .25 --arch gru-lm", "--thoughts is for --arch lm, not gru-lm"),
+    ("--thoughts-carry none --arch delta-lm", "--thoughts-carry is for --arch lm, not delta-lm"),
     ("--set thoughts=x", "--set thoughts=x: it takes a number"),
     ("--set thoughts_by=[3] --thoughts .25", "--thoughts-by [3]: it takes bptt:K, passes:K"),
 ]

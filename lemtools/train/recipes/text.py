@@ -261,7 +261,9 @@ def _split(settings: Settings, text: Corpus, codecs: Codecs, span: int, stride: 
         cut = len(tokens) - max(count, 1) * stride - (span - stride)
         if cut < span:
             windows = f"windows of {span} and --holdout {max(count, 1)}"
-            raise LemError(f"a text of {len(tokens)} tokens is too short for {windows}")
+            raise LemError(
+                f"a text of {len(tokens)} tokens is too short for {windows}; give more, or a smaller --context"
+            )
         tokens, kept = tokens[:cut], tokens[cut:]
     for part, name in ((tokens, "--data"), (kept, "--validate")):
         if part is not None and len(part) < span:
