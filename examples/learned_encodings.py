@@ -150,6 +150,11 @@ class Cell:
         """Names of all that is trained, what others are made of first."""
         return [job[0] for kind in ((False, False), (True, False), (False, True)) for job in self.jobs_of(*kind)]
 
+    @property
+    def predicted(self) -> bool:
+        """Whether predictions are of this case: its text, its vocabulary, and seeds enough."""
+        return self.out.name == "wikitext-16384" and self.depth == 2 and self.runs >= 5
+
     def models(self, name: str) -> list[Path]:
         return [self.out / f"{name}-{seed}.safetensors" for seed in range(self.runs)]
 
@@ -339,7 +344,7 @@ def table(cell: Cell) -> None:
         if (cell.out / name).exists():
             text += (cell.out / name).read_text() if name == "controls.tsv" else report.other(cell.out / name)
     logs = {name: cell.out / f"{name}.jsonl" for name in cell.every}
-    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell))]
+    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell), cell.predicted)]
     (cell.out / "table.tsv").write_text(text + "\n".join(lines) + "\n")
     sys.stdout.write((cell.out / "table.tsv").read_text())
 

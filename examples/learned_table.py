@@ -21,6 +21,7 @@ from lemtools.signal import LemError
 
 SIZES = 8  # of the table
 DRAWS = 10_000  # of the bootstrap
+TAB = "\t"
 
 VOCABULARY, WIDTH, LAYERS = 50_000, 4096, 32  # of a large network, of which sizes are computed
 
@@ -101,8 +102,9 @@ def common(arms: Arms) -> np.ndarray:
     return np.unique(np.geomspace(min(smallest, least), most, SIZES).round().astype(int))
 
 
-def table(results: list[dict]) -> Iterator[str]:
-    """Of every arm, over seeds: as trained, in float32; then at each size the best, and how far it is from full."""
+def table(results: list[dict], predicted: bool = False) -> Iterator[str]:
+    """Of every arm, over seeds: as trained, in float32; then at each size the best, and how far it is from full. predicted:
+    whether this is the case that predictions are of, so that they are settled by it."""
     arms = by_arms(results)
     one, sizes = results[0], common(arms)
     yield f"data of all arms\t{one['data']}"
@@ -118,7 +120,7 @@ def table(results: list[dict]) -> Iterator[str]:
         cells += [cell(arms, arm, size) for size in sizes]
         ends = sorted({end.split(",")[0] for run in runs.values() for end in run["ends"].split(" and ")} - {""})
         yield "\t".join([arm, str(len(runs)), *cells, " and ".join(ends) or "no end of the search"])
-    yield from predictions(arms, sizes)
+    yield from (line if predicted else unsettled(line) for line in predictions(arms, sizes))
 
 
 def cell(arms: Arms, arm: str, size: float) -> str:
@@ -147,6 +149,11 @@ def predictions(arms: Arms, sizes: np.ndarray) -> Iterator[str]:
                 f"predicted: trellis below every learned arm at {size / 8e3:.0f} kB, nearest {arm}"
                 f"\t{said(apart)}\t{verdict(apart, -np.inf, 0)}"
             )
+
+
+def unsettled(line: str) -> str:
+    """The same numbers, of another case than predicted: no verdict."""
+    return f"{line.rpartition(TAB)[0]}{TAB}of another case"
 
 
 def verdict(found: tuple[float, float, float] | None, low: float, high: float) -> str:
@@ -199,9 +206,8 @@ def picture(results: list[dict], controls: Path, out: Path) -> None:
         axes.plot(*zip(*shown), color=colours[kinds[arm]], linewidth=width, label=label, drawstyle="steps-post")
         if arm != kinds[arm]:
             axes.annotate(arm.rpartition("-")[2], shown[-1], color=colours[kinds[arm]], fontsize=7)
-    low = min(p["loss"] for r in results for p in r["line"])
     high = max(p["loss"] for r in results for p in r["line"])
-    for name, value in lines_of(controls, low - 0.6 * (high - low), high + 0.2 * (high - low)):
+    for name, value in lines_of(controls, high):
         axes.axhline(value, color="grey", linewidth=0.8, linestyle="--")
         axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     axes.set(
@@ -214,16 +220,16 @@ def picture(results: list[dict], controls: Path, out: Path) -> None:
     part.replace(out)
 
 
-def lines_of(controls: Path, low: float, high: float) -> list[tuple[str, float]]:
-    """Those controls that are bits and lie near what is shown; of n-grams the best of each kind."""
+def lines_of(controls: Path, high: float) -> list[tuple[str, float]]:
+    """Those controls that are bits, and cost no more than the worst that is shown; of n-grams the best of each kind."""
     found: dict[str, float] = {}
     for name, value in (line.split("\t") for line in controls.read_text().splitlines()):
         kind = name.partition("Witten-Bell")
         short = kind[0] + "Witten-Bell, best" if kind[1] else name
         counts = any(word in name for word in ("share", "bytes", "learnt", "held out")) and "mixed" not in name
-        if not counts and low <= float(value) <= high:
+        if not counts:
             found[short] = min(float(value), found.get(short, np.inf))
-    return list(found.items())
+    return [(name, value) for name, value in found.items() if value <= high]
 
 
 def megabytes(ratio: int, bits: int) -> float:

@@ -117,6 +117,13 @@ def test_a_prediction_holds_where_all_of_its_interval_does(report, interval, say
     assert report.verdict(interval, -np.inf, 1) == says
 
 
+def test_another_case_than_predicted_settles_nothing(report):
+    full, small = result("full", 0, [(8000, [8.0, 16.0])]), result("learned-8", 0, [(8000, [6.0, 10.0])])
+    lines = [[line for line in report.table([full, small], it) if line.startswith("predicted")] for it in (True, False)]
+    assert lines[0][0].endswith("confirmed") and lines[1][0].endswith("of another case")
+    assert [line.rpartition("\t")[0] for line in lines[0]] == [line.rpartition("\t")[0] for line in lines[1]]
+
+
 def test_the_trellis_is_held_against_the_best_learnt_arm(report):
     arms = arms_of({"trellis": lambda rng: 1, "learned-1": lambda rng: 4, "learned-8": lambda rng: 0})
     *_, last = report.predictions(arms, np.array([1000]))
@@ -145,9 +152,17 @@ def test_loss_by_updates_is_that_of_the_log(report, tmp_path):
 def test_the_picture_has_controls_near_what_is_shown(report, tmp_path):
     pytest.importorskip("matplotlib")
     controls = tmp_path / "controls.tsv"
-    names = {"learnt": 1, "unigram entropy": 2.2, "Witten-Bell, 1 before": 2.1, "Witten-Bell, 2 before": 1.9}
+    names = {
+        "learnt": 1,
+        "held out": 2,
+        "unigram entropy": 2.2,
+        "Witten-Bell, 1 before": 2.1,
+        "Witten-Bell, 2 before": 1.9,
+        "Witten-Bell, 3 before": 3.9,
+    }
     controls.write_text("".join(f"{k}\t{v}\n" for k, v in (names | {"xz -9e": 9}).items()))
-    assert report.lines_of(controls, 0, 3) == [("unigram entropy", 2.2), ("Witten-Bell, best", 1.9)]
+    assert report.lines_of(controls, 2) == [("Witten-Bell, best", 1.9)]
+    assert report.lines_of(controls, 3) == [("unigram entropy", 2.2), ("Witten-Bell, best", 1.9)]
     found = [result("full", 0, [(8000, [8.0]), (64000, [7.0])]), result("learned-8", 0, [(800, [9.0])])]
     report.picture(found, controls, tmp_path / "a.png")
     report.picture(found, controls, tmp_path / "b.png")
