@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from ..codes import packed_size
+from ..nets import build
 from ..nets.model import Model
 from ..nets.packed import Packed
 from ..signal import LemError
@@ -37,7 +38,8 @@ AT_A_TIME = 16  # windows that are measured
 
 
 class Way(NamedTuple):
-    """How a matrix is kept. quantizer: 'float16', 'lloyd-max', 'trellis' or 'rvq'; bits: of a number, of rvq of a code.
+    """How a matrix is kept. quantizer: 'float16', 'lloyd-max', 'trellis', 'rvq', or 'drawn': as the seed drew it, whatever was learnt
+    since; bits: of a number, of rvq of a code.
     columns: whether its columns have the scales, and are the sequences of a trellis, in place of its rows. stages: of rvq."""
 
     quantizer: str
@@ -48,18 +50,19 @@ class Way(NamedTuple):
     def __str__(self) -> str:
         if self.stages:
             return f"rvq {self.stages} x {self.bits}"
-        return self.quantizer + (f" {self.bits}{' by columns' if self.columns else ''}" if self.bits < NUMBER else "")
+        bits = f" {self.bits}{' by columns' if self.columns else ''}" if 0 < self.bits < NUMBER else ""
+        return self.quantizer + bits
 
 
 def ways(
     scalar: Iterable[int] = range(1, 9), trellis: Iterable[int] = (), stages: Iterable[int] = ()
 ) -> tuple[Way, ...]:
     """Single numbers at `scalar` bits and along a trellis at `trellis` bits, both by rows and by columns; as many codes of 16
-    and of 256 a row as `stages` says; and 16 bits a number."""
+    and of 256 a row as `stages` says; 16 bits a number; and none, what was drawn."""
     found = [Way("lloyd-max", bits, columns) for bits in scalar for columns in (False, True)]
     found += [Way("trellis", bits, columns) for bits in trellis for columns in (False, True)]
     found += [Way("rvq", bits, False, count) for bits in (4, 8) for count in stages]
-    return (*found, Way("float16"))
+    return (*found, Way("float16"), Way("drawn", 0))
 
 
 WAYS = ways(trellis=(1, 2, 3, 4), stages=(1, 2, 4, 8))
@@ -68,6 +71,8 @@ WAYS = ways(trellis=(1, 2, 3, 4), stages=(1, 2, 4, 8))
 def kept(matrix: np.ndarray, way: Way, device: str = "cpu") -> tuple[np.ndarray, int] | None:
     """(what a float32 matrix [N, D] comes back as, the bits that it is stored in); None where the way is not for it."""
     count, dims = matrix.shape
+    if way.quantizer == "drawn":
+        return np.zeros_like(matrix), 0
     if way.quantizer == "float16":
         return matrix.astype(np.float16).astype(np.float32), NUMBER * matrix.size
     if way.quantizer == "rvq":
@@ -106,22 +111,34 @@ def _summed(matrix: np.ndarray, way: Way, device: str) -> tuple[np.ndarray, int]
 
 
 class Part:
-    """Some tensors of a network that are kept in one way: matrices, and NUMBER bits for each other number."""
+    """Some tensors of a network that are kept in one way: matrices, and NUMBER bits for each other number.
+
+    start: what the matrices were drawn as, where that follows from a seed. Of one that is nearer to it than to 0 the difference is
+    kept, and the seed: else what learning costs at few bits would be what it costs to store noise.
+    """
 
     def __init__(self, name: str, tensors: Sequence[torch.Tensor], fixed: int = 0):
         self.name, self.fixed = name, fixed + NUMBER * sum(t.numel() for t in tensors if t.ndim != 2)
         self.matrices = [t for t in tensors if t.ndim == 2]
         self.whole = [t.detach().clone() for t in self.matrices]
+        self.start: list[torch.Tensor] | None = None
         self.bits: dict[Way, int] = {}
         self.made: dict[Way, list[torch.Tensor]] = {}
 
     def make(self, choices: Sequence[Way], device: str) -> None:
         """Keep it in every way that is for it."""
+        whole = [t.float().cpu() for t in self.whole]
+        start = [torch.zeros_like(t) for t in whole] if self.start is None else [t.float().cpu() for t in self.start]
+        near = [bool((t - s).norm() < t.norm()) for t, s in zip(whole, start, strict=True)]
         for way in choices:
-            found = [kept(t.float().cpu().numpy(), way, device) for t in self.whole]
+            drawn = way.quantizer == "drawn"
+            if drawn and self.start is None:
+                continue
+            bases = [s if drawn or n else torch.zeros_like(s) for s, n in zip(start, near, strict=True)]
+            found = [kept((t - b).numpy(), way, device) for t, b in zip(whole, bases, strict=True)]
             if all(each is not None for each in found):
-                self.made[way] = [torch.from_numpy(each[0]) for each in found]
-                self.bits[way] = self.fixed + sum(each[1] for each in found)
+                self.made[way] = [torch.from_numpy(each[0]) + b for each, b in zip(found, bases, strict=True)]
+                self.bits[way] = self.fixed + sum(each[1] for each in found) + (SEED if drawn or any(near) else 0)
 
     @torch.no_grad()
     def take(self, way: Way | None) -> None:
@@ -146,6 +163,16 @@ def parts(net: Any) -> list[Part]:
     if isinstance(net.head, nn.Module):
         found.append(Part("head", [*net.head.parameters()]))
     return found
+
+
+def drawn(model: Model) -> dict[str, list[torch.Tensor]]:
+    """Matrices of every part as the seed of a model's record drew them; none where it has no seed."""
+    if "seed" not in model.meta:
+        return {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.meta["seed"])
+        net = build(model.meta["net"])
+    return {part.name: part.whole for part in parts(net)}
 
 
 @dataclass(frozen=True)
@@ -187,8 +214,9 @@ def search(
     [N, T + 1] on the network's device. choices: for all parts, or {name of a part: its own}. The network is afterwards as it
     was."""
     net, device = model.net, str(measuring.device)
-    every = parts(net)
+    every, starts = parts(net), drawn(model)
     for part in every:
+        part.start = starts.get(part.name)
         mine = choices.get(part.name, ()) if isinstance(choices, Mapping) else choices
         part.make(mine if part.matrices else (), device)
     open_ = [part for part in every if part.made]

@@ -9,6 +9,7 @@ import torch
 
 from lemtools import codes
 from lemtools.catalogue.embeddings import EMBEDDINGS
+from lemtools.nets import build
 from lemtools.nets.lm import LM
 from lemtools.nets.model import Model
 from lemtools.signal import LemError
@@ -101,7 +102,7 @@ def test_numbers_of_codebooks_have_16_bits(rank, form):
 
 def test_ways_by_name():
     assert [str(way) for way in storing.ways((3,), (2,), (4,))] == [
-        "lloyd-max 3", "lloyd-max 3 by columns", "trellis 2", "trellis 2 by columns", "rvq 4 x 4", "rvq 4 x 8", "float16"
+        "lloyd-max 3", "lloyd-max 3 by columns", "trellis 2", "trellis 2 by columns", "rvq 4 x 4", "rvq 4 x 8", "float16", "drawn"
     ]  # fmt: skip
 
 
@@ -209,6 +210,58 @@ def test_every_point_is_the_loss_of_a_network_with_its_tensors_so_kept(arm, head
         | ({"head"} if head == "untied" else set())
     )
     assert set(points[0].chosen) == wanted
+
+
+def seeded(seed=5) -> Model:
+    """A network that has learnt a little since it was drawn, but for its head."""
+    config = {
+        "net": "lm",
+        "vocabulary": 80,
+        "depth": 1,
+        "width": 32,
+        "heads": 1,
+        "context": 8,
+        "embedding": "learned",
+        "ratio": 4,
+    }
+    torch.manual_seed(seed)
+    net = build(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=generator))
+    return Model(net.eval(), {"seed": seed, "net": config})
+
+
+def test_of_what_stays_near_its_draw_the_difference_is_stored_and_the_seed():
+    model, windows, named = seeded(), text(), {str(way): way for way in FEW}
+    torch.manual_seed(5)
+    start = build(model.meta["net"]).state_dict()
+    before = {k: v.clone() for k, v in model.net.state_dict().items()}
+    state = torch.random.get_rng_state()
+    points = list(storing.search(model, windows, windows, FEW))
+    assert torch.equal(state, torch.random.get_rng_state())
+    keys = {"embedding": "enter.weight", "up-projection": "enter.up.0.weight", "head": "head.weight"}
+    assert set(points[0].chosen.values()) == {"drawn"} and points[0].low
+    for point in points:
+        again, bits = seeded(), 16 * 32
+        for part, name in point.chosen.items():
+            key, way = keys[part], named[name]
+            base = start[key] if part != "head" else torch.zeros_like(start[key])
+            values, size = storing.kept((before[key] - base).numpy(), way)
+            again.net.state_dict()[key].copy_(torch.from_numpy(values) + base)
+            bits += size + (64 if part != "head" or name == "drawn" else 0)
+        assert point.bits == bits and point.loss == pytest.approx(storing.cost(again.net, windows), rel=1e-6)
+
+
+def test_a_draw_that_is_forgotten_is_no_base():
+    """Another seed's draw is farther away than 0."""
+    model = seeded()
+    model.meta["seed"] = 6
+    plain = Model(model.net, {})
+    windows, ways = text(), storing.ways(scalar=(4,))[:-1]
+    one, other = ([(p.bits, p.loss) for p in storing.search(m, windows, windows, ways)] for m in (model, plain))
+    assert one == other
 
 
 def test_the_last_point_is_about_as_good_as_the_network_itself():
