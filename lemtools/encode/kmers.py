@@ -59,6 +59,8 @@ class Kmers:
             shown = kinds[:20].decode("latin-1")
             small = kinds.translate(None, BASES.lower()) == b""
             way = "make them capitals, if they are no mask" if small else "split the records there first"
+            if 2 * len(others) > len(letters) and not small:
+                way = "kmer:K is for genomes"
             raise LemError(f"{where}: {len(others)} letters {shown!r} beside A, C, G and T; {way}")
         digits = np.frombuffer(letters.translate(bytes.maketrans(BASES, bytes(range(4)))), np.uint8)
         count = len(digits) // self.k

@@ -162,3 +162,9 @@ def test_a_base_is_worth_as_much_in_every_k(folder):
         text = corpus.load_corpus([str(folder / "g.fasta.gz")], Kmers(k))
         assert (text.vocabulary, text.bytes, text.unit) == (4**k, k, "base")
         assert math.log2(text.vocabulary) / text.bytes == 2
+
+
+def test_prose_is_no_genome():
+    prose = Signal("tokens", np.frombuffer(b"What is a gene, and who reads it?", np.uint8)[None])
+    with pytest.raises(LemError, match="beside A, C, G and T; kmer:K is for genomes"):
+        Kmers(3).encode(prose)
