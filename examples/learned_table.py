@@ -94,12 +94,20 @@ def said(found: tuple[float, float, float] | None, scale: float = 1, unit: str =
 
 
 def common(arms: Arms) -> np.ndarray:
-    """Sizes that are the same for all: from where the full table begins, or less, to the most that any arm has."""
+    """Sizes that are the same for all: from where the full table begins, or less, to the most that any arm has. A network that keeps
+    nothing but draws is no beginning."""
     every = [result for runs in arms.values() for result in runs.values()]
-    least = max(r["line"][0]["bits"] for r in arms["full"].values())
-    smallest = min(r["line"][0]["bits"] for r in every)
+    least = max(map(begun, arms["full"].values()))
+    smallest = min(map(begun, every))
     most = max(r["line"][-1]["bits"] for r in every)
     return np.unique(np.geomspace(min(smallest, least), most, SIZES).round().astype(int))
+
+
+def begun(result: dict) -> int:
+    """Bits of the first point at which some part is not as it was drawn."""
+    points = result["line"]
+    kept = (p for p in points if not p["chosen"] or set(p["chosen"].values()) - {"", "drawn"})
+    return next(kept, points[-1])["bits"]
 
 
 def table(results: list[dict], predicted: bool = False) -> Iterator[str]:

@@ -49,6 +49,13 @@ def rows(lines):
     return {line.split("\t")[0]: line.split("\t") for line in lines}
 
 
+def test_sizes_begin_where_something_is_kept(report):
+    full = result("full", 0, [(64, [9.0, 9.0]), (8000, [8.0, 16.0]), (64000, [4.0, 8.0])])
+    for point, ways in zip(full["line"], (("", "drawn"), ("drawn", "float16"), ("float16", "float16")), strict=True):
+        point["chosen"] = dict(zip(("embedding", "head"), ways, strict=True))
+    assert report.begun(full) == 8000 and report.common({"full": {0: full}})[0] == 8000
+
+
 def test_every_arm_has_what_fits_a_size(report):
     full = result("full", 0, [(8000, [8.0, 16.0]), (64000, [4.0, 8.0])], ends="fewest bits, 8000")
     small = result("learned-8", 0, [(8000, [6.0, 10.0]), (32000, [2.0, 6.0])])
