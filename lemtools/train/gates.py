@@ -210,7 +210,9 @@ def check(subject: Subject) -> str:
     """What all gates found, in one line. Failed, in one line, where one is not passed."""
     found = {name: gate(subject) for name, gate in GATES.items()}
     if failed := [f"{name}: {said}" for name, (passed, said) in found.items() if not passed]:
-        raise Failed(f"failed {'; '.join(failed)}. No model is left; one that is only slow to learn wants a larger --gates")
+        raise Failed(
+            f"failed {'; '.join(failed)}. No model is left; one that is only slow to learn wants a larger --gates"
+        )
     return "; ".join(f"{name}: {said}" for name, (_, said) in found.items())
 
 

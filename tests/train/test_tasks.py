@@ -525,7 +525,7 @@ def test_a_dry_run_prints_the_parameters(tmp_path):
         ("--data task:parity --on dense", "--on dense is for texts"),
         ("--data task:parity --embedding pca", "--embedding pca is made of a text's table"),
         ("--data task:parity --arch dense-lm", "--arch dense-lm is not for lm; there is lm, gru-lm, delta-lm"),
-        ("--data task:parity --arch gru-lm --embedding learned", "--arch gru-lm has no 'embedding'"),
+        ("--data task:parity --arch gru-lm --embedding learned", "--embedding is for --arch lm, not gru-lm"),
         ("--data book.txt --pause 2", "--pause is for a task, as in --data task:parity"),
         ("--data book.txt --arch gru-lm --table x", "--table: codes of an embedding are for --arch lm, not gru-lm"),
     ],
