@@ -21,7 +21,7 @@ from ..signal import LemError
 from .data import Batches
 from .run import Prepared, Run
 from .settings import Settings
-from .trainer import Trainer, rate
+from .trainer import Trainer, adamw, move
 
 
 @dataclass
@@ -47,6 +47,8 @@ def beside(settings: Settings, parts: list[Prepared]) -> Beside:
     first = parts[0]
     whole = replace(first.settings, output=settings.output, runs=settings.runs)
     fingerprint = first.fingerprint | {"runs": settings.runs}
+    if settings.table is not None:  # that of each seed
+        fingerprint |= {"tables": [part.fingerprint["checksum"] for part in parts]}
     same = {name: getattr(first, name) for name in ("model", "objective", "spec", "validation", "note")}
     gates = None if first.gates is None else _gates
     return Beside(settings=whole, fingerprint=fingerprint, run=Runs, parts=tuple(parts), gates=gates, **same)
@@ -91,13 +93,7 @@ class Runs(Run):
             name: torch.stack([dict(part.objective.named_buffers())[name] for part in self.parts])
             for name, _ in first.objective.named_buffers()
         }
-        self.optimizer = torch.optim.AdamW(
-            self.weights.values(),
-            lr=self.settings.lr,
-            betas=(0.9, self.settings.beta2),
-            weight_decay=self.settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = adamw(self.settings, self.weights.values())
         apart = any(getattr(part, "apart", False) for part in prepared.model.net.modules())
         self.call = self._one_by_one if apart else vmap(self._loss)
         if self.settings.compile:
@@ -127,13 +123,7 @@ class Runs(Run):
         self.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         norms = self._clip()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.settings, self.steps, self.step)
-        self.optimizer.step()
-        self.step += 1
-        keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
+        move(self)
         for part, loss, norm in zip(self.parts, losses.detach(), norms):
             part.step, part.norm = self.step, norm
             part.losses.append(loss)

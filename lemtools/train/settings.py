@@ -302,13 +302,14 @@ def checksum(*arrays) -> int:
 def differences(then: dict, now: dict) -> list[str]:
     """Settings that are not what they were, as '--lr 0.001, not 0.0005', properties of the network each by itself."""
     facts = {"items": "number of items", "item": "shape of an item"}
+    contents = {"checksum": "the data", "tables": "the tables"}
     then, now = _apart(then), _apart(now)
     out = []
     for key in {**then, **now}:
         if then.get(key) != now.get(key):
             name = key if key.startswith("--") else facts.get(key, "--" + key.replace("_", "-"))
             was, wanted = ("unset" if one.get(key) is None else one[key] for one in (then, now))
-            out.append("other contents of the data" if key == "checksum" else f"{name} {was}, not {wanted}")
+            out.append(f"other contents of {contents[key]}" if key in contents else f"{name} {was}, not {wanted}")
     return out
 
 

@@ -79,6 +79,10 @@ def test_each_seed_has_its_own_table(tmp_path, book):
         for name in ("own", "one")
     )
     assert torch.equal(own[1], one[1]) and torch.equal(one[0], one[1]) and not torch.equal(own[0], one[0])
+    # another table of a seed that is not the first is another run
+    (tmp_path / "full-1.safetensors").write_bytes((tmp_path / "full-0.safetensors").read_bytes())
+    with pytest.raises(LemError, match="its run has other contents of the tables"):
+        train(asked(tmp_path, book, "own-%d.safetensors", table=str(tmp_path / "full-%d.safetensors"), **arm))
 
 
 @pytest.mark.parametrize("arm", ["trellis", "rvq"])
