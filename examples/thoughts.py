@@ -21,8 +21,8 @@ gru, delta a GRU, and a linear recurrence by products of reflections, with as ma
 end, end-states, end-carry   the state asked for at the end alone: a transformer; the same that learns the state at every position
            by a second head; thoughts
 
-Environment: TASKS (parity counter:7 s5 hops:2), ARMS (all of the above), RUNS (5 seeds), STEPS (10000), LR (1e-3), DEPTH (2), WIDTH (64 a layer),
-COUNT (1024 sequences of each length), TEXT,
+Environment: TASKS (parity counter:7 s5 hops:2), ARMS (all of the above), RUNS (5 seeds), STEPS (10000), LR (1e-3), BATCH (32), DEPTH (2), WIDTH (64 a
+layer), COUNT (1024 sequences of each length), TEXT,
 TEXT_ARMS (baseline wide carry none passes-4 gru), JOBS (1), DEVICE. QUICK=1: parity by baseline, carry, shuffled, passes-4 and gru; depth 1, 2 seeds, 1000
 steps.
 """
@@ -64,9 +64,15 @@ OF_TASKS = {"pause", "end", "end-states", "end-carry"}  # not of texts
 TASKS = ENV.get("TASKS", "parity" if QUICK else "parity counter:7 s5 hops:2").split()
 CHOSEN = ENV.get("ARMS", "baseline carry shuffled passes-4 gru" if QUICK else " ".join(ARMS)).split()
 TEXT, TEXT_ARMS = ENV.get("TEXT"), ENV.get("TEXT_ARMS", "baseline wide carry none passes-4 gru").split()
-RUNS, STEPS, DEPTH, COUNT = (
+RUNS, STEPS, BATCH, DEPTH, COUNT = (
     int(ENV.get(name, quick if QUICK else full))
-    for name, quick, full in (("RUNS", 2, 5), ("STEPS", 1000, 10000), ("DEPTH", 1, 2), ("COUNT", 256, 1024))
+    for name, quick, full in (
+        ("RUNS", 2, 5),
+        ("STEPS", 1000, 10000),
+        ("BATCH", 32, 32),
+        ("DEPTH", 1, 2),
+        ("COUNT", 256, 1024),
+    )
 )
 WIDTH = int(ENV.get("WIDTH", 64 * DEPTH))
 JOBS, DEVICE = int(ENV.get("JOBS", 1)), ENV.get("DEVICE", "auto")
@@ -109,7 +115,7 @@ def learn(out: Path, task: str, arm: str, data: str) -> None:
     there = folder(out, task)
     there.mkdir(parents=True, exist_ok=True)
     words = ["lem-train", "lm", "-q", "--data", data, "--depth", DEPTH, "--width", width, "--steps", STEPS]
-    words += ["--lr", LR, *options, "--device", DEVICE, "--save-every", max(STEPS // 4, 1)]
+    words += ["--lr", LR, "--batch", BATCH, *options, "--device", DEVICE, "--save-every", max(STEPS // 4, 1)]
     words += ["--runs", RUNS, "-o", there / f"{arm}-%d.safetensors", "--log-file", there / f"{arm}.jsonl"]
     subprocess.run([str(word) for word in words], check=True)
 
