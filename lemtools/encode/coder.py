@@ -99,6 +99,8 @@ def _check(signal: Signal, kinds: tuple[str, ...], does: str) -> None:
         others = [row.name for row in ENCODERS.rows if signal.kind in row.kinds and does.endswith("encodes")]
         way = f"; --encoder {' or '.join(others)} does" if others else ""
         raise LemError(f"{does} {' or '.join(kinds) or 'nothing'}, not {signal.kind}{way}")
+    if signal.alphabet is not None:
+        raise LemError(f"{does} {' or '.join(kinds)}, not symbols of {signal.alphabet.name} with their times")
     if signal.ops:
         raise LemError(f"{does} whole memories, not fragments; recall them first (lem-reconstruct)")
 

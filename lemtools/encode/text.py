@@ -122,12 +122,19 @@ def byte_of_char() -> dict[str, int]:
 def is_text(signal: Signal) -> bool:
     """Whether tokens are bytes of a text, by their type and history: neither an encoder's nor foreign numbers."""
     made = latest(signal.history)
-    return signal.kind == "tokens" and signal.data.dtype == np.uint8 and (made is None or made.get("tokens") == "bytes")
+    return (
+        signal.alphabet is None
+        and signal.kind == "tokens"
+        and signal.data.dtype == np.uint8
+        and (made is None or made.get("tokens") == "bytes")
+    )
 
 
 def as_bytes(signal: Signal) -> np.ndarray:
     """uint8 [N, L] of a batch of texts; LemError where it is none."""
     made = latest(signal.history)
+    if signal.alphabet is not None:
+        raise LemError(f"bytes of text are needed, not symbols of {signal.alphabet.name}")
     if made is not None and made.get("tokens") != "bytes":
         raise LemError(f"bytes of text are needed, not the tokens of {made['encoder']}")
     if signal.kind != "tokens" or signal.data.max(initial=0) > 255 or signal.data.min(initial=0) < 0 or signal.ops:

@@ -29,7 +29,8 @@ def fragment(signals: Iterable[Signal], operations: list[dict], seed: int = 0) -
 
 
 def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
-    """One operation on one batch."""
+    """One operation on one batch. Tokens keep their spans, which say when and not what; words and scores would say what was
+    lost, and go."""
     name, position = spec["op"], len(signal.ops)
     lose = OPERATIONS.check_kind(name, signal.kind, f"--{name}").load()
     out, done = lose(signal, spec, Draws(seed, signal.index, position, name))
@@ -38,4 +39,4 @@ def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
         done["shape"] = list(signal.data.shape[1:])
     if out.data.dtype != signal.data.dtype:
         done["dtype"] = signal.data.dtype.name
-    return replace(out, cost=None, ops=[*signal.ops, {"op": name, **done}], last=signal.last)
+    return replace(out, cost=None, words=None, scores=None, ops=[*signal.ops, {"op": name, **done}], last=signal.last)

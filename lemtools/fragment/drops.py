@@ -30,7 +30,9 @@ def _window(signal: Signal, slices: tuple[slice, ...], axes: int) -> Signal:
         return array[(..., *picks)]
 
     size = signal.data.shape[-axes:]
-    return replace(signal, **{k: cut(getattr(signal, k), size) for k in ("data", "mask", "codes")})
+    spans = None if signal.spans is None else signal.spans[:, slices[0]]
+    data, mask, codes = (cut(array, size) for array in (signal.data, signal.mask, signal.codes))
+    return replace(signal, data=data, mask=mask, codes=codes, spans=spans, scores=None, words=None)
 
 
 def crop(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:

@@ -18,7 +18,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
-    history (the entries of all documents; what differs within one is a list), bits_per_element, tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, thoughts of one that has some, complete, and
+    history (the entries of all documents; what differs within one is a list), bits_per_element, alphabet of tokens (its name and symbols), beside (what else stands beside their ids), tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, thoughts of one that has some, complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -30,6 +30,8 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             "ops",
             "history",
             "bits_per_element",
+            "alphabet",
+            "beside",
             "tensors",
             "card",
             "calibration",
@@ -53,7 +55,8 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             _walk(source, facts, heads)
         except LemError as error:
             facts["problem"] = str(error)
-        facts |= {key: _several([head.get(key) for head in heads]) for key in ("kind", "shape", "rate")}
+        facts |= {key: _several([head.get(key) for head in heads]) for key in ("kind", "shape", "rate", "alphabet")}
+        facts["beside"] = sorted({name for head in heads for name in head["beside"]}) or None
         facts |= {key: _entries([head.get(key) or [] for head in heads]) for key in ("ops", "history") if heads}
         facts["bytes"] = source.place
     return facts
@@ -97,7 +100,8 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
             for name, (_, _, begin, stop) in header.tensors.items()
             if name in _PAYLOAD or name.startswith("ops.")
         )
-        heads.append(lem | {"shape": whole})
+        beside = {name.partition(".")[0] for name in header.tensors} & {"spans", "scores", "words"}
+        heads.append(lem | {"shape": whole, "beside": beside})
     if facts["documents"] == 0:
         raise LemError(f"{source.name}: empty")
     facts["bits_per_element"] = bits / elements if elements else None

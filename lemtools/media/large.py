@@ -7,7 +7,7 @@ from typing import IO
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal, from_tensors, unpack_names
+from ..signal import LemError, Signal, from_tensors, unpack_texts
 from .how import Reading
 
 LEAST = 1 << 26  # bytes from which a document is read in pieces
@@ -66,7 +66,7 @@ def _pieces(path, begin, beside, large, lem, how) -> Iterator[Signal]:
         small = {k: rows(file, path, begin, entry) for k, entry in beside.items()}
         ends = small.get("names.offsets")
         if ends is not None:  # the names of the whole are checked, those of the parts follow
-            unpack_names(small["names.utf8"], ends, shape[0])
+            unpack_texts(small["names.utf8"], ends, shape[0])
         while done < shape[0]:
             count = min(how.items(row), shape[0] - done)
             part = {"data": rows(file, path, begin, large, done, count)}

@@ -4,19 +4,22 @@ from ..catalogue.errors import LemError
 from .batch import KINDS, Signal
 from .forms import form_of
 from .layout import Layout, Tensor, Value
-from .names import name_of, path_of, stem
-from .tensors import bits_per_element, check_document, from_tensors, to_tensors, unpack_names
+from .names import name_of, path_of, stem, unpack_texts
+from .spoken import Alphabet, Word
+from .tensors import bits_per_element, check_document, from_tensors, to_tensors
 from .types import DTYPES, narrow, type_fits, wire_type
 from .words import called
 
 __all__ = [
     "DTYPES",
     "KINDS",
+    "Alphabet",
     "Layout",
     "LemError",
     "Signal",
     "Tensor",
     "Value",
+    "Word",
     "bits_per_element",
     "called",
     "check_document",
@@ -28,6 +31,6 @@ __all__ = [
     "stem",
     "to_tensors",
     "type_fits",
-    "unpack_names",
+    "unpack_texts",
     "wire_type",
 ]

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from ..catalogue import LemError
+from . import spoken
 from .show import Shown
+from .spoken import Alphabet, Word
 
 KINDS = {
     # kind: (axes that `data` may have, how many of them lead: items, and channels where there are any)
@@ -20,7 +23,18 @@ KINDS = {
 }
 _PLACES = cast(np.ndarray, None)  # what `index` is until it is counted
 ROUNDING = 1e-5  # by how much float images may leave [0, 1]
-PER_ITEM = ("data", "mask", "codes", "label", "index", "cost", "tokens")  # fields that are arrays [N, ...]
+PER_ITEM = (
+    "data",
+    "mask",
+    "codes",
+    "label",
+    "index",
+    "cost",
+    "tokens",
+    "spans",
+    "scores",
+)  # fields that are arrays [N, ...]
+_LISTS = ("names", "words")  # fields that are lists of N
 _JOINED = tuple(name for name in PER_ITEM if name != "index")
 
 
@@ -42,6 +56,11 @@ class Signal(Shown):
     tokens None, or the integers [N] or [N, L] that the positions of an embedding stand for.
     depth  None, or the bits that a value of `data` truly has: tokens below 2**depth travel packed, float32 of depth 16
            whose lower half is 0 as bfloat16. Where the values have more after all, they travel as they are.
+    spans  None, or float64 [N, L, 2]: when each token of tokens [N, L] begins and ends, in seconds from the beginning of its
+           sound, one after another; gaps between them say nothing.
+    scores None, or float32 [N, L]: how well each token fits its sound; more is better.
+    words  None, or the words of each item, each with its text, begin and end.
+    alphabet  None, or what the ids of tokens stand for, the same for all items.
     last   True: the stream ends here; None: not known.
     origin None, or the file that it was read from, as messages call it; it does not travel.
 
@@ -63,6 +82,10 @@ class Signal(Shown):
     last: bool | None = None
     tokens: np.ndarray | None = None
     depth: int | None = None
+    spans: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    words: list[list[Word]] | None = None
+    alphabet: Alphabet | None = None
     origin: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +111,7 @@ class Signal(Shown):
                 raise LemError(f"mask {list(self.mask.shape)} does not fit data {list(self.data.shape)}")
         if self.tokens is not None and not (self.kind == "embedding" and self.tokens.shape == self.data.shape[:-1]):
             raise LemError(f"token ids {list(self.tokens.shape)} do not fit {self.kind} {list(self.data.shape)}")
+        spoken.check(self.kind, self.data, self.spans, self.scores, self.words, self.alphabet)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -127,21 +151,23 @@ class Signal(Shown):
         def pick(value: Any) -> Any:
             return value[items] if isinstance(value, np.ndarray) else value
 
+        lists: dict[str, Any] = {name: getattr(self, name) for name in _LISTS}
+        lists = {name: None if each is None else [each[i] for i in items] for name, each in lists.items()}
         return replace(
             self,
             **{name: pick(getattr(self, name)) for name in PER_ITEM},
-            names=None if self.names is None else [self.names[i] for i in items],
+            **lists,
             ops=[{k: pick(v) for k, v in op.items()} for op in self.ops],
             last=None,
         )
 
     def unlike(self, other: "Signal") -> str | None:
         """What keeps two batches from being one, apart from their items; None where nothing does."""
-        for name in ("kind", "rate", "depth", "history"):
+        for name in ("kind", "rate", "depth", "alphabet", "history"):
             if getattr(self, name) != getattr(other, name):
                 return name
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in PER_ITEM}
-        pairs["names"] = (self.names is None, other.names is None)
+        pairs |= {name: (getattr(self, name) is None, getattr(other, name) is None) for name in _LISTS}
         if [op.keys() for op in self.ops] != [op.keys() for op in other.ops]:
             return "ops"
         for i, (one, two) in enumerate(zip(self.ops, other.ops)):
@@ -166,10 +192,12 @@ class Signal(Shown):
         def join(values: list[Any]) -> Any:
             return np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
 
+        lists: dict[str, Any] = {name: [getattr(signal, name) for signal in signals] for name in _LISTS}
+        lists = {name: None if each[0] is None else [*chain(*each)] for name, each in lists.items()}
         return replace(
             first,
             **{name: join([getattr(s, name) for s in signals]) for name in _JOINED},
-            names=None if first.names is None else [name for s in signals for name in s.names or []],
+            **lists,
             ops=[{key: join([s.ops[i][key] for s in signals]) for key in op} for i, op in enumerate(first.ops)],
             index=np.concatenate(list(distinct([s.index for s in signals]))),
             last=signals[-1].last,

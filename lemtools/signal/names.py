@@ -1,7 +1,12 @@
 """Names of items: text that stands for a file's bytes, whatever the locale, with an extension and a sample's number."""
 
+import itertools
 import os
 import re
+
+import numpy as np
+
+from ..catalogue.errors import LemError
 
 _EXTENSION = re.compile(r"(?<=[^/])\.[A-Za-z][^./#\s]*(?=(#\d+)?$)")
 
@@ -22,3 +27,18 @@ def name_of(path: str) -> str:
 def path_of(name: str) -> str:
     """Inverse of `name_of`."""
     return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def pack_texts(what: str, texts: list[str]) -> dict[str, np.ndarray]:
+    """Texts as two tensors, `what`.utf8 and `what`.offsets, so that the header does not grow with their number."""
+    encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+    joined = np.frombuffer(b"".join(encoded), np.uint8)
+    return {f"{what}.utf8": joined, f"{what}.offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64)}
+
+
+def unpack_texts(text: np.ndarray, offsets: np.ndarray, n: int, what: str = "names") -> list[str]:
+    """The n texts of the tensors that `pack_texts` makes. LemError where they do not fit together."""
+    offsets, raw = offsets.astype(np.int64, casting="safe"), text.tobytes()
+    if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(raw) or (np.diff(offsets) < 0).any():
+        raise LemError(f"damaged document ({what})")
+    return [raw[a:b].decode("utf-8", "surrogateescape") for a, b in itertools.pairwise(offsets)]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..catalogue.errors import LemError
+from .spoken import Alphabet
 
 ITEMS = 12  # shown at most
 SIDE = 192  # px: pictures on a sheet are shrunk to this
@@ -19,6 +20,7 @@ class Shown:
     names: list[str] | None
     rate: float | None
     index: np.ndarray
+    alphabet: Alphabet | None
 
     def __repr__(self) -> str:
         """One line: kind, items, shape, type, and what was taken away."""
@@ -94,6 +96,8 @@ class Shown:
             return f'<img src="data:image/png;base64,{b64encode(self.png(item, SIDE)).decode()}">'
         if self.kind == "audio":
             return f'<audio controls src="data:audio/wav;base64,{b64encode(self.wav(item)).decode()}"></audio>'
+        if self.alphabet is not None:
+            return f"<pre>{escape(' '.join(self.alphabet.texts(self.data[item, :200])))}</pre>"
         if self.kind == "tokens" and self.data.dtype == np.uint8:
             text: bytes = self.data[item, :400].tobytes()
             return f"<pre>{escape(text.replace(bytes(1), b'?').decode('utf-8', 'replace'))}</pre>"

@@ -1,6 +1,5 @@
 """The form in which a batch travels: named tensors and a JSON object."""
 
-import itertools
 import math
 from typing import Any
 
@@ -10,10 +9,14 @@ from ..catalogue.errors import LemError
 from .batch import KINDS, Signal
 from .forms import FORMS, Frame, form_of, pack_mask, unpack_mask, value_bits
 from .layout import Found, Layout, Tensor, Value, of_arrays
+from .names import pack_texts, unpack_texts
+from .spoken import WORDS, Alphabet, pack_words, unpack_words
 from .types import DTYPES, fits_half, narrow, type_fits, wire_type
 
 Tensors = dict[str, np.ndarray]
 Meta = dict[str, Any]
+OFFSETS = ("names.offsets", "words.offsets", "words.items")  # where items begin in what all have in common
+TOGETHER = (("names.utf8", "names.offsets"), WORDS)  # all of them, or none
 LARGE = ("data", "codes", "values", "packed", "mask")  # tensors that grow with the elements of an item
 _TYPES = {np.dtype(code).name for code in DTYPES.values()}
 _SIZES = Value("sizes", 1, 2**40, needed=False)
@@ -31,6 +34,7 @@ STREAM = Layout(
         "depth": Value("whole", 1, 64, needed=False),
         "ops": Value("objects", needed=False),
         "history": Value("objects", needed=False),
+        "alphabet": Value("object", needed=False),
     },
     {
         "data": Tensor("any", "n ...", needed=False),
@@ -44,9 +48,16 @@ STREAM = Layout(
         "tokens": Tensor("whole", "n ...", needed=False),
         "names.utf8": Tensor("U8", "?", needed=False),
         "names.offsets": Tensor("I64", "n+1", needed=False),
+        "spans": Tensor("F64", "n ? 2", needed=False),
+        "scores": Tensor("F32", "n ?", needed=False),
+        "words.utf8": Tensor("U8", "?", needed=False),
+        "words.offsets": Tensor("I64", "words+1", needed=False),
+        "words.items": Tensor("I64", "n+1", needed=False),
+        "words.spans": Tensor("F64", "words 2", needed=False),
         "ops.*": Tensor("any", "n ...", needed=False),
     },
 )
+_BESIDE = ("label", "cost", "tokens", "spans", "scores")  # fields that travel as they are
 _SHARED = 1024  # channels that may share one bit of a mask
 
 
@@ -54,7 +65,7 @@ def bits_per_element(signal: Signal) -> np.ndarray:
     """float64 [N]: bits each item takes on the wire, over the number of elements of the whole memory.
 
     Codes or values, mask and every other per-item parameter (norms, codebooks, places of a crop) count; labels, names,
-    token ids and the JSON header, which do not help to decode, do not. Each item is counted as if it travelled alone:
+    token ids, times and words and the JSON header, which do not help to decode, do not. Each item is counted as if it travelled alone:
     what it costs does not depend on the items beside it. A recalled signal answers with its fragment's cost.
     """
     if signal.cost is not None:
@@ -80,11 +91,13 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], Meta]
     for i, op in enumerate(signal.ops):
         ops.append({k: v for k, v in op.items() if not isinstance(v, np.ndarray) and v is not None})
         tensors |= {f"ops.{i}.{k}": narrow(v) for k, v in op.items() if isinstance(v, np.ndarray)}
-    for name in ("label", "cost", "tokens"):
+    for name in _BESIDE:
         if (value := getattr(signal, name)) is not None:
             tensors[name] = value
     if signal.names is not None:
-        tensors |= pack_names(signal.names)
+        tensors |= pack_texts("names", signal.names)
+    if signal.words is not None:
+        tensors |= pack_words(signal.words)
     index, place = pack_index(signal.index)
     tensors |= index
     meta: Meta = {"v": 1, "kind": signal.kind, "n": len(signal), **place}
@@ -99,6 +112,8 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], Meta]
         meta["last"] = True
     if signal.depth is not None and signal.codes is None:
         meta["depth"] = signal.depth
+    if signal.alphabet is not None:
+        meta["alphabet"] = {"name": signal.alphabet.name, "symbols": list(signal.alphabet.symbols)}
     named = {name: named_tensor(array) for name, array in tensors.items()}
     if form.dtype:
         named[form.tensor] = (form.dtype, named[form.tensor][1])
@@ -118,21 +133,6 @@ def pack_index(index: np.ndarray) -> tuple[Tensors, Meta]:
         return {"index": np.asarray(index, np.int64)}, {}
     step = int(steps[0]) if n > 1 else 1
     return {}, ({"first": int(index[0])} if n else {}) | ({"step": step} if step != 1 else {})
-
-
-def pack_names(names: list[str]) -> Tensors:
-    """Names as two tensors, so that the header does not grow with the number of items."""
-    encoded = [name.encode("utf-8", "surrogateescape") for name in names]
-    text = np.frombuffer(b"".join(encoded), np.uint8)
-    return {"names.utf8": text, "names.offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64)}
-
-
-def unpack_names(text: np.ndarray, offsets: np.ndarray, n: int) -> list[str]:
-    """The names of n items from the tensors names.utf8 and names.offsets."""
-    offsets, raw = offsets.astype(np.int64, casting="safe"), text.tobytes()
-    if offsets.shape != (n + 1,) or offsets[0] != 0 or offsets[-1] != len(raw) or (np.diff(offsets) < 0).any():
-        raise LemError("damaged document (names)")
-    return [raw[a:b].decode("utf-8", "surrogateescape") for a, b in itertools.pairwise(offsets)]
 
 
 def from_tensors(tensors: Tensors, meta: Meta, max_bytes: int = 1 << 34) -> Signal:
@@ -157,8 +157,9 @@ def check_document(meta: Meta, found: Found) -> None:
         STREAM.check(meta, found)
         if meta["n"] and not any(name in found for name in LARGE[:-1]):
             raise LemError("no values")
-        if ("names.utf8" in found) != ("names.offsets" in found):
-            raise LemError("half of its names")
+        for group in TOGETHER:
+            if 0 < sum(name in found for name in group) < len(group):
+                raise LemError(f"half of its {group[0].partition('.')[0]}")
         if meta["n"] and "data" not in found and not {"shape", "dtype"} <= meta.keys():
             raise LemError("its record does not say the shape and type of its values")
     except LemError as error:
@@ -173,15 +174,18 @@ def _from_tensors(tensors: Tensors, meta: Meta, max_bytes: int) -> Signal:
     data, codes, mask = _read_values(tensors, meta, ops, max_bytes)
     if n and not type_fits(kind, data.dtype):
         raise LemError(f"{kind} data of type {data.dtype}")
-    names = unpack_names(tensors["names.utf8"], tensors["names.offsets"], n) if "names.offsets" in tensors else None
+    names = unpack_texts(tensors["names.utf8"], tensors["names.offsets"], n) if "names.offsets" in tensors else None
+    words = unpack_words(tensors, n) if "words.items" in tensors else None
+    alphabet = Alphabet.read(meta["alphabet"]) if "alphabet" in meta else None
     index = tensors.get("index")
     if index is None:
         first, step = meta.get("first", 0), meta.get("step", 1)
         _require(0 <= first + step * max(n - 1, 0) < 2**62, "index")
         index = first + step * np.arange(n, dtype=np.int64)
-    label, cost, tokens = (tensors.get(name) for name in ("label", "cost", "tokens"))
-    last, history = meta.get("last") or None, meta.get("history", [])
-    return Signal(kind, data, mask, codes, label, names, ops, history, rate, index, cost, last, tokens, depth)
+    beside: dict[str, Any] = {name: tensors.get(name) for name in _BESIDE}
+    beside |= {"names": names, "words": words, "alphabet": alphabet, "history": meta.get("history", [])}
+    last = meta.get("last") or None
+    return Signal(kind, data, mask, codes, ops=ops, rate=rate, index=index, last=last, depth=depth, **beside)
 
 
 def _require(condition: bool, what: str) -> None:

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..signal import LemError, Signal, form_of, narrow, to_tensors
-from ..signal.tensors import LARGE, Meta, named_tensor, pack_index
+from ..signal.tensors import LARGE, OFFSETS, Meta, named_tensor, pack_index
 from ..signal.types import width
 from .source import widen_pipe, write_all
 from .wire import assemble, header_bytes, lem_record
@@ -127,7 +127,7 @@ class _Waiting:
                 if name not in self.large:
                     self.large[name] = _Spool(dtype, array.shape[1:], self.folder)
                 self.large[name].add(array, form.bits(signal) if form.bits and name == form.tensor else None)
-            elif name == "names.offsets":
+            elif name in OFFSETS:
                 shift = self.small[name][-1][-1] if name in self.small else 0
                 self.small.setdefault(name, [np.zeros(1, np.int64)]).append(array[1:] + shift)
             else:

@@ -453,6 +453,8 @@ def test_json_keys_are_frozen(photos):
         "ops",
         "history",
         "bits_per_element",
+        "alphabet",
+        "beside",
         "tensors",
         "card",
         "calibration",
