@@ -1,5 +1,5 @@
 # fish completion for lem-encode; made by tools/completions.py
-complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations thoughts' -d 'Which encoder of those above'
+complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft morlet mel log-mel mfcc voice prosody minilm activations thoughts' -d 'Which encoder of those above'
 complete -c lem-encode -l fit -d 'Fit the encoder to the input, write it to -o, and print what it reaches'
 complete -c lem-encode -l decode -d 'Decode'
 complete -c lem-encode -l patch-back -d 'Measure what the codes of --model (rvq) lose'

@@ -297,6 +297,12 @@ ENCODERS = Table(
         needs=("device",),
     ),
     Row(
+        "prosody",
+        "encode.prosody:Prosody",
+        "speech as six numbers: f0 median and range, level, tilt, rate, voiced share",
+        kinds=("audio",),
+    ),
+    Row(
         "minilm",
         "encode.minilm:MiniLM",
         "a text as one vector for what it says",

@@ -77,7 +77,12 @@ LOSSES = (
         words=("flip", "dihedral", "grey", "zoom"),
     ),
 )
-LABELS = Option("--labels", "Classes of the data, an array of whole numbers.", metavar="FILE", file=True)
+LABELS = Option(
+    "--labels",
+    "Classes of the data: whole numbers in their order, or a COLUMN of a table that goes by their names.",
+    metavar="FILE[:COLUMN]",
+    file=True,
+)
 WEIGHTING = Option(
     "--weighting",
     "What the loss of an item is: its squared error divided by the variance that its fragment leaves (level), the "

@@ -47,8 +47,8 @@ JOBS = {
 )
 @option(
     "--labels",
-    "Classes of the training images: an idx, npy or text file of whole numbers.",
-    metavar="FILE",
+    "Classes of the training images: an idx, npy or text file of whole numbers, or a COLUMN of a table that goes by name.",
+    metavar="FILE[:COLUMN]",
     file=True,
     section=INPUT,
 )

@@ -49,7 +49,10 @@ def _images(run, o) -> tuple:
 
 def _beside(o, *more) -> list[str]:
     """What is read and does not come out again."""
-    return [*o.bank, *(path for path in (*more, o.labels, o.scales, o.network) if path)]
+    from ..media.labels import parted
+
+    labels = parted(o.labels)[0] if o.labels else None
+    return [*o.bank, *(path for path in (*more, labels, o.scales, o.network) if path)]
 
 
 def _study(run, o):

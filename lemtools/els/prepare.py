@@ -11,7 +11,7 @@ import numpy as np
 
 from ..denoise.contract import Array
 from ..media import Reading, load, on_disk
-from ..media.labels import labels as read_labels
+from ..media.labels import Classes
 from ..signal import LemError, Signal, called
 from ..transforms.history import front, latest
 from .bank import Bank
@@ -33,7 +33,7 @@ def bank(
     """
     whole = on_disk(paths[0], key, _reading(how, size, grey, key)) if len(paths) == 1 else None
     if whole is not None:
-        classes = whole.label if labels is None else read_labels(labels)
+        classes = whole.label if labels is None else Classes(labels).of(len(whole), whole.names, called(whole.kind))
         return _bank(_whole(whole, paths[0]), whole.data, classes, whole.names)
     parts = list(images(paths, labels, size, grey, key, how))
     label = np.concatenate([p.label for p in parts]) if all(p.label is not None for p in parts) else None
@@ -54,7 +54,8 @@ def images(
     how: Reading | None = None,
 ) -> Iterator[Signal]:
     """The same items batch by batch: `data` all of one shape and type, `label` where they have classes."""
-    classes = None if labels is None else read_labels(labels)
+    classes = None if labels is None else Classes(labels)
+    listed = None if classes is None or classes.table else len(classes.values)
     first, begun, count, classed = None, None, 0, None
     for signal in load(list(paths), _reading(how, size, grey, key)):
         where = os.fsdecode(signal.names[0] if signal.names else paths[0])
@@ -79,9 +80,9 @@ def images(
             )
         index = count + np.arange(len(data), dtype=np.int64)
         count += len(data)
-        if classes is not None and count > len(classes):
-            raise LemError(f"{labels}: {len(classes)} labels for more {called(signal.kind)} than that")
-        label = signal.label if classes is None else classes[count - len(data) : count]
+        if listed is not None and count > listed:
+            raise LemError(f"{labels}: {listed} labels for more {called(signal.kind)} than that")
+        label = signal.label if classes is None else classes.part(count - len(data), len(data), signal.names)
         if classed not in (None, label is not None):
             raise LemError(f"{where}: some {called(signal.kind)} have classes and others none; give --labels for all")
         classed = label is not None
@@ -90,8 +91,8 @@ def images(
             names = [f"#{i}" for i in index]
         label = None if label is None else label.astype(np.int64)
         yield replace(signal, data=data, label=label, names=names, index=index, last=None)
-    if classes is not None and count < len(classes):
-        raise LemError(f"{labels}: {len(classes)} labels for {count} {called(begun and begun.kind, count)}")
+    if listed is not None and count < listed:
+        raise LemError(f"{labels}: {listed} labels for {count} {called(begun and begun.kind, count)}")
 
 
 def _whole(signal: Signal, where: str) -> Signal:

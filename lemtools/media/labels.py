@@ -1,9 +1,10 @@
-"""Classes of memories, kept in a file beside them."""
+"""Labels of memories, kept in a file beside them: classes in the order of the items, or a table that goes by name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,10 +12,51 @@ from ..signal import LemError
 from ..stream import Source
 from . import arrays
 from .find import sniff
+from .label_table import MOST_BYTES, LabelTable, numbered
 
 MOST = 1 << 20  # classes
 MANY = 1 << 26  # labels
 _BLOCK = 1 << 20  # bytes of text that are looked at at a time: as numbers they take fifty times as many
+
+
+class Classes:
+    """The classes in a file, as every tool takes them with --labels FILE[:COLUMN].
+
+    FILE: whole numbers in the order of the items (`labels`), or a table that goes by name (`LabelTable`), with one column
+    or that of this name. Labels of a table that are no whole numbers count from 0 in alphabetical order, over the table.
+    """
+
+    def __init__(self, path: str):
+        file, column = parted(path)
+        self.path, found = os.fsdecode(file), _read(file)
+        self.table = found if isinstance(found, LabelTable) else None
+        if self.table is None and column is not None:
+            raise LemError(f"{self.path}: classes in the order of the items have no column {column!r}")
+        self.values: np.ndarray = found if self.table is None else numbered(self.table.column(column))
+
+    def of(self, count: int, names: Sequence[str] | None, called: str = "items") -> np.ndarray:
+        """int64 [count], of all items. LemError where there are more or fewer classes, or a name has none."""
+        if self.table is None and len(self.values) != count:
+            raise LemError(f"{self.path}: {len(self.values)} labels for {count} {called}")
+        return self.part(0, count, names)
+
+    def part(self, start: int, count: int, names: Sequence[str] | None) -> np.ndarray:
+        """int64 [count], of the items from `start` on; where they go by order, there may be fewer."""
+        return self.values[start : start + count] if self.table is None else self.values[self.table.places(names)]
+
+
+def parted(path: str) -> tuple[str, str | None]:
+    """(file, column) of FILE[:COLUMN]; a file of the whole name comes first."""
+    file, mark, column = path.rpartition(":")
+    return (file, column) if mark and file and not os.path.exists(path) else (path, None)
+
+
+def table(path: str) -> LabelTable:
+    """The table of labels in a file. LemError for what is none."""
+    found = _read(path)
+    if not isinstance(found, LabelTable):
+        raise LemError(f"{os.fsdecode(path)}: no table of labels: a header, a line an item, the item's name in front")
+    return found
 
 
 def labels(path: str) -> np.ndarray:
@@ -22,12 +64,22 @@ def labels(path: str) -> np.ndarray:
 
     Raises LemError for anything else, and for more than MANY: a small file, unpacked, may hold any number.
     """
+    found = _read(path)
+    if isinstance(found, LabelTable):
+        raise LemError(f"{os.fsdecode(path)}: no labels in the order of the items, but a table of them")
+    return found
+
+
+def _read(path: str) -> np.ndarray | LabelTable:
     with open(path, "rb", buffering=0) as file:
         source = Source(file, path)
         if sniff(source.peek(16))[1] == "gzip":
             source = arrays.unzip(source)
+        family = sniff(source.peek(16))[1]
+        if family == "text" and _is_header(source.peek(4096)):
+            return _table(source)
         try:
-            values = _values(source, sniff(source.peek(16))[1])
+            values = _values(source, family)
             whole = values.astype(np.int64)
             if not len(whole) or (whole != values).any() or whole.min() < 0 or whole.max() >= MOST:
                 raise ValueError
@@ -35,9 +87,26 @@ def labels(path: str) -> np.ndarray:
             if isinstance(error, LemError):
                 raise
             raise LemError(
-                f"{path}: no labels: an idx, npy or text file of whole numbers from 0 to {MOST - 1}"
+                f"{path}: no labels: an idx, npy or text file of whole numbers from 0 to {MOST - 1}, or a table with a header"
             ) from error
     return whole
+
+
+def _is_header(head: bytes) -> bool:
+    """Whether the first line names columns: cells between tabs, commas or semicolons, none of them a number."""
+    line = next((line for line in head.decode("utf-8-sig", "replace").splitlines() if line.strip()), "")
+    cells = [cell.strip() for cell in line.replace(",", "\t").replace(";", "\t").split("\t")]
+    return len(cells) > 1 and not any(cell.lstrip("+-").replace(".", "", 1).isdecimal() for cell in cells)
+
+
+def _table(source: Source) -> LabelTable:
+    raw = source.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise LemError(f"{source.name}: a table of labels of more than {MOST_BYTES >> 20} MiB")
+    try:
+        return LabelTable(source.name, raw.tobytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise LemError(f"{source.name}: no table of labels in UTF-8") from error
 
 
 def _values(source: Source, family: str) -> np.ndarray:

@@ -34,7 +34,7 @@ class Items:
     kind: 'image', 'spectrum', 'embedding' or 'tokens'. data: [N, ...item], maybe of a file (stream.OnDisk), or a list of images
     [C, H, W] of several sizes; windows of a text (corpus.Windows); states in a row (rollout.Stretches). label: int64 [N] or None. seen: bool like data where
     the memories are themselves fragments, else None: only what it marks is ever learnt from. front: of spectra, the record
-    of what made them of sounds (transforms), or None.
+    of what made them of sounds (transforms), or None. names: of the items, where all have one.
     """
 
     kind: str
@@ -42,6 +42,7 @@ class Items:
     label: np.ndarray | None = None
     seen: np.ndarray | None = None
     front: dict | None = None
+    names: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -102,7 +103,7 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
         and (signal := media.on_disk(paths[0], how and how.key, how)) is not None
         and signal.kind in LEARNT
     ):
-        return Items(signal.kind, signal.data, signal.label, front=_front(signal, paths))
+        return Items(signal.kind, signal.data, signal.label, front=_front(signal, paths), names=signal.names)
     first, batches, fragments, front = None, [], False, None
     for signal in media.load(paths, replace(how or media.Reading(), takes=LEARNT)):
         first = first or signal
@@ -125,16 +126,17 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
     label = None
     if all(s.label is not None for s in batches):
         label = np.concatenate([s.label for s in batches]).astype(np.int64)
+    names = [name for s in batches for name in s.names] if all(s.names is not None for s in batches) else None
     if fragments:
-        return _fragments(batches, label, paths, front)
+        return replace(_fragments(batches, label, paths, front), names=names)
     if len({s.data.dtype for s in batches}) > 1:  # images of 8 and of more bits, say: full scale is 1 then
         for s in batches:
             s.data = s.data / np.float32(255) if s.data.dtype == np.uint8 and s.kind == "image" else s.data
     if len({s.data.shape[1:] for s in batches}) == 1:
-        return Items(first.kind, np.concatenate([s.data for s in batches]), label, front=front)
+        return Items(first.kind, np.concatenate([s.data for s in batches]), label, front=front, names=names)
     if first.kind != "image":
         raise LemError(f"{', '.join(paths)}: {first.kind} of several shapes; they must all have one")
-    return Items("image", [x for s in batches for x in s.data], label)
+    return Items("image", [x for s in batches for x in s.data], label, names=names)
 
 
 def _front(signal: Signal, paths) -> dict | None:

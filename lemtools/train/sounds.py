@@ -55,6 +55,7 @@ def spectra(paths: list[str], how: media.Reading | None, encoder: Spectra) -> It
     """
     first: tuple[str, dict, tuple[int, ...]] | None = None
     labels: list[np.ndarray] = []
+    names: list[str] = []
     count = 0
     with tempfile.TemporaryFile(prefix="lem-train-") as file:
         for signal in media.load(paths, replace(how or media.Reading(), takes=("audio",))):
@@ -65,12 +66,13 @@ def spectra(paths: list[str], how: media.Reading | None, encoder: Spectra) -> It
             _write(made, file)
             count += len(made)
             labels += [] if signal.label is None else [signal.label]
+            names += signal.names or []
         if first is None:
             raise LemError(f"{', '.join(paths)}: no sounds")
         file.flush()
         data = np.memmap(file, np.float32, "r", shape=(count, *first[2]))
     label = np.concatenate(labels).astype(np.int64) if sum(map(len, labels)) == count else None
-    return Items("spectrum", data, label, front=first[1])
+    return Items("spectrum", data, label, front=first[1], names=names if len(names) == count else None)
 
 
 def _encoded(signal: Signal, encoder: Spectra, name: str) -> tuple[np.ndarray, dict]:

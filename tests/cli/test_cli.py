@@ -68,7 +68,7 @@ CHOICES = {
     (
         "encode",
         "encoder",
-    ): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice minilm activations thoughts",
+    ): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice prosody minilm activations thoughts",
     ("encode", "to"): "safetensors png jpg wav flac txt npy",
     (
         "train",

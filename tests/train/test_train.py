@@ -19,6 +19,7 @@ from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli.train import operations
 from lemtools.fragment import fragment
 from lemtools.fragment.evidence import evidence
+from lemtools.media.labels import Classes
 from lemtools.nets.condition import Condition
 from lemtools.nets.model import load
 from lemtools.ranks import Ranks
@@ -30,7 +31,7 @@ from lemtools.train.dry import dry_run
 from lemtools.train.flops import ATTENTION, COUNTED, flop_counter
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
-from lemtools.train.recipes.values import labels, moments
+from lemtools.train.recipes.values import moments
 from lemtools.train.settings import FREE, Settings
 from lemtools.train.trainer import Trainer, rate
 
@@ -411,12 +412,12 @@ def test_labels_of_idx_and_npy(tmp_path):
     (tmp_path / "l.idx.gz").write_bytes(gzip.compress(raw))
     np.save(tmp_path / "l.npy", wanted)
     for name in ("l.idx", "l.idx.gz", "l.npy"):
-        assert (labels(str(tmp_path / name), 40) == wanted).all()
+        assert (Classes(str(tmp_path / name)).of(40, None) == wanted).all()
     with pytest.raises(LemError, match="40 labels for 41 items"):
-        labels(str(tmp_path / "l.npy"), 41)
+        Classes(str(tmp_path / "l.npy")).of(41, None)
     np.save(tmp_path / "l.npy", wanted - 0.5)
     with pytest.raises(LemError, match="whole numbers"):
-        labels(str(tmp_path / "l.npy"), 40)
+        Classes(str(tmp_path / "l.npy"))
 
 
 def test_classes_are_learnt(tmp_path, kept):

@@ -12,7 +12,7 @@ from ...denoise.contract import Scale
 from ...denoise.moments import Moments, of_channels
 from ...fragment import OPERATIONS
 from ...media import store
-from ...media.labels import labels as read_labels
+from ...media.labels import Classes
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model
@@ -62,7 +62,7 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     if settings.encoder is not None and settings.target:
         raise LemError("--encoder makes what is learnt of sounds, which is then its own target: leave out --target")
     if settings.labels:
-        items = replace(items, label=labels(settings.labels, len(items)))
+        items = replace(items, label=Classes(settings.labels).of(len(items), items.names))
     pairs = store(settings.target) if settings.target else None
     fingerprint = settings.fingerprint(items, pairs)
     if pairs is not None and len(pairs) != len(items):
@@ -103,14 +103,6 @@ def tried(prepared: Prepared) -> Prepared:
     with torch.no_grad(), blamed(prepared.model.meta["net"]["net"]):
         prepared.objective(batch)
     return prepared
-
-
-def labels(path: str, count: int) -> np.ndarray:
-    """Classes of the items, int64 [count], from a file of them."""
-    classes = read_labels(path)
-    if len(classes) != count:
-        raise LemError(f"{path}: {len(classes)} labels for {count} items")
-    return classes
 
 
 def _check_losses(settings: Settings, objective: type[objectives.Objective]) -> None:
