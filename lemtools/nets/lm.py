@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .attention import attend
 from .embedding import Embedding
 from .thoughts import Past, Thoughts
 from .transformer import Cache, rotate, wide
@@ -58,7 +59,7 @@ class Block(nn.Module):
             mask = cache.mask(x.shape[1], x.device)
             k, v = cache.put(k, v)
         causal = self.causal and x.shape[1] > 1 and mask is None
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        y = attend(q, k, v, mask, causal)
         x = x + self.out(y.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
