@@ -113,11 +113,6 @@ class Thoughts(nn.Module):
         """Whether they come from other items of a batch."""
         return self.change(self.number, range(1, 2), 2)[0] is not None
 
-    @property
-    def apart(self) -> bool:
-        """Whether runs side by side go through it one after another (train.beside): the kernels take one network."""
-        return self.exact and self.norm.weight.is_cuda
-
     def past(self, make=None, depth: int = 0) -> Past:
         """For positions that begin; make: what makes a cache, for `depth` blocks of every pass."""
         return Past([[make() for _ in range(depth)] if make else None for _ in range(self.passes)])

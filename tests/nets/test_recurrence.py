@@ -48,7 +48,8 @@ def both(by, carry, items, positions, plain=False, device="cpu", half=False, **m
     net = made(by, carry, **more).to(device)
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(50, (items, positions), generator=generator).to(device)
-    places = torch.randint(40, (items, 1), generator=generator) + torch.arange(positions)
+    room = net.context - positions
+    places = torch.randint(room + 1, (items, 1), generator=generator) + torch.arange(positions)
     wanted = torch.randn(items, positions, 50, generator=generator)
 
     def run(net, way):
