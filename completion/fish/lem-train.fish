@@ -60,7 +60,7 @@ complete -c lem-train -l gain-shape -d 'Code the length of a vector separately f
 complete -c lem-train -l whiten -d 'Divide every direction by its standard deviation'
 complete -c lem-train -l data -rF -d 'Memories to learn from'
 complete -c lem-train -l key -x -d 'Tensor or array to read from a foreign file'
-complete -c lem-train -l kind -x -a 'image audio spectrum field embedding tokens text' -d 'What the inputs are, whatever they look like'
+complete -c lem-train -l kind -x -a 'image audio spectrum field embedding tokens text lab' -d 'What the inputs are, whatever they look like; lab'
 complete -c lem-train -l resize -x -d 'Resize images, bilinearly, to PX x PX or WIDTHxHEIGHT; of another aspect they are cut to it, in the middle'
 complete -c lem-train -l grey -d 'Take the luma of colour images'
 complete -c lem-train -l rgb -d 'Give grey images three equal channels'

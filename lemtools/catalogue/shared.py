@@ -14,8 +14,8 @@ DEVICE = Option(
 # how inputs are read, as fields of media.Reading; grey and rgb are its colour
 KIND = Option(
     "--kind",
-    "What the inputs are, whatever they look like.",
-    ("image", "audio", "spectrum", "field", "embedding", "tokens", "text"),
+    "What the inputs are, whatever they look like; lab: labels with times, as HTK writes them.",
+    ("image", "audio", "spectrum", "field", "embedding", "tokens", "text", "lab"),
     usual="by their bytes",
 )
 IMAGES = (

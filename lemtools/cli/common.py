@@ -72,7 +72,11 @@ def inputs(nargs: int = -1):
 
 
 LOOKS = (  # how inputs are looked at: the fields of media.Reading
-    Option("--key", "Tensor or array to read from a foreign safetensors or npz file.", metavar="NAME"),
+    Option(
+        "--key",
+        "Tensor or array to read from a foreign safetensors or npz file, or tier of a TextGrid.",
+        metavar="NAME",
+    ),
     KIND,
     *IMAGES,
     SKIP_BAD,
@@ -92,7 +96,7 @@ READING = (
     Option("--sample-name", "Take this bundled memory as input.", "choice", of=("kodim23", "rooster")),
     *LOOKS,
 )
-FORMATS = ("safetensors", "png", "jpg", "wav", "flac", "txt", "npy")
+FORMATS = ("safetensors", "png", "jpg", "wav", "flac", "txt", "textgrid", "lab", "json", "npy")
 
 shard = option(
     "--shard",

@@ -93,15 +93,15 @@ class Words:
                 raise unknown("keyword of load", word, ["rate", *_LOOKS])
             if given is None or (given is False and word in ("grey", "rgb", "skip_bad")):
                 continue
-            if word == "kind" and given not in (*KINDS, "text"):
-                raise LemError(f"no kind {given!r}; there are {', '.join((*KINDS, 'text'))}")
+            if word == "kind" and given not in (*KINDS, "text", "lab"):
+                raise LemError(f"no kind {given!r}; there are {', '.join((*KINDS, 'text', 'lab'))}")
             option = _RATE if word == "rate" else _LOOKS.get(word)
             found[word] = given if option is None or word == "kind" else value(option, given, word)
         return cls(found)
 
     @property
     def kind(self) -> str | None:
-        return "tokens" if (kind := self.given.get("kind")) == "text" else kind
+        return "tokens" if (kind := self.given.get("kind")) in ("text", "lab") else kind
 
     @cached_property
     def how(self) -> Reading:

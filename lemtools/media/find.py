@@ -34,7 +34,11 @@ _MAGIC = [
         (rb"PAR1", "PARQUET", "parquet"),
         (rb"\x1f\x8b", "GZIP", "gzip"),
         (rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]", "IDX", "idx"),
+        (rb'(\xef\xbb\xbf)?File type = "', "TextGrid", "textgrid"),
+        (rb"\xfe\xff\0F\0i\0l\0e\0 \0t\0y|\xff\xfeF\0i\0l\0e\0 \0t\0y\0", "TextGrid", "textgrid"),
         (rb"\x80[\x02-\x05]", "pickle", "pickle"),
+        (rb"ooBinaryFile", "binary Praat file", "foreign"),
+        (rb'"Praat chronolog', "chronological TextGrid", "foreign"),
         (rb"%PDF-", "PDF", "foreign"),  # what may look like text and is none
         (rb"P7\n[#A-Z]", "PAM", "foreign"),
         (rb"P[Ff]\n\d", "PFM", "foreign"),
@@ -59,26 +63,35 @@ def sniff(head: bytes) -> tuple[str, str]:
     return next(((form, family) for look, form, family in _MAGIC if look.match(head)), ("TXT", "text"))
 
 
+def is_labels(name: str, head: bytes) -> bool:
+    """Whether a file of that name, with these first bytes, holds labels with times: what lies beside sounds and describes them."""
+    return sniff(head)[1] == "textgrid" or head.startswith(b'{"annotation"') or bool(_LABELS.search(name))
+
+
 Report = Callable[[LemError], None]
+_LABELS = re.compile(r"(\.lab|_annot\.json)$", re.IGNORECASE)
 
 
-def expand(paths: Iterable[str], report: Report | None = None, lone: bool = False) -> Iterator[tuple[str, str]]:
+def expand(
+    paths: Iterable[str], report: Report | None = None, lone: bool = False, labels: bool | None = False
+) -> Iterator[tuple[str, str]]:
     """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
 
-    In a folder, hidden files are passed over, and text files too where there is anything else (a SOURCE.txt).
+    In a folder, hidden files are passed over, and so are text files where there is anything else (a SOURCE.txt), and files of
+    labels beside sounds and other media; with `labels` sounds beside files of labels instead, and neither where it is None.
     report: called with the error of a pattern or folder that holds nothing, and of whatever in a folder cannot be read;
     None: it is raised. lone: that of a pattern or folder itself is raised in any case.
     """
     for path in paths:
         try:
-            yield from list(_files(path, report))
+            yield from list(_files(path, report, labels))
         except LemError as error:
             if report is None or lone:
                 raise
             report(error)
 
 
-def _files(path: str, report: Report | None) -> Iterator[tuple[str, str]]:
+def _files(path: str, report: Report | None, labels: bool | None) -> Iterator[tuple[str, str]]:
     if "\0" in path:
         raise LemError(f"{path}: no name of a file; names stand one a line")
     if path != "-" and not os.path.lexists(path) and glob.has_magic(path):
@@ -86,12 +99,10 @@ def _files(path: str, report: Report | None) -> Iterator[tuple[str, str]]:
         if not found:
             raise LemError(f"{path}: nothing matches")
         for each in found:
-            yield from _files(_no_pipe(each), report)
+            yield from _files(_no_pipe(each), report, labels)
     elif path != "-" and os.path.isdir(path):
         files = sorted(map(Path, _walk(path, report)))
-        known = {file: _is_known(file) for file in files}
-        if any(known.values()):
-            files = [file for file in files if known[file] is not None]
+        files = _taken(files, labels)
         if not files:
             raise LemError(f"{path}: a folder without files")
         for file in files:
@@ -140,16 +151,31 @@ def _walk(folder: str, report: Report | None) -> Iterator[str]:
                 fail(path, "neither a file nor a folder; a pipe is read where it is named itself")
 
 
-def _is_known(path: Path) -> bool | None:
-    """Whether a file has a format of ours, by its name or first bytes; None: it is text."""
+def _taken(files: list[Path], labels: bool | None) -> list[Path]:
+    """Those files of a folder that are not passed over."""
+    found = {file: _nature(file) for file in files}
+    natures = set(found.values())
+    passed = {"text"} if natures & {"labels", "sound", "media"} else set()
+    if labels and "labels" in natures:
+        passed.add("sound")
+    elif labels is False and natures & {"sound", "media"}:
+        passed.add("labels")
+    return [file for file in files if found[file] not in passed]
+
+
+def _nature(path: Path) -> str:
+    """What a file is, by its name or first bytes: 'sound', 'labels', other 'media' or 'text'; '' for what cannot be read or is not known."""
     try:
         with open(path, "rb") as file:
             head = file.read(16)
     except OSError:
-        return False
-    if path.suffix[1:].lower() in _MEDIA or sniff(head)[1] not in ("text", "foreign"):
-        return True
-    return False if b"\0" in head else None
+        return ""
+    if is_labels(path.name, head):
+        return "labels"
+    family = sniff(head)[1]
+    if path.suffix[1:].lower() in _MEDIA or family not in ("text", "foreign"):
+        return "sound" if family == "sound" else "media"
+    return "" if b"\0" in head else "text"
 
 
 def inputs_named(paths: Iterable[str], files_from: str | None = None) -> list[str]:

@@ -14,7 +14,7 @@ from ..stream import MAX_ITEM
 from .pixels import in_colour, resize
 
 BATCH_BYTES = 1 << 24  # a batch of the library's own choosing holds about this much
-KINDS = ("image", "audio", "spectrum", "field", "embedding", "tokens", "text")
+KINDS = ("image", "audio", "spectrum", "field", "embedding", "tokens", "text", "lab")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Reading:
     """How inputs are read.
 
     batch       items a batch; None: about 16 MiB.
-    key         which tensor, array or column of a foreign file.
+    key         which tensor, array or column of a foreign file, or tier of labels.
     kind        one of KINDS: what the inputs are read as, whatever they look like; None: by their bytes.
     max_bytes   of one document or file, and of one item once it is decoded; a larger one is refused. None: 16 GiB, and
                 512 MiB of an item.
@@ -81,6 +81,11 @@ class Reading:
     def item_bytes(self) -> int:
         """Of one item once it is decoded."""
         return MAX_ITEM if self.max_bytes is None else self.max_bytes
+
+    @property
+    def labels(self) -> bool:
+        """Whether of sounds and their labels in a folder the labels are read."""
+        return self.kind in ("tokens", "lab")
 
     @property
     def changes(self) -> bool:

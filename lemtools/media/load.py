@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import stream
 from ..signal import LemError, Signal, called
-from . import arrays, delimited, images, sounds, tables
+from . import annotations, arrays, delimited, images, sounds, tables
 from .count import count
 from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
@@ -48,14 +48,14 @@ class Batches:
         """How many items there are, as far as the first bytes of the files say it; else None."""
         if "-" in self.paths or self.how.wanted is not None:
             return None
-        return count(expand(self.paths, lambda error: None), self.how)
+        return count(expand(self.paths, lambda error: None, labels=self.how.labels), self.how)
 
 
 def _load(paths: list[str], how: Reading) -> Iterator[Signal]:
     skipped: list[Exception] = []
     if how.skip_bad:
         how = replace(how, report=functools.partial(_skip, how, skipped))
-    files = list(expand(paths, how.report, lone=len(paths) == 1 and not how.skip_bad))
+    files = list(expand(paths, how.report, len(paths) == 1 and not how.skip_bad, how.labels))
     if len(paths) == len(files) == 1 and not how.skip_bad:
         how = replace(how, report=None)
     batches = _batches(_items(files, how), how)
@@ -164,15 +164,18 @@ def _read(source: stream.Source, names: list[str] | None, how: Reading) -> Itera
             raise LemError(
                 f"{source.name}: a gzip {'in a gzip' if family == 'gzip' else 'of nothing'}; unpack it first"
             )
-    if (form == "PPM" or family == "foreign") and how.kind == "text":  # a text that begins as one does: 'P1 2 ...'
+    if (form == "PPM" or family in ("foreign", "textgrid")) and how.kind == "text":  # a text that begins so: 'P1 2 ...'
         form, family = "TXT", "text"
     if family == "text" and how.kind == "audio":
         form, family = "sound", "sound"  # whatever libsndfile knows
     for signal in _FAMILIES[family](source, form, names, how):
-        if how.kind not in (None, signal.kind) and (how.kind, signal.kind) != ("text", "tokens"):
+        if (_AS.get(how.kind, how.kind)) not in (None, signal.kind):
             what = f"a {form}, which holds {called(signal.kind)}"
             raise LemError(f"{source.name}: {what}; it cannot be read as --kind {how.kind}")
         yield signal
+
+
+_AS = {"text": "tokens", "lab": "tokens"}  # of what kind is what --kind says is read
 
 
 def _stream(source, form, names, how):
@@ -206,11 +209,18 @@ def _text(source, form, names, how):
             way = f"convert it to UTF-8 first: iconv -f {coding} -t UTF-8 IN > OUT"
             raise LemError(f"{source.name}: not a known format, but text in {coding}, it seems; {way}") from error
         raise LemError(f"{source.name}: not a known format ({', '.join(FORMATS)}, UTF-8 text)") from error
+    if (spoken := annotations.from_text(text, source.name, names, how)) is not None:
+        yield spoken
+        return
     table = None if how.kind == "text" else delimited.from_text(text, source.name, how)
     if table is None:
         yield Signal("tokens", raw[None], names=names, last=True)
     else:
         yield from tables.batches(table, how)
+
+
+def _textgrid(source, form, names, how):
+    yield annotations.from_textgrid(source.rest().tobytes(), names, how)
 
 
 def _coding(raw: bytes) -> str:
@@ -241,6 +251,7 @@ _FAMILIES = {
     "npz": lambda source, form, names, how: arrays.read_npz(source, how),
     "parquet": lambda source, form, names, how: tables.from_parquet(source, how),
     "text": _text,
+    "textgrid": _textgrid,
     "pickle": _pickle,
     "foreign": _foreign,
 }

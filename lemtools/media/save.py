@@ -19,22 +19,25 @@ from ..signal import LemError, Signal, path_of, stem
 from ..stream import whole_file
 from ..stream.files import blamed, status
 from . import sounds
+from .annotations import WRITERS
 from .find import expand, sniff
 from .how import shown
 from .images import encode_image
 from .spectrogram import picture
 
-# format: (kinds it holds, item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
+# format: (kinds it holds, batch of one item -> bytes); 'safetensors' and 'npy' hold whole batches of every kind
 _ITEM = {
-    "png": (("image", "spectrum"), lambda x, rate: encode_image(x, "PNG")),
-    "jpg": (("image", "spectrum"), lambda x, rate: encode_image(x, "JPEG")),
-    "wav": (("audio",), sounds.wav),
-    "flac": (("audio",), sounds.flac),
-    "txt": (("tokens",), lambda x, rate: _utf8(x)),
+    "png": (("image", "spectrum"), lambda item: encode_image(_pixels(item), "PNG")),
+    "jpg": (("image", "spectrum"), lambda item: encode_image(_pixels(item), "JPEG")),
+    "wav": (("audio",), lambda item: sounds.wav(item.data[0], item.rate)),
+    "flac": (("audio",), lambda item: sounds.flac(item.data[0], item.rate)),
+    "txt": (("tokens",), lambda item: _text(item)),
+    **{form: (("tokens",), lambda item, write=write: _bytes(write(item))) for form, write in WRITERS.items()},
 }
 _NUMBER = re.compile(r"%(0?\d{0,2})d")
 _ENDS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EPIPE}  # no other item can be written then, either
 FORMATS = ("safetensors", *_ITEM, "npy")
+_ENDINGS = {"textgrid": "TextGrid"}  # that names of files have, where they are not the format
 _ALIAS = {"jpeg": "jpg", "wave": "wav", "text": "txt"}
 _OWN = {"image": "png", "audio": "wav", "tokens": "txt"}  # the medium of a single recalled item
 
@@ -45,6 +48,21 @@ def _question(error: UnicodeDecodeError) -> tuple[str, int]:
 
 
 codecs.register_error("lem-question", _question)
+
+
+def _pixels(item: Signal) -> np.ndarray:
+    return picture(item.data[0]) if item.kind == "spectrum" else item.data[0]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(item: Signal) -> bytes:
+    """Tokens as text: symbols between spaces, else bytes."""
+    if item.alphabet is None:
+        return _utf8(item.data[0])
+    return _bytes(" ".join(text for text in item.alphabet.texts(item.data[0]) if text) + "\n")
 
 
 def _utf8(tokens: np.ndarray) -> bytes:
@@ -124,7 +142,7 @@ class Target:
         mine = None if self.folder or self.pattern else status(1 if self.stdout else self.out)
         if mine is None or not stat.S_ISREG(mine.st_mode):
             return
-        for path, _ in expand(self.inputs, report=lambda error: None):
+        for path, _ in expand(self.inputs, report=lambda error: None, labels=None):
             other = status(0 if path == "-" else path)
             if other is not None and os.path.samestat(mine, other):
                 raise LemError(f"{path}: is input and output at once; write to another file")
@@ -156,7 +174,7 @@ class Target:
         if name and (name.startswith("/") or "\0" in name or ".." in Path(name).parts or not Path(name).parts):
             raise LemError(f"{name!r}: an item's name that leads out of the folder {self.out}; {_pattern(form)}")
         # the number of a draw stays: photo.png#2 becomes photo#2.png
-        return os.path.join(self.out, f"{path_of(stem(name)) if name else f'{index:05d}'}.{form}")
+        return os.path.join(self.out, f"{path_of(stem(name)) if name else f'{index:05d}'}.{_ENDINGS.get(form, form)}")
 
     def is_there(self, index: int, name: str | None) -> bool:
         """True where an item's file, of whatever format it would get, exists before this run."""
@@ -177,7 +195,7 @@ class Target:
     @functools.cached_property
     def _read(self) -> set[tuple[int, int]]:
         """Device and inode of every input."""
-        found = (status(path) for path, _ in expand(self.inputs, report=lambda error: None) if path != "-")
+        found = (status(path) for path, _ in expand(self.inputs, report=lambda error: None, labels=None) if path != "-")
         return {(each.st_dev, each.st_ino) for each in found if each is not None}
 
 
@@ -248,7 +266,7 @@ def _save_items(signals: Iterable[Signal], target: Target, report: Callable[[Exc
 
 def _save_item(signal: Signal, i: int, target: Target) -> None:
     path = target.item_path(int(signal.index[i]), signal.names and signal.names[i], signal.kind)
-    form = target.form or path.rsplit(".", 1)[1]
+    form = target.form or path.rsplit(".", 1)[1].lower()
     target.claim(path)
     _make_folders(os.path.dirname(path))
     item = signal.take([i])
@@ -316,6 +334,6 @@ def _encode(item: Signal, form: str, where: str) -> bytes:
     if item.kind not in kinds:
         raise LemError(f"{where}: {item.kind} does not fit a {form}; write safetensors or npy")
     try:
-        return encode(picture(item.data[0]) if item.kind == "spectrum" else item.data[0], item.rate)
+        return encode(item)
     except LemError as error:
         raise LemError(f"{where}: {error}") from error

@@ -58,7 +58,7 @@ CHOICES = {
     ("fragment", "quantizer"): "uniform lloyd-max trellis mu-law",
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
-    ("fragment", "to"): "safetensors png jpg wav flac txt npy",
+    ("fragment", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
         "reconstruct",
         "method",
@@ -69,7 +69,7 @@ CHOICES = {
         "encode",
         "encoder",
     ): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice prosody minilm activations thoughts",
-    ("encode", "to"): "safetensors png jpg wav flac txt npy",
+    ("encode", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
         "train",
         "recipe",
@@ -89,7 +89,7 @@ CHOICES = {
     ("thermalize", "corrector"): "next local memory wiener analog snap clip cap net conditional iterate residual",
     ("thermalize", "kind"): "field tokens embedding",
     ("thermalize", "logits"): "weigh sample expected",
-    ("thermalize", "to"): "safetensors png jpg wav flac txt npy",
+    ("thermalize", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
 }
 ENVIRONMENT = {
     "fragment": "LEM_BATCH LEM_DEVICE LEM_MAX_BYTES LEM_SEED",

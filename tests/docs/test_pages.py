@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections import Counter
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import soundfile
 import lemtools
 from helpers.pages import PAGES, SCRIPT, Command, blocks, numbers, page_name, prose, sections, shell
 from helpers.paths import ROOT
+from lemtools.media import textgrid
 
 FLOAT = re.compile(r"-?\d+\.\d+")
 COMMANDS = [(page, command) for page in PAGES for block in blocks(page) for command in block]
@@ -116,6 +118,10 @@ def inputs(tmp_path_factory) -> Path:
     words = "to remember is to denoise and to forget is to add noise ".split()
     for name, count in (("book", 3000), ("held-out", 300)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))
+    for name, shift in (("speech", 0.0), ("truth", 0.0), ("guess", 0.012)):
+        times = np.cumsum([0.3 + shift, 0.08, 0.15, 0.1, 0.2])
+        rows = [(0.0, times[0], ""), *((*pair, text) for pair, text in zip(pairwise(times), ("h", "ə", "l", "oʊ")))]
+        (folder / f"{name}.TextGrid").write_text(textgrid.write([textgrid.Tier("phones", rows)]))
     for name in ("lemtools", "examples"):
         (folder / name).symlink_to(ROOT / name)
     return folder

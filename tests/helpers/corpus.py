@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import json
 import os
 import struct
 import warnings
@@ -19,12 +20,13 @@ from lemtools import encode, front, media, stream
 from lemtools.denoise.contract import Scale
 from lemtools.fragment import fragment
 from lemtools.media import describe, large
+from lemtools.media.annotations import WRITERS
 from lemtools.media.labels import labels
 from lemtools.nets import build
 from lemtools.nets import model as models
 from lemtools.nets.emulator import Corrector, Emulator
 from lemtools.nets.level import Level
-from lemtools.signal import Signal
+from lemtools.signal import Alphabet, Signal, Word
 from lemtools.train import checkpoint
 from lemtools.transforms.short import ShortTime
 
@@ -119,6 +121,7 @@ class Corpus:
             for make in (self.streams, self.encoders, self.models, self.runs, self.pictures, self.sounds, self.arrays):
                 make()
             rollouts.states(self)
+            self.labels()
 
     def add(self, name: str, raw: bytes | None, form: str, *readers, commands: str = "") -> str:
         """Take in a file; raw: None where it is there. commands: one a line."""
@@ -204,6 +207,21 @@ class Corpus:
             describe.describe,
             commands="fragment --key f --bits 2 {x} -o {o}.safetensors",
         )
+
+    def labels(self) -> None:
+        alphabet = Alphabet("ipa", ("", "a", "ʃ"))
+        words = [[Word("ä", 0.0, 0.5)], []]
+        fields = {"spans": np.arange(12.0).reshape(2, 3, 2), "alphabet": alphabet, "words": words, "depth": 2}
+        spoken = Signal("tokens", self.rng.integers(0, 3, (2, 3)), scores=np.ones((2, 3), np.float32), **fields)
+        self.add("spoken.st", streamed([spoken]), "safetensors", loaded, again, describe.describe)
+        item, lines = spoken.take([0]), "fragment --mask .5 {x} -o {o}.TextGrid"
+        for form, write_item in WRITERS.items():
+            self.add(f"x.{form}", write_item(item).encode(), "text", loaded, again, commands=lines)
+        self.add("wide.TextGrid", WRITERS["textgrid"](item).encode("utf-16"), "text", loaded)
+        self.add("x.tsv", b"start\tend\tlabel\n0\t0.5\ta\n0.5\t1\tb\n", "text", loaded)
+        segments = [{"sampleStart": i, "sampleDur": 1, "labels": [{"name": "Phonetic", "value": "a"}]} for i in (0, 2)]
+        level = {"name": "Phonetic", "type": "SEGMENT", "items": segments}
+        self.add("x_annot.json", json.dumps({"sampleRate": 8000, "levels": [level]}).encode(), "text", loaded)
 
     def encoders(self) -> None:
         vectors = self.rng.standard_normal((60, 16)).astype(np.float32)

@@ -73,6 +73,7 @@ OTHERS = [
 ]
 EXTRA = "op bits shape dtype kind n v scale levels rotate mask rate first step depth domain quantizer place factor std".split()
 NAMES = "data codes values packed mask index label cost tokens names.utf8 names.offsets ops.0.bits ops.9.bits".split()
+NAMES += "spans scores words.utf8 words.offsets words.items words.spans".split()
 NAMES += "ops.-1.x ops.0.scale ops.0.levels ops.0.rotate ops.0.shape ops.0.place ops.0.std ops.1.std ops.x mean".split()
 
 Rng = random.Random
