@@ -63,7 +63,7 @@ def write_lab(rows: list[Row], scores: list[float] | None) -> str:
             raise LemError(f"{text!r} begins at {begin:g} s, and HTK's times at 0; write json")
         if '"' in text or "\n" in text or "\r" in text:
             raise LemError(f"{text!r}: a label that a .lab does not hold; write json or textgrid")
-        label = f'"{text}"' if not text or len(text.split()) != 1 or text != text.strip() else text
+        label = f'"{text}"' if len(text.split()) != 1 or text != text.strip() else text
         score = "" if scores is None else f" {scores[i]:.9g}"
         lines.append(f"{round(begin * TICK)} {round(end * TICK)} {label}{score}\n")
     return "".join(lines)

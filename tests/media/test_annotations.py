@@ -244,6 +244,14 @@ def test_htk_keeps_labels_scores_and_times_of_100_ns(item, tmp_path_factory):
     assert np.array_equal(read.scores, item.scores)
 
 
+def test_tiers_of_a_textgrid_end_together_and_do_not_overlap(tmp_path):
+    words, phones = Tier("words", [(0, 1, "w")]), Tier("phones", [(0, 1.0000004, "a"), (1, 3, "b")])
+    assert textgrid.read(textgrid.write([words, phones])) == [
+        Tier("words", [(0, 1, "w"), (1, 3, "")]),
+        Tier("phones", [(0, 1.0000004, "a"), (1.0000004, 3, "b")]),
+    ]
+
+
 def test_a_folder_of_several_items(tmp_path):
     alphabet = Alphabet("arpabet", ("SIL", "AA"))
     spans = np.array([[[0.0, 1.0], [1.0, 2.0]], [[0.0, 0.5], [0.5, 2.0]]])
