@@ -6,6 +6,7 @@ import click
 
 from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
 from . import common, results
+from . import compare_labelled as labelled
 from .options import INPUT, OUTPUT, listed, written
 from .types import hint
 
@@ -16,6 +17,7 @@ lem-fragment --bits 3 photos/ | lem-reconstruct | lem-compare --metric all --jso
 lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
 lem-compare --metric psnr,ssim --html report.html photos/ recalled/
 lem-compare --metric nearest,memorised,mosaic --train store.safetensors faces/ faces/
+lem-compare --labels labels.tsv --by emotion --leave speaker --cross sex acted.safetensors synthetic.safetensors
 """
 VIEWS = ("sheet", "pca", "umap")
 USUAL = [" ".join(quick(kind)) for kind in ("image", "audio", "tokens", "embedding")]
@@ -43,11 +45,11 @@ class Threshold(click.ParamType):
 
 @common.command("lem-compare", EXAMPLES)
 @click.argument("original", metavar="ORIGINAL", type=click.Path())
-@click.argument("recalled", metavar="RECALLED", type=click.Path())
+@click.argument("recalled", metavar="[RECALLED]", required=False, type=click.Path())
 @common.option(
     "--metric",
     "What to measure: {of}; all: every metric of single items that suits the kind; geometry: every metric of "
-    "embeddings. Upper or lower case; several are separated by commas.",
+    "embeddings. Upper or lower case; several are separated by commas. With --labels it picks among what that measures.",
     of=METRICS,
     words=tuple(GROUPS),
     usual=f"{', '.join(USUAL[:-1])}, or {USUAL[-1]}, by kind",
@@ -104,6 +106,7 @@ class Threshold(click.ParamType):
 @common.option(
     "--fragment", "The fragments, for a column of the sheet and for --where missing.", metavar="FILE", file=True
 )
+@labelled.options
 @common.chain(*(common.option(source, section=INPUT) for source in common.LOOKS))
 @common.option("--items", "Print every item's value before the means.", "flag", section=OUTPUT)
 @common.option("--json", "Print JSON Lines.", "flag", param="as_json", section=OUTPUT)
@@ -128,8 +131,15 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
+    With --labels one or two sets of embeddings are compared by the labels of their items, and each line is SET, NAME,
+    value, the ends of its 95 % interval over what --leave names, a count, the value of shuffled labels, p and a verdict.
     """
+    by_label = {source.name: drawn.pop(source.name) for source in labelled.OPTIONS}
     looks = {source.name: drawn.pop(source.name) for source in common.LOOKS}
+    if labelled.check(by_label, recalled):
+        common.one_thread()
+        files = [original] if recalled is None else [original, recalled]
+        return labelled.run(run, files, metric, common.how(run, **looks), as_json=as_json, **by_label)
     asked = spelled([*metric, *(name for name, _ in (*minimum, *maximum))])
     fragment, missing, wanted = _checked(original, recalled, pair, **drawn)
     rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
