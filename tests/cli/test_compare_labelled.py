@@ -32,7 +32,9 @@ def folder(tmp_path_factory):
         for emotion, shift in EMOTIONS.items():
             for k in range(3):
                 name = f"{s}-{emotion}-{k}"
-                soundfile.write(here / "wav" / f"{name}.wav", voice(2 * s + shift, 100 * s + 10 * k + len(emotion)), RATE)
+                soundfile.write(
+                    here / "wav" / f"{name}.wav", voice(2 * s + shift, 100 * s + 10 * k + len(emotion)), RATE
+                )
                 rows.append(f"{name}\t{emotion}\ts{s}\t{'fm'[s % 2]}\tt{k}")
     (here / "labels.tsv").write_text("\n".join(rows) + "\n")
     lem_fork("encode", "--encoder", "prosody", "wav", "-o", "a.safetensors", cwd=here)
