@@ -8,6 +8,7 @@ Its options are keywords of the class or, where they are settled by a fit, of it
     fitted     whether it is kept in a file (Fitted)
     made       what its file holds and who makes it, where there is no encoding without one
     of_itself  whether, where there is no file, it is fitted to the very input
+    ending     of the files that are read in a folder that an option names, where not all are
     front      of an encoder that makes spectra: the class of its front end (transforms.contract.Front); else ''
 """
 
@@ -126,6 +127,53 @@ WINDOW = Option(
     metavar="L",
 )
 FLAT = Option("--flat", "Make every position a memory, one vector.", "flag")
+
+SPOKEN = (
+    Option(
+        "--text",
+        "What is said: a file for one sound, or a folder with a STEM.txt for each.",
+        metavar="PATH",
+        file=True,
+    ),
+    Option(
+        "--phones",
+        "In place of a text its phones, with spaces between them and | or a new line between words, in ARPABET, IPA, misaki's "
+        "letters or SAMPA. Each is aligned as the English phone that is most like it.",
+        metavar="PATH",
+        file=True,
+    ),
+    Option(
+        "--dict",
+        "Phones of words that the dictionary does not have or says otherwise: lines of a word and its ARPABET phones.",
+        metavar="FILE",
+        file=True,
+        param="dictionary",
+    ),
+    Option(
+        "--language",
+        "Of the text. All but en are spoken by the rules of espeak-ng, where that is installed.",
+        default="en",
+        metavar="CODE",
+    ),
+    Option(
+        "--alphabet",
+        "How phones are written: kokoro has misaki's letters, A I O W Y for diphthongs.",
+        ("arpabet", "ipa", "kokoro"),
+        usual="arpabet, or as --phones has them",
+    ),
+    Option(
+        "--refine",
+        "How boundaries are made finer than frames of 10 ms: by the same shift for all (constant), by one for the classes of "
+        "the two phones, or to where the spectrum changes most (spectral).",
+        ("none", "constant", "classes", "spectral"),
+        default="spectral",
+    ),
+    Option(
+        "--fallback",
+        "Where no path can be found (silence, less than 30 ms a phone), spread the phones evenly in place of an error.",
+        ("even",),
+    ),
+)
 
 ENCODERS = Table(
     "encoder",
@@ -303,6 +351,14 @@ ENCODERS = Table(
         kinds=("audio",),
     ),
     Row(
+        "phones",
+        "encode.phones:Phones",
+        "speech and its text as phones, each with its begin and end",
+        kinds=("audio",),
+        options=SPOKEN,
+        facts={"ending": ".txt"},
+    ),
+    Row(
         "minilm",
         "encode.minilm:MiniLM",
         "a text as one vector for what it says",
@@ -340,6 +396,7 @@ ENCODERS = Table(
     back=(),
     fitted=False,
     made="",
+    ending="",
     of_itself=False,
     front="",
 )

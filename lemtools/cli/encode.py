@@ -1,5 +1,8 @@
 """lem-encode: memories as embeddings, tokens or spectra, and back."""
 
+import glob
+import os
+
 import click
 
 from ..catalogue import listed
@@ -125,8 +128,12 @@ def _settings(row, options: dict, fitting: bool, decode: bool) -> dict:
 
 
 def _files(row, settings: dict) -> list[str]:
-    """The files that options of the encoder name."""
-    return [settings[o.name] for o in (row.options if row else ()) if o.file and o.name in settings]
+    """The files that options of the encoder name; of a folder those that are read, where the row says which."""
+    found = []
+    for path in [settings[o.name] for o in (row.options if row else ()) if o.file and settings.get(o.name)]:
+        inside = glob.glob(os.path.join(glob.escape(path), f"*{row.ending}")) if row.ending else []
+        found += inside if os.path.isdir(path) and row.ending else [path]
+    return found
 
 
 def _fit(run, row, output, reading, lines, settings, as_json) -> None:

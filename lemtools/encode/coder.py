@@ -49,8 +49,8 @@ class Coder:
         else:
             _check(signal, ENCODERS.find(coder.name).kinds, f"{coder.name} encodes")
             made, entry = coder.encode(signal), {"encoder": coder.name, **coder.record(signal)}
-        history = [*signal.history, {**self.history, **entry}]
         for out in made:
+            history = [*signal.history, {**self.history, **entry, **({} if self.decode else coder.made())}]
             if coder.splits and not self.decode:
                 out.index = self.count + np.arange(len(out), dtype=np.int64)
             self.count += len(out)

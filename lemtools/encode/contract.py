@@ -35,6 +35,10 @@ class Encoder(ABC):
         """What a decoder without a file has to know of this batch; it goes into the history as JSON."""
         return {}
 
+    def made(self) -> dict:
+        """What to say beside that of the batch that `encode` yielded last."""
+        return {}
+
     def to(self, device: str) -> Self:
         """Compute on this device from now on; an encoder that knows no devices stays where it is."""
         return self

@@ -8,7 +8,7 @@ of other languages, for which `nearest` has the English phone that sounds most l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..catalogue import LemError
@@ -92,15 +92,17 @@ def nearest(symbol: str, alphabet: str) -> str | None:
     return next((known[plain[:n]] for n in range(len(plain), 0, -1) if plain[:n] in known), None)
 
 
-def alphabet_of(symbols: Sequence[str]) -> str:
-    """Which alphabet of READ a sequence is written in: the first that knows most of its different symbols, as they stand."""
-    different = {symbol for symbol in symbols if symbol not in _SILENT}
-    plain = {symbol.translate(_MARKS) for symbol in different}
+def alphabet_of(symbols: Iterable[str]) -> str:
+    """Which alphabet of READ a sequence is written in: the first in which most of its different symbols can be read, and of
+    those the one that has most of them as they stand."""
+    different = sorted({symbol for symbol in symbols if symbol not in _SILENT})
 
-    def knows(name: str) -> int:
-        return sum(symbol in _READ[name] for symbol in (different if name == "sampa" else plain))
+    def knows(name: str) -> tuple[int, int, int]:
+        read = sum(nearest(symbol, name) is not None for symbol in different)
+        plain = different if name == "sampa" else [symbol.translate(_MARKS) for symbol in different]
+        return read, sum(symbol in _READ[name] for symbol in plain), -READ.index(name)
 
-    return max(READ, key=lambda name: (knows(name), -READ.index(name)))
+    return max(READ, key=knows)
 
 
 def kind(symbol: str, alphabet: str) -> str | None:

@@ -38,7 +38,8 @@ OPTIONS = {
     "--train --where --labels --by --leave --cross --neutral --features --control --bound --same",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
-    "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest",
+    "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest "
+    "--text --phones --dict --language --alphabet --refine --fallback",
     "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --code-bits --codec --codes --coding --compile --config --context "
     "--cosine --crop --gain-shape --gates --runs --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
@@ -68,7 +69,7 @@ CHOICES = {
     (
         "encode",
         "encoder",
-    ): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice prosody minilm activations thoughts",
+    ): "patches pca text rvq token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations thoughts",
     ("encode", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
         "train",

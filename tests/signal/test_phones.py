@@ -50,6 +50,7 @@ def test_unknown_symbols_are_unknown():
         ("s t ɹ I k", "kokoro"),
         ("S t R aI k @", "sampa"),
         ("f aI n @", "sampa"),
+        ("d E I n a l i6 S", "sampa"),
     ],
 )
 def test_the_alphabet_of_a_sequence(symbols, alphabet):

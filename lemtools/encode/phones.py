@@ -1,0 +1,164 @@
+"""When each phone of a sound is spoken: speech and its text as phones with times (phones/aligner.py)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..phones.aligner import Aligned, Aligner
+from ..phones.cepstra import RATE
+from ..phones.model import folder
+from ..phones.words import Entry, Lexicon, given
+from ..signal import Alphabet, LemError, Signal, Word, path_of, stem
+from ..signal.phones import PAUSE, PHONES, alphabet_of, spelt
+from .contract import Encoder
+from .sound import resampled
+
+MOST = 1 << 24  # bytes of a text
+DOUBTFUL = -3.0  # a score below which text and sound are said not to fit: see docs/phones.md
+
+
+class Phones(Encoder):
+    """Audio [N, C, T] at any rate -> tokens [1, L], an item a batch: phones and pauses with spans, scores, words and alphabet.
+
+    text: a file with what is said in the one sound, or a folder with a text STEM.txt for each sound; its words are looked up
+    in pocketsphinx's dictionary of English, after `dictionary`, a file of the same form. phones: in its place the phones
+    themselves, in files of the same names (phones.words.given). language: of the text; others than 'en' are spoken by the
+    rules of espeak-ng. alphabet: of signal.phones.ALPHABETS; None: ARPABET, or, of `phones`, as they were given. refine: a
+    way of phones.refine.WAYS. fallback: 'even', to spread the phones of a sound evenly where no path can be found.
+
+    The mean of the channels is aligned, at 16 kHz. spans: one after another, from 0 to the end of the sound. scores: see
+    phones.aligner.fit. The history of every item says how it was made: engine, retries, padding (s), pieces, gaps (pauses
+    between words), least (phones of the least duration, 30 ms), score (mean over the frames of phones), refine, ruled (words
+    that espeak-ng's rules spoke). Nothing depends on other sounds.
+    """
+
+    name = "phones"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        phones: str | None = None,
+        *,
+        dictionary: str | None = None,
+        language: str = "en",
+        alphabet: str | None = None,
+        refine: str = "spectral",
+        fallback: str | None = None,
+    ):
+        if (text is None) == (phones is None):
+            raise LemError("phones needs what is said: --text FILE.txt or --text FOLDER, or its phones: --phones FILE")
+        self.aligner = Aligner(refine, even=fallback == "even")
+        self.path, self.given, self.alphabet = text or phones, phones is not None, alphabet
+        self.lexicon = Lexicon(os.path.join(folder(), "cmudict-en-us.dict"), dictionary, language)
+        self.last: dict[str, Any] = {}
+        self.ways: dict[str, int] = {}
+        self.doubtful: list[str] = []
+        self.count = 0
+
+    def encode(self, signal: Signal) -> Iterator[Signal]:
+        for i in range(len(signal)):
+            item = signal.take([i])
+            yield self._encoded(item, "" if item.names is None else item.names[0])
+
+    def made(self) -> dict[str, Any]:
+        return self.last
+
+    def _encoded(self, item: Signal, name: str) -> Signal:
+        if item.rate is None:
+            raise LemError("a sound without its sample rate; write it as a WAV, or give rate=HZ in Python")
+        words = self._words(name)
+        sound = resampled(item.data.mean(axis=1, keepdims=True), item.rate, RATE)[0, 0]
+        found = self.aligner.align(sound, words)
+        self._note(found, name)
+        alphabet, symbols = self._symbols(found, words)
+        ids = alphabet.ids(symbols)
+        return replace(
+            item,
+            kind="tokens",
+            data=ids[None],
+            rate=None,
+            depth=alphabet.depth,
+            spans=found.spans[None],
+            scores=found.scores[None],
+            words=[_timed(found, words)],
+            alphabet=alphabet,
+        )
+
+    def _words(self, name: str) -> list[Entry]:
+        """What is said in the sound of that name."""
+        path = self.path
+        if os.path.isdir(path):
+            if not name:
+                raise LemError(f"{os.fsdecode(path)}: a sound without a name has no text in a folder; give --text FILE")
+            path = os.path.join(path, os.path.basename(path_of(stem(name))) + ".txt")
+        elif self.count:
+            raise LemError(
+                f"{os.fsdecode(path)}: the text of one sound; for several give a folder with STEM.txt of each"
+            )
+        self.count += 1
+        try:
+            text = _text(path)
+            return given(text) if self.given else self.lexicon.words(text)
+        except LemError as error:
+            shown = os.fsdecode(path)
+            raise LemError(str(error) if shown in str(error) else f"{shown}: {error}") from error
+
+    def _symbols(self, found: Aligned, words: Sequence[Entry]) -> tuple[Alphabet, list[str]]:
+        """The phones as they are written, and the alphabet of all."""
+        if self.given and self.alphabet is None:
+            own = iter([symbol for word in words for symbol in word.symbols])
+            symbols = ["" if phone == PAUSE else next(own) for phone in found.phones]
+            kinds = sorted({*symbols, ""})
+            return Alphabet(alphabet_of(kinds), tuple(kinds)), symbols
+        name = self.alphabet or "arpabet"
+        every = [PAUSE, *(phone.arpabet for phone in PHONES)]
+        return Alphabet(name, tuple(spelt(every, name))), spelt(found.phones, name)
+
+    def _note(self, found: Aligned, name: str) -> None:
+        ruled = sorted(self.lexicon.ruled)
+        self.lexicon.ruled.clear()
+        self.last = {**found.record, "refine": self.aligner.refinement} | ({"ruled": ruled} if ruled else {})
+        if found.record["engine"] != "pocketsphinx":
+            self.ways[found.record["engine"]] = self.ways.get(found.record["engine"], 0) + 1
+        if found.record["score"] is not None and found.record["score"] < DOUBTFUL:
+            self.doubtful.append(name)
+
+    def remark(self) -> str | None:
+        said = [f"{count} of {self.count} aligned by {engine}" for engine, count in sorted(self.ways.items())]
+        if self.doubtful:
+            said.append(
+                f"text and sound may not belong together in {len(self.doubtful)} of {self.count} (score below "
+                f"{DOUBTFUL:g}), as in {self.doubtful[0] or 'the sound'}"
+            )
+        return "; ".join(said) or None
+
+
+def _timed(found: Aligned, words: Sequence[Entry]) -> list[Word]:
+    """The words with their times: from the begin of their first phone to the end of their last."""
+    of = np.array(found.words)
+    places = [np.flatnonzero(of == number) for number in range(len(words))]
+    return [
+        Word(word.text, float(found.spans[at[0], 0]), float(found.spans[at[-1], 1])) for word, at in zip(words, places)
+    ]
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MOST + 1)
+    except OSError as error:
+        raise LemError(f"{os.fsdecode(path)}: {error.strerror}; it should hold what is said") from error
+    if len(raw) > MOST:
+        raise LemError(f"more than {MOST} bytes, no text of a sound")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LemError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+    if not text.strip():
+        raise LemError("an empty text; there is nothing to align")
+    return text

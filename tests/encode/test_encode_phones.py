@@ -1,0 +1,193 @@
+"""--encoder phones on a toy model of tones: texts and names, alphabets, records, what is refused."""
+
+import numpy as np
+import pytest
+
+from helpers.acoustics import sound, toy
+from helpers.commands import lem_fork
+from lemtools.encode import encode
+from lemtools.encode import phones as module
+from lemtools.encode.phones import Phones
+from lemtools.phones import aligner, own, words
+from lemtools.phones.cepstra import bands, cepstra, denoised, features
+from lemtools.phones.model import Model
+from lemtools.signal import LemError, Signal, Word
+
+PARTS = [("SIL", 0.3), ("S", 0.2), ("IY", 0.25), ("AA", 0.3), ("S", 0.15), ("SIL", 0.3), ("AA", 0.2), ("SIL", 0.4)]
+WAVE, EDGES = sound(PARTS)
+
+
+class Ours:
+    """In place of pocketsphinx our own path."""
+
+    def __init__(self, folder):
+        self.model = Model(folder)
+
+    def align(self, sound, said):
+        return own.align(self.model, features(cepstra(denoised(bands(sound)))), said)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(autouse=True)
+def toys(place, monkeypatch):
+    for where in (aligner, module):
+        monkeypatch.setattr(where, "folder", lambda: place)
+    monkeypatch.setattr(aligner, "Sphinx", Ours)
+    monkeypatch.setattr(words.espeak, "_library", lambda: None)
+
+
+@pytest.fixture
+def said(tmp_path):
+    """A file, or a folder of files, of texts."""
+
+    def write(*texts, names=("a", "b", "c")):
+        for name, text in zip(names, texts):
+            (tmp_path / f"{name}.txt").write_text(text)
+        return str(tmp_path / "a.txt") if len(texts) == 1 else str(tmp_path)
+
+    return write
+
+
+def audio(waves, rate=16_000, names=("x/a.wav", "b.flac", "c")):
+    data = np.stack([np.atleast_2d(wave) for wave in waves]).astype(np.float32)
+    return Signal("audio", data, rate=rate, names=None if names is None else list(names[: len(waves)]))
+
+
+def test_tokens_with_times_words_and_how_they_were_made(said):
+    (found,) = encode([audio([WAVE])], Phones(said("See as, ah.")), {"tool": "t"})
+    assert (
+        found.kind == "tokens" and found.rate is None and found.names == ["x/a.wav"] and found.data.dtype == np.uint16
+    )
+    assert found.alphabet.name == "arpabet" and found.depth == found.alphabet.depth == 6
+    assert found.alphabet.texts(found.data[0]) == [phone for phone, _ in PARTS]
+    assert np.abs(found.spans[0, 1:, 0] - EDGES).max() < 0.0051 and found.scores.shape == (1, 8)
+    spans = found.spans[0]
+    assert found.words == [
+        [Word("see", spans[1, 0], spans[2, 1]), Word("as", spans[3, 0], spans[4, 1]), Word("ah", *spans[6])]
+    ]
+    entry = found.history[-1]
+    assert {k: entry[k] for k in ("tool", "encoder", "engine", "refine", "gaps", "pieces")} == {
+        "tool": "t",
+        "encoder": "phones",
+        "engine": "pocketsphinx",
+        "refine": "spectral",
+        "gaps": 1,
+        "pieces": 1,
+    }
+
+
+def test_a_folder_has_a_text_for_each_and_none_depends_on_another(said):
+    other, _ = sound([("SIL", 0.5), ("AA", 0.6), ("S", 0.5), ("SIL", 0.5)])
+    path = said("see as ah", "as")
+    together = list(encode([audio([WAVE, other])], Phones(path)))
+    alone = [
+        next(iter(encode([audio([wave], names=[name])], Phones(path))))
+        for wave, name in ((WAVE, "a.wav"), (other, "b.wav"))
+    ]
+    for one, two in zip(together, alone):
+        assert np.array_equal(one.data, two.data) and np.array_equal(one.spans, two.spans) and one.words == two.words
+        assert np.array_equal(one.scores, two.scores) and one.history == two.history
+    assert [s.index.tolist() for s in together] == [[0], [1]]
+
+
+@pytest.mark.parametrize("alphabet", ["arpabet", "ipa", "kokoro"])
+def test_alphabets(said, alphabet):
+    (found,) = encode([audio([WAVE])], Phones(said("see as ah"), alphabet=alphabet))
+    symbols = {"arpabet": "S IY AA S AA", "ipa": "s i ɑ s ɑ", "kokoro": "s i ɑ s ɑ"}[alphabet].split()  # noqa: RUF001
+    pause = "SIL" if alphabet == "arpabet" else ""
+    assert found.alphabet.name == alphabet
+    assert [s for s in found.alphabet.texts(found.data[0]) if s != pause] == symbols
+
+
+def test_phones_that_are_given_stay_as_they_are(said):
+    parts = [("SIL", 0.3), ("S", 0.2), ("IY", 0.2), ("AA", 0.2), ("SIL", 0.3), ("S", 0.2), ("AA", 0.2)]
+    (found,) = encode([audio([sound(parts)[0]])], Phones(phones=said("s i a | s a:")))
+    assert found.alphabet.texts(found.data[0]) == ["", "s", "i", "a", "", "s", "a:"]
+    assert found.alphabet.name == "ipa" and [word.text for word in found.words[0]] == ["sia", "sa:"]
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_any_rate_and_two_channels(said, rate):
+    """What lies above half the rate is lost; the mean of the channels is taken."""
+    from lemtools.encode.sound import resampled
+
+    wave = resampled(WAVE[None, None], 16_000, rate)[0, 0]
+    both = np.stack([1.5 * wave, 0.5 * wave])
+    (found,) = encode([audio([both], rate)], Phones(said("see as ah")))
+    late = np.abs(found.spans[0, 1:, 0] - EDGES)
+    assert (late if rate > 8_000 else late[[2, 5, 6]]).max() < 0.02  # the tones of S lie above 4 kHz
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a.txt: an empty text; there is nothing to align"),
+        ("\n \n", "a.txt: an empty text"),
+        ("...", "a text without words"),
+        ("see blorg", "a.txt: the word 'blorg' is not in the dictionary; give its phones with --dict FILE"),
+    ],
+)
+def test_texts_that_say_nothing(said, text, message):
+    with pytest.raises(LemError, match=message.replace("(", r"\(")):
+        list(encode([audio([WAVE])], Phones(said(text))))
+
+
+def test_texts_that_are_not_there(said, tmp_path):
+    with pytest.raises(LemError, match=r"c\.txt: No such file or directory; it should hold what is said"):
+        list(encode([audio([WAVE], names=["c.wav"])], Phones(said("see", "as"))))
+    with pytest.raises(LemError, match=r"a\.txt: the text of one sound; for several give a folder"):
+        list(encode([audio([WAVE, WAVE])], Phones(said("see as ah"))))
+    with pytest.raises(LemError, match="a sound without a name has no text in a folder"):
+        list(encode([audio([WAVE], names=None)], Phones(str(tmp_path))))
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LemError, match=r"a\.txt: not UTF-8 text"):
+        list(encode([audio([WAVE])], Phones(str(tmp_path / "a.txt"))))
+
+
+def test_silence_and_a_short_sound_have_a_fallback_that_is_named(said):
+    path = said("see as ah")
+    for wave in (np.zeros(16_000), np.ones(160)):
+        with pytest.raises(LemError, match="silence|too short"):
+            list(encode([audio([wave])], Phones(path)))
+        encoder = Phones(path, fallback="even")
+        (found,) = encode([audio([wave])], encoder)
+        assert found.history[-1]["engine"] == "even" and encoder.remark() == "1 of 1 aligned by even"
+        np.testing.assert_allclose(np.diff(found.spans[0]), len(wave) / 16_000 / 5)
+
+
+def test_another_text_is_remarked(said):
+    encoder = Phones(said("as see ee"))
+    list(encode([audio([WAVE])], encoder))
+    assert "text and sound may not belong together in 1 of 1 (score below" in encoder.remark()
+    encoder = Phones(said("see as ah"))
+    list(encode([audio([WAVE])], encoder))
+    assert encoder.remark() is None
+
+
+def test_what_the_command_refuses(tmp_path):
+    (tmp_path / "a.txt").write_text("see")
+    done = lem_fork("encode", "--encoder", "phones", "--sample-name", "rooster", "-o", tmp_path / "a.TextGrid")
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1
+    assert b"lem-encode: error: phones needs what is said: --text FILE.txt" in done.stderr
+    done = lem_fork("encode", "--encoder", "phones", "--text", "a", "--refine", "net", "--sample-name", "rooster")
+    assert done.returncode == 2 and b"'net' is not one of 'none', 'constant', 'classes', 'spectral'" in done.stderr
+
+
+def test_the_command_itself(tmp_path):
+    """It says what may not belong together, and writes a TextGrid."""
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", WAVE, 16_000)
+    for text, note in (
+        ("see as ah", b""),
+        ("as see ee", b"lem-encode: text and sound may not belong together in 1 of 1"),
+    ):
+        (tmp_path / "a.txt").write_text(text)
+        where = ("--text", tmp_path, tmp_path / "a.wav", "-o", tmp_path / "a.TextGrid")
+        done = lem_fork("encode", "--encoder", "phones", *where)
+        assert done.returncode == 0 and done.stderr.startswith(note) and bool(done.stderr) == bool(note)
+        assert "IntervalTier" in (tmp_path / "a.TextGrid").read_text()

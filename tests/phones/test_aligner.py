@@ -1,0 +1,158 @@
+"""The aligner on a toy model of tones with known edges: no pocketsphinx, or one that refuses."""
+
+import numpy as np
+import pytest
+
+from helpers.acoustics import sound, toy
+from lemtools.phones import aligner, own, pieces
+from lemtools.phones.aligner import Aligner
+from lemtools.phones.cepstra import HOP, RATE, bands, cepstra, denoised, features
+from lemtools.phones.model import Model
+from lemtools.phones.sphinx import Refused, Spoken
+from lemtools.phones.words import Lexicon
+from lemtools.signal import LemError
+
+SAID = "see as ah"
+PARTS = [("SIL", 0.3), ("S", 0.2), ("IY", 0.25), ("AA", 0.3), ("S", 0.15), ("SIL", 0.3), ("AA", 0.2), ("SIL", 0.4)]
+
+
+class Refusing:
+    """In place of pocketsphinx: gives up so many times, then finds what our own path finds."""
+
+    times = 99
+
+    def __init__(self, folder):
+        self.model, self.left = Model(folder), self.times
+
+    def align(self, sound, words):
+        self.left -= 1
+        if self.left >= 0:
+            raise Refused("no path")
+        return own.align(self.model, streams_of(sound), words)
+
+
+def streams_of(sound):
+    return features(cepstra(denoised(bands(sound))))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def made(place, monkeypatch):
+    """(way, even, how often pocketsphinx refuses) -> Aligner."""
+    monkeypatch.setattr(aligner, "folder", lambda: place)
+    monkeypatch.setattr(aligner, "Sphinx", Refusing)
+
+    def make(way="spectral", even=False, times=99):
+        monkeypatch.setattr(Refusing, "times", times)
+        return Aligner(way, even)
+
+    return make
+
+
+@pytest.fixture
+def lexicon(place):
+    return Lexicon(f"{place}/cmudict-en-us.dict")
+
+
+@pytest.mark.parametrize(("way", "most"), [("constant", 0.008), ("spectral", 0.0051)])
+def test_edges_of_tones(made, lexicon, way, most):
+    wave, edges = sound(PARTS)
+    found = made(way).align(wave, lexicon.words(SAID))
+    assert found.phones == [phone for phone, _ in PARTS] and found.words == [-1, 0, 0, 1, 1, -1, 2, -1]
+    assert np.abs(found.spans[1:, 0] - edges).max() < most
+    assert found.spans[0, 0] == 0 and found.spans[-1, 1] == len(wave) / RATE
+    assert np.array_equal(found.spans[1:, 0], found.spans[:-1, 1])
+    assert found.record["engine"] == "viterbi" and found.record["retries"] == 3 and found.record["gaps"] == 1
+    assert found.record["score"] > -0.5 and found.scores.shape == (8,) and found.scores.max() <= 0
+
+
+def test_the_score_tells_another_text(made, lexicon):
+    wave, _ = sound(PARTS)
+    right, wrong = (made().align(wave, lexicon.words(text)).record["score"] for text in (SAID, "as see ee"))
+    assert wrong < right - 5
+
+
+def test_of_several_ways_the_one_that_is_heard(place, lexicon):
+    model = Model(place)
+    for first in ("AA", "IY"):
+        wave, _ = sound([("SIL", 0.3), (first, 0.2), ("S", 0.2), ("SIL", 0.3)])
+        found = own.align(model, streams_of(wave), lexicon.words("either"))
+        assert [s.phone for s in found] == ["SIL", first, "S", "SIL"]
+
+
+@pytest.mark.parametrize(("times", "padding"), [(0, 0.0), (1, -0.3), (2, 0.2)])
+def test_retries_are_counted_and_change_nothing_but_the_frames(made, lexicon, times, padding):
+    """Refused once the silence is trimmed to .2 s at each end, refused twice faint noise is put around the sound."""
+    wave, edges = sound([("SIL", 0.5), *PARTS[1:-1], ("SIL", 0.5)], seed=1)
+    wave[: RATE // 2], wave[-RATE // 2 :] = 1e-5, 1e-5
+    found = made(times=times).align(wave, lexicon.words(SAID))
+    assert (found.record["engine"], found.record["retries"]) == ("pocketsphinx", times)
+    assert found.record["padding"] == pytest.approx(padding, abs=0.011)
+    assert np.abs(found.spans[1:, 0] - edges).max() < 0.012 and found.spans[-1, 1] == len(wave) / RATE
+
+
+def test_what_lies_outside_a_sound_is_refused():
+    inside = [Spoken("SIL", -1, 0, 20), Spoken("AA", 0, 20, 30), Spoken("SIL", -1, 30, 60)]
+    assert aligner._moved(inside, 10, 40) == [
+        Spoken("SIL", -1, 0, 10),
+        Spoken("AA", 0, 10, 20),
+        Spoken("SIL", -1, 20, 40),
+    ]
+    assert aligner._moved(inside[1:2], 0, 40) == [
+        *(Spoken("SIL", -1, 0, 20), Spoken("AA", 0, 20, 30), Spoken("SIL", -1, 30, 40))
+    ]
+    with pytest.raises(Refused, match="outside"):
+        aligner._moved(inside, 31, 40)
+
+
+def test_silence_and_too_short_a_sound(made, lexicon):
+    words = lexicon.words(SAID)
+    with pytest.raises(LemError, match="silence; there is nothing"):
+        made().align(np.zeros(RATE, np.float32), words)
+    with pytest.raises(LemError, match=r"0\.01 s of sound for 5 phones: too short"):
+        made().align(np.ones(160, np.float32), words)
+    with pytest.raises(LemError, match="without words"):
+        made(even=True).align(np.ones(160, np.float32), [])
+    for wave in (np.zeros(RATE, np.float32), np.ones(160, np.float32)):
+        found = made(even=True).align(wave, words)
+        assert found.record["engine"] == "even" and found.record["score"] is None
+        np.testing.assert_allclose(np.diff(found.spans), len(wave) / RATE / 5)
+
+
+def long(seconds, seed=2):
+    """(sound, edges, text): words with pauses of .05 to .5 s between them."""
+    rng = np.random.default_rng(seed)
+    spoken = {"see": ["S", "IY"], "as": ["AA", "S"], "ah": ["AA"], "say": ["S", "IY", "AA"]}
+    parts, said = [("SIL", 0.3)], []
+    while sum(s for _, s in parts) < seconds:
+        said.append(str(rng.choice(list(spoken))))
+        parts += [(phone, float(rng.uniform(0.08, 0.25))) for phone in spoken[said[-1]]]
+        parts.append(("SIL", float(rng.uniform(0.05, 0.5))))
+    return *sound(parts), " ".join(said)
+
+
+def test_a_long_sound_is_cut_at_pauses(made, place, lexicon):
+    wave, edges, text = long(95)
+    words = lexicon.words(text)
+    cut = list(pieces.cut(Model(place), wave, words))
+    assert len(cut) >= 3 and [w for *_, some in cut for w in some] == words
+    assert [a for a, *_ in cut] == [0, *[b for _, b, _ in cut[:-1]]] and cut[-1][1] == len(wave)
+    assert max(b - a for a, b, _ in cut) <= pieces.LONGEST and all(a % HOP == 0 for a, *_ in cut)
+    found = made(times=0).align(wave, words)
+    assert found.record["pieces"] == len(cut) and len(found.spans) == len(edges) + 1
+    assert np.abs(found.spans[1:, 0] - edges).max() < 0.02
+    assert found.words[-2] == len(words) - 1
+
+
+def test_a_long_silence_behind_a_short_text(made, lexicon):
+    wave, edges = sound(PARTS)
+    quiet = np.random.default_rng(0).normal(0, 1e-3, 60 * RATE).astype(np.float32)
+    found = made().align(np.concatenate([wave, quiet]), lexicon.words(SAID))
+    assert found.phones == [phone for phone, _ in PARTS] and np.abs(found.spans[1:, 0] - edges).max() < 0.02
+    assert found.spans[-1, 1] == pytest.approx(60 + len(wave) / RATE)
+    before = made().align(np.concatenate([quiet, wave]), lexicon.words(SAID))
+    assert before.phones == found.phones and np.abs(before.spans[1:, 0] - 60 - edges).max() < 0.02
