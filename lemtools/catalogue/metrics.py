@@ -10,12 +10,14 @@ with a compare.summary.Whole, where the set has one number. Facts:
     unit      of the values
     better    'higher', 'lower', or '' where it describes and does not judge
     k         the number behind @ where none is given; None for a metric that takes none
+    often     the numbers behind @ that stand for it in a group and where nothing is asked for; none: k alone
     of_set    it takes all items at once; else a batch at a time
     uses      resources that it takes where there are any
     side      the least side of an image
     ends      the least and the greatest value that there can be
     counted   each value says yes or no, 1 or 0: the interval of their share is Wilson's
-    quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count
+    quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count; 'timed': of
+              tokens with times
     groups    the words that stand for it among others
     scaled    its values are in the units of the data, so that of images they say little without the scale
     extra     the optional extra that it comes with, as in pip install 'lemtools[extra]'; '' for none
@@ -72,6 +74,7 @@ _SPEECH: dict[str, Any] = {"needs": ("rate",), "extra": "speech"}
 _ABOVE: dict[str, Any] = {"ends": (0, INF)}
 _SHARE: dict[str, Any] = {"ends": (0, 1)}
 _TURN: dict[str, Any] = {"ends": (-1, 1)}
+_TIMES: dict[str, Any] = {"groups": ("all",), "of_set": True, "needs": ("boundaries",), "quick": ("timed",)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _CHANNELS, _PLACES = ("image", "audio", "spectrum", "field"), ("image", "field")
 _UNBOUND, _FEW = ("spectrum", "field", "embedding"), ("image", "missing")
@@ -157,10 +160,20 @@ METRICS = Table(
          printed="log_spectrum{of}[1-{k}]", k=7, of_set=True, **_ABOVE),
     _row("survival", "states:survival", "share that is finite and of the originals' size", STATES, "higher",
          of_set=True, counted=True, **_SHARE),
-    _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", quick=TOKENS, **_ITEM, **_SHARE),
+    _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", needs=("ids",), quick=TOKENS, **_ITEM, **_SHARE),
+    _row("boundary-mae", "boundaries:mean_error", "error of phone boundaries", TOKENS, "lower", "ms", **_TIMES),
+    _row("boundary-median", "boundaries:median_error", "median error of phone boundaries", TOKENS, "lower", "ms", **_TIMES),
+    _row("boundary-bias", "boundaries:bias", "how late phone boundaries are guessed", TOKENS, unit="ms", **_TIMES),
+    _row("boundary-within", "boundaries:within", "share of boundaries that are K ms off at most", TOKENS, "higher",
+         printed="boundary_within[{k}ms]", k=20, often=(10, 20, 25, 50), **_TIMES),
+    _row("boundary-f1", "boundaries:f1", "boundaries found, K ms off at most: F1 over all of both", TOKENS, "higher",
+         printed="boundary_f1[{k}ms]", k=20, **_TIMES),
+    _row("boundary-matched", "boundaries:matched", "share of boundaries whose two phones match", TOKENS, "higher", **_TIMES),
+    _row("boundaries", "boundaries:count", "how many boundaries match, of how many", TOKENS,
+         printed="boundaries[{of}]", of=("matched", "all"), **_TIMES),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",), **_ABOVE),
-    unit="", better="", printed="", k=None, of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
+    unit="", better="", printed="", k=None, often=(), of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
     extra="", undefined="", ends=(-INF, INF), counted=False,
 )
 # fmt: on
@@ -168,7 +181,7 @@ METRICS = Table(
 
 def quick(word: str) -> list[str]:
     """The metrics measured of a kind where nothing is asked for; of 'missing', where only missing elements count."""
-    return [row.name for row in METRICS.rows if word in row.quick]
+    return [key for row in METRICS.rows if word in row.quick for key in _written(row)]
 
 
 def taking(*resources: str) -> list[str]:
@@ -178,7 +191,12 @@ def taking(*resources: str) -> list[str]:
 
 def members(group: str) -> list[str]:
     """The metrics that a group stands for, as a user would write them."""
-    return [f"{row.name}@{row.k}" if row.k else row.name for row in METRICS.rows if group in row.groups]
+    return [key for row in METRICS.rows if group in row.groups for key in _written(row)]
+
+
+def _written(row: Row) -> list[str]:
+    """A metric as a user would write it, once for each of its usual numbers."""
+    return [f"{row.name}@{k}" for k in row.often or (row.k,)] if row.k else [row.name]
 
 
 def named(text: str) -> tuple[Row, int | None]:

@@ -12,7 +12,7 @@ from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled,
 from ..signal import Signal, called
 from .pairs import Pair, joined, pair
 from .resources import RESOURCES, Sides
-from .summary import Result, Whole, mean_interval, share_interval
+from .summary import Pooled, Result, Whole, mean_interval, share_interval
 
 
 def measure(
@@ -53,7 +53,7 @@ class Comparison:
             raise TypeError(f"no metric needs a {name!r}")
         self.asked = spelled(metrics) if metrics else []
         self.keep, self.given, self.left_out = keep, given, {}
-        self.kind, self.missing = None, False
+        self.kind, self.missing, self.timed = None, False, None
         self.colours: set[str] = set()
         self.scales: set[tuple[int, bool]] = set()  # (of images the full scale, whether one side was brought to it)
         self.wanted: dict[str, tuple[Row, int | None]] = {}
@@ -68,7 +68,9 @@ class Comparison:
             way = f" (--kind {self.kind} --skip-bad)" if self.kind in ("image", "audio", "embedding") else ""
             kinds = f"{called(pair.kind)} among {called(self.kind)}"
             raise LemError(f"{pair.names[0]}: {kinds}; compare one kind at a time{way}")
-        self.kind, self.missing = pair.kind, pair.missing is not None
+        if self.timed not in (None, pair.boundaries is not None):
+            raise LemError(f"{pair.names[0]}: labels with times among tokens without; compare one of them at a time")
+        self.kind, self.missing, self.timed = pair.kind, pair.missing is not None, pair.boundaries is not None
         if pair.kind == "image":
             self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")
             self.scales.add((255 if pair.a.dtype == np.uint8 else 1, pair.converted))
@@ -100,14 +102,17 @@ class Comparison:
                 continue
             if isinstance(found, Whole):
                 *found, k = found
-            for i, values in enumerate(found if isinstance(found, tuple | list) else [found]):
+            several = isinstance(found, tuple | list) and not isinstance(found, Pooled)
+            for i, values in enumerate(found if several else [found]):
                 if values is None:
                     continue
                 of = metric.of[i].strip("_")
                 name = (metric.printed or metric.name.replace("-", "_")).format(colour=colour, k=k, of=metric.of[i])
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
                 called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
-                if not np.ndim(values):
+                if isinstance(values, Pooled):
+                    numbers = values
+                elif not np.ndim(values):
                     numbers = np.empty(0), values, None, None
                 elif metric.counted:
                     numbers = values, *share_interval(values)
@@ -146,8 +151,8 @@ class Comparison:
     def _wanted(self, sides: Sides) -> dict[str, tuple[Row, int | None]]:
         """{as written: (metric, k)} for this batch."""
         kind, missing, out = sides.pair.kind, sides.pair.missing is not None, {}
-        usual = [] if self.asked else quick("missing" if missing else kind)
-        usual = [key for key in usual if METRICS[key].suits(kind)] or usual
+        usual = [] if self.asked else quick("missing" if missing else "timed" if self.timed else kind)
+        usual = [key for key in usual if named(key)[0].suits(kind)] or usual
         keys = _suited(usual, sides) or usual
         self.left_out |= {key: _why(key, sides) for key in usual if key not in keys}
         for word in self.asked:
@@ -170,7 +175,7 @@ class Comparison:
     def _sides(self) -> Sides:
         """The whole set, joined when first asked for."""
         if self._whole is None:
-            if len({pair.a.shape[1:] for pair in self.pairs}) > 1:
+            if len({pair.a.shape[1:] for pair in self.pairs}) > 1 and not self.timed:
                 asked = next((key for key, (metric, _) in self.wanted.items() if metric.of_set), None)
                 what = f"--metric {asked} looks at" if asked else "the picture is of"
                 raise LemError(f"{what} a set of items of one shape; these differ")

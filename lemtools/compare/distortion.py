@@ -139,7 +139,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.clip(dot / np.sqrt(aa) / np.sqrt(bb), -1, 1)
 
 
-def accuracy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def accuracy(a: np.ndarray, b: np.ndarray, *, ids: None = None) -> np.ndarray:
     """Share [N] of an item's tokens that are equal. `accuracy`."""
     return (a == b).reshape(len(a), -1).mean(axis=1)
 

@@ -8,6 +8,7 @@ import numpy as np
 from ..signal import LemError, Signal, bits_per_element, stem
 from ..transforms import Front
 from ..transforms.history import apart, front
+from .boundaries import Boundaries, boundaries
 
 
 @dataclass
@@ -17,7 +18,8 @@ class Pair:
     missing: bool, a's shape: the elements that the fragment did not hold exactly, the only ones to measure; None: all.
     converted: one side was images of 8 bits, and is in full scales as the other one is. front: what made these spectra,
     where it is known; parts that are 0 for every sound (the imaginary ones of DC and Nyquist) are taken from `a` in both.
-    alive: bool, broadcastable to `a`: all but these parts; None: all.
+    alive: bool, broadcastable to `a`: all but these parts; None: all. boundaries: of tokens that have times on both sides, whose
+    items may differ in length, those of each item; `same` says whether their ids mean the same.
     """
 
     kind: str
@@ -30,6 +32,8 @@ class Pair:
     converted: bool = False
     front: Front | None = None
     alive: np.ndarray | None = None
+    boundaries: list[Boundaries] | None = None
+    same: bool = True
 
     def __len__(self) -> int:
         return len(self.a)
@@ -79,8 +83,13 @@ def pair(
 
 
 def joined(pairs: list[Pair]) -> Pair:
-    """One pair of all. The batches lose their items, so that one side is gone before the other one is joined."""
+    """One pair of all. The batches lose their items, so that one side is gone before the other one is joined. Of tokens with
+    times, which may differ in length, only the boundaries are kept."""
     sides = {}
+    if pairs[0].boundaries is not None:
+        found = [each for pair in pairs for each in pair.boundaries or ()]
+        names = [name for pair in pairs for name in pair.names]
+        return replace(pairs[0], a=pairs[0].a[:0], b=pairs[0].b[:0], names=names, bits=None, boundaries=found)
     for side in ("a", "b"):
         batches = [getattr(pair, side) for pair in pairs]
         for pair in pairs:
@@ -137,7 +146,10 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
         raise LemError(f"{name}: the original is {a.kind}, the recalled {b.kind}")
     if a.ops:
         raise LemError(f"{name}: the original is itself a fragment; compare with the whole memory")
-    if a.data.shape[1:] != b.data.shape[1:]:
+    timed = a.spans is not None, b.spans is not None
+    if any(timed) and not all(timed):
+        raise LemError(f"{name}: the {'original' if timed[0] else 'recalled'} has times, the other has none")
+    if a.data.shape[1:] != b.data.shape[1:] and not all(timed):
         hint = "; recall it first with lem-reconstruct" if b.ops else ""
         raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")
     _check_alike(name, a, b, "recalled")
@@ -151,7 +163,9 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
         y = np.where(alive, y, x)  # no error where there can be no value
     names = a.names or b.names or [f"{i}" for i in range(at, at + len(a))]
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
-    return Pair(a.kind, x, y, a.rate, names, bits, converted=converted, front=made, alive=alive)
+    found = boundaries(a, b) if all(timed) else None
+    same = a.alphabet == b.alphabet and a.data.shape == b.data.shape
+    return Pair(a.kind, x, y, a.rate, names, bits, None, converted, made, alive, found, same)
 
 
 def _check_alike(name: str, original: Signal, other: Signal, called: str) -> None:

@@ -82,6 +82,16 @@ def _no_bits(sides: Sides) -> str:
     return "" if sides.pair.bits is not None else f"needs the cost of the fragment, which a file does not say: {way}"
 
 
+def _no_boundaries(sides: Sides) -> str:
+    known = sides.pair.boundaries is not None
+    return "" if known else "needs labels with times: TextGrids, .lab, JSON, or streams that have spans"
+
+
+def _no_ids(sides: Sides) -> str:
+    way = "boundary-matched compares phone classes"
+    return "" if sides.pair.same else f"compares ids, and these are of two alphabets or lengths: {way}"
+
+
 def _train(sides: Sides):
     from .training import Training
 
@@ -107,5 +117,7 @@ RESOURCES: dict[str, Resource] = {
     "rate": Resource(_rate, _no_rate),
     "bits": Resource(lambda sides: sides.pair.bits, _no_bits),
     "train": Resource(_train, _no_train),
+    "boundaries": Resource(lambda sides: sides.pair.boundaries, _no_boundaries),
+    "ids": Resource(lambda sides: None, _no_ids),
     "spectra": Resource(_spectra),
 }

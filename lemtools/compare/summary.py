@@ -54,6 +54,49 @@ class Whole(NamedTuple):
     k: int | str | None = None
 
 
+class Pooled(NamedTuple):
+    """A number over all that the items hold together, such as boundaries: `values` [N] of the items, `mean` over all, and the ends
+    of its interval over items, None where there is none."""
+
+    values: np.ndarray
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def ratio_half(sums: np.ndarray, counts: np.ndarray, level: float = 0.95) -> float | None:
+    """Half the width of the confidence interval of sum(sums) / sum(counts), a sum and a count an item [N]; None of fewer than
+    FEWEST items that have a count.
+
+    Student's t with the linearised variance of a ratio (Cochran, Sampling Techniques, 1977, section 6.4): what one item holds
+    belongs together, the items are drawn independently.
+    """
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    n = len(counts)
+    if n < FEWEST:
+        return None
+    rest = sums - sums.sum() / counts.sum() * counts
+    spread = math.sqrt(n / (n - 1) * float(np.square(rest).sum())) / float(counts.sum())
+    return student_t(level, n - 1) * spread
+
+
+def ratio_interval(
+    sums: np.ndarray, counts: np.ndarray, ends: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float | None, float | None]:
+    """sum(sums) / sum(counts) over items, and the two ends of its 95 % confidence interval: (ratio, low, high), with the
+    half width of `ratio_half` and `ends` as in `mean_interval`. A share that is 0 or 1 in all items has Wilson's interval
+    over items, as it has a width. nan where nothing is counted."""
+    total = float(counts.sum())
+    if not total:
+        return math.nan, None, None
+    mean, half = float(sums.sum()) / total, ratio_half(sums, counts)
+    if half is None:
+        return mean, None, None
+    if ends == (0, 1) and mean in ends:
+        return share_interval(np.full(np.count_nonzero(counts), mean))
+    return mean, *_inside(mean, half, ends)
+
+
 def share_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float | None, float | None]:
     """Mean of one yes (1) or no (0) an item, and the two ends of its confidence interval: (mean, low, high).
 
@@ -89,14 +132,18 @@ def mean_interval(
         mean = float(values.mean())
     if n < FEWEST or not math.isfinite(mean):
         return mean, None, None
-    half = student_t(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+    return mean, *_inside(mean, student_t(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n), ends)
+
+
+def _inside(mean: float, half: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """The ends of an interval mean - half, mean + half that stays between the least and the greatest value."""
     least, most = ends
     above, below = mean - least, most - mean
     if half == 0 or math.isinf(above) or min(above, below) <= 0:
-        return mean, mean - half, mean + half
+        return mean - half, mean + half
     if math.isinf(below):
-        return mean, least + above * math.exp(-half / above), least + above * math.exp(half / above)
+        return least + above * math.exp(-half / above), least + above * math.exp(half / above)
     span = most - least
     spread = min(half * span / (above * below), 700.0)  # of the log-odds
     low, high = (least + span / (1 + below / above * math.exp(step)) for step in (spread, -spread))
-    return mean, low, high
+    return low, high

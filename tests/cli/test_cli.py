@@ -149,6 +149,13 @@ METRICS = {
     "log-spectrum-low@7",
     "survival",
     "accuracy",
+    "boundary-mae",
+    "boundary-median",
+    "boundary-bias",
+    "boundary-within@20",
+    "boundary-f1@20",
+    "boundary-matched",
+    "boundaries",
     "bits",
 }
 
