@@ -52,7 +52,7 @@ class Threshold(click.ParamType):
     "embeddings. Upper or lower case; several are separated by commas. With --labels it picks among what that measures.",
     of=METRICS,
     words=tuple(GROUPS),
-    usual=f"{', '.join(USUAL[:-1])}, or {USUAL[-1]}, by kind; of labels with times all of boundaries",
+    usual=f"{', '.join(USUAL[:-1])}, or {USUAL[-1]}, by kind, or all of boundaries",
     multiple=True,
     metavar="NAME",
 )

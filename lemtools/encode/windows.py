@@ -29,7 +29,7 @@ class Windows(Encoder):
     splits = True
 
     def __init__(self, model, made: str, window: int | None, flat: bool):
-        self.model, self.made, self.flat = model, made, flat
+        self.model, self.vectors_are, self.flat = model, made, flat
         self.window = window or min(WINDOW, model.limit)
         if self.window > model.limit:
             raise LemError(f"--window {window}: {model.name} takes {model.limit} tokens at most")
@@ -54,7 +54,7 @@ class Windows(Encoder):
     def _item(self, item: Signal, k: int | None, ids: np.ndarray, vectors: torch.Tensor) -> Signal:
         data, depth = numbers(vectors)
         if not np.isfinite(data).all():
-            raise LemError(f"NaN or infinite {self.made}")
+            raise LemError(f"NaN or infinite {self.vectors_are}")
         name = item.names and item.names[0] + (f"#{k}" if k is not None else "")
         ids = ids.astype(np.int32)
         if not self.flat:
