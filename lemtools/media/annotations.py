@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..signal import Alphabet, LemError, Signal, Word
-from ..signal.phones import PAUSE, alphabet_of, nearest
+from ..signal.phones import PAUSE, READ, nearest, stands_in
 from . import label_files, textgrid
 from .how import Reading
 from .textgrid import Row, Tier
@@ -106,10 +106,11 @@ def _called(tiers: Sequence[Tier], names: tuple[str, ...]) -> list[Tier]:
 
 
 def _known(symbols: Sequence[str]) -> str:
-    """The alphabet that most of the symbols belong to; 'file' where there is none."""
-    name = alphabet_of(symbols)
-    spoken = [symbol for symbol in symbols if nearest(symbol, name) != PAUSE]
-    return name if 2 * sum(nearest(symbol, name) is not None for symbol in spoken) > len(spoken) else "file"
+    """The alphabet that has the most of the symbols; 'file' where none has more than half of them."""
+    spoken = [symbol for symbol in symbols if nearest(symbol, READ[0]) != PAUSE]
+    counts = {name: sum(stands_in(symbol, name) for symbol in spoken) for name in READ}
+    name = max(counts, key=lambda name: counts[name])
+    return name if 2 * counts[name] > len(spoken) else "file"
 
 
 def labels(item: Signal) -> list[Row]:

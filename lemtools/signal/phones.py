@@ -105,6 +105,12 @@ def alphabet_of(symbols: Iterable[str]) -> str:
     return max(READ, key=knows)
 
 
+def stands_in(symbol: str, alphabet: str) -> bool:
+    """Whether a symbol is one of an alphabet of READ, marks of stress and length aside; the beginning of a word is not."""
+    texts = (symbol, symbol.translate(_MARKS), symbol.translate(_MARKS).upper() if alphabet == "arpabet" else symbol)
+    return any(text in _READ[alphabet] for text in texts)
+
+
 def kind(symbol: str, alphabet: str) -> str | None:
     """The class (of CLASSES) of a symbol of an alphabet of READ; None where it is not known."""
     return KINDS.get(nearest(symbol, alphabet) or "")

@@ -134,6 +134,22 @@ def test_other_tiers_are_picked_by_key(tmp_path):
         loaded(tmp_path / "a.TextGrid", LONG.format(words="Phones", phones="phones"))
 
 
+@pytest.mark.parametrize(
+    "labels, name",
+    [
+        ("HH AH0 L OW1 SIL", "arpabet"),
+        ("hh ah l ow sil", "arpabet"),
+        ("h ə l oʊ ˈaɪ", "ipa"),
+        ("h @ l aU_n 9 {", "sampa"),
+        ("the tin is at the sea", "file"),
+        ("b1 q17 zz", "file"),
+    ],
+)
+def test_which_alphabet_labels_are_in(tmp_path, labels, name):
+    rows = [(i, i + 1, label) for i, label in enumerate(labels.split())]
+    assert loaded(tmp_path / "a", textgrid.write([Tier("phones", rows)])).alphabet.name == name
+
+
 def test_the_only_tier_needs_no_name(tmp_path):
     (tmp_path / "a").write_text(textgrid.write([Tier("anything", [(0, 1, "a")])]))
     (signal,) = load(str(tmp_path / "a"))
