@@ -142,7 +142,7 @@ def test_other_tiers_are_picked_by_key(tmp_path):
         ("h ə l oʊ ˈaɪ", "ipa"),
         ("h @ l aU_n 9 {", "sampa"),
         ("the tin is at the sea", "file"),
-        ("b1 q17 zz", "file"),
+        ("b1 xq17 zz", "file"),
     ],
 )
 def test_which_alphabet_labels_are_in(tmp_path, labels, name):
