@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..signal import LemError, Signal
+from ..signal import Signal
 from ..signal.phones import PAUSE, kind, nearest
 from .summary import Pooled, Whole, ratio_half, ratio_interval
 
 PAUSED = 0.02  # s: a longer gap between two spans, or before the first or behind the last, is silence; a shorter one is nothing
-MOST = 1 << 28  # cells of an alignment
+MOST = 1 << 26  # cells of an alignment at a time
 SILENCE = "silence"
 
 
@@ -99,25 +99,52 @@ def align(true: Segments, guess: Segments) -> list[tuple[int, int]]:
     """Pairs (i, j) of segments that stand opposite each other, in order (Needleman and Wunsch 1970).
 
     The fewest segments that are left out or stand opposite one of another class; among such alignments the one with the most
-    equal phones. LemError for sequences of more than MOST pairs.
+    equal phones. Memory is bounded: long sequences are cut where the best alignment goes through (Hirschberg 1975).
     """
-    count, width = len(true.classes), len(guess.classes)
-    if count * width > MOST:
-        raise LemError(f"{count} and {width} labels are too many to align; cut the sound into pieces")
-    step = 1 + min(count, width)  # so that no number of unequal phones is worth another class
-    ids = {name: i for i, name in enumerate(dict.fromkeys([*guess.classes, *guess.phones]))}
-    classes, phones = (np.array([ids[name] for name in names]) for names in (guess.classes, guess.phones))
-    above, along = np.arange(width + 1) * step, np.arange(width + 1) * step
-    ways = np.zeros((count + 1, width + 1), np.uint8)  # 0: opposite each other; 1: true left out; 2: guessed left out
-    ways[0, 1:], ways[1:, 0] = 2, 1
-    for i in range(count):
-        cost = np.where(classes == ids.get(true.classes[i], -1), phones != ids.get(true.phones[i], -1), step)
-        opposite, left = above[:-1] + cost, above[1:] + step
-        best = np.concatenate([[above[0] + step], np.minimum(opposite, left)])
-        here = np.minimum.accumulate(best - along) + along
-        ways[i + 1, 1:] = np.where(here[1:] == opposite, 0, np.where(here[1:] == left, 1, 2))
-        above = here
-    pairs, i, j = [], count, width
+    ids = {
+        name: i for i, name in enumerate(dict.fromkeys([*true.classes, *guess.classes, *true.phones, *guess.phones]))
+    }
+    one, two = (np.array([[ids[name] for name in names] for names in (s.classes, s.phones)]) for s in (true, guess))
+    step = 1 + min(one.shape[1], two.shape[1])  # so that no number of unequal phones is worth another class
+    return _opposite(one, two, step)
+
+
+def _opposite(one: np.ndarray, two: np.ndarray, step: int) -> list[tuple[int, int]]:
+    """The pairs of two sequences of (class, phone), int [2, L] and [2, M]."""
+    count, width = one.shape[1], two.shape[1]
+    if count < 2 or count * width <= MOST:
+        ways = np.zeros((count + 1, width + 1), np.uint8)
+        _costs(one, two, step, ways)
+        return _traced(ways)
+    half = count // 2
+    rest = _costs(one[:, half:][:, ::-1], two[:, ::-1], step)[::-1]
+    place = int(np.argmin(_costs(one[:, :half], two, step) + rest))
+    after = _opposite(one[:, half:], two[:, place:], step)
+    return _opposite(one[:, :half], two[:, :place], step) + [(half + i, place + j) for i, j in after]
+
+
+def _costs(one: np.ndarray, two: np.ndarray, step: int, ways: np.ndarray | None = None) -> np.ndarray:
+    """int [M + 1]: what the best alignment of the first sequence with the beginnings of the second one costs.
+
+    ways: uint8 [L + 1, M + 1], filled with how it comes there: 0, opposite each other; 1, the first one's is left out; 2, the
+    second one's."""
+    along = np.arange(two.shape[1] + 1) * step
+    above = along
+    if ways is not None:
+        ways[0, 1:], ways[1:, 0] = 2, 1
+    for i, (class_, phone) in enumerate(one.T, 1):
+        opposite = above[:-1] + np.where(two[0] == class_, two[1] != phone, step)
+        left = above[1:] + step
+        best = np.concatenate([above[:1] + step, np.minimum(opposite, left)])
+        above = np.minimum.accumulate(best - along) + along
+        if ways is not None:
+            ways[i, 1:] = np.where(above[1:] == opposite, 0, np.where(above[1:] == left, 1, 2))
+    return above
+
+
+def _traced(ways: np.ndarray) -> list[tuple[int, int]]:
+    """The pairs on the way back from the end."""
+    pairs, i, j = [], ways.shape[0] - 1, ways.shape[1] - 1
     while i or j:
         way = ways[i, j]
         i, j = i - (way != 2), j - (way != 1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..signal import Alphabet, LemError, Signal, Word
-from ..signal.phones import PAUSE, READ, nearest, stands_in
+from ..signal.phones import ALPHABETS, PAUSE, READ, nearest, stands_in, symbols_of
 from . import label_files, textgrid
 from .how import Reading
 from .textgrid import Row, Tier
@@ -61,8 +61,7 @@ def _signal(tiers: Sequence[Tier], names: list[str] | None, how: Reading, alphab
     tier = _phones(tiers, how.key)
     if not tier.rows:
         raise LemError(f"tier {tier.name} holds no intervals")
-    symbols = tuple(sorted({text for _, _, text in tier.rows}))
-    made = Alphabet(_known(symbols) if alphabet is None else alphabet, symbols)
+    made = _alphabet({text for _, _, text in tier.rows}, alphabet)
     found = _called(tiers, WORDS)
     words = None
     if len(found) == 1 and found[0] is not tier:
@@ -105,12 +104,16 @@ def _called(tiers: Sequence[Tier], names: tuple[str, ...]) -> list[Tier]:
     return next(filter(None, called.values()), [])
 
 
-def _known(symbols: Sequence[str]) -> str:
-    """The alphabet that has the most of the symbols; 'file' where none has more than half of them."""
-    spoken = [symbol for symbol in symbols if nearest(symbol, READ[0]) != PAUSE]
-    counts = {name: sum(stands_in(symbol, name) for symbol in spoken) for name in READ}
-    name = max(counts, key=lambda name: counts[name])
-    return name if 2 * counts[name] > len(spoken) else "file"
+def _alphabet(symbols: set[str], name: str | None) -> Alphabet:
+    """The whole of an alphabet that has all the symbols, so that ids of several files mean the same; else these symbols, in
+    order. name: of the alphabet; None: that which has the most of them, 'file' where none has more than half."""
+    if name is None:
+        spoken = [symbol for symbol in symbols if nearest(symbol, READ[0]) != PAUSE]
+        counts = {name: sum(stands_in(symbol, name) for symbol in spoken) for name in READ}
+        best = max(counts, key=lambda name: counts[name])
+        name = best if 2 * counts[best] > len(spoken) else "file"
+    whole = symbols_of(name) if name in ALPHABETS else ()
+    return Alphabet(name, whole if symbols <= set(whole) else tuple(sorted(symbols)))
 
 
 def labels(item: Signal) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import stream
-from ..signal import DTYPES, LemError, Signal, from_tensors
+from ..signal import DTYPES, LemError, Signal, from_tensors, written
 from ..transforms.history import apart
 from . import arrays
 from .find import sniff
@@ -41,13 +41,18 @@ class Sequences(list):
 
 def sequences(paths: list[str], key: str | None = None, how: Reading | None = None) -> Sequences:
     """All texts or rows of tokens of the inputs. Raises LemError for other kinds of memories, and for a fragment."""
-    found = Sequences()
+    found, first = Sequences(), None
     for signal in load(paths, replace(how or Reading(), key=key)):
         where = signal.names[0] if signal.names else ", ".join(paths)
         if signal.kind != "tokens":
             raise LemError(f"{where}: {signal.kind}, where texts or tokens are counted")
         if signal.ops:
             raise LemError(f"{where}: a fragment; a store holds whole memories")
+        first = first or signal
+        if signal.alphabet != first.alphabet:
+            raise LemError(
+                f"{where}: tokens {written(signal.alphabet)} among others {written(first.alphabet)}; a store holds one alphabet"
+            )
         known = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
         found.kinds = max(found.kinds, *known[-1:], 0)
         found += list(signal.data)
@@ -63,7 +68,8 @@ def nature(paths: list[str], key: str | None = None, how: Reading | None = None)
     if not all(os.path.exists(path) for path in paths):
         return None
     if len(paths) == 1 and (signal := on_disk(paths[0], key, how)) is not None:
-        return Signal(signal.kind, np.asarray(signal.data[:1]), rate=signal.rate, history=signal.history)
+        one = Signal(signal.kind, np.asarray(signal.data[:1]), rate=signal.rate, history=signal.history)
+        return replace(one, alphabet=signal.alphabet)
     return next(iter(load(paths, replace(how, batch=1))), None)
 
 

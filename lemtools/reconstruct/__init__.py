@@ -16,7 +16,7 @@ from ..catalogue import loaded
 from ..catalogue.methods import METHODS
 from ..fragment.evidence import check_geometry
 from ..restore.least_squares import linear
-from ..signal import LemError, Signal, bits_per_element, called
+from ..signal import LemError, Signal, bits_per_element, called, written
 from ..transforms.history import apart, front
 from .asked import by_sides, changed, methods
 
@@ -177,10 +177,12 @@ class Reconstructor:
 
 
 def _check_alike(signal: Signal, store: Signal) -> None:
-    """LemError where a store of sounds or spectra holds other ones than these."""
+    """LemError where a store of sounds or spectra holds other ones than these, or tokens of another alphabet."""
     if signal.kind == store.kind and (differ := apart(signal, store)):
         kind = called(signal.kind)
         raise LemError(f"memory: {kind} {differ[1]} cannot recall {kind} {differ[0]}")
+    if signal.kind == store.kind == "tokens" and signal.alphabet != store.alphabet:
+        raise LemError(f"memory: tokens {written(store.alphabet)} cannot recall tokens {written(signal.alphabet)}")
 
 
 def reconstruct(signals: Iterable[Signal], method: str = "auto", **options) -> Iterator[Signal]:

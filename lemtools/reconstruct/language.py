@@ -50,6 +50,8 @@ class Language:
         and for one that the model does not know."""
         if signal.kind != "tokens":
             raise LemError(f"{self.name} goes on with tokens, not with {signal.kind}")
+        if signal.alphabet is not None:
+            raise LemError(f"{self.name} goes on with text and its tokens, not with symbols of {signal.alphabet.name}")
         kinds = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
         if kinds and kinds[-1] != self.net.vocabulary:
             raise LemError(

@@ -24,7 +24,8 @@ def framed(signal: Signal) -> Signal:
             data, mask = place(data, 0, op, signal.spatial_axes), place(seen, False, op, signal.spatial_axes)
             codes = None if codes is None else place(codes, 0, op, signal.spatial_axes)
     ops = [op for op in signal.ops if leaves(op) != "window"]
-    return replace(signal, data=data, mask=mask, codes=codes, ops=ops)
+    spans = signal.spans if data.shape == signal.data.shape else None  # when what lies round it was said is not known
+    return replace(signal, data=data, mask=mask, codes=codes, ops=ops, spans=spans)
 
 
 def repeated(signal: Signal, samples: int) -> Signal:

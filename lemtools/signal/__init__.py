@@ -5,7 +5,7 @@ from .batch import KINDS, Signal
 from .forms import form_of
 from .layout import Layout, Tensor, Value
 from .names import name_of, path_of, stem, unpack_texts
-from .spoken import Alphabet, Word
+from .spoken import Alphabet, Word, written
 from .tensors import bits_per_element, check_document, from_tensors, to_tensors
 from .types import DTYPES, narrow, type_fits, wire_type
 from .words import called
@@ -33,4 +33,5 @@ __all__ = [
     "type_fits",
     "unpack_texts",
     "wire_type",
+    "written",
 ]

@@ -74,6 +74,11 @@ def spelt(phones: Iterable[str], alphabet: str) -> list[str]:
     return [written[phone] for phone in phones]
 
 
+def symbols_of(alphabet: str) -> tuple[str, ...]:
+    """All symbols of an alphabet of ALPHABETS, that of a pause first."""
+    return tuple(spelt([PAUSE, *(phone.arpabet for phone in PHONES)], alphabet))
+
+
 def nearest(symbol: str, alphabet: str) -> str | None:
     """The ARPABET phone that a symbol of an alphabet of READ is, or is most like; PAUSE for a pause; None where it is neither.
 

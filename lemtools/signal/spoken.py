@@ -58,6 +58,11 @@ class Alphabet(NamedTuple):
         return cls(name, tuple(symbols))
 
 
+def written(alphabet: Alphabet | None) -> str:
+    """What ids of tokens stand for, in a sentence."""
+    return "of no alphabet" if alphabet is None else f"of {alphabet.name} with {len(alphabet.symbols)} symbols"
+
+
 def check(
     kind: str,
     data: np.ndarray,

@@ -96,6 +96,9 @@ def load_corpus(paths: Sequence[str], tokenizer=None, how: media.Reading | None 
             raise LemError(f"{where}: {signal.kind}, where text or tokens are learnt; encode it to tokens first")
         if signal.ops or signal.mask is not None:
             raise LemError(f"{where}: a fragment; text is learnt whole")
+        if signal.alphabet is not None:
+            way = "write them as text, --to txt"
+            raise LemError(f"{where}: symbols of {signal.alphabet.name}, where text or its tokens are learnt; {way}")
         known = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
         if tokenizer is None:
             vocabulary = max(vocabulary, *known, int(signal.data.max(initial=0)) + 1)

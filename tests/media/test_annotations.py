@@ -15,6 +15,7 @@ from lemtools.media import Target, load, save, textgrid
 from lemtools.media.annotations import PHONES, WRITERS
 from lemtools.media.textgrid import Tier
 from lemtools.signal import Alphabet, LemError, Signal, Word
+from lemtools.signal.phones import symbols_of
 
 LONG = """File type = "ooTextFile"
 Object class = "TextGrid"
@@ -105,7 +106,7 @@ def test_a_textgrid_of_praat(tmp_path, form, codec, end):
     raw = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(codec, b"") + raw
     signal = loaded(tmp_path / "a.grid", raw)  # known by its bytes, not by its name
     assert signal.kind == "tokens" and signal.names == ["a.grid"] and signal.last
-    assert texts(signal) == ["", "ʃ", "aɪ"] and signal.alphabet.name == "ipa" and signal.depth == 2
+    assert texts(signal) == ["", "ʃ", "aɪ"] and signal.alphabet.name == "ipa" and signal.depth == 6
     assert signal.spans.tolist() == [SPANS] and signal.scores is None
     assert signal.words == [[Word('say "hi" ! 3 <exists>', 0, 1.25)]]
 
@@ -148,6 +149,47 @@ def test_other_tiers_are_picked_by_key(tmp_path):
 def test_which_alphabet_labels_are_in(tmp_path, labels, name):
     rows = [(i, i + 1, label) for i, label in enumerate(labels.split())]
     assert loaded(tmp_path / "a", textgrid.write([Tier("phones", rows)])).alphabet.name == name
+
+
+def test_ids_of_files_in_one_alphabet_mean_the_same(tmp_path):
+    made = []
+    for i, labels in enumerate(("HH AY SIL", "SIL OW")):
+        rows = [(k, k + 1, label) for k, label in enumerate(labels.split())]
+        made.append(loaded(tmp_path / f"{i}", textgrid.write([Tier("phones", rows)])))
+    assert made[0].alphabet == made[1].alphabet == Alphabet("arpabet", symbols_of("arpabet"))
+    assert texts(made[1]) == ["SIL", "OW"] and made[0].data[0, 2] == made[1].data[0, 0] == 0
+    # labels that are not all in it have an alphabet of their own
+    rows = [(0, 1, "HH"), (1, 2, "AH0"), (2, 3, "L"), (3, 4, "X9")]
+    own = loaded(tmp_path / "own", textgrid.write([Tier("phones", rows)])).alphabet
+    assert own == Alphabet("arpabet", ("AH0", "HH", "L", "X9"))
+
+
+def grids(folder, **labels):
+    for name, line in labels.items():
+        rows = [(k, k + 1, label) for k, label in enumerate(line.split())]
+        (folder / f"{name}.TextGrid").write_text(textgrid.write([Tier("phones", rows)]))
+
+
+def test_lost_phones_are_recalled_from_a_store_in_their_own_alphabet(tmp_path):
+    grids(tmp_path, a="HH AY SIL HH AY SIL HH AY SIL HH AY SIL", b="SIL HH AY SIL", x="h aɪ _x aɪ")
+    run = lambda *words: lem_fork(*words, cwd=tmp_path)
+    (tmp_path / "s.st").write_bytes(run("fragment", "--mask", ".25", "b.TextGrid").stdout)
+    done = run("reconstruct", "--memory", "a.TextGrid", "s.st", "-o", "back.TextGrid")
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    (back,) = load(str(tmp_path / "back.TextGrid"))
+    assert texts(back) == ["SIL", "HH", "AY", "SIL"] and back.spans.tolist() == [[[k, k + 1] for k in range(4)]]
+    for words, message in {
+        "reconstruct --memory x.TextGrid s.st": b"memory: tokens of ipa with 3 symbols cannot recall tokens of arpabet",
+        "reconstruct --memory a.TextGrid x.TextGrid s.st": b"tokens of ipa with 3 symbols among others of arpabet with 40",
+        "train lm --data a.TextGrid --steps 1 -o m.safetensors": b"symbols of arpabet, where text or its tokens are learnt; write",
+    }.items():
+        words = words.replace("a.TextGrid x.TextGrid", "a.TextGrid --memory x.TextGrid")
+        done = run(*words.split())
+        assert done.returncode == 2 and message in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
+    # a window is recalled, but when what lies round it was said is not known
+    (tmp_path / "c.st").write_bytes(run("fragment", "--crop", "2+1", "b.TextGrid").stdout)
+    done = run("reconstruct", "--memory", "a.TextGrid", "c.st", "--to", "txt")
+    assert done.returncode == 0 and done.stdout == b"SIL HH AY SIL\n", done.stderr
 
 
 def test_the_only_tier_needs_no_name(tmp_path):

@@ -12,7 +12,7 @@ from lemtools.nets import build
 from lemtools.nets.model import Model
 from lemtools.reconstruct import Reconstructor
 from lemtools.reconstruct.continuing import Continuer
-from lemtools.signal import LemError, Signal
+from lemtools.signal import Alphabet, LemError, Signal
 from lemtools.train.checkpoint import save_model
 
 CONTEXT = 8
@@ -138,6 +138,9 @@ def test_what_does_not_suit_is_refused(tmp_path):
         Continuer(known)(Signal("tokens", np.full((1, 3), 7, np.uint8)))
     with pytest.raises(LemError, match="goes on with tokens, not with embedding"):
         Continuer(known)(Signal("embedding", np.zeros((1, 3), np.float32)))
+    phones = Signal("tokens", np.zeros((1, 3), np.uint8), alphabet=Alphabet("ipa", ("a", "b")))
+    with pytest.raises(LemError, match="^the model goes on with text and its tokens, not with symbols of ipa"):
+        Continuer(known)(phones)
     net = build({"net": "token-ae", "vocabulary": 8, "chunk": 2, "latent": 2, "width": 8})
     with pytest.raises(LemError, match=r"^the model: a model of token-ae .*takes one of lem-train lm"):
         Continuer(Model(net, {"recipe": "token-ae", "net": {"net": "token-ae"}}))
