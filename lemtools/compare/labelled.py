@@ -21,11 +21,12 @@ from .groups import Groups
 RESAMPLES, SHUFFLES = 4000, 99
 LEVEL = 0.05  # of significance
 K = 5
+CONTROL = "control"
 
 
 class Estimate(NamedTuple):
     """One number of a set. part: what is added to the name of its metric. of: speakers' weights [R, S] -> [R]; None: it
-    has no interval. n: items or speakers. value, chance, p: where they are not those of `of` and of shuffled labels.
+    has no interval. root: the number is its square root, 0 of what is below 0. n: items or speakers. value, chance, p: where they are not those of `of` and of shuffled labels.
     unit: where it is not the metric's. shuffled: False where shuffled labels say nothing about it."""
 
     part: str
@@ -36,6 +37,14 @@ class Estimate(NamedTuple):
     p: float | None = None
     unit: str | None = None
     shuffled: bool = True
+    root: bool = False
+
+    def once(self, speakers: int) -> float | None:
+        """The number, before a root is taken."""
+        return self.value if self.of is None else float(self.of(np.ones((1, speakers)))[0])
+
+    def shown(self, x: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(x, 0)) if self.root else x
 
 
 class Asked(NamedTuple):
@@ -100,12 +109,12 @@ def shift(groups: Groups, asked: Asked) -> Iterator[Estimate]:
     """`shifts.shift` of all classes and of each, and `shifts.signed` of each feature and class."""
     neutral, speakers = groups.classes.index(asked.neutral or ""), len(groups.speakers)
     others = [k for k in range(len(groups.classes)) if k != neutral]
-    yield Estimate("", shifts.shift(groups, neutral), speakers)
+    yield Estimate("", shifts.shift(groups, neutral), speakers, root=True)
     for k in others:
-        yield Estimate(f"[{groups.classes[k]}]", shifts.shift(groups, neutral, k), speakers)
+        yield Estimate(f"[{groups.classes[k]}]", shifts.shift(groups, neutral, k), speakers, root=True)
     for feature in asked.features:
         one = groups.of([feature])
-        yield Estimate(f"[{feature}]", shifts.shift(one, neutral), speakers)
+        yield Estimate(f"[{feature}]", shifts.shift(one, neutral), speakers, root=True)
         for k in others:
             of = shifts.signed(one, neutral, k)
             yield Estimate(f"[{feature},{groups.classes[k]}]", of, speakers, unit="its unit", shuffled=False)
@@ -118,7 +127,7 @@ def interaction(groups: Groups, asked: Asked) -> Iterator[Estimate]:
         found = shifts.interaction(groups.of([feature]) if feature else groups, neutral)
         part = f"[{feature}]" if feature else ""
         yield Estimate(part, None, speakers, found.share, found.chance, found.p, "share of the shifts' variance")
-        yield Estimate(f"_size{part}", found.size, speakers, unit=LABELLED["shift"].unit)
+        yield Estimate(f"_size{part}", found.size, speakers, unit=LABELLED["shift"].unit, root=True)
 
 
 def _mean(groups: Groups, values: np.ndarray) -> shifts.Estimate:
@@ -139,7 +148,7 @@ def measure(
 ) -> list[Line]:
     """Every number of each of one or two sets, and of two their differences (first less second).
 
-    Intervals are of 4000 bootstrap samples of the speakers (of each side as many as there are), the percentiles widened
+    Intervals are of 4000 bootstrap samples of the speakers (of each side as many as there are), the draws moved so that their mean is the number, and the percentiles widened
     for few speakers after Hesterberg 2015, What teachers should know about the bootstrap (expanded percentiles). p: the
     share, with the labels themselves among them, of 99 shufflings of labels within speakers that are as good. control: a
     set without any interaction by its making; where it shows one (p <= .05), that of a set is 'cannot tell'. LemError
@@ -162,13 +171,11 @@ def measure(
                         ) from error
                     note(f"{groups.name}: {row.name} is left out: {error}")
                     break
-    differing = _controlled(control, asked) if control is not None else None
-    lines = [
-        line for groups in sets for line in _judged([x for x in lines if x.set == groups.name], asked, differing, note)
-    ]
-    if control is not None:
-        lines += _judged([line for line, _ in _lines(LABELLED["interaction"], control, asked)], asked, None, note)
-    return lines + (_differences(sets, lines, draws, asked) if len(sets) == 2 else [])
+    rules = _controlled(control, asked) if control is not None else []
+    differing = {line.name for line in rules if line.p is not None and line.p <= LEVEL}
+    for groups in sets:
+        _judge([line for line in lines if line.set == groups.name], asked, differing)
+    return [*lines, *rules, *(_differences(sets, lines, draws, asked) if len(sets) == 2 else [])]
 
 
 def same(sets: Sequence[Groups]) -> list[Groups]:
@@ -211,37 +218,37 @@ def _neutral(asked: Asked, sets: Sequence[Groups], control: Groups | None) -> As
 
 def _lines(row: Row, groups: Groups, asked: Asked) -> Iterator[tuple[Line, np.ndarray]]:
     """(a line, its bootstrap [R], empty where there is none) for each number of a metric."""
-    once = np.ones((1, len(groups.speakers)))
-    found = list(row.load()(groups, asked))
+    found, speakers = list(row.load()(groups, asked)), len(groups.speakers)
     chance = _shuffled(row, groups, asked, [e.part for e in found]) if row.shuffled else None
     weights = resamples(groups)
     for i, each in enumerate(found):
-        value = each.value if each.of is None else float(each.of(once)[0])
-        with np.errstate(invalid="ignore"):
-            drawn = np.empty(0) if each.of is None else each.of(weights)
-        low, high = interval(drawn, len(groups.speakers)) if len(drawn) else (None, None)
+        value = np.array(np.nan if (once := each.once(speakers)) is None else once)
+        drawn = np.empty(0) if each.of is None else each.of(weights)
+        drawn = each.shown(drawn - (np.nanmean(drawn) - value)) if len(drawn) else drawn
+        low, high = interval(drawn, speakers) if len(drawn) else (None, None)
         mean, p = each.chance, each.p
         if chance is not None and each.shuffled:
-            mean, p = float(chance[:, i].mean()), _p(value, chance[:, i], row.better)
+            mean, p = float(each.shown(chance[:, i]).mean()), _p(float(value), chance[:, i], row.better)
         unit = row.unit if each.unit is None else each.unit
         name = row.name + each.part
         if groups.centred:
             name = f"{name[:-1]},centred]" if name.endswith("]") else f"{name}[centred]"
-        yield Line(groups.name, row.name, name, unit, float(value or 0.0), low, high, each.n, mean, p), drawn
+        shown = float(each.shown(value))
+        yield Line(groups.name, row.name, name, unit, shown, low, high, each.n, mean, p), drawn
 
 
 def _shuffled(row: Row, groups: Groups, asked: Asked, parts: list[str]) -> np.ndarray:
     """[SHUFFLES, parts]: the same numbers of labels shuffled within speakers."""
-    once, out = np.ones((1, len(groups.speakers))), np.full((SHUFFLES, len(parts)), np.nan)
+    out = np.full((SHUFFLES, len(parts)), np.nan)
     for r in range(SHUFFLES):
         other = groups.shuffled(generator(0, r, 0, "labels"))
-        values = {e.part: float(e.of(once)[0]) for e in row.load()(other, asked) if e.of is not None and e.shuffled}
+        values = {e.part: e.once(len(groups.speakers)) for e in row.load()(other, asked) if e.shuffled}
         out[r] = [values.get(part, np.nan) for part in parts]
     return out
 
 
-def _p(value: float | None, chance: np.ndarray, better: str) -> float | None:
-    if value is None or math.isnan(value) or not better:
+def _p(value: float, chance: np.ndarray, better: str) -> float | None:
+    if math.isnan(value) or not better:
         return None
     as_good = chance >= value - 1e-12 if better == "higher" else chance <= value + 1e-12
     return (1 + int(as_good.sum())) / (1 + len(chance))
@@ -277,29 +284,36 @@ def holm(p: Sequence[float]) -> list[float]:
     return out
 
 
-def _judged(lines: list[Line], asked: Asked, differing: set[str] | None, note: Callable[[str], None]) -> Iterator[Line]:
-    """The lines of a set, with Holm's p for its features, and what may be said of its interactions."""
+def _judge(lines: list[Line], asked: Asked, differing: set[str]) -> None:
+    """Put Holm's p for the features into the lines of a set, and say what may be said of its interactions.
+
+    differing: names of those that the control shows.
+    """
     each = [line for line in lines if line.metric == "interaction" and line.p is not None]
     features = [line for line in each if line.name != "interaction"]
     for line, p in zip(features, holm([line.p or 0.0 for line in features])):
         line.p = p
     sizes = {line.name.replace("_size", ""): line for line in lines if line.name.startswith("interaction_size")}
-    for line in lines:
-        if line in each:
-            differs = line.p is not None and line.p <= LEVEL
-            near = asked.bound is not None and (sizes[line.name].high or math.inf) <= asked.bound
-            line.verdict = "differs" if differs else f"within {asked.bound:g}" if near else "cannot tell"
-            if differing is not None and line.name in differing:
-                line.verdict = "cannot tell: the control differs"
-        yield line
+    for line in each:
+        high = sizes[line.name].high
+        if line.name in differing:
+            line.verdict = "cannot tell: the control differs"
+        elif line.p is not None and line.p <= LEVEL:
+            line.verdict = "differs"
+        else:
+            near = asked.bound is not None and high is not None and high <= asked.bound
+            line.verdict = f"within {asked.bound:g}" if near else "cannot tell"
 
 
-def _controlled(control: Groups, asked: Asked) -> set[str]:
-    """Names of the interactions that the control shows, though there can be none; each by itself, without Holm."""
+def _controlled(control: Groups, asked: Asked) -> list[Line]:
+    """The lines of the control, in which there can be no interaction: each p by itself, without Holm."""
     if control.side is None:
         raise LemError("--control is for --cross COLUMN")
-    lines = [line for line, _ in _lines(LABELLED["interaction"], control, asked)]
-    return {line.name for line in lines if line.p is not None and line.p <= LEVEL}
+    lines = [line for line, _ in _lines(LABELLED["interaction"], replace(control, name=CONTROL), asked)]
+    for line in lines:
+        if line.p is not None:
+            line.verdict = "differs" if line.p <= LEVEL else "cannot tell"
+    return lines
 
 
 def _differences(
@@ -311,7 +325,7 @@ def _differences(
     for name, a in first.items():
         b = second.get(name)
         one, two = (draws.get((g.name, name), np.empty(0)) for g in sets)
-        if b is None or not len(one) or not len(two):
+        if b is None or a.metric == "interaction" or not len(one) or not len(two):
             continue
         rng = generator(0, 0, 0, "pairs")  # two sets of as many speakers would be drawn alike
         low, high = interval(one - rng.permutation(two), min(len(g.speakers) for g in sets))

@@ -1,7 +1,8 @@
 """How far the classes of a labelled set lie from one of them, how wide they are, and whether two sides differ in that.
 
 An estimate is a function of the weights of the speakers, [R, S] -> values [R], so that a bootstrap over speakers is one
-call. All are of `Groups`; what is counted twice there, such as the noise of a mean in a squared distance, is taken off.
+call. All are of `Groups`. From squared distances of means the noise of the means is taken off, so that they are right on
+average, and may be below 0.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def dispersion(groups: Groups) -> Estimate:
 
 
 def shift(groups: Groups, neutral: int, of: int | None = None) -> Estimate:
-    """How far a class lies from another one, `neutral`: the root mean square over speakers of the distance of their two
-    means, in units of the root of `within`; 0 where the noise of the means is all there is. of None: over all classes.
+    """How far a class lies from another one, `neutral`: the mean square over speakers of the distance of their two means,
+    in units of `within`. of None: over all classes.
     """
     n, means, spread = groups.cells()
     inside = within(groups)
@@ -83,10 +84,7 @@ def shift(groups: Groups, neutral: int, of: int | None = None) -> Estimate:
         raise ValueError(f"no speaker has both {groups.classes[chosen[0]]} and {groups.classes[neutral]}")
     total, count = np.where(both, squares, 0)[:, chosen].sum(1), both[:, chosen].sum(1)
 
-    def root(weights: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(_over(_over(weights @ total, weights @ count), inside(weights)), 0))
-
-    return root
+    return lambda weights: _over(_over(weights @ total, weights @ count), inside(weights))
 
 
 def signed(groups: Groups, neutral: int, of: int) -> Estimate:
@@ -102,8 +100,8 @@ def signed(groups: Groups, neutral: int, of: int) -> Estimate:
 
 class Interaction(NamedTuple):
     """Whether shifts differ between two sides. share: of the variance of the shifts of speakers, what lies between the
-    sides; chance: its mean over all splits; p: share of the splits with as much or more; splits: how many. size: root
-    mean square over classes of the distance of the sides' mean shifts, in units of the root of `within`, as an Estimate.
+    sides; chance: its mean over all splits; p: share of the splits with as much or more; splits: how many. size: mean
+    square over classes of the distance of the sides' mean shifts, in units of `within`, as an Estimate.
     """
 
     share: float
@@ -142,7 +140,7 @@ def interaction(groups: Groups, neutral: int) -> Interaction:
 
     def size(weights: np.ndarray) -> np.ndarray:
         squares = [_apart(weights, side, there, gram) for there, gram in grams.values()]
-        return np.sqrt(np.maximum(_over(np.nanmean(squares, axis=0), inside(weights)), 0))
+        return _over(np.nanmean(squares, axis=0), inside(weights))
 
     return Interaction(float(shares[0]), float(shares.mean()), p, len(shares), size)
 
@@ -183,14 +181,16 @@ def _between(member: np.ndarray, there: np.ndarray, gram: np.ndarray) -> np.ndar
 
 
 def _apart(weights: np.ndarray, side: np.ndarray, there: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """[R]: squared distance of the sides' weighted means; nan where a side has no weight."""
-    one, two = (weights * there * (side == i) for i in (1, 0))
-    u = one / _some(one.sum(1))[:, None] - two / _some(two.sum(1))[:, None]
-    return ((u @ gram) * u).sum(1)
-
-
-def _some(total: np.ndarray) -> np.ndarray:
-    return np.where(total > 0, total, np.nan)
+    """[R]: squared distance of the sides' weighted means, less what the speakers' spread makes of it; nan where a side
+    has fewer than two speakers."""
+    u, noise = 0.0, np.zeros(len(weights))
+    for i, sign in ((1, 1.0), (0, -1.0)):
+        own = weights * there * (side == i)
+        n = np.where(own.sum(1) > 1, own.sum(1), np.nan)
+        share = own / n[:, None]
+        noise = noise + (share @ np.diag(gram) - ((share @ gram) * share).sum(1)) / (n - 1)
+        u = u + sign * share
+    return ((u @ gram) * u).sum(1) - noise
 
 
 def _over(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -199,10 +199,10 @@ def test_classes_that_say_nothing_leave_all_variance_within():
 
 
 def test_shift_is_the_distance_that_was_put_in():
-    found = [shifts.shift(made(apart=2.0, dims=3, seed=s), 2)(np.ones((1, 6)))[0] ** 2 for s in range(60)]
+    found = [shifts.shift(made(apart=2.0, dims=3, seed=s), 2)(np.ones((1, 6)))[0] for s in range(60)]
     assert np.mean(found) == pytest.approx(4.0, rel=0.05)  # 3 times 2^2, over a variance of 3
     nothing = [shifts.shift(made(apart=0.0, seed=s), 2)(np.ones((1, 6)))[0] for s in range(30)]
-    assert np.mean(nothing) < 0.2
+    assert np.mean(nothing) == pytest.approx(0, abs=0.02)
 
 
 def test_signed_shifts_have_the_units_of_the_feature():
@@ -440,3 +440,19 @@ def test_only_what_both_sets_have_is_kept():
     b.same = ["s9"] * 72
     with pytest.raises(LemError, match="fewer than two classes"):
         labelled.same([a, b])
+
+
+def test_the_size_of_an_interaction_is_right_on_average_and_its_interval_holds_it():
+    sizes, held = [], 0
+    for seed in range(40):
+        g = made(speakers=10, dims=1, by_side=0.8, seed=seed)
+        found = shifts.interaction(g, 2)
+        square = found.size(once(g))[0]
+        drawn = found.size(labelled.resamples(g))
+        low, high = interval(np.sqrt(np.maximum(drawn - (np.nanmean(drawn) - square), 0)), 10)
+        sizes.append(square)
+        held += low <= 0.8 <= high
+    assert np.mean(sizes) == pytest.approx(0.64, abs=0.12)
+    assert held >= 36
+    without = [shifts.interaction(made(speakers=10, dims=1, seed=s), 2).size(np.ones((1, 10)))[0] for s in range(60)]
+    assert np.mean(without) == pytest.approx(0, abs=0.04)

@@ -99,6 +99,14 @@ def inputs(tmp_path_factory) -> Path:
     for i in range(8):
         soundfile.write(folder / f"sounds/{i}.wav", rng.uniform(-0.5, 0.5, 4800), 8000)
     shutil.copy(folder / "sounds/0.wav", folder / "sound.wav")
+    (folder / "speech").mkdir()
+    rows = ["name\temotion\tspeaker\tsex\tsentence"]
+    for i in range(24):
+        t, pitch = np.arange(8000) / 8000, 120 + 15 * (i // 6) + 40 * (i % 2)
+        tone = sum(np.sin(2 * np.pi * k * pitch * t) / k for k in range(1, 20)) * (0.1 + np.sin((9 + i % 5) * t) ** 2)
+        soundfile.write(folder / f"speech/{i}.wav", 0.2 * tone + rng.normal(0, 1e-3, 8000), 8000)
+        rows.append(f"{i}\t{('neutral', 'joy')[i % 2]}\ts{i // 6}\t{'fm'[i // 6 % 2]}\tt{i % 3}")
+    (folder / "labels.tsv").write_text("\n".join(rows) + "\n")
     for name, count in (("vectors", 300), ("train", 300), ("held", 100)):
         vectors = rng.normal(size=(count, 32)) / np.sqrt(np.arange(1, 33))
         np.save(folder / f"{name}.npy", vectors.astype(np.float32))
