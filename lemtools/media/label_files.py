@@ -31,7 +31,7 @@ def lab(text: str) -> Tier:
             raise LemError("a master label file of HTK; split it into a .lab for each sound")
         if len(cells) < 3 or not (cells[0].isdecimal() and cells[1].isdecimal()):
             raise LemError(f"line {number}: {line.strip()[:40]!r} is no begin and end in whole 100 ns, and a label")
-        rows.append((int(cells[0]) / TICK, int(cells[1]) / TICK, cells[2]))
+        rows.append((float(cells[0]) / TICK, float(cells[1]) / TICK, cells[2]))
         scores.append(_score(cells[3]) if len(cells) > 3 else math.nan)
     known = bool(scores) and all(map(math.isfinite, scores))
     return Tier("lab", rows, scores if known else None)
@@ -96,7 +96,8 @@ def table(text: str) -> Tier | None:
 def emu(record: dict[str, Any]) -> list[Tier] | None:
     """The levels of segments of an annotation of Emu (_annot.json: Winkelmann et al. 2017); None for another JSON object.
 
-    A segment lasts from its sampleStart over sampleDur + 1 samples. LemError where it is damaged.
+    A segment lasts from its sampleStart over sampleDur + 1 samples; older files have sampleDur itself: one that ends within a
+    sample of where the next one begins lasts to there. LemError where it is damaged.
     """
     if not {"levels", "sampleRate"} <= record.keys():
         return None
@@ -105,11 +106,12 @@ def emu(record: dict[str, Any]) -> list[Tier] | None:
         for level in record["levels"]:
             if level["type"] != "SEGMENT":
                 continue
-            rows = []
-            for item in level["items"]:
-                label = next((each["value"] for each in item["labels"] if each["name"] == level["name"]), "")
-                begin = int(item["sampleStart"])
-                rows.append((begin / rate, (begin + int(item["sampleDur"]) + 1) / rate, str(label)))
+            items = level["items"]
+            begins = [int(item["sampleStart"]) for item in items]
+            ends = [begin + int(item["sampleDur"]) + 1 for begin, item in zip(begins, items)]
+            ends = [at if abs(at - end) <= 1 else end for end, at in zip(ends, [*begins[1:], ends[-1] if ends else 0])]
+            said = [[each["value"] for each in item["labels"] if each["name"] == level["name"]] for item in items]
+            rows = [(begin / rate, end / rate, str([*text, ""][0])) for begin, end, text in zip(begins, ends, said)]
             tiers.append(Tier(str(level["name"]), rows))
         return tiers
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:

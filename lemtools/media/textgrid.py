@@ -15,7 +15,7 @@ _FREE = re.compile(
     r"""
       "([^"]*(?:""[^"]*)*)"                                              # a text, in which "" stands for one quote
     | (?<!\S)<(\w+)>(?!\S)                                               # a flag
-    | (?<!\S)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)           # a number
+    | (?<!\S)([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)       # a number
     | ![^\n]*                                                            # a comment
     | [^\s"]+                                                            # any other word
     """,

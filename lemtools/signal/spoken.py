@@ -39,6 +39,8 @@ class Alphabet(NamedTuple):
 
     def ids(self, symbols: Iterable[str]) -> np.ndarray:
         """uint16 [L]: the ids of symbols. LemError for one that is not among them."""
+        if len(self.symbols) > MOST_SYMBOLS:
+            raise LemError(f"{len(self.symbols)} symbols, of which an alphabet has {MOST_SYMBOLS} at most")
         places = {symbol: i for i, symbol in enumerate(self.symbols)}
         symbols = list(symbols)
         for unknown in (symbol for symbol in symbols if symbol not in places):

@@ -2,6 +2,7 @@
 """Labels with times: TextGrids long and short, HTK, tables, Emu's JSON and our own, read, written, refused."""
 
 import json
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -223,6 +224,30 @@ def test_damaged_textgrids(tmp_path, change, message):
     assert message in str(caught.value) and "\n" not in str(caught.value) and "a.TextGrid" in str(caught.value)
 
 
+HEAD = 'File type = "ooTextFile" "TextGrid" '
+
+
+@pytest.mark.parametrize("run", ['"', "1", "1.", "1e", "<a", "!", "a ", '""', "-", "\\", "<a> "])
+def test_long_runs_take_no_longer_than_they_are(tmp_path, run):
+    started = time.process_time()
+    with pytest.raises(LemError, match="TextGrid"):
+        loaded(tmp_path / "a.TextGrid", HEAD + run * 300_000 + "x")
+    assert time.process_time() - started < 3
+
+
+def test_numbers_of_any_length_are_numbers(tmp_path):
+    long = "9" * 5000
+    with pytest.raises(LemError, match="times that are not finite"):
+        loaded(tmp_path / "a.lab", f"0 {long} a\n")
+    with pytest.raises(LemError, match="times that are not finite"):
+        loaded(tmp_path / "a.TextGrid", LONG.format(**NAMED).replace("xmax = 0.7 ", f"xmax = {long} "))
+    with pytest.raises(LemError, match="70000 symbols, of which an alphabet has 65536 at most"):
+        loaded(tmp_path / "a.lab", "".join(f"{i} {i + 1} w{i}\n" for i in range(70000)))
+    record = {"annotation": 1, "phones": [{"text": "a", "begin": 0, "end": 10**400}]}
+    with pytest.raises(LemError, match="damaged annotation"):
+        loaded(tmp_path / "a.json", json.dumps(record))
+
+
 @pytest.mark.parametrize("raw", [b"ooBinaryFile\x08TextGrid", b'"Praat chronological TextGrid text file"\n0 1'])
 def test_other_files_of_praat(tmp_path, raw):
     with pytest.raises(LemError, match="which is not read"):
@@ -405,6 +430,10 @@ def test_an_annotation_of_emu(tmp_path):
     signal = loaded(tmp_path / "x_annot.json", json.dumps(emu(), indent=1))
     assert texts(signal) == ["V", "@"] and signal.spans.tolist() == [[[0, 0.1], [0.1, 0.15]]]
     assert signal.alphabet.name == "sampa"
+    old = json.dumps(emu()).replace('"sampleDur": 99', '"sampleDur": 100')  # without the one that is added
+    assert loaded(tmp_path / "x_annot.json", old).spans.tolist() == [[[0, 0.1], [0.1, 0.15]]]
+    with pytest.raises(LemError, match="begins before the one before it ends"):
+        loaded(tmp_path / "x_annot.json", old.replace('"sampleDur": 100', '"sampleDur": 101'))
     for damaged in (
         {"levels": 3},
         {"sampleRate": 0},
