@@ -178,7 +178,9 @@ def of_texts(out: Path) -> list[str]:
         log = folder(out, LAST) / f"{arm}.jsonl"
         if log.exists():
             last = json.loads(log.read_text().splitlines()[-1])
-            found[arm] = [last[f"held_out_bits_per_byte_{seed}"] for seed in range(RUNS)]
+            each = [last.get(f"held_out_bits_per_byte_{seed}") for seed in range(RUNS)]
+            if last["step"] == STEPS and None not in each:  # an arm that was stopped on the way has no end to compare
+                found[arm] = each
     if "baseline" not in found:
         return []
     lines = ["text\tarm\tbits a byte\tless baseline"]

@@ -84,7 +84,7 @@ class Reader:
                     continue
             parts.append(self._read(end - 1)[:, first - end :])
             first = end
-        return torch.cat(parts, 1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _begin(self, place: int) -> None:
         self.caches, self.begun, self.seen, self.ahead, self.stepping = self.net.caches(), place, place, None, False

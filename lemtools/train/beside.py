@@ -8,6 +8,7 @@ runs, N items a batch.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,6 +97,8 @@ class Runs(Run):
         self.optimizer = adamw(self.settings, self.weights.values())
         apart = any(getattr(part, "apart", False) for part in prepared.model.net.modules())
         self.call = self._one_by_one if apart else vmap(self._loss)
+        if apart:  # on a GPU torch remarks at every call that weights which are rows of others are copied
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         if self.settings.compile:
             self.call = torch.compile(self.call)
 
