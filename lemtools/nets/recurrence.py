@@ -104,7 +104,9 @@ class Scan:
         with torch.cuda.device_of(given[0]):
             for stages in range(STAGES.get(known, 3), 0, -1):
                 try:
-                    kernel[(-(-items // ROWS), networks)](*given, items, **constants, num_warps=warps, num_stages=stages)
+                    kernel[(-(-items // ROWS), networks)](
+                        *given, items, **constants, num_warps=warps, num_stages=stages
+                    )
                 except OutOfResources:
                     if stages == 1:
                         raise
