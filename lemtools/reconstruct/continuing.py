@@ -90,9 +90,7 @@ class Continuer(Language):
         reader = self.reader(data[:, : lost[0]], graph=self.device.type == "cuda")
         for t in range(int(lost[0]), int(lost[-1]) + 1):
             if len(rows := np.flatnonzero(~known[:, t])):
-                logits = (
-                    reader.logits().float().cpu()[rows, None]
-                )  # (an index of a GPU's tensor would be sent there first)
+                logits = reader.logits().float().cpu()[rows, None]  # (a GPU's tensor would be sent its index first)
                 drawn = draw(logits, [own[row] for row in rows], self.temperature, **self.among)
                 data[rows, t] = drawn[:, 0]
             reader.add(torch.from_numpy(data[:, t : t + 1]))

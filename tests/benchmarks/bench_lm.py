@@ -33,8 +33,10 @@ from lemtools.train.settings import Settings
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--depth", default="2,4")
-    for name, value in (("batch", 32), ("vocabulary", 4096), ("runs", 5), ("steps", 100)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--nanochat")
     asked = parser.parse_args()
