@@ -179,7 +179,7 @@ def of_texts(out: Path) -> list[str]:
         if log.exists():
             last = json.loads(log.read_text().splitlines()[-1])
             each = [last.get(f"held_out_bits_per_byte_{seed}") for seed in range(RUNS)]
-            if last["step"] == STEPS and None not in each:  # an arm that was stopped on the way has no end to compare
+            if last.get("step", STEPS) == STEPS and None not in each:  # an arm that was stopped has no end to compare
                 found[arm] = each
     if "baseline" not in found:
         return []
