@@ -4,6 +4,7 @@ import os
 
 import click
 
+from ..catalogue.labelled import LABELLED
 from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
 from . import common, results
 from . import compare_labelled as labelled
@@ -51,7 +52,7 @@ class Threshold(click.ParamType):
     "What to measure: {of}; all: every metric of single items that suits the kind; geometry: every metric of "
     "embeddings. Upper or lower case; several are separated by commas. With --labels it picks among what that measures.",
     of=METRICS,
-    words=tuple(GROUPS),
+    words=(*GROUPS, *(name for name in LABELLED if name not in METRICS)),
     usual=f"{', '.join(USUAL[:-1])}, or {USUAL[-1]}, by kind, or all of boundaries",
     multiple=True,
     metavar="NAME",

@@ -7,8 +7,10 @@ from helpers.commands import lem_fork
 from helpers.toys import seen, shows
 from lemtools import stream
 from lemtools.catalogue import LemError, Row
+from lemtools.catalogue.labelled import LABELLED
 from lemtools.catalogue.metrics import METRICS, spelled
 from lemtools.compare import measure
+from lemtools.compare.labelled import Estimate
 from lemtools.compare.resources import RESOURCES, Resource
 from lemtools.fragment import fragment
 from lemtools.signal import Signal
@@ -56,6 +58,22 @@ def test_a_toy_metric(tmp_path, monkeypatch):
     assert shows("glare", "compare") == (False, False)
     with pytest.raises(LemError, match="no metric 'glare'"):
         measure(A, B, "glare")
+
+
+def test_a_toy_metric_of_labelled_sets(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def items(groups, asked):
+        yield Estimate("", lambda weights: weights @ groups.count(), len(groups))
+
+    data = np.arange(8, dtype=np.float32).reshape(4, 2)
+    with open("a.safetensors", "wb") as file:
+        stream.write([Signal("embedding", data, names=list("wxyz"))], file)
+    (tmp_path / "l.tsv").write_text("name\tkind\twho\nw\ta\ts\nx\tb\ts\ny\ta\tt\nz\tb\tt\n")
+    line = ("compare", "--labels", "l.tsv", "--by", "kind", "--leave", "who", "--metric", "items", "a.safetensors")
+    with LABELLED.added(Row("items", items, "how many", facts={"centred": False, "shuffled": False})):
+        assert lem_fork(*line).stdout == b"a\titems\t4\t-\t-\t4\t-\t-\t-\n"
+    assert b"--metric items: with --labels there are purity" in lem_fork(*line).stderr
 
 
 def test_a_toy_resource(monkeypatch):

@@ -154,3 +154,16 @@ def test_of_several_sounds_the_one_is_named():
     good = glide(16_000, 120, 150)[0]
     with pytest.raises(LemError, match="^1.wav: silence"):
         Prosody().encode(batch([[good], [0 * good]]))
+
+
+def test_a_constant_added_changes_nothing():
+    sound = noisy(glide(16_000, 110, 180)[0], 20)
+    np.testing.assert_allclose(features(sound + 0.4, 16_000), features(sound, 16_000), atol=2e-3)
+
+
+def test_a_hum_below_the_silence_threshold_is_no_voice():
+    rate = 16_000
+    voice = tone(rate, np.full(rate // 2, 200.0))
+    for loud, heard in ((0.01, 0.0), (0.1, 1.0)):
+        f0, _ = track(np.concatenate([voice, loud * voice]), rate)
+        assert (f0[len(f0) // 2 + 3 :] > 0).mean() == pytest.approx(heard, abs=0.05)

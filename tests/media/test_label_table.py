@@ -57,8 +57,9 @@ def test_columns_that_are_not_there_or_have_gaps():
         made.column(None)
     with pytest.raises(LemError, match="no column 'sex'; there are emotion, speaker"):
         made.column("sex")
-    with pytest.raises(LemError, match="b has no x"):
-        LabelTable("t.tsv", "n\tx\na\t1\nb\t \n").column("x")
+    for column in "xy":
+        with pytest.raises(LemError, match=f"b has no {column}"):
+            LabelTable("t.tsv", "n\tx\ty\na\t1\t2\nb\t \t\n").column(column)
 
 
 def test_classes_of_words_and_of_whole_numbers():
