@@ -16,10 +16,10 @@ from ..phones.words import Entry, Lexicon, given
 from ..signal import Alphabet, LemError, Signal, Word, path_of, stem
 from ..signal.phones import PAUSE, PHONES, alphabet_of, spelt
 from .contract import Encoder
-from .sound import resampled
+from .sound import near, resampled
 
 MOST = 1 << 24  # bytes of a text
-DOUBTFUL = -3.0  # a score below which text and sound are said not to fit: see docs/phones.md
+DOUBTFUL = -4.0  # a score below which text and sound are said not to fit: see docs/phones.md
 
 
 class Phones(Encoder):
@@ -72,8 +72,10 @@ class Phones(Encoder):
         if item.rate is None:
             raise LemError("a sound without its sample rate; write it as a WAV, or give rate=HZ in Python")
         words = self._words(name)
-        sound = resampled(item.data.mean(axis=1, keepdims=True), item.rate, RATE)[0, 0]
+        rate = near(RATE, round(item.rate))  # one that can be changed to 16 kHz: times are put right below
+        sound = resampled(item.data.mean(axis=1, keepdims=True), rate, RATE)[0, 0]
         found = self.aligner.align(sound, words)
+        found = found._replace(spans=found.spans * (rate / item.rate))
         self._note(found, name)
         alphabet, symbols = self._symbols(found, words)
         ids = alphabet.ids(symbols)

@@ -53,11 +53,12 @@ class Aligner:
         try:
             if not np.abs(sound).max(initial=0) > 0:
                 raise LemError("silence; there is nothing to align")
+            if seconds < FEWEST * phones:
+                raise LemError(f"{seconds:.3g} s of sound for {phones} phones: too short for {1000 * FEWEST:g} ms each")
             parts = [self._part(sound[a:b], some, a) for a, b, some in pieces.cut(self.model, sound, words)]
-        except LemError as error:
+        except LemError:
             if not self.even:
-                least = f"{seconds:.3g} s of sound for {phones} phones: too short"
-                raise LemError(least if seconds < FEWEST * phones else str(error)) from error
+                raise
             return _even(seconds, words)
         return _joined(parts, sound, words)
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..signal import LemError
-from ..signal.phones import nearest
+from ..signal.phones import read
 
 RETRIEVE, UTF8, IPA = 1, 1, 2  # of espeak_Initialize, espeak_TextToPhonemes and its phoneme mode
 
@@ -39,9 +39,6 @@ def phones(word: str, language: str) -> list[str] | None:
     voice = "en-us" if language == "en" else language
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise LemError(f"espeak-ng speaks no {language!r}")
-    text = ctypes.c_char_p(word.encode())
-    raw = library.espeak_TextToPhonemes(ctypes.byref(text), UTF8, IPA | ord("_") << 8) or b""
-    found = [
-        nearest(symbol.strip("ˈˌ"), "ipa") for symbol in raw.decode("utf-8", "replace").replace(" ", "_").split("_")
-    ]
-    return [phone for phone in found if phone not in (None, "SIL")] or None
+    asked = ctypes.c_char_p(word.encode())
+    text = (library.espeak_TextToPhonemes(ctypes.byref(asked), UTF8, IPA) or b"").decode("utf-8", "replace")
+    return read(text if language == "en" else text.replace("ɾ", "r"), "ipa") or None  # English alone taps a t

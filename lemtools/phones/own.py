@@ -15,6 +15,7 @@ from .viterbi import Path, Segments, viterbi
 from .words import Entry
 
 PAUSE_LEAST = STATES  # frames
+PAUSE_COST = 34.4  # of a pause between words: a probability of .005 to the power 6.5, as pocketsphinx counts it
 
 
 class Chain(NamedTuple):
@@ -46,7 +47,13 @@ def chain(model: Model, ways: Sequence[Sequence[str]], pauses: bool = True) -> C
             symbols, least, owner = symbols + columns[i], least + [1] * STATES, owner + [i] * STATES
         elif pauses:
             symbols, least, owner = [*symbols, 0], [*least, PAUSE_LEAST], [*owner, i]
-    return Chain(Segments(symbols, least, [s == 0 for s in symbols]), used, np.array(owner), phones, words)
+    return Chain(
+        Segments(symbols, least, [s == 0 for s in symbols], [PAUSE_COST * (s == 0) for s in symbols]),
+        used,
+        np.array(owner),
+        phones,
+        words,
+    )
 
 
 def emissions(model: Model, streams: np.ndarray, senones: np.ndarray) -> torch.Tensor:

@@ -21,12 +21,13 @@ class Segments(NamedTuple):
     """What an item says, in order: segments of a symbol each.
 
     symbols: columns of the emissions. least: frames that each lasts at least, from 1. optional: which may be left out; no two
-    in a row are.
+    in a row are. costs: what is taken from a path's score where it enters each; () for nothing.
     """
 
     symbols: Sequence[int]
     least: Sequence[int]
     optional: Sequence[bool]
+    costs: Sequence[float] = ()
 
 
 class Path(NamedTuple):
@@ -55,7 +56,7 @@ def ctc(labels: Sequence[int], blank: int = 0) -> Segments:
 
 class _States(NamedTuple):
     """Segments of all items as chains of states, padded to J [N, J]: the symbol that a state emits, its segment, whether it may
-    be stayed in, and how far before it the state lies from which an optional segment is left out (0: none is)."""
+    be stayed in, and how far before it the state lies from which an optional segment is left out (0: none is), and what it costs to enter."""
 
     symbol: torch.Tensor
     segment: torch.Tensor
@@ -63,11 +64,12 @@ class _States(NamedTuple):
     skip: torch.Tensor
     starts: torch.Tensor
     ends: torch.Tensor
+    costs: torch.Tensor
 
 
-def _chains(items: Sequence[Segments], device: torch.device, open_end: bool) -> _States:
+def _chains(items: Sequence[Segments], device: torch.device, dtype: torch.dtype, open_end: bool) -> _States:
     rows = []
-    for number, (symbols, least, optional) in enumerate(items):
+    for number, (symbols, least, optional, costs) in enumerate(items):
         if not len(symbols) == len(least) == len(optional) or not symbols:
             raise LemError(f"item {number}: no segments, or not a least duration and a choice for each")
         if min(least) < 1 or any(a and b for a, b in pairwise(optional)):
@@ -82,7 +84,8 @@ def _chains(items: Sequence[Segments], device: torch.device, open_end: bool) -> 
         starts = (place == 0) & ((segment == 0) | (segment == 1) & before[segment])
         last = place == count[segment] - 1
         ends = last & ((segment == length - 1) | (segment == length - 2) & bool(optional[-1])) | open_end
-        rows.append((torch.as_tensor(symbols)[segment], segment, last, skip, starts, ends))
+        cost = torch.where(place == 0, torch.as_tensor(costs or [0.0] * length, dtype=dtype)[segment], 0)
+        rows.append((torch.as_tensor(symbols)[segment], segment, last, skip, starts, ends, cost))
     pad = torch.nn.utils.rnn.pad_sequence
     return _States(*(pad(list(column), batch_first=True).to(device) for column in zip(*rows)))
 
@@ -93,7 +96,7 @@ def viterbi(
     lengths: Sequence[int] | torch.Tensor | None = None,
     open_end: bool = False,
 ) -> Path:
-    """The path of the largest sum of emissions, exactly. All transitions that are allowed cost nothing.
+    """The path of the largest sum of emissions, less what its segments cost, exactly.
 
     emissions: [N, T, S], logarithms (or any scores), float32 or float64; the sums are of the same type. lengths: frames of each
     item, T where none are given; what lies behind them does not count. Of paths that are equally good the one that enters later
@@ -102,18 +105,18 @@ def viterbi(
     Raises LemError for an item with fewer frames than its segments need.
     """
     n, most, _ = emissions.shape
-    states = _chains(items, emissions.device, open_end)
+    states = _chains(items, emissions.device, emissions.dtype, open_end)
     size = torch.as_tensor([most] * n if lengths is None else lengths, device=emissions.device)
     low = torch.finfo(emissions.dtype).min / 4
     arange = torch.arange(states.symbol.shape[1], device=emissions.device).expand_as(states.symbol)
     skipped = (arange - states.skip).clamp_min(0)
-    score = torch.where(states.starts, emissions[:, 0].gather(1, states.symbol), low)
+    score = torch.where(states.starts, emissions[:, 0].gather(1, states.symbol) - states.costs, low)
     back = torch.zeros((most, *states.symbol.shape), dtype=torch.uint8, device=emissions.device)
     for t in range(1, most):
         stay = torch.where(states.stays, score, low)
         step = torch.nn.functional.pad(score[:, :-1], (1, 0), value=low)
         skip = torch.where(states.skip > 0, score.gather(1, skipped), low)
-        best, move = torch.stack([stay, step, skip]).max(0)
+        best, move = torch.stack([stay, step - states.costs, skip - states.costs]).max(0)
         best = (best + emissions[:, t].gather(1, states.symbol)).clamp_min(low)
         going = (t < size)[:, None]
         score = torch.where(going, best, score)

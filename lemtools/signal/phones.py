@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001
+# ruff: noqa: RUF001, RUF002
 """The phones of English in three alphabets, the nearest of them to other phones, and the classes of all.
 
 ARPABET is that of the CMU pronouncing dictionary without stress; IPA that of General American; `kokoro` is misaki's, with one
@@ -95,6 +95,22 @@ def nearest(symbol: str, alphabet: str) -> str | None:
         return known.get(symbol.upper().translate(_MARKS))
     plain = symbol if alphabet == "sampa" else symbol.translate(_MARKS)
     return next((known[plain[:n]] for n in range(len(plain), 0, -1) if plain[:n] in known), None)
+
+
+def read(text: str, alphabet: str) -> list[str]:
+    """The ARPABET phones of a text without spaces between its symbols, the longest one first; what is none is left out.
+
+    >>> read("kəmpˈjuːɾəl", "ipa")
+    ['K', 'AH', 'M', 'P', 'Y', 'UW', 'D', 'AH', 'L']
+    """
+    known, found, at = _READ[alphabet], [], 0
+    longest = max(map(len, known))
+    while at < len(text):
+        length = next((n for n in range(longest, 0, -1) if text[at : at + n] in known), 0)
+        if length:
+            found.append(known[text[at : at + length]])
+        at += length or 1
+    return found
 
 
 def alphabet_of(symbols: Iterable[str]) -> str:

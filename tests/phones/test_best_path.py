@@ -21,8 +21,12 @@ def every_path(segments, frames):
 
 def brute(emissions, segments):
     """(score, path) of the best by trying all."""
+    costs = segments.costs or [0] * len(segments.symbols)
     scored = [
-        (sum(float(emissions[t, segments.symbols[s]]) for t, s in enumerate(path)), path)
+        (
+            sum(float(emissions[t, segments.symbols[s]]) for t, s in enumerate(path)) - sum(costs[s] for s in {*path}),
+            path,
+        )
         for path in every_path(segments, len(emissions))
     ]
     return max(scored)
@@ -34,6 +38,7 @@ CASES = [
     Segments([2, 0, 2, 1, 2], [2, 1, 2, 2, 2], [True, False, True, False, True]),
     Segments([0, 2, 1], [3, 1, 1], [False, True, False]),
     Segments([1], [2], [False]),
+    Segments([2, 0, 2, 1, 2], [2, 1, 1, 2, 2], [True, False, True, False, True], [0.5, 1.0, 0.7, 0.0, 1.5]),
     ctc([1, 1, 2]),
 ]
 
@@ -66,8 +71,8 @@ def test_ctc_is_torchaudios_forced_alignment(seed):
 
 def test_items_of_other_lengths_do_as_they_do_alone():
     generator = torch.Generator().manual_seed(1)
-    lengths = [8, 23, 11, 40, 9, 30]
-    emissions = torch.randn(6, 40, 3, generator=generator)
+    lengths = [8, 23, 11, 40, 9, 30, 17]
+    emissions = torch.randn(7, 40, 3, generator=generator)
     together = viterbi(emissions, CASES, lengths)
     for i, (segments, length) in enumerate(zip(CASES, lengths)):
         alone = viterbi(emissions[i : i + 1, :length], [segments])

@@ -4,7 +4,19 @@
 import pytest
 
 from lemtools.signal import LemError
-from lemtools.signal.phones import ALPHABETS, CLASSES, KINDS, PAUSE, PHONES, READ, alphabet_of, kind, nearest, spelt
+from lemtools.signal.phones import (
+    ALPHABETS,
+    CLASSES,
+    KINDS,
+    PAUSE,
+    PHONES,
+    READ,
+    alphabet_of,
+    kind,
+    nearest,
+    read,
+    spelt,
+)
 
 
 @pytest.mark.parametrize("alphabet", ALPHABETS)
@@ -35,6 +47,11 @@ def test_letters_of_misaki_for_diphthongs():
 )
 def test_other_phones_are_read_as_the_nearest(alphabet, symbols, phones):
     assert [nearest(symbol, alphabet) for symbol in symbols.split()] == phones.split()
+
+
+def test_a_text_without_spaces():
+    assert read("hˈaʊtʃˌiː%əl", "ipa") == "HH AW CH IY AH L".split()
+    assert read("wˈɜɹldʤO", "kokoro") == "W ER L D JH OW".split()
 
 
 def test_unknown_symbols_are_unknown():
