@@ -17,6 +17,7 @@ lem-compare --metric psnr --min psnr=30 photos/ recalled/
 lem-fragment --bits 3 photos/ | lem-reconstruct | lem-compare --metric all --json photos/ -
 lem-compare --fragment fragments.safetensors --plot sheet.png photos/ recalled/
 lem-compare --metric psnr,ssim --html report.html photos/ recalled/
+lem-compare --metric boundary-mae,boundary-within@20 truth.TextGrid guess.TextGrid
 lem-compare --metric nearest,memorised,mosaic --train store.safetensors faces/ faces/
 lem-compare --labels labels.tsv --by emotion --leave speaker --cross sex acted.safetensors synthetic.safetensors
 """

@@ -31,12 +31,21 @@ class Segments(NamedTuple):
 
 
 class Boundaries(NamedTuple):
-    """Of one item. errors: float64 [M], guessed minus true time in s, of the boundaries that match. true, guessed: how many
-    boundaries the two sequences have."""
+    """Of one item. errors: float64 [M], guessed minus true time in s, of the boundaries that match. sides: the true and the
+    guessed sequence."""
 
     errors: np.ndarray
-    true: int
-    guessed: int
+    sides: tuple[Segments, Segments]
+
+    @property
+    def true(self) -> int:
+        """How many boundaries the true sequence has."""
+        return len(self.sides[0].classes) - 1
+
+    @property
+    def guessed(self) -> int:
+        """The same of the guessed one."""
+        return len(self.sides[1].classes) - 1
 
 
 def boundaries(original: Signal, guess: Signal) -> list[Boundaries]:
@@ -92,7 +101,7 @@ def compared(true: Segments, guess: Segments) -> Boundaries:
     met = dict(pairs)
     both = [(i, j) for i, j in pairs if met.get(i + 1) == j + 1]
     errors = [guess.begins[j + 1] - true.begins[i + 1] for i, j in both]
-    return Boundaries(np.array(errors, np.float64), len(true.classes) - 1, len(guess.classes) - 1)
+    return Boundaries(np.array(errors, np.float64), (true, guess))
 
 
 def align(true: Segments, guess: Segments) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from .comparison import Comparison
 from .pairs import Pair
 from .sheet import difference, sheet, vectors_picture
 from .spectrogram import CELL, loudest, of_sound, of_spectrum
+from .strips import WIDTH, strips
 from .summary import Result
 
 ROWS = 8
@@ -71,7 +72,7 @@ class Plot:
         if view is None and (rows or fragments is not None):
             self.view = "sheet"
         self.names: list[str] = []
-        self.kind, self.scales, self.front = "", [], None
+        self.kind, self.scales, self.front, self.timed = "", [], None, False
         self.columns = {name: [] for name in ("original", "fragment", "recalled", "difference")}
         if fragments is None:
             del self.columns["fragment"]
@@ -88,16 +89,24 @@ class Plot:
             needed(self.view)
             comparison.keep = True
             return
-        for a, b, name in zip(pair.a, pair.b, pair.names):
+        self.timed = pair.boundaries is not None
+        if self.timed and self.fragments is not None:
+            raise LemError("--fragment does not suit labels with times: leave it out")
+        for item, name in zip(pair.boundaries or (), pair.names):
+            if len(self.names) < self.rows:
+                self._row(name, *strips(item))
+        for a, b, name in () if self.timed else zip(pair.a, pair.b, pair.names):
             if len(self.names) >= self.rows:
                 return
             self.kind, self.front, scale = pair.kind, pair.front, _scale(pair.kind, a, pair.front)
             self.scales.append(scale)
             one, other = (picture(pair.kind, x, pair.rate, scale, pair.front) for x in (a, b))
-            self.names.append(name)
-            self.columns["original"].append(one)
-            self.columns["recalled"].append(other)
-            self.columns["difference"].append(_difference(pair, a, b, scale))
+            self._row(name, one, other, _difference(pair, a, b, scale))
+
+    def _row(self, name: str, original: np.ndarray, recalled: np.ndarray, apart: np.ndarray) -> None:
+        self.names.append(name)
+        for column, drawn in (("original", original), ("recalled", recalled), ("difference", apart)):
+            self.columns[column].append(drawn)
 
     def draw(self, file: IO[bytes], comparison: Comparison, results: list[Result]) -> None:
         """Write the picture to an open binary file as PNG."""
@@ -115,9 +124,16 @@ class Plot:
         columns = dict(self.columns)
         spectral = self.kind in _SPECTRAL
         head = "recalled - original" if spectral else f"{_GAIN} |recalled - original|"
+        head = "of another class" if self.timed else head
         columns[head] = columns.pop("difference")
         notes = {"recalled": self._captions(results)}
-        sheet(columns, file, row_names=self.names, notes=notes, **({"cell": CELL} if spectral else {}))
+        sheet(
+            columns,
+            file,
+            row_names=self.names,
+            notes=notes,
+            **({"cell": CELL if spectral else WIDTH} if spectral or self.timed else {}),
+        )
 
     def _captions(self, results: list[Result]) -> list[str]:
         """One measurement of each item shown: decibels before raw errors."""

@@ -32,7 +32,7 @@ def _of(path: str, how: Reading) -> int | None:
         if sniff(source.peek(16))[1] == "gzip":
             source = unzip(source)
         family = sniff(source.peek(16))[1]
-        if family in ("image", "sound"):
+        if family in ("image", "sound", "textgrid"):
             return 1
         if family in ("npy", "idx"):
             shape, dtype = idx_header(source) if family == "idx" else npy_header(source)[::2]

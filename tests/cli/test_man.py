@@ -279,6 +279,7 @@ def bench(tmp_path_factory):
     """A folder with the files that the examples name, and the commands in bin/."""
     import soundfile
 
+    from lemtools.media import textgrid
     from lemtools.media.images import encode_image as encode
     from lemtools.signal import Signal
     from lemtools.stream import write_one
@@ -299,6 +300,8 @@ def bench(tmp_path_factory):
     soundfile.write(here / "rooster.flac", np.sin(np.arange(4000) / 9), 8000)
     with open(here / "store.safetensors", "wb", buffering=0) as file:
         write_one([Signal("image", np.stack(faces), last=True)], file)
+    for name in ("truth", "guess"):
+        (here / f"{name}.TextGrid").write_text(textgrid.write([textgrid.Tier("phones", [(0, 1, "h"), (1, 2, "a")])]))
     (here / "fragments").mkdir()
     with open(here / "fragments" / "0.safetensors", "wb", buffering=0) as file:
         write_one([Signal("image", np.stack(photos), last=True)], file)

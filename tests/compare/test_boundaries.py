@@ -16,6 +16,7 @@ from lemtools.catalogue.metrics import quick
 from lemtools.compare import Comparison, measure, pair
 from lemtools.compare import boundaries as compared
 from lemtools.compare.boundaries import Segments, align, boundaries
+from lemtools.compare.strips import HEIGHT, WIDTH, strips
 from lemtools.compare.summary import mean_interval, ratio_half, ratio_interval
 from lemtools.fragment import fragment
 from lemtools.media import Target, save
@@ -246,6 +247,27 @@ def test_the_interval_of_a_median_covers_it():
     assert 0.9 <= inside / tries
 
 
+# --- pictures
+
+
+def test_strips_of_classes_along_time():
+    guess = spoken("h ɑ t", [(0.1, 0.2), (0.2, 0.5), (0.5, 0.6)])
+    one, two, apart = strips(boundaries(TRUE, guess)[0])
+    assert one.shape == two.shape == apart.shape == (HEIGHT, WIDTH, 3)
+    at = lambda seconds: int(seconds / 0.6 * WIDTH)
+    # alike but where one says t and the other a vowel, and where one is silent, the other says t
+    light = apart[0].sum(axis=1) > 300
+    expected = np.zeros(WIDTH, bool)
+    expected[at(0.4) : at(0.6) + 1] = True
+    assert (light != expected).sum() <= 2
+    assert (one[0, at(0.3)] == two[0, at(0.45)]).all() and (one[0, at(0.3)] != one[0, at(0.15)]).any()
+    assert (one[0, at(0.05)] == two[0, at(0.05)]).all() and (one[0, at(0.05)] == 235).all()  # silence
+    dark = [int(x) for x in np.flatnonzero((one[0] == 0).all(axis=1))]
+    assert dark == [int(t * WIDTH / 0.6) for t in (0.1, 0.2, 0.4, 0.5)]
+    words = spoken("say now", [0, 0.3, 0.6], "file")
+    assert (strips(boundaries(words, words)[0])[0][0, at(0.1)] == 120).all()
+
+
 # --- refusals
 
 
@@ -293,7 +315,13 @@ def test_the_command(tmp_path):
     assert line["mean"] == pytest.approx(26.25) and line["n"] == 6 and line["low"] == pytest.approx(line["high"])
     done = lem_fork("compare", "--max", "boundary-mae=20", "--metric", "boundary-mae", "true", "guess", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr == b"lem-compare: boundary-mae is 26.25, above 20\n"
-    done = lem_fork("compare", "--plot", "x.png", "--html", "x.html", "true.TextGrid", "guess.TextGrid", cwd=tmp_path)
+    short = spoken("h ɑ", [0, 0.11, 0.195], "ipa", "y.wav")
+    save([short], Target(f"{tmp_path}/short.TextGrid"))
+    done = lem_fork("compare", "--plot", "x.png", "--html", "x.html", "true.TextGrid", "short.TextGrid", cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == b"" and (tmp_path / "x.png").stat().st_size
+    done = lem_fork(
+        "compare", "--plot", "y.png", "--fragment", "true.TextGrid", "true.TextGrid", "guess.TextGrid", cwd=tmp_path
+    )
+    assert done.returncode == 2 and b"--fragment does not suit labels with times" in done.stderr
     done = lem_fork("compare", "true", "guess", "--pair", "name", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.decode().startswith("boundary_mae\t26.25\t26.25\t26.25\t6\n")
