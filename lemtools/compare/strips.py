@@ -27,9 +27,9 @@ def strips(item: Boundaries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _at(side: Segments, times: np.ndarray) -> list[str | None]:
-    """The class at each time; silence before the first segment and in gaps."""
+    """The class at each time: that of the segment which began last; silence before the first one."""
     places = np.searchsorted(side.begins, times, "right") - 1
-    return [side.classes[i] if i >= 0 and t < side.ends[i] else SILENCE for i, t in zip(places, times)]
+    return [side.classes[i] if i >= 0 else SILENCE for i in places]
 
 
 def _strip(side: Segments, classes: list[str | None], end: float) -> np.ndarray:

@@ -120,8 +120,7 @@ def alphabet_of(symbols: Iterable[str]) -> str:
 
     def knows(name: str) -> tuple[int, int, int]:
         read = sum(nearest(symbol, name) is not None for symbol in different)
-        plain = different if name == "sampa" else [symbol.translate(_MARKS) for symbol in different]
-        return read, sum(symbol in _READ[name] for symbol in plain), -READ.index(name)
+        return read, sum(stands_in(symbol, name) for symbol in different), -READ.index(name)
 
     return max(READ, key=knows)
 

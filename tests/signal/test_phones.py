@@ -68,6 +68,7 @@ def test_unknown_symbols_are_unknown():
         ("S t R aI k @", "sampa"),
         ("f aI n @", "sampa"),
         ("d E I n a l i6 S", "sampa"),
+        ("hh ah0 l ow1 sil", "arpabet"),
     ],
 )
 def test_the_alphabet_of_a_sequence(symbols, alphabet):
