@@ -64,7 +64,11 @@ def cli(run, recipe, path, dry_run, output, **options):
 
         def record(step: int, steps: int, numbers: dict) -> None:
             known = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k != "step")
-            run.detail(f"step {step} of {steps}: {known}")
+            if step < steps:
+                run.detail(f"step {step} of {steps}: {known}")
+            else:
+                found = {k: v for k, v in numbers.items() if k.startswith(("loss", "held_out"))}
+                run.note(f"step {step} of {steps}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
             if shown is not None:
                 shown.more = known
 

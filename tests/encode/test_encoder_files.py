@@ -1,13 +1,14 @@
 """Files of fitted encoders that do not agree with themselves: one line, and nothing is made of them."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from lemtools import encode
 from lemtools.signal import LemError, Signal
-from lemtools.stream.files import ENCODER, load_tensors, save_tensors
+from lemtools.stream.files import ENCODER, LEM, load_tensors, save_tensors
 
 RNG = np.random.default_rng(3)
 VECTORS = RNG.standard_normal((40, 6)).astype(np.float32)
@@ -76,6 +77,14 @@ def test_a_record_that_is_none(tmp_path, text):
     path = str(tmp_path / "x.enc")
     save_tensors(path, {"mean": np.zeros(3, np.float32)}, {ENCODER: text})
     with pytest.raises(LemError, match=r"x\.enc: not a fitted encoder"):
+        encode.load(path)
+
+
+def test_a_model_is_no_encoder(tmp_path):
+    path = str(tmp_path / "m.safetensors")
+    save_tensors(path, {"mean": np.zeros(3, np.float32)}, {LEM: {"recipe": "lm"}})
+    said = "not a fitted encoder (of lem-encode --fit) but a model of lem-train lm; lem-encode --encoder thoughts"
+    with pytest.raises(LemError, match=re.escape(f"{path}: {said}")):
         encode.load(path)
 
 
