@@ -25,7 +25,7 @@ def check(given: dict, recalled: str | None) -> bool:
             raise click.UsageError(f"{flags[alone]} is for --labels FILE")
         if recalled is None:
             param = next(p for p in context.command.params if p.name == "recalled")
-            raise click.MissingParameter(ctx=context, param=param)
+            raise click.MissingParameter(ctx=context, param=param, param_hint="'RECALLED'")
         return False
     if other := next((name for name in FOR_PAIRS.split() if name in there), None):
         raise click.UsageError(f"{flags[other]} is for pairs of items, not for --labels")
