@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..signal.phones import CLASSES
-from .boundaries import SILENCE, Boundaries, Segments
+from ..signal.segments import SILENCE, Segments
+from .boundaries import Boundaries
 from .sheet import heat
 
 WIDTH, HEIGHT = 512, 24  # px

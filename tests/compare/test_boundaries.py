@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from helpers.commands import lem_fork
 from lemtools.catalogue.metrics import quick
 from lemtools.compare import Comparison, measure, pair
-from lemtools.compare import boundaries as compared
-from lemtools.compare.boundaries import Segments, align, boundaries
+from lemtools.compare.boundaries import boundaries
 from lemtools.compare.strips import HEIGHT, WIDTH, strips
 from lemtools.compare.summary import mean_interval, ratio_half, ratio_interval
 from lemtools.fragment import fragment
 from lemtools.media import Target, save
 from lemtools.signal import Alphabet, LemError, Signal
+from lemtools.signal import segments as aligning
+from lemtools.signal.segments import Segments, align
 
 
 def spoken(labels: str, times, alphabet="ipa", name="x.wav") -> Signal:
@@ -154,11 +155,11 @@ def test_alignment_is_the_cheapest(one, two):
 
 @given(PHONES, PHONES)
 def test_in_little_memory_it_is_as_cheap(one, two):
-    most, compared.MOST = compared.MOST, 4
+    most, aligning.MOST = aligning.MOST, 4
     try:
         pairs = align(seq(one), seq(two))
     finally:
-        compared.MOST = most
+        aligning.MOST = most
     assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(pairs))
     assert cost(one, two, pairs) == cheapest(tuple(one), tuple(two))
 
@@ -167,8 +168,8 @@ def test_a_long_alignment(monkeypatch):
     rng = np.random.default_rng(0)
     one = [f"{c}1" for c in rng.choice(list("abcdef"), 3000)]
     two = [phone for phone in one if rng.random() > 0.02]
-    for most in (compared.MOST, 1 << 19):
-        monkeypatch.setattr(compared, "MOST", most)
+    for most in (aligning.MOST, 1 << 19):
+        monkeypatch.setattr(aligning, "MOST", most)
         pairs = align(seq(one), seq(two))
         assert len(pairs) == len(two) and all(one[i] == two[j] for i, j in pairs)
 
