@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 import torch
 
-from lemtools.compare.boundaries import align, boundaries, segments
+from lemtools.compare.boundaries import boundaries
 from lemtools.compare.summary import ratio_interval
 from lemtools.encode.phones import DOUBTFUL
 from lemtools.encode.sound import resampled
@@ -39,6 +39,7 @@ from lemtools.phones.refine import SHIFTS, Boundaries, fitted, pairs, refine
 from lemtools.phones.words import Entry, Lexicon, given
 from lemtools.signal import Alphabet, Signal
 from lemtools.signal.phones import KINDS, PAUSE, nearest
+from lemtools.signal.segments import segments, shared
 
 SILENT = ("(", "(gef", "[+eng")  # labels of Emo-DB for what is not speech
 LEAST = 0.03  # s of a phone that the cut at 2 s leaves over
@@ -274,11 +275,9 @@ def late(rows: list[Found]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for row in rows:
         end = len(row.clip.sound) / RATE
         true, found = segments(row.clip.true, 0, end), segments(guess(*path(row.path)), 0, end)
-        opposite = {i: j for i, j in align(true, found) if true.classes[i] == found.classes[j]}
-        for i, j in opposite.items():
-            if opposite.get(i + 1) == j + 1:
-                (ending,), (beginning,) = pairs([found.phones[j], found.phones[j + 1]])
-                every.append((1e3 * (true.begins[i + 1] - found.begins[j + 1]), ending, beginning))
+        for i, j in shared(true, found):
+            (ending,), (beginning,) = pairs([found.phones[j], found.phones[j + 1]])
+            every.append((1e3 * (true.begins[i + 1] - found.begins[j + 1]), ending, beginning))
     table = np.array(every)
     return table[:, 0], table[:, 1].astype(int), table[:, 2].astype(int)
 
