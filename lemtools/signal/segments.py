@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..catalogue.errors import LemError
 from .batch import Signal
 from .phones import PAUSE, kind, nearest
 
@@ -28,11 +29,13 @@ class Segments(NamedTuple):
 
 
 def segments(signal: Signal, item: int, end: float) -> Segments:
-    """The tokens of one item, with its gaps as silence, and silences that follow one another as one.
+    """The tokens of one item, with its gaps as silence, and silences that follow one another as one. LemError without times.
 
     end: of both sequences, s; behind the last token there is silence up to there. Edges of the sound are no boundaries.
     """
-    name, rows = signal.alphabet.name, []
+    if signal.alphabet is None or signal.spans is None:
+        raise LemError("tokens without times or an alphabet")
+    name, rows = signal.alphabet.name, list[tuple[float, float, str | None, str | None]]()
     texts, seen = signal.alphabet.texts(signal.data[item]), signal.observed()[item]
 
     def add(begin: float, stop: float, class_: str | None, phone: str | None) -> None:
