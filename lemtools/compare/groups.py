@@ -101,8 +101,10 @@ class Groups:
 
 def sums(x: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     """[count, D]: the sum of the rows of each group."""
-    out = np.zeros((count, x.shape[1]))
-    np.add.at(out, group, x)
+    out, order = np.zeros((count, x.shape[1])), np.argsort(group, kind="stable")
+    there, starts = np.unique(group[order], return_index=True)
+    if len(there):
+        out[there] = np.add.reduceat(x[order], starts, axis=0)
     return out
 
 

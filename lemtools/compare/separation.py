@@ -64,16 +64,27 @@ def accuracy(groups: Groups) -> np.ndarray:
         test = groups.who == s
         x, by = groups.x[~test], groups.by[~test]
         count = np.bincount(by, minlength=len(groups.classes))
-        mean, scale = x.mean(0), x.std(0)
-        scale = np.where(scale > 1e-9 * np.abs(x).max(initial=1e-300), scale, 1)
+        mean, scale, product = _scaled(groups, s)
         x, y = (x - mean) / scale, (groups.x[test] - mean) / scale
         means = sums(x, by, len(count)) / np.maximum(count, 1)[:, None]
-        covariance, _ = ledoit_wolf(x - means[by])
+        covariance, _ = ledoit_wolf(x - means[by], product - (means.T * count) @ means)
         floor = 1e-12 * max(float(np.trace(covariance)) / len(covariance), 1e-300)
         weights = np.linalg.solve(covariance + floor * np.eye(len(covariance)), means.T)  # [D, K]
         score = y @ weights - 0.5 * np.sum(means.T * weights, axis=0)
         out[test] = np.where(count > 0, score, -np.inf).argmax(1) == groups.by[test]
     return out
+
+
+def _scaled(groups: Groups, speaker: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean [D], standard deviation [D], product x^T x [D, D] in these units) of all items but one speaker's."""
+    if (key := f"without {speaker}") not in groups.kept:
+        x = groups.x[groups.who != speaker]
+        mean, scale = x.mean(0), x.std(0)
+        scale = np.where(scale > 1e-9 * np.abs(x).max(initial=1e-300), scale, 1)
+        x = (x - mean) / scale
+        groups.kept[key] = mean, scale, x.T @ x
+    found: tuple[np.ndarray, np.ndarray, np.ndarray] = groups.kept[key]
+    return found
 
 
 def silhouette(groups: Groups, *, speaker: bool = False) -> np.ndarray:

@@ -456,3 +456,37 @@ def test_the_size_of_an_interaction_is_right_on_average_and_its_interval_holds_i
     assert held >= 36
     without = [shifts.interaction(made(speakers=10, dims=1, seed=s), 2).size(np.ones((1, 10)))[0] for s in range(60)]
     assert np.mean(without) == pytest.approx(0, abs=0.04)
+
+
+def test_items_that_are_all_alike_have_silhouette_0():
+    g = Groups("t", np.ones((4, 2)), np.array([0, 0, 1, 1]), np.arange(4), ["a", "b"], list("wxyz"))
+    assert (separation.silhouette(g) == 0).all()
+
+
+def test_an_interval_of_even_draws_is_students():
+    from statistics import NormalDist
+
+    even = np.array([NormalDist().inv_cdf((i + 0.5) / labelled.RESAMPLES) for i in range(labelled.RESAMPLES)])
+    low, high = interval(even, 10)
+    assert high == pytest.approx(np.sqrt(10 / 9) * 2.262, abs=0.01) and low == pytest.approx(-high, abs=1e-9)
+
+
+def test_cells_of_one_item_and_cells_that_are_not_there():
+    found = []
+    for seed in range(80):
+        g = made(apart=2.0, seed=seed)
+        kept = np.ones(len(g), bool)
+        for s in range(6):
+            kept[np.flatnonzero((g.who == s) & (g.by == 2))[1:]] = False  # one item of neutral each
+        found.append(shifts.shift(g.where(kept), 2)(np.ones((1, 6)))[0])
+    assert np.mean(found) == pytest.approx(4.0, rel=0.06)
+    g = made(seed=3)
+    short = g.where(~((g.who == 0) & (g.by == 1)))
+    one, two = shifts.shift(short, 2, 1), shifts.shift(g.where(g.who != 0), 2, 1)
+    ratio = shifts.within(g.where(g.who != 0))(np.ones((1, 5)))[0] / shifts.within(short)(once(short))[0]
+    assert one(once(short))[0] == pytest.approx(two(np.ones((1, 5)))[0] * ratio)
+    feature = short.of(["0"])
+    wanted = [
+        g.x[(g.who == s) & (g.by == 1), 0].mean() - g.x[(g.who == s) & (g.by == 2), 0].mean() for s in range(1, 6)
+    ]
+    assert shifts.signed(feature, 2, 1)(once(short))[0] == pytest.approx(np.mean(wanted))
