@@ -13,9 +13,8 @@ from . import label_files, textgrid
 from .how import Reading
 from .textgrid import Row, Tier
 
-# what tiers of phones and of words are called, in lower case: by MFA and praatIO, by WebMAUS, by Emu
+# what tiers of phones are called, in lower case: by MFA and praatIO, by WebMAUS, by Emu
 PHONES = ("phones", "phone", "phonemes", "phoneme", "mau", "phonetic", "segments")
-WORDS = ("words", "word", "ort", "ort-mau", "orthography")
 KINDS = (None, "tokens", "lab")  # what --kind may be, for a text to be looked at as labels
 LOST = "<lost>"  # the label of a token that a fragment has lost
 
@@ -62,7 +61,7 @@ def _signal(tiers: Sequence[Tier], names: list[str] | None, how: Reading, alphab
     if not tier.rows:
         raise LemError(f"tier {tier.name} holds no intervals")
     made = _alphabet({text for _, _, text in tier.rows}, alphabet)
-    found = _called(tiers, WORDS)
+    found = _called(tiers, label_files.WORDS)
     words = None
     if len(found) == 1 and found[0] is not tier:
         words = [[Word(text, begin, end) for begin, end, text in found[0].rows if text.strip()]]

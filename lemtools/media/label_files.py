@@ -13,6 +13,8 @@ from ..signal import LemError, Signal, Word
 from .textgrid import Row, Tier
 
 TICK = 1e7  # HTK's units a second: 100 ns
+# what tiers of words are called, in lower case: by MFA and praatIO, by WebMAUS, by Emu
+WORDS = ("words", "word", "ort", "ort-mau", "orthography")
 _LAB = re.compile(r"\s*\d+[ \t]+\d+[ \t]+\S")
 _HEADS = (("start", "begin", "onset", "xmin"), ("end", "offset", "xmax"), ("label", "text", "phone", "word"))
 
@@ -94,7 +96,8 @@ def table(text: str) -> Tier | None:
 
 
 def emu(record: dict[str, Any]) -> list[Tier] | None:
-    """The levels of segments of an annotation of Emu (_annot.json: Winkelmann et al. 2017); None for another JSON object.
+    """The levels of segments of an annotation of Emu (_annot.json: Winkelmann et al. 2017), and that of the words, which last over
+    the segments that they are linked to; None for another JSON object.
 
     A segment lasts from its sampleStart over sampleDur + 1 samples; older files have sampleDur itself: one that ends within a
     sample of where the next one begins lasts to there. LemError where it is damaged.
@@ -102,20 +105,56 @@ def emu(record: dict[str, Any]) -> list[Tier] | None:
     if not {"levels", "sampleRate"} <= record.keys():
         return None
     try:
-        rate, tiers = float(record["sampleRate"]), []
+        rate, tiers, spans = float(record["sampleRate"]), [], {}
         for level in record["levels"]:
-            if level["type"] != "SEGMENT":
-                continue
-            items = level["items"]
-            begins = [int(item["sampleStart"]) for item in items]
-            ends = [begin + int(item["sampleDur"]) + 1 for begin, item in zip(begins, items)]
-            ends = [at if abs(at - end) <= 1 else end for end, at in zip(ends, [*begins[1:], ends[-1] if ends else 0])]
-            said = [[each["value"] for each in item["labels"] if each["name"] == level["name"]] for item in items]
-            rows = [(begin / rate, end / rate, str([*text, ""][0])) for begin, end, text in zip(begins, ends, said)]
-            tiers.append(Tier(str(level["name"]), rows))
-        return tiers
+            if level["type"] == "SEGMENT":
+                items = level["items"]
+                begins = [int(item["sampleStart"]) for item in items]
+                ends = [begin + int(item["sampleDur"]) + 1 for begin, item in zip(begins, items)]
+                ends = [
+                    at if abs(at - end) <= 1 else end for end, at in zip(ends, [*begins[1:], ends[-1] if ends else 0])
+                ]
+                rows = [(b / rate, e / rate, _said(item, level)) for b, e, item in zip(begins, ends, items)]
+                tiers.append(Tier(str(level["name"]), rows))
+                spans |= {item.get("id"): row[:2] for item, row in zip(items, rows)}
+        words = [each for each in record["levels"] if each["type"] == "ITEM" and str(each["name"]).lower() in WORDS]
+        linked = [Tier(str(level["name"]), _linked(level, record.get("links", []), spans)) for level in words]
+        return [*tiers, *linked]
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise LemError(f"damaged annotation of Emu ({type(error).__name__}: {str(error)[:60]})") from error
+
+
+def _said(item: dict[str, Any], level: dict[str, Any]) -> str:
+    """The label of an item: that called Text, where a level has several, else that called as the level is."""
+    found = {each["name"]: str(each["value"]) for each in item["labels"]}
+    return found.get("Text", found.get(level["name"], ""))
+
+
+def _linked(level: dict[str, Any], links: list[dict[str, Any]], spans: dict[Any, tuple[float, float]]) -> list[Row]:
+    """The items of a level that lead to segments, `spans` by their id, each with the first begin and the last end of these. What
+    two of them share belongs to the first one."""
+    above: dict[Any, list[Any]] = {}
+    for link in links:
+        above.setdefault(link["toID"], []).append(link["fromID"])
+
+    def reached(place: int, latest: bool) -> dict[Any, float]:
+        """For all that leads to a segment the least begin, or greatest end: the first that arrives, in that order."""
+        found: dict[Any, float] = {}
+        for id_, span in sorted(spans.items(), key=lambda pair: pair[1][place], reverse=latest):
+            waiting = [id_]
+            while waiting:
+                if (here := waiting.pop()) not in found:
+                    found[here] = span[place]
+                    waiting += above.get(here, [])
+        return found
+
+    begins, ends = reached(0, False), reached(1, True)
+    timed = [item for item in level["items"] if item.get("id") in begins]
+    rows, at = [], -math.inf
+    for begin, end, text in sorted((begins[item["id"]], ends[item["id"]], _said(item, level)) for item in timed):
+        rows.append((max(begin, at), max(end, at), text))
+        at = rows[-1][1]
+    return rows
 
 
 def parsed(text: str) -> dict[str, Any] | None:

@@ -430,6 +430,21 @@ def test_an_annotation_of_emu(tmp_path):
     signal = loaded(tmp_path / "x_annot.json", json.dumps(emu(), indent=1))
     assert texts(signal) == ["V", "@"] and signal.spans.tolist() == [[[0, 0.1], [0.1, 0.15]]]
     assert signal.alphabet.name == "sampa"
+    # words last over the segments that they lead to, on whatever way; what leads to none has no time
+    labels = lambda text: [{"name": "Word", "value": "F"}, {"name": "Text", "value": text}]
+    words = [
+        {"id": 10, "labels": labels("both")},
+        {"id": 11, "labels": labels("none")},
+        {"id": 12, "labels": labels("more")},
+    ]
+    level = {"name": "Word", "type": "ITEM", "items": words}
+    pairs = [(10, 9), (9, 10), (9, 0), (10, 1), (12, 1), (12, 2)]  # there is a circle, and a segment of two words
+    third = {"id": 2, "sampleStart": 150, "sampleDur": 49, "labels": [{"name": "Phonetic", "value": "s"}]}
+    emu_levels = emu()["levels"]
+    emu_levels[1]["items"].append(third)
+    links = [{"fromID": a, "toID": b} for a, b in pairs]
+    said = loaded(tmp_path / "x_annot.json", json.dumps(emu(levels=[level, *emu_levels], links=links)))
+    assert said.words == [[Word("both", 0, 0.15), Word("more", 0.15, 0.2)]] and texts(said) == ["V", "@", "s"]
     old = json.dumps(emu()).replace('"sampleDur": 99', '"sampleDur": 100')  # without the one that is added
     assert loaded(tmp_path / "x_annot.json", old).spans.tolist() == [[[0, 0.1], [0.1, 0.15]]]
     with pytest.raises(LemError, match="begins before the one before it ends"):
@@ -438,6 +453,7 @@ def test_an_annotation_of_emu(tmp_path):
         {"levels": 3},
         {"sampleRate": 0},
         {"levels": [{"name": "Phonetic", "type": "SEGMENT", "items": [{}]}]},
+        {"levels": [{"name": "Word", "type": "ITEM", "items": []}], "links": [3]},
     ):
         with pytest.raises(LemError, match="damaged annotation of Emu"):
             loaded(tmp_path / "x_annot.json", json.dumps(emu(**damaged)))
