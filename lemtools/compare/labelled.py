@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from ..catalogue.labelled import LABELLED, NEUTRAL
 from ..catalogue.row import Row
-from ..denoise.moments import student_t
 from ..rng import generator
 from ..signal import LemError
 from . import separation, shifts
 from .groups import Groups
+from .resampling import LEVEL, holm, interval, p_value, resamples
 
-RESAMPLES, SHUFFLES = 4000, 99
-LEVEL = 0.05  # of significance
+SHUFFLES = 99
 K = 5
 CONTROL = "control"
 
@@ -155,6 +152,9 @@ def measure(
     where a metric is asked for by name and cannot be had; else `note` is called with a line of why.
     """
     asked = _neutral(asked or Asked(), sets, control)
+    for groups in sets if asked.neutral else ():
+        for said in _said(groups, asked, metrics):
+            note(said)
     lines: list[Line] = []
     draws: dict[tuple[str, str], np.ndarray] = {}
     for groups in sets:
@@ -206,6 +206,23 @@ def _rows(metrics: Iterable[str] | None, groups: Groups, asked: Asked, note: Cal
             note(f"{name} is left out: {lacking[0]}")
 
 
+def _said(groups: Groups, asked: Asked, metrics: Iterable[str] | None) -> Iterator[str]:
+    """Which speakers have no shift, and how many features are too many to find anything in."""
+    able = [row.name for row in LABELLED.rows if "neutral" in row.needs and (metrics is None or row.name in metrics)]
+    neutral = groups.classes.index(asked.neutral or "")
+    there = groups.cells()[0] > 0
+    both = there[:, neutral] & (there.sum(1) > 1)
+    if able and not both.all():
+        who = ", ".join(name for name, takes in zip(groups.speakers, both) if not takes)
+        yield f"{groups.name}: no shift of {who}: not both {asked.neutral} and another class"
+    if "interaction" in able and groups.side is not None and len(np.unique(groups.side[both])) == 2:
+        least = 1 / len(shifts.splits(groups.side[both]))
+        most = int(LEVEL / least + 1e-9)
+        if (count := len(asked.features) or 1) > most:
+            way = f"name {most} --features at most" if most else "more speakers are needed"
+            yield f"{groups.name}: no p is below {least:.2g}, so of {count} nothing can be found at {LEVEL:g}; {way}"
+
+
 def _neutral(asked: Asked, sets: Sequence[Groups], control: Groups | None) -> Asked:
     every = [*sets, *([control] if control is not None else [])]
     if asked.neutral is None:
@@ -228,7 +245,7 @@ def _lines(row: Row, groups: Groups, asked: Asked) -> Iterator[tuple[Line, np.nd
         low, high = interval(drawn, speakers) if len(drawn) else (None, None)
         mean, p = each.chance, each.p
         if chance is not None and each.shuffled:
-            mean, p = float(each.shown(chance[:, i]).mean()), _p(float(value), chance[:, i], row.better)
+            mean, p = float(each.shown(chance[:, i]).mean()), p_value(float(value), chance[:, i], row.better)
         unit = row.unit if each.unit is None else each.unit
         name = row.name + each.part
         if groups.centred:
@@ -244,43 +261,6 @@ def _shuffled(row: Row, groups: Groups, asked: Asked, parts: list[str]) -> np.nd
         other = groups.shuffled(generator(0, r, 0, "labels"))
         values = {e.part: e.once(len(groups.speakers)) for e in row.load()(other, asked) if e.shuffled}
         out[r] = [values.get(part, np.nan) for part in parts]
-    return out
-
-
-def _p(value: float, chance: np.ndarray, better: str) -> float | None:
-    if math.isnan(value) or not better:
-        return None
-    as_good = chance >= value - 1e-12 if better == "higher" else chance <= value + 1e-12
-    return (1 + int(as_good.sum())) / (1 + len(chance))
-
-
-def resamples(groups: Groups) -> np.ndarray:
-    """[RESAMPLES, S]: how often each speaker is drawn; with sides, as many of each as there are."""
-    rng = generator(0, 0, 0, f"speakers {len(groups.speakers)}")
-    side = np.zeros(len(groups.speakers), int) if groups.side is None else groups.side
-    out = np.zeros((RESAMPLES, len(side)))
-    for i in np.unique(side):
-        here = np.flatnonzero(side == i)
-        out[:, here] = rng.multinomial(len(here), np.full(len(here), 1 / len(here)), RESAMPLES)
-    return out
-
-
-def interval(drawn: np.ndarray, n: int, level: float = 1 - LEVEL) -> tuple[float | None, float | None]:
-    """Ends of the expanded percentile interval of a bootstrap [R] over n speakers; None of what is undefined often."""
-    drawn = drawn[np.isfinite(drawn)]
-    if n < 3 or len(drawn) < 0.9 * RESAMPLES:
-        return None, None
-    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student_t(level, n - 1))
-    low, high = np.quantile(drawn, (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for there being several (Holm 1979): the i-th smallest of m, times m - i + 1, made monotone."""
-    out, most = [0.0] * len(p), 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        most = max(most, min(1.0, (len(p) - rank) * p[i]))
-        out[i] = most
     return out
 
 

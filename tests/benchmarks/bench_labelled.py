@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lemtools.compare import labelled, shifts
+from lemtools.compare import resampling, shifts
 from lemtools.compare.groups import Groups
 
 CLASSES, EACH = ["neutral", "a", "b", "c", "d"], 5
@@ -37,8 +37,8 @@ def measured(groups: Groups) -> tuple[float, float, float, float]:
     """(p, size squared, ends of the interval of the size)."""
     found = shifts.interaction(groups, 0)
     square = float(found.size(np.ones((1, len(groups.speakers))))[0])
-    drawn = found.size(labelled.resamples(groups))
-    low, high = labelled.interval(np.sqrt(np.maximum(drawn - (np.nanmean(drawn) - square), 0)), len(groups.speakers))
+    drawn = found.size(resampling.resamples(groups))
+    low, high = resampling.interval(np.sqrt(np.maximum(drawn - (np.nanmean(drawn) - square), 0)), len(groups.speakers))
     return found.p, square, low, high
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from lemtools.compare import labelled, separation, shifts
 from lemtools.compare.groups import Groups, groups
-from lemtools.compare.labelled import Asked, holm, interval, measure
+from lemtools.compare.labelled import Asked, measure
+from lemtools.compare.resampling import RESAMPLES, holm, interval, resamples
 from lemtools.compare.shrinkage import ledoit_wolf
 from lemtools.media.label_table import LabelTable
 from lemtools.signal import LemError, Signal
@@ -292,11 +293,11 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     rng, held = np.random.default_rng(0), 0
     for _ in range(200):
         x = rng.standard_normal(10)
-        weights = rng.multinomial(10, np.full(10, 0.1), labelled.RESAMPLES)
+        weights = rng.multinomial(10, np.full(10, 0.1), RESAMPLES)
         low, high = interval(weights @ x / 10, 10)
         held += low <= 0 <= high
     assert 0.92 <= held / 200 <= 0.99
-    assert interval(np.zeros(labelled.RESAMPLES), 2) == (None, None)
+    assert interval(np.zeros(RESAMPLES), 2) == (None, None)
 
 
 def by_name(lines, of=None):
@@ -448,7 +449,7 @@ def test_the_size_of_an_interaction_is_right_on_average_and_its_interval_holds_i
         g = made(speakers=10, dims=1, by_side=0.8, seed=seed)
         found = shifts.interaction(g, 2)
         square = found.size(once(g))[0]
-        drawn = found.size(labelled.resamples(g))
+        drawn = found.size(resamples(g))
         low, high = interval(np.sqrt(np.maximum(drawn - (np.nanmean(drawn) - square), 0)), 10)
         sizes.append(square)
         held += low <= 0.8 <= high
@@ -466,7 +467,7 @@ def test_items_that_are_all_alike_have_silhouette_0():
 def test_an_interval_of_even_draws_is_students():
     from statistics import NormalDist
 
-    even = np.array([NormalDist().inv_cdf((i + 0.5) / labelled.RESAMPLES) for i in range(labelled.RESAMPLES)])
+    even = np.array([NormalDist().inv_cdf((i + 0.5) / RESAMPLES) for i in range(RESAMPLES)])
     low, high = interval(even, 10)
     assert high == pytest.approx(np.sqrt(10 / 9) * 2.262, abs=0.01) and low == pytest.approx(-high, abs=1e-9)
 
@@ -490,3 +491,18 @@ def test_cells_of_one_item_and_cells_that_are_not_there():
         g.x[(g.who == s) & (g.by == 1), 0].mean() - g.x[(g.who == s) & (g.by == 2), 0].mean() for s in range(1, 6)
     ]
     assert shifts.signed(feature, 2, 1)(once(short))[0] == pytest.approx(np.mean(wanted))
+
+
+def test_what_takes_no_part_and_what_can_never_be_found_is_said():
+    g, said = made(speakers=10), []
+    measure([g.where(~((g.who == 3) & (g.by != 0)))], ["shift"], note=said.append)
+    assert said == ["a: no shift of s3: not both neutral and another class"]
+    said.clear()
+    measure([made(speakers=10, dims=7)], ["interaction"], Asked(features=tuple("0123456")), note=said.append)
+    assert said == ["a: no p is below 0.0079, so of 7 nothing can be found at 0.05; name 6 --features at most"]
+    said.clear()
+    measure([made(speakers=10, dims=7)], ["interaction"], Asked(features=tuple("012345")), note=said.append)
+    measure([made(speakers=4)], ["shift"], note=said.append)
+    assert not said
+    measure([made(speakers=4)], ["interaction"], note=said.append)
+    assert said == ["a: no p is below 0.33, so of 1 nothing can be found at 0.05; more speakers are needed"]
