@@ -11,7 +11,7 @@ from ..catalogue.encoders import ENCODERS
 from ..media.repeat import check_apart, repeatable, rereadable
 from ..signal import Layout, LemError, Signal
 from ..signal.layout import Found
-from ..stream.files import LEM, read_fitted, record_of
+from ..stream.files import ENCODER, LEM, read_fitted, record_of
 from .contract import Encoder, Fitted
 from .text import lines as each_line
 
@@ -19,7 +19,7 @@ from .text import lines as each_line
 def load(path: str) -> Fitted:
     """A fitted encoder from the one file that `fit` or lem-train wrote; LemError for any other file."""
     recipe = (record_of(path, LEM) or {}).get("recipe")
-    if isinstance(recipe, str):
+    if isinstance(recipe, str) and record_of(path, ENCODER) is None:  # a recipe such as token-ae writes encoders
         way = "; lem-encode --encoder thoughts takes one, or --encoder activations --lm" if recipe == "lm" else ""
         raise LemError(f"{path}: not a fitted encoder (of lem-encode --fit) but a model of lem-train {recipe}{way}")
     record, tensors = read_fitted(path, _described)

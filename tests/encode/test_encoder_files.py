@@ -88,6 +88,18 @@ def test_a_model_is_no_encoder(tmp_path):
         encode.load(path)
 
 
+def test_an_encoder_of_lem_train_is_one(tmp_path):
+    """Its file has the record of a model beside that of an encoder."""
+    from lemtools.encode.token_ae import TokenAE
+    from lemtools.nets import build
+
+    net = {"net": "token-ae", "vocabulary": 8, "chunk": 2, "latent": 2, "width": 8}
+    made, path = TokenAE(build(net), net), str(tmp_path / "ae.safetensors")
+    card = {"v": 1, "encoder": "token-ae", **made.card()}
+    save_tensors(path, made.tensors(), {LEM: {"recipe": "token-ae", "net": net}, ENCODER: card})
+    assert encode.load(path).name == "token-ae"
+
+
 def test_the_files_themselves_are_read(made):
     for file in FITS:
         (codes,) = encode.encode([Signal("embedding", VECTORS[:5])], encode.load(str(made / file)))
