@@ -77,12 +77,12 @@ def _candidates(frames: np.ndarray, rate: float, peak: float) -> tuple[np.ndarra
         shift = 0.5 * (before - after) / bend
         height = middle - 0.25 * (before - after) * shift
         hertz = up * rate / (first + np.arange(middle.shape[1]) + shift)
-    height = np.where(height > 1, 1 / height, height)  # by the division: as the paper's section 4 has it
+    height = np.where(height > 1, 1 / height, height)  # the division may leave more than 1; as in Praat
     valid = np.isfinite(height) & (height > 0.5 * VOICING) & (hertz >= FLOOR) & (hertz <= CEILING)
     cost = OCTAVE * np.log2(np.where(valid, hertz, FLOOR) / FLOOR)
-    strength = np.where(valid, height + cost, -np.inf)  # equation 24: lower ones cost more
+    strength = np.where(valid, height + cost, -np.inf)  # lower ones cost more
     best = np.argsort(-strength, axis=1, kind="stable")[:, :CANDIDATES]
-    silent = 2 - (np.abs(frames).max(1) / max(peak, _TINY)) / (SILENCE / (1 + VOICING))  # equation 23
+    silent = 2 - (np.abs(frames).max(1) / max(peak, _TINY)) / (SILENCE / (1 + VOICING))
     none = VOICING + np.maximum(0, silent)
     hertz = np.where(valid, hertz, 0.0)
     return (
@@ -92,7 +92,7 @@ def _candidates(frames: np.ndarray, rate: float, peak: float) -> tuple[np.ndarra
 
 
 def _path(hertz: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """f0 [F] of the path with the greatest strength less its costs (equations 27 and 28)."""
+    """f0 [F] of the path with the greatest strength less its costs."""
     tones = np.log2(np.where(hertz > 0, hertz, 1.0))
     total, came = strength[0], np.zeros(hertz.shape, np.int64)
     for i in range(1, len(hertz)):

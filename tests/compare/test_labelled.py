@@ -506,3 +506,16 @@ def test_what_takes_no_part_and_what_can_never_be_found_is_said():
     assert not said
     measure([made(speakers=4)], ["interaction"], note=said.append)
     assert said == ["a: no p is below 0.33, so of 1 nothing can be found at 0.05; more speakers are needed"]
+
+
+def test_the_order_of_the_classes_says_nothing():
+    g = made(by_side=0.5, seed=4)
+    other = made(by_side=0.5, seed=4)
+    other.by = np.array([2, 1, 0])[g.by]  # neutral comes first
+    for k in (0, 1):
+        for estimate in (shifts.shift, shifts.signed):
+            a, b = estimate(g.of(["0"]), 2, k), estimate(other.of(["0"]), 0, 2 - k)
+            assert a(once(g))[0] == pytest.approx(b(once(g))[0])
+    assert shifts.shift(g, 2)(once(g))[0] == pytest.approx(shifts.shift(other, 0)(once(g))[0])
+    one, two = shifts.interaction(g, 2), shifts.interaction(other, 0)
+    assert one.p == two.p and one.share == pytest.approx(two.share)
