@@ -163,10 +163,13 @@ SPOKEN = (
     ),
     Option(
         "--refine",
-        "How boundaries are made finer than frames of 10 ms: by the same shift for all (constant), by one for the classes of "
-        "the two phones, or to where the spectrum changes most (spectral).",
-        ("none", "constant", "classes", "spectral"),
+        "How boundaries are made finer than frames of 10 ms: not at all (none), by the same shift for all (constant), by one for the "
+        "classes of the two phones (classes), to where the spectrum changes most (spectral), or by the model of lem-train phones in "
+        "a file.",
         default="spectral",
+        metavar="HOW",
+        words=("none", "constant", "classes", "spectral"),
+        file=True,
     ),
     Option(
         "--fallback",

@@ -226,6 +226,18 @@ NETWORKS = Table(
         facts={"family": "level"},
     ),
     Row(
+        "conv-boundary",
+        "nets.boundary:ConvBoundary",
+        "where one phone gives way to the next, in a window of sound",
+        ("audio",),
+        (
+            _with(WIDTH, 48),
+            _with(BLOCKS, 3),
+            Option("side", "frames of a convolution, odd", "whole", default=5, low=1, high=99),
+        ),
+        facts={"family": "boundary"},
+    ),
+    Row(
         "lm",
         "nets.lm:LM",
         "text, token by token",

@@ -24,6 +24,7 @@ from .row import Option, Row
 from .shared import KIND
 from .table import Table
 from .training import (
+    ALIGNED,
     ARMS,
     ASKING,
     CHUNK,
@@ -262,6 +263,28 @@ RECIPES = Table(
                 "help": "How many states are kept back to validate on, and to measure the calibration on: the last steps "
                 "of all rows; of a short rollout whole rows."
             },
+            "dtype": {"help": "Precision of matrix products and convolutions; auto is float32."},
+        },
+    ),
+    recipe(
+        "phones",
+        "phones:phones",
+        "where phones begin, finer than an aligner says, for lem-encode --refine",
+        {"audio": "conv-boundary"},
+        *(DATA, ALIGNED, KEY._replace(help="Tier of the labels that holds the phones."), *LEARNER),
+        without=("kind",),
+        family="boundary",
+        lr=2e-3,
+        batch=128,
+        steps=1000,
+        ema=0.99,
+        holdout="1 in 10",
+        precise=True,
+        said={
+            "data": {"help": "Sounds with labels beside them, each in a TextGrid or .lab of the same name."},
+            "validate": {"help": "Sounds with labels to validate on, of other speakers, say."},
+            "holdout": {"help": "How many sounds are kept back to validate on."},
+            "depth": {"help": "Blocks."},
             "dtype": {"help": "Precision of matrix products and convolutions; auto is float32."},
         },
     ),

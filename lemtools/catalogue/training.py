@@ -224,6 +224,14 @@ PLACES = Option(
     usual="an item is a frame",
     section=INPUT,
 )
+ALIGNED = Option(
+    "--aligned",
+    "Where an aligner put the boundaries: what lem-encode --encoder phones --refine none makes of the sounds, by their names.",
+    metavar="PATH",
+    multiple=True,
+    file=True,
+    section=INPUT,
+)
 STEPS = (
     ROWS,
     Option(

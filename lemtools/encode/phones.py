@@ -12,6 +12,7 @@ import numpy as np
 from ..phones.aligner import Aligned, Aligner
 from ..phones.cepstra import RATE
 from ..phones.model import folder
+from ..phones.refine import WAYS, Mover
 from ..phones.words import Entry, Lexicon, given
 from ..signal import Alphabet, LemError, Signal, Word, path_of, stem
 from ..signal.phones import PAUSE, PHONES, alphabet_of, spelt
@@ -29,11 +30,12 @@ class Phones(Encoder):
     in pocketsphinx's dictionary of English, after `dictionary`, a file of the same form. phones: in its place the phones
     themselves, in files of the same names (phones.words.given). language: of the text; others than 'en' are spoken by the
     rules of espeak-ng. alphabet: of signal.phones.ALPHABETS; None: ARPABET, or, of `phones`, as they were given. refine: a
-    way of phones.refine.WAYS. fallback: 'even', to spread the phones of a sound evenly where no path can be found.
+    way of phones.refine.WAYS, or the file of a model of lem-train phones. fallback: 'even', to spread the phones of a sound evenly
+    where no path can be found.
 
     The mean of the channels is aligned, at 16 kHz. spans: one after another, from 0 to the end of the sound. scores: see
     phones.aligner.fit. The history of every item says how it was made: engine, retries, padding (s), pieces, gaps (pauses
-    between words), least (phones of the least duration, 30 ms), score (mean over the frames of phones), refine, ruled (words
+    between words), least (phones of the least duration, 30 ms), score (mean over the frames of phones), refine (of a model the name of its file), ruled (words
     that espeak-ng's rules spoke). Nothing depends on other sounds.
     """
 
@@ -52,7 +54,8 @@ class Phones(Encoder):
     ):
         if (text is None) == (phones is None):
             raise LemError("phones needs what is said: --text FILE.txt or --text FOLDER, or its phones: --phones FILE")
-        self.aligner = Aligner(refine, even=fallback == "even")
+        self.refine = refine if refine in WAYS else os.path.basename(refine)
+        self.aligner = Aligner(refine if refine in WAYS else _learned(refine), even=fallback == "even")
         self.path, self.given, self.alphabet = text or phones, phones is not None, alphabet
         self.lexicon = Lexicon(os.path.join(folder(), "cmudict-en-us.dict"), dictionary, language)
         self.last: dict[str, Any] = {}
@@ -124,7 +127,7 @@ class Phones(Encoder):
     def _note(self, found: Aligned, name: str) -> None:
         ruled = sorted(self.lexicon.ruled)
         self.lexicon.ruled.clear()
-        self.last = {**found.record, "refine": self.aligner.refinement} | ({"ruled": ruled} if ruled else {})
+        self.last = {**found.record, "refine": self.refine} | ({"ruled": ruled} if ruled else {})
         if found.record["engine"] != "pocketsphinx":
             self.ways[found.record["engine"]] = self.ways.get(found.record["engine"], 0) + 1
         if found.record["score"] is not None and found.record["score"] < DOUBTFUL:
@@ -138,6 +141,17 @@ class Phones(Encoder):
                 f"{DOUBTFUL:g}), as in {self.doubtful[0] or 'the sound'}"
             )
         return "; ".join(said) or None
+
+
+def _learned(path: str) -> Mover:
+    """The network of a file. LemError for what is neither that nor a way of WAYS."""
+    if not os.path.exists(path) and not path.endswith(".safetensors"):
+        raise LemError(
+            f"--refine {path}: no way to refine; there are {', '.join(WAYS)}, or a model of lem-train phones"
+        )
+    from ..phones.learned import Learned
+
+    return Learned(path)
 
 
 def _timed(found: Aligned, words: Sequence[Entry]) -> list[Word]:

@@ -4,7 +4,8 @@ The JSON object under the metadata key `lem` holds
 
     v, tool, version    1, 'lem-train', the version that wrote it
     recipe, net         the recipe; the network's record for ``nets.build``
-    kind, item          'image', 'spectrum', 'embedding' or 'tokens'; the shape of one item, 0 for a side of any length
+    kind, item          'image', 'spectrum', 'field', 'embedding', 'tokens' or 'audio'; the shape of one item (of audio: of a window of
+                        its log-mel spectra), 0 for a side of any length
     target              {'kind': …, 'item': […]} of what it recalls
     fragment            specifications of the losses it was trained on, as lem-fragment's options; [] for none
     classes             number of classes that it knows, or 0
@@ -99,7 +100,7 @@ class Model:
 
 RECORD = {
     "recipe": Value("text", needed=False),
-    "kind": Value(("image", "spectrum", "field", "embedding", "tokens")),
+    "kind": Value(("image", "spectrum", "field", "embedding", "tokens", "audio")),
     "item": Value("sizes", 0, 2**31),
     "target": Value("object"),
     "fragment": Value("list"),

@@ -16,7 +16,7 @@ from ..signal.phones import PAUSE
 from . import own, pieces
 from .cepstra import HOP, RATE, bands, cepstra, denoised, features
 from .model import STATES, Model, folder
-from .refine import Boundaries, refine
+from .refine import Boundaries, Mover, refine
 from .sphinx import Refused, Sphinx, Spoken
 from .words import Entry
 
@@ -38,9 +38,9 @@ class Aligned(NamedTuple):
 
 
 class Aligner:
-    """refinement: a way of refine.WAYS. even: where no path can be found, spread the phones evenly in place of an error."""
+    """refinement: a way of refine.WAYS, or a trained network (learned.Learned). even: where no path can be found, spread the phones evenly in place of an error."""
 
-    def __init__(self, refinement: str = "spectral", even: bool = False):
+    def __init__(self, refinement: str | Mover = "spectral", even: bool = False):
         self.model, self.refinement, self.even = Model(folder()), refinement, even
         self._sphinx = Sphinx(folder())
 

@@ -1,11 +1,13 @@
 """Boundaries made finer than the frames of 10 ms in which a path was found.
 
 `none` leaves them where their frames begin; `constant` moves all to the middle between the windows of two frames; `classes` by
-a time for the classes of the two phones; `spectral` from there to where the spectrum changes most.
+a time for the classes of the two phones; `spectral` from there to where the spectrum changes most. A trained network is one more
+way (learned.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from ..transforms.mel import filters
 from .cepstra import MIDDLE, RATE
 
 WAYS = ("none", "constant", "classes", "spectral")
+Mover = Callable[[np.ndarray, Sequence[str], np.ndarray], np.ndarray]  # see learned.Learned
 ENDING, BEGINNING = {"affricate": "fricative"}, {"affricate": "stop"}  # what a phone of two parts is at an end of it
 CLASSES = ("vowel", "approximant", "nasal", "fricative", "stop", "silence")
 # ms from a frame's begin to the boundary: the medians over hand-made labels of Emo-DB (Burkhardt et al. 2005; German, 10
@@ -54,21 +57,22 @@ class Boundaries(NamedTuple):
     phones: list[str]
 
 
-def refine(found: Boundaries, sound: np.ndarray, way: str, shifts: np.ndarray = SHIFTS) -> np.ndarray:
-    """Times [L + 1], in the same order, that a way of WAYS makes of those of a path. sound: [T] at 16 kHz, full scale 1. shifts:
-    ms [CLASSES, CLASSES].
+def refine(found: Boundaries, sound: np.ndarray, way: str | Mover, shifts: np.ndarray = SHIFTS) -> np.ndarray:
+    """Times [L + 1], in the same order, that a way of WAYS, or a trained network, makes of those of a path. sound: [T] at 16 kHz,
+    full scale 1. shifts: ms [CLASSES, CLASSES].
 
     No boundary moves further than half way to its neighbours, and the ends of the sound stay.
     """
     inner = found.times[1:-1]
-    if way == "constant":
-        moved = inner + MIDDLE
-    elif way == "none":
+    if way == "none" or not len(inner):
         moved = inner
-    else:
+    elif way == "constant":
+        moved = inner + MIDDLE
+    elif isinstance(way, str):
         moved = inner + shifts[pairs(found.phones)] / 1000
-    if way == "spectral" and len(inner):
-        moved = _changes(moved, sound)
+        moved = _changes(moved, sound) if way == "spectral" else moved
+    else:
+        moved = way(inner, found.phones, sound)
     middles = (found.times[1:] + found.times[:-1]) / 2
     return np.concatenate([found.times[:1], np.clip(moved, middles[:-1], middles[1:]), found.times[-1:]])
 
@@ -95,7 +99,7 @@ def fitted(late: np.ndarray, ending: np.ndarray, beginning: np.ndarray) -> np.nd
 def _changes(times: np.ndarray, sound: np.ndarray) -> np.ndarray:
     """Near each of the times [B] in seconds that of the largest change: between the means of log-mel spectra of the 20 ms before and
     behind it. The change to the power POWER is weighed against the distance, as by a normal distribution of NEAR."""
-    spectra = _log_mel(sound)
+    spectra = log_mel(sound)
     wide = np.pad(
         np.cumsum(np.pad(spectra, ((SIDE + REACH,) * 2, (0, 0)), "edge"), 0, dtype=np.float64), ((1, 0), (0, 0))
     )
@@ -109,7 +113,7 @@ def _changes(times: np.ndarray, sound: np.ndarray) -> np.ndarray:
     return np.asarray(times + np.take_along_axis(away, weight.argmax(1)[:, None], 1)[:, 0])
 
 
-def _log_mel(sound: np.ndarray) -> np.ndarray:
+def log_mel(sound: np.ndarray) -> np.ndarray:
     """float32 [T // STEP, BANDS]: natural logarithms of mel powers of Hann windows; spectrum k is centred at k * STEP samples."""
     wave = np.pad(sound.astype(np.float64), (WINDOW // 2, WINDOW))
     wave[1:] -= 0.97 * wave[:-1]

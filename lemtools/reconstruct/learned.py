@@ -77,6 +77,8 @@ class NetworkRecaller:
             raise LemError(f"{self.name}: {made} steps and recalls no fragments; see lem-thermalize")
         if model.family == "level":
             raise LemError(f"{self.name}: a thermalizer, which reads levels of noise and recalls no fragments")
+        if model.family == "boundary":
+            raise LemError(f"{self.name}: a model of boundaries, which recalls no fragments; see lem-encode --refine")
         if model.meta["kind"] == "tokens":
             way = "; --method continue goes on with tokens" if hasattr(model.net, "after") else ""
             raise LemError(f"{self.name}: a model of text ({model.meta['recipe']}), which recalls no fragments{way}")

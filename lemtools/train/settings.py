@@ -45,6 +45,7 @@ LATER = (
     "pause",
     "states",
     "runs",
+    "aligned",
 )
 
 PATTERN = re.compile(r"[^%]*%(0\d)?d[^%]*")  # of the names of runs side by side
@@ -75,7 +76,7 @@ class Settings:
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
-    levels.Levels. gates: updates after which it is found out whether a language model learns as one must (gates).
+    levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). gates: updates after which it is found out whether a language model learns as one must (gates).
     """
 
     recipe: str
@@ -142,6 +143,7 @@ class Settings:
     encoder: str | None = None
     sound: dict | None = None
     gates: int | None = None
+    aligned: list[str] | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @property

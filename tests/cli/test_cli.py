@@ -40,7 +40,7 @@ OPTIONS = {
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest "
     "--text --phones --dict --language --alphabet --refine --fallback",
-    "train": f"{COMMON} --arch --augment --batch --beam --beta2 --card --chunk --clip --code-bits --codec --codes --coding --compile --config --context "
+    "train": f"{COMMON} --aligned --arch --augment --batch --beam --beta2 --card --chunk --clip --code-bits --codec --codes --coding --compile --config --context "
     "--cosine --crop --gain-shape --gates --runs --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad "
@@ -74,7 +74,7 @@ CHOICES = {
     (
         "train",
         "recipe",
-    ): "feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer lm token-ae rvq",
+    ): "feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer phones lm token-ae rvq",
     ("train", "padding"): "zeros circular zeros,circular circular,zeros",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",

@@ -199,6 +199,7 @@ def test_usual_settings_of_the_recipes_are_those_told():
             "fields": "field",
             "embeddings": "embedding",
             "tokens": "tokens",
+            "sounds": "audio",
         }
         told = {kinds[k]: net for net, text in named for k in re.findall("|".join(kinds), text)}
         assert told == {kind: net for kind, net in recipe.arch.items() if net}

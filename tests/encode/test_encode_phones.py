@@ -2,16 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 
 from helpers.acoustics import sound, toy
 from helpers.commands import lem_fork
+from lemtools.denoise.contract import Scale
 from lemtools.encode import encode
 from lemtools.encode import phones as module
 from lemtools.encode.phones import Phones
+from lemtools.nets.boundary import ConvBoundary
+from lemtools.nets.model import Model as NetworkFile
 from lemtools.phones import aligner, own, words
-from lemtools.phones.cepstra import bands, cepstra, denoised, features
+from lemtools.phones.cepstra import MIDDLE, bands, cepstra, denoised, features
+from lemtools.phones.learned import SIDE
 from lemtools.phones.model import Model
 from lemtools.signal import LemError, Signal, Word
+from lemtools.train.checkpoint import save_model
 
 PARTS = [("SIL", 0.3), ("S", 0.2), ("IY", 0.25), ("AA", 0.3), ("S", 0.15), ("SIL", 0.3), ("AA", 0.2), ("SIL", 0.4)]
 WAVE, EDGES = sound(PARTS)
@@ -181,7 +187,7 @@ def test_what_the_command_refuses(tmp_path):
     assert done.returncode == 2 and done.stderr.count(b"\n") == 1
     assert b"lem-encode: error: phones needs what is said: --text FILE.txt" in done.stderr
     done = lem_fork("encode", "--encoder", "phones", "--text", "a", "--refine", "net", "--sample-name", "rooster")
-    assert done.returncode == 2 and b"'net' is not one of 'none', 'constant', 'classes', 'spectral'" in done.stderr
+    assert done.returncode == 2 and b"--refine net: no way to refine; there are none, constant" in done.stderr
 
 
 def test_the_command_itself(tmp_path):
@@ -198,3 +204,43 @@ def test_the_command_itself(tmp_path):
         done = lem_fork("encode", "--encoder", "phones", *where)
         assert done.returncode == 0 and done.stderr.startswith(note) and bool(done.stderr) == bool(note)
         assert "IntervalTier" in (tmp_path / "a.TextGrid").read_text()
+
+
+def test_boundaries_moved_by_a_network(said, tmp_path):
+    """All by 20 ms: a network that is sure of a place, whatever it hears."""
+    net = ConvBoundary([24, 2 * SIDE + 1], 6, width=8, blocks=1).eval()
+    with torch.no_grad():
+        net.leave.weight.zero_()
+        net.expected.bias[SIDE + 4] = 1000
+    meta = {
+        "v": 1,
+        "recipe": "phones",
+        "net": {"net": "conv-boundary", "item": [24, 2 * SIDE + 1], "classes": 6, "width": 8, "blocks": 1},
+        "kind": "audio",
+        "item": [24, 2 * SIDE + 1],
+        "target": {"kind": "audio", "item": [1]},
+        "fragment": [],
+    }
+    path = str(tmp_path / "far.safetensors")
+    save_model(NetworkFile(net, meta, Scale(0.0, 1.0), Scale(0.0, 1.0)), path)
+    text = said("See as, ah.")
+    (plain,), (moved,) = (encode([audio([WAVE])], Phones(text, refine=way), {}) for way in ("none", path))
+    assert moved.history[-1]["refine"] == "far.safetensors"
+    late = moved.spans[0, 1:, 0] - plain.spans[0, 1:, 0]
+    np.testing.assert_allclose(late, 0.02 + MIDDLE, atol=0.0026)
+    assert moved.spans[0, -1, 1] == plain.spans[0, -1, 1] and moved.words[0][2].begin == moved.spans[0, 6, 0]
+
+
+@pytest.mark.parametrize(
+    "way, match",
+    [
+        (
+            "sharp",
+            "^--refine sharp: no way to refine; there are none, constant, classes, spectral, or a model of lem-train",
+        ),
+        ("lost.safetensors", "lost.safetensors: no such file"),
+    ],
+)
+def test_what_is_no_way_to_refine(said, way, match):
+    with pytest.raises(LemError, match=match):
+        Phones(said("See."), refine=way)

@@ -53,6 +53,7 @@ TINY = {
     "mlp-correct": {"width": 8, "depth": 1},
     "conv-level": {"width": 8, "depth": 1},
     "mlp-level": {"width": 8, "depth": 1},
+    "conv-boundary": {"width": 8, "depth": 1},
 }
 
 
@@ -76,6 +77,8 @@ def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat"
     )
     if recipe == "thermalizer":
         plain["kind"] = kind  # (where nothing is said, numbers are states)
+    if RECIPES[recipe].takes("aligned"):
+        plain["aligned"] = [paths["aligned"]]
     if RECIPES[recipe].takes("drift") and "drift" not in more:
         plain |= {"drift": [paths[kind]], "target": [paths["solved"]]}
     return Settings(**{**plain, **{k: dict(v) if isinstance(v, dict) else v for k, v in TINY[arch].items()}, **more})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.edges import corpus
 from helpers.training import images, spectra, states, vectors
 
 
@@ -28,4 +29,5 @@ def kept(tmp_path):
     for kind, data, more in (("spectrum", spectra(), {"rate": 8000}), ("field", states(), {})):
         meta = {"v": 1, "kind": kind, "n": 40, "first": 0, **more, "ops": [], "history": [], "last": True}
         (tmp_path / f"{kind}.safetensors").write_bytes(save({"data": data}, {"lem": json.dumps(meta)}))
+    corpus(tmp_path)
     return {p.stem: str(p) for p in tmp_path.iterdir()}
