@@ -66,7 +66,7 @@ def run(session, files, metric, how, labels, by, leave, cross, neutral, features
     sets = [groups(load([path], how), known, by, leave, cross, same, name) for name, path in every.items()]
     sets = alike(sets) if same else sets
     rules = groups(load([control], how), known, by, leave, cross, None, "control") if control else None
-    parts = tuple(dict.fromkeys(part.strip() for part in features.split(","))) if features else ()
+    parts = tuple(dict.fromkeys(part.strip() for part in (features or "").split(",") if part.strip()))
     found = measure(sets, wanted, Asked(neutral, parts, bound), rules, session.note)
     rows = [
         [*map(results.cell, (x.set, x.name, x.value, x.low, x.high, x.n, x.shuffled, x.p)), x.verdict or "-"]

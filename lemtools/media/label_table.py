@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class LabelTable:
     def __init__(self, path: str, text: str):
         self.path = os.fsdecode(path)
         try:
-            rows = [row for row in csv.reader(text.splitlines(), delimiter=_delimiter(text)) if any(row)]
+            lines = io.StringIO(text, newline=None)
+            rows = [row for row in csv.reader(lines, delimiter=_delimiter(text)) if any(row)]
         except csv.Error as error:
             raise LemError(f"{self.path}: no table of labels ({error})") from error
         heads, self.rows = [cell.strip() for cell in rows[0]] if rows else [], rows[1:]

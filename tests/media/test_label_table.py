@@ -51,6 +51,11 @@ def test_what_is_wrong_is_said_in_one_line(text, names, said):
     assert "\n" not in str(caught.value) and str(caught.value).startswith("t.tsv")
 
 
+def test_lines_end_where_they_end():
+    made = LabelTable("t", 'n\tx\r"a\n1"\tp\rb\u2028c\tq\r')
+    assert made.column("x", made.places(["b\u2028c", "a\n1"])) == ["q", "p"]
+
+
 def test_columns_that_are_not_there_or_have_gaps():
     made = LabelTable("t.tsv", TEXT)
     with pytest.raises(LemError, match="several columns, emotion, speaker"):
