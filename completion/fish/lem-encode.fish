@@ -1,5 +1,5 @@
 # fish completion for lem-encode; made by tools/completions.py
-complete -c lem-encode -l encoder -x -a 'patches pca text rvq token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations thoughts' -d 'Which encoder of those above'
+complete -c lem-encode -l encoder -x -a 'patches pca text rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations thoughts' -d 'Which encoder of those above'
 complete -c lem-encode -l fit -d 'Fit the encoder to the input, write it to -o, and print what it reaches'
 complete -c lem-encode -l decode -d 'Decode'
 complete -c lem-encode -l patch-back -d 'Measure what the codes of --model (rvq) lose'
@@ -15,6 +15,9 @@ complete -c lem-encode -l beam -x -d 'How many candidates the search for the bes
 complete -c lem-encode -l cosine -x -d 'Weight of 1 - cosine, added to the squared error'
 complete -c lem-encode -l gain-shape -d 'Code the length of a vector separately from its direction'
 complete -c lem-encode -l validate -rF -d 'Embeddings on which the fit is measured'
+complete -c lem-encode -l onto -rF -d 'What the input is paired with'
+complete -c lem-encode -l map -x -a 'auto cca procrustes ridge relative' -d 'How one space becomes the other'
+complete -c lem-encode -l pairs -x -d 'Fit to K pairs of vectors, drawn by --seed'
 complete -c lem-encode -l preset -x -a 'els-audio' -d 'els-audio'
 complete -c lem-encode -l n-fft -x -d 'Samples of a window, an even number'
 complete -c lem-encode -l hop -x -d 'Samples from one frame to the next'

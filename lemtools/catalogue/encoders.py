@@ -12,6 +12,7 @@ Its options are keywords of the class or, where they are settled by a fit, of it
     front      of an encoder that makes spectra: the class of its front end (transforms.contract.Front); else ''
 """
 
+from .maps import MAPS
 from .row import Option, Row
 from .table import Table
 
@@ -249,6 +250,46 @@ ENCODERS = Table(
         ),
         needs=("device", "seed"),
         facts={"back": ("tokens",), "fitted": True, "made": "its codebooks: --model FILE, from --fit"},
+    ),
+    Row(
+        "translate",
+        "encode.translate:Translate",
+        "embeddings of one model as those of another, by a map learnt from pairs; decodes, too",
+        kinds=("embedding",),
+        options=(
+            Option(
+                "--onto",
+                "What the input is paired with: embeddings of the same items by another model. Items pair by name where both "
+                "have names, else by order; of items [L, D] position by position.",
+                metavar="FILE",
+                settled=True,
+                file=True,
+            ),
+            Option(
+                "--map",
+                "How one space becomes the other: {of}; auto leaves pairs out and says what it chose.",
+                "choice",
+                of=MAPS,
+                default="auto",
+                metavar="MAP",
+                settled=True,
+            ),
+            Option(
+                "--pairs",
+                "Fit to K pairs of vectors, drawn by --seed.",
+                "whole",
+                low=2,
+                usual="all",
+                metavar="K",
+                settled=True,
+            ),
+        ),
+        needs=("seed",),
+        facts={
+            "back": ("embedding",),
+            "fitted": True,
+            "made": "its map: --model FILE, from --fit --onto",
+        },
     ),
     Row(
         "token-ae",

@@ -19,6 +19,8 @@ lem-encode --model faces.pca.safetensors faces/ | lem-encode --decode --model fa
 lem-encode --encoder stft sound.flac | lem-fragment --mask .5 | lem-reconstruct | lem-encode --decode > recalled.wav
 lem-encode --encoder text book.txt -o bytes.safetensors
 lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
+lem-encode --encoder translate --fit --onto others.npy embeddings.npy -o translation.safetensors
+lem-encode --model translation.safetensors embeddings.npy -o translated.safetensors
 lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --layer 2 held-out.txt
 """
 

@@ -57,18 +57,21 @@ def fit_files(
     paths: list[str],
     *,
     validate: str | None = None,
+    onto: str | None = None,
     lines: bool = False,
     reading: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> tuple[Fitted, dict]:
     """As `fit`, to files and folders, or '-' for standard input.
 
-    validate: files to report on, of which none may be among the others. lines: every line of a text is a memory.
+    validate: files to report on, of which none may be among the others. onto: what they are paired with. lines: every line of a text is a memory.
     reading: options of media.load. An input that cannot be read is an error: nothing is fitted to the others alone.
     """
     if validate:
         check_apart(paths, [validate], "the input")
         settings["validate"] = repeatable([validate], **reading)
+    if onto:
+        settings["onto"] = repeatable([onto], **reading)
     source = repeatable(paths, **reading)
     return fit(name, (lambda: each_line(source())) if lines else source, **settings)
 

@@ -195,7 +195,7 @@ def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = F
 def fit(x: Any, encoder: str, *, lines: bool = False, **settings: Any) -> Any:
     """An encoder fitted to memories, for `encode(y, encoder)` and `encode(codes, encoder, decode=True)`.
 
-    x : anything that `load` takes; it is gone through several times. encoder : 'pca', 'rvq' or 'text'. lines : every line
+    x : anything that `load` takes; it is gone through several times. encoder : 'pca', 'rvq', 'text' or 'translate'. lines : every line
     of a text is a memory. settings : of the encoder, as in fit(x, "pca", dims=8). Its `save(path)` keeps it.
     """
     return _fitted(_lines(x) if lines else signals(x), encoder, settings)
@@ -205,10 +205,9 @@ def _fitted(source: Stream, name: str, settings: dict[str, Any]) -> Any:
     from ..encode import fitting
 
     own = [option.name for option in ENCODERS.find(name).options if option.settled]
-    validate = settings.pop("validate", None)
+    others = {key: settings.pop(key) for key in ("validate", "onto") if settings.get(key) is not None}
     taken = chosen(ENCODERS, name, "encoder", settings, own)
-    if validate is not None:
-        taken["validate"] = lambda: signals(validate)
+    taken |= {key: (lambda x=x: signals(x)) for key, x in others.items()}
     return fitting.fit(name, lambda: source, **taken)[0]
 
 

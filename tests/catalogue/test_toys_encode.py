@@ -6,8 +6,10 @@ import numpy as np
 
 from helpers.commands import lem_fork
 from helpers.toys import shows
+from lemtools.align.maps import Map
 from lemtools.catalogue import Option, Row
 from lemtools.catalogue.encoders import ENCODERS
+from lemtools.catalogue.maps import MAPS
 from lemtools.encode.contract import Encoder, Fitted
 from lemtools.media import load, sample
 
@@ -126,3 +128,23 @@ def test_a_fitted_class_and_a_row_are_an_encoder_with_a_file(tmp_path):
         stream = (tmp_path / "e.safetensors").read_bytes()
         assert "brightest cannot be inverted" in refused("--decode", "--model", path, stdin=stream)
     assert "a newer lemtools, which knows an encoder 'brightest'" in refused("--model", path, photo)
+
+
+def middle(pairs):
+    """Everything becomes the mean of the other side."""
+    d, e = len(pairs.mean[0]), len(pairs.mean[1])
+    return Map(pairs.mean, np.zeros((d, e)), np.zeros((e, d)), facts={"lost": 1.0})
+
+
+def test_a_map_is_one_function_and_one_row(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).standard_normal((30, 4)))
+    np.save(tmp_path / "b.npy", np.random.default_rng(1).standard_normal((30, 3)))
+    line = ("encode", "--encoder", "translate", "--fit", "--onto", "b.npy", "a.npy", "-o", "ab.safetensors", "--map")
+    with MAPS.added(Row("middle", middle, "the mean")):
+        done = lem_fork(*line, "middle", cwd=tmp_path)
+        assert done.returncode == 0 and b"map\tmiddle\nlost\t1\n" in done.stdout, done.stderr.decode()
+        assert b"mrr-middle" in lem_fork(*line, "auto", cwd=tmp_path).stdout
+        assert shows("middle", "encode") == (True, True)
+    out = lem_fork("encode", "--model", "ab.safetensors", "a.npy", "--to", "npy", "-o", "out.npy", cwd=tmp_path)
+    assert out.returncode == 0 and np.load(tmp_path / "out.npy").shape == (30, 3)
+    assert "'middle' is not one of" in refused(*line[1:], "middle", cwd=tmp_path)

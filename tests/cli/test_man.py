@@ -297,6 +297,7 @@ def bench(tmp_path_factory):
     (here / "photo.png").write_bytes(encode(photos[0], "PNG"))
     (here / "recalled.png").write_bytes(encode(photos[0] // 4 * 4, "PNG"))
     np.save(here / "embeddings.npy", rng.standard_normal((32, 16)).astype(np.float32))
+    np.save(here / "others.npy", rng.standard_normal((32, 12)).astype(np.float32))
     (here / "book.txt").write_text("what is gone is gone, and none knew what was here\n" * 40)
     soundfile.write(here / "rooster.flac", np.sin(np.arange(4000) / 9), 8000)
     with open(here / "store.safetensors", "wb", buffering=0) as file:

@@ -16,6 +16,8 @@ FITS = {
     "pca": ("pca", {"dims": 3}),
     "white": ("pca", {"dims": 3, "whiten": True}),
     "rvq": ("rvq", {"stages": 2, "codes": 4, "updates": 1}),
+    "turn": ("translate", {"map": "procrustes", "onto": lambda: [Signal("embedding", VECTORS[:, ::-1])]}),
+    "near": ("translate", {"map": "relative", "onto": lambda: [Signal("embedding", VECTORS[:, :4])]}),
     "gain": ("rvq", {"stages": 1, "codes": 4, "groups": 2, "gain_shape": True, "updates": 1}),
 }
 
@@ -51,6 +53,13 @@ LIES = {
     ("pca", "image"): (lambda r, t: r.update(kind="image"), "items of [6], vectors of 6"),
     ("pca", "mean"): (lambda r, t: t.update(mean=t["mean"][:-1]), "components has the shape [3, 6], not [K D]"),
     ("white", "no variance"): (lambda r, t: t["spectrum"].fill(0), "3 components of 6"),
+    ("turn", "back"): (lambda r, t: t.update(back=t["back"][1:]), "back has the shape [5, 6], not [E D]"),
+    ("turn", "there"): (lambda r, t: t.pop("there"), "no tensor there"),
+    ("turn", "infinite"): (lambda r, t: t["there"].fill(np.inf), "NaN or infinite values in there"),
+    ("turn", "count"): (lambda r, t: r.update(count=1), "its record's count is '1'"),
+    ("near", "anchors"): (lambda r, t: t.update(anchors_b=t["anchors_b"][1:]), "anchors_b has the shape [39, 4]"),
+    ("near", "sharp"): (lambda r, t: r.update(sharp_there=-1.0), "its record's sharp_there is '-1.0'"),
+    ("near", "no sharp"): (lambda r, t: r.pop("sharp_back"), "its record has no 'sharp_back'"),
     ("pca", "another encoder"): (lambda r, t: r.update(encoder="voice"), "made by a newer lemtools"),
     ("pca", "no name"): (lambda r, t: r.update(encoder=["pca"]), "made by a newer lemtools"),
     ("pca", "version"): (lambda r, t: r.update(v=2), "made by a newer lemtools (version 2"),

@@ -1,0 +1,130 @@
+"""Pairs of vectors, in one pass: their moments, and a sample of them for what needs the pairs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..denoise.moments import Moments
+from ..signal import LemError
+
+WIDEST = 4096  # numbers a vector: the covariance of both sides together is square
+SAMPLE = 4096  # pairs that are kept as they are
+_ROWS = 1 << 21  # numbers that are float64 at a time
+
+
+@dataclass
+class Paired:
+    """What maps are fitted to. Covariances are divided by the number of pairs.
+
+    count: of pairs. mean: of each side [D], [E]. covariance: of both sides together [D + E, D + E]. x [n, D], y [n, E]: a
+    sample of the pairs, in their order, float64; all of them where there are no more than that. penalties: what
+    linear.penalties found.
+    """
+
+    count: int
+    mean: tuple[np.ndarray, np.ndarray]
+    covariance: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    penalties: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray) -> Paired:
+        """Pairs that are held: x [n, D], y [n, E]."""
+        moments = Moments()
+        moments.add(np.hstack([x, y]).astype(np.float64, copy=False))
+        return cls._made(moments, x.shape[1], x, y)
+
+    @classmethod
+    def read(
+        cls, blocks: Iterable[tuple[np.ndarray, np.ndarray]], *, pairs: int | None = None, seed: int = 0
+    ) -> Paired:
+        """Of blocks of pairs ([n, D], [n, E]), in one pass. The result does not depend on where one block ends.
+
+        pairs: how many to take, drawn evenly by the seed and held in float64; None: all, of which a sample is held. LemError for
+        fewer than 2, for fewer than `pairs`, for vectors of other widths than the first or wider than 4096, and for values that
+        are not finite or vectors of zeros.
+        """
+        moments, draw, kept = Moments(), np.random.default_rng([seed, 18]), _Sample(pairs or SAMPLE)
+        seen, widths = 0, (0, 0)
+        for x, y in blocks:
+            widths = widths if seen else (x.shape[1], y.shape[1])
+            _check(x, y, widths, seen)
+            seen += len(x)
+            step = max(1, _ROWS // sum(widths))
+            for i in range(0, len(x), step):
+                both = np.hstack([x[i : i + step], y[i : i + step]]).astype(np.float64)
+                kept.add(both, draw.random(len(both)))
+                if pairs is None:
+                    moments.add(both)
+        if seen < max(pairs or 2, 2):
+            raise LemError(
+                f"{seen} pairs; " + (f"--pairs {pairs} are asked for" if pairs else "a map needs 2 at least")
+            )
+        rows = kept.rows()
+        if pairs is not None:
+            moments.add(rows)
+            rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
+        return cls._made(moments, widths[0], rows[:, : widths[0]], rows[:, widths[0] :])
+
+    @classmethod
+    def _made(cls, moments: Moments, width: int, x: np.ndarray, y: np.ndarray) -> Paired:
+        mean = moments.mean
+        x, y = (side.astype(np.float64, copy=False) for side in (x, y))
+        return cls(moments.count, (mean[:width], mean[width:]), moments.covariance, x, y)
+
+    @cached_property
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Covariance of A [D, D], of A with B [D, E], of B [E, E]."""
+        d = len(self.mean[0])
+        return self.covariance[:d, :d], self.covariance[:d, d:], self.covariance[d:, d:]
+
+    @cached_property
+    def centred(self) -> tuple[np.ndarray, np.ndarray]:
+        """The sample less the means: [n, D], [n, E]."""
+        return self.x - self.mean[0], self.y - self.mean[1]
+
+
+class _Sample:
+    """The rows with the least of random keys, in their order."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.held: list[tuple[np.ndarray, np.ndarray]] = []
+        self.count = 0
+
+    def add(self, rows: np.ndarray, keys: np.ndarray) -> None:
+        self.held.append((keys, rows))
+        self.count += len(rows)
+        if self.count > 2 * self.most:
+            self._cut()
+
+    def rows(self) -> np.ndarray:
+        self._cut()
+        return self.held[0][1]
+
+    def _cut(self) -> None:
+        keys, rows = (np.concatenate(parts) for parts in zip(*self.held))
+        stay = np.sort(np.argsort(keys, kind="stable")[: self.most])
+        self.held, self.count = [(keys[stay], rows[stay])], len(stay)
+
+
+def _check(x: np.ndarray, y: np.ndarray, widths: tuple[int, int], seen: int) -> None:
+    for side, width, of in zip((x, y), widths, ("A", "B")):
+        if side.shape[1] != width:
+            raise LemError(f"vectors of {side.shape[1]} numbers among such of {width} in {of}")
+        if width > WIDEST:
+            raise LemError(f"vectors of {width} numbers in {of}; a map takes {WIDEST} at most: --encoder pca first")
+        check_vectors(side, seen, f" of {of}")
+
+
+def check_vectors(x: np.ndarray, seen: int = 0, of: str = "") -> None:
+    """LemError for a vector that is not finite or is zero. seen: how many came before."""
+    energy = np.einsum("ij,ij->i", x, x, dtype=np.float64)
+    for bad, what in (~np.isfinite(energy), "is not finite"), (energy == 0, "is zero: it has no direction"):
+        if bad.any():
+            raise LemError(f"vector {seen + int(np.argmax(bad))}{of} {what}; leave it out of both sets")

@@ -1,0 +1,120 @@
+"""One model's embeddings as another's: a map between two spaces (align), learnt from pairs and kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..align.maps import Map
+from ..align.pairs import WIDEST, Paired, check_vectors
+from ..catalogue.maps import MAPS
+from ..signal import Layout, LemError, Signal, Tensor, Value
+from ..signal.layout import Found
+from .contract import Fitted
+from .pairing import paired
+
+LINEAR = Layout(
+    {"map": Value("text"), "count": Value("whole", 2)},
+    {
+        "mean_a": Tensor("F64", "D"),
+        "mean_b": Tensor("F64", "E"),
+        "there": Tensor("F64", "D E"),
+        "back": Tensor("F64", "E D"),
+    },
+)
+RELATIVE = Layout(
+    {**LINEAR.record, "sharp_there": Value("number", 0), "sharp_back": Value("number", 0)},
+    {
+        "mean_a": Tensor("F64", "D"),
+        "mean_b": Tensor("F64", "E"),
+        "anchors_a": Tensor("F64", "K D"),
+        "anchors_b": Tensor("F64", "K E"),
+    },
+)
+
+
+class Translate(Fitted):
+    """Embedding [N, D] or [N, L, D] of space A <-> [N, E] or [N, L, E] of space B, float32, vector by vector.
+
+    found: the align.maps.Map. chosen: its name in the catalogue. count: the pairs that it was fitted to. The means of these
+    are the centres of both sides. LemError for vectors of another width, that are not finite, or that are zero.
+    """
+
+    name, layout = "translate", LINEAR
+
+    def __init__(self, found: Map, chosen: str, count: int):
+        self.found, self.chosen, self.count = found, chosen, count
+
+    @classmethod
+    def described(cls, record: dict, found: Found) -> Layout:
+        return RELATIVE if "anchors_a" in found else LINEAR
+
+    @classmethod
+    def fit(
+        cls,
+        signals: Callable[[], Iterable[Signal]],
+        *,
+        onto: Callable[[], Iterable[Signal]] | None = None,
+        map: str = "auto",
+        pairs: int | None = None,
+        seed: int = 0,
+    ):
+        """signals: of A; onto: of B, see pairing.paired. map: of the catalogue. pairs: how many to take, drawn by the seed;
+        None: all. Returns (Translate, report): pairs, widths, the map, and what its fit found.
+        """
+        if onto is None:
+            raise LemError("translate needs the other side of the pairs: --onto FILE")
+        taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed)
+        found = MAPS.find(map).load()(taken)
+        facts: dict[str, Any] = dict(found.facts)
+        chosen = str(facts.pop("chosen", map))
+        widths = dict(zip(("width", "width-onto"), found.widths, strict=True))
+        return cls(found, chosen, taken.count), {"pairs": taken.count, **widths, "map": chosen, **facts}
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        made = self.found
+        held = (
+            {"there": made.there, "back": made.back}
+            if made.anchors is None
+            else dict(zip(("anchors_a", "anchors_b"), made.anchors, strict=True))
+        )
+        return {"mean_a": made.mean[0], "mean_b": made.mean[1], **held}
+
+    def card(self) -> dict:
+        sharp = self.found.sharp
+        both = {} if self.found.anchors is None else {"sharp_there": sharp[0], "sharp_back": sharp[1]}
+        return {"map": self.chosen, "count": self.count, **both}
+
+    @classmethod
+    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Translate:
+        t = {name: array.astype(np.float64) for name, array in tensors.items()}
+        if max(len(t["mean_a"]), len(t["mean_b"])) > WIDEST:
+            raise ValueError(f"vectors of more than {WIDEST} numbers")
+        mean = t["mean_a"], t["mean_b"]
+        if "anchors_a" in t:
+            sharp = float(record["sharp_there"]), float(record["sharp_back"])
+            found = Map(mean, anchors=(t["anchors_a"], t["anchors_b"]), sharp=sharp)
+        else:
+            found = Map(mean, t["there"], t["back"])
+        return cls(found, record["map"], record["count"])
+
+    def record(self, signal: Signal) -> dict:
+        return {"fitted": True, "map": self.chosen, "pairs": self.count}
+
+    def encode(self, signal: Signal) -> list[Signal]:
+        return [self._translated(signal, back=False)]
+
+    def decode(self, signal: Signal, record: dict) -> list[Signal]:
+        return [self._translated(signal, back=True)]
+
+    def _translated(self, signal: Signal, back: bool) -> Signal:
+        x, width = signal.data, self.found.widths[back]
+        if x.shape[-1] != width:
+            from_to = "back from" if back else "from"
+            raise LemError(f"vectors of {x.shape[-1]} numbers; this map translates {from_to} such of {width}")
+        rows = x.reshape(-1, width)
+        check_vectors(rows)
+        return replace(signal, data=self.found.apply(rows, back).reshape(*x.shape[:-1], -1), depth=None)
