@@ -9,6 +9,7 @@ from lemtools.phones.cepstra import RATE, bands, cepstra, denoised, features
 
 TONES = {"AA": (500, 900), "IY": (2500, 3100), "S": (4500, 5600)}  # Hz
 NAMES = ("AA", "IY", "S", "SIL")
+TRIPHONE = ("AA", "IY", "S")  # AA between IY and S, inside a word
 DICT = "ah AA\nee IY\nsee S IY\nas AA S\nsay S IY AA\neither AA S\neither(2) IY S\n"
 
 
@@ -33,7 +34,7 @@ def _gaussians(path, values):
 
 def toy(folder):
     """Write the model to folder/en-us and its dictionary beside it; returns the folder as text. One Gaussian a phone, three states
-    alike, no triphones."""
+    alike, and one triphone, TRIPHONE, whose states are senones of its own."""
     place = Path(folder) / "en-us"
     place.mkdir(parents=True)
     parts = [(name, 0.3) for name in (*NAMES[::-1], *NAMES, "AA", "S", "IY", "SIL")]
@@ -44,15 +45,16 @@ def toy(folder):
     variances = np.stack([streams[of == p].var(0) + 4 for p in range(len(NAMES))])[:, :, None]
     _gaussians(place / "means", means)
     _gaussians(place / "variances", variances)
-    count = 3 * len(NAMES)
+    count = 3 * len(NAMES) + 3
     (place / "sendump").write_bytes(
         b"".join(struct.pack("<i", len(s)) + s for s in (b"toy\0",))
         + struct.pack("<3i", 0, 1, count)
         + bytes(3 * count)
     )
     names = b"".join(name.encode() + b"\0" for name in NAMES)
-    numbers = (len(NAMES), len(NAMES), 3, count, count, 1, len(NAMES), 3, 0, NAMES.index("SIL"))
+    numbers = (len(NAMES), len(NAMES) + 1, 3, count - 3, count, 1, len(NAMES) + 1, 3, 0, NAMES.index("SIL"))
     entries = b"".join(struct.pack("<2i4B", p, 0, 0, 0, 0, 0) for p in range(len(NAMES)))
+    entries += struct.pack("<2i4B", len(NAMES), 0, 0, *(NAMES.index(name) for name in TRIPHONE))
     (place / "mdef").write_bytes(
         b"BMDF"
         + struct.pack("<2i", 1, 4)

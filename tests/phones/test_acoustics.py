@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from helpers.acoustics import NAMES, toy
 from lemtools.phones.cepstra import BANDS, HOP, RATE, WINDOW, bands, cepstra, denoised, features
 from lemtools.signal import LemError
 
@@ -91,6 +92,18 @@ def test_senones_know_their_neighbours_and_their_place(model):
     assert all(model._owner[s] == model.names.index("AE") for s in one[1])
     inside, apart = (model.senones(["T", "AH", "T"], words) for words in ([0, 0, 0], [0, 1, 2]))
     assert (inside != apart).any(1).all()
+
+
+def test_a_triphone_has_its_neighbours_on_its_left_and_right(tmp_path):
+    from lemtools.phones.model import Model
+
+    model = Model(toy(tmp_path))
+    assert model.names == list(NAMES) and model.alone.reshape(-1).tolist() == list(range(12))
+    inside = [12, 13, 14]
+    assert model.senones(["IY", "AA", "S"], [0, 0, 0])[1].tolist() == inside
+    assert model.senones(["IY", "AA", "S"], [0, 1, 2])[1].tolist() == inside  # where the model has no other
+    assert model.senones(["S", "AA", "IY"], [0, 0, 0])[1].tolist() == [0, 1, 2]
+    assert model.senones(["AA"], [0])[0].tolist() == [0, 1, 2] and (model._owner[inside] == 0).all()
 
 
 def test_a_folder_without_a_model(tmp_path):

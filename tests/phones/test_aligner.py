@@ -1,5 +1,7 @@
 """The aligner on a toy model of tones with known edges: no pocketsphinx, or one that refuses."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -156,3 +158,80 @@ def test_a_long_silence_behind_a_short_text(made, lexicon):
     assert found.spans[-1, 1] == pytest.approx(60 + len(wave) / RATE)
     before = made().align(np.concatenate([quiet, wave]), lexicon.words(SAID))
     assert before.phones == found.phones and np.abs(before.spans[1:, 0] - 60 - edges).max() < 0.02
+
+
+def test_without_pauses_a_cut_lies_between_two_words(place, lexicon):
+    parts, said = [("SIL", 0.2)], []
+    rng = np.random.default_rng(4)
+    while sum(seconds for _, seconds in parts) < 60:
+        parts += [(phone, float(rng.uniform(0.1, 0.25))) for phone in ("S", "IY", "AA")]
+        said.append("say")
+    wave, edges = sound(parts)
+    words = lexicon.words(" ".join(said))
+    cut, before = list(pieces.cut(Model(place), wave, words)), 0
+    assert len(cut) >= 2 and sum(len(some) for *_, some in cut) == len(words)
+    for (_, end, some), (begin, *_) in pairwise(cut):
+        before += len(some)
+        assert begin == end and abs(end / RATE - edges[3 * before]) < 0.021  # where the next word begins
+
+
+def test_where_a_window_is_cut():
+    def found(*pauses, count=3000):
+        """A window of words, a phone each, with pauses [begin, end)."""
+        edges = [0, *(edge for pause in pauses for edge in pause), count]
+        rows = [
+            Spoken("SIL", -1, a, b) if i % 2 else Spoken("AA", i // 2, a, b) for i, (a, b) in enumerate(pairwise(edges))
+        ]
+        return [row for row in rows if row.end > row.begin]
+
+    assert pieces._where(found((1000, 1040), (2000, 2020)), 3000) == 2010  # the last long one
+    assert pieces._where(found((1000, 1008), (2000, 2004)), 3000) == 1004  # the longest, where none is long
+    assert pieces._where(found((100, 200), (1000, 1008)), 3000) == 1004  # none too early
+    assert pieces._where(found((2700, 3000)), 3000) == 2750  # a pause that the window's end cuts
+    assert pieces._where(found((2850, 2900)), 3000) == 2800  # none too late
+    words = [
+        Spoken("AA", 0, 0, 1500),
+        Spoken("AA", 1, 1500, 1900),
+        Spoken("S", 1, 1900, 2900),
+        Spoken("AA", 2, 2900, 3000),
+    ]
+    assert pieces._where(words, 3000) == 1500
+
+
+def test_what_a_pause_costs_and_how_short_a_phone_may_be(place, lexicon):
+    model, words = Model(place), lexicon.words("say ah")
+    made = own.chain(model, [word.spoken[0] for word in words])
+    assert made.phones == ["SIL", "S", "IY", "AA", "SIL", "AA", "SIL"]
+    costs = dict(zip(made.segments.symbols, made.segments.costs))
+    assert costs[0] == own.PAUSE_COST > 0 and {costs[s] for s in costs if s} == {0}
+    streams = np.random.default_rng(0).normal(size=(12, 3, 13)).astype(np.float32)
+    assert [(s.begin, s.end) for s in own.align(model, streams, words)] == [(0, 3), (3, 6), (6, 9), (9, 12)]
+    with pytest.raises(LemError, match="too few for what it says"):
+        own.align(model, streams[:11], words)
+
+
+def test_the_record_of_several_pieces(lexicon):
+    """Pauses on both sides of a cut are one; phones of 30 ms or less are counted; the score weighs phones by their frames."""
+    one = [Spoken("S", 0, 0, 3), Spoken("IY", 0, 3, 7), Spoken("SIL", -1, 7, 10)]
+    two = [Spoken("SIL", -1, 0, 6), Spoken("AA", 0, 6, 10)]
+    parts = [
+        aligner._Part(
+            one, np.array([0, 0.03, 0.07, 0.1]), np.array([-1.0, -2.0, -3.0]), {"engine": "viterbi", "retries": 3}
+        ),
+        aligner._Part(
+            two, np.array([0.1, 0.16, 0.2]), np.array([-6.0, -1.0]), {"engine": "pocketsphinx", "padding": -0.3}
+        ),
+    ]
+    found = aligner._joined(parts, np.zeros(3200), lexicon.words("see ah"))
+    assert found.phones == ["S", "IY", "SIL", "AA"] and found.words == [0, 0, -1, 1]
+    np.testing.assert_allclose(found.spans, [[0, 0.03], [0.03, 0.07], [0.07, 0.16], [0.16, 0.2]])
+    np.testing.assert_allclose(found.scores, [-1, -2, -5, -1])
+    assert found.record == {
+        "engine": "pocketsphinx+viterbi",
+        "retries": 3,
+        "padding": -0.3,
+        "pieces": 2,
+        "gaps": 1,
+        "least": 1,
+        "score": round((-3 - 8 - 4) / 11, 4),
+    }
