@@ -12,6 +12,7 @@ with a compare.summary.Whole, where the set has one number. Facts:
     k         the number behind @ where none is given; None for a metric that takes none
     often     the numbers behind @ that stand for it in a group and where nothing is asked for; none: k alone
     of_set    it takes all items at once; else a batch at a time
+    widths    whether the two sets may differ in width: what it looks at is inside each
     uses      resources that it takes where there are any
     side      the least side of an image
     ends      the least and the greatest value that there can be
@@ -119,15 +120,19 @@ METRICS = Table(
     _row("cosine-centred", "similarity:cosine_centred", "cosine about the mean of the originals", VECTORS, "higher",
          printed="cosine[centred]", **_SET, **_TURN),
     _row("mutual-knn", "geometry:mutual_knn", "share of the K nearest neighbours that stayed", REAL, "higher",
-         printed="mutual_knn[k{k}]", k=10, **_SET, **_SHARE),
+         printed="mutual_knn[k{k}]", k=10, widths=True, **_SET, **_SHARE),
     _row("mutual-knn-cosine", "geometry:mutual_knn_cosine", "mutual-knn by cosine", VECTORS, "higher",
-         printed="mutual_knn[cosine,k{k}]", k=10, **_SET, **_SHARE),
+         printed="mutual_knn[cosine,k{k}]", k=10, widths=True, **_SET, **_SHARE),
     _row("recall", "geometry:recall_at_k", "whether the original is among the K nearest", REAL, "higher",
          printed="recall@{k}", k=1, **_SET, **_SHARE),
     _row("recall-cosine", "geometry:recall_cosine", "recall by cosine", VECTORS, "higher",
          printed="recall@{k}[cosine]", k=1, **_SET, **_SHARE),
+    _row("recall-csls", "retrieval:recall_csls", "recall by cosine, hubs held down (CSLS)", VECTORS, "higher",
+         printed="recall@{k}[csls10]", k=1, of_set=True, **_SHARE),
+    _row("mrr", "retrieval:reciprocal_rank", "reciprocal rank of the original, by cosine", VECTORS, "higher",
+         printed="mrr[cosine]", of_set=True, **_SHARE),
     _row("cka", "similarity:cka", "linear centred kernel alignment", VECTORS, "higher",
-         printed="cka[linear,{of}]", of=("debiased", "biased"), **_SET),
+         printed="cka[linear,{of}]", of=("debiased", "biased"), widths=True, **_SET),
     _row("rankme", "spectral:rankme", "effective rank, about zero", VECTORS, printed="rankme[{of}]", **_SPECTRUM),
     _row("effective-rank", "spectral:effective_rank", "effective rank of the covariance", VECTORS,
          printed="effective_rank[{of},eigenvalues]", **_SPECTRUM),
@@ -173,7 +178,7 @@ METRICS = Table(
          printed="boundaries[{of}]", of=("matched", "all"), **_TIMES),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",), **_ABOVE),
-    unit="", better="", printed="", k=None, often=(), of_set=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
+    unit="", better="", printed="", k=None, often=(), of_set=False, widths=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,
     extra="", undefined="", ends=(-INF, INF), counted=False,
 )
 # fmt: on

@@ -106,6 +106,11 @@ class Threshold(click.ParamType):
     default="all",
 )
 @common.option(
+    "--centre",
+    "Take the mean of the originals from both sides, of embeddings whose widths differ each side's own: cosines are then about it.",
+    "flag",
+)
+@common.option(
     "--fragment", "The fragments, for a column of the sheet and for --where missing.", metavar="FILE", file=True
 )
 @labelled.options
@@ -129,7 +134,7 @@ class Threshold(click.ParamType):
     section=OUTPUT,
 )
 @common.option("--rows", "Rows of the contact sheet.", "whole", low=1, default=8, metavar="N", section=OUTPUT)
-def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, items, as_json, **drawn):
+def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, centre, items, as_json, **drawn):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
@@ -149,7 +154,7 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
         raise click.UsageError(f"--train is for --metric {', '.join(taking('train'))}")
     if not any(row.of_set for row in rows):  # these are large matrix products
         common.one_thread()
-    from ..compare import Comparison, missed
+    from ..compare import Comparison, centred, missed
     from ..compare import pair as paired
     from ..media import load, store
     from ..media.store import nature
@@ -161,6 +166,7 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, it
     pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}
     sides = [load([path], how) for path in (original, recalled)]
     pairs = paired(*sides, by=pair, fragments=load([fragment]) if missing else None, trained=trained)
+    pairs = centred(pairs) if centre else pairs
     for both in run.progress(pairs, getattr(sides[0], "total", None)):
         for picture in pictures.values():
             picture.add(both, comparison)

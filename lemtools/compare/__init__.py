@@ -5,7 +5,7 @@ The metrics and how to add one: catalogue/metrics.py. What a metric may need bes
 
 from ..catalogue.metrics import GROUPS, METRICS, named
 from .comparison import Comparison, measure
-from .pairs import pair
+from .pairs import centred, pair
 from .summary import Result, missed
 
-__all__ = ["GROUPS", "METRICS", "Comparison", "Result", "measure", "missed", "named", "pair"]
+__all__ = ["GROUPS", "METRICS", "Comparison", "Result", "centred", "measure", "missed", "named", "pair"]

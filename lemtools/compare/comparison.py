@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..catalogue import LemError, Row
+from ..catalogue import LemError, Row, listed
 from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled, taking
 from ..signal import Signal, called
-from .pairs import Pair, joined, pair
+from .pairs import Pair, centred, joined, pair
 from .resources import RESOURCES, Sides
 from .summary import Pooled, Result, Whole, mean_interval, share_interval
 
@@ -22,17 +22,19 @@ def measure(
     *,
     by: str = "auto",
     fragments: Iterable[Signal] | Signal | None = None,
+    centre: bool = False,
     **given,
 ) -> list[Result]:
     """Compare two sets of memories of one kind, item by item.
 
     metrics, given (peak, train): as `Comparison` takes them. by: 'order', 'name' (without extension), or 'auto', by
-    order with the names checked. fragments: of the originals, by order; only what they do not hold exactly is measured.
+    order with the names checked. centre: embeddings less the mean of the originals. fragments: of the originals, by order; only what they do not hold exactly is measured.
     LemError where the two sets cannot be paired, or where a metric is unknown or does not suit them.
     """
     comparison = Comparison(metrics, **given)
     sides = [[side] if isinstance(side, Signal) else side for side in (originals, recalled, fragments)]
-    for batch in pair(sides[0], sides[1], by, sides[2]):
+    pairs = pair(sides[0], sides[1], by, sides[2])
+    for batch in centred(pairs) if centre else pairs:
         comparison.add(batch)
     return comparison.results()
 
@@ -53,7 +55,7 @@ class Comparison:
             raise TypeError(f"no metric needs a {name!r}")
         self.asked = spelled(metrics) if metrics else []
         self.keep, self.given, self.left_out = keep, given, {}
-        self.kind, self.missing, self.timed = None, False, None
+        self.kind, self.missing, self.timed, self.centred = None, False, None, False
         self.colours: set[str] = set()
         self.scales: set[tuple[int, bool]] = set()  # (of images the full scale, whether one side was brought to it)
         self.wanted: dict[str, tuple[Row, int | None]] = {}
@@ -71,6 +73,7 @@ class Comparison:
         if self.timed not in (None, pair.boundaries is not None):
             raise LemError(f"{pair.names[0]}: labels with times among tokens without; compare one of them at a time")
         self.kind, self.missing, self.timed = pair.kind, pair.missing is not None, pair.boundaries is not None
+        self.centred = pair.centred
         if pair.kind == "image":
             self.colours.add("grey" if pair.a.shape[1] == 1 else "rgb")
             self.scales.add((255 if pair.a.dtype == np.uint8 else 1, pair.converted))
@@ -108,6 +111,7 @@ class Comparison:
                     continue
                 of = metric.of[i].strip("_")
                 name = (metric.printed or metric.name.replace("-", "_")).format(colour=colour, k=k, of=metric.of[i])
+                name += "[centred]" if self.centred and "[centred]" not in name else ""
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
                 called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
                 if isinstance(values, Pooled):
@@ -163,6 +167,10 @@ class Comparison:
             keys.append("bits")
         for key in dict.fromkeys(keys):
             metric, k = named(key)
+            if not (metric.widths or metric.needs == ("bits",)) and (shapes := _apart(sides.pair)):
+                able = listed(row.name for row in METRICS.rows if row.widths)
+                first = f"item {name}" if (name := sides.pair.names[0]).isdigit() else name
+                raise LemError(f"{first}: {shapes}; {able} compare sets of two widths")
             METRICS.check_kind(metric.name, kind, f"--metric {key}")
             for reason in filter(None, map(sides.lacks, metric.needs)):
                 raise LemError(f"--metric {key} {reason}")
@@ -175,7 +183,7 @@ class Comparison:
     def _sides(self) -> Sides:
         """The whole set, joined when first asked for."""
         if self._whole is None:
-            if len({pair.a.shape[1:] for pair in self.pairs}) > 1 and not self.timed:
+            if len({(pair.a.shape[1:], pair.b.shape[1:]) for pair in self.pairs}) > 1 and not self.timed:
                 asked = next((key for key, (metric, _) in self.wanted.items() if metric.of_set), None)
                 what = f"--metric {asked} looks at" if asked else "the picture is of"
                 raise LemError(f"{what} a set of items of one shape; these differ")
@@ -198,11 +206,19 @@ def _suited(keys: Iterable[str], sides: Sides) -> list[str]:
     """Those metrics of a group that suit this batch."""
     pair, rows = sides.pair, {key: named(key)[0] for key in keys}
     keys = [key for key, row in rows.items() if row.suits(pair.kind) and not any(map(sides.lacks, row.needs))]
+    if _apart(pair):
+        keys = [key for key in keys if rows[key].widths]
     if pair.kind == "image":
         keys = [key for key in keys if rows[key].side <= min(pair.a.shape[2:])]
     return [
         key for key in keys if pair.missing is None or {"where", "gaps"} & {*rows[key].uses, *rows[key].needs}
     ] or keys
+
+
+def _apart(pair: Pair) -> str:
+    """How the items of the two sides differ in shape; empty where they do not, and of labels with times, which may."""
+    one, other = pair.a.shape[1:], pair.b.shape[1:]
+    return "" if one == other or pair.boundaries is not None else f"original {list(one)}, recalled {list(other)}"
 
 
 def _why(key: str, sides: Sides) -> str:

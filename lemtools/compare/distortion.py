@@ -22,17 +22,26 @@ def paired(a: np.ndarray, b: np.ndarray, peak: float | None = None) -> tuple[np.
     Raises ValueError, with both shapes or both dtypes. Integers are not compared with floats because 0..255 against
     0..1 would give a number, and a wrong one.
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = items_paired(a, b)
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: original {a.shape}, recalled {b.shape}")
-    if a.ndim < 2 or 0 in a.shape[1:]:
-        raise ValueError(f"need at least one value an item, item axis first; got shape {a.shape}")
+    if peak is not None and not 0 < peak < np.inf:
+        raise ValueError(f"peak must be the positive range of the data (255 or 1.0), not {peak}")
+    return a, b
+
+
+def items_paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two arrays, checked as `paired` does, where only the number of items must be the same."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape[:1] != b.shape[:1]:
+        raise ValueError(f"shapes differ: original {a.shape}, recalled {b.shape}")
+    for shape in (a.shape, b.shape):
+        if len(shape) < 2 or 0 in shape[1:]:
+            raise ValueError(f"need at least one value an item, item axis first; got shape {shape}")
     if a.dtype.kind not in "uif" or b.dtype.kind not in "uif":
         raise ValueError(f"need real numbers: original {a.dtype}, recalled {b.dtype}")
     if (a.dtype.kind == "f") != (b.dtype.kind == "f"):
         raise ValueError(f"cannot compare {a.dtype} with {b.dtype}: bring both to one range first")
-    if peak is not None and not 0 < peak < np.inf:
-        raise ValueError(f"peak must be the positive range of the data (255 or 1.0), not {peak}")
     return a, b
 
 

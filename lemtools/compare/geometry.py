@@ -15,13 +15,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .distortion import paired
+from .distortion import items_paired, paired
 
-_TILE = 1 << 21  # numbers held at once in a tile
+TILE = 1 << 21  # numbers held at once in a tile
 _SAME = 1e-12  # squared distances this close, relatively, are equal: only float64 rounding parts them
 
 
-class _Vectors:
+class Vectors:
     """A set of vectors [N,D], checked: the original values, read as float64 rows (scaled to length 1 for cosines).
 
     of: what the set is called in errors.
@@ -29,7 +29,7 @@ class _Vectors:
 
     def __init__(self, x: np.ndarray, unit: bool, of: str):
         self.x, self.unit = x.reshape(len(x), -1), unit
-        self.step = max(1, _TILE // self.x.shape[1])
+        self.step = max(1, TILE // self.x.shape[1])
         energy = np.concatenate([np.einsum("ij,ij->i", y, y) for y in self._blocks(unit=False)])
         zero = (energy == 0) & unit
         for bad, what in (~np.isfinite(energy), "is not finite"), (zero, "is zero: it has no direction"):
@@ -67,7 +67,7 @@ class _Vectors:
         return same
 
 
-def _distances(queries: _Vectors, keys: _Vectors, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def _distances(queries: Vectors, keys: Vectors, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Exact squared distances [P] of the pairs (query i, key j)."""
     out = np.empty(len(i))
     step = max(1, keys.step // 4)
@@ -77,7 +77,7 @@ def _distances(queries: _Vectors, keys: _Vectors, i: np.ndarray, j: np.ndarray) 
     return out
 
 
-def _kept(queries: _Vectors, keys: _Vectors, k: int) -> Iterator[tuple[slice, np.ndarray]]:
+def _kept(queries: Vectors, keys: Vectors, k: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Tiles (queries' slice, [n,N] probability that each key is among the query's k nearest); one set: never itself."""
     alone = queries is keys
     mean, scale = keys.mean(), 1.0 if keys.unit else max(keys.norm.max(), queries.norm.max()) or 1.0
@@ -88,7 +88,7 @@ def _kept(queries: _Vectors, keys: _Vectors, k: int) -> Iterator[tuple[slice, np
     n, dims = y.shape
     # Six standard deviations of the rounding of a dims-term product, and a few single roundings, of (|x| + |y|)^2.
     rounding = (2 * np.sqrt(dims) + 8) * 2.0**-24
-    step = max(1, _TILE // n)
+    step = max(1, TILE // n)
     for top in range(0, n, step):
         part = slice(top, min(top + step, n))
         d = x[part] @ y.T
@@ -122,25 +122,26 @@ def _kept(queries: _Vectors, keys: _Vectors, k: int) -> Iterator[tuple[slice, np
         yield part, weight
 
 
-def _sets(a: np.ndarray, b: np.ndarray, k: int, metric: str) -> tuple[_Vectors, _Vectors]:
-    a, b = paired(a, b)
+def checked_sets(a: np.ndarray, b: np.ndarray, k: int, metric: str, alike: bool = True) -> tuple[Vectors, Vectors]:
+    """The two sets, of one shape where `alike`. ValueError for an unknown metric and a k that is not in 1 .. N-1."""
+    a, b = (paired if alike else items_paired)(a, b)
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"unknown metric {metric!r}: euclidean or cosine")
     if not 1 <= k < len(a):
         raise ValueError(f"k must be at least 1 and less than the number of items, got k {k} and {len(a)} items")
-    return _Vectors(a, metric == "cosine", "original"), _Vectors(b, metric == "cosine", "recalled")
+    return Vectors(a, metric == "cosine", "original"), Vectors(b, metric == "cosine", "recalled")
 
 
 def mutual_knn(a: np.ndarray, b: np.ndarray, *, k: int = 10, metric: str = "euclidean") -> np.ndarray:
     """Share [N] of each item's k nearest neighbours in set a that are also its k nearest in set b. `mutual_knn[k10]`.
 
     Huh et al. 2024 (mutual k-NN alignment): |N_k(a_i) & N_k(b_i)| / k, neighbours by Euclidean distance or cosine
-    within each set (theirs are by cosine), the item itself excluded; in [0, 1], chance is k/(N-1). Ties are broken at
+    within each set (theirs are by cosine), whose widths may differ, the item itself excluded; in [0, 1], chance is k/(N-1). Ties are broken at
     random, independently in the two sets, and the value is the expectation; so a set compared with itself gets 1 only
     where no tie falls on the boundary, and a set collapsed to one point gets chance.
     ValueError: k not in 1 .. N-1, a value that is not finite, a zero vector with metric='cosine'.
     """
-    original, recalled = _sets(a, b, k, metric)
+    original, recalled = checked_sets(a, b, k, metric, alike=False)
     result = np.empty(len(a))
     for (rows, kept_a), (_, kept_b) in zip(_kept(original, original, k), _kept(recalled, recalled, k)):
         result[rows] = np.einsum("ij,ij->i", kept_a, kept_b, dtype=np.float64) / k
@@ -159,7 +160,7 @@ def recall_at_k(a: np.ndarray, b: np.ndarray, *, k: int = 1, metric: str = "eucl
     tied with it itself included: (k - s) / t); chance is k/N. Distances are Euclidean or cosine.
     ValueError: k not in 1 .. N-1, a value that is not finite, a zero vector with metric='cosine'.
     """
-    original, recalled = _sets(a, b, k, metric)
+    original, recalled = checked_sets(a, b, k, metric)
     result = np.empty(len(a))
     for rows, kept in _kept(recalled, original, k):
         result[rows] = kept[np.arange(len(kept)), np.arange(rows.start, rows.stop)]

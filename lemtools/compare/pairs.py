@@ -13,13 +13,13 @@ from .boundaries import Boundaries, boundaries
 
 @dataclass
 class Pair:
-    """A batch of originals `a` and recalled items `b` of one shape, names, and the cost of `b` in bits per element.
+    """A batch of originals `a` and recalled items `b` of one shape (embeddings may differ in theirs), names, and the cost of `b` in bits per element.
 
     missing: bool, a's shape: the elements that the fragment did not hold exactly, the only ones to measure; None: all.
     converted: one side was images of 8 bits, and is in full scales as the other one is. front: what made these spectra,
     where it is known; parts that are 0 for every sound (the imaginary ones of DC and Nyquist) are taken from `a` in both.
     alive: bool, broadcastable to `a`: all but these parts; None: all. boundaries: of tokens that have times on both sides, whose
-    items may differ in length, those of each item; `same` says whether their ids mean the same.
+    items may differ in length, those of each item; `same` says whether their ids mean the same. centred: less the mean of the set, see `centred`.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class Pair:
     alive: np.ndarray | None = None
     boundaries: list[Boundaries] | None = None
     same: bool = True
+    centred: bool = False
 
     def __len__(self) -> int:
         return len(self.a)
@@ -98,6 +99,25 @@ def joined(pairs: list[Pair]) -> Pair:
     return replace(pairs[0], **sides, names=[name for pair in pairs for name in pair.names], bits=None, missing=None)
 
 
+def centred(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """The same pairs of embeddings, less the mean of all originals; where widths differ, each side less its own. All are held.
+
+    Values become float32, or stay float64. LemError for other kinds.
+    """
+    held = list(pairs)
+    for pair in held:
+        if pair.kind != "embedding":
+            raise LemError(f"{pair.names[0]}: --centre is for embeddings, not {pair.kind}")
+        if len({(p.a.shape[1:], p.b.shape[1:]) for p in (pair, held[0])}) > 1:
+            raise LemError(f"{pair.names[0]}: --centre takes a set of items of one shape; these differ")
+    count = sum(map(len, held))
+    means = [sum(getattr(p, side).sum(0, dtype=np.float64) for p in held) / count for side in ("a", "b")]
+    means[1] = means[0] if np.shape(means[0]) == np.shape(means[1]) else means[1]
+    for pair in held:
+        a, b = ((x - m).astype(np.result_type(x.dtype, np.float32)) for x, m in zip((pair.a, pair.b), means))
+        yield replace(pair, a=a, b=b, centred=True)
+
+
 class _Cursor:
     """A place in a sequence of batches."""
 
@@ -149,7 +169,7 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     timed = a.spans is not None, b.spans is not None
     if any(timed) and not all(timed):
         raise LemError(f"{name}: the {'original' if timed[0] else 'recalled'} has times, the other has none")
-    if a.data.shape[1:] != b.data.shape[1:] and not all(timed):
+    if a.data.shape[1:] != b.data.shape[1:] and not all(timed) and (a.kind != "embedding" or b.ops):
         hint = "; recall it first with lem-reconstruct" if b.ops else ""
         raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")
     _check_alike(name, a, b, "recalled")

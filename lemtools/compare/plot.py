@@ -79,6 +79,9 @@ class Plot:
 
     def add(self, pair: Pair, comparison: Comparison) -> None:
         """Take what is shown of a batch, before the comparison measures it. LemError where the view does not suit it."""
+        if pair.a.shape != pair.b.shape and pair.boundaries is None:
+            shapes = f"original {list(pair.a.shape[1:])}, recalled {list(pair.b.shape[1:])}"
+            raise LemError(f"{pair.names[0]}: {shapes}; a picture is of two sides of one width")
         if self.view is None:
             self.view = "pca" if pair.kind == "embedding" else "sheet"
         if self.view != "sheet":

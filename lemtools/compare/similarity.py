@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .distortion import cosine, paired
+from .distortion import cosine, items_paired, paired
 from .spectral import Spectrum
 from .summary import Whole
 
@@ -39,10 +39,10 @@ def cka(a: np.ndarray, b: np.ndarray) -> Whole:
     HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of the Gram matrices K, L of the sets (Kornblith et al. 2019). Debiased:
     with the unbiased estimator of HSIC, eq. 5 of Song et al. 2012, as Nguyen et al. 2021 use it, over all items at
     once; 0 on average for independent sets, and it may be below. Biased: the plain one, about D / (N + D) for
-    independent sets of D isotropic dimensions each. nan where a set is one point.
+    independent sets of D isotropic dimensions each; widths may differ. nan where a set is one point.
     A few strong directions decide it; it does not see the rest. ValueError: fewer than 4 items, or a value that is not finite.
     """
-    a, b = paired(a, b)
+    a, b = items_paired(a, b)
     if len(a) < 4:
         raise ValueError(f"needs at least 4 items, not {len(a)}")
     one, other = Spectrum(a, "original"), Spectrum(b, "recalled")

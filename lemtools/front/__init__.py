@@ -230,6 +230,7 @@ def compare(
     fragments: Any = None,
     train: Any = None,
     peak: float | None = None,
+    centre: bool = False,
 ) -> Table:
     """How much came back: a table of means over items, each with its 95 % interval.
 
@@ -241,8 +242,9 @@ def compare(
     where, fragment : with where='missing', measure only what the fragment did not hold exactly.
     fragments : the same as fragment and where='missing'.
     train : the memories that a model was trained on, for nearest, memorised and mosaic. peak : range of the values.
+    centre : take the mean of the originals from both sides first, of embeddings.
     """
-    from ..compare import Comparison, pair
+    from ..compare import Comparison, centred, pair
     from .recall import nature, store
 
     for word, given, known_words in (("by", by, ("auto", "order", "name")), ("where", where, ("all", "missing"))):
@@ -260,7 +262,8 @@ def compare(
             raise LemError(f"metrics={metrics!r}: it takes names, as in 'psnr,ssim' or ['psnr']")
     comparison = Comparison(metrics, peak=peak, train=store(train))
     kept = None if fragment is None else signals(fragment)
-    for both in pair(signals(original), signals(recalled), by, kept, nature(train)):
+    pairs = pair(signals(original), signals(recalled), by, kept, nature(train))
+    for both in centred(pairs) if centre else pairs:
         comparison.add(both)
     results = comparison.results()
     return Table(results, comparison.notes(results))

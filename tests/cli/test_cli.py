@@ -35,7 +35,7 @@ OPTIONS = {
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
     "--top-p --typical --beam --right --order --codec",
     "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
-    "--train --where --labels --by --leave --cross --neutral --features --control --bound --same",
+    "--train --where --labels --by --leave --cross --neutral --features --control --bound --same --centre",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest "
@@ -129,6 +129,8 @@ METRICS = {
     "cosine-centred",
     "mutual-knn@10",
     "mutual-knn-cosine@10",
+    "recall-csls@1",
+    "mrr",
     "recall@1",
     "recall-cosine@1",
     "cka",

@@ -23,7 +23,7 @@ def test_neighbours_that_tie_at_the_edge_share_its_places():
         places = g.integers(0, 8, count)
         keys = np.concatenate([np.zeros((1, 8)), np.eye(8)[places] * np.sqrt(gaps)[:, None]])
         square = keys[1:].max(1) ** 2
-        both = geometry._Vectors(keys, False, "original")
+        both = geometry.Vectors(keys, False, "original")
         for k in (1, count // 2, count // 2 + 1, count - 1):
             edge = np.sort(square)[k - 1]
             inside, tied = square < edge * (1 - 1e-12), np.abs(square - edge) <= 1e-12 * edge

@@ -386,7 +386,7 @@ def test_tiles_join_without_a_seam(monkeypatch):
     a = np.sign(RNG.standard_normal((50, 12)))
     b = a + RNG.standard_normal(a.shape)
     whole = geometry.mutual_knn(a, b, k=3), geometry.recall_at_k(a, b, k=3)
-    monkeypatch.setattr(geometry, "_TILE", 7 * 50)
+    monkeypatch.setattr(geometry, "TILE", 7 * 50)
     np.testing.assert_array_equal(geometry.mutual_knn(a, b, k=3), whole[0])
     np.testing.assert_array_equal(geometry.recall_at_k(a, b, k=3), whole[1])
 
