@@ -285,12 +285,13 @@ def late(rows: list[Found]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # --- arms
 
 
-def class_means(rows: list[Found]) -> dict[str, float]:
+def class_means(clips: list[Clip]) -> dict[str, float]:
     """Mean duration of a phone by class, in s; of silence, that of the silence before the first phone."""
-    held: dict[str, list[float]] = {"silence": [float(row.clip.true.spans[0, 0, 0]) for row in rows]}
-    for row in rows:
-        for symbol, (begin, end) in zip(row.clip.true.alphabet.texts(row.clip.true.data[0]), row.clip.true.spans[0]):
-            kind = KINDS[nearest(symbol, row.clip.true.alphabet.name) or PAUSE]
+    held: dict[str, list[float]] = {"silence": [float(clip.true.spans[0, 0, 0]) for clip in clips]}
+    for clip in clips:
+        symbols = clip.true.alphabet.texts(clip.true.data[0])
+        for symbol, (begin, end) in zip(symbols, clip.true.spans[0]):
+            kind = KINDS[nearest(symbol, clip.true.alphabet.name) or PAUSE]
             if kind != "silence":
                 held.setdefault(kind, []).append(float(end - begin))
     return {kind: float(np.mean(values)) for kind, values in held.items()}
@@ -328,10 +329,11 @@ def arms(row: Found, shifts: np.ndarray, means: dict[str, float]) -> dict[str, S
     return dict(zip(ARMS, [evenly(row), by_duration(row, means), *ways, refined(row.ours, "spectral")]))
 
 
-def interval(sums, counts, digits: int = 1, scale: float = 1.0) -> str:
-    mean, low, high = ratio_interval(np.array(sums, float), np.array(counts, float))[:3]
-    ends = "" if low is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-    return f"{scale * mean:.{digits}f}{ends}"
+def interval(sums, counts, digits: int = 1, scale: float = 1.0, ends=(-np.inf, np.inf)) -> str:
+    """Sum over count of all utterances, with its 95 % interval over utterances."""
+    mean, low, high = ratio_interval(np.array(sums, float), np.array(counts, float), ends=ends)
+    limits = "" if low is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"{scale * mean:.{digits}f}{limits}"
 
 
 def shown(rows: list[Found], others: dict[str, tuple[np.ndarray, dict[str, float]]]) -> None:
@@ -349,8 +351,8 @@ def shown(rows: list[Found], others: dict[str, tuple[np.ndarray, dict[str, float
         e, n = np.concatenate(each), [len(x) for x in each]
         shares = " / ".join(f"{100 * (np.abs(e) <= k).mean():.0f}" for k in (10, 20, 25, 50))
         mae, hits = (
-            interval([np.abs(x).sum() for x in each], n),
-            interval([(np.abs(x) <= 20).sum() for x in each], n, 1, 100),
+            interval([np.abs(x).sum() for x in each], n, ends=(0, np.inf)),
+            interval([(np.abs(x) <= 20).sum() for x in each], n, 1, 100, (0, 1)),
         )
         print(
             f"| {arm} | {len(e)} of {true} | {mae} | {np.median(np.abs(e)):.1f} | {e.mean():+.1f} | {shares} | {hits} |"
@@ -367,21 +369,19 @@ def shown(rows: list[Found], others: dict[str, tuple[np.ndarray, dict[str, float
 
 
 def table(data: Path, only: str | None = None) -> None:
-    learnt: list[Found] = []
     for name, clips in SETS.items():
         if only not in (None, name) or not (name == "espeak" or (data / name).is_dir()):
             continue
         rows = found(list(clips(data)))
         if not rows:
             continue
-        learnt = rows if name.startswith("emodb") else learnt
         if name.startswith("emodb"):
             others = {}
             for speaker in {row.clip.speaker for row in rows}:
                 rest = [row for row in rows if row.clip.speaker != speaker]
-                others[speaker] = fitted(*late(rest)), class_means(rest)
+                others[speaker] = fitted(*late(rest)), class_means([row.clip for row in rest])
         else:
-            others = {"": (SHIFTS, class_means(learnt or rows))}
+            others = {"": (SHIFTS, class_means(learning(data)))}
         answered = [
             row for row in rows if row.path.record["engine"] == "pocketsphinx" and row.path.record["retries"] == 0
         ]
@@ -438,9 +438,13 @@ def score(data: Path) -> None:
         )
 
 
+def learning(data: Path) -> list[Clip]:
+    """The German clips that there are."""
+    return list((emodb if (data / "emodb").is_dir() else emodb_2s)(data))
+
+
 def fit(data: Path) -> None:
-    clips = (emodb if (data / "emodb").is_dir() else emodb_2s)(data)
-    shifts = fitted(*late(found(list(clips))))
+    shifts = fitted(*late(found(learning(data))))
     print(np.array2string(shifts, formatter={"float": "{:.1f}".format}, separator=", "))
 
 

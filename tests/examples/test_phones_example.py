@@ -43,7 +43,7 @@ def test_controls_fill_the_sound(script):
     even, means = script.evenly(row), script.by_duration(row, {"vowel": 0.2, "fricative": 0.1, "silence": 0.1})
     assert even.spans[0].tolist() == [[0, 0.5], [0.5, 1]]
     np.testing.assert_allclose(means.spans[0], [[0, 0.2], [0.2, 0.6], [0.6, 0.8], [0.8, 1]])
-    assert script.class_means([row]) == pytest.approx({"silence": 0.1, "vowel": 0.5, "fricative": 0.3})
+    assert script.class_means([clip]) == pytest.approx({"silence": 0.1, "vowel": 0.5, "fricative": 0.3})
 
 
 def test_shifts_are_learnt_from_what_matches(script):
