@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,40 +11,41 @@ from ..catalogue.maps import MAPS
 from ..signal import LemError
 from .maps import Map, unit
 from .pairs import Paired
-from .relative import ranked
 
 FEWEST = 5  # pairs
-PART = 5  # one pair in so many is left out at a time
+PART, LEAST = 5, 3  # one pair in so many is left out at a time, so many at least
 ENOUGH, MOST = 512, 40  # pairs to leave out in all, splits at most
+CROWD = 1000  # vectors among which a pair's is looked for
 
 
 def auto(pairs: Paired) -> Map:
-    """The first map of the catalogue that ranks pairs left out no worse than the best one does, as far as these can tell (95 %).
+    """The first map of the catalogue that ranks pairs left out as well as the best, within a standard error, fitted to all.
 
-    A fifth of the sample is left out at a time, until every pair was and 512 in all (at most in 40 splits); B's vector of each
-    is ranked among those left out, by cosine about the means of the rest. The rank of a map is the mean over pairs of 1 / rank.
-    facts: `chosen`, and the rank of every map. LemError for fewer than 5 pairs.
+    A fifth of the sample is left out at a time, until every pair was and 512 in all (at most in 40 splits). Among so few nearly all
+    are found, and what parts maps is how far a pair's cosine (about the means of the rest) stands out; so the mean reciprocal
+    rank is the one among 1,000 others, each of which is nearer with probability p, the tail of a normal distribution with the mean
+    and the variance of the cosines with the others that are left out. facts: `chosen`, and this for every map. LemError for fewer than
+    5 pairs.
     """
     if len(pairs.x) < FEWEST:
         raise LemError(f"{len(pairs.x)} pairs; auto leaves pairs out and needs {FEWEST} at least: name a --map")
-    rows = [row for row in MAPS.rows if row.tried]
-    ranks = {row.name: left_out(pairs, row.load()) for row in rows}
+    ranks = {row.name: left_out(pairs, row.load()) for row in MAPS.rows if row.tried}
     best = max(ranks.values(), key=np.mean)
-    chosen = next(row for row in rows if _as_good(ranks[row.name], best))
-    made = chosen.load()(pairs)
-    made.facts = {"chosen": chosen.name, **{f"mrr-{name}": float(r.mean()) for name, r in ranks.items()}, **made.facts}
+    chosen = next(name for name, found in ranks.items() if _as_good(found, best))
+    made: Map = MAPS.load(chosen)(pairs)
+    made.facts = {"chosen": chosen, **{f"mrr-{name}": float(r.mean()) for name, r in ranks.items()}, **made.facts}
     return made
 
 
-def _as_good(one: np.ndarray, best: np.ndarray) -> bool:
-    behind = best - one
-    return behind.mean() <= 1.96 * behind.std(ddof=1) / np.sqrt(len(behind))
+def _as_good(found: np.ndarray, best: np.ndarray) -> bool:
+    behind = best - found
+    return behind.mean() <= behind.std(ddof=1) / math.sqrt(len(behind))
 
 
 def left_out(pairs: Paired, fitted: Callable[[Paired], Map]) -> np.ndarray:
-    """Reciprocal rank [n] of each pair of the sample where it was left out, the mean over splits, which are the same for all maps."""
+    """Reciprocal rank [n] among 1,000 others of each pair of the sample, left out. All maps are tried on the same splits."""
     n, draw = len(pairs.x), np.random.default_rng(18)
-    held, total, times = max(n // PART, 2), np.zeros(n), np.zeros(n)
+    held, margin, times, spread = max(n // PART, LEAST), np.zeros(n), np.zeros(n), []
     splits = min(MOST, max(-(-ENOUGH // held), -(-n // held)))
     order = np.concatenate([draw.permutation(n) for _ in range(-(-splits * held // n))])
     for split in range(splits):
@@ -54,6 +56,18 @@ def left_out(pairs: Paired, fitted: Callable[[Paired], Map]) -> np.ndarray:
         made = fitted(Paired.of(pairs.x[rest], pairs.y[rest]))
         mean = made.mean[1]
         near = unit(made.apply(pairs.x[out]) - mean) @ unit(pairs.y[out] - mean).T
-        total[out] += ranked(near, np.arange(len(out)))
+        others = near[~np.eye(len(out), dtype=bool)].reshape(len(out), -1)
+        margin[out] += near.diagonal() - others.mean(1)
         times[out] += 1
-    return total / np.maximum(times, 1)
+        spread.append(others.var(1, ddof=1).mean() if others.shape[1] > 1 else np.nan)
+    deviation = max(math.sqrt(np.nanmean(spread)), np.finfo(float).tiny)
+    return np.array(
+        [expected(math.erfc(z / math.sqrt(2)) / 2) for z in margin[times > 0] / times[times > 0] / deviation]
+    )
+
+
+def expected(p: float, others: int = CROWD) -> float:
+    """The mean of 1 / (1 + how many of the others are nearer), each with probability p: (1 - (1 - p)^(n+1)) / ((n + 1) p)."""
+    if p < 1e-12:
+        return 1.0
+    return -math.expm1((others + 1) * math.log1p(-p)) / ((others + 1) * p) if p < 1 else 1 / (others + 1)

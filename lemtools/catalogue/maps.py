@@ -1,6 +1,7 @@
 """Maps between spaces of vectors, which lem-encode --encoder translate learns from pairs.
 
-A map is a function (align.pairs.Paired) -> align.maps.Map. Of several that are equally good auto takes the first. Its fact:
+A map is a function (align.pairs.Paired) -> align.maps.Map. The simplest come first: auto
+takes a later one only where it is better. Its fact:
 
     tried   whether auto tries it
 """
@@ -13,12 +14,12 @@ MAPS = Table(
     Row(
         "auto",
         "align.choose:auto",
-        "the first of the others that none ranks pairs left out better than",
+        "the one of the others that ranks pairs left out best, the first of several",
         facts={"tried": False},
     ),
-    Row("cca", "align.linear:cca", "canonical correlations, with the same penalties"),
     Row("procrustes", "align.linear:procrustes", "the nearest rotation, with a scale"),
-    Row("ridge", "align.linear:ridge", "regression, its penalty by leave-one-out"),
+    Row("cca", "align.linear:cca", "canonical correlations, their penalties by leave-one-out"),
+    Row("ridge", "align.linear:ridge", "regression, with the same penalties"),
     Row("relative", "align.relative:relative", "cosines to the pairs as anchors, and the mean of the other side's"),
     tried=True,
 )

@@ -1,5 +1,7 @@
 """Maps between spaces from pairs: known answers, leave-one-out by brute force, and what auto makes of them."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -143,15 +145,42 @@ def test_the_batch_makes_no_difference(name):
     assert np.allclose(np.concatenate([found.apply(x[i : i + 1]) for i in range(40)]), whole, rtol=1e-5, atol=1e-5)
 
 
-def test_auto_takes_the_map_that_leaves_pairs_out_best_and_says_so():
-    x, y = spaces(120, noise=0.05)
-    found = choose.auto(Paired.of(x, y))
-    assert found.facts["chosen"] == TRIED[0] and found.facts["mrr-relative"] < found.facts["mrr-cca"] - 0.1
-    bent = np.tanh(2 * unit(x - x.mean(0)) @ rng.standard_normal((12, 30)))
-    ranks = {name: choose.left_out(Paired.of(x, bent), MAPS.load(name)).mean() for name in TRIED}
-    facts = choose.auto(Paired.of(x, bent)).facts
-    assert {f"mrr-{name}": pytest.approx(rank) for name, rank in ranks.items()}.items() <= facts.items()
-    assert ranks[facts["chosen"]] >= max(ranks.values()) - 0.1
+def stretched(n):
+    """The same 16 numbers an item, turned: those that are strong in A are weak in B, which is no rotation of it then."""
+    z, lengths = rng.standard_normal((n, 16)), np.geomspace(0.1, 3, 16)
+    noise = 0.02 * rng.standard_normal((2, n, 16))
+    return z * lengths @ rotation(16) + noise[0], z * lengths[::-1] @ rotation(16) + noise[1]
+
+
+@pytest.mark.parametrize("turned, expected", [(True, "procrustes"), (False, "cca")])
+def test_auto_takes_the_first_map_that_is_as_good_as_the_best_and_says_so(turned, expected):
+    x, y = stretched(200)
+    y = x @ rotation(16) if turned else y
+    pairs = Paired.of(x, y)
+    found = choose.auto(pairs)
+    ranks = {name: choose.left_out(pairs, MAPS.load(name)) for name in TRIED}
+    assert {f"mrr-{name}": pytest.approx(r.mean()) for name, r in ranks.items()}.items() <= found.facts.items()
+    best = max(ranks.values(), key=np.mean)
+    good = [name for name, r in ranks.items() if np.mean(best - r) <= np.std(best - r, ddof=1) / np.sqrt(200)]
+    assert found.facts["chosen"] == good[0] == expected
+    assert np.allclose(found.there, MAPS.load(expected)(pairs).there)
+
+
+def test_the_rank_among_a_thousand_is_that_of_a_normal_tail():
+    """Of cosines that are nearly normal, in a wide space, the share of others that are nearer is the tail beyond the pair's own."""
+    x = rng.standard_normal((3000, 60))
+    y = 0.4 * x + rng.standard_normal(x.shape)
+    told = choose.left_out(Paired.of(x[:2000], y[:2000]), linear.procrustes).mean()
+    found = linear.procrustes(Paired.of(x[:2000], y[:2000]))
+    near = unit(found.apply(x[2000:]) - found.mean[1]) @ unit(y[2000:] - found.mean[1]).T
+    true = np.mean(1 / (1 + (near > near.diagonal()[:, None]).sum(1)))
+    assert 0.2 < true < 0.6 and told == pytest.approx(true, abs=0.06)
+
+
+@pytest.mark.parametrize("p", [1e-15, 1e-4, 0.02, 0.5, 1.0])
+def test_the_expected_reciprocal_rank_is_that_of_a_binomial(p):
+    terms = [math.comb(50, k) * p**k * (1 - p) ** (50 - k) / (1 + k) for k in range(51)]
+    assert choose.expected(p, 50) == pytest.approx(sum(terms))
 
 
 def test_left_out_pairs_are_ranked_among_themselves_by_a_map_that_never_saw_them():
@@ -163,7 +192,7 @@ def test_left_out_pairs_are_ranked_among_themselves_by_a_map_that_never_saw_them
         return linear.procrustes(pairs)
 
     ranks = choose.left_out(Paired.of(x, y), fitted)
-    assert ((ranks > 0) & (ranks <= 1)).all() and len(seen) == choose.MOST
+    assert len(ranks) == 20 and ((ranks > 0) & (ranks <= 1)).all() and len(seen) == choose.MOST
     for pairs in seen:
         rows = {tuple(row) for row in pairs.x}
         out = [i for i in range(20) if tuple(x[i]) not in rows]

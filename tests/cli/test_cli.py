@@ -70,7 +70,7 @@ CHOICES = {
         "encode",
         "encoder",
     ): "patches pca text rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations thoughts",
-    ("encode", "map"): "auto cca procrustes ridge relative",
+    ("encode", "map"): "auto procrustes cca ridge relative",
     ("encode", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
         "train",

