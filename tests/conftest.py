@@ -1,5 +1,6 @@
 """Settings that must stand before numpy and torch are loaded."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -12,6 +13,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # how long a draw takes says how busy the machine is
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 pytest.register_assert_rewrite("helpers")
 # rooms that compute on a GPU where there is one
 ROOMS = {"codes", "denoise", "dreams", "els", "encode", "nets", "reconstruct", "restore", "train", "vq"}

@@ -1,11 +1,11 @@
 # fish completion for lem-train; made by tools/completions.py
-complete -c lem-train -f -a 'feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer phones lm token-ae rvq'
+complete -c lem-train -f -a 'feedforward recurrent autoregressive diffusion classifier emulator frames corrector thermalizer phones lm token-ae rvq'
 complete -c lem-train -l fragment -x -d 'What is lost, written as for lem-fragment'
 complete -c lem-train -l target -rF -d 'What is to be recalled, item by item'
 complete -c lem-train -l crop -x -d 'Learn from random windows of images'
 complete -c lem-train -l augment -x -a 'flip dihedral grey zoom' -d 'Show changed images, too'
 complete -c lem-train -l weighting -x -a 'level log plain' -d 'What the loss of an item is'
-complete -c lem-train -l arch -x -a 'mlp conv flat gru transformer resnet unet mlp-denoiser conv-step mlp-step frames conv-correct mlp-correct conv-level mlp-level conv-boundary lm gru-lm delta-lm dense-lm token-ae' -d 'The network'
+complete -c lem-train -l arch -x -a 'mlp conv flat gru transformer resnet unet mlp-denoiser conv-step mlp-step frames conv-correct mlp-correct conv-level mlp-level conv-boundary lm gru-lm delta-lm dense-lm token-ae conv-classifier mlp-classifier' -d 'The network'
 complete -c lem-train -l width -x -d 'Features a layer; conv and unet have several'
 complete -c lem-train -l depth -x -d 'Layers or blocks; conv has several'
 complete -c lem-train -l init -rF -d 'Begin with the weights of a trained model of the same network, and learn on'

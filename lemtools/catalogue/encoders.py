@@ -179,6 +179,13 @@ SPOKEN = (
     ),
 )
 
+LAYER = Option(
+    "--layer",
+    "Which layer: of activations the states after K blocks, 0 the embedding, -1 the last block; of features 1 is the lowest.",
+    "whole",
+    metavar="K",
+)
+
 ENCODERS = Table(
     "encoder",
     Row(
@@ -418,16 +425,19 @@ ENCODERS = Table(
         options=(
             HF,
             Option("--lm", "Language model of lem-train lm, in place of --hf.", metavar="FILE", file=True),
-            Option(
-                "--layer",
-                "Which hidden states: those after K blocks; 0 is the embedding, -1 the last block.",
-                "whole",
-                metavar="K",
-            ),
+            LAYER,
             WINDOW,
             FLAT,
         ),
         needs=("device",),
+    ),
+    Row(
+        "features",
+        "encode.features:Features",
+        "memories as a layer of a classifier has them, by a --model of lem-train classifier",
+        kinds=("image", "audio", "spectrum", "embedding"),
+        options=(LAYER,),
+        needs=("model", "device"),
     ),
     Row(
         "thoughts",

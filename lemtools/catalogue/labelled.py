@@ -72,8 +72,9 @@ OPTIONS = (
     Option(
         "--labels",
         "Compare sets of embeddings by the labels of their items: a table with a header (tab, comma or semicolon) whose "
-        f"first column is the items' names, with or without folders and extension. Measured: {', '.join(LABELLED)}.",
-        metavar="FILE",
+        f"first column is the items' names, with or without folders and extension. Measured: {', '.join(LABELLED)}. With "
+        "--judge: the classes of the originals, also as whole numbers in their order.",
+        metavar="FILE[:COLUMN]",
         file=True,
     ),
     Option("--by", "Of --labels: the column of the classes that are told apart.", metavar="COLUMN"),

@@ -18,7 +18,7 @@ with a compare.summary.Whole, where the set has one number. Facts:
     ends      the least and the greatest value that there can be
     counted   each value says yes or no, 1 or 0: the interval of their share is Wilson's
     quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count; 'timed': of
-              tokens with times
+              tokens with times; 'judged' and 'seen': with a judge, where classes are known and where they are not
     groups    the words that stand for it among others
     scaled    its values are in the units of the data, so that of images they say little without the scale
     extra     the optional extra that it comes with, as in pip install 'lemtools[extra]'; '' for none
@@ -77,6 +77,7 @@ _SHARE: dict[str, Any] = {"ends": (0, 1)}
 _TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TIMES: dict[str, Any] = {"groups": ("all",), "of_set": True, "needs": ("boundaries",), "quick": ("timed",)}
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
+_SEEN = ("image", "audio", "spectrum", "embedding")  # by judges
 _CHANNELS, _PLACES = ("image", "audio", "spectrum", "field"), ("image", "field")
 _UNBOUND, _FEW = ("spectrum", "field", "embedding"), ("image", "missing")
 _HEARD = ("audio", "missing")
@@ -176,6 +177,16 @@ METRICS = Table(
     _row("boundary-matched", "boundaries:matched", "share of boundaries whose two phones match", TOKENS, "higher", **_TIMES),
     _row("boundaries", "boundaries:count", "how many boundaries match, of how many", TOKENS,
          printed="boundaries[{of}]", of=("matched", "all"), **_TIMES),
+    _row("judged", "judged:judged", "share that a judge puts in its class", _SEEN, "higher", printed="judged[recalled]",
+         needs=("judge", "truth"), quick=("judged",), counted=True, **_SHARE),
+    _row("judged-original", "judged:judged_original", "the same of the originals", _SEEN, "higher", printed="judged[original]",
+         needs=("judge", "truth"), quick=("judged",), counted=True, **_SHARE),
+    _row("judged-change", "judged:change", "share judged right, less that of the originals", _SEEN, "higher",
+         needs=("judge", "truth"), quick=("judged",), **_TURN),
+    _row("agreement", "judged:agreement", "share of which a judge says what it says of the original", _SEEN, "higher",
+         needs=("judge",), quick=("judged", "seen"), counted=True, **_SHARE),
+    _row("deep", "judged:deep", "cosine of a judge's features at layer K", _SEEN, "higher", printed="deep@{k}",
+         needs=("judge",), k=3, **_TURN),
     _row("bits", "distortion:bits_per_element", "cost of the fragment", ALL, "lower", "bit",
          printed="bits_per_element", needs=("bits",), **_ABOVE),
     unit="", better="", printed="", k=None, often=(), of_set=False, widths=False, uses=(), side=1, of=("", "_floor"), quick=(), groups=(), scaled=False,

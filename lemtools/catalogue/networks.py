@@ -291,6 +291,27 @@ NETWORKS = Table(
         ),
         facts={"family": "autoencoder", "presets": {SMALL: {"width": 128, "latent": 64}}},
     ),
+    Row(
+        "conv-classifier",
+        "nets.classifier:ConvClassifier",
+        "the class of images and spectra of any size",
+        ("image", "spectrum"),
+        (
+            Option(
+                "widths", "features of the stages, each of which but the first halves both sides", default=(48, 96, 192)
+            ),
+            Option("blocks", "residual units a stage", "whole", default=2, low=1),
+        ),
+        facts={"family": "classify", "presets": {SMALL: {"widths": (24, 48, 96), "blocks": 1}}},
+    ),
+    Row(
+        "mlp-classifier",
+        "nets.classifier:MLPClassifier",
+        "the class of vectors; depth 0: by a linear map",
+        VALUES,
+        ALL,
+        facts={"family": "classify", "presets": {SMALL: {"width": 128}}},
+    ),
     presets={},
     stored={},
     reads="",

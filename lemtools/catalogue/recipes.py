@@ -36,6 +36,7 @@ from .training import (
     EVERY,
     GATES,
     KEY,
+    LABELS,
     LEARNER,
     LEVELS,
     LOOKS,
@@ -164,6 +165,27 @@ RECIPES = Table(
                 "ema": 0.99,
             }
         },
+    ),
+    recipe(
+        "classifier",
+        "classes:classifier",
+        "which class a memory is of",
+        {"image": "conv-classifier", "spectrum": "conv-classifier", "embedding": "mlp-classifier"},
+        *(DATA, *LOOKS, *SPECTRA, *(loss for loss in LOSSES if loss.name != "target"), LABELS, *LEARNER),
+        family="classify",
+        said={
+            "labels": {
+                "help": "Classes of the data: whole numbers in their order, a COLUMN of a table that goes by their names, or the "
+                "word folder: each item is of the class that its folder is called.",
+            },
+            "fragment": {
+                "help": "What is lost of what is shown, written as for lem-fragment: '--bits 1-8'. Of several, every item draws one.",
+            },
+            "ema": {
+                "help": "Decay of the running average of the weights, at each update; the averaged weights are saved."
+            },
+        },
+        presets={SMALL: {"flops": 6e12, "steps": 5000, "batch": 32, "lr": 2e-3, "ema": 0.99}},
     ),
     recipe(
         "emulator",

@@ -100,6 +100,13 @@ class Threshold(click.ParamType):
     file=True,
 )
 @common.option(
+    "--judge",
+    f"A model of lem-train classifier that is shown both sides, for {listed(taking('judge'))}; with --labels, which is right. "
+    "Where no --metric is named, these are measured.",
+    metavar="MODEL",
+    file=True,
+)
+@common.option(
     "--where",
     f"Measure all elements, or only those that the --fragment does not hold exactly ({', '.join(taking('where', 'gaps'))}).",
     ("all", "missing"),
@@ -134,7 +141,7 @@ class Threshold(click.ParamType):
     section=OUTPUT,
 )
 @common.option("--rows", "Rows of the contact sheet.", "whole", low=1, default=8, metavar="N", section=OUTPUT)
-def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, centre, items, as_json, **drawn):
+def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, centre, judge, items, as_json, **drawn):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
@@ -147,11 +154,14 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
         common.one_thread()
         files = [original] if recalled is None else [original, recalled]
         return labelled.run(run, files, metric, common.how(run, **looks), as_json=as_json, **by_label)
-    asked = spelled([*metric, *(name for name, _ in (*minimum, *maximum))])
+    usual = quick("judged" if by_label["labels"] else "seen") if judge and not metric else ()
+    asked = spelled([*metric, *usual, *(name for name, _ in (*minimum, *maximum))])
     fragment, missing, wanted = _checked(original, recalled, pair, **drawn)
     rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
     if train and not {row.name for row in rows} & set(taking("train")):
         raise click.UsageError(f"--train is for --metric {', '.join(taking('train'))}")
+    if judge and not {row.name for row in rows} & set(taking("judge")):
+        raise click.UsageError(f"--judge is for --metric {', '.join(taking('judge'))}")
     if not any(row.of_set for row in rows):  # these are large matrix products
         common.one_thread()
     from ..compare import Comparison, centred, missed
@@ -160,7 +170,10 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
     from ..media.store import nature
 
     how = common.how(run, **looks)
-    comparison = Comparison(asked, peak=peak, train=store(list(train), None, how) if train else None)
+    court = _court(judge, by_label["labels"]) if judge else None
+    if usual:
+        asked.append(f"deep@{court.judge.net.count}")
+    comparison = Comparison(asked, peak=peak, train=store(list(train), None, how) if train else None, judge=court)
     trained = nature(list(train), None, how) if train else None
     inputs = [original, recalled, *([fragment] if fragment else [])]
     pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}
@@ -174,6 +187,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
     found = comparison.results()
     for note in comparison.notes(found):
         run.note(note)
+    if court is not None and (remark := court.judge.remark(court.judge.fitted // 2)):
+        run.note(remark)
     for path, picture in pictures.items():
         from ..stream import whole_file
 
@@ -183,6 +198,16 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
     for note in (shortfalls := missed(found, minimum, maximum)):
         run.note(note)
     return 1 if shortfalls else 0
+
+
+def _court(path: str, labels: str | None):
+    """What asks a judge (compare.judged.Court)."""
+    from ..compare.judged import Court
+    from ..media.labels import Classes
+    from ..nets.judge import Judge
+
+    known = Classes(labels) if labels else None
+    return Court(Judge(path), known)
 
 
 def _checked(original, recalled, pair, fragment, where, plot, html, rows):

@@ -20,9 +20,9 @@ def check(given: dict, recalled: str | None) -> bool:
     there = written(context)
     flags = {p.name: p.opts[0] for p in context.command.params if isinstance(p, click.Option)}
     own = [source.name for source in OPTIONS]
-    if not given["labels"]:
-        if alone := next((name for name in own if name in there), None):
-            raise click.UsageError(f"{flags[alone]} is for --labels FILE")
+    if not given["labels"] or "judge" in there:
+        if alone := next((name for name in own if name in there and name != "labels"), None):
+            raise click.UsageError(f"{flags[alone]} is for --labels FILE{' without --judge' * ('judge' in there)}")
         if recalled is None:
             param = next(p for p in context.command.params if p.name == "recalled")
             raise click.MissingParameter(ctx=context, param=param, param_hint="'RECALLED'")

@@ -48,7 +48,12 @@ def _unused(row) -> list[str]:
     "the model go on from there, and print its loss for each number of stages.",
     "flag",
 )
-@option("--model", "A fitted encoder, from --fit; of thoughts the language model.", metavar="FILE", file=True)
+@option(
+    "--model",
+    "A fitted encoder, from --fit; of thoughts the language model, of features the classifier.",
+    metavar="FILE",
+    file=True,
+)
 @common.inputs()
 @option("--lines", "Make every line of a text a memory.", "flag", section=INPUT)
 @common.output

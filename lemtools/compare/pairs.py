@@ -19,7 +19,8 @@ class Pair:
     converted: one side was images of 8 bits, and is in full scales as the other one is. front: what made these spectra,
     where it is known; parts that are 0 for every sound (the imaginary ones of DC and Nyquist) are taken from `a` in both.
     alive: bool, broadcastable to `a`: all but these parts; None: all. boundaries: of tokens that have times on both sides, whose
-    items may differ in length, those of each item; `same` says whether their ids mean the same. centred: less the mean of the set, see `centred`.
+    items may differ in length, those of each item; `same` says whether their ids mean the same. centred: less the mean of the set, see `centred`. label: int64 [N], classes of
+    the originals, where they have any.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Pair:
     boundaries: list[Boundaries] | None = None
     same: bool = True
     centred: bool = False
+    label: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.a)
@@ -185,7 +187,7 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
     bits = bits_per_element(b) if b.ops or b.cost is not None else None
     found = boundaries(a, b) if all(timed) else None
     same = a.alphabet == b.alphabet and a.data.shape == b.data.shape
-    return Pair(a.kind, x, y, a.rate, names, bits, None, converted, made, alive, found, same)
+    return Pair(a.kind, x, y, a.rate, names, bits, None, converted, made, alive, found, same, label=a.label)
 
 
 def _check_alike(name: str, original: Signal, other: Signal, called: str) -> None:

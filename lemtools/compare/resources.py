@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,16 @@ def _no_train(sides: Sides) -> str:
     return "" if sides.given.get("train") is not None else "needs the items that a model was trained on: --train STORE"
 
 
+def _no_judge(sides: Sides) -> str:
+    return "" if sides.given.get("judge") is not None else "needs a judge: --judge MODEL, of lem-train classifier"
+
+
+def _no_truth(sides: Sides) -> str:
+    court: Any = sides.given.get("judge")
+    known = court is not None and court.knows(sides.pair)
+    return "" if known else "needs the classes of the originals: --judge MODEL --labels FILE[:COLUMN]"
+
+
 def _spectra(sides: Sides):
     """Of the originals, of the recalled."""
     from .spectral import Spectrum
@@ -119,5 +130,7 @@ RESOURCES: dict[str, Resource] = {
     "train": Resource(_train, _no_train),
     "boundaries": Resource(lambda sides: sides.pair.boundaries, _no_boundaries),
     "ids": Resource(lambda sides: None, _no_ids),
+    "judge": Resource(lambda sides: sides.given["judge"](sides.pair), _no_judge),
+    "truth": Resource(lambda sides: None, _no_truth),
     "spectra": Resource(_spectra),
 }

@@ -15,12 +15,17 @@ from ..stream.files import ENCODER, LEM, read_fitted, record_of
 from .contract import Encoder, Fitted
 from .text import lines as each_line
 
+TAKEN = {  # models of lem-train that are no encoders, and what takes them
+    "lm": "; lem-encode --encoder thoughts takes one, or --encoder activations --lm",
+    "classifier": "; lem-encode --encoder features takes one",
+}
+
 
 def load(path: str) -> Fitted:
     """A fitted encoder from the one file that `fit` or lem-train wrote; LemError for any other file."""
     recipe = (record_of(path, LEM) or {}).get("recipe")
     if isinstance(recipe, str) and record_of(path, ENCODER) is None:  # a recipe such as token-ae writes encoders
-        way = "; lem-encode --encoder thoughts takes one, or --encoder activations --lm" if recipe == "lm" else ""
+        way = TAKEN.get(recipe, "")
         raise LemError(f"{path}: not a fitted encoder (of lem-encode --fit) but a model of lem-train {recipe}{way}")
     record, tensors = read_fitted(path, _described)
     try:

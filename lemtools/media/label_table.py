@@ -84,12 +84,18 @@ class LabelTable:
         raise LemError(f"{self.path}: no row of {name}; every item needs one, by its name or path")
 
 
+def words(labels: Sequence[str]) -> list[str] | None:
+    """What the classes of labels are called, each once, in alphabetical order; None where they are whole numbers."""
+    found = sorted(set(labels))
+    return None if all(re.fullmatch("[0-9]{1,7}", word) and int(word) < MOST_CLASSES for word in found) else found
+
+
 def numbered(labels: Sequence[str]) -> np.ndarray:
     """Classes, int64 [N], of labels: whole numbers are themselves; of others those in alphabetical order count from 0."""
-    words = sorted(set(labels))
-    if all(re.fullmatch("[0-9]{1,7}", word) and int(word) < MOST_CLASSES for word in words):
+    found = words(labels)
+    if found is None:
         return np.array([int(word) for word in labels], np.int64)
-    number = {word: i for i, word in enumerate(words)}
+    number = {word: i for i, word in enumerate(found)}
     return np.array([number[word] for word in labels], np.int64)
 
 

@@ -12,7 +12,7 @@ from ..signal import LemError
 from ..stream import Source
 from . import arrays
 from .find import sniff
-from .label_table import MOST_BYTES, LabelTable, numbered
+from .label_table import MOST_BYTES, LabelTable, numbered, words
 
 MOST = 1 << 20  # classes
 MANY = 1 << 26  # labels
@@ -23,7 +23,8 @@ class Classes:
     """The classes in a file, as every tool takes them with --labels FILE[:COLUMN].
 
     FILE: whole numbers in the order of the items (`labels`), or a table that goes by name (`LabelTable`), with one column
-    or that of this name. Labels of a table that are no whole numbers count from 0 in alphabetical order, over the table.
+    or that of this name. Labels of a table that are no whole numbers count from 0 in alphabetical order, over the table; `words` has
+    them in that order, and is None where classes are numbers.
     """
 
     def __init__(self, path: str):
@@ -32,7 +33,9 @@ class Classes:
         self.table = found if isinstance(found, LabelTable) else None
         if self.table is None and column is not None:
             raise LemError(f"{self.path}: classes in the order of the items have no column {column!r}")
-        self.values: np.ndarray = found if self.table is None else numbered(self.table.column(column))
+        told = None if self.table is None else self.table.column(column)
+        self.values: np.ndarray = found if told is None else numbered(told)
+        self.words = None if told is None else words(told)
 
     def of(self, count: int, names: Sequence[str] | None, called: str = "items") -> np.ndarray:
         """int64 [count], of all items. LemError where there are more or fewer classes, or a name has none."""

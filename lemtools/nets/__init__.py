@@ -11,6 +11,7 @@ catalogue.networks names it. How it is called (shapes in condition.py; all in th
     level       net(x) -> logits [N, 1 + K] of how much noise is in each of x [N, ...item]; level.py
     boundary    net(x, pair) -> logits [N, T] of which frame of the windows x [N, F, T] is the boundary between phones of the classes
                 pair [N, 2]; boundary.py
+    classify    net(x) -> logits [N, K] of the classes of x [N, ...item]; classifier.py
     sequence    net.log_prob(target, condition, order), net.sample(condition, order, generators, temperature)
     frames      net(tokens) -> [N, P, K]: logits of the next frame; frames.py
     language    net.rate(windows, noise) -> nats [N, T] of every next token or vector; lm.py, dense.py

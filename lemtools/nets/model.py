@@ -123,7 +123,7 @@ NETWORK = Layout(  # of its arguments those that follow from the data
     {
         **dict.fromkeys(("item", "target", "source"), Value("sizes", 0, 2**31, needed=False)),
         **dict.fromkeys(("channels", "vocabulary", "places"), Value("whole", 1, 2**31, needed=False)),
-        "classes": Value("whole", 0, 2**31, needed=False),
+        **dict.fromkeys(("classes", "rows"), Value("whole", 0, 2**31, needed=False)),
         "kind": Value("text", needed=False),
         "conditioned": Value("flag", needed=False),
         "axes": Value("whole", 1, 3, needed=False),

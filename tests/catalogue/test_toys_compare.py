@@ -83,29 +83,29 @@ def test_a_toy_resource(monkeypatch):
         made.append(len(sides.pair))
         return sides.pair.a.mean()
 
-    def brightness(a, b, *, mean, judge=None):
-        return np.abs(b - mean).mean((1, 2, 3)) + (judge or 0)
+    def brightness(a, b, *, mean, ruler=None):
+        return np.abs(b - mean).mean((1, 2, 3)) + (ruler or 0)
 
     monkeypatch.setitem(RESOURCES, "mean", Resource(mean))
     known = Resource(
-        lambda sides: sides.given["judge"], lambda sides: "" if "judge" in sides.given else "needs a judge"
+        lambda sides: sides.given["ruler"], lambda sides: "" if "ruler" in sides.given else "needs a ruler"
     )
-    monkeypatch.setitem(RESOURCES, "judge", known)
+    monkeypatch.setitem(RESOURCES, "ruler", known)
     halves = [[x.take([0, 1]), x.take([2, 3])] for x in (A, B)]
     with (
-        METRICS.added(Row("brightness", brightness, needs=("mean",), facts={"uses": ("judge",)})),
+        METRICS.added(Row("brightness", brightness, needs=("mean",), facts={"uses": ("ruler",)})),
         METRICS.added(Row("level", brightness, needs=("mean",))),
-        METRICS.added(Row("judged", brightness, needs=("mean", "judge"), facts={"of_set": True})),
+        METRICS.added(Row("ruled", brightness, needs=("mean", "ruler"), facts={"of_set": True})),
     ):
-        found = measure(*halves, "brightness,level", judge=1.0)
+        found = measure(*halves, "brightness,level", ruler=1.0)
         assert made == [2, 2]  # once a batch, for both metrics
         assert np.allclose(found[0].values, found[1].values + 1) and found[1].values.min() > 1
         assert np.allclose(measure(*halves, "brightness")[0].values, found[1].values)
-        with pytest.raises(LemError, match="--metric judged needs a judge"):
-            measure(A, B, "judged")
+        with pytest.raises(LemError, match="--metric ruled needs a ruler"):
+            measure(A, B, "ruled")
         made.clear()
-        (whole,) = measure(*halves, "judged", judge=1.0)
-        assert made == [4] and whole.name == "judged" and len(whole.values) == 4
+        (whole,) = measure(*halves, "ruled", ruler=1.0)
+        assert made == [4] and whole.name == "ruled" and len(whole.values) == 4
     assert "brightness" not in "".join(seen("compare"))
     with pytest.raises(TypeError, match="'glow'"):
         measure(A, B, glow=1)

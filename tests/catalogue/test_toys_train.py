@@ -168,7 +168,7 @@ def test_a_toy_recipe(vectors):
         assert "--slope is for hum, not lm" in problem
         with pytest.raises(LemError, match="hum is for embedding, not image"):
             prepare(asked("hum", data=["image.npy"]))
-        with pytest.raises(LemError, match="--labels is for diffusion, not hum"):
+        with pytest.raises(LemError, match="--labels is for diffusion and classifier, not hum"):
             prepare(asked("hum", labels="x.npy"))
         done = CliRunner().invoke(cli, [*line, "--fragment", "--mask .5", "--slope", "7"])
         assert done.exit_code == 0, done.output

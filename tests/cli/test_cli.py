@@ -35,7 +35,7 @@ OPTIONS = {
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
     "--top-p --typical --beam --right --order --codec",
     "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
-    "--train --where --labels --by --leave --cross --neutral --features --control --bound --same --centre",
+    "--train --judge --where --labels --by --leave --cross --neutral --features --control --bound --same --centre",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest "
@@ -69,13 +69,13 @@ CHOICES = {
     (
         "encode",
         "encoder",
-    ): "patches pca text rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations thoughts",
+    ): "patches pca text rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations features thoughts",
     ("encode", "map"): "auto procrustes cca ridge relative",
     ("encode", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
         "train",
         "recipe",
-    ): "feedforward recurrent autoregressive diffusion emulator frames corrector thermalizer phones lm token-ae rvq",
+    ): "feedforward recurrent autoregressive diffusion classifier emulator frames corrector thermalizer phones lm token-ae rvq",
     ("train", "padding"): "zeros circular zeros,circular circular,zeros",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",
@@ -104,6 +104,11 @@ ENVIRONMENT = {
     "info": "",
 }
 METRICS = {
+    "judged",
+    "judged-original",
+    "judged-change",
+    "agreement",
+    "deep@3",
     "mse",
     "mae",
     "max-abs",

@@ -616,9 +616,12 @@ def test_a_model_of_transformers_is_cut_the_same_way():
 BAD = [
     (
         "lm --data book.txt --fragment '--mask .5'",
-        "--fragment is for feedforward, recurrent, autoregressive and diffusion, not lm",
+        "--fragment is for feedforward, recurrent, autoregressive, diffusion and classifier, not lm",
     ),
-    ("lm --data book.txt --crop 8", "--crop is for feedforward, recurrent, autoregressive and diffusion, not lm"),
+    (
+        "lm --data book.txt --crop 8",
+        "--crop is for feedforward, recurrent, autoregressive, diffusion and classifier, not lm",
+    ),
     ("lm --data book.txt --arch conv", "--arch conv is not for lm; there is lm"),
     ("lm --data book.txt --set latent=3", "--arch lm has no 'latent'; it has depth, width, heads, context"),
     ("lm --data book.txt --chunk 3", "--chunk is for token-ae, not lm"),

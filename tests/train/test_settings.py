@@ -81,9 +81,12 @@ def test_what_is_left_open_follows_from_the_recipe_and_stays():
         ({"decay": "linear"}, "--decay linear: cosine, constant, or exponential:R with R of 0 to 1"),
         ({"decay": "exponential:nan"}, "--decay exponential:nan: cosine"),
         ({"recipe": "backward"}, f"no recipe 'backward'; there are {', '.join(RECIPES)}"),
-        ({"labels": "l.npy"}, "--labels is for diffusion, not feedforward"),
+        ({"labels": "l.npy"}, "--labels is for diffusion and classifier, not feedforward"),
         ({"recipe": "token-ae", "on": "dense"}, "--on is for lm, not token-ae"),
-        ({"recipe": "lm", "crop": 8}, "--crop is for feedforward, recurrent, autoregressive and diffusion, not lm"),
+        (
+            {"recipe": "lm", "crop": 8},
+            "--crop is for feedforward, recurrent, autoregressive, diffusion and classifier, not lm",
+        ),
         ({"recipe": "rvq", "clip": 2.0}, "--clip is not for rvq"),
     ],
 )

@@ -280,7 +280,7 @@ BAD = [
         changed("feedforward", "diffusion").replace("flat", "resnet") + " --labels labels.npy",
         "labels.npy: 7 labels for 40 items",
     ),
-    (RUN + " --labels labels.npy", "--labels is for diffusion, not feedforward"),
+    (RUN + " --labels labels.npy", "--labels is for diffusion and classifier, not feedforward"),
     (
         changed("feedforward", "diffusion").replace("flat", "resnet") + " --weighting log",
         "--weighting is for feedforward",

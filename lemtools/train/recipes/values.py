@@ -56,9 +56,9 @@ class Split:
 
 def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together."""
-    _check_losses(settings, objective)
+    check_losses(settings, objective)
     check_apart(settings.data, settings.validate)
-    items = _items(settings, settings.data)
+    items = items_of(settings, settings.data)
     if settings.encoder is not None and settings.target:
         raise LemError("--encoder makes what is learnt of sounds, which is then its own target: leave out --target")
     if settings.labels:
@@ -68,7 +68,7 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     if pairs is not None and len(pairs) != len(items):
         raise LemError(f"--target has {len(pairs)} items for {len(items)} of --data; they belong together one by one")
     steps = augment.parse(settings.augment)
-    item = _shown(settings, steps, items, pairs)
+    item = shown(settings, steps, items, pairs)
     split = _split(settings, items, pairs)
     model = _model(settings, items, pairs, item, split.rows)
     if settings.pictures and (split.kept is None or model.meta["target"]["kind"] != "image"):
@@ -90,7 +90,7 @@ def prepare(settings: Settings, objective: type[objectives.Objective]) -> Prepar
     return tried(Prepared(settings, model, goal, spec, kept, fingerprint, Trainer))
 
 
-def _items(settings: Settings, paths: list[str]) -> Items:
+def items_of(settings: Settings, paths: list[str]) -> Items:
     """The memories in files and folders; of sounds their spectra."""
     coder = sounds.coder(settings.encoder, settings.sound)
     return load_items(paths, settings.reading) if coder is None else sounds.spectra(paths, settings.reading, coder)
@@ -105,7 +105,7 @@ def tried(prepared: Prepared) -> Prepared:
     return prepared
 
 
-def _check_losses(settings: Settings, objective: type[objectives.Objective]) -> None:
+def check_losses(settings: Settings, objective: type[objectives.Objective]) -> None:
     for operation in (operation for specification in settings.operations for operation in specification):
         row = OPERATIONS.find(operation["op"])
         if row.leaves == "other" and not row.masked:  # (of the other kinds it is refused by what it is for)
@@ -116,7 +116,7 @@ def _check_losses(settings: Settings, objective: type[objectives.Objective]) -> 
         raise LemError(FRAGMENTS.format(settings.recipe))
 
 
-def _shown(settings: Settings, steps: augment.Steps, items: Items, pairs) -> tuple[int, ...]:
+def shown(settings: Settings, steps: augment.Steps, items: Items, pairs) -> tuple[int, ...]:
     """The shape in which items are shown, cropped and augmented."""
     if (settings.crop or steps) and (items.kind != "image" or pairs is not None or items.seen is not None):
         raise LemError("--crop and --augment are for whole images that are their own target")
@@ -159,7 +159,7 @@ def _split(settings: Settings, items: Items, pairs: np.ndarray | None) -> Split:
 
 def _validation(settings: Settings, items: Items, pairs: np.ndarray | None) -> Items:
     """The items of --validate."""
-    kept = _items(settings, settings.validate)
+    kept = items_of(settings, settings.validate)
     if kept.front != items.front:
         raise LemError(f"--validate: {unlike(kept.front, items.front)} --data; one front end makes both")
     if kept.kind != items.kind or pairs is not None:

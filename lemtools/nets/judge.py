@@ -1,0 +1,101 @@
+"""A trained classifier that is shown memories."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..device import pick
+from ..signal import LemError, called
+from .model import load
+
+AT_A_TIME = 256  # items, of which a layer's features are in memory
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a judge makes of N items. classes: int64 [N], the likeliest ones; logits: float32 [N, K]; layers: float32 [N, F] of each layer,
+    lowest first."""
+
+    logits: np.ndarray
+    layers: list[np.ndarray]
+
+    @property
+    def classes(self) -> np.ndarray:
+        return self.logits.argmax(1)
+
+
+class Judge:
+    """path: a model of lem-train classifier. device: where it is computed, as of `device.pick`.
+
+    ``judge(kind, data, rate)`` is what it sees of items [N, ...item]: images uint8, or floats in [0, 1], of any size; embeddings; spectra;
+    where it was taught spectra of sounds also sounds [N, C, T], of which it makes these: they are cut or filled with silence to the length
+    that it learnt (`fitted` counts them). An item's answer does not depend on the others but by rounding.
+
+    Attributes: names: of the classes; meta: the record of the model. LemError for another model, and for items of another kind or shape.
+    """
+
+    def __init__(self, path: str, device: str = "auto"):
+        self.path, self.device = os.fsdecode(path), torch.device(pick(device))
+        model = load(path)
+        if model.family != "classify":
+            raise LemError(
+                f"{self.path}: a model of {model.meta['recipe']} tells no classes; lem-train classifier makes one"
+            )
+        self.meta, self.scale, self.front, self.model = model.meta, model.scale, model.front, model
+        self.net: Any = model.net.to(self.device).eval()
+        self.fitted = 0
+        names = model.meta.get("names")
+        self.names = [str(k) for k in range(self.net.classes)] if names is None else [str(name) for name in names]
+        if len(self.names) != self.net.classes:
+            raise LemError(
+                f"{self.path}: damaged: names of {len(self.names)} classes, where it tells {self.net.classes}"
+            )
+
+    def remark(self, sounds: int) -> str | None:
+        """What the user should know of so many sounds that were cut or filled."""
+        if not sounds or self.front is None:
+            return None
+        length = self.front.samples / self.front.rate
+        return f"sounds of another length than {self.path} learnt were cut, or filled with silence, to {length:.3g} s: {sounds}"
+
+    def numbers(self, words: list[str]) -> np.ndarray:
+        """int64 [N], the classes that are called so. LemError for one that it does not know."""
+        known = {name: k for k, name in enumerate(self.names)}
+        if strange := next((word for word in words if word not in known), None):
+            some = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
+            raise LemError(f"class {strange!r}, which {self.path} was not taught; it knows {some}")
+        return np.array([known[word] for word in words], np.int64)
+
+    @torch.inference_mode()
+    def __call__(self, kind: str, data: np.ndarray, rate: float | None = None) -> Seen:
+        if kind == "audio":
+            kind, data = "spectrum", self._spectra(data, rate)
+        if not self.model.fits(kind, data.shape[1:]):
+            wanted = " x ".join("any" if n == 0 else str(n) for n in self.meta["item"])
+            here = " x ".join(map(str, data.shape[1:]))
+            raise LemError(
+                f"{self.path} was taught {called(self.meta['kind'])} of {wanted}, and is shown {called(kind)} of {here}"
+            )
+        logits, layers = [], []
+        for start in range(0, len(data), AT_A_TIME):
+            x = torch.from_numpy(np.ascontiguousarray(data[start : start + AT_A_TIME])).to(self.device)
+            found = self.net.layers(self.scale.encode(x if x.dtype == torch.uint8 else x.float()))
+            layers.append([h.float().cpu().numpy() for h in found])
+            logits.append(self.net.head(found[-1]).float().cpu().numpy())
+        return Seen(np.concatenate(logits), [np.concatenate(each) for each in zip(*layers)])
+
+    def _spectra(self, sound: np.ndarray, rate: float | None) -> np.ndarray:
+        if self.front is None:
+            raise LemError(f"{self.path} was taught {called(self.meta['kind'])}, and is shown sounds")
+        if rate is not None and rate != self.front.rate:
+            raise LemError(f"sounds at {rate:g} Hz, where {self.path} was taught {self.front.rate:g} Hz; resample them")
+        wanted, here = self.front.samples, sound.shape[-1]
+        if here != wanted:
+            self.fitted += len(sound)
+            sound = np.pad(sound[..., :wanted], ((0, 0), (0, 0), (0, max(0, wanted - here))))
+        return replace(self.front).encode(np.ascontiguousarray(sound, np.float32))

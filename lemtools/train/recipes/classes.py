@@ -1,0 +1,155 @@
+"""Classifiers: which class a memory is of, whole or what a fragment shows of it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...denoise.contract import Scale
+from ...media.labels import Classes
+from ...media.repeat import check_apart
+from ...nets import build
+from ...nets.model import Model
+from ...signal import LemError
+from .. import augment
+from ..data import Items, Spec, View, held_out
+from ..network import blamed, card, record
+from ..objectives import Objective, unpacked
+from ..run import Prepared
+from ..settings import Settings
+from ..trainer import Trainer
+from . import values
+
+FOLDERS = "folder"  # what --labels says where the folders of the items are their classes
+
+
+class Classify(Objective):
+    """-log of the probability of the class. What is shown is the memory, or the decoded value of its fragment: middles of bins, and
+    0 where it is lost."""
+
+    needs_fragments = False
+
+    def __init__(self, model: Model):
+        super().__init__(model, "plain")
+
+    def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[N, K]."""
+        x = batch["target"]
+        if "low" in batch:
+            x = unpacked(batch["low"], batch["high"]).value if batch["low"].dtype == torch.uint8 else batch["value"]
+        return self.net(self.model.scale.encode(x if x.dtype == torch.uint8 else x.float())).float()
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return F.cross_entropy(self.logits(batch), batch["label"], reduction="none")
+
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+        """The loss; the share of classes that are right."""
+        logits = self.logits(batch)
+        right = (logits.argmax(1) == batch["label"]).float()
+        return {"loss": F.cross_entropy(logits, batch["label"], reduction="none"), "right": right}
+
+
+def classifier(settings: Settings) -> Prepared:
+    """Read, split, build. Raises LemError for what does not go together."""
+    values.check_losses(settings, Classify)
+    check_apart(settings.data, settings.validate)
+    items, names = _labelled(settings, values.items_of(settings, settings.data))
+    fingerprint = settings.fingerprint(items)
+    steps = augment.parse(settings.augment)
+    item = values.shown(settings, steps, items, None)
+    if settings.validate:
+        kept, rows = _validation(settings, items, names), np.arange(len(items))
+    else:
+        count = min(256, len(items) // 50) if settings.holdout is None else settings.holdout
+        back, rows = held_out(settings.seed, len(items), count) if count else ([], np.arange(len(items)))
+        kept = items.take(back) if count else None
+    learnt = items.view(rows) if kept is not None and not settings.validate else items
+    model = _model(settings, items, item, rows, names)
+    common = dict(operations=settings.operations, crop=settings.crop)
+    spec = Spec(learnt, settings.batch, settings.seed, augment=steps, **common)
+    back_spec = None
+    if kept is not None:
+        back_spec = Spec(kept, min(settings.batch, len(kept), 64), settings.seed + 1, **common)
+    return values.tried(Prepared(settings, model, Classify(model), spec, back_spec, fingerprint, Trainer))
+
+
+def _labelled(settings: Settings, items: Items, names: list[str] | None = None) -> tuple[Items, list[str]]:
+    """The items with their classes, and what these are called. names: of the classes that are known already."""
+    what = ", ".join(settings.data)
+    if settings.labels == FOLDERS and not os.path.exists(FOLDERS):
+        if items.names is None or not all(os.path.dirname(name) for name in items.names):
+            raise LemError(f"{what}: items that lie in no folders; --labels FILE says their classes")
+        words = [os.path.basename(os.path.dirname(name)) for name in items.names]
+        names = names or sorted(set(words))
+        if strange := next((word for word in words if word not in names), None):
+            raise LemError(f"--validate: a folder {strange}, of which --data has none")
+        number = {name: i for i, name in enumerate(names)}
+        items = replace(items, label=np.array([number[word] for word in words], np.int64))
+    elif settings.labels:
+        classes = Classes(settings.labels)
+        items = replace(items, label=classes.of(len(items), items.names))
+        names = names or classes.words
+    if items.label is None:
+        raise LemError(
+            f"{what}: no classes; give --labels FILE[:COLUMN], or --labels {FOLDERS} for those of the folders"
+        )
+    if (items.label < 0).any():
+        raise LemError(f"{what}: an item of class {items.label.min()}; classes are numbers from 0")
+    found = Counter(items.label.tolist())
+    if len(found) < 2:
+        raise LemError(f"{what}: all items are of one class; there is nothing to tell apart")
+    return items, names or [str(k) for k in range(max(found) + 1)]
+
+
+def _validation(settings: Settings, items: Items, names: list[str]) -> Items:
+    kept = values.items_of(settings, settings.validate)
+    if kept.kind != items.kind or kept.front != items.front:
+        raise LemError(f"--validate: {kept.kind}, where --data are {items.kind}; both of one kind and front end")
+    if not settings.crop and kept.item != items.item:
+        raise LemError(f"--validate: items of {list(kept.item)}, where those of --data are {list(items.item)}")
+    kept, _ = _labelled(settings, kept, names)
+    if kept.label is not None and kept.label.max() >= len(names):
+        raise LemError(f"--validate: an item of class {kept.label.max()}; the data have up to {len(names) - 1}")
+    return kept
+
+
+def _model(settings: Settings, items: Items, item: tuple[int, ...], rows: np.ndarray, names: list[str]) -> Model:
+    """The network, untrained. Its coordinates come from what is learnt from alone."""
+    config = record(settings, items.kind, item, classes=len(names), rows=item[1] if items.kind == "spectrum" else 0)
+    torch.manual_seed(settings.seed)
+    with blamed(config["net"]):
+        net = build(config)
+    seen = None if items.seen is None else items.seen[rows]
+    if items.kind == "spectrum":  # (a mel spectrum is far from 0)
+        scale = Scale(*centred(View(items.data, rows)))
+    else:
+        scale = Scale(*values.moments(View(items.data, rows), items.kind, seen))
+    if "item" not in config:  # of any size; of spectra, of any length
+        item = (item[0], 0, 0) if items.kind == "image" else (*item[:2], 0)
+    more = {} if items.front is None else {"front": items.front}
+    target = {"kind": items.kind, "item": list(item)}
+    meta = card(
+        settings,
+        config,
+        items.kind,
+        item,
+        target=target,
+        fragment=settings.fragment,
+        classes=len(names),
+        names=names,
+        **more,
+    )
+    return Model(net, meta, scale, scale)
+
+
+def centred(data: View) -> tuple[float, float]:
+    """(offset, gain): less the mean of all elements, in units of their deviation."""
+    rows = np.linspace(0, len(data) - 1, min(len(data), 1000)).astype(int)
+    x = np.asarray(data[rows], np.float64)
+    deviation = float(x.std())
+    return float(x.mean()), 1 / deviation if deviation > 1e-7 * np.abs(x).max() else 1.0

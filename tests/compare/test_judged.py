@@ -1,0 +1,141 @@
+"""What a judge sees on both sides: known answers by a linear one, and refusals."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lemtools
+from helpers.commands import lem
+from lemtools.compare.comparison import Comparison
+from lemtools.compare.judged import Court
+from lemtools.compare.pairs import pair
+from lemtools.media.labels import Classes
+from lemtools.nets.judge import Judge
+from lemtools.signal import LemError, Signal
+
+RNG = np.random.default_rng(1)
+X = RNG.standard_normal((300, 5)).astype(np.float32)
+TRUE = (X[:, 0] > 0).astype(int)
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    np.save(folder / "x.npy", X)
+    np.save(folder / "l.npy", TRUE)
+    line = "classifier --data x.npy --labels l.npy --set depth=0 --steps 200 --batch 32 --lr 5e-2 --ema .9 --device cpu -o linear.safetensors -q"
+    assert lem("train", *line.split(), cwd=folder).returncode == 0
+    words = ["name\tside", *(f"v{i}\t{'up' if k else 'down'}" for i, k in enumerate(TRUE))]
+    (folder / "words.tsv").write_text("\n".join(words) + "\n")
+    line = line.replace("x.npy", "x.safetensors").replace("l.npy", "words.tsv").replace("linear", "named")
+    lemtools.save([Signal("embedding", X, names=[f"v{i}" for i in range(300)])], str(folder / "x.safetensors"))
+    assert lem("train", *line.split(), cwd=folder).returncode == 0
+    return folder
+
+
+def broken(share=0.5):
+    """The first number lost in a share of the items."""
+    y = X.copy()
+    y[: int(share * len(y)), 0] *= -1
+    return y
+
+
+def test_each_number_by_its_definition(there):
+    judge = Judge(str(there / "linear.safetensors"))
+    y = broken()
+    court = Court(judge, Classes(str(there / "l.npy")))
+    comparison = Comparison(["judged", "judged-original", "judged-change", "agreement", "deep@1"], judge=court)
+    for start in range(0, 300, 70):  # in batches, as a stream comes
+        some = slice(start, start + 70)
+        (batch,) = pair([Signal("embedding", X[some])], [Signal("embedding", y[some])])
+        comparison.add(batch)
+    found = {result.name: result for result in comparison.results()}
+    w, b = (t.detach().double().numpy() for t in (judge.net.head.weight, judge.net.head.bias))
+
+    def said(v):
+        return ((v.astype(float) - judge.scale.offset) * judge.scale.gain @ w.T + b).argmax(1)
+
+    assert found["judged[original]"].mean == (said(X) == TRUE).mean() > 0.95
+    assert found["judged[recalled]"].mean == (said(y) == TRUE).mean() < 0.6
+    assert found["judged_change"].mean == pytest.approx((said(y) == TRUE).mean() - (said(X) == TRUE).mean())
+    assert found["agreement"].mean == (said(X) == said(y)).mean()
+    one, other = ((v.astype(float) - judge.scale.offset) for v in (X, y))
+    cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    np.testing.assert_allclose(np.sort(found["deep@1"].values), np.sort(cosine), atol=1e-5)
+
+
+def test_labels_by_name_and_those_that_travel(there):
+    names = [f"a/v{i}.wav" for i in range(300)][::-1]
+    court = Court(Judge(str(there / "named.safetensors")), Classes(str(there / "words.tsv")))
+    (batch,) = pair([Signal("embedding", X[::-1], names=names)], [Signal("embedding", X[::-1])])
+    assert court.judge.names == ["down", "up"] and (court(batch).truth == TRUE[::-1]).all()
+    court = Court(court.judge)
+    assert not court.knows(batch)
+    (batch,) = pair([Signal("embedding", X, label=TRUE)], [Signal("embedding", X)])
+    assert court.knows(batch) and (court(batch).truth == TRUE).all()
+
+
+def test_the_command(there):
+    np.save(there / "y.npy", broken())
+    line = ["--judge", "linear.safetensors", "--labels", "l.npy", "--json", "x.npy", "y.npy"]
+    rows = [json.loads(row) for row in lem("compare", *line, cwd=there).stdout.splitlines()]
+    names = [row["name"] for row in rows]
+    assert names[:4] == ["judged[recalled]", "judged[original]", "judged_change", "agreement"]
+    alone = lem("compare", "--judge", "linear.safetensors", "--metric", "agreement", "x.npy", "y.npy", cwd=there).stdout
+    assert alone.startswith(b"agreement\t0.5")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("--metric judged", "--metric judged needs a judge: --judge MODEL"),
+        (
+            "--judge linear.safetensors --metric judged",
+            "judged needs the classes of the originals: --judge MODEL --labels",
+        ),
+        ("--metric deep", "--metric deep needs a judge: --judge MODEL"),
+        ("--judge linear.safetensors --metric deep@2", "layer 2: this judge has 1"),
+        ("--judge linear.safetensors --metric nmse", "--judge is for --metric judged, "),
+        ("--judge linear.safetensors --labels words.tsv", "words.tsv: no row of 0"),
+        ("--judge words.tsv", "words.tsv: not a whole safetensors file"),
+        ("--judge linear.safetensors --by side", "--by is for --labels FILE without --judge"),
+        ("--judge linear.safetensors --labels three.npy", "class 2, where linear.safetensors was taught 2, from 0 on"),
+    ],
+)
+def test_what_is_refused(there, words, said):
+    np.save(there / "three.npy", np.arange(300) % 3)
+    done = lem("compare", *words.split(), "x.npy", "x.npy", cwd=there, ok=False)
+    assert done.returncode == 2 and done.stdout == b"" and said in done.stderr.decode(), done.stderr
+
+
+def test_features_are_a_layer(there):
+    done = lem(
+        "encode", "--encoder", "features", "--model", "linear.safetensors", "x.npy", "-o", "f.safetensors", cwd=there
+    )
+    assert done.returncode == 0
+    (found,) = lemtools.load([str(there / "f.safetensors")])
+    judge = Judge(str(there / "linear.safetensors"))
+    np.testing.assert_allclose(found.data, (X - judge.scale.offset) * judge.scale.gain, atol=1e-6)
+    done = lem(
+        "encode", "--encoder", "features", "--layer", "2", "--model", "linear.safetensors", "x.npy", cwd=there, ok=False
+    )
+    assert "--layer 2: linear.safetensors has layers 1 to 1" in done.stderr.decode()
+
+
+def test_sounds_of_another_length_and_rate(tmp_path):
+    """They are cut or filled to what was learnt, which is said; another rate is refused."""
+    sounds = 0.3 * RNG.standard_normal((12, 1, 1600)).astype(np.float32)
+    sounds[::2] = np.sin(np.arange(1600) / 3)
+    lemtools.save([Signal("audio", sounds, rate=8000)], str(tmp_path / "s.safetensors"))
+    np.save(tmp_path / "l.npy", np.arange(12) % 2)
+    line = "classifier --data s.safetensors --labels l.npy --encoder log-mel --set widths=[4] --set blocks=1 --steps 5 --batch 4 --holdout 0 --device cpu -o m.safetensors -q"
+    assert lem("train", *line.split(), cwd=tmp_path).returncode == 0
+    judge = Judge(str(tmp_path / "m.safetensors"))
+    whole = judge("audio", sounds, 8000)
+    assert judge.fitted == 0
+    longer = np.concatenate([sounds, sounds[..., :100]], -1)
+    np.testing.assert_array_equal(judge("audio", longer, 8000).logits, whole.logits)
+    assert judge.fitted == 12 and "12" in judge.remark(12)
+    with pytest.raises(LemError, match="sounds at 16000 Hz, where .* was taught 8000 Hz; resample them"):
+        judge("audio", sounds, 16000)

@@ -1,0 +1,160 @@
+"""lem-train classifier: it learns classes that there are, of whole memories and of fragments, and refuses what has none."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import lemtools
+from helpers.commands import lem
+from helpers.training import dying
+from lemtools.fragment import fragment
+from lemtools.nets.judge import Judge
+from lemtools.signal import LemError, Signal
+from lemtools.train.loop import train
+from lemtools.train.prepare import prepare
+from lemtools.train.recipes.classes import Classify
+from lemtools.train.settings import Settings
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(240) % 3
+ROW, COLUMN = np.indices((8, 8))
+PATTERNS = np.stack([(ROW % 2), (COLUMN % 2), (ROW + COLUMN) % 2])[:, None]  # lines across, lines down, a chessboard
+BARS = (200 * PATTERNS[LABELS] + RNG.integers(0, 40, (240, 1, 8, 8))).astype(np.uint8)
+SMALL = {"widths": [8, 8], "blocks": 1}
+RUN = dict(steps=60, batch=16, lr=1e-2, save_every=20, holdout=30, device="cpu", options=SMALL)
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bars")
+    lemtools.save(
+        [Signal("image", BARS, names=[f"{'abc'[k]}/{i}" for i, k in enumerate(LABELS)])], str(folder / "x.safetensors")
+    )
+    np.save(folder / "labels.npy", LABELS)
+    lines = [
+        "name\tplace\tnumber",
+        *(f"{'abc'[k]}/{i}\t{['left', 'middle', 'right'][k]}\t{k}" for i, k in enumerate(LABELS)),
+    ]
+    (folder / "labels.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def asked(bars, out, labels="labels.npy", **more) -> Settings:
+    labels = labels if labels in ("folder", None) else str(bars / labels)
+    return Settings(
+        "classifier", [str(bars / "x.safetensors")], str(out / "m.safetensors"), labels=labels, **{**RUN, **more}
+    )
+
+
+def test_it_learns_what_there_is_to_learn(bars, tmp_path):
+    train(asked(bars, tmp_path, log=str(tmp_path / "log")))
+    last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert last["held_out_right"] == 1 and last["held_out_loss"] < 0.3
+    judge = Judge(str(tmp_path / "m.safetensors"))
+    assert (judge("image", BARS).classes == LABELS).all() and judge.names == ["0", "1", "2"]
+    half = BARS.astype(np.float32) / 255
+    np.testing.assert_allclose(judge("image", half).logits, judge("image", BARS).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "labels, names", [("labels.tsv:place", ["left", "middle", "right"]), ("folder", ["a", "b", "c"])]
+)
+def test_classes_have_names(bars, tmp_path, labels, names):
+    train(asked(bars, tmp_path, labels, steps=2))
+    judge = Judge(str(tmp_path / "m.safetensors"))
+    assert judge.names == names and judge.numbers([names[2], names[0]]).tolist() == [2, 0]
+    with pytest.raises(LemError, match="class 'top', which .* was not taught; it knows " + ", ".join(names)):
+        judge.numbers(["top"])
+
+
+def test_what_is_shown_of_a_fragment_is_its_decoded_value(bars, tmp_path):
+    operations = [[{"op": "bits", "bits": 2}, {"op": "mask", "mask": 0.25}]]
+    run = prepare(asked(bars, tmp_path, fragment=["--bits 2 --mask .25"], operations=operations))
+    batch = run.batches(0, 1)[0]
+    seen = []
+    run.model.net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    run.objective(batch)
+    (left,) = fragment(
+        [Signal("image", batch["target"].numpy(), index=np.arange(16))], operations[0], run.settings.seed
+    )
+    np.testing.assert_allclose(seen[0].numpy(), 2 * left.data.astype(float) / 255 - 1, atol=3e-3)
+
+
+def test_a_run_that_died_ends_with_the_same_bytes(bars, tmp_path):
+    for name in ("whole", "died"):
+        (tmp_path / name).mkdir()
+    train(asked(bars, tmp_path / "whole", labels="labels.tsv:place"))
+    dying(asked(bars, tmp_path / "died", labels="labels.tsv:place"), 40)
+    train(asked(bars, tmp_path / "died", labels="labels.tsv:place"))
+    one, other = ((tmp_path / name / "m.safetensors").read_bytes() for name in ("whole", "died"))
+    assert one == other and "head.weight" in load_file(tmp_path / "died/m.safetensors")
+
+
+def test_what_has_no_classes_is_refused(bars, tmp_path):
+    for labels, said in (
+        (None, "no classes; give --labels FILE"),
+        ("folder", "items that lie in no folders; --labels FILE says their classes"),
+    ):
+        settings = asked(bars, tmp_path, labels)
+        if labels == "folder":
+            lemtools.save([Signal("image", BARS)], str(tmp_path / "plain.safetensors"))
+            settings.data[:] = [str(tmp_path / "plain.safetensors")]
+        with pytest.raises(LemError, match=said):
+            prepare(settings)
+    np.save(tmp_path / "one.npy", np.ones(240, int))
+    with pytest.raises(LemError, match="all items are of one class"):
+        prepare(
+            Settings(
+                "classifier",
+                [str(bars / "x.safetensors")],
+                str(tmp_path / "m.safetensors"),
+                labels=str(tmp_path / "one.npy"),
+                **RUN,
+            )
+        )
+    np.save(tmp_path / "few.npy", LABELS[:-1])
+    with pytest.raises(LemError, match="239 labels for 240 items"):
+        prepare(
+            Settings(
+                "classifier",
+                [str(bars / "x.safetensors")],
+                str(tmp_path / "m.safetensors"),
+                labels=str(tmp_path / "few.npy"),
+                **RUN,
+            )
+        )
+
+
+def test_validation_has_classes_of_its_own(bars, tmp_path):
+    lemtools.save(
+        [Signal("image", BARS[:9], names=[f"v/{'abcd'[k]}/{i}" for i, k in enumerate([0, 1, 2] * 3)])],
+        str(tmp_path / "v.safetensors"),
+    )
+    run = prepare(asked(bars, tmp_path, "folder", validate=[str(tmp_path / "v.safetensors")]))
+    assert run.validation.items.label.tolist() == [0, 1, 2] * 3
+    lemtools.save([Signal("image", BARS[:2], names=["v/a/0", "v/d/1"])], str(tmp_path / "w.safetensors"))
+    with pytest.raises(LemError, match="a folder d, of which --data has none"):
+        prepare(asked(bars, tmp_path, "folder", validate=[str(tmp_path / "w.safetensors")]))
+
+
+def test_embeddings_and_a_linear_map(tmp_path):
+    x = RNG.standard_normal((200, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "l.npy", (x[:, 2] > 0).astype(int))
+    line = "classifier --data x.npy --labels l.npy --set depth=0 --steps 300 --batch 32 --lr 5e-2 --ema .9 --device cpu -o m.safetensors -q"
+    assert lem("train", *line.split(), cwd=tmp_path).returncode == 0
+    judge = Judge(str(tmp_path / "m.safetensors"))
+    assert (judge("embedding", x).classes == (x[:, 2] > 0)).mean() > 0.97
+    with pytest.raises(LemError, match="was taught embeddings of 6, and is shown embeddings of 5"):
+        judge("embedding", x[:, :5])
+
+
+def test_the_loss_is_the_cross_entropy(bars, tmp_path):
+    run = prepare(asked(bars, tmp_path))
+    batch = run.batches(0, 1)[0]
+    logits = run.objective.logits(batch).detach().numpy().astype(float)
+    want = np.log(np.exp(logits).sum(1)) - logits[np.arange(16), batch["label"].numpy()]
+    np.testing.assert_allclose(run.objective(batch).detach(), want, rtol=1e-5)
+    assert isinstance(run.objective, Classify)
