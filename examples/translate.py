@@ -26,6 +26,7 @@ COLUMNS = {  # column: (items, A, B)
     "sentences, wordllama 256 to MiniLM 384": ("sentences", "wordllama", "minilm"),
 }
 HELD = {"words": 1355, "sentences": 1000}
+MOST = {"words": 4096, "sentences": 2500}  # pairs
 PAIRS, QUICK, DRAWS = (16, 64, 256, 1024, 4096), (16, 64, 256), 3
 METRICS = {"top1": recall_cosine, "csls": recall_csls, "mrr": reciprocal_rank}
 SINGLE = [row.name for row in MAPS.rows if row.tried]
@@ -162,8 +163,11 @@ def measured(data: dict[str, np.ndarray], items: str, a: str, b: str, pairs: int
 
 def table(out: Path, quick: bool) -> None:
     path = out / "results.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    done = [json.loads(line) for line in lines if line.endswith("}")]
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
+    if whole != lines:
+        path.write_text("".join(whole))
+    done = [json.loads(line) for line in whole]
     there = {(one["column"], one["asked"], one["draw"]) for one in done}
     for column, (items, a, b) in COLUMNS.items():
         data = load(out, items)
@@ -171,11 +175,8 @@ def table(out: Path, quick: bool) -> None:
             for draw in range(DRAWS):
                 if (column, pairs, draw) in there:
                     continue
-                if items == "sentences":
-                    asked = min(pairs, 2500)
-                else:
-                    asked = pairs
-                one = {"column": column, "asked": pairs, "draw": draw, **measured(data, items, a, b, asked, draw)}
+                most = min(pairs, MOST[items])
+                one = {"column": column, "asked": pairs, "draw": draw, **measured(data, items, a, b, most, draw)}
                 done.append(one)
                 with open(path, "a") as file:
                     file.write(json.dumps(one) + "\n")

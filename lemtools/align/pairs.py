@@ -124,7 +124,12 @@ def _check(x: np.ndarray, y: np.ndarray, widths: tuple[int, int], seen: int) -> 
 
 def check_vectors(x: np.ndarray, seen: int = 0, of: str = "") -> None:
     """LemError for a vector that is not finite or is zero. seen: how many came before."""
-    energy = np.einsum("ij,ij->i", x, x, dtype=np.float64)
+    energy = np.einsum("ij,ij->i", x, x)
+    if np.isfinite(energy).all() and energy.all():
+        return
+    energy = np.einsum(
+        "ij,ij->i", x, x, dtype=np.float64
+    )  # what float32 cannot hold squared may be a vector all the same
     for bad, what in (~np.isfinite(energy), "is not finite"), (energy == 0, "is zero: it has no direction"):
         if bad.any():
             raise LemError(f"vector {seen + int(np.argmax(bad))}{of} {what}; leave it out of both sets")

@@ -8,7 +8,7 @@ from .maps import Map, softmax, unit
 from .pairs import Paired
 
 SHARPNESS = 2.0 ** np.arange(-1, 8)
-ASKED = 1024  # pairs that are left out in turn, of more evenly spaced ones
+ASKED = 512  # pairs that are left out in turn, of more evenly spaced ones
 
 
 def relative(pairs: Paired) -> Map:
