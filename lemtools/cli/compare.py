@@ -203,10 +203,10 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
 def _court(path: str, labels: str | None):
     """What asks a judge (compare.judged.Court)."""
     from ..compare.judged import Court
-    from ..media.labels import Classes
+    from ..media.labels import FOLDER, Classes
     from ..nets.judge import Judge
 
-    known = Classes(labels) if labels else None
+    known = labels if not labels or (labels == FOLDER and not os.path.exists(FOLDER)) else Classes(labels)
     return Court(Judge(path), known)
 
 

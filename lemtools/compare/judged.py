@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..media.labels import FOLDER, folders
 from ..signal import LemError
 from .pairs import Pair
 
@@ -23,8 +24,8 @@ class Verdict:
 
 
 class Court:
-    """A judge, and the labels of the originals: media.labels.Classes, or None where they are in the originals, or unknown. Pairs come in
-    the order of the originals."""
+    """A judge, and the labels of the originals: media.labels.Classes; FOLDER; or None where they are in the originals, or unknown. Pairs
+    come in the order of the originals."""
 
     def __init__(self, judge: Any, labels: Any = None):
         self.judge, self.labels, self.count = judge, labels, 0
@@ -42,6 +43,8 @@ class Court:
         start, self.count = self.count, self.count + len(pair)
         if self.labels is None:
             found = pair.label
+        elif self.labels == FOLDER:
+            found = self.judge.numbers(folders(pair.names, "--labels FILE"))
         else:
             found = self.labels.part(start, len(pair), pair.names)
             if self.labels.words is not None:

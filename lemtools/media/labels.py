@@ -14,6 +14,7 @@ from . import arrays
 from .find import sniff
 from .label_table import MOST_BYTES, LabelTable, numbered, words
 
+FOLDER = "folder"  # in place of a file: every item is of the class that its folder is called
 MOST = 1 << 20  # classes
 MANY = 1 << 26  # labels
 _BLOCK = 1 << 20  # bytes of text that are looked at at a time: as numbers they take fifty times as many
@@ -46,6 +47,16 @@ class Classes:
     def part(self, start: int, count: int, names: Sequence[str] | None) -> np.ndarray:
         """int64 [count], of the items from `start` on; where they go by order, there may be fewer."""
         return self.values[start : start + count] if self.table is None else self.values[self.table.places(names)]
+
+
+def folders(names: Sequence[str] | None, ways: str) -> list[str]:
+    """What the folder of each item is called. LemError, with what to do instead, for items that lie in none."""
+    found = [os.path.basename(os.path.dirname(name)) for name in names or ()]
+    if not found or not all(found):
+        raise LemError(
+            f"items that lie in no folders, as far as their names say: give the folder that holds these, or {ways}"
+        )
+    return found
 
 
 def parted(path: str) -> tuple[str, str | None]:

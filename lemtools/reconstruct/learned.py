@@ -38,6 +38,16 @@ LEVELS = 50  # noise levels of a conditioned denoiser
 PLAIN = 200  # bytes an element takes besides: evidence, condition, answer, and what makes them
 
 
+OTHERS = {  # families that recall nothing: what they do, what takes them
+    "step": ("an emulator, which makes steps", "lem-thermalize"),
+    "correct": ("a corrector, which mends steps", "lem-thermalize"),
+    "frames": ("a model of frames, which makes steps", "lem-thermalize"),
+    "level": ("a thermalizer, which reads levels of noise", ""),
+    "boundary": ("a model of boundaries, which moves them", "lem-encode --refine"),
+    "classify": ("a classifier, which tells classes", "lem-compare --judge"),
+}
+
+
 class NetworkRecaller:
     """A trained network made ready; called with a batch of fragments, it answers (recalled, steps).
 
@@ -68,17 +78,9 @@ class NetworkRecaller:
     ):
         self.device = torch.device(pick(device))
         model, self.name, self.identity = identified(model)
-        makers = {
-            "step": "an emulator, which makes",
-            "correct": "a corrector, which mends",
-            "frames": "a model of frames, which makes",
-        }
-        if made := makers.get(model.family):
-            raise LemError(f"{self.name}: {made} steps and recalls no fragments; see lem-thermalize")
-        if model.family == "level":
-            raise LemError(f"{self.name}: a thermalizer, which reads levels of noise and recalls no fragments")
-        if model.family == "boundary":
-            raise LemError(f"{self.name}: a model of boundaries, which recalls no fragments; see lem-encode --refine")
+        if model.family in OTHERS:
+            what, way = OTHERS[model.family]
+            raise LemError(f"{self.name}: {what} and recalls no fragments{way and f'; see {way}'}")
         if model.meta["kind"] == "tokens":
             way = "; --method continue goes on with tokens" if hasattr(model.net, "after") else ""
             raise LemError(f"{self.name}: a model of text ({model.meta['recipe']}), which recalls no fragments{way}")

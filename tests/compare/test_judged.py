@@ -76,6 +76,16 @@ def test_labels_by_name_and_those_that_travel(there):
     assert court.knows(batch) and (court(batch).truth == TRUE).all()
 
 
+def test_classes_by_folders(there):
+    judge = Judge(str(there / "named.safetensors"))
+    names = [f"{judge.names[k]}/{i}.png" for i, k in enumerate(TRUE)]
+    (batch,) = pair([Signal("embedding", X, names=names)], [Signal("embedding", X)])
+    assert (Court(judge, "folder")(batch).truth == TRUE).all()
+    (batch,) = pair([Signal("embedding", X[:2], names=["top/0", "down/1"])], [Signal("embedding", X[:2])])
+    with pytest.raises(LemError, match="class 'top', which .* was not taught; it knows down, up"):
+        Court(judge, "folder")(batch)
+
+
 def test_the_command(there):
     np.save(there / "y.npy", broken())
     line = ["--judge", "linear.safetensors", "--labels", "l.npy", "--json", "x.npy", "y.npy"]

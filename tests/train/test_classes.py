@@ -95,7 +95,10 @@ def test_a_run_that_died_ends_with_the_same_bytes(bars, tmp_path):
 def test_what_has_no_classes_is_refused(bars, tmp_path):
     for labels, said in (
         (None, "no classes; give --labels FILE"),
-        ("folder", "items that lie in no folders; --labels FILE says their classes"),
+        (
+            "folder",
+            "items that lie in no folders, as far as their names say: give the folder that holds these, or --labels FILE",
+        ),
     ):
         settings = asked(bars, tmp_path, labels)
         if labels == "folder":

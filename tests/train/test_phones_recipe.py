@@ -246,5 +246,5 @@ def test_the_command_line(tmp_path, paths):
     done = lem("train", *words, "--device", "cpu", "-q", "-o", out)
     assert done.returncode == 0 and not done.stderr and load(str(out)).family == "boundary"
     done = lem_fork("reconstruct", "--model", out, "--sample", "-o", tmp_path / "y.png")
-    assert done.returncode == 2 and b"which recalls no fragments; see lem-encode --refine" in done.stderr
+    assert done.returncode == 2 and b"recalls no fragments; see lem-encode --refine" in done.stderr
     assert done.stderr.count(b"\n") == 1

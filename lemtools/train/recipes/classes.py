@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ...denoise.contract import Scale
-from ...media.labels import Classes
+from ...media.labels import FOLDER, Classes, folders
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model
@@ -24,8 +24,6 @@ from ..run import Prepared
 from ..settings import Settings
 from ..trainer import Trainer
 from . import values
-
-FOLDERS = "folder"  # what --labels says where the folders of the items are their classes
 
 
 class Classify(Objective):
@@ -81,10 +79,8 @@ def classifier(settings: Settings) -> Prepared:
 def _labelled(settings: Settings, items: Items, names: list[str] | None = None) -> tuple[Items, list[str]]:
     """The items with their classes, and what these are called. names: of the classes that are known already."""
     what = ", ".join(settings.data)
-    if settings.labels == FOLDERS and not os.path.exists(FOLDERS):
-        if items.names is None or not all(os.path.dirname(name) for name in items.names):
-            raise LemError(f"{what}: items that lie in no folders; --labels FILE says their classes")
-        words = [os.path.basename(os.path.dirname(name)) for name in items.names]
+    if settings.labels == FOLDER and not os.path.exists(FOLDER):
+        words = folders(items.names, "--labels FILE")
         names = names or sorted(set(words))
         if strange := next((word for word in words if word not in names), None):
             raise LemError(f"--validate: a folder {strange}, of which --data has none")
@@ -96,7 +92,7 @@ def _labelled(settings: Settings, items: Items, names: list[str] | None = None) 
         names = names or classes.words
     if items.label is None:
         raise LemError(
-            f"{what}: no classes; give --labels FILE[:COLUMN], or --labels {FOLDERS} for those of the folders"
+            f"{what}: no classes; give --labels FILE[:COLUMN], or --labels {FOLDER} for those of the folders"
         )
     if (items.label < 0).any():
         raise LemError(f"{what}: an item of class {items.label.min()}; classes are numbers from 0")
