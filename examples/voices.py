@@ -3,6 +3,7 @@
     python examples/voices.py labels DATA OUT     OUT/labels.tsv: name, emotion, speaker, sex, sentence
     python examples/voices.py speak DATA OUT      OUT/rules/*.wav and OUT/halved/*.wav, and their rows in OUT/labels.tsv
     python examples/voices.py add SYNTHETIC OUT   the rows of SYNTHETIC/labels.tsv in OUT/labels.tsv
+    python examples/voices.py without NAMES OUT   features, separated by commas, taken out of OUT/*.prosody.safetensors
 
 DATA: a folder of recordings. Their labels are DATA/labels.tsv where that is there, with these columns; else the names are
 those of Emo-DB (Burkhardt et al. 2005), as 03a01Fa.wav: speaker 03, sentence a01, F for Freude.
@@ -63,6 +64,24 @@ def add(other: Path, out: Path) -> None:
     if not (other / "labels.tsv").exists():
         raise SystemExit(f"voices.py: error: {other}: no labels.tsv, with the columns {', '.join(COLUMNS)}")
     write(out, read(out) + given(other))
+
+
+def without(names: str, out: Path) -> None:
+    """Take features out of the prosody of all sets in OUT."""
+    from lemtools.media import Target, load, save
+
+    for path in sorted(out.glob("*.prosody.safetensors")):
+        batches = list(load([str(path)]))
+        for batch in batches:
+            entry = batch.history[-1]
+            features, dropped = entry["features"], names.split(",")
+            if unknown := [name for name in dropped if name not in features]:
+                raise SystemExit(f"voices.py: error: no feature {unknown[0]}; there are {', '.join(features)}")
+            kept = [i for i, name in enumerate(features) if name not in dropped]
+            batch.data = np.ascontiguousarray(batch.data[:, kept])
+            for key in ("features", "units"):
+                entry[key] = [entry[key][i] for i in kept]
+        save(batches, Target(str(path)))
 
 
 def recordings(data: Path) -> list[Path]:
@@ -162,5 +181,8 @@ class Espeak:
 
 
 if __name__ == "__main__":
-    stage, data, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    {"labels": labels, "speak": speak, "add": add}[stage](data, out)
+    stage, what, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    if stage == "without":
+        without(what, out)
+    else:
+        {"labels": labels, "speak": speak, "add": add}[stage](Path(what), out)

@@ -99,8 +99,8 @@ def viterbi(
     """The path of the largest sum of emissions, less what its segments cost, exactly.
 
     emissions: [N, T, S], logarithms (or any scores), float32 or float64; the sums are of the same type. lengths: frames of each
-    item, T where none are given; what lies behind them does not count. Of paths that are equally good the one that enters later
-    segments later is taken.
+    item, T where none are given; what lies behind them does not count. Of paths that are equally good the one that enters its last
+    segments earliest is taken (on a CPU), and one that ends before a last optional segment rather than in it.
 
     Raises LemError for an item with fewer frames than its segments need.
     """

@@ -5,9 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from helpers.paths import EXAMPLES
+from lemtools.encode.coder import encode
+from lemtools.encode.prosody import Prosody
+from lemtools.media import Target, load, save
+from lemtools.signal import Signal
 
 spec = importlib.util.spec_from_file_location("voices_example", EXAMPLES / "voices.py")
 voices = importlib.util.module_from_spec(spec)
@@ -82,3 +87,23 @@ def test_the_same_sounds_every_time(tmp_path):
             shutil.rmtree(tmp_path / kind)
     assert sounds[0] == sounds[1] and len(sounds[0]) == 4
     assert len((tmp_path / "labels.tsv").read_text().splitlines()) == 7
+
+
+def test_features_are_taken_out_with_their_names_and_units(tmp_path):
+    t = np.arange(16_000) / 16_000
+    for number, pitch in enumerate((110, 170)):
+        voice = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 9)) * 0.1
+        save(
+            [Signal("audio", np.float32(voice)[None, None], rate=16_000, last=True)],
+            Target(str(tmp_path / f"{number}.wav")),
+        )
+    (whole,) = load([str(tmp_path / "0.wav"), str(tmp_path / "1.wav")])
+    (made,) = encode([whole], Prosody())
+    save([made], Target(str(tmp_path / "a.prosody.safetensors")))
+    voices.without("level,rate", tmp_path)
+    (left,) = load([str(tmp_path / "a.prosody.safetensors")])
+    assert left.history[-1]["features"] == ["f0_median", "f0_range", "tilt", "voiced"]
+    assert left.history[-1]["units"][2] == "dB an octave" and left.names == whole.names
+    np.testing.assert_array_equal(left.data, made.data[:, [0, 1, 3, 5]])
+    with pytest.raises(SystemExit, match="no feature loudness; there are f0_median"):
+        voices.without("loudness", tmp_path)

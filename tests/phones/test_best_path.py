@@ -95,3 +95,13 @@ def test_what_cannot_be_is_not_taken():
     emissions = torch.zeros(1, 6, 2)
     emissions[0, :3, 1], emissions[0, 4:, 0] = -torch.inf, -torch.inf
     assert viterbi(emissions, [Segments([0, 1], [1, 1], [False, False])]).frames[0].tolist()[:3] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("segments", [*CASES[:6], Segments([0, 1], [1, 2], [False, True])])
+def test_of_equal_paths_the_last_segments_begin_first(segments):
+    """All emissions are equal: of all paths of the best score, the one that ends first and, read from its end, stays longest."""
+    costs = segments.costs or [0] * len(segments.symbols)
+    scored = [(-sum(costs[s] for s in {*path}), path) for path in every_path(segments, 9)]
+    most = max(score for score, _ in scored)
+    best = max((path for score, path in scored if score > most - 1e-9), key=lambda path: (-path[-1], path[::-1]))
+    assert tuple(viterbi(torch.zeros(1, 9, 3, dtype=torch.float64), [segments]).frames[0].tolist()) == best
