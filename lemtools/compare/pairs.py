@@ -170,7 +170,10 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
         raise LemError(f"{name}: the original is itself a fragment; compare with the whole memory")
     timed = a.spans is not None, b.spans is not None
     if any(timed) and not all(timed):
-        raise LemError(f"{name}: the {'original' if timed[0] else 'recalled'} has times, the other has none")
+        which, other = ("original", b) if timed[0] else ("recalled", a)
+        file = f", {other.names[0]}," if other.names else ""
+        way = "TextGrids, .lab of HTK, and tables with a first row of begin, end and label have them"
+        raise LemError(f"{name}: the {which} has times, the other{file} has none; {way}")
     if a.data.shape[1:] != b.data.shape[1:] and not all(timed) and (a.kind != "embedding" or b.ops):
         hint = "; recall it first with lem-reconstruct" if b.ops else ""
         raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")

@@ -52,7 +52,9 @@ class Phones(Encoder):
         refine: str = "spectral",
         fallback: str | None = None,
     ):
-        if (text is None) == (phones is None):
+        if text is not None and phones is not None:
+            raise LemError("--text says what is said in words, --phones in phones; give one of them")
+        if text is None and phones is None:
             raise LemError("phones needs what is said: --text FILE.txt or --text FOLDER, or its phones: --phones FILE")
         self.refine = refine if refine in WAYS else os.path.basename(refine)
         self.aligner = Aligner(refine if refine in WAYS else _learned(refine), even=fallback == "even")
@@ -108,7 +110,10 @@ class Phones(Encoder):
         self.count += 1
         try:
             text = _text(path)
-            return given(text) if self.given else self.lexicon.words(text)
+            words = given(text) if self.given else self.lexicon.words(text)
+            if not words:
+                raise LemError(f"a text without {'phones' if self.given else 'words'}; there is nothing to align")
+            return words
         except LemError as error:
             shown = os.fsdecode(path)
             raise LemError(str(error) if shown in str(error) else f"{shown}: {error}") from error

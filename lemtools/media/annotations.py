@@ -85,7 +85,9 @@ def _signal(tiers: Sequence[Tier], names: list[str] | None, how: Reading, alphab
 def _phones(tiers: Sequence[Tier], key: str | None) -> Tier:
     """The tier whose intervals are the tokens: that of the name `key`, else the one that is called as phones are, else the only
     one. LemError, with all names, where that does not say which."""
-    names = ", ".join(tier.name for tier in tiers) or "none"
+    if not tiers:
+        raise LemError("no tier of intervals; tiers of points say no ends, and are passed over")
+    names = ", ".join(tier.name for tier in tiers)
     if key is not None:
         found = [tier for tier in tiers if tier.name == key]
         if len(found) != 1:

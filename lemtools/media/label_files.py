@@ -15,7 +15,7 @@ from .textgrid import Row, Tier
 TICK = 1e7  # HTK's units a second: 100 ns
 # what tiers of words are called, in lower case: by MFA and praatIO, by WebMAUS, by Emu
 WORDS = ("words", "word", "ort", "ort-mau", "orthography")
-_LAB = re.compile(r"\s*\d+[ \t]+\d+[ \t]+\S")
+_LAB = re.compile(r"\s*[\d.]+[ \t]+[\d.]+[ \t]+\S")
 _HEADS = (("start", "begin", "onset", "xmin"), ("end", "offset", "xmax"), ("label", "text", "phone", "word"))
 
 
@@ -32,7 +32,8 @@ def lab(text: str) -> Tier:
         if cells[0] == "#!MLF!#":
             raise LemError("a master label file of HTK; split it into a .lab for each sound")
         if len(cells) < 3 or not (cells[0].isdecimal() and cells[1].isdecimal()):
-            raise LemError(f"line {number}: {line.strip()[:40]!r} is no begin and end in whole 100 ns, and a label")
+            told = f"{line.strip()[:40]!r} is no begin and end in whole 100 ns, and a label"
+            raise LemError(f"line {number}: {told}; seconds go into a table with a first row of begin, end and label")
         rows.append((float(cells[0]) / TICK, float(cells[1]) / TICK, cells[2]))
         scores.append(_score(cells[3]) if len(cells) > 3 else math.nan)
     known = bool(scores) and all(map(math.isfinite, scores))
@@ -91,7 +92,8 @@ def table(text: str) -> Tier | None:
         try:
             rows.append((float(cells[begin]), float(cells[end]), cells[label].strip()))
         except (IndexError, ValueError) as error:
-            raise LemError(f"line {number}: no {names[begin]}, {names[end]} and {names[label]}") from error
+            told = f"no {names[begin]}, {names[end]} and {names[label]}"
+            raise LemError(f"line {number}: {told}; times are seconds with a decimal point") from error
     return Tier("labels", rows)
 
 

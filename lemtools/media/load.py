@@ -224,10 +224,16 @@ def _textgrid(source, form, names, how):
 
 
 def _coding(raw: bytes) -> str:
-    """How a text that is no UTF-8 seems to be written: UTF-16 by its mark, Latin-1 where its bytes are as in prose."""
+    """How a text that is no UTF-8 seems to be written: UTF-32 and UTF-16 by their marks, or where they say mostly ASCII; Latin-1 where
+    its bytes are as in prose."""
+    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "UTF-32"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and len(raw) % 2 == 0:
         return "UTF-16"
     head = raw[: 1 << 16]
+    for name, high, low in (("UTF-16LE", head[1::2], head[::2]), ("UTF-16BE", head[::2], head[1::2])):
+        if len(raw) % 2 == 0 and not any(high) and all(byte in b"\t\n\r" or 0x20 <= byte < 0x7F for byte in low):
+            return name
     letters = sum(byte >= 0xA0 for byte in head)
     plain = sum(byte in b"\t\n\r\f" or 0x20 <= byte < 0x7F for byte in head)
     return "ISO-8859-1" if letters + plain == len(head) and letters * 3 < len(head) else ""

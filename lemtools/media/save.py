@@ -332,7 +332,8 @@ def _encode(item: Signal, form: str, where: str) -> bytes:
         return out.getvalue()
     kinds, encode = _ITEM[form]
     if item.kind not in kinds:
-        raise LemError(f"{where}: {item.kind} does not fit a {form}; write safetensors or npy")
+        way = "safetensors or npy" if item.spans is None else f"{', '.join(WRITERS)} or safetensors"
+        raise LemError(f"{where}: {item.kind} does not fit a {form}; write {way}")
     try:
         return encode(item)
     except LemError as error:

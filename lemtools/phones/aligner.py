@@ -24,6 +24,7 @@ AROUND = 0.2  # s of silence around the speech where pocketsphinx is asked again
 QUIET = 1e-2  # of the loudest 10 ms: what is below is silence
 HISS = 1e-4  # of full scale: silence that is put around a sound is noise of that rms
 FEWEST = 0.03  # s that a phone lasts at least
+_WAY_OUT = "--fallback even spreads the phones evenly"
 
 
 class Aligned(NamedTuple):
@@ -52,9 +53,10 @@ class Aligner:
         seconds, phones = len(sound) / RATE, sum(len(word.spoken[0]) for word in words)
         try:
             if not np.abs(sound).max(initial=0) > 0:
-                raise LemError("silence; there is nothing to align")
+                raise LemError(f"silence; there is nothing to align; {_WAY_OUT}")
             if seconds < FEWEST * phones:
-                raise LemError(f"{seconds:.3g} s of sound for {phones} phones: too short for {1000 * FEWEST:g} ms each")
+                least = f"{seconds:.3g} s of sound for {phones} phones: too short for {1000 * FEWEST:g} ms each"
+                raise LemError(f"{least}; is it the text of this sound? {_WAY_OUT}")
             parts = [self._part(sound[a:b], some, a) for a, b, some in pieces.cut(self.model, sound, words)]
         except LemError:
             if not self.even:

@@ -28,6 +28,11 @@ def _library() -> Any:
     return library
 
 
+def installed() -> bool:
+    """Whether the rules can be asked."""
+    return _library() is not None
+
+
 def phones(word: str, language: str) -> list[str] | None:
     """The ARPABET phones nearest to those that espeak-ng speaks a word with; None where it is not installed, or says nothing.
 

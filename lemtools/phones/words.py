@@ -13,6 +13,8 @@ from . import espeak
 
 MOST = 1 << 26  # bytes of a dictionary
 APOSTROPHES = str.maketrans("’‘ʼ`", "''''")  # noqa: RUF001
+SPOKEN = "&%$€£°+"  # signs that are said, so that to leave them out would be another text
+_BETWEEN = re.compile(rf"(?:(?!(?<=\d)[.,:]\d)[^\w'{SPOKEN}])+")  # words; 1,000 and 3.5 and 10:30 are one
 
 
 class Entry(NamedTuple):
@@ -44,23 +46,30 @@ class Lexicon:
         return [word for part in text.translate(APOSTROPHES).split() for word in self._looked_up(part)]
 
     def _looked_up(self, part: str) -> list[Entry]:
-        plain = re.sub(r"^[^\w']+|[^\w']+$", "", part).lower()
-        if not re.search(r"\w", plain):
+        plain = re.sub(rf"^[^\w'{SPOKEN}]+|[^\w'{SPOKEN}]+$", "", part).lower()
+        if not re.search(rf"[\w{SPOKEN}]", plain):
             return []
         for text in (plain, plain.strip("'")):
             if found := self._own.get(text) or self._words.get(text):
                 return [Entry(text, found)]
-        if len(pieces := re.split(r"[^\w']+", plain)) > 1:
+        if len(pieces := _BETWEEN.split(plain)) > 1:
             return [word for piece in pieces for word in self._looked_up(piece)]
         plain = plain.strip("'")
         phones = espeak.phones(plain, self.language)
         if phones is None:
-            raise LemError(
-                f"the word {plain[:40]!r} is not in the dictionary; give its phones with --dict FILE, or install the rules of "
-                "espeak-ng (pip install espeakng-loader, GPL)"
-            )
+            raise LemError(self._unknown(plain))
         self.ruled.add(plain)
         return [Entry(plain, (tuple(phones),))]
+
+    def _unknown(self, word: str) -> str:
+        """What is wrong with a word whose phones nothing tells, and the way out."""
+        rules = "install the rules of espeak-ng (pip install espeakng-loader, GPL)"
+        own = "give its phones with --dict FILE" + ("" if word.isalpha() else ", write it in letters, as it is spoken")
+        if espeak.installed():
+            return f"the rules of espeak-ng have no phones for {word[:40]!r}; {own}"
+        if self.language != "en":
+            return f"--language {self.language} is spoken by rules, not by the dictionary, which is English; {rules}"
+        return f"the word {word[:40]!r} is not in the dictionary; {own}, or {rules}"
 
 
 def read(path: str) -> dict[str, tuple[tuple[str, ...], ...]]:

@@ -149,7 +149,14 @@ def test_two_files_that_would_become_one_are_refused_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, coding", [("mémoire".encode("latin-1"), "ISO-8859-1"), ("mé".encode("utf-16"), "UTF-16")]
+    "text, coding",
+    [
+        ("mémoire".encode("latin-1"), "ISO-8859-1"),
+        ("mé".encode("utf-16"), "UTF-16"),
+        ("memory\r\n".encode("utf-16-le"), "UTF-16LE"),
+        ("memory\r\n".encode("utf-16-be"), "UTF-16BE"),
+        ("mé".encode("utf-32"), "UTF-32"),
+    ],
 )
 def test_a_text_in_another_coding_says_the_way_out(tmp_path, text, coding):
     (tmp_path / "x").write_bytes(text)

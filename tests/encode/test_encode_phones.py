@@ -140,7 +140,11 @@ def test_rates_that_hardly_have_a_factor_in_common_with_16_khz(said):
     [
         ("", "a.txt: an empty text; there is nothing to align"),
         ("\n \n", "a.txt: an empty text"),
-        ("...", "a text without words"),
+        ("...", "a.txt: a text without words"),
+        (
+            "see 42",
+            "a.txt: the word '42' is not in the dictionary; give its phones with --dict FILE, write it in letters",
+        ),
         ("see blorg", "a.txt: the word 'blorg' is not in the dictionary; give its phones with --dict FILE"),
     ],
 )
@@ -164,7 +168,7 @@ def test_texts_that_are_not_there(said, tmp_path):
 def test_silence_and_a_short_sound_have_a_fallback_that_is_named(said):
     path = said("see as ah")
     for wave in (np.zeros(16_000), np.ones(160)):
-        with pytest.raises(LemError, match="silence|too short"):
+        with pytest.raises(LemError, match="(silence|too short).* --fallback even spreads the phones evenly"):
             list(encode([audio([wave])], Phones(path)))
         encoder = Phones(path, fallback="even")
         (found,) = encode([audio([wave])], encoder)

@@ -213,7 +213,7 @@ def test_the_only_tier_needs_no_name(tmp_path):
         (("xmax = 0.7 ", "xmax = 1e999 "), "tier phones: times that are not finite"),
         (('"TextGrid"', '"Sound 2"'), "a Praat file of Sound 2, not a TextGrid"),
         (('"TextTier"', '"OddTier"'), "tier 2 (clicks): a 'OddTier', where intervals or points are known"),
-        (("<exists> \nsize", "<absent> \nsize"), "which interval tier holds the phones? --key NAME picks one; there are: none"),
+        (("<exists> \nsize", "<absent> \nsize"), "no tier of intervals; tiers of points"),
         (("ʃ", "\udcff"), "a TextGrid in neither UTF-8 nor UTF-16"),
     ],
 )  # fmt: skip
@@ -398,6 +398,8 @@ def test_htk_by_name_or_by_kind(tmp_path):
     }.items():
         with pytest.raises(LemError, match=message):
             loaded(tmp_path / "x.lab", bad, kind="lab")
+    with pytest.raises(LemError, match="line 1: '0 0.5 a' is no begin .*; seconds go into a table with a first row of"):
+        loaded(tmp_path / "x.lab", "0 0.5 a\n0.5 .7 b\n")  # no text that is said
 
 
 @pytest.mark.parametrize("mark", ["\t", ",", ";"])
@@ -405,7 +407,9 @@ def test_a_table_of_labels(tmp_path, mark):
     rows = [("Begin", "end", "note", "Label"), ("0.1", "0.25", "x", "_d -sth"), ("0.25", "0.5", "", "a")]
     signal = loaded(tmp_path / "x.tsv", "\n".join(mark.join(row) for row in rows) + "\n")
     assert texts(signal) == ["_d -sth", "a"] and signal.spans.tolist() == [[[0.1, 0.25], [0.25, 0.5]]]
-    with pytest.raises(LemError, match="x.tsv: line 3: no begin, end and label"):
+    with pytest.raises(
+        LemError, match="x.tsv: line 3: no begin, end and label; times are seconds with a decimal point"
+    ):
         loaded(tmp_path / "x.tsv", "\n".join(mark.join(row) for row in [*rows[:2], ("b", "1", "", "c")]))
     with pytest.warns(UserWarning, match="a table of numbers"):
         numbers = loaded(tmp_path / "x.csv", mark.join(["start", "end", "value"]) + "\n" + mark.join("123") + "\n")
@@ -510,3 +514,7 @@ def test_commands(tmp_path):
     assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"there are: x, y" in done.stderr
     done = lem_fork("fragment", "--mask", "0", "a.wav", "--to", "textgrid", cwd=place)
     assert done.returncode == 2 and b"audio does not fit a textgrid; write safetensors or npy" in done.stderr
+    done = lem_fork("fragment", "--mask", "0", "a.TextGrid", "-o", "a.png", cwd=place)
+    assert (
+        done.returncode == 2 and b"tokens does not fit a png; write textgrid, lab, json or safetensors" in done.stderr
+    )

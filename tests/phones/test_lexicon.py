@@ -57,6 +57,28 @@ def test_a_word_that_nothing_tells(lexicon, no_rules):
         lexicon.words("hello Blorg.")
 
 
+def test_what_is_said_is_never_left_out(lexicon, monkeypatch):
+    """Signs that are spoken, and numbers with marks between their digits, are words, and go to the rules as they stand."""
+    asked: list[str] = []
+    monkeypatch.setattr(espeak, "phones", lambda word, language: asked.append(word) or ["AA"])
+    lexicon.words("$5, 50% 1,000.50 3.5. 10:30! (7) 1,2-3 a.b R&B & c++ x=4")
+    assert asked == ["$5", "50%", "1,000.50", "3.5", "10:30", "7", "1,2", "3", "a", "b", "r&b", "&", "c++", "x", "4"]
+
+
+def test_the_way_out_is_one_that_leads_out(lexicon, monkeypatch, no_rules):
+    with pytest.raises(
+        LemError, match="'5%' is not in the dictionary; give .*, write it in letters, as it is spoken, or"
+    ):
+        lexicon.words("hello 5%")
+    with pytest.raises(LemError, match="--language de is spoken by rules, not by the dictionary.*pip install espeakng"):
+        Lexicon(lexicon.path, language="de").words("hello")
+    monkeypatch.setattr(espeak, "installed", lambda: True)
+    with pytest.raises(
+        LemError, match=r"the rules of espeak-ng have no phones for 'blorg'; give its phones with --dict FILE$"
+    ):
+        lexicon.words("blorg")
+
+
 def test_an_own_dictionary_comes_first(lexicon, tmp_path, no_rules):
     (tmp_path / "own.dict").write_text("hello HH AY\nblorg B L AO R G\n")
     own = Lexicon(lexicon.path, str(tmp_path / "own.dict"))
