@@ -336,6 +336,12 @@ def interval(sums, counts, digits: int = 1, scale: float = 1.0, ends=(-np.inf, n
     return f"{scale * mean:.{digits}f}{limits}"
 
 
+def by_speaker(errors: list[np.ndarray], speakers: list[str]) -> str:
+    """The mean absolute error of utterances [N], with its 95 % interval over their speakers [N]."""
+    each = {who: np.concatenate([e for e, s in zip(errors, speakers) if s == who]) for who in sorted({*speakers})}
+    return interval([np.abs(e).sum() for e in each.values()], [len(e) for e in each.values()], ends=(0, np.inf))
+
+
 def shown(rows: list[Found], others: dict[str, tuple[np.ndarray, dict[str, float]]]) -> None:
     """The table of some clips. others: {speaker: (shifts, durations) of the other speakers}."""
     errors: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
@@ -365,6 +371,9 @@ def shown(rows: list[Found], others: dict[str, tuple[np.ndarray, dict[str, float
     ):
         gain = [np.abs(a).sum() - np.abs(b).sum() for a, b in zip(errors[one], errors[two])]
         print(f"gain of {two} over {one}, ms, paired: {interval(gain, [len(x) for x in errors[one]], 2)}")
+    speakers = [row.clip.speaker for row in rows]
+    for arm in ARMS[2:] if len({*speakers}) > 1 else ():
+        print(f"{arm}, MAE, ms, interval over speakers: {by_speaker(errors[arm], speakers)}")
     print()
 
 

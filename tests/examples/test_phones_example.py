@@ -59,3 +59,13 @@ def test_shifts_are_learnt_from_what_matches(script):
     ms, ending, beginning = script.late([script.Found(clip, path, path, 0.0)])
     np.testing.assert_allclose(ms, 12)
     assert ending.tolist() == [5, 0, 3] and beginning.tolist() == [0, 3, 5]
+
+
+def test_an_interval_over_speakers_has_a_speaker_for_a_unit(script):
+    """Clips of six speakers, each clip like the others of its speaker: over clips the interval is narrower."""
+    clips = [np.array([k, -k], float) for k in (2, 3, 4, 6, 7, 8)] * 10
+    over = script.by_speaker(clips, list("abcdef") * 10)
+    assert over == script.interval([20.0 * k for k in (2, 3, 4, 6, 7, 8)], [20] * 6, ends=(0, np.inf))
+    narrow = script.by_speaker(clips, [str(i) for i in range(60)])
+    ends = [[float(x) for x in text[text.index("[") + 1 : -1].split(", ")] for text in (over, narrow)]
+    assert over.startswith("5.0 [") and narrow.startswith("5.0 [") and ends[0][0] < ends[1][0] < ends[1][1] < ends[0][1]
