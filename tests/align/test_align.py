@@ -116,6 +116,14 @@ def test_sharpness_is_that_of_leaving_pairs_out_by_brute_force():
     assert relative.sharpness(a, b) == max(found, key=found.get)
 
 
+def test_relative_has_a_sharpness_each_way():
+    x, y = spaces(10)
+    found = Map((x.mean(0), y.mean(0)), anchors=(x - x.mean(0), y - y.mean(0)), sharp=(1.0, 50.0))
+    cosines = unit(y - y.mean(0)) @ unit(y - y.mean(0)).T
+    weights = np.exp(50 * cosines)
+    assert np.allclose(found.apply(y, back=True), weights / weights.sum(1, keepdims=True) @ x, atol=1e-3)
+
+
 def test_relative_is_the_weighted_mean_of_the_anchors():
     x, y = spaces(10)
     found = relative.relative(Paired.of(x, y))
@@ -174,6 +182,20 @@ def test_the_rank_among_a_thousand_is_told_from_fewer():
     near = unit(found.apply(x[2000:]) - found.mean[1]) @ unit(y[2000:] - found.mean[1]).T
     true = np.mean(1 / (1 + (near > near.diagonal()[:, None]).sum(1)))
     assert 0.2 < true < 0.6 and told == pytest.approx(true, abs=0.06)
+
+
+def test_ranks_of_pairs_left_out_are_their_definition(monkeypatch):
+    monkeypatch.setattr(choose, "MOST", 1)
+    x, y = spaces(40, noise=1)
+    order = np.random.default_rng(18).permutation(40)
+    out = np.sort(order[:8])
+    found = linear.procrustes(Paired.of(np.delete(x, out, 0), np.delete(y, out, 0)))
+    near = unit(found.apply(x[out]) - found.mean[1]) @ unit(y[out] - found.mean[1]).T
+    middles = [np.mean([near[i, j] for j in range(8) if j != i]) for i in range(8)]
+    apart = [near[i, j] - middles[i] for i in range(8) for j in range(8) if j != i]
+    shares = [(sum(v > near[i, i] - middles[i] for v in apart) + 0.5) / 57 for i in range(8)]
+    assert np.ptp(middles) > 0.01 and max(shares) > 0.02
+    assert np.allclose(choose.left_out(Paired.of(x, y), linear.procrustes), [choose.expected(p) for p in shares])
 
 
 @pytest.mark.parametrize("p", [1e-12, 1e-4, 0.02, 0.5, 1.0])

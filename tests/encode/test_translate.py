@@ -67,6 +67,11 @@ UNPAIRED = {
     ),
     "twice in A": ([signal(A, [*NAMES[:-1], "w3"])], [signal(B, NAMES)], "the input: two items of the name w3"),
     "twice in B": ([signal(A, NAMES)], [signal(B, [*NAMES[:-1], "w3"])], "--onto: two items of the name w3"),
+    "twice in B, once where the order was the same": (
+        [signal(A[:30], NAMES[:30]), signal(A[30:], NAMES[30:])],
+        [signal(B[:30], NAMES[:30]), signal(B[30:], ["w3", *NAMES[:30:-1]])],
+        "--onto: two items of the name w3",
+    ),
     "twice in A later": (
         [signal(A[:30], NAMES[:30]), signal(A[30:], [*NAMES[30:-1], "w3"])],
         [signal(B[::-1], NAMES[::-1])],
