@@ -2,12 +2,12 @@
 
 prepare DATA OUT   from DATA/emodb_2s the phones that are given (OUT/phones/ID.txt) and the true times (OUT/true/ID.tsv)
 fit DATA           the shifts of phones.refine, from all clips of DATA/emodb (or DATA/emodb_2s)
-table DATA [SET]   how far boundaries lie from labels, for each of the sets that DATA holds: emodb_2s, emodb, ae; and espeak, where
+table DATA [SET]   how far boundaries lie from labels, for each of the sets that DATA holds: emodb_2s, emodb, ae, praatio; and espeak, where
                    espeakng-loader is installed
 score DATA         whether the score tells texts that belong to a sound from others, of the same sets
 
 Sets: emodb_2s, 56 clips of Emo-DB, FLAC and tables; emodb, all 535 as github sylaschacko/voice-emotion-analysis has them (wav/,
-lablaut/); ae, the demonstration of EMU-webApp (WAV and _annot.json), 7 English sentences.
+lablaut/); ae, the demonstration of EMU-webApp (WAV and _annot.json), 7 English sentences; praatio, two more, of praatIO (examples/files).
 """
 
 import ctypes
@@ -228,7 +228,22 @@ def spoken(voice: str, text: str) -> tuple[np.ndarray, list[tuple[float, float, 
     return wave, [row if nearest(row[2], "ipa") else (*row[:2], "") for row in rows]
 
 
-SETS = {"emodb_2s": emodb_2s, "emodb": emodb, "ae": ae, "espeak": espeak}
+def praatio(data: Path) -> Iterator[Clip]:
+    lexicon = Lexicon(f"{folder()}/cmudict-en-us.dict")
+    for name, phones, words in (("mary", "mary", "mary"), ("bobby", "bobby_phones", "bobby_words")):
+        (true,), (said,) = (
+            load([str(data / f"praatio/{file}.TextGrid")], key=key)
+            for file, key in ((phones, "phone"), (words, "word"))
+        )
+        symbols = true.alphabet.texts(true.data[0])
+        rows = [(begin, end, symbol) for (begin, end), symbol in zip(true.spans[0].tolist(), symbols)]
+        text = " ".join(said.alphabet.texts(said.data[0]))
+        yield Clip(
+            name, name, "", read(data / f"praatio/{name}.wav"), lexicon.words(text), tokens(rows, true.alphabet.name)
+        )
+
+
+SETS = {"emodb_2s": emodb_2s, "emodb": emodb, "ae": ae, "praatio": praatio, "espeak": espeak}
 
 
 # --- what is found

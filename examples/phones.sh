@@ -5,7 +5,8 @@
 #
 # DATA holds emodb_2s (56 German clips of Emo-DB with their labels) and, for rows of their own, emodb (all 535 clips: wav/ and
 # lablaut/ of github sylaschacko/voice-emotion-analysis @4b0f64c) and ae (WAVs and _annot.json of 7 English sentences: github
-# IPS-LMU/EMU-webApp @e046e3f, app/testData/newFormat/ae). Speech of espeak-ng is added where espeakng-loader is installed.
+# IPS-LMU/EMU-webApp @e046e3f, app/testData/newFormat/ae), and praatio (mary.wav, mary.TextGrid, bobby.wav, bobby_phones.TextGrid and
+# bobby_words.TextGrid: github timmahrt/praatIO @9043a52, examples/files). Speech of espeak-ng is added where espeakng-loader is installed.
 # command: the commands themselves, on emodb_2s; table, score: what docs/phones.md shows; fit: the shifts that ship; network: those of
 # a network for the last step, learnt from emodb (phones_net.py). One core:
 # command 1 minute, table and score 4 minutes each, fit 2, network 8.

@@ -152,6 +152,8 @@ def measure(
     where a metric is asked for by name and cannot be had; else `note` is called with a line of why.
     """
     asked = _neutral(asked or Asked(), sets, control)
+    for groups in sets:
+        groups.of(asked.features)  # LemError for one that is not there, also where no metric comes to it
     for groups in sets if asked.neutral else ():
         for said in _said(groups, asked, metrics):
             note(said)

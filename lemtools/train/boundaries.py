@@ -27,6 +27,7 @@ from .objectives import Objective
 
 MS = 1000 * HOP  # of a frame
 CLOSE = 20.0  # ms
+FAR = 0.5  # s that no boundary is moved: the median of labels and alignments that belong together is some .01
 
 
 class Windows:
@@ -61,15 +62,18 @@ def read(data: list[str], aligned: list[str], how: Reading) -> Learnt:
     """The boundaries of the sounds in `data`, whose labels lie beside them, as the files of the same names in `aligned` have them
     before they are refined. Both sequences are aligned by phone class, as lem-compare does.
 
-    Raises LemError for a sound without labels or without alignment, for an alignment that was refined, and where nothing matches.
+    Raises LemError for a sound without labels or without alignment, which `how.skip_bad` leaves out; for an alignment that was refined,
+    where nothing matches, and for labels that lie too far from it.
     """
     labels, found = _by_stem(data, how, "--data"), _by_stem(aligned, replace(how, key=None), "--aligned")
     spectra, rows, of = [], [], []
     for name, sound, path in _sounds(data, how):
-        if name not in labels:
-            raise LemError(f"{path}: no labels beside it; a TextGrid or .lab of the same name has them")
-        if name not in found:
-            raise LemError(f"{path}: not among --aligned; lem-encode --encoder phones --refine none aligns it")
+        if (wrong := _missing(path, name not in labels, name not in found)) is not None:
+            if not how.skip_bad:
+                raise wrong
+            if how.note is not None:
+                how.note(f"left out: {wrong}")
+            continue
         spectra.append(frames(sound))
         rows.append(_matches(labels[name], found[name], len(spectra[-1])))
         of.append(np.full(len(rows[-1]), len(of)))
@@ -81,10 +85,24 @@ def read(data: list[str], aligned: list[str], how: Reading) -> Learnt:
         raise LemError(
             f"{shown}: no boundary of the labels matches one of --aligned; are they phones? --key picks a tier"
         )
+    off = float(np.median(np.abs(table[:, 2] - table[:, 3]))) * HOP
+    if off > FAR:
+        raise LemError(
+            f"{shown}: half of the labels lie more than {off:.3g} s from --aligned; are their times in seconds, and of these sounds?"
+        )
     items = Items(
         "audio", Windows(spectra, np.concatenate(of), table[:, 4].astype(np.int64)), table[:, :4].astype(np.float32)
     )
     return Learnt(items, np.concatenate(of))
+
+
+def _missing(path: str, labels: bool, alignment: bool) -> LemError | None:
+    """What a sound lacks."""
+    if labels:
+        return LemError(f"{path}: no labels beside it; a TextGrid or .lab of the same name has them")
+    if alignment:
+        return LemError(f"{path}: not among --aligned; lem-encode --encoder phones --refine none aligns it")
+    return None
 
 
 def _matches(labels: Signal, found: Signal, count: int) -> np.ndarray:
@@ -104,7 +122,7 @@ def _matches(labels: Signal, found: Signal, count: int) -> np.ndarray:
 def _by_stem(paths: list[str], how: Reading, flag: str) -> dict[str, Signal]:
     """Labels with times by the names of their files. LemError for what has none, and for two of one name."""
     found: dict[str, Signal] = {}
-    for item in _labels(paths, replace(how, kind="tokens", takes=("tokens",))):
+    for item in _labels(paths, replace(how, takes=("tokens",))):
         name = item.names[0] if item.names else flag
         if item.spans is None or item.alphabet is None or item.alphabet.name not in READ:
             raise LemError(f"{name}: no phones with times, which {flag} takes; --key picks a tier")
@@ -119,12 +137,13 @@ def _by_stem(paths: list[str], how: Reading, flag: str) -> dict[str, Signal]:
 
 def _labels(paths: list[str], how: Reading) -> Iterator[Signal]:
     """Each item of the files that are no sounds."""
+    files = []
     for path, _ in expand(paths, how.report, labels=True):
         with open(path, "rb") as file:
-            if sniff(file.read(16))[1] == "sound":
-                continue
-        for batch in media.load([path], how):
-            yield from (batch.take([i]) for i in range(len(batch)))
+            if sniff(file.read(16))[1] != "sound":
+                files.append(path)
+    for batch in media.load(files, how) if files else ():
+        yield from (batch.take([i]) for i in range(len(batch)))
 
 
 def _sounds(paths: list[str], how: Reading) -> Iterator[tuple[str, np.ndarray, str]]:

@@ -106,6 +106,7 @@ def error(folder, *words):
         ((*asked(by="mood"), "a.safetensors"), "no column 'mood'; there are emotion, speaker, sex, sentence"),
         ((*asked("--cross", "sentence"), "a.safetensors"), "two values are compared"),
         ((*asked("--features", "f0,level"), "a.safetensors"), "no feature f0; there are f0_median"),
+        ((*asked("--features", "f0", "--metric", "accuracy"), "a.safetensors"), "no feature f0; there are f0_median"),
         ((*asked("--neutral", "calm"), "a.safetensors"), "a has anger, neutral"),
         ((*asked(), "wav"), "audio; --labels is for embeddings"),
         ((*asked(), "a.safetensors", "a.safetensors"), "twice"),

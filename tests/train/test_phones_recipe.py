@@ -194,6 +194,31 @@ def _whole(tmp_path):
     return {"data": [audio], "aligned": [aligned]}
 
 
+def test_what_else_lies_in_the_folders(tmp_path, paths):
+    """Sounds that lack labels or an alignment, and pictures, are left out where that is asked for, each with a note."""
+    (Path(paths["audio"]) / "s02.lab").unlink()
+    (Path(paths["aligned"]) / "s03.lab").unlink()
+    (Path(paths["audio"]) / "s.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    said: list[str] = []
+    learnt = read([paths["audio"]], [paths["aligned"]], Reading(skip_bad=True, note=said.append))
+    assert learnt.of[-1] == 9 and len(learnt.items.data.spectra) == 10
+    for match in ("s02.wav: no labels", "s03.wav: not among --aligned", "s.png"):
+        assert any(note.startswith("left out: ") and match in note for note in said), said
+    (Path(paths["audio"]) / "s.png").unlink()
+    refused(tmp_path, paths, "s02.wav: no labels beside it")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "s00.txt").write_text("what is said\n")
+    refused(tmp_path, paths, r"s00\.txt: no phones with times, which --aligned takes; --key", aligned=[str(texts)])
+
+
+def test_labels_in_milliseconds_are_refused(tmp_path, paths):
+    for file in Path(paths["audio"]).glob("*.lab"):
+        _, phones, edges = noise(int(file.stem[1:]))
+        lab(file, phones, 1000 * np.array(edges), 1000 * SECONDS)
+    refused(tmp_path, paths, "half of the labels lie more than .* s from --aligned; are their times in seconds")
+
+
 def test_labels_of_other_names_are_refused(tmp_path, paths):
     for file in Path(paths["audio"]).glob("*.lab"):
         lab(file, ["house", "tree", "river", "cloud", "mill"], [0.1, 0.2, 0.3, 0.4])
