@@ -15,7 +15,7 @@ trained. Facts of a row:
     usual      bits of its codes where none are given
 """
 
-from .encoders import RESIDUAL
+from .encoding import RESIDUAL
 from .operations import QUANTISERS
 from .row import Option, Row
 from .table import Table

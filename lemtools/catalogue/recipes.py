@@ -18,7 +18,7 @@ A recipe is a function, from the settings of a run (train.settings.Settings) to 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .encoders import RESIDUAL
+from .encoding import RESIDUAL
 from .networks import NETWORKS, SMALL
 from .row import Option, Row
 from .shared import KIND

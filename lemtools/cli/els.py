@@ -7,7 +7,7 @@ import click
 
 from ..catalogue import Option, listed
 from ..catalogue.denoisers import COMPARED, DENOISERS, EQUIVARIANCE, SCALES, SKIP, Named, named
-from ..catalogue.encoders import WINDOW_FN
+from ..catalogue.encoding import WINDOW_FN
 from ..catalogue.networks import PADDING
 from . import common
 from .options import INPUT, OUTPUT, RUNNING, option, written

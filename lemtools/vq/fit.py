@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..catalogue.encoders import RESIDUAL
+from ..catalogue.encoding import RESIDUAL
 from ..denoise.moments import Moments
 from ..signal import LemError
 from .frame import ROWS, Frame, Vectors, checked_rows, row_blocks

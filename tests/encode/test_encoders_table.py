@@ -4,7 +4,8 @@ import inspect
 
 import pytest
 
-from lemtools.catalogue.encoders import ENCODERS, RESIDUAL
+from lemtools.catalogue.encoders import ENCODERS
+from lemtools.catalogue.encoding import RESIDUAL
 from lemtools.encode.contract import Encoder, Fitted
 from lemtools.vq.residual import RVQ
 
