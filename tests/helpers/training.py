@@ -9,6 +9,7 @@ from lemtools.catalogue.recipes import RECIPES
 from lemtools.cli.train import operations
 from lemtools.nets.model import load
 from lemtools.train import checkpoint
+from lemtools.train.data import load_items
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
 
@@ -54,6 +55,8 @@ TINY = {
     "conv-level": {"width": 8, "depth": 1},
     "mlp-level": {"width": 8, "depth": 1},
     "conv-boundary": {"width": 8, "depth": 1},
+    "conv-classifier": {"options": {"widths": [8, 8], "blocks": 1}},
+    "mlp-classifier": {"width": 16, "depth": 1},
 }
 
 
@@ -77,6 +80,10 @@ def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat"
     )
     if recipe == "thermalizer":
         plain["kind"] = kind  # (where nothing is said, numbers are states)
+    if recipe == "classifier":
+        labels = tmp_path / "labels.npy"
+        np.save(labels, np.arange(len(load_items([paths[kind]]))) % 3)
+        plain["labels"] = str(labels)
     if RECIPES[recipe].takes("aligned"):
         plain["aligned"] = [paths["aligned"]]
     if RECIPES[recipe].takes("drift") and "drift" not in more:

@@ -208,7 +208,9 @@ def test_options_of_sounds_go_with_an_encoder(tmp_path, folder):
     done = lem_fork("train", *line, cwd=tmp_path)
     assert done.returncode == 2 and b"give --encoder" in done.stderr
     done = lem_fork("train", "lm", *line[1:-2], cwd=tmp_path)
-    assert done.returncode == 2 and b"--hop is for feedforward, recurrent and diffusion, not lm" in done.stderr
+    assert (
+        done.returncode == 2 and b"--hop is for feedforward, recurrent, diffusion and classifier, not lm" in done.stderr
+    )
 
 
 def test_spectra_of_two_front_ends_are_not_learnt_together(tmp_path, folder):

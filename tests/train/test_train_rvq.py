@@ -264,7 +264,10 @@ def test_a_dry_run_counts_the_search(tmp_path, data):
 
 BAD = [
     ("--clip 1", "--clip is not for rvq"),
-    ("--fragment '--bits 3'", "--fragment is for feedforward, recurrent, autoregressive and diffusion, not rvq"),
+    (
+        "--fragment '--bits 3'",
+        "--fragment is for feedforward, recurrent, autoregressive, diffusion and classifier, not rvq",
+    ),
     ("--weighting level", "--weighting is for feedforward and recurrent, not rvq"),
     ("--dtype float32", "--dtype is not for rvq"),
     ("--set depth=3", "--set depth: rvq has no 'depth'; it has stages, codes"),

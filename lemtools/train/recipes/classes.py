@@ -28,7 +28,7 @@ from . import values
 
 class Classify(Objective):
     """-log of the probability of the class. What is shown is the memory, or the decoded value of its fragment: middles of bins, and
-    0 where it is lost."""
+    0 where it is lost, or was never seen in a memory that is a fragment itself."""
 
     needs_fragments = False
 
@@ -37,7 +37,7 @@ class Classify(Objective):
 
     def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """[N, K]."""
-        x = batch["target"]
+        x = batch["target"] if "seen" not in batch else batch["target"] * batch["seen"]
         if "low" in batch:
             x = unpacked(batch["low"], batch["high"]).value if batch["low"].dtype == torch.uint8 else batch["value"]
         return self.net(self.model.scale.encode(x if x.dtype == torch.uint8 else x.float())).float()
@@ -122,7 +122,7 @@ def _model(settings: Settings, items: Items, item: tuple[int, ...], rows: np.nda
         net = build(config)
     seen = None if items.seen is None else items.seen[rows]
     if items.kind == "spectrum":  # (a mel spectrum is far from 0)
-        scale = Scale(*centred(View(items.data, rows)))
+        scale = Scale(*centred(View(items.data, rows), seen))
     else:
         scale = Scale(*values.moments(View(items.data, rows), items.kind, seen))
     if "item" not in config:  # of any size; of spectra, of any length
@@ -143,9 +143,12 @@ def _model(settings: Settings, items: Items, item: tuple[int, ...], rows: np.nda
     return Model(net, meta, scale, scale)
 
 
-def centred(data: View) -> tuple[float, float]:
-    """(offset, gain): less the mean of all elements, in units of their deviation."""
+def centred(data: View, seen: np.ndarray | None) -> tuple[float, float]:
+    """(offset, gain): less the mean of all elements that were seen, in units of their deviation."""
     rows = np.linspace(0, len(data) - 1, min(len(data), 1000)).astype(int)
     x = np.asarray(data[rows], np.float64)
+    x = x if seen is None else x[np.broadcast_to(seen[rows], x.shape)]
+    if not x.size:
+        raise LemError("nothing of these spectra was ever seen")
     deviation = float(x.std())
     return float(x.mean()), 1 / deviation if deviation > 1e-7 * np.abs(x).max() else 1.0
