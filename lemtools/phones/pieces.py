@@ -27,6 +27,10 @@ def cut(model: Model, sound: np.ndarray, words: Sequence[Entry]) -> Iterator[tup
     """(first sample, the one behind the last, words) of the pieces of a sound [T] at 16 kHz: one where it is short."""
     at = 0
     while len(sound) - at > LONGEST:
+        if not words:  # what is left says nothing, and may be long
+            yield at, at + WINDOW, words
+            at += WINDOW
+            continue
         some = _next(words, FASTEST * WINDOW // RATE)
         streams = features(cepstra(denoised(bands(sound[at : at + WINDOW]))))
         found = own.align(model, streams, some, open_end=True)
@@ -34,8 +38,6 @@ def cut(model: Model, sound: np.ndarray, words: Sequence[Entry]) -> Iterator[tup
         said = 1 + max((spoken.word for spoken in found if spoken.end <= frame), default=-1)
         yield at, at + frame * HOP, words[:said]
         at, words = at + frame * HOP, words[said:]
-        if not words:
-            break
     yield at, len(sound), words
 
 

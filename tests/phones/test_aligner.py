@@ -156,6 +156,10 @@ def test_a_long_silence_behind_a_short_text(made, lexicon):
     found = made().align(np.concatenate([wave, quiet]), lexicon.words(SAID))
     assert found.phones == [phone for phone, _ in PARTS] and np.abs(found.spans[1:, 0] - edges).max() < 0.02
     assert found.spans[-1, 1] == pytest.approx(60 + len(wave) / RATE)
+    rest = pieces.cut(made().model, np.concatenate([wave, quiet, quiet]), lexicon.words(SAID))
+    assert (
+        max(b - a for a, b, _ in rest) <= pieces.LONGEST
+    )  # what says nothing is cut, too, so that memory stays bounded
     before = made().align(np.concatenate([quiet, wave]), lexicon.words(SAID))
     assert before.phones == found.phones and np.abs(before.spans[1:, 0] - 60 - edges).max() < 0.02
 
