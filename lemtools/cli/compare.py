@@ -184,6 +184,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
         for picture in pictures.values():
             picture.add(both, comparison)
         comparison.add(both)
+    if court is not None:
+        court.check()
     found = comparison.results()
     for note in comparison.notes(found):
         run.note(note)

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..media.labels import FOLDER, folders
+from ..media.labels import FOLDER, Classes, folders
 from ..signal import LemError
 from .pairs import Pair
-
-LAYER = 3  # of `deep`, where none is named: the last one of lem-train classifier's usual networks
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,12 @@ class Court:
         original, recalled = (self.judge(pair.kind, side, pair.rate) for side in (pair.a, pair.b))
         return Verdict(original, recalled, truth)
 
+    def check(self) -> None:
+        """LemError where labels in the order of the items are more than these were, once all pairs have come."""
+        ordered = isinstance(self.labels, Classes) and self.labels.table is None
+        if ordered and len(self.labels.values) != self.count:
+            raise LemError(f"{self.labels.path}: {len(self.labels.values)} labels for {self.count} items")
+
     def _truth(self, pair: Pair) -> np.ndarray | None:
         start, self.count = self.count, self.count + len(pair)
         if self.labels is None:
@@ -57,19 +61,19 @@ class Court:
         return found
 
 
-def judged(a: np.ndarray, b: np.ndarray, judge: Verdict, truth: None = None) -> np.ndarray:
-    """1 where the judge is right of the recalled item, else 0, [N]."""
-    return (judge.recalled.classes == judge.truth).astype(float)
+def judged(a: np.ndarray, b: np.ndarray, judge: Verdict, truth: np.ndarray) -> np.ndarray:
+    """1 where the judge is right of the recalled item, else 0, [N]. truth: int64 [N], the true classes."""
+    return (judge.recalled.classes == truth).astype(float)
 
 
-def judged_original(a: np.ndarray, b: np.ndarray, judge: Verdict, truth: None = None) -> np.ndarray:
+def judged_original(a: np.ndarray, b: np.ndarray, judge: Verdict, truth: np.ndarray) -> np.ndarray:
     """1 where the judge is right of the original, else 0, [N]."""
-    return (judge.original.classes == judge.truth).astype(float)
+    return (judge.original.classes == truth).astype(float)
 
 
-def change(a: np.ndarray, b: np.ndarray, judge: Verdict, truth: None = None) -> np.ndarray:
+def change(a: np.ndarray, b: np.ndarray, judge: Verdict, truth: np.ndarray) -> np.ndarray:
     """Right of the recalled item less right of its original, [N]: -1, 0 or 1."""
-    return judged(a, b, judge) - judged_original(a, b, judge)
+    return judged(a, b, judge, truth) - judged_original(a, b, judge, truth)
 
 
 def agreement(a: np.ndarray, b: np.ndarray, judge: Verdict) -> np.ndarray:
@@ -77,7 +81,7 @@ def agreement(a: np.ndarray, b: np.ndarray, judge: Verdict) -> np.ndarray:
     return (judge.recalled.classes == judge.original.classes).astype(float)
 
 
-def deep(a: np.ndarray, b: np.ndarray, judge: Verdict, k: int = LAYER) -> np.ndarray:
+def deep(a: np.ndarray, b: np.ndarray, judge: Verdict, k: int) -> np.ndarray:
     """Cosine of the features of layer k of both, [N]; layer 1 is the lowest. NaN where one side has none. ValueError where there are fewer
     layers."""
     count = len(judge.original.layers)

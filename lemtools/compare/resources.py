@@ -107,6 +107,12 @@ def _no_judge(sides: Sides) -> str:
     return "" if sides.given.get("judge") is not None else "needs a judge: --judge MODEL, of lem-train classifier"
 
 
+def _truth(sides: Sides):
+    """Classes of the originals, int64 [N]."""
+    seen: Any = sides.resource("judge")
+    return seen.truth
+
+
 def _no_truth(sides: Sides) -> str:
     court: Any = sides.given.get("judge")
     known = court is not None and court.knows(sides.pair)
@@ -131,6 +137,6 @@ RESOURCES: dict[str, Resource] = {
     "boundaries": Resource(lambda sides: sides.pair.boundaries, _no_boundaries),
     "ids": Resource(lambda sides: None, _no_ids),
     "judge": Resource(lambda sides: sides.given["judge"](sides.pair), _no_judge),
-    "truth": Resource(lambda sides: None, _no_truth),
+    "truth": Resource(_truth, _no_truth),
     "spectra": Resource(_spectra),
 }

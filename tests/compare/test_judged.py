@@ -110,11 +110,13 @@ def test_the_command(there):
         ("--judge linear.safetensors --labels words.tsv", "words.tsv: no row of 0"),
         ("--judge words.tsv", "words.tsv: not a whole safetensors file"),
         ("--judge linear.safetensors --by side", "--by is for --labels FILE without --judge"),
+        ("--judge linear.safetensors --labels more.npy", "more.npy: 301 labels for 300 items"),
         ("--judge linear.safetensors --labels three.npy", "class 2, where linear.safetensors was taught 2, from 0 on"),
     ],
 )
 def test_what_is_refused(there, words, said):
     np.save(there / "three.npy", np.arange(300) % 3)
+    np.save(there / "more.npy", np.arange(301) % 2)
     done = lem("compare", *words.split(), "x.npy", "x.npy", cwd=there, ok=False)
     assert done.returncode == 2 and done.stdout == b"" and said in done.stderr.decode(), done.stderr
 
