@@ -181,9 +181,6 @@ RECIPES = Table(
             "fragment": {
                 "help": "What is lost of what is shown, written as for lem-fragment: '--bits 1-8'. Of several, every item draws one.",
             },
-            "ema": {
-                "help": "Decay of the running average of the weights, at each update; the averaged weights are saved."
-            },
         },
         presets={SMALL: {"flops": 6e12, "steps": 5000, "batch": 32, "lr": 2e-3, "ema": 0.99}},
     ),

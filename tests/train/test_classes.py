@@ -106,28 +106,13 @@ def test_what_has_no_classes_is_refused(bars, tmp_path):
             settings.data[:] = [str(tmp_path / "plain.safetensors")]
         with pytest.raises(LemError, match=said):
             prepare(settings)
-    np.save(tmp_path / "one.npy", np.ones(240, int))
-    with pytest.raises(LemError, match="all items are of one class"):
-        prepare(
-            Settings(
-                "classifier",
-                [str(bars / "x.safetensors")],
-                str(tmp_path / "m.safetensors"),
-                labels=str(tmp_path / "one.npy"),
-                **RUN,
-            )
-        )
-    np.save(tmp_path / "few.npy", LABELS[:-1])
-    with pytest.raises(LemError, match="239 labels for 240 items"):
-        prepare(
-            Settings(
-                "classifier",
-                [str(bars / "x.safetensors")],
-                str(tmp_path / "m.safetensors"),
-                labels=str(tmp_path / "few.npy"),
-                **RUN,
-            )
-        )
+    for found, said in (
+        (np.ones(240, int), "all items are of one class"),
+        (LABELS[:-1], "239 labels for 240 items"),
+    ):
+        np.save(tmp_path / "l.npy", found)
+        with pytest.raises(LemError, match=said):
+            prepare(asked(bars, tmp_path, tmp_path / "l.npy"))
 
 
 def test_validation_has_classes_of_its_own(bars, tmp_path):
