@@ -31,7 +31,7 @@ transposition; it cannot be decoded, so nothing is heard. NETS: a, a ResNet of a
 d, as a, circular in time; w, as a, 128 wide and trained twice as long. A network's window tells it the frequency in b alone, or where it reaches an end.
 
 Environment: SET, REPS (complex), NETS (a b c d), RUNS (0 1 2, the training seeds), STEPS (6000) and BATCH (32) of training,
-SIDES of the patches that are tried (1,3-11), MACHINES, DEVICE. QUICK=1: NETS a, RUNS 0, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
+SIDES of the patches that are tried (1,3-11), MACHINES, SEEDS of both and freq (10), DEVICE. QUICK=1: NETS a, RUNS 0, STEPS 1200, BATCH 8, 10 seeds, the sizes of QUICK_SIZES.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ KNOWN = {  # what the environment may ask for
 }
 SIDES, DEVICE = ENV.get("SIDES", "1,3-11"), ENV.get("DEVICE", "auto")
 MACHINES = ENV.get("MACHINES", "both linear time freq none linear-time is wiener").split()
-SEEDS = {"both": range(10), "freq": range(10)}  # of --against; the rest have OTHERS
+SEEDS = dict.fromkeys(("both", "freq"), range(int(ENV.get("SEEDS", 10))))  # of --against; the rest have OTHERS
 OTHERS = range(10) if QUICK else range(30)
 TRIES, BY = "1000-1001", ENV.get("BY", "sample")
 NET_STEPS = 20, 150
@@ -341,7 +341,7 @@ def compare(data: Path, out: Path) -> None:
             np.savez_compressed(out / f"{name}-samples.npz", **kept)
             target.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-        make(target, [MACHINES, len(OTHERS), NET_STEPS], used, work)
+        make(target, [MACHINES, len(SEEDS["both"]), len(OTHERS), NET_STEPS], used, work)
 
 
 def along(data: Path, out: Path) -> None:
