@@ -23,6 +23,7 @@ complete -c lem-fragment -l background -x -d 'The colour that transparent pixels
 complete -c lem-fragment -l skip-bad -d 'Leave out what cannot be read, and what is of a kind that is not taken, with a note'
 complete -c lem-fragment -l batch -x -d 'Items a batch'
 complete -c lem-fragment -l max-bytes -x -d 'Refuse a document or file larger than this, and an item that decodes to more'
+complete -c lem-fragment -l tensors -x -d 'Read a model, a folder with config.json or one file of tensors, and take from those tensors alone whose names match'
 complete -c lem-fragment -l output -s o -rF -d 'A file, a folder (DIR/), a pattern (\'out-%05d.png\'), or - for stdout'
 complete -c lem-fragment -l to -x -a 'safetensors png jpg wav flac txt textgrid lab json npy' -d 'Output format'
 complete -c lem-fragment -l skip-existing -d 'Leave out items whose output file is there already'

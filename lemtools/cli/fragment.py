@@ -4,7 +4,7 @@ import click
 
 from ..catalogue.operations import OPERATIONS, SHAPES
 from . import common
-from .options import written
+from .options import INPUT, written
 
 EXAMPLES = """
 lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
@@ -18,6 +18,14 @@ lem-fragment --bits 2 --quantizer trellis --rotate vectors.npy -o vectors.safete
 @common.command("lem-fragment", EXAMPLES, OPERATIONS)
 @common.inputs()
 @common.option(
+    "--tensors",
+    "Read a model, a folder with config.json or one file of tensors, and take from those tensors alone whose names match: linear weights, or where none match, tables and kernels.",
+    multiple=True,
+    metavar="GLOB",
+    usual="* of a folder",
+    section=INPUT,
+)
+@common.option(
     "--device",
     "Where torch codes --quantizer trellis: auto, cuda, mps or cpu; the codes are the same.",
     usual="no torch",
@@ -29,7 +37,7 @@ lem-fragment --bits 2 --quantizer trellis --rotate vectors.npy -o vectors.safete
 @common.seed
 @common.shard
 @common.output
-def cli(run, output, to, skip_existing, seed, shard, device, **options):
+def cli(run, output, to, skip_existing, seed, shard, device, tensors, **options):
     """Break memories: fewer bits, lost pixels, lost time, lost dimensions.
 
     Operations apply in the order written; A-B as a value draws per item. Reads images, sounds, text, arrays and
@@ -64,6 +72,7 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
         target=target,
         skip_existing=skip_existing,
         default_sample=True,
+        tensors=tensors,
         takes=_suited(operations),
     )
     target.refuse(paths)
@@ -78,7 +87,10 @@ def cli(run, output, to, skip_existing, seed, shard, device, **options):
             run.note(f"{said[0]}, to which --bits clips it; --scale peak keeps all of it")
         (batch,) = fragment([whole], operations, seed)
         batch.history = [*batch.history, entry]
-        if run.verbose:
+        if run.verbose and batch.part is not None:
+            if not batch.carried:
+                run.detail(f"{batch.part.name}: {bits_per_element(batch).mean():.4g} bits per element")
+        elif run.verbose:
             for i, cost in enumerate(bits_per_element(batch)):
                 name = batch.names[i] if batch.names else f"item {batch.index[i]}"
                 run.detail(f"{name}: {cost:.4g} bits per element")

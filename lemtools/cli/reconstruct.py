@@ -156,6 +156,9 @@ def cli(
     sounding = target.form in ("wav", "flac") or (dreams and target.folder and not target.form)
 
     def work(batch):
+        if batch.carried:
+            yield recall(batch)
+            return
         if batch.kind in WHOLE and not (batch.ops or batch.history or memory or whole):
             whole.append(True)
             what = f"a whole {called(batch.kind, 1)}, with no loss on record, comes back as it is"

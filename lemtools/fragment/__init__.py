@@ -30,7 +30,9 @@ def fragment(signals: Iterable[Signal], operations: list[dict], seed: int = 0) -
 
 def apply(signal: Signal, spec: dict, seed: int = 0) -> Signal:
     """One operation on one batch. Tokens keep their spans, which say when and not what; words and scores would say what was
-    lost, and go."""
+    lost, and go. What is carried along of a model stays as it is."""
+    if signal.carried:
+        return signal
     name, position = spec["op"], len(signal.ops)
     lose = OPERATIONS.check_kind(name, signal.kind, f"--{name}").load()
     out, done = lose(signal, spec, Draws(seed, signal.index, position, name))

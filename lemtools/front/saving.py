@@ -32,6 +32,6 @@ def save(x: Any, path: str | os.PathLike[str], *, to: str | None = None) -> int:
     first = next(batches, None)
     if first is None:
         return 0
-    target = Target(name, to, own=not first.ops)
+    target = Target(name, to, own=not first.ops and first.part is None)
     target.refuse(stream.sources)
     return int(write(itertools.chain([first], batches), target, note))

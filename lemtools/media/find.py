@@ -77,7 +77,7 @@ def expand(
 ) -> Iterator[tuple[str, str]]:
     """(path, name) of every input file. Folders are walked in sorted order, patterns the shell left alone are expanded.
 
-    In a folder, hidden files are passed over, and so are text files where there is anything else (a SOURCE.txt), and files of
+    A folder that is a model is one input. In any other, hidden files are passed over, and so are text files where there is anything else (a SOURCE.txt), and files of
     labels beside sounds and other media; with `labels` sounds beside files of labels instead, and neither where it is None.
     report: called with the error of a pattern or folder that holds nothing, and of whatever in a folder cannot be read;
     None: it is raised. lone: that of a pattern or folder itself is raised in any case.
@@ -100,8 +100,8 @@ def _files(path: str, report: Report | None, labels: bool | None) -> Iterator[tu
             raise LemError(f"{path}: nothing matches")
         for each in found:
             yield from _files(_no_pipe(each), report, labels)
-    elif path != "-" and os.path.isdir(path):
-        files = sorted(map(Path, _walk(path, report)))
+    elif path != "-" and os.path.isdir(path) and not is_model(path):
+        files = sorted(map(Path, walk(path, report)))
         files = _taken(files, labels)
         if not files:
             raise LemError(f"{path}: a folder without files")
@@ -111,12 +111,19 @@ def _files(path: str, report: Report | None, labels: bool | None) -> Iterator[tu
         yield path, name_of(os.path.basename(path))
 
 
+def is_model(path: str) -> bool:
+    """Whether a folder is a model: it has a config.json beside files of tensors."""
+    return os.path.isfile(os.path.join(path, "config.json")) and any(
+        name.endswith(".safetensors") for name in os.listdir(path)
+    )
+
+
 def _no_pipe(found: str) -> str:
     """The path of a file that was found: a file called '-' is no standard input."""
     return "./-" if found == "-" else found
 
 
-def _walk(folder: str, report: Report | None) -> Iterator[str]:
+def walk(folder: str, report: Report | None) -> Iterator[str]:
     """Every file that is not hidden, in folders behind links too, each folder once. What cannot be read is reported."""
 
     def fail(path: str, problem: str) -> None:

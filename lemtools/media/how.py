@@ -26,6 +26,8 @@ class Reading:
     kind        one of KINDS: what the inputs are read as, whatever they look like; None: by their bytes.
     max_bytes   of one document or file, and of one item once it is decoded; a larger one is refused. None: 16 GiB, and
                 512 MiB of an item.
+    tensors     patterns of names: those tensors of a model may lose something, see weights.py. Empty: '*' of a folder that is a
+                model; files of tensors are then no models.
     size        (width, height) in px that images are resized to.
     crop        an image of another aspect than `size` is cut to it, in its middle; else it is refused.
     colour      'grey' or 'rgb': what images become.
@@ -47,6 +49,7 @@ class Reading:
     key: str | None = None
     kind: str | None = None
     max_bytes: int | None = None
+    tensors: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     crop: bool = True
     colour: str | None = None

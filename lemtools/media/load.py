@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal, called
-from . import annotations, arrays, delimited, images, sounds, tables
+from ..signal import LemError, Signal, called, name_of
+from . import annotations, arrays, delimited, images, sounds, tables, weights
 from .count import count
 from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
@@ -55,7 +55,7 @@ def _load(paths: list[str], how: Reading) -> Iterator[Signal]:
     skipped: list[Exception] = []
     if how.skip_bad:
         how = replace(how, report=functools.partial(_skip, how, skipped))
-    files = list(expand(paths, how.report, len(paths) == 1 and not how.skip_bad, how.labels))
+    files = _inputs(paths, how)
     if len(paths) == len(files) == 1 and not how.skip_bad:
         how = replace(how, report=None)
     batches = _batches(_items(files, how), how)
@@ -69,6 +69,22 @@ def _load(paths: list[str], how: Reading) -> Iterator[Signal]:
         raise LemError(f"nothing could be read: {skipped[0]}")
 
 
+def _inputs(paths: list[str], how: Reading) -> list[tuple[str, str]]:
+    """(path, name) of every file, or of a model, which is read by itself."""
+    if how.tensors:
+        files = [(path, name_of(os.path.basename(path))) for path in paths]
+    else:
+        files = list(expand(paths, how.report, len(paths) == 1 and not how.skip_bad, how.labels))
+    for path, _ in files:
+        if (path == "-" and how.tensors) or (_is_of_model(path, how) and len(files) > 1):
+            raise LemError(f"{shown(path)}: a model is read by itself, from its folder or file; name that one alone")
+    return files
+
+
+def _is_of_model(path: str, how: Reading) -> bool:
+    return bool(how.tensors) or (path != "-" and os.path.isdir(path))
+
+
 def _skip(how: Reading, skipped: list[Exception], error: Exception) -> None:
     skipped.append(error)
     if how.note is not None:
@@ -76,9 +92,10 @@ def _skip(how: Reading, skipped: list[Exception], error: Exception) -> None:
 
 
 def _ends(path: str) -> bool:
-    """Whether an input is a regular file, which can be read to its end at any time."""
+    """Whether an input is a regular file, or a model's folder, which can be read to its end at any time."""
     try:
-        return stat.S_ISREG((os.fstat(0) if path == "-" else os.stat(path)).st_mode)
+        mode = (os.fstat(0) if path == "-" else os.stat(path)).st_mode
+        return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
     except OSError:
         return True
 
@@ -106,8 +123,7 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
     for place, (path, name) in enumerate(files):
         try:
             before = count
-            signals = None if how.kind else pieces(path, how)
-            for signal in _open(path, name, how) if signals is None else signals:
+            for signal in _signals(path, name, how):
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
                 signal.origin = shown(path)
@@ -116,6 +132,8 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
                 count += len(signal)
                 keep = [how.wanted is None or how.wanted(int(i), _name(signal, k)) for k, i in enumerate(signal.index)]
                 last = bool(signal.last) and place == len(files) - 1
+                if not all(keep) and signal.part is not None:
+                    raise LemError(f"{shown(path)}: --shard is for items; the tensors of a model stay together")
                 if not all(keep):
                     signal = signal.take(np.flatnonzero(keep))
                 if len(signal):
@@ -130,6 +148,14 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
             if how.report is None:
                 raise
             how.report(error)
+
+
+def _signals(path: str, name: str, how: Reading) -> Iterator[Signal]:
+    """The batches of one input."""
+    if _is_of_model(path, how):
+        return weights.read(path, how)
+    signals = None if how.kind else pieces(path, how)
+    return _open(path, name, how) if signals is None else signals
 
 
 def _name(signal: Signal, k: int) -> str | None:

@@ -18,7 +18,7 @@ from .. import stream
 from ..signal import LemError, Signal, path_of, stem
 from ..stream import whole_file
 from ..stream.files import blamed, status
-from . import sounds
+from . import sounds, weights_back
 from .annotations import WRITERS
 from .find import expand, sniff
 from .how import shown
@@ -216,6 +216,11 @@ def save(
     if first is None:
         return 0
     signals = itertools.chain([first], signals)
+    if first.part is not None and not target.stdout:
+        if target.form not in (None, "safetensors") or target.pattern:
+            raise LemError(f"{target.out}: parts of a model do not fit there; write a folder (-o DIR/) or safetensors")
+        if target.folder or target.own:
+            return weights_back.write(signals, target)
     if target.folder or target.pattern:
         return _save_items(signals, target, report)
     if target.stdout:
@@ -291,7 +296,7 @@ def _save_stdout(signals: Iterable[Signal], target: Target, file) -> int:
     signals = iter(signals)
     first = next(signals)
     form, rest = target.form, signals
-    if form is None and target.own and len(first) == 1 and first.kind in _OWN:
+    if form is None and target.own and len(first) == 1 and first.kind in _OWN and first.part is None:
         # one item speaks its own medium; whether it is the only one is known by its mark, else by waiting for the next
         second = None if first.last else next(signals, None)
         if second is None:
@@ -302,6 +307,8 @@ def _save_stdout(signals: Iterable[Signal], target: Target, file) -> int:
     seen = _Counter(itertools.chain([first], rest))
     if form in (None, "safetensors"):
         stream.write(seen, file)
+    elif first.part is not None:
+        raise LemError(f"parts of a model do not fit a {form}; write safetensors")
     else:
         stream.write_all(file, [_single(seen, form, "standard output")])
     return seen.count

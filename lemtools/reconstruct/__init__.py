@@ -126,10 +126,13 @@ class Reconstructor:
             self.method, self.ready[own] = own, ready
 
     def __call__(self, signal: Signal) -> Signal:
-        """The batch recalled, whole again: `ops` empty, `cost` what its fragment cost in bits per element.
+        """The batch recalled, whole again: `ops` empty, `cost` what its fragment cost in bits per element. What is carried along
+        of a model stays as it is.
 
         Raises LemError where the method does not suit, or the fragment's record does not fit its data.
         """
+        if signal.carried:
+            return signal
         name = self.method
         if name == "auto":
             name = by_sides(signal, self.several) if len(self.several) > 1 else choose(signal)

@@ -5,6 +5,7 @@ from .batch import KINDS, Signal
 from .forms import form_of
 from .layout import Layout, Tensor, Value
 from .names import name_of, path_of, stem, unpack_texts
+from .part import Part
 from .spoken import Alphabet, Word, written
 from .tensors import bits_per_element, check_document, from_tensors, to_tensors
 from .types import DTYPES, narrow, type_fits, wire_type
@@ -16,6 +17,7 @@ __all__ = [
     "Alphabet",
     "Layout",
     "LemError",
+    "Part",
     "Signal",
     "Tensor",
     "Value",

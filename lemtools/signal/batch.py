@@ -9,6 +9,7 @@ import numpy as np
 
 from ..catalogue import LemError
 from . import spoken
+from .part import Part
 from .show import Shown
 from .spoken import Alphabet, Word
 
@@ -61,6 +62,7 @@ class Signal(Shown):
     scores None, or float32 [N, L]: how well each token fits its sound; more is better.
     words  None, or the words of each item, each with its text, begin and end.
     alphabet  None, or what the ids of tokens stand for, the same for all items.
+    part   None, or what of a model the batch holds; see Part.
     last   True: the stream ends here; None: not known.
     origin None, or the file that it was read from, as messages call it; it does not travel.
 
@@ -86,6 +88,7 @@ class Signal(Shown):
     scores: np.ndarray | None = None
     words: list[list[Word]] | None = None
     alphabet: Alphabet | None = None
+    part: Part | None = None
     origin: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +115,8 @@ class Signal(Shown):
         if self.tokens is not None and not (self.kind == "embedding" and self.tokens.shape == self.data.shape[:-1]):
             raise LemError(f"token ids {list(self.tokens.shape)} do not fit {self.kind} {list(self.data.shape)}")
         spoken.check(self.kind, self.data, self.spans, self.scores, self.words, self.alphabet)
+        if self.part is not None:
+            self.part.check(self.kind, self.data)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -130,6 +135,11 @@ class Signal(Shown):
     def whole_dtype(self) -> np.dtype:
         """Type of the values before anything was taken away."""
         return np.dtype(next((op["dtype"] for op in self.ops if "dtype" in op), self.data.dtype))
+
+    @property
+    def carried(self) -> bool:
+        """Whether it is a part of a model that nothing is taken from."""
+        return self.part is not None and self.kind == "tokens"
 
     @property
     def code_op(self) -> dict[str, Any] | None:
@@ -163,7 +173,7 @@ class Signal(Shown):
 
     def unlike(self, other: "Signal") -> str | None:
         """What keeps two batches from being one, apart from their items; None where nothing does."""
-        for name in ("kind", "rate", "depth", "alphabet", "history"):
+        for name in ("kind", "rate", "depth", "alphabet", "part", "history"):
             if getattr(self, name) != getattr(other, name):
                 return name
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in PER_ITEM}

@@ -10,6 +10,7 @@ from .batch import KINDS, Signal
 from .forms import FORMS, Frame, form_of, pack_mask, unpack_mask, value_bits
 from .layout import Found, Layout, Tensor, Value, of_arrays
 from .names import pack_texts, unpack_texts
+from .part import Part
 from .spoken import WORDS, Alphabet, pack_words, unpack_words
 from .types import DTYPES, fits_half, narrow, type_fits, wire_type
 
@@ -35,6 +36,7 @@ STREAM = Layout(
         "ops": Value("objects", needed=False),
         "history": Value("objects", needed=False),
         "alphabet": Value("object", needed=False),
+        "part": Value("object", needed=False),
     },
     {
         "data": Tensor("any", "n ...", needed=False),
@@ -114,6 +116,8 @@ def to_tensors(signal: Signal) -> tuple[dict[str, tuple[str, np.ndarray]], Meta]
         meta["depth"] = signal.depth
     if signal.alphabet is not None:
         meta["alphabet"] = {"name": signal.alphabet.name, "symbols": list(signal.alphabet.symbols)}
+    if signal.part is not None:
+        meta["part"] = signal.part.record()
     named = {name: named_tensor(array) for name, array in tensors.items()}
     if form.dtype:
         named[form.tensor] = (form.dtype, named[form.tensor][1])
@@ -177,13 +181,14 @@ def _from_tensors(tensors: Tensors, meta: Meta, max_bytes: int) -> Signal:
     names = unpack_texts(tensors["names.utf8"], tensors["names.offsets"], n) if "names.offsets" in tensors else None
     words = unpack_words(tensors, n) if "words.items" in tensors else None
     alphabet = Alphabet.read(meta["alphabet"]) if "alphabet" in meta else None
+    part = Part.read(meta["part"]) if "part" in meta else None
     index = tensors.get("index")
     if index is None:
         first, step = meta.get("first", 0), meta.get("step", 1)
         _require(0 <= first + step * max(n - 1, 0) < 2**62, "index")
         index = first + step * np.arange(n, dtype=np.int64)
     beside: dict[str, Any] = {name: tensors.get(name) for name in _BESIDE}
-    beside |= {"names": names, "words": words, "alphabet": alphabet, "history": meta.get("history", [])}
+    beside |= {"names": names, "words": words, "alphabet": alphabet, "part": part, "history": meta.get("history", [])}
     last = meta.get("last") or None
     return Signal(kind, data, mask, codes, ops=ops, rate=rate, index=index, last=last, depth=depth, **beside)
 

@@ -66,6 +66,19 @@ def widened(raw: np.ndarray, name: str) -> np.ndarray:
     return table.astype(np.float32)[raw]
 
 
+def bytes_of(values: np.ndarray, name: str) -> np.ndarray:
+    """Values as uint8, the bytes of a type of floats on the wire; rounded to the nearest, what is too large to the largest."""
+    if name != BF16:
+        dtype = np.dtype(DTYPES[name])
+        if dtype.itemsize < values.dtype.itemsize:
+            most = np.finfo(dtype).max
+            values = np.clip(values, -most, most)
+        return np.ascontiguousarray(values, dtype).reshape(-1).view(np.uint8)
+    most = np.array([0x7F7F0000], np.uint32).view(np.float32)[0]
+    words = np.ascontiguousarray(np.clip(values, -most, most), np.float32).reshape(-1).view(np.uint32)
+    return ((words + 0x7FFF + (words >> 16 & 1)) >> 16).astype("<u2").view(np.uint8)
+
+
 def narrow(array: np.ndarray) -> np.ndarray:
     """Per-item parameters travel as float16 where that is exact."""
     if array.dtype.kind != "f":

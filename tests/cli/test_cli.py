@@ -30,7 +30,7 @@ INPUT = f"{LOOKS} --files-from --sample --sample-name"
 OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --lowpass --mask --mask-shape --noise "
-    "--device --quantizer --rotate --scale --seed --shard",
+    "--device --quantizer --rotate --scale --seed --shard --tensors",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
     "--top-p --typical --beam --right --order --codec",

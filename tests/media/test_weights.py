@@ -1,0 +1,410 @@
+"""A model as a memory: what is picked, what is carried along, how the files come back, and what is refused."""
+
+import json
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from helpers.commands import lem
+from lemtools import stream
+from lemtools.fragment import fragment
+from lemtools.media import Target, load, save
+from lemtools.reconstruct import reconstruct
+from lemtools.signal import LemError, Part, Signal
+from lemtools.signal.types import DTYPES, bits_of, bytes_of, widened
+from lemtools.stream.wire import assemble
+
+RNG = np.random.default_rng(5)
+
+
+def floats(*shape) -> tuple[str, np.ndarray]:
+    return "F32", RNG.normal(size=shape).astype(np.float32)
+
+
+def halves(*shape) -> tuple[str, np.ndarray]:
+    """Numbers of bfloat16, as numpy can hold them: the upper halves of float32."""
+    return "BF16", RNG.normal(size=shape).astype(np.float32).view("<u4").__rshift__(16).astype("<u2")
+
+
+def tensors() -> dict[str, dict[str, tuple[str, np.ndarray]]]:
+    """Two files of tensors of many types."""
+    return {
+        "model-00001-of-00002.safetensors": {
+            "embed.weight": floats(40, 24),
+            "layers.0.q.weight": floats(24, 24),
+            "layers.0.q.bias": floats(24),
+            "layers.0.up.weight": halves(96, 24),
+            "layers.0.position_ids": ("I64", np.arange(12)[None]),
+        },
+        "model-00002-of-00002.safetensors": {
+            "layers.0.down.weight": ("F16", RNG.normal(size=(24, 96)).astype(np.float16)),
+            "layers.0.gate.weight": ("F64", RNG.normal(size=(8, 24))),
+            "layers.0.conv.weight": floats(4, 2, 3, 3),
+            "scale": ("F32", np.array(0.5, np.float32)),
+            "none": ("F32", np.zeros((0, 4), np.float32)),
+            "small": ("F8_E4M3", RNG.integers(0, 120, (4, 4), np.uint8)),
+            "layers.1.norm.bias": ("F32", np.zeros(6, np.float32)),
+            "layers.2.norm.bias": ("F32", np.zeros(6, np.float32)),
+        },
+    }
+
+
+LINEAR = {f"layers.0.{name}.weight" for name in ("q", "up", "down", "gate")}
+
+
+def make(folder, files=None, **texts):
+    """A model of two files of tensors, an index, and files beside them."""
+    files = files or tensors()
+    folder.mkdir(parents=True)
+    for name, held in files.items():
+        (folder / name).write_bytes(b"".join(map(bytes, assemble(held, {"format": "pt"}))))
+    index = {"metadata": {}, "weight_map": {tensor: name for name, held in files.items() for tensor in held}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    (folder / "vocab.txt").write_text("a\nb\n")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    (folder / "empty.txt").write_text("")
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make(tmp_path / "model")
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def picked(path, *patterns) -> set[str]:
+    return {s.part.name for s in load(path, tensors=patterns) if s.part.what == "tensor" and not s.carried}
+
+
+def test_what_loses_nothing_comes_back_byte_for_byte(model, tmp_path):
+    signals = list(load(model))
+    assert {s.part.name for s in signals if not s.carried} == LINEAR
+    save(iter(signals), Target(f"{tmp_path}/back/", own=True))
+    assert contents(tmp_path / "back") == contents(model)
+
+
+def test_a_stream_holds_a_model(model, tmp_path):
+    """Names, types and shapes are on record, and the documents say which item is which."""
+    lem("fragment", "--noise", "0", model, "-o", tmp_path / "whole.safetensors")
+    signals = [s for s in load(tmp_path / "whole.safetensors") if s.part.what == "tensor"]
+    files = tensors()
+    assert [s.part.name for s in signals] == [
+        name for held in files.values() for name in sorted(held, key=lambda n: (-held[n][1].dtype.itemsize, n))
+    ]
+    for signal in signals:
+        dtype, array = files[signal.part.file][signal.part.name]
+        assert (signal.part.type, signal.part.shape) == (dtype, array.shape)
+        assert len(signal) == (1 if signal.carried else array.shape[0])
+    places = np.concatenate([s.index for s in load(tmp_path / "whole.safetensors")])
+    assert (places == np.arange(len(places))).all()
+
+
+@pytest.mark.parametrize("losses", [["--bits", "3"], ["--bits", "2", "--quantizer", "trellis", "--rotate"]])
+def test_fragments_come_back_as_the_files_they_were(model, tmp_path, losses):
+    """What was picked is what the same rows would be by themselves, in its own type; all else is as it was."""
+    lem("fragment", *losses, model, "-o", tmp_path / "small.safetensors")
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/back/")
+    before, after = contents(model), contents(tmp_path / "back")
+    names = [name for name in before if not name.endswith(".safetensors")]
+    assert {name: after[name] for name in names} == {name: before[name] for name in names}
+    spec = {"op": "bits", "bits": int(losses[1]), "quantizer": (losses + [None] * 3)[3], "rotate": "--rotate" in losses}
+    for name in tensors():
+        heads = [int.from_bytes(text[name][:8], "little") + 8 for text in (before, after)]
+        assert before[name][: heads[0]] == after[name][: heads[1]]  # the same names, types, shapes and places
+        one, two = (read_all(folder / name) for folder in (model, tmp_path / "back"))
+        for tensor, (dtype, shape, raw) in one.items():
+            if tensor not in LINEAR:
+                assert two[tensor] == (dtype, shape, raw)
+                continue
+            rows = np.frombuffer(raw, np.uint8)
+            rows = widened(rows, dtype) if dtype == "BF16" else rows.view(DTYPES[dtype])
+            (lost,) = fragment([Signal("embedding", rows.reshape(shape))], [spec])
+            assert two[tensor] == (dtype, shape, bytes_of(lost.data, dtype).tobytes())
+            assert raw != two[tensor][2]
+
+
+def read_all(path) -> dict:
+    with stream.opened(str(path)) as (source, header):
+        body = source.read(header.size)
+    return {name: (d, s, body[a:b].tobytes()) for name, (d, s, a, b) in header.tensors.items()}
+
+
+def test_one_file_is_a_model_when_it_is_said(model, tmp_path):
+    """Its metadata are kept, and it comes back as one file, or into a folder."""
+    path = model / "model-00001-of-00002.safetensors"
+    lem("fragment", "--tensors", "layers.*", "--bits", "8", path, "-o", tmp_path / "small.safetensors")
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", tmp_path / "one.safetensors")
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/back/")
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "back" / path.name).read_bytes()
+    piped = lem("reconstruct", stdin=(tmp_path / "small.safetensors").read_bytes()).stdout
+    (tmp_path / "piped.safetensors").write_bytes(piped)
+    save(load(tmp_path / "piped.safetensors"), Target(f"{tmp_path}/piped/", own=True))
+    assert contents(tmp_path / "piped") == contents(tmp_path / "back")
+    with stream.opened(str(tmp_path / "one.safetensors")) as (_, header):
+        assert header.meta == {"format": "pt"}
+
+
+def test_models_of_lem_train(tmp_path):
+    """They load as before, and their answers are near."""
+    from helpers.paths import ROOT
+    from lemtools.nets.model import load as load_model
+
+    path = ROOT / "examples/fashion/resnet.safetensors"
+    lem(
+        "fragment",
+        "--tensors",
+        "*",
+        "--tensors",
+        "*conv*",
+        "--bits",
+        "14",
+        "--scale",
+        "peak",
+        path,
+        "-o",
+        tmp_path / "small.safetensors",
+    )
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", tmp_path / "back.safetensors")
+    one, two = load_model(str(path)), load_model(str(tmp_path / "back.safetensors"))
+    assert one.net.state_dict().keys() == two.net.state_dict().keys()
+    different = 0
+    for name, tensor in one.net.state_dict().items():
+        other = two.net.state_dict()[name]
+        different += not (tensor == other).all()
+        assert (tensor - other).square().mean() <= 1e-5 * tensor.square().mean() + 1e-12
+    assert different > 3
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (("*",), LINEAR),
+        ((), LINEAR),
+        (("layers.0.[qu]*",), {"layers.0.q.weight", "layers.0.up.weight"}),
+        (("*embed*",), {"embed.weight"}),  # a table is picked by what matches no linear weight
+        (("embed.weight", "*.q.*"), {"embed.weight", "layers.0.q.weight"}),
+        (("*conv*",), {"layers.0.conv.weight"}),
+    ],
+)
+def test_which_tensors_are_picked(model, patterns, names):
+    assert picked(model, *patterns) == names
+
+
+def test_tables_of_our_language_models(tmp_path):
+    """The record says which one it is: its name does not."""
+    held = {"enter.weight": floats(20, 8), "trunk.out.weight": floats(8, 8)}
+    for net, names in (("lm", {"trunk.out.weight"}), ("mlp", {"enter.weight", "trunk.out.weight"})):
+        record = {"lem": json.dumps({"v": 1, "net": {"net": net}})}
+        (tmp_path / net).write_bytes(b"".join(map(bytes, assemble(held, record))))
+        assert picked(tmp_path / net, "*") == names
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
+def test_numbers_round_to_the_nearest(dtype):
+    """Against all neighbours: no number of the type is nearer; ends stay finite."""
+    x = np.concatenate([RNG.normal(size=500) * 10.0 ** RNG.integers(-3, 4, 500), [0, -0.0, 3e38, -3.39e38]])
+    x = x.astype(np.float32)
+    raw = bytes_of(x, dtype)
+    assert raw.size == len(x) * bits_of(dtype) // 8
+    values = widened(raw, dtype) if dtype == "BF16" else raw.view(DTYPES[dtype])
+    assert np.isfinite(values).all()
+    if dtype in ("F32", "F64"):
+        assert (values == x).all()
+        return
+    codes = raw.view("<u2").astype(np.int64)
+    inner = np.abs(x) < 60000
+    for step in (-1, 1):
+        other = (codes + step).clip(0, 65535).astype("<u2").view(np.uint8)
+        other = widened(other, dtype) if dtype == "BF16" else other.view("<f2")
+        with np.errstate(invalid="ignore"):
+            nearer = np.abs(other.astype(np.float64) - x) < np.abs(values.astype(np.float64) - x)
+        assert not (nearer & inner).any()
+    assert bytes_of(values, dtype).tobytes() == raw.tobytes()
+
+
+def test_memory_is_that_of_the_largest_tensor(tmp_path):
+    """Of 24 tensors of 1 MB no more than a few are there at once, whichever way they go."""
+    make(tmp_path / "model", {"model.safetensors": {f"{i}.weight": floats(512, 512) for i in range(24)}})
+    spec = {"op": "bits", "bits": 2, "quantizer": "lloyd-max"}
+    save(reconstruct(fragment(load(tmp_path / "model"), [spec])), Target(os.devnull))  # what loads once
+    tracemalloc.start()
+    try:
+        batches = fragment(load(tmp_path / "model"), [spec])
+        save(batches, Target(str(tmp_path / "small.safetensors")))
+        save(reconstruct(load(tmp_path / "small.safetensors")), Target(f"{tmp_path}/back/", own=True))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 12 << 20
+    assert len(load_file(tmp_path / "back" / "model.safetensors")) == 24
+
+
+def test_the_same_bytes_every_time(model, tmp_path):
+    for i, more in enumerate(([], ["--batch", "1"])):
+        lem("fragment", "--bits", "2", "--quantizer", "trellis", *more, model, "-o", tmp_path / f"{i}.safetensors")
+    one, two = (list(load(tmp_path / f"{i}.safetensors")) for i in (0, 1))
+    assert all((a.data == b.data).all() and a.part == b.part for a, b in zip(one, two, strict=True))
+
+
+# --- what is refused
+
+
+def cut(folder):
+    path = folder / "model-00002-of-00002.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def twice(folder):
+    (folder / "more.safetensors").write_bytes((folder / "model-00002-of-00002.safetensors").read_bytes())
+
+
+def missing(folder):
+    (folder / "model-00002-of-00002.safetensors").unlink()
+
+
+def elsewhere(folder):
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"]["lm_head.weight"] = "model-00001-of-00002.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def no_index(folder):
+    (folder / "model.safetensors.index.json").write_text("[]")
+
+
+def not_finite(folder):
+    held = {"layers.0.q.weight": ("F32", np.full((4, 4), np.nan, np.float32))}
+    (folder / "z.safetensors").write_bytes(b"".join(map(bytes, assemble(held, {}))))
+    (folder / "model-00001-of-00002.safetensors").unlink()
+    (folder / "model.safetensors.index.json").unlink()
+
+
+def tied(folder):
+    files = tensors()["model-00001-of-00002.safetensors"]
+    held = {"embed.weight": files["embed.weight"], "lm_head.weight": files["embed.weight"]}
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    (folder / "model.safetensors").write_bytes(b"".join(map(bytes, assemble(held, {}))))
+
+
+def no_weights(folder):
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+
+
+REFUSED = [
+    (cut, ["--tensors", "*"], "model-00002-of-00002.safetensors: not a whole safetensors file"),
+    (twice, [], "stands in model-00002-of-00002.safetensors and in more.safetensors; take one of the files away"),
+    (missing, [], "index.json: names model-00002-of-00002.safetensors, which is not there; download it again"),
+    (elsewhere, [], "tensor lm_head.weight is not in model-00001-of-00002.safetensors"),
+    (no_index, [], "index.json: no index of tensors"),
+    (not_finite, [], "tensor layers.0.q.weight: NaN or infinite values; leave it out of --tensors"),
+    (tied, [], "lm_head.weight and embed.weight are one tensor (tied); pick both or neither"),
+    (tied, ["--tensors", "embed.weight"], "lm_head.weight and embed.weight are one tensor (tied)"),
+    (no_weights, ["--tensors", "*"], "no safetensors there"),
+    (None, ["--tensors", "*position*"], "layers.0.position_ids is I64 [1, 12]; only F16, BF16, F32, F64"),
+    (None, ["--tensors", "small"], "small is F8_E4M3 [4, 4]; only"),
+    (None, ["--tensors", "*bias"], "layers.0.q.bias is F32 [24] and 2 more; only"),
+    (None, ["--tensors", "lm_head*"], "--tensors lm_head*: no tensor is called so"),
+    (None, ["--tensors", "none"], "none is F32 [0, 4]"),
+    (None, ["--key", "scale"], "--key is not for models"),
+    (None, ["--kind", "embedding"], "--kind is not for models"),
+    (None, ["--shard", "0/2"], "--shard is for items; the tensors of a model stay together"),
+    (None, ["model"], "a model is read by itself"),
+    (None, ["-o", "parts/"], "a fragment; it goes into one stream, as -o NAME.safetensors"),
+    (None, ["-o", "parts.npy"], "parts.npy: parts of a model do not fit there"),
+    (None, ["--mask-shape", "rows"], "--mask-shape belongs right after"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "options", "message"), REFUSED)
+def test_bad_models_are_refused_in_one_line(model, tmp_path, spoil, options, message):
+    if spoil:
+        spoil(model)
+    before = sorted(os.listdir(tmp_path))
+    done = lem("fragment", "--bits", "2", "-o", "small.safetensors", *options, "model", cwd=tmp_path, ok=None)
+    said = done.stderr.decode()
+    assert (done.returncode, said.count("\n")) == (2, 1)
+    assert message in said
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_cut_stream_leaves_nothing(model, tmp_path):
+    lem("fragment", "--bits", "2", model, "-o", tmp_path / "small.safetensors")
+    raw = (tmp_path / "small.safetensors").read_bytes()
+    for part in (raw[: len(raw) // 2], raw[:-1]):
+        done = lem("reconstruct", "-", "-o", f"{tmp_path}/back/", stdin=part, ok=False)
+        assert done.stderr.count(b"\n") == 1
+        assert not (tmp_path / "back").exists()
+    done = lem("reconstruct", tmp_path / "small.safetensors", "-o", tmp_path / "back.safetensors", ok=False)
+    assert b"a model of several files goes into a folder: -o DIR/" in done.stderr
+    assert not (tmp_path / "back.safetensors").exists()
+
+
+def written(signals, tmp_path, message):
+    with pytest.raises(LemError, match=message):
+        save(iter(signals), Target(f"{tmp_path}/out/", own=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_streams_that_are_no_model_are_refused(model, tmp_path):
+    parts = list(load(model))
+    heads = [i for i, s in enumerate(parts) if s.part.what == "head"]
+    written(parts[: heads[0] + 3], tmp_path, "is missing; the stream is damaged")
+    written(parts[: heads[0] + 2] + parts[heads[0] + 3 :], tmp_path, "is not what follows there")
+    written([parts[heads[0] + 1]], tmp_path, "is not what follows there")
+    written([*parts, Signal("tokens", np.zeros((1, 4), np.uint8))], tmp_path, "a memory among the parts of a model")
+    for name in ("../x", "/tmp/x", "a/../../x"):
+        part = Part(name, "file", shape=(4,))
+        written([Signal("tokens", np.zeros((1, 4), np.uint8), part=part)], tmp_path, "leads out of the folder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": ""},
+        {"file": 3},
+        {"what": "thing"},
+        {"type": "F7"},
+        {"shape": [-1]},
+        {"shape": [2**50]},
+        {"shape": 4},
+        {"shape": [True]},
+        {"name": None},
+    ],
+)
+def test_damaged_records_are_refused(change):
+    good = Part("a", "tensor", "b", "F32", (2, 3))
+    assert Part.read(good.record()) == good
+    with pytest.raises(LemError, match="damaged document"):
+        Part.read({**good.record(), **change})
+
+
+def test_data_that_cannot_be_the_part():
+    part = Part("a", "tensor", "b", "F32", (2, 3))
+    Signal("embedding", np.zeros((2, 3), np.float32), part=part)
+    Signal("tokens", np.zeros((1, 24), np.uint8), part=part)
+    for kind, data in (
+        ("tokens", np.zeros((1, 23), np.uint8)),
+        ("tokens", np.zeros((1, 24), np.int64)),
+        ("image", np.zeros((1, 1, 2, 3), np.uint8)),
+    ):
+        with pytest.raises(LemError, match="is not tensor b of a model"):
+            Signal(kind, data, part=part)
+
+
+def test_weights_of_other_formats_are_left_out_and_said(model, tmp_path):
+    (model / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    done = lem("fragment", "--noise", "0", model, "-o", tmp_path / "small.safetensors")
+    assert b"pytorch_model.bin: left out" in done.stderr
+    assert not any("pytorch" in s.part.file for s in load(tmp_path / "small.safetensors"))
