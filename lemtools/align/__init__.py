@@ -7,5 +7,6 @@ float64 in every fit.
     maps       Map: what a map is kept as, one matrix or a set of anchors each way
     linear     procrustes, ridge, cca: one whitening, rotation and weighting with other numbers
     relative   cosines to anchors, and the weighted mean of the other side's
+    hub        one space for several at once, and how one more joins it
     choose     auto: the map that does best on pairs left out
 """

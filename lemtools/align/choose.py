@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,18 +18,18 @@ ENOUGH, MOST = 800, 40  # pairs to leave out in all, splits at most
 CROWD = 1000  # vectors among which a pair's is looked for
 
 
-def auto(pairs: Paired) -> Map:
+def auto(pairs: Paired, among: Sequence[str] = ()) -> Map:
     """The first map of the catalogue that ranks pairs left out as well as the best, within a standard error, fitted to all.
 
     A fifth of the sample is left out at a time, until 800 pairs were, at most in 40 splits. Among so few nearly all are found, and
     what parts maps is how far a pair's cosine (about the means of the rest) stands out from those with the others that are left
     out; so the mean reciprocal rank is the one among 1,000 others, each of which is nearer with probability p, the share of
-    all such cosines, each less the mean of its row, that stand out more. facts: `chosen`, and this for every map. LemError for
+    all such cosines, each less the mean of its row, that stand out more. among: the maps to choose from; none: all. facts: `chosen`, and this for every map. LemError for
     fewer than 5 pairs.
     """
     if len(pairs.x) < FEWEST:
         raise LemError(f"{len(pairs.x)} pairs; auto leaves pairs out and needs {FEWEST} at least: name a --map")
-    ranks = {row.name: left_out(pairs, row.load()) for row in MAPS.rows if row.tried}
+    ranks = {row.name: left_out(pairs, row.load()) for row in MAPS.rows if (row.name in among if among else row.tried)}
     best = max(ranks.values(), key=np.mean)
     chosen = next(name for name, found in ranks.items() if _as_good(found, best))
     made: Map = MAPS.load(chosen)(pairs)

@@ -23,7 +23,7 @@ def procrustes(pairs: Paired) -> Map:
     Schoenemann 1966: of C_ab = U S V' the map U V', in the directions that the pairs span. The scale is of least squares.
     """
     aa, ab, bb = pairs.parts
-    u, s, vt = _svd(ab)
+    u, s, vt = svd(ab)
     rotation = u @ vt
     there = s.sum() / max(np.vdot(u, aa @ u), np.finfo(float).tiny)
     back = s.sum() / max(np.vdot(vt.T, bb @ vt.T), np.finfo(float).tiny)
@@ -49,7 +49,7 @@ def cca(pairs: Paired) -> Map:
     aa, ab, bb = pairs.parts
     k_a, k_b = penalties(pairs)
     (white_a, colour_a), (white_b, colour_b) = _roots(aa, k_a / pairs.count), _roots(bb, k_b / pairs.count)
-    u, s, vt = _svd(white_a @ ab @ white_b)
+    u, s, vt = svd(white_a @ ab @ white_b)
     middle = (u * s**POWER) @ vt
     facts = {"correlation-first": s[0], "correlations": s.sum(), "penalty": k_a, "penalty-back": k_b}
     return Map(pairs.mean, white_a @ middle @ colour_b, white_b @ middle.T @ colour_a, facts=facts)
@@ -86,7 +86,7 @@ def left_out(u: np.ndarray, s: np.ndarray, y: np.ndarray, k: float) -> float:
     return float(np.mean((residual / np.maximum(1 - leverage, 1e-12)[:, None]) ** 2))
 
 
-def _svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The singular vectors whose values are more than rounding."""
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     rank = max(1, int((s > s[0] * max(x.shape) * np.finfo(float).eps).sum()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,26 +49,8 @@ class Paired:
         fewer than 2, for fewer than `pairs`, for vectors of other widths than the first or wider than 4096, and for values that
         are not finite or vectors of zeros.
         """
-        moments, draw, kept = Moments(), np.random.default_rng([seed, 18]), _Sample(pairs or SAMPLE)
-        seen, widths = 0, (0, 0)
-        for x, y in blocks:
-            widths = widths if seen else (x.shape[1], y.shape[1])
-            _check(x, y, widths, seen)
-            seen += len(x)
-            step = max(1, _ROWS // sum(widths))
-            for i in range(0, len(x), step):
-                both = np.hstack([x[i : i + step], y[i : i + step]]).astype(np.float64)
-                kept.add(both, draw.random(len(both)))
-                if pairs is None:
-                    moments.add(both)
-        if seen < max(pairs or 2, 2):
-            raise LemError(
-                f"{seen} pairs; " + (f"--pairs {pairs} are asked for" if pairs else "a map needs 2 at least")
-            )
-        rows = kept.rows()
-        if pairs is not None:
-            moments.add(rows)
-            rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
+        widths = [0, 0]
+        moments, rows = gathered(_beside(blocks, widths), pairs=pairs, seed=seed)
         return cls._made(moments, widths[0], rows[:, : widths[0]], rows[:, widths[0] :])
 
     @classmethod
@@ -87,6 +69,41 @@ class Paired:
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """The sample less the means: [n, D], [n, E]."""
         return self.x - self.mean[0], self.y - self.mean[1]
+
+
+def gathered(
+    blocks: Iterable[np.ndarray], *, pairs: int | None = None, seed: int = 0, of: str = "pairs"
+) -> tuple[Moments, np.ndarray]:
+    """(moments of rows, a sample of them [n, T], float64) of blocks of rows [n, T], in one pass; neither depends on where one
+    block ends. pairs: how many to take, drawn evenly by the seed; None: all, of which SAMPLE are held. LemError for fewer than 2,
+    or than `pairs`; of: what it calls them.
+    """
+    moments, draw, kept, seen = Moments(), np.random.default_rng([seed, 18]), _Sample(pairs or SAMPLE), 0
+    for block in blocks:
+        seen += len(block)
+        step = max(1, _ROWS // block.shape[1])
+        for i in range(0, len(block), step):
+            rows = block[i : i + step].astype(np.float64)
+            kept.add(rows, draw.random(len(rows)))
+            if pairs is None:
+                moments.add(rows)
+    if seen < max(pairs or 2, 2):
+        raise LemError(f"{seen} {of}; " + (f"--pairs {pairs} are asked for" if pairs else "a map needs 2 at least"))
+    rows = kept.rows()
+    if pairs is not None:
+        moments.add(rows)
+        rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
+    return moments, rows
+
+
+def _beside(blocks: Iterable[tuple[np.ndarray, np.ndarray]], widths: list[int]) -> Iterator[np.ndarray]:
+    """Blocks [n, D + E] of pairs, checked; widths: is filled in."""
+    seen = 0
+    for x, y in blocks:
+        widths[:] = widths if seen else (x.shape[1], y.shape[1])
+        _check(x, y, (widths[0], widths[1]), seen)
+        seen += len(x)
+        yield np.hstack([x, y])
 
 
 class _Sample:

@@ -1,7 +1,7 @@
 """Encoders of lem-encode.
 
 An encoder is a class: encode.contract.Encoder, or Fitted where it is kept in a file. `kinds` are those that it encodes.
-Its options are keywords of the class or, where they are settled by a fit, of its `fit`; of its `needs` 'device', 'seed' and
+Its options are keywords of the class or, where they are settled by a fit, of its `fit`, else, where it is fitted, of `asked`; of its `needs` 'device', 'seed' and
 'model', a file that is no encoder's own, are handed on in the same way. Its facts:
 
     back       kinds that it decodes; () where it does not invert
@@ -13,9 +13,9 @@ Its options are keywords of the class or, where they are settled by a fit, of it
 """
 
 from .encoding import ALIKE, BANDS, FLAT, HF, HOP, LAYER, RESIDUAL, SHORT, SPOKEN, WHITEN, WINDOW
-from .maps import MAPS
 from .row import Option, Row
 from .table import Table
+from .translating import TRANSLATE
 
 ENCODERS = Table(
     "encoder",
@@ -92,41 +92,14 @@ ENCODERS = Table(
     Row(
         "translate",
         "encode.translate:Translate",
-        "embeddings of one model as those of another, by a map learnt from pairs; decodes, too",
+        "embeddings of one model as those of another or of a hub, by maps learnt from pairs; decodes, too",
         kinds=("embedding",),
-        options=(
-            Option(
-                "--onto",
-                "What the input is paired with: embeddings of the same items by another model. Items pair by name where both "
-                "have names, else by order; of items [L, D] position by position.",
-                metavar="FILE",
-                settled=True,
-                file=True,
-            ),
-            Option(
-                "--map",
-                "How one space becomes the other: {of}; auto leaves pairs out and says what it chose.",
-                "choice",
-                of=MAPS,
-                default="auto",
-                metavar="MAP",
-                settled=True,
-            ),
-            Option(
-                "--pairs",
-                "Fit to K pairs of vectors, drawn by --seed.",
-                "whole",
-                low=2,
-                usual="all",
-                metavar="K",
-                settled=True,
-            ),
-        ),
+        options=TRANSLATE,
         needs=("seed",),
         facts={
             "back": ("embedding",),
             "fitted": True,
-            "made": "its map: --model FILE, from --fit --onto",
+            "made": "its map: --model FILE, from --fit --onto or --common",
         },
     ),
     Row(

@@ -1,9 +1,10 @@
 """Maps between spaces of vectors, which lem-encode --encoder translate learns from pairs.
 
 A map is a function (align.pairs.Paired) -> align.maps.Map. The simplest come first: auto
-takes a later one only where it is better. Its fact:
+takes a later one only where it is better. Its facts:
 
-    tried   whether auto tries it
+    tried    whether auto tries it
+    linear   whether it is a matrix each way, as the maps of a hub are
 """
 
 from .row import Row
@@ -20,6 +21,12 @@ MAPS = Table(
     Row("procrustes", "align.linear:procrustes", "the nearest rotation, with a scale"),
     Row("cca", "align.linear:cca", "canonical correlations, their penalties by leave-one-out"),
     Row("ridge", "align.linear:ridge", "regression, with the same penalties"),
-    Row("relative", "align.relative:relative", "cosines to the pairs as anchors, and the mean of the other side's"),
+    Row(
+        "relative",
+        "align.relative:relative",
+        "cosines to the pairs as anchors, and the mean of the other side's",
+        facts={"linear": False},
+    ),
     tried=True,
+    linear=True,
 )

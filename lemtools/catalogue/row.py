@@ -19,7 +19,7 @@ class Option(NamedTuple):
     given; usual: what is said of it where it is no constant. multiple: it may be given several times. env: the variable
     of the environment that sets it, too. param: the keyword, where that is not the flag's own words. words: what a shell
     offers where others are taken, too; one that ends in : = @ or / wants more behind it. settled: it is decided when a
-    thing is fitted, not when it is used. file: its value names a file. section: where help lists it, where that is not among what the command does.
+    thing is fitted, not when it is used; decodes: when it decodes. file: its value names a file. section: where help lists it, where that is not among what the command does.
     """
 
     flag: str
@@ -38,6 +38,7 @@ class Option(NamedTuple):
     param: str = ""
     words: tuple[str, ...] = ()
     settled: bool = False
+    decodes: bool = False
     file: bool = False
     section: str = ""
 

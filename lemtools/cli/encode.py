@@ -21,6 +21,8 @@ lem-encode --encoder text book.txt -o bytes.safetensors
 lem-encode --encoder rvq --fit --stages 4 --codes 256 embeddings.npy -o codebooks.safetensors
 lem-encode --encoder translate --fit --onto others.npy embeddings.npy -o translation.safetensors
 lem-encode --model translation.safetensors embeddings.npy -o translated.safetensors
+lem-encode --encoder translate --fit --common 256 embeddings.npy others.npy -o hub.safetensors
+lem-encode --model hub.safetensors --from embeddings embeddings.npy | lem-encode --decode --model hub.safetensors --to-space others -o theirs.npy
 lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --layer 2 held-out.txt
 """
 
@@ -72,7 +74,7 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
     """
     reading = {k: options.pop(k) for k in ("files", *(o.name for o in common.READING))}
     writing = {k: options.pop(k) for k in ("output", "to", "skip_existing", "shard")}
-    _refuse(fit, decode, patch_back, model, as_json, **writing)
+    _refuse(fit, decode, patch_back, model if not options["add"] else None, as_json, **writing)
     from ..encode import load as fitted
 
     alone = encoder is not None and "model" in ENCODERS[encoder].needs
@@ -92,7 +94,9 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
     if patch_back:
         return _patch_back(run, coder, reading, lines, settings, as_json)
     if fit:
-        return _fit(run, row, writing["output"], reading, lines, settings, as_json)
+        return _fit(run, row, coder, model, writing["output"], reading, lines, settings, as_json)
+    if coder and not alone:
+        coder = coder.asked(**{o.name: settings.pop(o.name) for o in row.options if o.name in settings})
     return _code(run, row, coder, decode, model, reading, writing, lines, settings)
 
 
@@ -118,10 +122,12 @@ def _settings(row, options: dict, fitting: bool, decode: bool) -> dict:
 
     A file remembers what was settled by the fit; the other options say how to encode.
     """
-    taken = () if decode or row is None else [o for o in row.options if o.settled == fitting]
+    rows = row.options if row else ()
+    taken = [o for o in rows if (o.decodes if decode else o.settled == fitting and not o.decodes)]
     for name, (source, names) in ENCODERS.options().items():
         if name in written(click.get_current_context()) and name not in [o.name for o in taken]:
-            when = ", where it is fitted" if source.settled else ", where it encodes" if decode else ""
+            does = "is fitted" if source.settled else "decodes" if source.decodes else "encodes"
+            when = f", where it {does}" if source.settled or source.decodes or decode or fitting else ""
             raise click.UsageError(f"{source.flag} is for {listed(names)}{when}")
     needs = {k: options[k] for k in (row.needs if row else ()) if k != "seed" or fitting}
     if "device" in needs:
@@ -143,13 +149,14 @@ def _files(row, settings: dict) -> list[str]:
     return found
 
 
-def _fit(run, row, output, reading, lines, settings, as_json) -> None:
+def _fit(run, row, coder, model, output, reading, lines, settings, as_json) -> None:
     from ..encode import fit_files
     from ..media import Target
 
     how = {"how": common.how(run, takes=row.kinds, **{o.name: reading[o.name] for o in common.LOOKS})}
     paths, _ = common.reading(run, **reading, default_sample=True)
-    Target(output).refuse(paths, _files(row, settings))
+    Target(output).refuse(paths, [*_files(row, settings), *([model] if model else [])])
+    settings |= {"hub": coder} if coder else {}
     with run.watched(items=False):
         coder, report = fit_files(row.name, paths, lines=lines, reading=how, **settings)
     coder.save(output)

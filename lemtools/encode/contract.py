@@ -63,13 +63,17 @@ class Fitted(Encoder):
 
     @classmethod
     @abstractmethod
-    def fit(cls, signals: Callable[[], Iterable[Signal]]) -> tuple[Self, dict]:
+    def fit(cls, signals: Callable[[], Iterable[Signal]]) -> tuple[Fitted, dict]:
         """(encoder, report by name) of the batches that `signals()` yields, afresh at every call. Takes settings."""
 
     @classmethod
     @abstractmethod
-    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Self:
+    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Fitted:
         """The encoder of a file. KeyError, TypeError or ValueError where record and tensors do not fit together."""
+
+    def asked(self) -> Self:
+        """The same, used as the options say that are not settled by the fit; takes these."""
+        return self
 
     @abstractmethod
     def tensors(self) -> dict[str, np.ndarray]:

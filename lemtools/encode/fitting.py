@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ..catalogue import listed
 from ..catalogue.encoders import ENCODERS
 from ..media.repeat import check_apart, repeatable, rereadable
-from ..signal import Layout, LemError, Signal
+from ..signal import Layout, LemError, Signal, stem
 from ..signal.layout import Found
 from ..stream.files import ENCODER, LEM, read_fitted, record_of
 from .contract import Encoder, Fitted
@@ -63,13 +64,15 @@ def fit_files(
     *,
     validate: str | None = None,
     onto: str | None = None,
+    add: str | None = None,
     lines: bool = False,
     reading: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> tuple[Fitted, dict]:
     """As `fit`, to files and folders, or '-' for standard input.
 
-    validate: files to report on, of which none may be among the others. onto: what they are paired with. lines: every line of a text is a memory.
+    validate: files to report on, of which none may be among the others. onto: what they are paired with. add: what joins a hub; then,
+    and to make one (common=W), each of the paths is a space. lines: every line of a text is a memory.
     reading: options of media.load. An input that cannot be read is an error: nothing is fitted to the others alone.
     """
     if validate:
@@ -77,8 +80,27 @@ def fit_files(
         settings["validate"] = repeatable([validate], **reading)
     if onto:
         settings["onto"] = repeatable([onto], **reading)
+    if add or settings.get("common"):
+        if add:
+            settings["add"] = _spaces([add], reading)
+        return ENCODERS.load(name).fit(_spaces(paths, reading), **settings)
     source = repeatable(paths, **reading)
     return fit(name, (lambda: each_line(source())) if lines else source, **settings)
+
+
+def _spaces(paths: list[str], reading: Mapping[str, Any]) -> dict[str, Callable[[], Iterable[Signal]]]:
+    """What reads each of the files or folders, by its name without extension. LemError for standard input, and for two of a name."""
+    found = {}
+    for path in paths:
+        name = stem(os.path.basename(os.path.normpath(path)))
+        if path == "-" or name in found:
+            raise LemError(
+                "standard input has no name; a space is called as its file"
+                if path == "-"
+                else f"two spaces of the name {name}"
+            )
+        found[name] = repeatable([path], **reading)
+    return found
 
 
 def without_file(

@@ -1,42 +1,49 @@
-"""Which vector of one input belongs to which of another: by name, or by order where neither has names."""
+"""Which vectors of several inputs belong together: by name, or by order where none has names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from ..signal import LemError, Signal, stem
 
-Block = tuple[np.ndarray, np.ndarray]
+Block = tuple[np.ndarray, ...]
 
 
 def paired(a: Iterable[Signal], b: Iterable[Signal]) -> Iterator[Block]:
-    """Blocks of pairs of vectors ([n, D], [n, E]) of two sets of embeddings; items [L, D] pair position by position.
+    """Blocks of pairs of vectors ([n, D], [n, E]) of two sets of embeddings, as `together` matches them."""
+    return together({"the input": a, "--onto": b})
 
-    Items pair by name, without extension, where both sides have names, else by order. As long as the names come in one order,
-    nothing is held; from there on, what is left of B is. LemError for anything but whole embeddings, where one side alone has
-    names or items, for a name that comes twice or on one side alone, and for items of different lengths.
+
+def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
+    """Blocks of vectors of the same items in sets of embeddings ([n, D], [n, E], ...); items [L, D] match position by position.
+
+    sets: by what errors call them. Items match by name, without extension, where all sets have names, else by order. As long as
+    the names come in one order, nothing is held; from there on, what is left of all sets but the first is. LemError for anything
+    but whole embeddings, where some sets alone have names or items, for a name that comes twice or in one set alone, and for items
+    of different lengths.
     """
-    sides, seen = (_Side(a, "the input"), _Side(b, "--onto")), set[str]()
+    sides, seen = [_Side(batches, of) for of, batches in sets.items()], set[str]()
     while (n := min(left := [side.left() for side in sides])) > 0:
-        x, y = (side.take(n) for side in sides)
-        if (x.names is None) != (y.names is None):
-            named, other = sides[:: 1 if y.names is None else -1]
+        taken = [side.take(n) for side in sides]
+        without = [batch.names is None for batch in taken]
+        if any(without) and not all(without):
+            named, other = sides[without.index(False)], sides[without.index(True)]
             raise LemError(
                 f"{named.of} has names, {other.of} has none; items pair by name where both have them, else by order"
             )
-        if x.names is not None:
-            for name in (names := _stems(x, sides[0])):
+        if not without[0]:
+            for name in (names := _stems(taken[0], sides[0])):
                 _once(name, seen, sides[0])
-            if names != _stems(y, sides[1]):
-                yield from _by_name(x, y, sides, seen)
+            if any(names != _stems(batch, side) for batch, side in zip(taken[1:], sides[1:])):
+                yield from _by_name(taken, sides, seen)
                 return
-        yield _vectors(x, y, sides)
+        yield _vectors(taken, sides)
     if max(left) > 0:
-        longer, count = sides[0 if left[0] else 1], sides[0].seen
-        if (names := longer.take(1).names) is not None:
-            raise LemError(f"{longer.of}: {names[0]} is there alone; leave it out")
+        longer, count = sides[left.index(max(left))], sides[0].seen
+        if (held := longer.take(1).names) is not None:
+            raise LemError(f"{longer.of}: {held[0]} is there alone; leave it out")
         raise LemError(f"{longer.of}: more than the {count} items of the other side, and no names to pair them by")
     if not sides[0].seen:
         raise LemError("no vectors")
@@ -72,26 +79,37 @@ class _Side:
             yield self.take(n)
 
 
-def _by_name(x: Signal, y: Signal, sides: tuple[_Side, _Side], seen: set[str]) -> Iterator[Block]:
-    """Pairs of x, y and all that follows, whose names come in different orders. seen: names of A, those of x among them."""
-    known, partners = seen - set(_stems(x, sides[0])), {}
-    for batch in sides[1].rest(y):
-        for i, name in enumerate(_stems(batch, sides[1])):
-            _once(name, known, sides[1])
-            partners[name] = batch.data[i]
-    for batch in sides[0].rest(x):
-        names = _stems(batch, sides[0])
-        for name in names if batch is not x else ():
+def _by_name(taken: list[Signal], sides: list[_Side], seen: set[str]) -> Iterator[Block]:
+    """Matches of these batches and all that follows, whose names come in different orders. seen: names of the first set, those
+    of its batch among them."""
+    first = seen - set(_stems(taken[0], sides[0]))
+    partners = [_held(batch, side, set(first)) for batch, side in zip(taken[1:], sides[1:])]
+    for batch in sides[0].rest(taken[0]):
+        names, rows = _stems(batch, sides[0]), []
+        for name in names if batch is not taken[0] else ():
             _once(name, seen, sides[0])
-        alone = next((name for name in names if name not in partners), None)
-        if alone is not None:
-            raise LemError(f"{sides[0].of}: {alone} is there alone; leave it out")
-        rows = [partners.pop(name) for name in names]
-        if len({row.shape for row in rows}) > 1:
-            raise LemError(f"{sides[1].of}: {names[0]} and items beside it differ in shape")
-        yield _vectors(batch, Signal("embedding", np.stack(rows)), sides)
-    if partners:
-        raise LemError(f"{sides[1].of}: {next(iter(partners))} is there alone; leave it out")
+        for held, side in zip(partners, sides[1:]):
+            alone = next((name for name in names if name not in held), None)
+            if alone is not None:
+                raise LemError(f"{sides[0].of}: {alone} is there alone; leave it out")
+            found = [held.pop(name) for name in names]
+            if len({row.shape for row in found}) > 1:
+                raise LemError(f"{side.of}: {names[0]} and items beside it differ in shape")
+            rows.append(Signal("embedding", np.stack(found)))
+        yield _vectors([batch, *rows], sides)
+    for held, side in zip(partners, sides[1:]):
+        if held:
+            raise LemError(f"{side.of}: {next(iter(held))} is there alone; leave it out")
+
+
+def _held(first: Signal, side: _Side, known: set[str]) -> dict[str, np.ndarray]:
+    """{name: item} of a batch of a set and all that follows in it. known: names that came before."""
+    found = {}
+    for batch in side.rest(first):
+        for i, name in enumerate(_stems(batch, side)):
+            _once(name, known, side)
+            found[name] = batch.data[i]
+    return found
 
 
 def _stems(batch: Signal, side: _Side) -> list[str]:
@@ -106,9 +124,9 @@ def _once(name: str, seen: set[str], side: _Side) -> None:
     seen.add(name)
 
 
-def _vectors(x: Signal, y: Signal, sides: tuple[_Side, _Side]) -> Block:
-    if x.data.shape[1:-1] != y.data.shape[1:-1]:
-        shapes = [f"items of {list(batch.data.shape[1:])} in {side.of}" for batch, side in zip((x, y), sides)]
-        raise LemError(f"{' and '.join(shapes)}; positions pair one to one")
-    one, other = (batch.data.reshape(-1, batch.data.shape[-1]) for batch in (x, y))
-    return one, other
+def _vectors(taken: list[Signal], sides: list[_Side]) -> Block:
+    for batch, side in zip(taken[1:], sides[1:]):
+        if batch.data.shape[1:-1] != taken[0].data.shape[1:-1]:
+            shapes = [f"items of {list(b.data.shape[1:])} in {s.of}" for b, s in ((taken[0], sides[0]), (batch, side))]
+            raise LemError(f"{' and '.join(shapes)}; positions pair one to one")
+    return tuple(batch.data.reshape(-1, batch.data.shape[-1]) for batch in taken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..catalogue.maps import MAPS
 from ..signal import Layout, LemError, Signal, Tensor, Value
 from ..signal.layout import Found
 from .contract import Fitted
+from .hub import Hub
 from .pairing import paired
 
 LINEAR = Layout(
@@ -50,6 +51,8 @@ class Translate(Fitted):
 
     @classmethod
     def described(cls, record: dict, found: Found) -> Layout:
+        if record.get("map") == "hub":
+            return Hub.described(record, found)
         return RELATIVE if "anchors_a" in found else LINEAR
 
     @classmethod
@@ -58,13 +61,29 @@ class Translate(Fitted):
         signals: Callable[[], Iterable[Signal]],
         *,
         onto: Callable[[], Iterable[Signal]] | None = None,
-        map: str = "auto",
+        map: str | None = None,
         pairs: int | None = None,
+        common: int | None = None,
+        add: Mapping[str, Callable[[], Iterable[Signal]]] | None = None,
+        hub: Fitted | None = None,
         seed: int = 0,
-    ):
-        """signals: of A; onto: of B, see pairing.paired. map: of the catalogue. pairs: how many to take, drawn by the seed;
-        None: all. Returns (Translate, report): pairs, widths, the map, and what its fit found.
+    ) -> tuple[Fitted, dict]:
+        """signals: of A; onto: of B, see pairing.paired. map: of the catalogue; None: auto. pairs: how many to take, drawn by the
+        seed; None: all. Returns (Translate, report): pairs, widths, the map, and what its fit found.
+
+        common: the width of a hub, and add: what joins `hub`, by its name; then signals are by the names of spaces, and what is
+        returned is a Hub.
         """
+        if common or add:
+            if onto is not None or (common and (map or add)):
+                flag = "--onto" if onto is not None else "--map" if map else "--add"
+                raise LemError(f"{flag} is not for {'--common' if common else '--add'}: the inputs are the spaces")
+            if common:
+                return Hub.fit(signals, common=common, pairs=pairs, seed=seed)
+            if not isinstance(hub, Hub):
+                raise LemError("--add joins a hub: --model HUB, from --fit --common")
+            return hub.joined_by(signals, add, map=map or "auto", pairs=pairs, seed=seed)
+        map = map or "auto"
         if onto is None:
             raise LemError("translate needs the other side of the pairs: --onto FILE")
         taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed)
@@ -73,6 +92,11 @@ class Translate(Fitted):
         chosen = str(facts.pop("chosen", map))
         widths = dict(zip(("width", "width-onto"), found.widths, strict=True))
         return cls(found, chosen, taken.count), {"pairs": taken.count, **widths, "map": chosen, **facts}
+
+    def asked(self, *, from_space: str | None = None, to_space: str | None = None) -> Translate:
+        if said := from_space or to_space:
+            raise LemError(f"{said!r} names a space of a hub; this is a map of two, there and with --decode back")
+        return self
 
     def tensors(self) -> dict[str, np.ndarray]:
         made = self.found
@@ -89,7 +113,9 @@ class Translate(Fitted):
         return {"map": self.chosen, "count": self.count, **both}
 
     @classmethod
-    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Translate:
+    def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Fitted:
+        if record["map"] == "hub":
+            return Hub.restore(record, tensors)
         t = {name: array.astype(np.float64) for name, array in tensors.items()}
         if max(len(t["mean_a"]), len(t["mean_b"])) > WIDEST:
             raise ValueError(f"vectors of more than {WIDEST} numbers")

@@ -182,6 +182,9 @@ def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = F
         else:
             own = [option.name for option in row.options if not option.settled and not decode]
             coder, settings = row.load()(**chosen(ENCODERS, coder, "encoder", settings, own)), {}
+    if settings and (name := str(getattr(coder, "name", ""))) in ENCODERS and ENCODERS[name].fitted:
+        own = [option.name for option in ENCODERS[name].options if not option.settled and option.decodes == decode]
+        coder, settings = coder.asked(**chosen(ENCODERS, name, "encoder", settings, own)), {}
     if settings:
         raise LemError(f"{next(iter(settings))} is for an encoder by its name" + ", where it encodes" * decode)
     if not (coder is None or hasattr(coder, "encode")):
@@ -195,20 +198,28 @@ def encode(x: Any, encoder: Any = None, *, decode: bool = False, lines: bool = F
 def fit(x: Any, encoder: str, *, lines: bool = False, **settings: Any) -> Any:
     """An encoder fitted to memories, for `encode(y, encoder)` and `encode(codes, encoder, decode=True)`.
 
-    x : anything that `load` takes; it is gone through several times. encoder : 'pca', 'rvq', 'text' or 'translate'. lines : every line
-    of a text is a memory. settings : of the encoder, as in fit(x, "pca", dims=8). Its `save(path)` keeps it.
+    x : anything that `load` takes; it is gone through several times. Of several spaces a dict, as in fit({"A": x, "B": y},
+        "translate", common=256), and fit({"A": x}, "translate", hub=hub, add={"C": z}) for one more.
+    encoder : 'pca', 'rvq', 'text' or 'translate'. lines : every line of a text is a memory. settings : of the encoder, as in
+        fit(x, "pca", dims=8). Its `save(path)` keeps it.
     """
-    return _fitted(_lines(x) if lines else signals(x), encoder, settings)
+    return _fitted(x if isinstance(x, Mapping) else _lines(x) if lines else signals(x), encoder, settings)
 
 
-def _fitted(source: Stream, name: str, settings: dict[str, Any]) -> Any:
+def _fitted(source: Any, name: str, settings: dict[str, Any]) -> Any:
     from ..encode import fitting
 
     own = [option.name for option in ENCODERS.find(name).options if option.settled]
-    others = {key: settings.pop(key) for key in ("validate", "onto") if settings.get(key) is not None}
-    taken = chosen(ENCODERS, name, "encoder", settings, own)
-    taken |= {key: (lambda x=x: signals(x)) for key, x in others.items()}
-    return fitting.fit(name, lambda: source, **taken)[0]
+    others = {key: settings.pop(key) for key in ("validate", "onto", "add") if settings.get(key) is not None}
+    hub = {"hub": settings.pop("hub")} if "add" in others and settings.get("hub") is not None else {}
+    taken = chosen(ENCODERS, name, "encoder", settings, own) | hub
+    taken |= {key: _sources(x) for key, x in others.items()}
+    return fitting.fit(name, _sources(source), **taken)[0]
+
+
+def _sources(x: Any) -> Any:
+    """What yields the batches of an input, or by name what yields those of each."""
+    return {name: _sources(each) for name, each in x.items()} if isinstance(x, Mapping) else lambda: signals(x)
 
 
 def _lines(x: Any) -> Stream:

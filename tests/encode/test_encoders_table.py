@@ -17,6 +17,7 @@ def test_a_row_says_what_its_class_takes(name):
     assert cls.name == name and issubclass(cls, Fitted if row.fitted else Encoder) and not cls.__abstractmethods__
     assert bool(row.back) == (cls.decode is not Encoder.decode)
     for option in row.options:
-        function = RVQ.fit if option in RESIDUAL and name == "rvq" else cls.fit if option.settled else cls
+        used = cls.asked if row.fitted else cls
+        function = RVQ.fit if option in RESIDUAL and name == "rvq" else cls.fit if option.settled else used
         keyword = inspect.signature(function).parameters[option.name]
         assert option.default in (None, keyword.default), option.flag

@@ -1,0 +1,59 @@
+"""Options of lem-encode --encoder translate: of a map between two spaces, and of a hub of several."""
+
+from .maps import MAPS
+from .row import Option
+
+TRANSLATE = (
+    Option(
+        "--onto",
+        "What the input is paired with: embeddings of the same items by another model. Items pair by name where both "
+        "have names, else by order; of items [L, D] position by position.",
+        metavar="FILE",
+        settled=True,
+        file=True,
+    ),
+    Option(
+        "--map",
+        "How one space becomes the other: {of}; auto leaves pairs out and says what it chose.",
+        "choice",
+        of=MAPS,
+        usual="auto",
+        metavar="MAP",
+        settled=True,
+    ),
+    Option(
+        "--pairs",
+        "Fit to K pairs of vectors, drawn by --seed.",
+        "whole",
+        low=2,
+        usual="all",
+        metavar="K",
+        settled=True,
+    ),
+    Option(
+        "--common",
+        "Fit a hub of W numbers, one space for all inputs: each is a space, called as its file without the extension, and "
+        "their items pair as with --onto.",
+        "whole",
+        low=1,
+        high=8192,
+        metavar="W",
+        settled=True,
+    ),
+    Option(
+        "--add",
+        "Join a space to the hub of --model, which stays as it is: these embeddings are paired with the inputs, each of a "
+        "space of the hub and called so (their hub vectors' mean, where there are several).",
+        metavar="FILE",
+        settled=True,
+        file=True,
+    ),
+    Option("--from", "Which space of a hub the input is of.", metavar="NAME", param="from_space"),
+    Option(
+        "--to-space",
+        "Which space of a hub to decode into.",
+        usual="that which it came from",
+        metavar="NAME",
+        decodes=True,
+    ),
+)
