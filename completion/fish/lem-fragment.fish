@@ -1,7 +1,8 @@
 # fish completion for lem-fragment; made by tools/completions.py
 complete -c lem-fragment -l bits -x -d 'Keep B bits a value, 1-16'
-complete -c lem-fragment -l quantizer -x -a 'uniform lloyd-max trellis mu-law' -d 'How the preceding --bits places its levels; mu-law is for sound, and trellis codes whole embeddings, at 1-6 bits'
+complete -c lem-fragment -l quantizer -x -a 'uniform lloyd-max trellis mu-law absmax zero-point nf4' -d 'How the preceding --bits places its levels; mu-law is for sound, trellis codes whole embeddings, at 1-6 bits, absmax, zero-point and nf4 scale embeddings by blocks'
 complete -c lem-fragment -l rotate -d 'Rotate embeddings at random before the preceding --bits quantises them; --seed fixes the rotation'
+complete -c lem-fragment -l block -x -d 'Values of an embedding that share a scale in the preceding --bits; each scale counts 16 bits'
 complete -c lem-fragment -l scale -x -a 'full peak rms' -d 'The range that the preceding --bits covers'
 complete -c lem-fragment -l mask -x -d 'Lose the fraction P of the elements'
 complete -c lem-fragment -l mask-shape -x -a 'pixel patch: block rows half span span: band band: dims' -d 'Which elements the preceding --mask loses'

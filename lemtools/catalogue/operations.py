@@ -11,7 +11,8 @@ A shape is a function (extent, fraction, rng, size) -> bool array of `extent`, T
 'first', or 'all', then it is a list of one for each axis.
 
 A quantiser of single values is a function (bits, domain) -> its 2**bits levels, ascending, in units of the domain. Its
-facts: most, the most bits; fitted, the domains in which its levels are fitted to each item instead and travel with
+facts: least and most bits; block, how many values share a scale where the user does not say it; shifted, 0 has a code of
+its own in each block (codes.blockwise); fitted, the domains in which its levels are fitted to each item instead and travel with
 it; domains, those that it has levels for; edges, the function (bits, domain) -> the 2**bits + 1 ends of its bins, where
 these do not lie half way between levels. One with the fact `joint` codes whole vectors, as N(0, I): a module with encode(x, bits, search), decode(codes,
 bits) and distortion(bits).
@@ -49,7 +50,31 @@ QUANTISERS = Table(
             "refusal": "--quantizer mu-law is for sound, not {kind}",
         },
     ),
+    Row(
+        "absmax",
+        "codes.blockwise:absmax",
+        "equal bins, symmetric about 0, to the greatest magnitude of each block: embeddings and weights",
+        kinds=("embedding",),
+        facts={"least": 2, "domains": ("signed",), "block": 64},
+    ),
+    Row(
+        "zero-point",
+        "codes.blockwise:zero_point",
+        "equal bins from the least to the greatest value of each block, one of them 0: embeddings and weights",
+        kinds=("embedding",),
+        facts={"most": 8, "domains": ("unit",), "block": 64, "shifted": True},
+    ),
+    Row(
+        "nf4",
+        "codes.blockwise:nf4",
+        "16 quantiles of a Gaussian, to the greatest magnitude of each block (QLoRA), at 4 bits: embeddings and weights",
+        kinds=("embedding",),
+        facts={"least": 4, "most": 4, "domains": ("signed",), "block": 64},
+    ),
+    least=1,
     most=16,
+    block=None,
+    shifted=False,
     fitted=(),
     domains=("uint8", "unit", "signed", "gaussian"),
     edges=None,
@@ -113,7 +138,7 @@ OPERATIONS = Table(
             ),
             Option(
                 "--quantizer",
-                "How the preceding --bits places its levels; mu-law is for sound, and trellis codes whole embeddings, at 1-6 bits.",
+                "How the preceding --bits places its levels; mu-law is for sound, trellis codes whole embeddings, at 1-6 bits, absmax, zero-point and nf4 scale embeddings by blocks.",
                 "choice",
                 of=QUANTISERS,
                 usual="uniform",
@@ -123,6 +148,15 @@ OPERATIONS = Table(
                 "--rotate",
                 "Rotate embeddings at random before the preceding --bits quantises them; --seed fixes the rotation.",
                 "flag",
+            ),
+            Option(
+                "--block",
+                "Values of an embedding that share a scale in the preceding --bits; each scale counts 16 bits.",
+                "whole",
+                low=1,
+                metavar="N",
+                usual="64 of absmax, zero-point and nf4, else all",
+                multiple=True,
             ),
             Option(
                 "--scale",

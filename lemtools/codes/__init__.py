@@ -8,6 +8,8 @@ A quantiser is described by the `bits` operation of a fragment, a dict with
                'gaussian' (unbounded; a fixed codebook for N(0, 1) times the scale)
     scale      None, or an array [N]: the item's peak or rms, of a field [N, C]; where codes are joint, [N] or [N, L]: each vector's rms
     levels     only of quantisers that are fitted in this domain: array [N, 2**bits], the codebook of the item
+    block      None, or how many values along the last axis share a scale: [N, blocks] or [N, L, blocks]
+    zero       only of quantisers that are `shifted`: uint8, shaped like the scale, the code that 0 has
     slack      None, or an array [N]: how far the values may have been from the originals before they were quantised
                (they were quantised once already, on bins that do not nest in these)
     rotate     None, or the seed of the rotation (hadamard) that vectors went through before they were quantised

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..catalogue import loaded
 from ..catalogue.operations import QUANTISERS
+from .blockwise import along
 
 Place = Callable[[int, str], np.ndarray]  # levels by bits and domain
 
@@ -186,14 +187,21 @@ def _groups(op: dict[str, Any], count: int) -> Iterator[tuple[slice | np.ndarray
                 yield slice(row, row + 1), int(b), op["levels"][row, : 2 ** int(b)]
 
 
-def spread(scale: np.ndarray, ndim: int) -> np.ndarray:
-    """A scale [N] or [N, C] as an array of `ndim` axes that broadcasts to values [N, ...] or [N, C, ...]."""
-    return scale.reshape(*scale.shape, *[1] * (ndim - scale.ndim))
+def spread(op: dict[str, Any], shape: tuple[int, ...], name: str = "scale", rows: Any = slice(None)) -> np.ndarray:
+    """A parameter by item, [N] or [N, C], or by block, [..., blocks], as float64 that broadcasts to values of `shape`."""
+    each = np.asarray(op[name], np.float64)[rows]
+    if op.get("block"):
+        return along(each, op["block"], shape[-1])
+    return each.reshape(*each.shape, *[1] * (len(shape) - each.ndim))
 
 
-def _scaled(op: dict[str, Any], rows: slice | np.ndarray, ndim: int) -> np.ndarray | None:
-    scale = op.get("scale")
-    return None if scale is None else spread(np.asarray(scale, np.float64)[rows], ndim)
+def _scaled(op: dict[str, Any], rows: slice | np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    return None if op.get("scale") is None else spread(op, shape, "scale", rows)
+
+
+def _shifted(op: dict[str, Any], rows: slice | np.ndarray, shape: tuple[int, ...], bits: int) -> np.ndarray | float:
+    """Where 0 lies in the domain 'unit': with a scale, values are (x - shift) scale."""
+    return 0.0 if op.get("zero") is None else spread(op, shape, "zero", rows) / (2.0**bits - 1)
 
 
 def code_dtype(op: dict[str, Any]) -> type[np.uint8 | np.uint16]:
@@ -215,9 +223,10 @@ def encode(values: np.ndarray, op: dict[str, Any]) -> np.ndarray:
                 middle = (levels[1:] + levels[:-1]) / 2
                 codes[rows] = np.searchsorted(middle, np.arange(256), side="left").astype(codes.dtype)[x]
             continue
-        scale = _scaled(op, rows, values.ndim)
+        scale = _scaled(op, rows, values.shape)
         if scale is not None:  # in float64, so that rounding puts no value into its neighbour's bin
             x = np.divide(x, scale, out=np.zeros(x.shape), where=scale > 0)
+            x += _shifted(op, rows, values.shape, bits)
         if row.edges:
             codes[rows] = np.searchsorted(fixed_table(bits, quantizer, domain)[1][1:], x, side="right")
             continue
@@ -244,14 +253,14 @@ def _look_up(codes: np.ndarray, op: dict[str, Any], which: tuple[int, ...]) -> l
         else:
             levels = levels.astype(np.float64)
             tables = (levels, *_ends(levels, op["domain"]))
-        scale = _scaled(op, rows, codes.ndim)
+        scale, shift = _scaled(op, rows, codes.shape), _shifted(op, rows, codes.shape, bits)
         for array, k in zip(out, which):
             # lost elements of a fragment have code 0, and a damaged one may hold codes beyond a table of 256
             if scale is None:
                 array[rows] = tables[k].astype(np.float32).take(codes[rows], mode="clip")
             else:
                 with np.errstate(invalid="ignore", over="ignore"):
-                    array[rows] = tables[k].take(codes[rows], mode="clip") * scale
+                    array[rows] = (tables[k].take(codes[rows], mode="clip") - shift) * scale
     return out
 
 
@@ -277,7 +286,7 @@ def bounds(codes: np.ndarray, op: dict[str, Any]) -> tuple[np.ndarray, np.ndarra
     if scale is not None:
         # the product with the scale was rounded: one step outwards, so that the original is inside for certain
         low, high = _outwards(low, high)
-        none = np.broadcast_to(spread(np.asarray(scale), codes.ndim) == 0, low.shape)
+        none = np.broadcast_to(spread(op, codes.shape) == 0, low.shape)
         low[none] = high[none] = 0
     if slack is not None:
         slack = np.asarray(slack, np.float32).reshape(rows)

@@ -117,8 +117,8 @@ def bin_std(op: dict, count: int) -> np.ndarray:
     else:
         width = {"uint8": 1.0, "unit": 1.0, "signed": 2.0}[op["domain"]] * 2.0**-bits
     scale = np.float32(1) if op.get("scale") is None else np.asarray(op["scale"], np.float32)
-    if scale.ndim == 2:  # of channels
-        scale = np.sqrt(np.square(scale, dtype=np.float64).mean(axis=1)).astype(np.float32)
+    if scale.ndim > 1:  # of channels or blocks
+        scale = np.sqrt(np.square(scale.reshape(count, -1), dtype=np.float64).mean(axis=1)).astype(np.float32)
     return (width * scale / np.sqrt(12)).astype(np.float32)
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from .. import codes as _codes
+from ..catalogue import Row
 from ..catalogue.operations import QUANTISERS
+from ..codes.blockwise import in_blocks, zeros_of
 from ..signal import LemError, Signal
 from .draws import draw, ends, shown
 
@@ -32,6 +34,8 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     scale 'full': bins span full scale. 'peak': they span +-the item's largest magnitude. 'rms': the item is divided by
     its rms (kept as float16 where that can hold it) and quantised as N(0, 1). Of a field each channel has its own.
     Lost elements are left out.
+    block: of embeddings, as many values along the last axis share a scale; quantizers 'absmax', 'zero-point' and 'nf4' take
+    64 where it is not given, and the peak.
     quantizer 'trellis' (1-6 bits) and `rotate` are for whole embeddings, by the rms of each vector: a trellis-coded
     vector, and a random rotation before any quantiser, fixed by the seed alone. `search` may stand in for the trellis'
     encoder (codes.trellis.viterbi): it must find the same codes.
@@ -39,16 +43,20 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """
     quantizer, (low, high) = spec.get("quantizer") or "uniform", ends(spec["bits"])
     row = QUANTISERS.find(quantizer)
-    if not 1 <= low <= high <= row.most:
-        by = f" with --quantizer {quantizer}" if row.most < _codes.MAX_BITS else ""
-        raise LemError(f"--bits must lie in 1-{row.most}{by}, not {shown(spec['bits'])}")
+    if not row.least <= low <= high <= row.most:
+        by = f" with --quantizer {quantizer}" if row.most - row.least < _codes.MAX_BITS - 1 else ""
+        within = f"lie in {row.least}-{row.most}" if row.least < row.most else f"be {row.most}"
+        raise LemError(f"--bits must {within}{by}, not {shown(spec['bits'])}")
     depth = draw(spec["bits"], draws, integer=True)
     domain, natural = NATURAL[signal.kind]
-    scale_by = spec.get("scale") or natural
+    block = spec.get("block") or row.block
+    scale_by = spec.get("scale") or ("peak" if row.block else natural)
     rotate = draws.seed if spec.get("rotate") else None
     joint = row.joint or rotate is not None
     if not row.joint:
         QUANTISERS.check_kind(quantizer, signal.kind, f"--quantizer {quantizer}")
+    if block:
+        _check_block(signal.kind, quantizer, row, scale_by, joint)
     if joint:
         _check_joint(signal, f"--quantizer {quantizer}" if row.joint else "--rotate", scale_by)
         signal = replace(signal, mask=None)
@@ -60,7 +68,7 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if signal.data.dtype == np.uint8:
         depth, domain = np.minimum(depth, 8), "uint8"
     elif scale_by != "full":
-        domain = "gaussian" if scale_by == "rms" else "signed"
+        domain = "gaussian" if scale_by == "rms" else "unit" if row.shifted else "signed"
     if domain not in row.domains:
         raise LemError(f"--quantizer {quantizer} is for values that have ends; use --scale full or --scale peak")
     if old is not None:
@@ -78,21 +86,24 @@ def bits(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         "scale": None,
         "levels": None,
         "slack": None,
+        "block": block,
+        "zero": None,
         "rotate": rotate,
     }
-    alike = old is not None and (old["quantizer"], old["domain"], old.get("scale") is None) == (
+    alike = old is not None and (old["quantizer"], old["domain"], old.get("scale") is None, old.get("block")) == (
         quantizer,
         domain,
         scale_by == "full",
+        block,
     )
     values = signal.data
     if domain != "uint8":
         values = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
     observed = None if signal.mask is None else signal.observed()
-    if scale_by != "full":
-        op["scale"] = (
-            old["scale"] if alike else _scale(values, observed, scale_by, _each(signal.kind, values.ndim, joint))
-        )
+    if scale_by != "full" and alike and not row.shifted:
+        op["scale"] = old["scale"]
+    elif scale_by != "full":
+        op |= _scales(values, observed, scale_by, op, _each(signal.kind, values.ndim, joint), row.shifted)
     if domain in row.fitted:
         if (fitted := min(high, 8) if domain == "uint8" else high) > _codes.MAX_FITTED_BITS:
             raise LemError(f"--quantizer {quantizer} fits at most {_codes.MAX_FITTED_BITS} bits to a {signal.kind}")
@@ -121,6 +132,17 @@ def _check_joint(signal: Signal, option: str, scale_by: str) -> None:
         raise LemError(f"{option} codes whole vectors, and elements are lost here: put the --mask after --bits")
     if option != "--rotate" and signal.data.shape[-1] < 2:
         raise LemError(f"{option} needs vectors of 2 dimensions or more")
+
+
+def _check_block(kind: str, quantizer: str, row: Row, scale_by: str, joint: bool) -> None:
+    """Raise LemError where blocks cannot have scales of their own."""
+    if kind != "embedding":
+        raise LemError(f"--block is for embeddings, not {kind}")
+    if joint:
+        what = f"--quantizer {quantizer} scales blocks" if row.block else "--block scales parts of a vector"
+        raise LemError(f"{what}; --rotate and --quantizer trellis code whole vectors by one scale")
+    if row.block and scale_by != "peak":
+        raise LemError(f"--quantizer {quantizer} is scaled by the peak of each block, not by --scale {scale_by}")
 
 
 def _check_again(depth, old: dict) -> None:
@@ -160,6 +182,24 @@ def _each(kind: str, ndim: int, joint: bool) -> tuple[int, ...]:
     return tuple(range(ndim - 1 if joint else 2 if kind == "field" else 1, ndim))
 
 
+def _scales(
+    values: np.ndarray, observed: np.ndarray | None, by: str, op: dict, axes: tuple[int, ...], shifted: bool
+) -> dict:
+    """The scale, of items or blocks, and the code of 0 where the quantiser has one."""
+    if block := op["block"]:
+        inside = np.ones(values.shape[-1:], bool) if observed is None else observed
+        inside = in_blocks(inside, block, False)
+        values = in_blocks(np.where(True if observed is None else observed, values, 0), block)
+        observed, axes = np.broadcast_to(inside, values.shape), (values.ndim - 1,)
+    if not shifted:
+        return {"scale": _scale(values, observed, by, axes)}
+    low = values.min(axis=axes, initial=0, where=observed)
+    span = (values.max(axis=axes, initial=0, where=observed).astype(np.float64) - low)[..., None]
+    scale = _scale(span, None, "peak", (span.ndim - 1,))
+    depth = np.asarray(op["bits"]).reshape(-1, *[1] * (low.ndim - 1))
+    return {"scale": scale, "zero": zeros_of(low, scale, depth)}
+
+
 def _scale(values: np.ndarray, observed: np.ndarray | None, by: str, axes: tuple[int, ...]) -> np.ndarray:
     """float32 [N] or more: rms or peak magnitude of what is observed along `axes`, as a float16 where it is a normal
     number there."""
@@ -187,7 +227,7 @@ def _fit(values: np.ndarray, observed: np.ndarray | None, op: dict, most: int) -
     depth = np.broadcast_to(np.asarray(op["bits"]), (len(values),))
     levels = np.zeros((len(values), 2**most), np.float32)
     if op["scale"] is not None:
-        scale = _codes.spread(op["scale"], values.ndim)
+        scale = _codes.spread(op, values.shape)
         values = values / np.where(scale == 0, 1, scale)
     for i, b in enumerate(depth):
         item = values[i] if observed is None else values[i][observed[i]]

@@ -34,7 +34,7 @@ def replicate(codes: np.ndarray, op: dict) -> np.ndarray:
     unit = codes / (2.0**bits - 1)
     if op["domain"] == "unit":
         return unit.astype(np.float32)
-    scale = 1.0 if op.get("scale") is None else _codes.spread(np.asarray(op["scale"]), codes.ndim)
+    scale = 1.0 if op.get("scale") is None else _codes.spread(op, codes.shape)
     return ((2 * unit - 1) * scale).astype(np.float32)
 
 

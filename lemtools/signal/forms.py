@@ -13,6 +13,7 @@ import numpy as np
 from .. import codes as _codes
 from ..catalogue.errors import LemError
 from ..catalogue.operations import QUANTISERS
+from ..codes.blockwise import blocks
 from .batch import Signal
 from .types import BF16
 
@@ -145,21 +146,38 @@ def _check_quantiser(op: dict[str, Any], frame: Frame) -> None:
     if joint and not (domain == "gaussian" and len(shape) <= 3 and frame.mask is None and seeded):
         raise LemError("damaged document (codes of whole vectors)")
     bits, most = _depths(op, shape[0]), 8 if domain == "uint8" else quantiser.most
-    deepest = int(bits.max(initial=1))
-    if np.asarray(op["bits"]).dtype.kind not in "iu" or not 1 <= bits.min(initial=1) <= deepest <= most:
+    deepest = int(bits.max(initial=quantiser.least))
+    least = int(bits.min(initial=most))
+    if np.asarray(op["bits"]).dtype.kind not in "iu" or least < quantiser.least or deepest > most:
         raise LemError("damaged document (bits)")
     levels, fitted = op.get("levels"), domain in quantiser.fitted
     if (levels is not None) != fitted or (fitted and not _are_levels(levels, bits, domain)):
         raise LemError("damaged document (levels)")
     if domain == "gaussian" and op.get("scale") is None:
         raise LemError("damaged document (no scale)")
+    if quantiser.block or any(op.get(name) is not None for name in ("block", "zero")):
+        _check_blocks(op, shape, quantiser.shifted, joint)
     for name in ("scale", "slack"):
         value = op.get(name, np.zeros(shape[0], np.float32))
         fits = value.dtype == np.float32 and value.shape == shape[:1]
-        if name == "scale" and len(shape) >= 3:  # of vectors, or of the channels of a field
+        if name == "scale" and op.get("block"):
+            fits = value.dtype == np.float32  # its shape is right
+        elif name == "scale" and len(shape) >= 3:  # of vectors, or of the channels of a field
             fits = (value.dtype == np.float32 and value.shape == shape[:2]) or (fits and not joint)
         if not fits or not (value >= 0).all() or (name == "scale" and not np.isfinite(value).all()):
             raise LemError(f"damaged document ({name})")
+
+
+def _check_blocks(op: dict[str, Any], shape: Shape, shifted: bool, joint: bool) -> None:
+    """Raise LemError where the scales of blocks, or the codes of 0, are not as many as the blocks."""
+    block, zero = op.get("block"), op.get("zero")
+    scale: Any = op.get("scale")
+    good = isinstance(scale, np.ndarray) and 2 <= len(shape) <= 3 and not joint and (zero is not None) == shifted
+    if good and type(block) is int and block > 0:
+        each = (*shape[:-1], blocks(shape[-1], block))
+        if scale.shape == each and (zero is None or (zero.dtype == np.uint8 and zero.shape == each)):
+            return
+    raise LemError("damaged document (blocks)")
 
 
 def _are_levels(levels: Any, bits: np.ndarray, domain: str) -> bool:

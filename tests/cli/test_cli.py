@@ -30,7 +30,7 @@ INPUT = f"{LOOKS} --files-from --sample --sample-name"
 OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --lowpass --mask --mask-shape --noise "
-    "--device --quantizer --rotate --scale --seed --shard --tensors",
+    "--block --device --quantizer --rotate --scale --seed --shard --tensors",
     "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --method --model --prior "
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
     "--top-p --typical --beam --right --order --codec",
@@ -56,7 +56,7 @@ OPTIONS = {
     "info": f"{COMMON} --json",
 }
 CHOICES = {
-    ("fragment", "quantizer"): "uniform lloyd-max trellis mu-law",
+    ("fragment", "quantizer"): "uniform lloyd-max trellis mu-law absmax zero-point nf4",
     ("fragment", "scale"): "full peak rms",
     ("fragment", "sample_name"): "kodim23 rooster",
     ("fragment", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",

@@ -283,7 +283,7 @@ def bench(tmp_path_factory):
     from lemtools.media import textgrid
     from lemtools.media.images import encode_image as encode
     from lemtools.signal import Signal
-    from lemtools.stream import write_one
+    from lemtools.stream import save_tensors, write_one
 
     here = tmp_path_factory.mktemp("examples")
     rng = np.random.default_rng(0)
@@ -297,6 +297,9 @@ def bench(tmp_path_factory):
     (here / "photo.png").write_bytes(encode(photos[0], "PNG"))
     (here / "recalled.png").write_bytes(encode(photos[0] // 4 * 4, "PNG"))
     np.save(here / "embeddings.npy", rng.standard_normal((32, 16)).astype(np.float32))
+    (here / "model").mkdir()
+    (here / "model" / "config.json").write_text("{}")
+    save_tensors(str(here / "model" / "model.safetensors"), {"q.weight": rng.standard_normal((8, 16))}, {})
     np.save(here / "others.npy", rng.standard_normal((32, 12)).astype(np.float32))
     (here / "book.txt").write_text("what is gone is gone, and none knew what was here\n" * 40)
     soundfile.write(here / "rooster.flac", np.sin(np.arange(4000) / 9), 8000)
@@ -426,7 +429,9 @@ def complete(name: str, *line: str) -> list[str]:
 
 def test_bash_completes_options_values_and_files():
     assert sorted(complete("lem-fragment", "--ma")) == ["--mask", "--mask-shape", "--max-bytes"]
-    assert complete("lem-fragment", "--quantizer", "") == ["uniform", "lloyd-max", "trellis", "mu-law"]
+    assert complete("lem-fragment", "--quantizer", "") == [
+        *("uniform", "lloyd-max", "trellis", "mu-law", "absmax", "zero-point", "nf4")
+    ]
     assert complete("lem-fragment", "--quantizer", "=", "l") == ["lloyd-max"]
     assert complete("lem-fragment", "--mask-shape", "p") == ["pixel", "patch:"]
     assert complete("lem-compare", "--min", "ps") == ["psnr="]
