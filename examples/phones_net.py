@@ -2,12 +2,13 @@
 
 prepare    from DATA/emodb OUT/sounds/SPEAKER/SENTENCE/ID.wav with its labels beside it (ID.lab), and where the aligner puts the
            boundaries, OUT/aligned/ID.lab
-folds      OUT/fold-K.safetensors, learnt from all speakers but two, by lem-train phones, and their table: every clip by the network
+folds      OUT/fold-K-SEED.safetensors, learnt from all speakers but two, by lem-train phones, and their table: every clip by the network
            that has not heard its speaker
 controls   the first fold once more, but shown the sound of other boundaries between phones of the same classes; and the first two
            folds without the sentences that they are measured on, either
-english    OUT/all.safetensors, learnt from all ten speakers, and the table of DATA/ae
+english    OUT/all-SEED.safetensors, learnt from all ten speakers, and the table of DATA/ae
 
+Every network is trained with each of SEEDS, which decide its first weights and the order of what it learns from.
 DATA is as for phones.py.
 """
 
@@ -33,10 +34,12 @@ from lemtools.signal import Signal
 from lemtools.signal.phones import PAUSE, nearest
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare as prepared
+from lemtools.train.run import Prepared
 from lemtools.train.settings import Settings
 
-FOLDS = 5
-BEFORE, SPECTRAL, NET = "+ constant shift", "+ spectral change", "+ network"
+FOLDS, SEEDS = 5, (0, 1, 2)
+BEFORE, SPECTRAL = "+ constant shift", "+ spectral change"
+NETS = [f"+ network, seed {seed}" for seed in SEEDS]
 
 
 def labelled(path: Path, times: np.ndarray, symbols: Sequence[str]) -> None:
@@ -61,11 +64,11 @@ def prepare(data: Path, out: Path) -> None:
         labelled(out / "aligned" / f"{clip.name}.lab", found.times, found.phones)
 
 
-def asked(out: Path, name: str, data: Iterable[Path], validate: Iterable[Path]) -> Settings:
-    """lem-train phones --data ... --aligned OUT/aligned --validate ... -o OUT/NAME."""
+def asked(out: Path, name: str, seed: int, data: Iterable[Path], validate: Iterable[Path]) -> Settings:
+    """lem-train phones --data ... --aligned OUT/aligned --validate ... --seed SEED -o OUT/NAME-SEED.safetensors."""
     learnt, kept = ([str(folder) for folder in folders] for folders in (data, validate))
-    more = dict(validate=kept, aligned=[str(out / "aligned")], device="cpu", workers=0)
-    return Settings("phones", learnt, str(out / f"{name}.safetensors"), **more)
+    more = dict(validate=kept, aligned=[str(out / "aligned")], device="cpu", workers=0, seed=seed)
+    return Settings("phones", learnt, str(out / f"{name}-{seed}.safetensors"), **more)
 
 
 def speakers(out: Path) -> list[list[str]]:
@@ -87,6 +90,13 @@ def row(errors: list[np.ndarray], true: int) -> str:
     return f"| {len(e)} of {true} | {mae} | {np.median(np.abs(e)):.1f} | {e.mean():+.1f} | {shares} | {hits} |"
 
 
+def over(values: Iterable[float], digits: int = 2) -> str:
+    """Mean, standard deviation and range of what the seeds give."""
+    each = np.array(list(values), float)
+    least, most = each.min(), each.max()
+    return f"{each.mean():.{digits}f} ± {each.std(ddof=1):.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+
+
 def table(clips: Iterable[phones.Clip], arms: dict[str, dict[str, str | Mover]]) -> None:
     """arms: {name: {speaker: way}}."""
     torch.set_num_threads(1)
@@ -95,53 +105,67 @@ def table(clips: Iterable[phones.Clip], arms: dict[str, dict[str, str | Mover]])
         begun = time.process_time()
         aligned = aligner.align(clip.sound, clip.words)
         found: Boundaries = phones.path(aligned)
+        took += time.process_time() - begun
         for arm, ways in arms.items():
+            begun = time.process_time()
             guess: Signal = phones.guess(refine(found, clip.sound, ways[clip.speaker]), found.phones)
-            took += time.process_time() - begun  # of all arms; measuring is left out
+            took += (arm == NETS[0]) * (time.process_time() - begun)
             one = boundaries(clip.true, guess)[0]
             errors[arm].append(1e3 * one.errors)
-            begun = time.process_time()
         true, seconds = true + one.true, seconds + len(clip.sound) / RATE
     print("| | boundaries | MAE, ms | median | bias | within 10 / 20 / 25 / 50 ms, % | within 20 ms, % |")
     print("|---|---|---|---|---|---|---|")
     for arm, each in errors.items():
         print(f"| {arm} {row(each, true)}")
     print()
-    print(f"{seconds / took:.0f} times real time on one core: the path and all of these ways together")
-    for one, two in ((BEFORE, NET), (SPECTRAL, NET)):
-        gain = [np.abs(a).sum() - np.abs(b).sum() for a, b in zip(errors[one], errors[two])]
-        print(f"gain of {two} over {one}, ms, paired: {phones.interval(gain, [len(x) for x in errors[one]], 2)}")
+    print(f"{seconds / took:.0f} times real time on one core: the path and a network")
+    pooled = [np.concatenate(errors[arm]) for arm in NETS]
+    for name, value in SHOWN.items():
+        print(f"{name}, over seeds: {over(map(value, pooled))}")
+    counts = [len(x) for x in errors[BEFORE]]
+    for one in (BEFORE, SPECTRAL):
+        gains = {arm: [np.abs(a).sum() - np.abs(b).sum() for a, b in zip(errors[one], errors[arm])] for arm in NETS}
+        for arm, gain in gains.items():
+            print(f"gain of {arm} over {one}, ms, paired: {phones.interval(gain, counts, 2)}")
+        print(f"gain over {one}, over seeds: {over(sum(gain) / sum(counts) for gain in gains.values())}")
 
 
-def arms(models: dict[str, Path]) -> dict[str, dict[str, str | Mover]]:
-    """The arms of a table, by the networks {speaker: file}."""
+SHOWN = {
+    "MAE, ms": lambda e: np.abs(e).mean(),
+    "median": lambda e: np.median(np.abs(e)),
+    "bias": np.mean,
+    "within 20 ms, %": lambda e: 100 * (np.abs(e) <= 20).mean(),
+}
+
+
+def arms(models: Sequence[dict[str, Path]]) -> dict[str, dict[str, str | Mover]]:
+    """The arms of a table, by the networks {speaker: file} of each seed."""
     ways = {BEFORE: "constant", SPECTRAL: "spectral"}
-    plain: dict[str, dict[str, str | Mover]] = {arm: dict.fromkeys(models, way) for arm, way in ways.items()}
-    return plain | {NET: {speaker: Learned(str(path)) for speaker, path in models.items()}}
+    plain: dict[str, dict[str, str | Mover]] = {arm: dict.fromkeys(models[0], way) for arm, way in ways.items()}
+    each = [{speaker: Learned(str(path)) for speaker, path in files.items()} for files in models]
+    return plain | dict(zip(NETS, each))
 
 
 def folds(data: Path, out: Path) -> None:
-    models: dict[str, Path] = {}
+    models: list[dict[str, Path]] = [{} for _ in SEEDS]
     for k, held in enumerate(speakers(out)):
         rest = [name for other in speakers(out) if other != held for name in other]
-        made = train(asked(out, f"fold-{k}", sounds(out, rest), sounds(out, held)))
-        models |= dict.fromkeys(held, Path(made.settings.output))
+        for seed, files in zip(SEEDS, models):
+            made = train(asked(out, f"fold-{k}", seed, sounds(out, rest), sounds(out, held)))
+            files |= dict.fromkeys(held, Path(made.settings.output))
     table(phones.emodb(data), arms(models))
 
 
 def controls(data: Path, out: Path) -> None:
     del data
+    print("| learnt | measured on | boundaries | MAE, ms | constant shift | within 20 ms, % |")
+    print("|---|---|---|---|---|---|")
     held, *others = speakers(out)
     rest = [name for other in others for name in other]
-    run = prepared(asked(out, "deaf", sounds(out, rest), sounds(out, held)))
-    for spec in (run.spec, run.validation):
-        _exchange(spec.items)
-    deaf = run.run(run, Ranks(), "cpu")
-    batches = run.batches(0, 1)
-    while deaf.step < deaf.steps:
-        deaf.advance(batches[deaf.step])
-    print("shown other boundaries:", {k: round(v, 3) for k, v in deaf.validate().items()})
-    sums = np.zeros(2)
+    shown(
+        "other boundaries", "fold 0", [deaf(asked(out, "deaf", s, sounds(out, rest), sounds(out, held))) for s in SEEDS]
+    )
+    sums, count = np.zeros(len(SEEDS)), 0
     for k, held in enumerate(speakers(out)[:2]):
         for half in range(2):
             kept, learnt = [], []
@@ -149,13 +173,38 @@ def controls(data: Path, out: Path) -> None:
                 new = sorted({path.name for path in (out / "sounds").glob("*/*")}).index(folder.name) % 2 == half
                 if new == (folder.parent.name in held):
                     (kept if new else learnt).append(folder)
-            made = train(asked(out, f"new-{k}-{half}", learnt, kept))
-            trained = made.run(made, Ranks(), "cpu")
-            count = len(made.validation.items)
-            found = trained.validate()
-            sums += count, count * found["held_out_loss"]
-            print(f"fold {k}, half {half}: {count} boundaries,", {k: round(v, 3) for k, v in found.items()}, flush=True)
-    print(f"other speakers and other sentences: {sums[0]:.0f} boundaries, {sums[1] / sums[0]:.2f} ms")
+            found = [measured(train(asked(out, f"new-{k}-{half}", seed, learnt, kept))) for seed in SEEDS]
+            shown(f"without half {half} of the sentences", f"fold {k}", found)
+            sums += [one["boundaries"] * one["held_out_loss"] for one in found]
+            count += int(found[0]["boundaries"])
+    print(f"other speakers and other sentences, {count} boundaries, MAE, ms: {over(sums / count)}")
+
+
+def deaf(settings: Settings) -> dict[str, float]:
+    """What is found of a network that heard other boundaries than it was told of."""
+    made = prepared(settings)
+    for spec in (made.spec, made.validation):
+        _exchange(spec.items)
+    run, batches = made.run(made, Ranks(), "cpu"), made.batches(0, 1)
+    while run.step < run.steps:
+        run.advance(batches[run.step])
+    return {"boundaries": len(made.validation.items), **run.validate()}
+
+
+def measured(made: Prepared) -> dict[str, float]:
+    """What is found of a trained network."""
+    return {"boundaries": len(made.validation.items), **made.run(made, Ranks(), "cpu").validate()}
+
+
+def shown(learnt: str, on: str, found: Sequence[dict[str, float]]) -> None:
+    """A row of the controls."""
+    first = found[0]
+    mae, close = (
+        over(one[name] * by for one in found) for name, by in (("held_out_loss", 1), ("held_out_within_20", 100))
+    )
+    print(
+        f"| {learnt} | {on} | {first['boundaries']} | {mae} | {first['held_out_constant']:.1f} | {close} |", flush=True
+    )
 
 
 def _exchange(items) -> None:
@@ -172,8 +221,8 @@ def _exchange(items) -> None:
 
 def english(data: Path, out: Path) -> None:
     every = sorted((out / "sounds").iterdir())
-    made = train(replace(asked(out, "all", every, []), holdout=0))
-    table(phones.ae(data), arms({"": Path(made.settings.output)}))
+    made = [train(replace(asked(out, "all", seed, every, []), holdout=0)) for seed in SEEDS]
+    table(phones.ae(data), arms([{"": Path(one.settings.output)} for one in made]))
 
 
 if __name__ == "__main__":

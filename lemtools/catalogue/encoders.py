@@ -9,6 +9,7 @@ Its options are keywords of the class or, where they are settled by a fit, of it
     made       what its file holds and who makes it, where there is no encoding without one
     of_itself  whether, where there is no file, it is fitted to the very input
     ending     of the files that are read in a folder that an option names, where not all are
+    long       whether it takes a long sound in pieces (signal.Long)
     front      of an encoder that makes spectra: the class of its front end (transforms.contract.Front); else ''
 """
 
@@ -211,7 +212,7 @@ ENCODERS = Table(
         "speech and its text as phones, each with its begin and end",
         kinds=("audio",),
         options=SPOKEN,
-        facts={"ending": ".txt"},
+        facts={"ending": ".txt", "long": True},
     ),
     Row(
         "minilm",
@@ -255,6 +256,7 @@ ENCODERS = Table(
     fitted=False,
     made="",
     ending="",
+    long=False,
     of_itself=False,
     front="",
 )

@@ -158,20 +158,18 @@ def reading(
     target=None,
     skip_existing=False,
     default_sample: bool | str = False,
-    lost=None,
-    takes=(),
     **looks,
 ):
     """(paths, batches) of a command's inputs. Without any: stdin, or at a terminal the sample (`default_sample`: True, or
     its name) or the short help.
 
-    lost, takes: as of media.Reading; looks: the options of LOOKS.
+    looks: the options of LOOKS, and fields of media.Reading.
     """
     paths = named_inputs(run, files, files_from, sample, sample_name, default_sample)
     from .. import media
 
     wanted = _wanted(paths, shard, target if skip_existing else None)
-    return paths, media.load(paths, how(run, **looks), wanted=wanted, report=run.error, lost=lost, takes=takes)
+    return paths, media.load(paths, how(run, **looks), wanted=wanted, report=run.error)
 
 
 def named_inputs(run: Session, files, files_from, sample, sample_name, default_sample: bool | str = False) -> list[str]:

@@ -173,13 +173,13 @@ def _code(run, row, coder, decode, model, reading, writing, lines, settings) -> 
     from ..media import Target, save
     from ..media.repeat import rereadable
 
-    takes = () if decode or row is None else row.kinds
+    takes, long = ((), False) if decode or row is None else (row.kinds, row.long)
     how = {"how": common.how(run, takes=takes, **{o.name: reading[o.name] for o in common.LOOKS})}
     target = Target(writing.pop("output"), writing.pop("to"), own=decode)
     if common.skip_whole(run, target, writing["skip_existing"]):
         return
     paths, signals = common.reading(
-        run, **reading, **writing, target=target, default_sample=_sample(row, decode), takes=takes
+        run, **reading, **writing, target=target, default_sample=_sample(row, decode), takes=takes, long=long
     )
     target.refuse(paths, [*_files(row, settings), *([model] if model else [])])
     if coder is None and row is not None and row.of_itself and writing["shard"] and not rereadable(paths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,10 +15,10 @@ from ..phones.cepstra import RATE
 from ..phones.model import folder
 from ..phones.refine import WAYS, Mover
 from ..phones.words import Entry, Lexicon, given
-from ..signal import Alphabet, LemError, Signal, Word, path_of, stem
+from ..signal import Alphabet, LemError, Long, Signal, Word, path_of, stem
 from ..signal.phones import PAUSE, PHONES, alphabet_of, spelt
 from .contract import Encoder
-from .sound import near, resampled
+from .sound import Forward, near, resampled, resampled_pieces
 
 MOST = 1 << 24  # bytes of a text
 DOUBTFUL = -4.0  # a score below which text and sound are said not to fit: see docs/phones.md
@@ -33,7 +34,7 @@ class Phones(Encoder):
     way of phones.refine.WAYS, or the file of a model of lem-train phones. fallback: 'even', to spread the phones of a sound evenly
     where no path can be found.
 
-    The mean of the channels is aligned, at 16 kHz. spans: one after another, from 0 to the end of the sound. scores: see
+    The mean of the channels is aligned, at 16 kHz; a Long in pieces, with the same result as an array. spans: one after another, from 0 to the end of the sound. scores: see
     phones.aligner.fit. The history of every item says how it was made: engine, retries, padding (s), pieces, gaps (pauses
     between words), least (phones of the least duration, 30 ms), score (mean over the frames of phones), refine (of a model the name of its file), ruled (words
     that espeak-ng's rules spoke). Nothing depends on other sounds.
@@ -78,8 +79,7 @@ class Phones(Encoder):
             raise LemError("a sound without its sample rate; write it as a WAV, or give rate=HZ in Python")
         words = self._words(name)
         rate = near(RATE, round(item.rate))  # one that can be changed to 16 kHz: times are put right below
-        sound = resampled(item.data.mean(axis=1, keepdims=True), rate, RATE)[0, 0]
-        found = self.aligner.align(sound, words)
+        found = self.aligner.align(_mono(item.data, rate), words)
         found = found._replace(spans=found.spans * (rate / item.rate))
         self._note(found, name)
         alphabet, symbols = self._symbols(found, words)
@@ -146,6 +146,21 @@ class Phones(Encoder):
                 f"{DOUBTFUL:g}), as in {self.doubtful[0] or 'the sound'}"
             )
         return "; ".join(said) or None
+
+
+def _mono(data: np.ndarray | Long, rate: int) -> np.ndarray | Forward:
+    """The mean of the channels of a sound [1, C, T] at 16 kHz."""
+    if isinstance(data, np.ndarray):
+        return resampled(_mean(data[0]), rate, RATE)[0, 0]
+    part = math.gcd(rate, RATE)
+    count = -(-data.shape[2] * (RATE // part) // (rate // part))
+    pieces = data.blocks
+    return Forward(lambda: (p[0, 0] for p in resampled_pieces(map(_mean, pieces()), rate, RATE)), count)
+
+
+def _mean(sound: np.ndarray) -> np.ndarray:
+    """The mean of channels [C, t], [1, 1, t], one after another added: in what order numpy's mean adds depends on t."""
+    return np.asarray(sum(sound[1:], sound[0]) / len(sound))[None, None]
 
 
 def _learned(path: str) -> Mover:

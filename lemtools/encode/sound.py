@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +13,8 @@ import numpy as np
 from ..signal import LemError, Signal
 
 MOST = 1 << 19  # values of a filter: the product of the two rates, each over their common factor
+ZEROS = 64  # of the sinc on each side of its middle
+BLOCK = 1 << 20  # samples that are resampled, or come out, at a time
 LONGEST = 1 << 31  # samples of a sound that is made longer
 
 
@@ -69,21 +73,82 @@ def resampled(sound: np.ndarray, rate: float, wanted: int) -> np.ndarray:
     """float32 [N, C, ceil(T * wanted / rate)], by torchaudio's windowed sinc. LemError for a rate that is no whole number."""
     if rate == wanted:
         return sound
+    return np.concatenate([*resampled_pieces([sound], rate, wanted)], axis=-1)
+
+
+def resampled_pieces(pieces: Iterable[np.ndarray], rate: float, wanted: int) -> Iterator[np.ndarray]:
+    """`resampled` of a sound that comes in pieces [N, C, t], in pieces, to the last digit, wherever it is cut: what is resampled at a
+    time begins at the same places of the sound, and has beside it what the filter reaches."""
+    if rate == wanted:
+        yield from pieces
+        return
     if rate != round(rate):
         raise LemError(f"a sample rate of {rate:g} Hz is no whole number: --resample cannot change it")
-    import torch
-    from torchaudio.functional import resample
-
     part = math.gcd(round(rate), wanted)
-    if (taps := (round(rate) // part) * (wanted // part)) > MOST:
+    before, after = round(rate) // part, wanted // part  # so many samples become so many
+    if (taps := before * after) > MOST:
         raise LemError(
             f"{rate:g} and {wanted} Hz have hardly a factor in common, and so need a filter of {taps:.2g} values or more; "
             f"--resample {near(round(rate), wanted)} does not"
         )
+    step = before * max(1, BLOCK // max(before, after))
+    side = before * (2 + math.ceil(ZEROS / min(before, after)))
+    held, at = np.zeros((0, 0, 0), np.float32), 0  # of what is held `at` samples come before those that are due
+    for piece in itertools.chain(pieces, [None]):
+        if piece is not None:
+            held = np.concatenate([held, piece], axis=-1) if held.size else piece
+        while held.shape[-1] - at >= (1 if piece is None else step + side):
+            count = min(step, held.shape[-1] - at)
+            found = _filtered(held[..., : at + count + side], before, after)
+            yield found[..., at // before * after :][..., : -(-count * after // before)]
+            gone = max(0, at + count - side)
+            held, at = held[..., gone:], at + count - gone
+
+
+def _filtered(sound: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Sounds [N, C, T] resampled, to the next whole number of `after` samples; silence lies beyond both ends."""
+    import torch
+    from torchaudio.functional import resample
+
+    whole = np.pad(sound, ((0, 0), (0, 0), (0, -sound.shape[-1] % before)))
     found = resample(
-        torch.from_numpy(np.ascontiguousarray(sound, np.float32)), round(rate), wanted, lowpass_filter_width=64
+        torch.from_numpy(np.asarray(whole, np.float32, order="C")), before, after, lowpass_filter_width=ZEROS
     )
     return np.asarray(found.numpy(), np.float32)
+
+
+class Forward:
+    """A sequence [T] that comes in pieces, sliced as an array is: what lies before the last slice is let go, and where it is asked for
+    once more all is made anew. pieces: () -> its pieces [t] from the beginning."""
+
+    def __init__(self, pieces: Callable[[], Iterator[np.ndarray]], count: int):
+        self._pieces, self._count = pieces, count
+        self._anew()
+
+    def _anew(self) -> None:
+        self._coming, self._begin, self._held = self._pieces(), 0, np.zeros(0, np.float32)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        begin, end, _ = part.indices(self._count)
+        if begin < self._begin:
+            self._anew()
+        held = [self._held]
+        there = self._begin + len(self._held)
+        while there < end:
+            piece = next(self._coming, None)
+            if piece is None:
+                raise LemError("a sound that became shorter while it was read")
+            there += len(piece)
+            if there <= begin:
+                self._begin, held = there, []
+            else:
+                held.append(piece)
+        whole = np.concatenate([*held, np.zeros(0, np.float32)])
+        self._held, self._begin = whole[max(0, begin - self._begin) :], max(self._begin, begin)
+        return self._held[: max(0, end - begin)]
 
 
 class Alike(NamedTuple):

@@ -39,6 +39,8 @@ class Reading:
                 their values v are what is read.
     loop        states go round, as of an emulator that is fed its own output: each document is a batch of its own and comes
                 at once, also where it came before or has values that are not finite.
+    long        a sound of more than 16 MiB may come as signal.Long, which is taken in pieces and never held; max_bytes is of such
+                an item only where it was given.
     wanted      wanted(index, name): False leaves an item out (shards, existing outputs).
     report      called with the error of a bad input where there are several, which are then read; None: it is raised.
     note        called with a line about what was done to an input; a topic is noted once.
@@ -59,6 +61,7 @@ class Reading:
     takes: tuple[str, ...] = ()
     coordinates: bool = False
     loop: bool = False
+    long: bool = False
     wanted: Callable[[int, str | None], bool] | None = None
     report: Callable[[Exception], None] | None = None
     note: Callable[[str], None] | None = None

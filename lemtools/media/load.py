@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import stream
-from ..signal import LemError, Signal, called, name_of
+from ..signal import LemError, Long, Signal, called, name_of
 from . import annotations, arrays, delimited, images, sounds, tables, weights
 from .count import count
 from .find import FORMATS, expand, sniff
@@ -127,7 +127,7 @@ def _items(files: list[tuple[str, str]], how: Reading) -> Iterator[Signal]:
                 if len(files) > 1 or not signal.history:  # a stream of ours, alone, keeps its numbering
                     signal.index = count + np.arange(len(signal), dtype=np.int64)
                 signal.origin = shown(path)
-                if not how.loop:
+                if not (how.loop or isinstance(signal.data, Long)):  # (of a long one each piece was looked at)
                     check_finite(signal.data, shown(path), count - before)
                 count += len(signal)
                 keep = [how.wanted is None or how.wanted(int(i), _name(signal, k)) for k, i in enumerate(signal.index)]
@@ -221,7 +221,7 @@ def _images(source, form, names, how):
 
 
 def _sound(source, form, names, how):
-    yield replace(sounds.decode_sound(source, form), names=names, last=True)
+    yield replace(sounds.decode_sound(source, form, how), names=names, last=True)
 
 
 def _text(source, form, names, how):

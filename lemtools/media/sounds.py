@@ -1,54 +1,76 @@
 """Sounds by libsndfile (soundfile), and WAV for pipes by hand: bytes -> [C, T] and back."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 
-from ..signal import LemError, Signal
+from ..signal import LemError, Long, Signal
 from ..stream import Source
+from .how import BATCH_BYTES, Reading, check_finite
+from .raw import Cursor, Raw
 from .sound_ends import checked
 
 _BLOCK = 1 << 20  # values read at a time
 _UNKNOWN = 1 << 62  # libsndfile's number of samples where a FLAC written to a pipe does not know it
 
 
-def decode_sound(source: Source, form: str) -> Signal:
-    """The sound that the input holds, as a batch of one, float32 with full scale 1."""
-    blocks, kinds = [], set()
-    for raw in checked(source.rest(), form, source.name):
-        for rate, block in _blocks(raw, form, source.name):
-            blocks.append(block)
-            kinds.add((rate, block.shape[1]))
-            if sum(block.nbytes for block in blocks) > source.item_bytes:
-                most = source.item_bytes
-                raise LemError(f"{source.name}: over {most} bytes of sound; raise --max-bytes to read it")
-    if not blocks:
-        raise LemError(f"{source.name}: a sound of no length")
+def decode_sound(source: Source, form: str, how: Reading) -> Signal:
+    """The sound that the input holds, as a batch of one, float32 with full scale 1; where `how` has it so a long one as a
+    Long, of which all has been read once, so that nothing is found wrong with it later."""
+    parts, name = checked(Raw.of(source), form, source.name), source.name
+    held: list[np.ndarray] = []
+    kinds, size, long = set(), 0, False
+    for rate, block in _every(parts, form, name):
+        held.append(block)
+        kinds.add((rate, len(block)))
+        size += block.nbytes
+        long = how.long and size > BATCH_BYTES
+        most = how.max_bytes if long else source.item_bytes
+        if most is not None and size > most:
+            raise LemError(f"{name}: over {most} bytes of sound; raise --max-bytes to read it")
+        while long and held:
+            check_finite(held.pop()[None], name, 0)
+    if not kinds:
+        raise LemError(f"{name}: a sound of no length")
     if len(kinds) > 1:
-        raise LemError(
-            f"{source.name}: a chain of {form}s of several rates or channels; name them as files of their own"
-        )
-    return Signal("audio", np.ascontiguousarray(np.concatenate(blocks).T)[None], rate=float(rate))
+        raise LemError(f"{name}: a chain of {form}s of several rates or channels; name them as files of their own")
+    ((rate, channels),) = kinds
+    if not long:
+        return Signal("audio", np.ascontiguousarray(np.concatenate(held, axis=1))[None], rate=float(rate))
+    data: Any = Long(channels, size // (4 * channels), lambda: (block for _, block in _every(parts, form, name)))
+    return Signal("audio", cast(np.ndarray, data), rate=float(rate))
 
 
-def _blocks(raw: np.ndarray, form: str, name: str) -> Iterator[tuple[int, np.ndarray]]:
-    """(rate, float32 [T, C]) of the pieces of one sound."""
+def _every(parts: Sequence[Raw], form: str, name: str) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, float32 [C, t]) of the pieces of sounds, one sound after another."""
+    for raw in parts:
+        yield from _blocks(raw, form, name)
+
+
+def _blocks(raw: Raw, form: str, name: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The same of one sound."""
     import soundfile
 
+    cursor = Cursor(raw)
     try:
-        with soundfile.SoundFile(io.BytesIO(raw)) as file:
+        with soundfile.SoundFile(cursor) as file:
             file.seekable = lambda: False  # else soundfile seeks after each read, which a FLAC of unknown length cannot
             taken, count = 0, max(1, _BLOCK // file.channels)
             most = file.frames if form == "FLAC" else _UNKNOWN  # its decoder fails at a tag that stands behind them
             while len(block := file.read(min(count, most - taken), dtype="float32", always_2d=True)):
-                yield file.samplerate, block
+                yield file.samplerate, np.ascontiguousarray(block.T)
                 taken += len(block)
+            if cursor.error is not None:
+                raise cursor.error
             if 0 < taken < file.frames < _UNKNOWN:
                 raise LemError(f"{name}: {form} cut short, {taken} of {file.frames} samples")
     except (LemError, MemoryError):
         raise
     except Exception as error:  # soundfile raises its own, RuntimeError, and TypeError on damaged headers
+        if cursor.error is not None:
+            raise cursor.error from None
         text = str(error).split(": ")[-1].strip(" .")[:80]
         raise LemError(f"{name}: not a readable {form} ({text})") from error
 

@@ -45,14 +45,14 @@ class Aligner:
         self.model, self.refinement, self.even = Model(folder()), refinement, even
         self._sphinx = Sphinx(folder())
 
-    def align(self, sound: np.ndarray, words: Sequence[Entry]) -> Aligned:
-        """sound: [T] at 16 kHz, full scale 1. Raises LemError for a text without words, for silence, and for a sound that is too
+    def align(self, sound: pieces.Sound, words: Sequence[Entry]) -> Aligned:
+        """sound: [T] at 16 kHz, full scale 1, of which no more than a piece is asked for at a time. Raises LemError for a text without words, for silence, and for a sound that is too
         short for its phones, unless `even`."""
         if not words:
             raise LemError("a text without words; there is nothing to align")
         seconds, phones = len(sound) / RATE, sum(len(word.spoken[0]) for word in words)
         try:
-            if not np.abs(sound).max(initial=0) > 0:
+            if not any(sound[at : at + pieces.WINDOW].any() for at in range(0, len(sound), pieces.WINDOW)):
                 raise LemError(f"silence; there is nothing to align; {_WAY_OUT}")
             if seconds < FEWEST * phones:
                 least = f"{seconds:.3g} s of sound for {phones} phones: too short for {1000 * FEWEST:g} ms each"
@@ -62,7 +62,7 @@ class Aligner:
             if not self.even:
                 raise
             return _even(seconds, words)
-        return _joined(parts, sound, words)
+        return _joined(parts, seconds)
 
     def _part(self, sound: np.ndarray, words: Sequence[Entry], begin: int) -> _Part:
         """One piece, from its first sample on."""
@@ -147,7 +147,7 @@ def _moved(found: list[Spoken], frames: int, count: int) -> list[Spoken]:
     return inside
 
 
-def _joined(parts: Sequence[_Part], sound: np.ndarray, words: Sequence[Entry]) -> Aligned:
+def _joined(parts: Sequence[_Part], seconds: float) -> Aligned:
     """Pieces as one: the words counted through, pauses on both sides of a cut made one."""
     phones: list[str] = []
     of: list[int] = []
@@ -169,7 +169,7 @@ def _joined(parts: Sequence[_Part], sound: np.ndarray, words: Sequence[Entry]) -
             weights.append(length)
             scores.append(float(score))
         before += 1 + max((spoken.word for spoken in part.found), default=-1)
-    ends = [*begins[1:], len(sound) / RATE]
+    ends = [*begins[1:], seconds]
     said = np.array(of) >= 0
     frames = np.array(weights)
     record = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -23,8 +24,16 @@ MARGIN, EARLIEST = 200, 500  # frames: behind the last cut of a window, and befo
 PAUSE_LONG = 15  # frames of a pause that is good to cut in
 
 
-def cut(model: Model, sound: np.ndarray, words: Sequence[Entry]) -> Iterator[tuple[int, int, Sequence[Entry]]]:
-    """(first sample, the one behind the last, words) of the pieces of a sound [T] at 16 kHz: one where it is short."""
+class Sound(Protocol):
+    """Samples [T] at 16 kHz, full scale 1: an array, or what is sliced like one, from its beginning to its end."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
+def cut(model: Model, sound: Sound, words: Sequence[Entry]) -> Iterator[tuple[int, int, Sequence[Entry]]]:
+    """(first sample, the one behind the last, words) of the pieces of a sound: one where it is short."""
     at = 0
     while len(sound) - at > LONGEST:
         if not words:  # what is left says nothing, and may be long

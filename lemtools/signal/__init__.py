@@ -4,6 +4,7 @@ from ..catalogue.errors import LemError
 from .batch import KINDS, Signal
 from .forms import form_of
 from .layout import Layout, Tensor, Value
+from .long import Long
 from .names import name_of, path_of, stem, unpack_texts
 from .part import Part
 from .spoken import Alphabet, Word, written
@@ -17,6 +18,7 @@ __all__ = [
     "Alphabet",
     "Layout",
     "LemError",
+    "Long",
     "Part",
     "Signal",
     "Tensor",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..catalogue import LemError
 from . import spoken
+from .long import Long
 from .part import Part
 from .show import Shown
 from .spoken import Alphabet, Word
@@ -44,7 +45,8 @@ class Signal(Shown):
     """One batch of N items of one shape.
 
     kind   'image', 'audio', 'spectrum', 'field', 'embedding' or 'tokens'.
-    data   image [N, C, H, W] uint8, or float32 with 1 as full scale; audio [N, C, T] float32, full scale 1;
+    data   image [N, C, H, W] uint8, or float32 with 1 as full scale; audio [N, C, T] float32, full scale 1 (one long sound
+           may be a Long, for those who ask for it);
            spectrum [N, C, F, T] float32; field (states of a simulation) [N, C, L] or [N, C, H, W] float32 of any
            range, a channel a quantity; embedding [N, D] or [N, L, D] float; tokens [N, L] integer.
            In a fragment: the decoded value (middle of the bin or centroid), 0 where it is lost.
@@ -159,7 +161,7 @@ class Signal(Shown):
         items = np.atleast_1d(np.arange(len(self))[items])
 
         def pick(value: Any) -> Any:
-            return value[items] if isinstance(value, np.ndarray) else value
+            return value[items] if isinstance(value, np.ndarray | Long) else value
 
         lists: dict[str, Any] = {name: getattr(self, name) for name in _LISTS}
         lists = {name: None if each is None else [each[i] for i in items] for name, each in lists.items()}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from helpers.acoustics import sound, toy
@@ -9,14 +10,18 @@ from helpers.commands import lem_fork
 from lemtools.denoise.contract import Scale
 from lemtools.encode import encode
 from lemtools.encode import phones as module
+from lemtools.encode import sound as resampling
 from lemtools.encode.phones import Phones
+from lemtools.encode.sound import resampled
+from lemtools.media import load, sounds
 from lemtools.nets.boundary import ConvBoundary
 from lemtools.nets.model import Model as NetworkFile
-from lemtools.phones import aligner, own, words
+from lemtools.phones import aligner, own, pieces, words
 from lemtools.phones.cepstra import MIDDLE, bands, cepstra, denoised, features
 from lemtools.phones.learned import SIDE
 from lemtools.phones.model import Model
 from lemtools.signal import LemError, Signal, Word
+from lemtools.stream import source
 from lemtools.train.checkpoint import save_model
 
 PARTS = [("SIL", 0.3), ("S", 0.2), ("IY", 0.25), ("AA", 0.3), ("S", 0.15), ("SIL", 0.3), ("AA", 0.2), ("SIL", 0.4)]
@@ -119,13 +124,33 @@ def test_phones_that_are_given_stay_as_they_are(said):
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_any_rate_and_two_channels(said, rate):
     """What lies above half the rate is lost; the mean of the channels is taken."""
-    from lemtools.encode.sound import resampled
-
     wave = resampled(WAVE[None, None], 16_000, rate)[0, 0]
     both = np.stack([1.5 * wave, 0.5 * wave])
     (found,) = encode([audio([both], rate)], Phones(said("see as ah")))
     late = np.abs(found.spans[0, 1:, 0] - EDGES)
     assert (late if rate > 8_000 else late[[2, 5, 6]]).max() < 0.02  # the tones of S lie above 4 kHz
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_long_sound_is_aligned_as_the_array(said, tmp_path, monkeypatch, rate):
+    """Read, resampled and cut piece by piece, in windows of 1 s."""
+    for name, seconds in (("WINDOW", 1), ("LONGEST", 1.5)):
+        monkeypatch.setattr(pieces, name, round(seconds * 16_000))
+    for name, frames in (("MARGIN", 10), ("EARLIEST", 20)):
+        monkeypatch.setattr(pieces, name, frames)
+    monkeypatch.setattr(resampling, "BLOCK", 5000)
+    monkeypatch.setattr(sounds, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(sounds, "_BLOCK", 3000)
+    wave = resampled(np.tile(WAVE, 3)[None, None], 16_000, rate)[0]
+    soundfile.write(tmp_path / "a.wav", np.stack([1.5 * wave[0], 0.5 * wave[0]], 1), rate, subtype="FLOAT")
+    text = said("see as ah see as ah see as ah")
+    (long,), (array,) = (
+        encode(load(tmp_path / "a.wav", long=way), Phones(text), {"tool": "t"}) for way in (True, False)
+    )
+    assert long.history == array.history and long.history[-1]["pieces"] > 2
+    assert np.array_equal(long.spans, array.spans) and np.array_equal(long.scores, array.scores)
+    assert np.array_equal(long.data, array.data) and long.words == array.words and long.names == array.names
+    assert len(long.words[0]) == 9
 
 
 def test_rates_that_hardly_have_a_factor_in_common_with_16_khz(said):
@@ -194,10 +219,23 @@ def test_what_the_command_refuses(tmp_path):
     assert done.returncode == 2 and b"--refine net: no way to refine; there are none, constant" in done.stderr
 
 
+def test_the_command_takes_a_long_sound_in_pieces(tmp_path, monkeypatch):
+    """What is never held may be larger than an item that is."""
+    monkeypatch.setattr(sounds, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(source, "MAX_ITEM", 50_000)
+    soundfile.write(tmp_path / "a.wav", WAVE, 16_000)
+    (tmp_path / "a.txt").write_text("see as ah")
+    phones = ("--encoder", "phones", "--text", tmp_path / "a.txt")
+    done = lem_fork("encode", *phones, tmp_path / "a.wav", "-o", tmp_path / "a.TextGrid")
+    assert done.returncode == 0 and not done.stderr and "IntervalTier" in (tmp_path / "a.TextGrid").read_text()
+    done = lem_fork("encode", *phones, "--max-bytes", "100000", tmp_path / "a.wav", "-o", tmp_path / "b.TextGrid")
+    assert done.returncode == 2 and b"over 100000 bytes of sound" in done.stderr
+    done = lem_fork("encode", "--encoder", "stft", tmp_path / "a.wav", "-o", tmp_path / "a.safetensors")
+    assert done.returncode == 2 and b"over 50000 bytes of sound" in done.stderr
+
+
 def test_the_command_itself(tmp_path):
     """It says what may not belong together, and writes a TextGrid."""
-    import soundfile
-
     soundfile.write(tmp_path / "a.wav", WAVE, 16_000)
     for text, note in (
         ("see as ah", b""),

@@ -56,3 +56,13 @@ def test_the_control_hears_another_boundary_of_the_same_classes(script, tmp_path
 def test_a_row_by_hand(script):
     text = script.row([np.array([5.0, -30.0]), np.array([12.0, 22.0])], 6)
     assert text.startswith("| 4 of 6 | 17.2") and "| 17.0 | +2.2 | 25 / 50 / 75 / 100 | 50.0" in text
+
+
+def test_mean_spread_and_range_over_seeds(script):
+    assert script.over([1.0, 2.0, 6.0]) == "3.00 ± 2.65 (1.00 to 6.00)"
+    assert len(script.SEEDS) >= 3 and len(script.NETS) == len(script.SEEDS)
+
+
+def test_every_seed_is_a_run_of_its_own(script, tmp_path):
+    asked = [script.asked(tmp_path, "fold-0", seed, [tmp_path], []) for seed in script.SEEDS]
+    assert len({one.output for one in asked}) == len({one.seed for one in asked}) == len(script.SEEDS)

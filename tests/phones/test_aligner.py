@@ -150,6 +150,33 @@ def test_a_long_sound_is_cut_at_pauses(made, place, lexicon):
     assert found.words[-2] == len(words) - 1
 
 
+def test_no_more_than_a_piece_of_a_sound_is_asked_for(made, lexicon, monkeypatch):
+    """From its beginning to its end, in windows of 2 s; what comes back is that of the array."""
+    for name, seconds in (("WINDOW", 2), ("LONGEST", 3)):
+        monkeypatch.setattr(pieces, name, seconds * RATE)
+    for name, frames in (("MARGIN", 20), ("EARLIEST", 40)):
+        monkeypatch.setattr(pieces, name, frames)
+
+    class Asked:
+        def __init__(self):
+            self.slices = []
+
+        def __len__(self):
+            return len(wave)
+
+        def __getitem__(self, part):
+            self.slices.append(part.indices(len(wave))[:2])
+            return wave[part]
+
+    wave, _, text = long(12)
+    asked = Asked()
+    found, array = (made(times=0).align(sound, lexicon.words(text)) for sound in (asked, wave))
+    assert np.array_equal(found.spans, array.spans) and np.array_equal(found.scores, array.scores)
+    assert found.record == array.record and found.words == array.words and found.record["pieces"] > 3
+    begins = [a for a, _ in asked.slices]
+    assert begins == sorted(begins) and max(b - a for a, b in asked.slices) <= pieces.LONGEST
+
+
 def test_a_long_silence_behind_a_short_text(made, lexicon):
     wave, edges = sound(PARTS)
     quiet = np.random.default_rng(0).normal(0, 1e-3, 60 * RATE).astype(np.float32)
@@ -226,7 +253,7 @@ def test_the_record_of_several_pieces(lexicon):
             two, np.array([0.1, 0.16, 0.2]), np.array([-6.0, -1.0]), {"engine": "pocketsphinx", "padding": -0.3}
         ),
     ]
-    found = aligner._joined(parts, np.zeros(3200), lexicon.words("see ah"))
+    found = aligner._joined(parts, 0.2)
     assert found.phones == ["S", "IY", "SIL", "AA"] and found.words == [0, 0, -1, 1]
     np.testing.assert_allclose(found.spans, [[0, 0.03], [0.03, 0.07], [0.07, 0.16], [0.16, 0.2]])
     np.testing.assert_allclose(found.scores, [-1, -2, -5, -1])
