@@ -22,6 +22,7 @@ from torch import nn
 
 from .embedding import freeze
 from .lm import Trunk, dial
+from .nats import nats
 from .token_ae import TokenAutoencoder
 
 LEAST = -7.0  # log of the smallest deviation of a component, in units of the latent's own
@@ -121,7 +122,7 @@ class DenseLM(nn.Module):
             total = 0.0
             for stage, head in enumerate(self.heads):
                 logits = head(x, self.scaled(self.partial(after, stage))).float()
-                total = total + F.cross_entropy(logits.movedim(-1, 1), after[..., stage], reduction="none")
+                total = total + nats(logits, after[..., stage])
             return total
         mean, deviation = self.latents(tokens)
         drawn = (mean + deviation.exp() * noise)[:, 1:]

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..denoise.contract import Some
@@ -19,6 +18,7 @@ from ..signal import LemError
 from .draw import draw
 from .lm import Trunk
 from .model import Model
+from .nats import nats
 
 ROWS = 128  # that go through the network at a time
 
@@ -53,8 +53,8 @@ class FrameTransformer(nn.Module):
     def nats(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of frames in a row [N, C + 1, P]: (nats that each token of the last one takes, the likeliest token), [N, P]."""
         goal = tokens[:, -1].long()
-        logits = self(tokens[:, :-1]).float().transpose(1, 2)
-        return F.cross_entropy(logits, goal, reduction="none"), logits.argmax(1)
+        logits = self(tokens[:, :-1]).float()
+        return nats(logits, goal), logits.argmax(-1)
 
 
 class Frames:

@@ -14,6 +14,7 @@ from torch import nn
 
 from .attention import attend
 from .embedding import Embedding
+from .nats import nats
 from .thoughts import Past, Thoughts
 from .transformer import Cache, rotate, wide
 
@@ -125,8 +126,7 @@ class Tokens(nn.Module):
 
     def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""
-        logits = wide(self(items[:, :-1]))
-        return F.cross_entropy(logits.transpose(1, 2), items[:, 1:].long(), reduction="none")
+        return nats(wide(self(items[:, :-1])), items[:, 1:])
 
     def rest(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Nats that the text takes beyond the rate, [N, T]: none, tokens are the text."""

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .nats import nats
+
 DEEPEST = -6.0  # least log of a deviation: finer than that no channel keeps a latent
 
 
@@ -89,7 +91,7 @@ class TokenAutoencoder(nn.Module):
     def nats(self, tokens: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """-log p(token | latent), [N, C, K]: the tokens of a chunk are independent once its latents are known."""
         logits = self.decode(latent).float()
-        found = F.cross_entropy(logits.transpose(1, 2), tokens.long(), reduction="none")
+        found = nats(logits, tokens)
         return found.unflatten(1, (-1, self.chunk))
 
 

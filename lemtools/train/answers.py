@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..nets.model import Model
+from ..nets.nats import nats
 from .objectives import Objective
 from .tasks import Parts
 
@@ -63,8 +63,7 @@ class Supervised(Answers):
 
 def bits(logits: torch.Tensor, states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """[N] of logits [N, W, V]: the mean bits of the states [N, W] where bool [N, W] says."""
-    nats = F.cross_entropy(logits.transpose(1, 2), states, reduction="none")
-    return (nats * where).sum(1) / where.sum(1) / math.log(2)
+    return (nats(logits, states) * where).sum(1) / where.sum(1) / math.log(2)
 
 
 def last(asked: torch.Tensor) -> torch.Tensor:

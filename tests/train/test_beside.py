@@ -64,7 +64,7 @@ def each_is_itself(way, tmp_path, book, most, **how):
         mine, alone = (load_file(tmp_path / f"{name}{seed}.safetensors") for name in ("", "alone-"))
         assert mine.keys() == alone.keys()
         for name, tensor in alone.items():
-            torch.testing.assert_close(mine[name], tensor, rtol=1e-3, atol=most, msg=name)
+            torch.testing.assert_close(mine[name], tensor, rtol=1e-3, atol=most, msg=lambda said: f"{name}: {said}")
         others.append(mine)
     assert not all(torch.equal(others[0][name], others[1][name]) for name in others[0])
 
