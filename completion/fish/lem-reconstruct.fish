@@ -2,7 +2,7 @@
 complete -c lem-reconstruct -l method -x -a 'auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram' -d 'How to recall'
 complete -c lem-reconstruct -l memory -rF -d 'Whole memories to recall from'
 complete -c lem-reconstruct -l model -rF -d 'Network to recall with, from lem-train'
-complete -c lem-reconstruct -l codec -rF -d 'The byte-pair encoding of lem-encode by which the --model was trained'
+complete -c lem-reconstruct -l codec -x -a 'kmer:' -d 'The encoding by which the --model was trained, a byte-pair encoding of lem-encode, or kmer:K'
 complete -c lem-reconstruct -l tile -x -d 'Side of the tiles that large images go through a network in'
 complete -c lem-reconstruct -l device -x -a 'auto cpu cuda mps' -d 'Where it is computed'
 complete -c lem-reconstruct -l steps -x -d 'Iterations of a recurrent network; noise levels of a diffusion model or of dream; conjugate gradients of least-squares, at most (200)'

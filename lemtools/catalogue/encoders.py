@@ -18,6 +18,7 @@ from .row import Option, Row
 from .table import Table
 from .translating import TRANSLATE
 
+LONGEST = 8  # bases of a token: 65,536 kinds
 ENCODERS = Table(
     "encoder",
     Row(
@@ -70,6 +71,14 @@ ENCODERS = Table(
             ),
         ),
         facts={"back": ("tokens",), "fitted": True},
+    ),
+    Row(
+        "kmer",
+        "encode.kmers:Kmers",
+        "genomes as tokens of K bases in a row; decodes to the bases alone",
+        kinds=("tokens",),
+        options=(Option("--bases", "Bases of a token.", "whole", low=1, high=LONGEST, default=6, metavar="K"),),
+        facts={"back": ("tokens",)},
     ),
     Row(
         "rvq",

@@ -68,8 +68,10 @@ def _unused(row) -> list[str]:
 )
 @common.option(
     "--codec",
-    "The byte-pair encoding of lem-encode by which the --model was trained: texts are encoded by it, and what is recalled decoded.",
+    "The encoding by which the --model was trained, a byte-pair encoding of lem-encode, or kmer:K: texts are encoded by it, and "
+    "what is recalled decoded.",
     metavar="FILE",
+    words=("kmer:",),
     file=True,
 )
 @common.seed
@@ -195,8 +197,16 @@ def _rows(method: str, memory, model, options) -> list:
 
 
 def _encoded(batch, coder):
+    from ..catalogue import LemError
     from ..encode import encode
+    from ..transforms.history import latest
 
+    if latest(batch.history, coder.name) is not None:  # its tokens already
+        return [batch]
+    if batch.ops:
+        raise LemError(
+            "text with gaps, where --codec makes tokens of whole texts; encode it first, and break its tokens"
+        )
     return encode([batch], coder)
 
 
@@ -207,16 +217,17 @@ def _decoded(batch, coder):
 
 
 def _coder(path: str, model):
-    """The byte-pair encoding of a file."""
+    """The byte-pair encoding of a file, or kmer:K."""
     from ..catalogue import LemError
     from ..encode import load
+    from ..encode.kmers import Kmers
 
     if model is None:
         raise click.UsageError("--codec is for texts and a --model of lem-train lm")
-    coder = load(path)
-    if coder.name != "text":
+    coder = Kmers.named(path, whole=True) or load(path)
+    if coder.name not in ("text", "kmer"):
         raise LemError(
-            f"--codec {path}: {coder.name}, where a byte-pair encoding of lem-encode --encoder text is needed"
+            f"--codec {path}: {coder.name}, where a byte-pair encoding of lem-encode --encoder text, or kmer:K, is needed"
         )
     return coder
 

@@ -8,6 +8,8 @@ Shapes: N items, T positions, W width, V vocabulary. A window of T + 1 tokens as
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -124,6 +126,15 @@ class Tokens(nn.Module):
         """Logits [N, T, V] of the token after each of `tokens` [N, T]. places: as of Trunk.run."""
         return self.head(self.features(tokens, places))
 
+    def said(self, tokens: torch.Tensor, caches: Any, last: int | None = None) -> torch.Tensor:
+        """Logits [N, T, V] of the token after each of `tokens` [N, T], or after the `last` ones of them alone; they follow on
+        those in the caches (of `caches()`, where sequences begin)."""
+        raise NotImplementedError
+
+    def after(self, tokens: torch.Tensor, caches: Any) -> torch.Tensor:
+        """Logits [N, V] of the token after the last of `tokens` [N, T], which follow on those in the caches."""
+        return self.said(tokens, caches, 1)[:, 0]
+
     def rate(self, items: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Nats [N, T] that tokens 1 .. T of windows [N, T + 1] take."""
         return nats(wide(self(items[:, :-1])), items[:, 1:])
@@ -224,18 +235,12 @@ class LM(Tokens):
         return 2 * self.depth * self.trunk.width * (1 if self.thoughts is None else self.thoughts.passes)
 
     def caches(self) -> list[Cache] | Past:
-        """For `after`, of sequences that begin."""
+        """For `said`, of sequences that begin."""
         if self.thoughts is not None:
             return self.thoughts.past(lambda: Cache(self.context), self.depth)
         return [Cache(self.context) for _ in range(self.depth)]
 
-    def after(self, tokens: torch.Tensor, caches: list[Cache] | Past) -> torch.Tensor:
-        """Logits [N, V] of the token after the last of `tokens` [N, T], which follow on those in the caches."""
-        return self.said(tokens, caches, 1)[:, 0]
-
     def said(self, tokens: torch.Tensor, caches: list[Cache] | Past, last: int | None = None) -> torch.Tensor:
-        """Logits [N, T, V] of the token after each of `tokens` [N, T], or after the `last` ones of them alone; they follow on
-        those in the caches."""
         x = self.enter(tokens)
         if isinstance(caches, Past):
             x = self.thoughts(self.trunk, x, caches)

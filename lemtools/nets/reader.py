@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from .lm import LM
+from .lm import Tokens
+from .rnn import State
 from .step import Step
 from .thoughts import Past
 from .transformer import Cache
@@ -27,11 +28,11 @@ class Reader:
     is for rows that stay. Attribute: tokens, [R, T] on the network's device. Call it under inference_mode.
     """
 
-    def __init__(self, net: LM, tokens: torch.Tensor, graph: bool = False):
+    def __init__(self, net: Tokens, tokens: torch.Tensor, graph: bool = False):
         self.net, self.graph = net, graph
         self.tokens = tokens.to(next(net.parameters()).device)
         self.begun, self.seen = 0, 0  # the caches hold tokens[:, begun:seen]
-        self.caches: list[Cache] | Past | None = None
+        self.caches: list[Cache] | tuple[State, ...] | Past | None = None
         self.ahead: torch.Tensor | None = None  # logits [R, 1, V] of the token at `seen`
         self.step: Step | None = None
         self.stepping = False  # whether it is the step that holds those tokens

@@ -7,6 +7,8 @@ Positions are not needed: any length can be read. Shapes: N items, T positions, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,8 +18,20 @@ from .lm import Tokens, dial
 from .transformer import wide
 
 
+@dataclass
+class State:
+    """What a layer knows of the positions so far, [N, ...]; None: there were none."""
+
+    held: torch.Tensor | None = None
+
+    def take(self, rows: torch.Tensor) -> None:
+        """Go on with these rows [M], any of them as often as wanted."""
+        self.held = None if self.held is None else self.held[rows]
+
+
 class Gru(nn.Module):
-    """Cho et al. 2014 (arXiv 1406.1078), 2/3 W wide, and a map back to W. x [N, T, W] to the same, the state in float32 at least."""
+    """Cho et al. 2014 (arXiv 1406.1078), 2/3 W wide, and a map back to W. x [N, T, W] to the same, the state in float32 at least.
+    state: of the positions before, which x goes on from."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -25,9 +39,17 @@ class Gru(nn.Module):
         inner = round(2 * width / 3)  # 3 I (W + I) + I W = 4 W^2
         self.gru, self.out = nn.GRU(width, inner, batch_first=True), nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def room(self) -> int:
+        """Numbers of a state."""
+        return self.gru.hidden_size
+
+    def forward(self, x: torch.Tensor, state: State | None = None) -> torch.Tensor:
+        begin = None if state is None or state.held is None else state.held.transpose(0, 1).contiguous()
         with torch.autocast(x.device.type, enabled=False):
-            states = self.gru(wide(x))[0]
+            states = self.gru(wide(x), begin)[0]
+        if state is not None:
+            state.held = states[:, -1:]
         return self.out(states)
 
 
@@ -36,7 +58,7 @@ class Delta(nn.Module):
     S <- (1 - b k k^T) S + b k v^T, once for each of them; the answer is S^T q. b in (0, 2): eigenvalues 1 - b in (-1, 1)
     (Grazzi et al. 2024, arXiv 2411.12537), and of several also complex ones (Siems et al. 2025, arXiv 2502.10297).
 
-    x [N, T, W] to the same, step by step, in float32: rounding would add up over the steps.
+    x [N, T, W] to the same, step by step, in float32: rounding would add up over the steps. before: as `state` of Gru.
     """
 
     def __init__(self, width: int, heads: int, reflections: int):
@@ -49,7 +71,12 @@ class Delta(nn.Module):
         self.strength = nn.Linear(width, reflections * heads)
         self.norm, self.out = nn.RMSNorm(self.features), nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def room(self) -> int:
+        """Numbers of a state."""
+        return self.heads * self.features**2
+
+    def forward(self, x: torch.Tensor, before: State | None = None) -> torch.Tensor:
         keys, values = (
             wide(part(x)).unflatten(-1, (self.reflections, self.heads, 1, self.features))
             for part in (self.key, self.value)
@@ -57,13 +84,16 @@ class Delta(nn.Module):
         keys = F.normalize(F.silu(keys), dim=-1)  # [N, T, R, H, 1, F]
         strengths = 2 * wide(self.strength(x)).sigmoid().unflatten(-1, (self.reflections, self.heads, 1, 1))
         queries = F.normalize(F.silu(wide(self.query(x)).unflatten(-1, (self.heads, 1, self.features))), dim=-1)
-        state = queries.new_zeros(len(x), self.heads, self.features, self.features)
-        found = []
+        state, found = queries.new_zeros(len(x), self.heads, self.features, self.features), []
+        if before is not None and before.held is not None:
+            state = before.held
         with torch.autocast(x.device.type, enabled=False):
             for q, ks, vs, bs in zip(*(part.unbind(1) for part in (queries, keys, values, strengths))):
                 for k, v, b in zip(ks.unbind(1), vs.unbind(1), bs.unbind(1)):
                     state = state + k.mT @ (b * (v - k @ state))
                 found.append(q @ state)
+        if before is not None:
+            before.held = state
         return self.out(self.norm(torch.stack(found, 1)).flatten(2))
 
 
@@ -78,8 +108,8 @@ class Layer(nn.Module):
         for layer, gain in ((self.gate_up, 1), (recurrence.out, 2 * depth), (self.down, 2 * depth)):
             nn.init.normal_(layer.weight, std=(layer.in_features * gain) ** -0.5)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.recurrence(self.norm_1(x))
+    def forward(self, x: torch.Tensor, state: State | None = None) -> torch.Tensor:
+        x = x + self.recurrence(self.norm_1(x), state)
         gate, up = self.gate_up(self.norm_2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
@@ -115,10 +145,24 @@ class Recurrent(Tokens):
     def features(self, tokens: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
         return self.norm(self.hidden(tokens, self.depth))
 
-    def _run(self, x: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    def _run(self, x: torch.Tensor, first: int, last: int, states: tuple[State, ...] = ()) -> torch.Tensor:
         for i in range(first, last):
-            x = self.layers[i](x)
+            x = self.layers[i](x, states[i] if states else None)
         return x
+
+    @property
+    def room(self) -> int:
+        """Numbers of what `caches` hold, a position of the context."""
+        return -(-sum(layer.recurrence.room for layer in self.layers) // self.context)
+
+    def caches(self) -> tuple[State, ...]:
+        """As of lm.LM: what every layer knows of sequences that begin."""
+        return tuple(State() for _ in self.layers)
+
+    def said(self, tokens: torch.Tensor, caches: tuple[State, ...], last: int | None = None) -> torch.Tensor:
+        """As of lm.LM."""
+        x = self._run(wide(self.enter(tokens)), 0, self.depth, caches)
+        return self.head(self.norm(x if last is None else x[:, -last:]))
 
 
 class GruLM(Recurrent):

@@ -107,7 +107,10 @@ def load_corpus(paths: Sequence[str], tokenizer=None, how: media.Reading | None 
                 f"{where}: tokens of {known[-1]} kinds, where --codec has {tokenizer.vocab}; give it the text"
             )
         measured = measured and is_text(signal)
-        made = tokenizer.encode(signal) if tokenizer is not None and not known else [signal]
+        try:
+            made = tokenizer.encode(signal) if tokenizer is not None and not known else [signal]
+        except LemError as error:
+            raise LemError(f"{where}: {error}") from error
         parts += [each.data.reshape(-1) for each in made]
     whole = np.concatenate(parts)
     if int(whole.min()) < 0 or int(whole.max()) >= vocabulary:

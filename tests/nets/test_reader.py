@@ -11,9 +11,13 @@ CONTEXT, KINDS = 8, 7
 PIECES = (1, 1, 1, 2, 5, 1, 1, 9, 1, 1, 1, 1, 3, 1, 1)  # tokens that are read at a time
 
 
-def network(dtype=torch.float64, context=CONTEXT, device="cpu", **more):
+ARCHS = {"lm": {"heads": 2}, "gru-lm": {}, "delta-lm": {"heads": 2}}
+
+
+def network(dtype=torch.float64, context=CONTEXT, device="cpu", arch="lm", **more):
     torch.manual_seed(0)
-    net = build({"net": "lm", "vocabulary": KINDS, "depth": 2, "width": 16, "heads": 2, "context": context, **more})
+    sizes = {"vocabulary": KINDS, "depth": 2, "width": 16, "context": context}
+    net = build({"net": arch, **sizes, **ARCHS[arch], **more})
     torch.nn.init.normal_(net.head.weight, std=0.5)
     return net.eval().to(device, dtype)
 
@@ -34,12 +38,12 @@ def test_where_a_token_is_predicted_from(context):
         assert begun >= begins(max(place - 1, 0), context)
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("arch, graph", [("lm", False), ("lm", True), ("gru-lm", True), ("delta-lm", True)])
 @pytest.mark.parametrize("dtype, most", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @torch.inference_mode()
-def test_a_cache_says_what_no_cache_says(dtype, most, graph):
-    """Far beyond the context, in pieces of any size, by steps of fixed shape, too."""
-    net, tokens, place = network(dtype), torch.randint(0, KINDS, (3, sum(PIECES))), 0
+def test_a_cache_says_what_no_cache_says(dtype, most, arch, graph):
+    """Far beyond the context, in pieces of any size, by steps of fixed shape, too; a state in place of a cache does."""
+    net, tokens, place = network(dtype, arch=arch), torch.randint(0, KINDS, (3, sum(PIECES))), 0
     reader = Reader(net, tokens[:, :0], graph)
     for count in PIECES:
         torch.testing.assert_close(reader.logits().to(dtype), plain(net, tokens, place), atol=most, rtol=most)
@@ -52,10 +56,10 @@ def test_a_cache_says_what_no_cache_says(dtype, most, graph):
     assert reader.length == sum(PIECES) > 3 * CONTEXT
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("arch, graph", [("lm", False), ("lm", True), ("gru-lm", False), ("delta-lm", False)])
 @torch.inference_mode()
-def test_rows_are_taken_as_often_as_wanted(graph):
-    net, tokens = network(), torch.randint(0, KINDS, (2, 5))
+def test_rows_are_taken_as_often_as_wanted(arch, graph):
+    net, tokens = network(arch=arch), torch.randint(0, KINDS, (2, 5))
     reader, order = Reader(net, tokens, graph), torch.tensor([1, 0, 1, 1])
     for _ in range(3):  # (so that steps of fixed shape have begun)
         reader.logits()

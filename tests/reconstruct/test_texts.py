@@ -178,7 +178,72 @@ def test_what_does_not_suit_a_byte_pair_encoding_is_refused(coded):
     assert said in refused(folder, *lm, "t.safetensors")
     run(folder, "--mask", 0.5, "a.txt", "-o", "h.safetensors", name="fragment")
     words = ("--model", "bpe-lm.safetensors", "--codec", "bpe.safetensors", "h.safetensors")
-    assert "encodes whole memories, not fragments" in refused(folder, *words)
+    assert "encode it first, and break its tokens" in refused(folder, *words)
+
+
+def test_tokens_with_gaps_are_filled_and_decoded(coded):
+    """By --codec, and by decoding what is filled without it."""
+    run(coded, "--model", "bpe.safetensors", "a.txt", "-o", "whole.safetensors", name="encode")
+    run(coded, "--mask", 0.3, "--seed", 1, "whole.safetensors", "-o", "gaps.safetensors", name="fragment")
+    words = ("--model", "bpe-lm.safetensors", "--beam", 4, "gaps.safetensors")
+    done = run(coded, *words, "--codec", "bpe.safetensors", "--to", "txt")
+    filled = run(coded, *words, "--to", "safetensors").stdout
+    back = run(coded, "--decode", "--model", "bpe.safetensors", "--to", "txt", name="encode", stdin=filled).stdout
+    assert done.returncode == 0 and back and back == done.stdout, done.stderr
+
+
+def test_a_text_is_not_taken_for_tokens(coded, genome):
+    """Bytes of a text are below 256 as other tokens are: nonsense would follow."""
+    said = "text, where bpe-lm.safetensors goes on with tokens of 260 kinds; give the encoding that it was trained by, --codec FILE"
+    assert said in refused(coded, "--model", "bpe-lm.safetensors", "a.txt")
+    run(coded, "--mask", 0.5, "a.txt", "-o", "h.safetensors", name="fragment")
+    assert said in refused(coded, "--model", "bpe-lm.safetensors", "h.safetensors")
+    for k in (2, 4):
+        said = f"text, where k{k}.safetensors goes on with tokens of {4**k} kinds; give the encoding that it was trained by, "
+        assert f"{said}--codec kmer:{k}" in refused(genome, "--model", f"k{k}.safetensors", "g.txt")
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    """Models of tokens of 2 and of 4 bases, and bases."""
+    path = tmp_path_factory.mktemp("genome")
+    for k in (2, 4):
+        known = model(4**k, 16)
+        known.meta |= {"measured": True, "unit": "base"}
+        save_model(known, str(path / f"k{k}.safetensors"))
+    (path / "g.txt").write_text("ACGTTGCATTAACCGG")
+    (path / "r.fasta").write_text(">one\nACGT\nTGCA\n>two\nTTAACCGG\n")
+    (path / "odd.txt").write_text("ACGTTGCAT")
+    return path
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_genomes_go_on_and_are_filled(genome, k):
+    """By --codec kmer:K, and by tokens of lem-encode; of records the bases come back, what is known stays."""
+    asked = ("--model", f"k{k}.safetensors", "--codec", f"kmer:{k}")
+    done = run(genome, *asked, "--more", 5, "g.txt")
+    assert done.returncode == 0 and done.stdout.startswith(b"ACGTTGCATTAACCGG"), done.stderr
+    assert len(done.stdout) == 16 + 5 * k and not done.stdout.strip(b"ACGT")
+    assert run(genome, *asked, "--more", 5, "r.fasta").stdout == done.stdout
+    run(genome, "--encoder", "kmer", "--bases", k, "g.txt", "-o", f"t{k}.safetensors", name="encode")
+    assert run(genome, "--decode", f"t{k}.safetensors", name="encode").stdout == b"ACGTTGCATTAACCGG"
+    more = run(genome, *asked[:2], "--more", 5, f"t{k}.safetensors", "--to", "safetensors").stdout
+    assert run(genome, "--decode", "--to", "txt", name="encode", stdin=more).stdout == done.stdout
+    assert run(genome, *asked, "--more", 5, f"t{k}.safetensors").stdout == done.stdout
+    run(genome, "--mask", 0.5, f"t{k}.safetensors", "-o", "gaps.safetensors", name="fragment")
+    filled = run(genome, *asked, "--to", "txt", "gaps.safetensors").stdout
+    assert len(filled) == 16 and not filled.strip(b"ACGT")
+    drawn = run(genome, *asked, "--samples", 2, "--more", 3, "-o", f"drawn{k}/", prepare=no_input)
+    assert drawn.returncode == 0 and [len(p.read_text()) for p in (genome / f"drawn{k}").iterdir()] == [3 * k] * 2
+
+
+def test_what_is_no_whole_token_of_bases_is_refused(genome):
+    words = ("--model", "k4.safetensors", "--codec")
+    assert "odd.txt: 9 bases, where a token has 4; leave out the last 1" in refused(genome, *words, "kmer:4", "odd.txt")
+    assert "tokens of 16 kinds, where k4.safetensors knows 256" in refused(genome, *words, "kmer:2", "g.txt")
+    assert "kmer:K has a K of 1 to 8" in refused(genome, *words, "kmer:9", "g.txt")
+    done = run(genome, "--encoder", "kmer", "--bases", 4, "odd.txt", "-o", "odd.safetensors", name="encode")
+    assert done.stderr == b"lem-encode: 1 bases at the ends of records make no token\n"
 
 
 def test_the_likeliest_byte_by_counts_is_that_of_its_posterior():
