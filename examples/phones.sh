@@ -9,7 +9,7 @@
 # bobby_words.TextGrid: github timmahrt/praatIO @9043a52, examples/files). Speech of espeak-ng is added where espeakng-loader is installed.
 # command: the commands themselves, on emodb_2s; table, score: what docs/phones.md shows; fit: the shifts that ship; network: those of
 # a network for the last step, learnt from emodb (phones_net.py). One core:
-# command 1 minute, table and score 4 minutes each, fit 2, network 25 (three seeds of every network).
+# command 1 minute, table and score 4 minutes each, fit 2, network 30 (three seeds of every network).
 set -euo pipefail
 export OMP_NUM_THREADS=1
 here=$(cd "$(dirname "$0")" && pwd)

@@ -278,3 +278,7 @@ def show(run, found, items, as_json):
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

@@ -285,3 +285,7 @@ def _refuse(job: str, options: dict) -> None:
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

@@ -218,3 +218,7 @@ def _patch_back(run, coder, reading, lines, settings, as_json) -> None:
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

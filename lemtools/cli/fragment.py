@@ -140,3 +140,7 @@ def losses(text: str) -> list[dict]:
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

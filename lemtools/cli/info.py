@@ -58,3 +58,7 @@ def _lines(name, value):
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

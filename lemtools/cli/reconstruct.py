@@ -255,3 +255,7 @@ def ridge(text: str) -> float | str:
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

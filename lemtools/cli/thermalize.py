@@ -394,3 +394,7 @@ def _emulator(run, codec, network, start, command, timeout, **options):
 
 def main():
     common.main(cli)
+
+
+if __name__ == "__main__":
+    main()

@@ -138,5 +138,5 @@ def main():
     common.main(cli)
 
 
-if __name__ == "__main__":  # python -m lemtools.cli.train, as torchrun -m has it
+if __name__ == "__main__":
     main()

@@ -11,9 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..signal import Signal
+from ..signal import LemError, Signal
+from ..signal.phones import READ
 from ..signal.segments import Segments, segments, shared
 from .summary import Pooled, Whole, ratio_half, ratio_interval
+
+FAR = 100  # times as long as those of the other side, spans are of another unit
+LONGEST = 10.0  # s: half of the phones of no speech last so long
 
 
 class Boundaries(NamedTuple):
@@ -35,12 +39,27 @@ class Boundaries(NamedTuple):
 
 
 def boundaries(original: Signal, guess: Signal) -> list[Boundaries]:
-    """The boundaries of each item of two batches of tokens [N, L] and [N, M] with spans and alphabets."""
+    """The boundaries of each item of two batches of tokens [N, L] and [N, M] with spans and alphabets. LemError for one whose times
+    seem to be milliseconds."""
     found = []
     for i in range(len(original)):
+        _check_unit(original, guess, i)
         end = max(float(side.spans[i, -1, 1]) for side in (original, guess))
         found.append(compared(*(segments(side, i, end) for side in (original, guess))))
     return found
+
+
+def _check_unit(original: Signal, guess: Signal, item: int) -> None:
+    """Refuse times that are no seconds: spans far longer than those of the other side, or than any phone."""
+    usual = [float(np.median(np.diff(side.spans[item])) if side.spans is not None else 0) for side in (original, guess)]
+    for side, mine, other in zip((original, guess), usual, usual[::-1]):
+        phones = side.alphabet is not None and side.alphabet.name in READ
+        if mine > FAR * other > 0 or (phones and mine > LONGEST):
+            name = side.names[item] if side.names else f"item {item}"
+            beside = f" and {other:.3g} s in the other" if mine > FAR * other > 0 else ""
+            raise LemError(
+                f"{name}: half of its spans last {mine:.3g} s or more{beside}; times are seconds: divide milliseconds by 1000"
+            )
 
 
 def compared(true: Segments, guess: Segments) -> Boundaries:

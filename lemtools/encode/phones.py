@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..media.coding import text_of
 from ..phones.aligner import Aligned, Aligner
 from ..phones.cepstra import RATE
 from ..phones.model import folder
@@ -165,13 +166,17 @@ def _mean(sound: np.ndarray) -> np.ndarray:
 
 def _learned(path: str) -> Mover:
     """The network of a file. LemError for what is neither that nor a way of WAYS."""
+    taken = f"--refine takes {', '.join(WAYS)}, or a model of lem-train phones"
     if not os.path.exists(path) and not path.endswith(".safetensors"):
-        raise LemError(
-            f"--refine {path}: no way to refine; there are {', '.join(WAYS)}, or a model of lem-train phones"
-        )
+        raise LemError(f"--refine {path}: no way to refine, and no file; {taken}")
     from ..phones.learned import Learned
 
-    return Learned(path)
+    try:
+        return Learned(path)
+    except LemError as error:
+        raise LemError(f"{error}; {taken}") from error
+    except OSError as error:
+        raise LemError(f"{os.fsdecode(path)}: {error.strerror}; {taken}") from error
 
 
 def _timed(found: Aligned, words: Sequence[Entry]) -> list[Word]:
@@ -191,10 +196,7 @@ def _text(path: str) -> str:
         raise LemError(f"{os.fsdecode(path)}: {error.strerror}; it should hold what is said") from error
     if len(raw) > MOST:
         raise LemError(f"more than {MOST} bytes, no text of a sound")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LemError(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+    text = text_of(raw)
     if not text.strip():
         raise LemError("an empty text; there is nothing to align")
     return text

@@ -11,6 +11,7 @@ import numpy as np
 from .. import stream
 from ..signal import LemError, Long, Signal, called, name_of
 from . import annotations, arrays, delimited, images, sounds, tables, weights
+from .coding import coding, convert
 from .count import count
 from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
@@ -231,9 +232,10 @@ def _text(source, form, names, how):
         if "\0" in text:
             raise ValueError
     except ValueError as error:
-        if coding := _coding(raw.tobytes()):
-            way = f"convert it to UTF-8 first: iconv -f {coding} -t UTF-8 IN > OUT"
-            raise LemError(f"{source.name}: not a known format, but text in {coding}, it seems; {way}") from error
+        if said := coding(raw.tobytes()):
+            raise LemError(
+                f"{source.name}: not a known format, but text in {said}, it seems; {convert(said)}"
+            ) from error
         raise LemError(f"{source.name}: not a known format ({', '.join(FORMATS)}, UTF-8 text)") from error
     if (spoken := annotations.from_text(text, source.name, names, how)) is not None:
         yield spoken
@@ -247,22 +249,6 @@ def _text(source, form, names, how):
 
 def _textgrid(source, form, names, how):
     yield annotations.from_textgrid(source.rest().tobytes(), names, how)
-
-
-def _coding(raw: bytes) -> str:
-    """How a text that is no UTF-8 seems to be written: UTF-32 and UTF-16 by their marks, or where they say mostly ASCII; Latin-1 where
-    its bytes are as in prose."""
-    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
-        return "UTF-32"
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") and len(raw) % 2 == 0:
-        return "UTF-16"
-    head = raw[: 1 << 16]
-    for name, high, low in (("UTF-16LE", head[1::2], head[::2]), ("UTF-16BE", head[::2], head[1::2])):
-        if len(raw) % 2 == 0 and not any(high) and all(byte in b"\t\n\r" or 0x20 <= byte < 0x7F for byte in low):
-            return name
-    letters = sum(byte >= 0xA0 for byte in head)
-    plain = sum(byte in b"\t\n\r\f" or 0x20 <= byte < 0x7F for byte in head)
-    return "ISO-8859-1" if letters + plain == len(head) and letters * 3 < len(head) else ""
 
 
 def _pickle(source, form, names, how):

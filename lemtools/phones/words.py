@@ -7,6 +7,7 @@ import re
 from functools import cached_property
 from typing import NamedTuple
 
+from ..media.coding import text_of
 from ..signal import LemError
 from ..signal.phones import KINDS, PAUSE, alphabet_of, nearest
 from . import espeak
@@ -14,6 +15,7 @@ from . import espeak
 MOST = 1 << 26  # bytes of a dictionary
 APOSTROPHES = str.maketrans("’‘ʼ`", "''''")  # noqa: RUF001
 SPOKEN = "&%$€£°+"  # signs that are said, so that to leave them out would be another text
+_TAKEN = "as most of these are; --phones takes ARPABET, IPA, misaki's letters or SAMPA, with spaces between phones"
 _BETWEEN = re.compile(rf"(?:(?!(?<=\d)[.,:]\d)[^\w'{SPOKEN}])+")  # words; 1,000 and 3.5 and 10:30 are one
 
 
@@ -78,14 +80,15 @@ def read(path: str) -> dict[str, tuple[tuple[str, ...], ...]]:
     shown = os.fsdecode(path)
     found: dict[str, list[tuple[str, ...]]] = {}
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MOST + 1)
+        with open(path, "rb") as file:
+            raw = file.read(MOST + 1)
+        text = text_of(raw)
     except OSError as error:
-        raise LemError(f"{shown}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise LemError(f"{shown}: not UTF-8") from error
-    if len(text) > MOST:
-        raise LemError(f"{shown}: more than {MOST} characters, no dictionary")
+        raise LemError(f"{shown}: {error.strerror}; --dict takes a file with lines `word PH PH`") from error
+    except LemError as error:
+        raise LemError(f"{shown}: {error}") from error
+    if len(raw) > MOST:
+        raise LemError(f"{shown}: more than {MOST} bytes, no dictionary")
     known = {f"{name}{mark}": name for name in KINDS for mark in ("", "0", "1", "2")}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith((";;;", "#")):
@@ -112,7 +115,7 @@ def given(text: str) -> list[Entry]:
     for row in rows:
         spoken = [nearest(symbol, alphabet) for symbol in row]
         if None in spoken:
-            raise LemError(f"{row[spoken.index(None)][:20]!r} is no phone in {alphabet}")
+            raise LemError(f"{row[spoken.index(None)][:20]!r} is no phone in {alphabet}, {_TAKEN}")
         pairs = [(phone, symbol) for phone, symbol in zip(spoken, row) if phone not in (None, PAUSE)]
         if pairs:
             words.append(

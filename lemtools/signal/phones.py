@@ -114,13 +114,14 @@ def read(text: str, alphabet: str) -> list[str]:
 
 
 def alphabet_of(symbols: Iterable[str]) -> str:
-    """Which alphabet of READ a sequence is written in: the first in which most of its different symbols can be read, and of
-    those the one that has most of them as they stand."""
+    """Which alphabet of READ a sequence is written in: the first that has most of its different symbols as they stand, and of those
+    the one in which most of them can be read at all. (By its first letter much can be read as SAMPA: one slip in ARPABET must
+    not make that of the whole.)"""
     different = sorted({symbol for symbol in symbols if symbol not in _SILENT})
 
     def knows(name: str) -> tuple[int, int, int]:
         read = sum(nearest(symbol, name) is not None for symbol in different)
-        return read, sum(stands_in(symbol, name) for symbol in different), -READ.index(name)
+        return sum(stands_in(symbol, name) for symbol in different), read, -READ.index(name)
 
     return max(READ, key=knows)
 

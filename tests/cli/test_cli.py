@@ -602,10 +602,14 @@ def test_a_model_is_told_as_what_it_is():
     assert any(line.startswith("enter.weight F16 ") for line in facts["tensors"]) and facts["problem"] is None
 
 
-def test_training_starts_as_a_module_too():
-    """As torchrun -m starts it."""
-    done = subprocess.run([sys.executable, "-m", "lemtools.cli.train", "--version"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"lem-train, version {__version__}\n")
+@each_tool
+def test_a_command_starts_as_a_module_too(tool):
+    """As torchrun -m starts it; and what is wrong is said, not passed over."""
+    line = [sys.executable, "-m", f"lemtools.cli.{tool}"]
+    done = subprocess.run([*line, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"lem-{tool}, version {__version__}\n")
+    done = subprocess.run([*line, "--no-such-option"], capture_output=True, text=True)
+    assert done.returncode == 2 and f"lem-{tool}: error: No such option" in done.stderr
 
 
 def test_a_process_of_its_own():

@@ -66,6 +66,30 @@ def test_known_answers_are_measured_where_nothing_is_asked_for():
     assert {**found(TRUE, TRUE, "all")}.items() >= {"boundary-mae": 0, "boundary-f1@20": 1, "accuracy": 1}.items()
 
 
+def scaled(signal: Signal, by: float) -> Signal:
+    return replace(signal, spans=by * signal.spans, names=["ms.TextGrid"])
+
+
+@pytest.mark.parametrize(
+    "true, guess, beside",
+    [
+        (TRUE, scaled(GUESS, 1000), "110 s or more and 0.1 s in the other"),
+        (scaled(TRUE, 1000), GUESS, "100 s or more and 0.11 s in the other"),
+        (scaled(TRUE, 1000), scaled(GUESS, 1000), "100 s or more; times"),  # phones last no minutes
+    ],
+)
+def test_milliseconds_are_refused(true, guess, beside):
+    with pytest.raises(LemError, match=f"ms.TextGrid: half of its spans last {beside}.*divide milliseconds by 1000"):
+        boundaries(true, guess)
+
+
+def test_long_spans_that_are_no_phones_are_measured():
+    """Words, chapters, whatever the other side has alike; and a guess that is bad."""
+    chapters = spoken("one two three", [0, 90, 200, 300], "file")
+    assert len(boundaries(chapters, chapters)[0].errors) == 2
+    assert boundaries(TRUE, scaled(TRUE, 50))[0].errors.max() > 10
+
+
 @pytest.mark.parametrize(
     "guess, errors, guessed",
     [

@@ -185,9 +185,21 @@ def test_texts_that_are_not_there(said, tmp_path):
         list(encode([audio([WAVE, WAVE])], Phones(said("see as ah"))))
     with pytest.raises(LemError, match="a sound without a name has no text in a folder"):
         list(encode([audio([WAVE], names=None)], Phones(str(tmp_path))))
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LemError, match=r"a\.txt: not UTF-8 text"):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 see")
+    with pytest.raises(
+        LemError, match=r"a\.txt: not UTF-8 text .*ISO-8859-1, it seems; convert it to UTF-8 first: iconv"
+    ):
         list(encode([audio([WAVE])], Phones(str(tmp_path / "a.txt"))))
+    (tmp_path / "a.txt").write_bytes(b"\xff\x00\x01")
+    with pytest.raises(LemError, match=r"a\.txt: not UTF-8 text .*; give a text file"):
+        list(encode([audio([WAVE])], Phones(str(tmp_path / "a.txt"))))
+
+
+def test_a_phone_that_is_none_is_named_with_the_way_out(said):
+    with pytest.raises(
+        LemError, match=r"a\.txt: 'QQ' is no phone in arpabet, as most of these are; --phones takes ARPABET, IPA"
+    ):
+        list(encode([audio([WAVE])], Phones(phones=said("S IY QQ AA"))))
 
 
 def test_silence_and_a_short_sound_have_a_fallback_that_is_named(said):
@@ -216,7 +228,7 @@ def test_what_the_command_refuses(tmp_path):
     assert done.returncode == 2 and done.stderr.count(b"\n") == 1
     assert b"lem-encode: error: phones needs what is said: --text FILE.txt" in done.stderr
     done = lem_fork("encode", "--encoder", "phones", "--text", "a", "--refine", "net", "--sample-name", "rooster")
-    assert done.returncode == 2 and b"--refine net: no way to refine; there are none, constant" in done.stderr
+    assert done.returncode == 2 and b"--refine net: no way to refine, and no file; --refine takes none" in done.stderr
 
 
 def test_the_command_takes_a_long_sound_in_pieces(tmp_path, monkeypatch):
@@ -278,9 +290,11 @@ def test_boundaries_moved_by_a_network(said, tmp_path):
     [
         (
             "sharp",
-            "^--refine sharp: no way to refine; there are none, constant, classes, spectral, or a model of lem-train",
+            "^--refine sharp: no way to refine, and no file; --refine takes none, constant, classes, spectral, or a model of lem-train",
         ),
-        ("lost.safetensors", "lost.safetensors: no such file"),
+        ("lost.safetensors", "lost.safetensors: no such file; --refine takes none, constant"),
+        (__file__, "test_encode_phones.py: not .*; --refine takes none, constant"),
+        (".", r"\.: Is a directory; --refine takes none, constant"),
     ],
 )
 def test_what_is_no_way_to_refine(said, way, match):

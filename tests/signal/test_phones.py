@@ -69,6 +69,7 @@ def test_unknown_symbols_are_unknown():
         ("f aI n @", "sampa"),
         ("d E I n a l i6 S", "sampa"),
         ("hh ah0 l ow1 sil", "arpabet"),
+        ("S IY QQ AA", "arpabet"),  # a slip: as SAMPA all could be read
     ],
 )
 def test_the_alphabet_of_a_sequence(symbols, alphabet):
