@@ -65,13 +65,11 @@ def emissions(model: Model, streams: np.ndarray, senones: np.ndarray) -> torch.T
 def align(model: Model, streams: np.ndarray, words: Sequence[Entry], open_end: bool = False) -> list[Spoken]:
     """The phones of words in features [T, F, CEPSTRA], and the pauses. Each word is first taken as it is spoken in its first way; then
     every way is held against the frames that it got. open_end: the sound may end before the words do; what it does not reach
-    is left out. LemError where there are fewer frames than the words need."""
+    is left out, and each word stays as in its first way: that tells where pauses are. LemError where there are fewer frames than the words need."""
     ways = [word.spoken[0] for word in words]
     found = _aligned(model, streams, chain(model, ways), open_end)
-    better = _ways(model, streams, words, found)
-    if better == ways:
-        return found
-    return _aligned(model, streams, chain(model, better), open_end)
+    better = ways if open_end else _ways(model, streams, words, found)
+    return found if better == ways else _aligned(model, streams, chain(model, better), open_end)
 
 
 def _aligned(model: Model, streams: np.ndarray, made: Chain, open_end: bool) -> list[Spoken]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..signal import LemError
@@ -112,15 +113,17 @@ def viterbi(
     skipped = (arange - states.skip).clamp_min(0)
     score = torch.where(states.starts, emissions[:, 0].gather(1, states.symbol) - states.costs, low)
     back = torch.zeros((most, *states.symbol.shape), dtype=torch.uint8, device=emissions.device)
+    shortest = int(size.min())
     for t in range(1, most):
         stay = torch.where(states.stays, score, low)
         step = torch.nn.functional.pad(score[:, :-1], (1, 0), value=low)
         skip = torch.where(states.skip > 0, score.gather(1, skipped), low)
         best, move = torch.stack([stay, step - states.costs, skip - states.costs]).max(0)
         best = (best + emissions[:, t].gather(1, states.symbol)).clamp_min(low)
-        going = (t < size)[:, None]
-        score = torch.where(going, best, score)
-        back[t] = torch.where(going, move, STAY).to(torch.uint8)
+        if t >= shortest:
+            going = (t < size)[:, None]
+            best, move = torch.where(going, best, score), torch.where(going, move, STAY)
+        score, back[t] = best, move
     final = torch.where(states.ends, score, low)
     scores, state = final.max(1)
     if (bad := (scores <= low / 2).nonzero()).numel():
@@ -131,11 +134,13 @@ def viterbi(
 
 
 def _traced(back: torch.Tensor, state: torch.Tensor, states: _States, size: torch.Tensor) -> torch.Tensor:
-    """int64 [N, T]: the segments of the frames, from the moves [T, N, J] and the last states [N]."""
-    most, rows = len(back), torch.arange(len(state), device=state.device)
-    found = torch.empty((len(state), most), dtype=torch.long, device=state.device)
-    for t in range(most - 1, -1, -1):
-        found[:, t] = torch.where(t < size, states.segment[rows, state], -1)
-        move = back[t][rows, state]
-        state = state - torch.where(move == SKIP, states.skip[rows, state], (move == STEP).long())
-    return found
+    """int64 [N, T]: the segments of the frames, from the moves [T, N, J] and the last states [N]. (Step by step numpy is faster.)"""
+    moves, at, skip, segment = (x.cpu().numpy() for x in (back, state, states.skip, states.segment))
+    rows = np.arange(len(at))
+    found = np.empty((len(at), len(moves)), np.int64)
+    for t in range(len(moves) - 1, -1, -1):
+        found[:, t] = segment[rows, at]
+        move = moves[t, rows, at]
+        at = at - np.where(move == SKIP, skip[rows, at], move == STEP)
+    beyond = np.arange(len(moves)) >= size.cpu().numpy()[:, None]
+    return torch.from_numpy(np.where(beyond, -1, found)).to(back.device)
