@@ -45,7 +45,9 @@ def test_a_dictionary_that_is_none(tmp_path, line, said):
     with pytest.raises(LemError, match="b.dict: No such file or directory; --dict takes a file with lines"):
         read(str(tmp_path / "b.dict"))
     (tmp_path / "a.dict").write_bytes(b"caf\xe9 K AE F EY\n")
-    with pytest.raises(LemError, match=r"a.dict: not UTF-8 text .*convert it to UTF-8 first: iconv -f ISO-8859-1 -t UTF-8"):
+    with pytest.raises(
+        LemError, match=r"a.dict: not UTF-8 text .*convert it to UTF-8 first: iconv -f ISO-8859-1 -t UTF-8"
+    ):
         read(str(tmp_path / "a.dict"))
 
 
