@@ -19,6 +19,8 @@ complete -c lem-encode -l validate -rF -d 'Embeddings on which the fit is measur
 complete -c lem-encode -l onto -rF -d 'What the input is paired with'
 complete -c lem-encode -l map -x -a 'auto procrustes cca ridge relative' -d 'How one space becomes the other'
 complete -c lem-encode -l pairs -x -d 'Fit to K pairs of vectors, drawn by --seed'
+complete -c lem-encode -l more -rF -d 'Go on from the pairs by self-learning'
+complete -c lem-encode -l onto-more -rF -d 'The same for the space of --onto'
 complete -c lem-encode -l common -x -d 'Fit a hub of W numbers, one space for all inputs'
 complete -c lem-encode -l add -rF -d 'Join a space to the hub of --model, which stays as it is'
 complete -c lem-encode -l from -x -d 'Which space of a hub the input is of'

@@ -8,5 +8,7 @@ float64 in every fit.
     linear     procrustes, ridge, cca: one whitening, rotation and weighting with other numbers
     relative   cosines to anchors, and the weighted mean of the other side's
     hub        one space for several at once, and how one more joins it
+    dictionary self-learning: few pairs, and vectors of each side without partners
+    clouds     the rounds of it: soft neighbours, and the map that they make
     choose     auto: the map that does best on pairs left out
 """

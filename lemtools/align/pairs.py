@@ -13,6 +13,7 @@ from ..signal import LemError
 
 WIDEST = 4096  # numbers a vector: the covariance of both sides together is square
 SAMPLE = 4096  # pairs that are kept as they are
+CLOUD, FEWEST = 20_000, 50  # vectors without partners that are kept of a side, and that are needed
 _ROWS = 1 << 21  # numbers that are float64 at a time
 
 
@@ -106,6 +107,22 @@ def _beside(blocks: Iterable[tuple[np.ndarray, np.ndarray]], widths: list[int]) 
         yield np.hstack([x, y])
 
 
+def read_side(blocks: Iterable[np.ndarray], of: str, *, width: int | None = None, seed: int = 0) -> np.ndarray:
+    """Vectors [n, D] float32 of one space without partners, from blocks [., D]; of more than 20,000 as many, drawn by the seed.
+
+    width: which they must have. of: what they are called in errors. LemError for fewer than 50, and as for pairs.
+    """
+    kept, draw, seen = _Sample(CLOUD), np.random.default_rng([seed, 19]), 0
+    for x in blocks:
+        width = width or x.shape[1]
+        _check_side(x, width, of, seen)
+        seen += len(x)
+        kept.add(x.astype(np.float32, copy=False), draw.random(len(x)))
+    if seen < FEWEST:
+        raise LemError(f"{of}: {seen} vectors; without pairs {FEWEST} are needed at least")
+    return kept.rows()
+
+
 class _Sample:
     """The rows with the least of random keys, in their order."""
 
@@ -132,11 +149,15 @@ class _Sample:
 
 def _check(x: np.ndarray, y: np.ndarray, widths: tuple[int, int], seen: int) -> None:
     for side, width, of in zip((x, y), widths, ("A", "B")):
-        if side.shape[1] != width:
-            raise LemError(f"vectors of {side.shape[1]} numbers among such of {width} in {of}")
-        if width > WIDEST:
-            raise LemError(f"vectors of {width} numbers in {of}; a map takes {WIDEST} at most: --encoder pca first")
-        check_vectors(side, seen, f" of {of}")
+        _check_side(side, width, of, seen)
+
+
+def _check_side(x: np.ndarray, width: int, of: str, seen: int) -> None:
+    if x.shape[1] != width:
+        raise LemError(f"vectors of {x.shape[1]} numbers among such of {width} in {of}")
+    if width > WIDEST:
+        raise LemError(f"vectors of {width} numbers in {of}; a map takes {WIDEST} at most: --encoder pca first")
+    check_vectors(x, seen, f" of {of}")
 
 
 def check_vectors(x: np.ndarray, seen: int = 0, of: str = "") -> None:

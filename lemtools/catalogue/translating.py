@@ -31,6 +31,15 @@ TRANSLATE = (
         settled=True,
     ),
     Option(
+        "--more",
+        "Go on from the pairs by self-learning: vectors of the space of the input that need no partner. Names are not looked at. "
+        "Pairs left out say whether that helps, and after how many rounds to stop.",
+        metavar="FILE",
+        settled=True,
+        file=True,
+    ),
+    Option("--onto-more", "The same for the space of --onto.", metavar="FILE", settled=True, file=True),
+    Option(
         "--common",
         "Fit a hub of W numbers, one space for all inputs: each is a space, called as its file without the extension, and "
         "their items pair as with --onto.",

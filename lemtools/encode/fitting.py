@@ -64,6 +64,8 @@ def fit_files(
     *,
     validate: str | None = None,
     onto: str | None = None,
+    more: str | None = None,
+    onto_more: str | None = None,
     add: str | None = None,
     lines: bool = False,
     reading: Mapping[str, Any] = MappingProxyType({}),
@@ -71,15 +73,16 @@ def fit_files(
 ) -> tuple[Fitted, dict]:
     """As `fit`, to files and folders, or '-' for standard input.
 
-    validate: files to report on, of which none may be among the others. onto: what they are paired with. add: what joins a hub; then,
-    and to make one (common=W), each of the paths is a space. lines: every line of a text is a memory.
+    validate: files to report on, of which none may be among the others. onto: what they are paired with. more, onto_more: vectors of either
+    side without partners. add: what joins a hub; then, and to make one (common=W), each of the paths is a space. lines: every line of a text is a memory.
     reading: options of media.load. An input that cannot be read is an error: nothing is fitted to the others alone.
     """
     if validate:
         check_apart(paths, [validate], "the input")
         settings["validate"] = repeatable([validate], **reading)
-    if onto:
-        settings["onto"] = repeatable([onto], **reading)
+    for key, path in (("onto", onto), ("more", more), ("onto_more", onto_more)):
+        if path:
+            settings[key] = repeatable([path], **reading)
     if add or settings.get("common"):
         if add:
             settings["add"] = _spaces([add], reading)

@@ -49,6 +49,14 @@ def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
         raise LemError("no vectors")
 
 
+def unpaired(batches: Iterable[Signal], of: str) -> Iterator[np.ndarray]:
+    """Blocks of vectors [n, D] of embeddings, whatever their names and order. of: what they are called where no file is known."""
+    side = _Side(batches, of)
+    while n := side.left():
+        x = side.take(n).data
+        yield x.reshape(-1, x.shape[-1])
+
+
 class _Side:
     """A place in a sequence of batches of embeddings."""
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from ..align.dictionary import learnt
 from ..align.maps import Map
-from ..align.pairs import WIDEST, Paired, check_vectors
+from ..align.pairs import WIDEST, Paired, check_vectors, read_side
 from ..catalogue.maps import MAPS
 from ..signal import Layout, LemError, Signal, Tensor, Value
 from ..signal.layout import Found
 from .contract import Fitted
 from .hub import Hub
-from .pairing import paired
+from .pairing import paired, unpaired
 
 LINEAR = Layout(
     {"map": Value("text"), "count": Value("whole", 2)},
@@ -40,7 +40,7 @@ RELATIVE = Layout(
 class Translate(Fitted):
     """Embedding [N, D] or [N, L, D] of space A <-> [N, E] or [N, L, E] of space B, float32, vector by vector.
 
-    found: the align.maps.Map. chosen: its name in the catalogue. count: the pairs that it was fitted to. The means of these
+    found: the align.maps.Map. chosen: its name in the catalogue, and whether it learnt by itself from there. count: the pairs that it was fitted to. The means of these
     are the centres of both sides. LemError for vectors of another width, that are not finite, or that are zero.
     """
 
@@ -63,35 +63,45 @@ class Translate(Fitted):
         onto: Callable[[], Iterable[Signal]] | None = None,
         map: str | None = None,
         pairs: int | None = None,
+        more: Callable[[], Iterable[Signal]] | None = None,
+        onto_more: Callable[[], Iterable[Signal]] | None = None,
         common: int | None = None,
         add: Mapping[str, Callable[[], Iterable[Signal]]] | None = None,
         hub: Fitted | None = None,
         seed: int = 0,
     ) -> tuple[Fitted, dict]:
         """signals: of A; onto: of B, see pairing.paired. map: of the catalogue; None: auto. pairs: how many to take, drawn by the
-        seed; None: all. Returns (Translate, report): pairs, widths, the map, and what its fit found.
+        seed; None: all. more, onto_more: vectors of A and of B that need no partners, for self-learning (align.dictionary). Returns
+        (Translate, report): pairs, widths, the map, and what its fit found.
 
         common: the width of a hub, and add: what joins `hub`, by its name; then signals are by the names of spaces, and what is
         returned is a Hub.
         """
         if common or add:
-            if onto is not None or (common and (map or add)):
-                flag = "--onto" if onto is not None else "--map" if map else "--add"
+            given = {"--onto": onto, "--more": more, "--onto-more": onto_more}
+            given |= {"--map": map, "--add": add} if common else {}
+            if flag := next((name for name, value in given.items() if value is not None), None):
                 raise LemError(f"{flag} is not for {'--common' if common else '--add'}: the inputs are the spaces")
             if common:
                 return Hub.fit(signals, common=common, pairs=pairs, seed=seed)
             if not isinstance(hub, Hub):
                 raise LemError("--add joins a hub: --model HUB, from --fit --common")
             return hub.joined_by(signals, add, map=map or "auto", pairs=pairs, seed=seed)
-        map = map or "auto"
         if onto is None:
             raise LemError("translate needs the other side of the pairs: --onto FILE")
         taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed)
-        found = MAPS.find(map).load()(taken)
-        facts: dict[str, Any] = dict(found.facts)
-        chosen = str(facts.pop("chosen", map))
-        widths = dict(zip(("width", "width-onto"), found.widths, strict=True))
-        return cls(found, chosen, taken.count), {"pairs": taken.count, **widths, "map": chosen, **facts}
+        found = MAPS.find(map or "auto").load()(taken)
+        chosen = str(found.facts.pop("chosen", map))
+        if more or onto_more:
+            if not (more and onto_more):
+                raise LemError("--more and --onto-more go together: self-learning needs vectors of both sides")
+            widths = [len(mean) for mean in found.mean]
+            sides = zip((more, onto_more), ("--more", "--onto-more"), widths, strict=True)
+            clouds = [read_side(unpaired(side(), of), of, width=width, seed=seed) for side, of, width in sides]
+            found = learnt(taken, (clouds[0], clouds[1]), found, MAPS.load(chosen))
+            chosen = f"{chosen}, self-learnt" if found.facts["rounds"] else chosen
+        report = dict(zip(("width", "width-onto"), found.widths, strict=True)) | {"map": chosen} | found.facts
+        return cls(found, chosen, taken.count), {"pairs": taken.count, **report}
 
     def asked(self, *, from_space: str | None = None, to_space: str | None = None) -> Translate:
         if said := from_space or to_space:

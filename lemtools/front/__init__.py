@@ -210,7 +210,8 @@ def _fitted(source: Any, name: str, settings: dict[str, Any]) -> Any:
     from ..encode import fitting
 
     own = [option.name for option in ENCODERS.find(name).options if option.settled]
-    others = {key: settings.pop(key) for key in ("validate", "onto", "add") if settings.get(key) is not None}
+    inputs = "validate", "onto", "more", "onto_more", "add"
+    others = {key: settings.pop(key) for key in inputs if settings.get(key) is not None}
     hub = {"hub": settings.pop("hub")} if "add" in others and settings.get("hub") is not None else {}
     taken = chosen(ENCODERS, name, "encoder", settings, own) | hub
     taken |= {key: _sources(x) for key, x in others.items()}

@@ -123,10 +123,13 @@ def bench(tmp_path_factory):
     write(here / "other.safetensors", B, [*NAMES[:-1], "x"])
     zero, bad = A.copy(), A.copy()
     zero[7], bad[9, 1] = 0, np.nan
+    zero4 = B.copy()
+    zero4[3] = 0
     for name, x in (
         ("a", A),
         ("b", B),
         ("zero", zero),
+        ("zero4", zero4),
         ("nan", bad),
         ("one", A[:1]),
         ("b1", B[:1]),
@@ -161,6 +164,21 @@ def test_pairs_are_drawn_by_the_seed_and_printed(bench):
     assert files[0] == files[1] != files[2]
 
 
+def test_self_learning_says_what_it_did(bench):
+    line = "--encoder translate --fit --map procrustes --pairs 10 --onto b.npy --more a.safetensors --onto-more b.safetensors a.npy"
+    files = []
+    for _ in range(2):
+        done = lem_fork("encode", *line.split(), "-o", "grown.safetensors", cwd=bench)
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr
+        said = dict(row.split("\t") for row in done.stdout.decode().splitlines())
+        assert said["map"] == "procrustes" + ", self-learnt" * (said["rounds"] != "0") and said["pairs"] == "10"
+        assert {"mrr-before", "mrr-after"} <= set(said)
+        files.append((bench / "grown.safetensors").read_bytes())
+    assert files[0] == files[1]
+    out = lem_fork("encode", "--model", "grown.safetensors", "a.npy", "-o", "grown-b.npy", cwd=bench)
+    assert (out.returncode, out.stderr) == (0, b"") and np.load(bench / "grown-b.npy").shape == B.shape
+
+
 FIT = "--encoder translate --fit"
 REFUSED = {
     f"{FIT} a.npy": "translate needs the other side of the pairs: --onto FILE",
@@ -177,6 +195,15 @@ REFUSED = {
     f"{FIT} --onto t.txt a.npy": "t.txt: tokens; translate is fitted to whole embeddings",
     f"{FIT} --onto nowhere.npy a.npy": "nowhere.npy",
     f"{FIT} --onto b.npy --map best a.npy": "best",
+    f"{FIT} --onto b.npy --more a.npy a.npy": "--more and --onto-more go together",
+    f"{FIT} --onto b.npy --onto-more b.npy a.npy": "--more and --onto-more go together",
+    f"{FIT} --onto b.npy --more b.npy --onto-more b.npy a.npy": "vectors of 4 numbers among such of 6 in --more",
+    f"{FIT} --onto b.npy --more four.npy --onto-more b.npy a.npy": "--more: 4 vectors; without pairs 50 are needed",
+    f"{FIT} --onto b.npy --more a.npy --onto-more zero4.npy a.npy": "vector 3 of --onto-more is zero",
+    f"{FIT} --onto b.npy --more t.txt --onto-more b.npy a.npy": "t.txt: tokens; translate is fitted to whole embeddings",
+    f"{FIT} --onto b.npy --pairs 7 --more a.npy --onto-more b.npy a.npy": "7 pairs; self-learning leaves pairs out and needs 8",
+    "--model ab.safetensors --more b.npy a.npy": "--more is for translate, where it is fitted",
+    "--encoder pca --fit --more a.npy a.npy": "--more is for translate",
     "--model ab.safetensors b.npy": "vectors of 4 numbers; this map translates from such of 6",
     "--model ab.safetensors --decode a.npy": "vectors of 6 numbers; this map translates back from such of 4",
     "--model ab.safetensors zero.npy": "vector 7 is zero",
