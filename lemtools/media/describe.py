@@ -7,7 +7,7 @@ import math
 from .. import stream
 from ..catalogue.networks import EMBEDDING, NETWORKS, THINKING
 from ..catalogue.thoughts import dims
-from ..signal import LemError, Value
+from ..signal import LemError, Part, Value
 from .find import sniff
 
 _SIZES = Value("sizes", 1, 2**40)
@@ -18,7 +18,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
     """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
-    history (the entries of all documents; what differs within one is a list), bits_per_element, alphabet of tokens (its name and symbols), beside (what else stands beside their ids), tensors and card of a foreign file or checkpoint, calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, thoughts of one that has some, complete, and
+    history (the entries of all documents; what differs within one is a list), bits_per_element, alphabet of tokens (its name and symbols), beside (what else stands beside their ids), tensors and card of a foreign file or checkpoint, of a fragment of a model its tensors with their bits, and model (how many weights it has, how many have lost something, the bits of either, and its files), calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, thoughts of one that has some, complete, and
     problem: None, or what is cut or damaged. OSError where the file cannot be read; LemError where it is no stream.
     """
     shown = "standard input" if path == "-" else path
@@ -33,6 +33,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
             "alphabet",
             "beside",
             "tensors",
+            "model",
             "card",
             "calibration",
             "front",
@@ -65,6 +66,7 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
 def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
     """Go through a source; what the documents with items say of themselves is appended to `heads`."""
     bits, elements, ours = 0, 0, False
+    parts: list[tuple[Part, int, bool]] = []
     while (header := stream.read_header(source)) is not None:
         facts["documents"] += 1
         gone = source.skip(header.size)
@@ -94,19 +96,47 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
         if not _SIZES.fits(whole):
             raise LemError(f"{source.name}: damaged document (items of {str(whole)[:40]})")
         facts["items"] += n
-        elements += n * math.prod(whole)
-        bits += 8 * sum(
-            stop - begin
-            for name, (_, _, begin, stop) in header.tensors.items()
-            if name in _PAYLOAD or name.startswith("ops.")
-        )
+        size, count = _bits(header), n * math.prod(whole)
+        if "part" in lem:
+            part = Part.read(lem["part"])
+            size, count = (size, part.elements) if part.what == "tensor" and part.elements else (0, 0)
+            parts.append((part, size, bool(lem.get("ops"))))
+            whole = None
+        elements, bits = elements + count, bits + size
         beside = {name.partition(".")[0] for name in header.tensors} & {"spans", "scores", "words"}
         heads.append(lem | {"shape": whole, "beside": beside})
     if facts["documents"] == 0:
         raise LemError(f"{source.name}: empty")
     facts["bits_per_element"] = bits / elements if elements else None
+    if parts:
+        facts["tensors"] = [
+            f"{part.name} {part.type} {list(part.shape)} {size / part.elements:.4g} bits"
+            if part.elements
+            else part.name
+            for part, size, _ in parts
+            if part.what == "tensor"
+        ]
+        facts["model"] = _model(parts)
     if ours and not facts["complete"]:
         raise LemError(f"{source.name}: the stream ends without its last document; an earlier stage was cut off")
+
+
+def _bits(header: stream.Header) -> int:
+    """What a document's items take, see signal.bits_per_element."""
+    return 8 * sum(
+        stop - begin
+        for name, (_, _, begin, stop) in header.tensors.items()
+        if name in _PAYLOAD or name.startswith("ops.")
+    )
+
+
+def _model(parts: list[tuple[Part, int, bool]]) -> dict:
+    """How many weights a model has, how many of them lost something, and the bits of both. parts: each with its bits."""
+    found: dict[str, float | None] = {}
+    for what, some in (("weights", parts), ("lossy_weights", [each for each in parts if each[2]])):
+        count, bits = sum(p.elements for p, *_ in some if p.what == "tensor"), sum(size for _, size, _ in some)
+        found |= {what: count, f"bits_per_{what[:-1]}": bits / count if count else None}
+    return found | {"files": sum(part.what != "tensor" for part, *_ in parts)}
 
 
 def _embedding(model: dict, tensors: dict) -> dict | None:

@@ -472,6 +472,7 @@ def test_json_keys_are_frozen(photos):
         "alphabet",
         "beside",
         "tensors",
+        "model",
         "card",
         "calibration",
         "front",

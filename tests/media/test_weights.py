@@ -13,7 +13,7 @@ from lemtools import stream
 from lemtools.fragment import fragment
 from lemtools.media import Target, load, save
 from lemtools.reconstruct import reconstruct
-from lemtools.signal import LemError, Part, Signal
+from lemtools.signal import LemError, Part, Signal, bits_per_element
 from lemtools.signal.types import DTYPES, bits_of, bytes_of, widened
 from lemtools.stream.wire import assemble
 
@@ -254,6 +254,29 @@ def test_the_same_bytes_every_time(model, tmp_path):
         lem("fragment", "--bits", "2", "--quantizer", "trellis", *more, model, "-o", tmp_path / f"{i}.safetensors")
     one, two = (list(load(tmp_path / f"{i}.safetensors")) for i in (0, 1))
     assert all((a.data == b.data).all() and a.part == b.part for a, b in zip(one, two, strict=True))
+
+
+def test_info_says_the_bits_of_all_and_of_what_lost_some(model, tmp_path):
+    """Against the sizes of the numbers, and the cost that every item says itself."""
+    lem("fragment", "--bits", "3", "--rotate", model, "-o", tmp_path / "small.safetensors")
+    facts = json.loads(lem("info", "--json", tmp_path / "small.safetensors").stdout)
+    files = tensors()
+    sizes = {name: (array.size, 8 * array.nbytes) for held in files.values() for name, (_, array) in held.items()}
+    lost = [s for s in load(tmp_path / "small.safetensors") if not s.carried]
+    bits = sum(float((bits_per_element(s) * s.data[0].size).sum()) for s in lost)
+    count = sum(sizes[name][0] for name in LINEAR)
+    assert facts["model"]["lossy_weights"] == count
+    assert facts["model"]["bits_per_lossy_weight"] == pytest.approx(bits / count)
+    kept = sum(size for name, (_, size) in sizes.items() if name not in LINEAR)
+    every = sum(number for number, _ in sizes.values())
+    assert facts["model"]["weights"] == every
+    assert facts["model"]["bits_per_weight"] == facts["bits_per_element"] == pytest.approx((bits + kept) / every)
+    assert facts["model"]["files"] == len(contents(model))
+    lines = {line.partition(" ")[0]: line for line in facts["tensors"]}
+    assert lines.keys() == sizes.keys()
+    assert lines["layers.0.q.weight"] == f"layers.0.q.weight F32 [24, 24] {3 + 16 / 24:.4g} bits"
+    assert lines["layers.0.position_ids"].endswith("I64 [1, 12] 64 bits")
+    assert (facts["kind"], facts["shape"], facts["complete"]) == (["tokens", "embedding"], None, True)
 
 
 # --- what is refused
