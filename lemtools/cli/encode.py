@@ -24,13 +24,20 @@ lem-encode --model translation.safetensors embeddings.npy -o translated.safetens
 lem-encode --encoder translate --fit --common 256 embeddings.npy others.npy -o hub.safetensors
 lem-encode --model hub.safetensors --from embeddings embeddings.npy | lem-encode --decode --model hub.safetensors --to-space others -o theirs.npy
 lem-encode --model codebooks.safetensors --patch-back --lm lm.safetensors --layer 2 held-out.txt
+lem-encode --patch-back --translate ab.safetensors --lm b.safetensors --from-lm a.safetensors --layer 1 held-out.txt
 """
 
 
 def _unused(row) -> list[str]:
     """Options that an encoder refuses."""
     refused = [] if row.fitted else [name for name in ("fit", "model", "as_json") if name not in row.needs]
-    return refused + ["decode"] * (not row.back) + ["patch_back"] * (row.name != "rvq")
+    patched = ["patch_back"] * (row.name not in ("rvq", "translate"))
+    return (
+        refused
+        + ["decode"] * (not row.back)
+        + patched
+        + ["translate", "from_lm", "from_layer"] * (row.name != "translate")
+    )
 
 
 @common.command("lem-encode", EXAMPLES, table=ENCODERS, chosen="encoder", hides=_unused)
@@ -47,9 +54,18 @@ def _unused(row) -> list[str]:
 @option(
     "--patch-back",
     "Measure what the codes of --model (rvq) lose: encode a language model's activations at --layer, decode them, let "
-    "the model go on from there, and print its loss for each number of stages.",
+    "the model go on from there, and print its loss for each number of stages. With --translate those of another model.",
     "flag",
 )
+@option(
+    "--translate",
+    "With --patch-back: put the activations of --from-lm, translated by this file of --encoder translate, into --lm, and print "
+    "its bits a byte beside those with its own, their mean, what was not translated, and other positions' translations.",
+    metavar="FILE",
+    file=True,
+)
+@option("--from-lm", "The language model (lem-train lm) whose activations are translated.", metavar="FILE", file=True)
+@option("--from-layer", "The layer of --from-lm.", "whole", metavar="K", usual="--layer")
 @option(
     "--model",
     "A fitted encoder, from --fit; of thoughts the language model, of features the classifier.",
@@ -63,7 +79,7 @@ def _unused(row) -> list[str]:
 @option(DEVICE, section=RUNNING)
 @common.seed
 @common.shard
-def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options):
+def cli(run, encoder, fit, decode, patch_back, translate, model, as_json, lines, **options):
     """Encode memories as embeddings, tokens or spectra; decode what can be inverted.
 
     Images become patches or principal components, texts tokens, sounds spectra or vectors, sentences vectors, vectors
@@ -74,15 +90,19 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
     """
     reading = {k: options.pop(k) for k in ("files", *(o.name for o in common.READING))}
     writing = {k: options.pop(k) for k in ("output", "to", "skip_existing", "shard")}
-    _refuse(fit, decode, patch_back, model if not options["add"] else None, as_json, **writing)
+    other = {name: options.pop(name) for name in ("from_lm", "from_layer")}
+    _refuse(fit, decode, patch_back, model if not options["add"] else None, as_json, translate, other, **writing)
     from ..encode import load as fitted
 
+    model = translate or model
     alone = encoder is not None and "model" in ENCODERS[encoder].needs
     coder = fitted(model) if model and not alone else None
     if coder and encoder not in (None, coder.name):
         raise click.UsageError(f"--encoder {encoder}: {model} was fitted for {coder.name}")
-    if patch_back and (coder is None or coder.name != "rvq"):
-        raise click.UsageError(f"--patch-back is for rvq; {model} was fitted for {coder.name if coder else encoder}")
+    wanted = "translate" if translate else "rvq"
+    if patch_back and (coder is None or coder.name != wanted):
+        said = "--patch-back --translate takes a map" if translate else "--patch-back is for rvq"
+        raise click.UsageError(f"{said}; {model} was fitted for {coder.name if coder else encoder}")
     name = "activations" if patch_back else coder.name if coder else encoder or (None if decode else "patches")
     row = ENCODERS.get(name)
     fitting = fit or bool(row and row.of_itself and not (model or decode))
@@ -91,6 +111,8 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
         texts = [other.name for other in ENCODERS.rows if other.suits("tokens")]
         raise click.UsageError(f"--lines is for {listed(texts)}" + ", where they encode" * decode)
     coder = coder and coder.to(settings.get("device", "cpu"))
+    if translate:
+        return _patch_translated(run, coder, reading, lines, settings, {**other, "seed": options["seed"]}, as_json)
     if patch_back:
         return _patch_back(run, coder, reading, lines, settings, as_json)
     if fit:
@@ -100,8 +122,17 @@ def cli(run, encoder, fit, decode, patch_back, model, as_json, lines, **options)
     return _code(run, row, coder, decode, model, reading, writing, lines, settings)
 
 
-def _refuse(fit, decode, patch_back, model, as_json, output, **parts) -> None:
-    """UsageError for options that do not go together. parts: those that leave items out, or choose a format."""
+def _refuse(fit, decode, patch_back, model, as_json, translate, other, output, **parts) -> None:
+    """UsageError for options that do not go together. other: of the model that --translate translates from. parts: those that
+    leave items out, or choose a format."""
+    if translate and not (patch_back and other["from_lm"]):
+        raise click.UsageError("--translate goes with --patch-back and --from-lm; to translate vectors: --model FILE")
+    if not translate and any(value is not None for value in other.values()):
+        raise click.UsageError(
+            f"--{next(k for k, v in other.items() if v is not None).replace('_', '-')} is for --translate"
+        )
+    if translate and model:
+        raise click.UsageError("--translate names the map: leave out --model")
     if fit and (decode or model):
         raise click.UsageError(f"--fit makes a new encoder: leave out {'--decode' if decode else '--model'}")
     if fit and (any(parts.values()) or not (output or "").endswith(".safetensors")):
@@ -110,9 +141,9 @@ def _refuse(fit, decode, patch_back, model, as_json, output, **parts) -> None:
         )
     if as_json and not (fit or patch_back):
         raise click.UsageError("--json is for what --fit reaches and for --patch-back")
-    if patch_back and (fit or decode or output or any(parts.values()) or not model):
+    if patch_back and (fit or decode or output or any(parts.values()) or not (model or translate)):
         raise click.UsageError(
-            "--patch-back prints a table, of the codebooks of --model FILE: leave out --fit, "
+            "--patch-back prints a table, of the codebooks of --model FILE or of --translate FILE: leave out --fit, "
             "--decode, -o, --to, --shard and --skip-existing"
         )
 
@@ -214,6 +245,23 @@ def _patch_back(run, coder, reading, lines, settings, as_json) -> None:
         [called.get(row["stages"], str(row["stages"])), *(results.cell(row[k]) for k in HEADS[1:])] for row in rows
     ]
     results.show(run, as_json, rows, cells, HEADS)
+
+
+def _patch_translated(run, coder, reading, lines, settings, other, as_json) -> None:
+    """The table: a line for what is put in place of the model's own activations."""
+    from ..encode import lines as each_line
+    from ..encode.patch_translate import patch_translated
+
+    if settings.pop("flat", False) or "hf" in settings:
+        raise click.UsageError(
+            "--translate takes two models of lem-train lm: --lm B --from-lm A, no --hf and no --flat"
+        )
+    if not {"lm", "layer"} <= settings.keys():
+        raise click.UsageError("--translate needs the model that reads the translation, and where: --lm B --layer K")
+    _, signals = common.reading(run, **reading)
+    rows = patch_translated(each_line(signals) if lines else signals, coder, **settings, **other)
+    cells = [[row["put"], *(results.cell(value) for value in list(row.values())[1:])] for row in rows]
+    results.show(run, as_json, rows, cells, list(rows[0]))
 
 
 def main():

@@ -72,17 +72,25 @@ def patch_back_texts(signals: Iterable[Signal], code, *, batch: int = 8, **setti
 
     asked = Activations(**settings)
     model = HuggingFace(asked.model.model) if settings.get("hf") else asked.model.net
-    span, found = asked.window + 1, []
-    for signal in signals:
-        if signal.kind != "tokens" or signal.ops:
-            raise LemError(f"patch-back takes whole texts or tokens, not {'fragments' if signal.ops else signal.kind}")
-        found += [ids[: len(ids) // span * span].reshape(-1, span) for ids in asked.model.ids(signal)]
-    tokens = np.concatenate(found) if found else np.zeros((0, span))
-    if not len(tokens):
-        raise LemError(f"no text has {span} tokens; give a smaller --window than {asked.window}")
+    tokens = windows_of(signals, asked.model, asked.window + 1)
     if asked.layer == asked.model.blocks and settings.get("hf"):
         raise LemError(f"--layer {asked.layer}: no block follows it, nothing can be put back")
     return patch_back(model, asked.layer, code, tokens, batch=batch)
+
+
+def windows_of(signals: Iterable[Signal], model, span: int) -> np.ndarray:
+    """Tokens [N, span] of all texts, or tokens, of a stream, in windows that lie side by side; the rest of each is left out.
+
+    model: what makes tokens of a batch (`ids`). LemError for anything else, and where no text is that long.
+    """
+    found = []
+    for signal in signals:
+        if signal.kind != "tokens" or signal.ops:
+            raise LemError(f"patch-back takes whole texts or tokens, not {'fragments' if signal.ops else signal.kind}")
+        found += [ids[: len(ids) // span * span].reshape(-1, span) for ids in model.ids(signal)]
+    if not sum(map(len, found)):
+        raise LemError(f"no text has {span} tokens; give a smaller --window than {span - 1}")
+    return np.concatenate(found)
 
 
 @torch.no_grad()
