@@ -135,7 +135,12 @@ class Comparison:
         """What the results leave out, one line each."""
         most = max((len(result.items) for result in results), default=0)
         left = {name: reason for name, reason in self.left_out.items() if name not in self.values}
-        return [*self._scale_notes(results), *(f"{name} is left out: {reason}" for name, reason in left.items())] + [
+        apart = any(result.metric.startswith("boundary-") and np.isnan(result.mean) for result in results)
+        none = [
+            "no boundary of the one matches one of the other; are both phones, of the same speech? --key picks a tier"
+        ]
+        said = [*self._scale_notes(results), *none * apart]
+        return [*said, *(f"{name} is left out: {reason}" for name, reason in left.items())] + [
             f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
             for result in results
             if len(result.items) < most

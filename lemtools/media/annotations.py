@@ -79,19 +79,26 @@ def _signal(tiers: Sequence[Tier], names: list[str] | None, how: Reading, alphab
             alphabet=made,
         )
     except LemError as error:
-        raise LemError(f"tier {tier.name}: {str(error).removeprefix('spans of item 0: ')}") from error
+        wrong = str(error).removeprefix("spans of item 0: ")
+        raise LemError(f"tier {tier.name}: {wrong}; mend that tier, or take another one with --key") from error
 
 
 def _phones(tiers: Sequence[Tier], key: str | None) -> Tier:
-    """The tier whose intervals are the tokens: that of the name `key`, else the one that is called as phones are, else the only
+    """The tier whose intervals are the tokens: that of the name `key`, or the first of several names with commas between them, else the one that is called as phones are, else the only
     one. LemError, with all names, where that does not say which."""
     if not tiers:
         raise LemError("no tier of intervals; tiers of points say no ends, and are passed over")
     names = ", ".join(tier.name for tier in tiers)
     if key is not None:
-        found = [tier for tier in tiers if tier.name == key]
+        asked = [[tier for tier in tiers if tier.name == name] for name in (key, *key.split(","))]
+        found = next(filter(None, asked), [])
         if len(found) != 1:
-            raise LemError(f"{'no' if not found else 'several'} interval tiers called {key!r}; there are: {names}")
+            what = f"{'no' if not found else 'several'} interval tiers called {key!r}; there are: {names}"
+            raise LemError(
+                what
+                if found
+                else f"{what}; of files with other names each, --key NAME,NAME takes the first that there is"
+            )
         return found[0]
     found = _called(tiers, PHONES) or list(tiers)
     if len(found) != 1:

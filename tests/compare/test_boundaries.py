@@ -83,6 +83,13 @@ def test_milliseconds_are_refused(true, guess, beside):
         boundaries(true, guess)
 
 
+def test_where_nothing_matches_it_is_said():
+    comparison = Comparison(None)
+    comparison.add(next(iter(pair([TRUE], [spoken("x q z", [0, 0.1, 0.2, 0.3], "file")]))))
+    (note,) = comparison.notes(comparison.results())
+    assert note.startswith("no boundary of the one matches one of the other") and "--key" in note
+
+
 def test_long_spans_that_are_no_phones_are_measured():
     """Words, chapters, whatever the other side has alike; and a guess that is bad."""
     chapters = spoken("one two three", [0, 90, 200, 300], "file")

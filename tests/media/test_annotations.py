@@ -128,8 +128,14 @@ def test_other_tiers_are_picked_by_key(tmp_path):
     assert texts(loaded(tmp_path / "a.TextGrid", raw, key="sounds")) == ["", "ʃ", "aɪ"]
     words = loaded(tmp_path / "a.TextGrid", LONG.format(**NAMED), key="words")
     assert texts(words) == ['say "hi" ! 3 <exists>', ""] and words.words is None and words.alphabet.name == "file"
-    with pytest.raises(LemError, match=r"no interval tiers called 'clicks'; there are: said, sounds"):
+    with pytest.raises(
+        LemError,
+        match=r"no interval tiers called 'clicks'; there are: said, sounds; .* --key NAME,NAME takes the first",
+    ):
         loaded(tmp_path / "a.TextGrid", raw, key="clicks")
+    assert texts(loaded(tmp_path / "a.TextGrid", raw, key="clicks,sounds,said")) == ["", "ʃ", "aɪ"]
+    comma = loaded(tmp_path / "a.TextGrid", LONG.format(words="sounds", phones="sounds,said"), key="sounds,said")
+    assert texts(comma) == ["", "ʃ", "aɪ"]
     with pytest.raises(LemError, match="several interval tiers called 'x'"):
         loaded(tmp_path / "a.TextGrid", LONG.format(words="x", phones="x"), key="x")
     with pytest.raises(LemError, match="which interval tier"):
@@ -203,7 +209,7 @@ def test_the_only_tier_needs_no_name(tmp_path):
     "change, message",
     [
         (("xmin = 1.25 \n            xmax = 2.5 \n            text = \"a", "xmin = 1.0 \n xmax = 2.5 \n text = \"a"),
-         "tier phones: one begins before the one before it ends, at 1.25 s"),
+         "tier phones: one begins before the one before it ends, at 1.25 s; mend that tier, or take another one with --key"),
         (("xmax = 0.7 ", "xmax = -0.7 "), "tier phones: -0.7 s, an end before its begin, 0 s"),
         (("xmin = 0.7 \n            xmax = 1.25", "xmin = 3 \n xmax = 4"), "tier phones: times out of order"),
         (('"aɪ"', "7"), "damaged TextGrid: a number, '7.0', for a text (in tier phones, interval 3 of 3)"),
