@@ -139,8 +139,9 @@ def interaction(groups: Groups, neutral: int) -> Interaction:
     inside = within(groups)
 
     def size(weights: np.ndarray) -> np.ndarray:
-        squares = [_apart(weights, side, there, gram) for there, gram in grams.values()]
-        return _over(np.nanmean(squares, axis=0), inside(weights))
+        squares = np.array([_apart(weights, side, there, gram) for there, gram in grams.values()])
+        known = np.isfinite(squares)
+        return _over(_over(np.where(known, squares, 0).sum(0), known.sum(0)), inside(weights))
 
     return Interaction(float(shares[0]), float(shares.mean()), p, len(shares), size)
 

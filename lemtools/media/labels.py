@@ -67,6 +67,11 @@ def parted(path: str) -> tuple[str, str | None]:
 
 def table(path: str) -> LabelTable:
     """The table of labels in a file. LemError for what is none."""
+    file, column = parted(path)
+    if column is not None and os.path.isfile(file):
+        raise LemError(
+            f"{os.fsdecode(path)}: the table alone is named here, {os.fsdecode(file)}, and its column with --by {column}"
+        )
     found = _read(path)
     if not isinstance(found, LabelTable):
         raise LemError(f"{os.fsdecode(path)}: no table of labels: a header, a line an item, the item's name in front")

@@ -43,7 +43,7 @@ def phones(word: str, language: str) -> list[str] | None:
         return None
     voice = "en-us" if language == "en" else language
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise LemError(f"espeak-ng speaks no {language!r}")
+        raise LemError(f"espeak-ng speaks no {language!r}; --language takes its codes, such as en, de, fr or es")
     asked = ctypes.c_char_p(word.encode())
     text = (library.espeak_TextToPhonemes(ctypes.byref(asked), UTF8, IPA) or b"").decode("utf-8", "replace")
     return read(text if language == "en" else text.replace("ɾ", "r"), "ipa") or None  # English alone taps a t

@@ -1,5 +1,6 @@
 """Sets of labelled embeddings: every number by its definition, and what may be said of it."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -457,6 +458,18 @@ def test_the_size_of_an_interaction_is_right_on_average_and_its_interval_holds_i
     assert held >= 36
     without = [shifts.interaction(made(speakers=10, dims=1, seed=s), 2).size(np.ones((1, 10)))[0] for s in range(60)]
     assert np.mean(without) == pytest.approx(0, abs=0.04)
+
+
+def test_speakers_drawn_so_that_a_side_lacks_every_class_warn_of_nothing():
+    """Such a draw has no size; the others keep theirs."""
+    found = shifts.interaction(made(speakers=6, dims=1), 2)
+    weights = np.ones((2, 6))
+    weights[1, 1:] = 0  # one speaker, drawn over and over
+    weights[1, 0] = 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sizes = found.size(weights)
+    assert np.isfinite(sizes).tolist() == [True, False]
 
 
 def test_items_that_are_all_alike_have_silhouette_0():

@@ -69,3 +69,18 @@ def test_an_interval_over_speakers_has_a_speaker_for_a_unit(script):
     narrow = script.by_speaker(clips, [str(i) for i in range(60)])
     ends = [[float(x) for x in text[text.index("[") + 1 : -1].split(", ")] for text in (over, narrow)]
     assert over.startswith("5.0 [") and narrow.startswith("5.0 [") and ends[0][0] < ends[1][0] < ends[1][1] < ends[0][1]
+
+
+def test_a_long_sound_is_the_sentences_over_and_over(script, tmp_path):
+    import soundfile
+
+    sys.modules.pop("phones_long", None)
+    long = importlib.import_module("phones_long")
+    clips = [
+        script.Clip("a", "a", "", np.full(8_000, level, np.float32), [script.Entry(word, (("AA",),))], None)
+        for level, word in ((0.25, "one"), (0.5, "two"))
+    ]
+    assert long.written(clips, 16_000, 2.5 / 60, tmp_path / "a.wav") == 3
+    wave, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 16_000 and np.allclose(wave, np.tile(np.repeat([0.25, 0.5], 8_000), 3), atol=1e-4)
+    assert (tmp_path / "a.txt").read_text() == 3 * "one two\n"

@@ -22,6 +22,14 @@ def test_names_by_path_by_stem_and_by_their_last_part():
     assert made.column("speaker") == ["03", "08", "03", "08"]
 
 
+def test_a_column_is_not_named_with_the_table(tmp_path):
+    (tmp_path / "t.tsv").write_text(TEXT)
+    with pytest.raises(
+        LemError, match=r"t.tsv:emotion: the table alone is named here, .*t.tsv, and its column with --by emotion"
+    ):
+        table(f"{tmp_path}/t.tsv:emotion")
+
+
 @pytest.mark.parametrize("mark", "\t,;")
 def test_every_delimiter_quotes_and_the_mark_of_windows(tmp_path, mark):
     path = tmp_path / "t.txt"
