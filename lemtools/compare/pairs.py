@@ -51,6 +51,7 @@ def pair(
 ) -> Iterator[Pair]:
     """Yield batches of pairs, matched by 'order' or by 'name' (without extension); 'auto' is order, with names checked.
 
+    What is carried along of a model is left out.
     fragments: by order, the fragments of the originals; then only what they did not hold exactly is to be measured.
     trained: a batch of what a model was trained on, for its kind, rate and history. Raises LemError where one side has more
     items, a name has no partner, two items are of different kind or shape, and for sounds at two rates and spectra of two
@@ -58,9 +59,12 @@ def pair(
     """
     if by == "name":
         recalled = _by_name(originals := list(originals), recalled)
-    cursors = {"originals": _Cursor(originals), "recalled items": _Cursor(recalled)}
-    if fragments is not None:
-        cursors["fragments"] = _Cursor(fragments)
+    sides = {"originals": originals, "recalled items": recalled, "fragments": fragments}
+    cursors = {
+        side: _Cursor(signal for signal in signals if not signal.carried)
+        for side, signals in sides.items()
+        if signals is not None
+    }
     count, differ = 0, None
     while all(here := [cursor.current() for cursor in cursors.values()]):
         n = min(left for _, left in here)

@@ -26,7 +26,7 @@ class Reading:
     kind        one of KINDS: what the inputs are read as, whatever they look like; None: by their bytes.
     max_bytes   of one document or file, and of one item once it is decoded; a larger one is refused. None: 16 GiB, and
                 512 MiB of an item.
-    tensors     patterns of names: those tensors of a model may lose something, see weights.py. Empty: '*' of a folder that is a
+    tensors     a pattern of names, or several: those tensors of a model may lose something, see weights.py. Empty: '*' of a folder that is a
                 model; files of tensors are then no models.
     size        (width, height) in px that images are resized to.
     crop        an image of another aspect than `size` is cut to it, in its middle; else it is refused.
@@ -51,7 +51,7 @@ class Reading:
     key: str | None = None
     kind: str | None = None
     max_bytes: int | None = None
-    tensors: tuple[str, ...] = ()
+    tensors: str | tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     crop: bool = True
     colour: str | None = None

@@ -111,14 +111,14 @@ def _check_index(path: str, held: Iterable[Held]) -> None:
                 raise LemError(f"{where}: tensor {name} is not in {place}; download both again")
 
 
-def _picked(path: str, held: Iterable[Held], patterns: Iterable[str]) -> set[str]:
+def _picked(path: str, held: Iterable[Held], patterns: str | Iterable[str]) -> set[str]:
     """Names of the tensors that may lose something."""
     every: dict[str, tuple[str, tuple[int, ...], bool]] = {}
     for file in held:
         tables = _tables(file.header)
         every |= {name: (*about, name in tables) for name, about in file.header.found.items()}
     picked: set[str] = set()
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         matched = {name: each for name, each in every.items() if fnmatchcase(name, pattern)}
         floats = {k: v for k, v in matched.items() if v[0] in FLOATS and len(v[1]) > 1 and 0 not in v[1]}
         linear = {k for k, (_, shape, table) in floats.items() if len(shape) == 2 and min(shape) > 1 and not table}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import lemtools
 from helpers.commands import lem
 from lemtools import stream
 from lemtools.fragment import fragment
@@ -277,6 +278,27 @@ def test_info_says_the_bits_of_all_and_of_what_lost_some(model, tmp_path):
     assert lines["layers.0.q.weight"] == f"layers.0.q.weight F32 [24, 24] {3 + 16 / 24:.4g} bits"
     assert lines["layers.0.position_ids"].endswith("I64 [1, 12] 64 bits")
     assert (facts["kind"], facts["shape"], facts["complete"]) == (["tokens", "embedding"], None, True)
+
+
+def test_errors_of_weights_are_measured_row_by_row(model, tmp_path):
+    """Of what was picked; against the definition."""
+    lem("fragment", "--bits", "2", model, "-o", tmp_path / "small.safetensors")
+    said = lem("compare", "--metric", "nmse", model, tmp_path / "small.safetensors").stdout.decode().split("\n")[0]
+    sides = ([s.data for s in load(path) if not s.carried] for path in (model, tmp_path / "small.safetensors"))
+    rows = [((a - b) ** 2).sum(1) / (a.astype(np.float64) ** 2).sum(1) for a, b in zip(*sides, strict=True)]
+    assert float(said.split("\t")[1]) == pytest.approx(np.concatenate(rows).mean(), rel=1e-3)
+
+
+def test_models_in_python(model, tmp_path):
+    """A folder is taken by its path; fragments are saved as a stream, what is recalled as its files."""
+    parts = list(lemtools.load(model, tensors="*embed*"))
+    assert {s.part.name for s in parts if not s.carried} == {"embed.weight"}
+    small = lemtools.fragment(model, bits=4)
+    with pytest.warns(UserWarning, match="a stream of 20 documents"):
+        lemtools.save(small, tmp_path / "small.safetensors")
+    lemtools.save(lemtools.reconstruct(tmp_path / "small.safetensors"), tmp_path / "back")
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/again/")
+    assert contents(tmp_path / "back") == contents(tmp_path / "again")
 
 
 # --- what is refused
