@@ -1,7 +1,7 @@
 """Small codes of tokens against full tables at equal stored bits: `python learned_encodings.py DATA OUT [stage ...]`.
 
 prepare  what is learnt and what is kept back, a vocabulary of the former alone, and what costs nothing to train (controls.tsv)
-train    ARM-RATIO-SEED.safetensors: the seeds of an arm side by side, through the gates; one that fails them leaves ARM-RATIO.failed
+train    ARM-RATIO-SEED.safetensors: the seeds of an arm side by side, through the gates; those that fail them are named in ARM-RATIO.failed
 search   ARM-RATIO-SEED.json: the best at each number of stored bits, chosen on what was learnt, measured on what was kept back
 table    failures, controls, loss by steps, every arm at sizes that are the same for all, and the predictions with their intervals
 plot     picture.png: bits a byte against stored bits
@@ -211,10 +211,16 @@ def table_of(path: Path, words: list) -> None:
 
 
 def train(cell: Cell) -> None:
-    """What is trained already is not trained again; what failed its gates is not tried again."""
+    """What is trained already is not trained again; what failed its gates is not tried again. A seed that failed leaves the others
+    of its arm, and those of arms that are made of its table."""
     for kind in ((False, False), (True, False), (False, True)):
         jobs = cell.jobs_of(*kind)
-        if kind[0] and jobs and (cell.out / "full.failed").exists():
+        if (
+            kind[0]
+            and jobs
+            and (cell.out / "full.failed").exists()
+            and not any(m.exists() for m in cell.models("full"))
+        ):
             fail(f"{cell.out}/full.failed: no table of it, of which {jobs[0][0]} could be made")
         side_by_side(cell, lambda job: learn(cell, *job), jobs)
 
@@ -258,8 +264,8 @@ def budget(cell: Cell, arm: Arm, ratio: int | None) -> float:
         asked = [*words, "--steps", cell.steps, "--dry-run", "-o", cell.out / "none.safetensors"]
         lines = called(asked, check=True, stdout=subprocess.PIPE).stdout.decode().splitlines()
         total += next(float(line.split("\t")[1]) for line in lines if line.startswith("flops\t"))
-    fitted = cell.models(f"autoencoder-{ratio}")[0]
-    if fitted.exists():
+    fitted = next(filter(Path.exists, cell.models(f"autoencoder-{ratio}")), None)
+    if fitted:
         from lemtools.nets.model import load
 
         total += load(str(fitted)).meta["table"]["flops"]
@@ -344,12 +350,13 @@ def results(cell: Cell) -> list[dict]:
 def table(cell: Cell) -> None:
     failed = [cell.out / f"{name}.failed" for name in cell.every]
     text = "".join(path.read_text() for path in failed if path.exists())
+    controls = ""
     for name in ("controls.tsv", "other.tsv"):
         if (cell.out / name).exists():
-            text += (cell.out / name).read_text() if name == "controls.tsv" else report.other(cell.out / name)
+            controls += (cell.out / name).read_text() if name == "controls.tsv" else report.other(cell.out / name)
     logs = {name: cell.out / f"{name}.jsonl" for name in cell.every}
-    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell), cell.predicted)]
-    (cell.out / "table.tsv").write_text(text + "\n".join(lines) + "\n")
+    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell), cell.predicted and not text)]
+    (cell.out / "table.tsv").write_text(text + controls + "\n".join(lines) + "\n")
     sys.stdout.write((cell.out / "table.tsv").read_text())
 
 

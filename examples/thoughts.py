@@ -104,11 +104,13 @@ def folder(out: Path, task: str) -> Path:
 
 
 def models(out: Path, task: str, arm: str) -> list[Path]:
-    return [folder(out, task) / f"{arm}-{seed}.safetensors" for seed in range(RUNS)]
+    paths = (folder(out, task) / f"{arm}-{seed}.safetensors" for seed in range(RUNS))
+    return [path for path in paths if path.exists()]
 
 
 def learn(out: Path, task: str, arm: str, data: str) -> None:
-    """Train an arm with every seed; what is trained already is not trained again."""
+    """Train an arm with every seed; what is trained already is not trained again. A seed whose loss is not finite is named, and leaves
+    the others."""
     options, width = ARMS[arm], WIDTH
     if options == ["wide"]:
         options, width = [], WIDTH * 5 // 4
@@ -117,7 +119,9 @@ def learn(out: Path, task: str, arm: str, data: str) -> None:
     words = ["lem-train", "lm", "-q", "--data", data, "--depth", DEPTH, "--width", width, "--steps", STEPS]
     words += ["--lr", LR, "--batch", BATCH, *options, "--device", DEVICE, "--save-every", max(STEPS // 4, 1)]
     words += ["--runs", RUNS, "-o", there / f"{arm}-%d.safetensors", "--log-file", there / f"{arm}.jsonl"]
-    subprocess.run([str(word) for word in words], check=True)
+    done = subprocess.run([str(word) for word in words])
+    if done.returncode != 1:
+        done.check_returncode()
 
 
 def side_by_side(work, jobs: list[tuple]) -> None:

@@ -57,6 +57,7 @@ def cli(run, recipe, path, dry_run, output, **options):
             common.emit(name, f"{value:.6g}" if isinstance(value, float) else str(value), *_people(name, value))
         return None
     from ..ranks import RemoteError
+    from ..train.beside import said
     from ..train.gates import Failed
     from ..train.loop import Stopped, train
 
@@ -73,7 +74,7 @@ def cli(run, recipe, path, dry_run, output, **options):
                 shown.more = known
 
         try:
-            report = train(asked, run.note, record).report
+            trained = train(asked, run.note, record)
         except RemoteError:
             return 2
         except Failed as failed:
@@ -84,8 +85,11 @@ def cli(run, recipe, path, dry_run, output, **options):
                 kept = f"{asked.output} and its state are written, the same command goes on"
                 run.say(f"stopped at step {stopped.step}; {kept}")
             raise common.Killed(stopped.number) from None
-    if report is not None:
+    if (report := trained.report) is not None:
         results.show(run, False, [], [[name, results.cell(value)] for name, value in report.items()], ("name", "value"))
+    if trained.failed:
+        run.say(said(trained.failed))
+        return 1
     return None
 
 

@@ -1,16 +1,18 @@
 """Runs of one network side by side, which differ by their seeds alone: as one model, whose weights have an axis of runs.
 
 A small network leaves a GPU idle between its kernels; several of them in the same kernels take little longer than one. Each
-run has its own weights, batches, clipping and average, and ends where it would have ended by itself, to rounding. Shapes: S
-runs, N items a batch.
+run has its own weights, batches, clipping and average, and ends where it would have ended by itself, to rounding. One that
+fails, by its gates or by a loss that is not finite, is named and leaves no model; the others go on without it. Shapes: S runs, N
+items a batch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..ranks import Ranks
 from ..signal import LemError
 from .data import Batches
+from .gates import Failed
 from .run import Prepared, Run
 from .settings import Settings
 from .trainer import Trainer, adamw, move
@@ -43,8 +46,9 @@ class Beside(Prepared):
         return f"{super().summary(device, world)}, side by side with the seeds {seeds}"
 
 
-def beside(settings: Settings, parts: list[Prepared]) -> Beside:
-    """One run of those in `parts`. settings: what was asked for, with the pattern of their names as its output."""
+def beside(settings: Settings, parts: list[Prepared], failed: dict[int, str]) -> Beside:
+    """One run of those in `parts`. settings: what was asked for, with the pattern of their names as its output. failed: what is
+    wrong with those that are not there."""
     first = parts[0]
     whole = replace(first.settings, output=settings.output, runs=settings.runs)
     fingerprint = first.fingerprint | {"runs": settings.runs}
@@ -52,12 +56,25 @@ def beside(settings: Settings, parts: list[Prepared]) -> Beside:
         fingerprint |= {"tables": [part.fingerprint["checksum"] for part in parts]}
     same = {name: getattr(first, name) for name in ("model", "objective", "spec", "validation", "note")}
     gates = None if first.gates is None else _gates
-    return Beside(settings=whole, fingerprint=fingerprint, run=Runs, parts=tuple(parts), gates=gates, **same)
+    return Beside(
+        settings=whole, fingerprint=fingerprint, run=Runs, parts=tuple(parts), gates=gates, failed=failed, **same
+    )
 
 
-def _gates(run: Any) -> str:
-    """What the gates found of each run, in one line."""
-    return "; ".join(f"seed {part.settings.seed}: {part.prepared.gates(part)}" for part in run.parts)
+def _gates(run: Runs) -> str:
+    """What the gates found of each run, in one line. Failed where none passes them."""
+    found = {}
+    for part in run.going:
+        try:
+            found[part.settings.seed] = part.prepared.gates(part)
+        except Failed as error:
+            run.leave(part, error)
+    return said(found)
+
+
+def said(found: dict[int, str]) -> str:
+    """What there is to say of seeds, in one line."""
+    return "; ".join(f"seed {seed}: {what}" for seed, what in found.items())
 
 
 class Stacked(Batches):
@@ -80,6 +97,7 @@ class Runs(Run):
     def __init__(self, prepared: Beside, ranks: Ranks, device: str):
         super().__init__(prepared, ranks, device)
         self.parts = [Trainer(part, ranks, device) for part in prepared.parts]
+        self.failed: dict[int, str] = {}
         first = self.parts[0]
         self.weights = {
             name: nn.Parameter(torch.stack([part.weights[name].detach() for part in self.parts]))
@@ -101,6 +119,23 @@ class Runs(Run):
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         if self.settings.compile:
             self.call = torch.compile(self.call)
+
+    @property
+    def going(self) -> list[Trainer]:
+        """Those that have not failed."""
+        return [part for part in self.parts if part.settings.seed not in self.failed]
+
+    @property
+    def outputs(self) -> list[str]:
+        return [part.settings.output for part in self.going]
+
+    def leave(self, part: Trainer, error: LemError) -> None:
+        """Go on without a run, of which no model stays. Raises an error of this kind where it was the last one."""
+        self.failed[part.settings.seed] = str(error)
+        if not self.going:
+            raise type(error)(said(self.failed))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part.settings.output)
 
     def _loss(self, weights: dict, rest: dict, batch: dict) -> torch.Tensor:
         """Of every item of one run, [N]."""
@@ -131,7 +166,10 @@ class Runs(Run):
             part.step, part.norm = self.step, norm
             part.losses.append(loss)
             part.norms.append(norm)
-        self.losses.append(losses.detach().mean())
+        here = losses.detach()
+        if self.failed:  # (what is not finite must not be in the mean)
+            here = torch.stack([loss for part, loss in zip(self.parts, here) if part.settings.seed not in self.failed])
+        self.losses.append(here.mean())
         return self.losses[-1]
 
     @torch.no_grad()
@@ -146,19 +184,30 @@ class Runs(Run):
         return norms
 
     def metrics(self) -> dict[str, float]:
-        found = [part.metrics() for part in self.parts]
+        found = [part.metrics() for part in self.going]
         return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
 
     def check(self) -> None:
+        bad = {part.settings.seed: (part, part.wrong()) for part in self.going}
+        if all(math.isfinite(step) for _, step in bad.values()):
+            names = ", ".join(map(str, bad))
+            raise LemError(
+                f"the loss of the seeds {names} is not finite since step {int(max(step for _, step in bad.values()))}; "
+                f"try --lr {self.settings.lr / 3:.2g}"
+            )
+        for part, step in bad.values():
+            if math.isfinite(step):
+                self.leave(part, LemError(f"the loss is not finite since step {int(step)}"))
+                self.losses = [torch.stack(losses).mean() for losses in zip(*(one.losses for one in self.going))]
         for part in self.parts:
-            part.check()
-            part.losses = []
+            part.losses, part.norms = [], []
 
     def validate(self) -> dict[str, float]:
         """Of every number the mean over the runs, and that of each."""
-        found, out = [part.validate() for part in self.parts], {}
+        going, out = self.going, {}
+        found = [part.validate() for part in going]
         for name in found[0]:
-            each = {f"{name}_{part.settings.seed}": one[name] for part, one in zip(self.parts, found)}
+            each = {f"{name}_{part.settings.seed}": one[name] for part, one in zip(going, found)}
             out |= {name: sum(each.values()) / len(each), **each}
         return out
 
@@ -171,7 +220,11 @@ class Runs(Run):
                 }
         return {f"{i}.{name}": value for i, part in enumerate(self.parts) for name, value in part.state().items()}
 
+    def record(self) -> dict:
+        return {"failed": {str(seed): why for seed, why in self.failed.items()}} if self.failed else {}
+
     def restore(self, state: dict[str, torch.Tensor], record: dict) -> None:
+        self.failed = {int(seed): str(why) for seed, why in record.get("failed", {}).items()}
         for i, part in enumerate(self.parts):
             mine = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{i}.")}
             part.restore(mine, record)
@@ -187,12 +240,13 @@ class Runs(Run):
                 value[i] = dict(part.objective.named_buffers())[name]
 
     def save_model(self) -> None:
-        for part in self.parts:
+        for part in self.going:
             part.save_model()
 
     def finish(self) -> Prepared:
         for part in self.parts:
             part.finish()
+        self.prepared.failed = dict(sorted((self.prepared.failed | self.failed).items()))
         return self.prepared
 
 

@@ -131,7 +131,7 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
     if run.step < run.steps:
         with signals() as caught:
             _steps(run, begun.batches, begun.log, caught, progress, note)
-    elif ranks.first and any(checkpoint.saved_step(path) != run.step for path in run.settings.outputs):
+    elif ranks.first and any(checkpoint.saved_step(path) != run.step for path in run.outputs):
         run.save_model()  # the end came between the state and the model
     return run.finish()
 
@@ -160,6 +160,10 @@ def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, no
         reported = due or step % LOG_EVERY == 0
         if reported or stop:
             run.check()
+        if gates and (due or step >= settings.gates):
+            paused = time.perf_counter()
+            note(ranks.together(partial(gates, run) if ranks.first else str, run.device))
+            gates, begun = None, begun + time.perf_counter() - paused
         if reported:
             mean = ranks.mean(torch.stack(run.losses).mean())
             seconds = time.perf_counter() - begun
@@ -174,10 +178,6 @@ def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, no
                 record |= run.validate()
             records.append(record)
             run.losses, begun, since = [], time.perf_counter(), step
-        if gates and (due or step >= settings.gates):
-            paused = time.perf_counter()
-            note(ranks.together(partial(gates, run) if ranks.first else str, run.device))
-            gates, begun = None, begun + time.perf_counter() - paused
         for record in records if stop or not gates else ():
             log.write(record)  # before the state: a resumed run drops what the log has beyond it, but adds nothing
             progress(record["step"], run.steps, record)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..catalogue.networks import NETWORKS
 from ..catalogue.recipes import RECIPES
 from ..nets.model import Model, load
@@ -14,7 +16,14 @@ from .settings import Settings, resolve
 def prepare(settings: Settings, begun: str | None = None) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together. begun: see settings.resolve."""
     if settings.runs is not None:
-        return beside(settings, [prepare(one, begun) for one in settings.each_run()])
+        every, lacking = settings.each_run(), {}
+        if (
+            settings.table is not None
+        ):  # a run whose table failed its gates has none; where no run has one, it is refused
+            lacking = {one.seed: f"{one.table}: no such file" for one in every if not os.path.exists(one.table)}
+        if len(lacking) == len(every):
+            lacking = {}
+        return beside(settings, [prepare(one, begun) for one in every if one.seed not in lacking], lacking)
     prepared = RECIPES.load(settings.recipe)(resolve(settings, begun))
     if settings.init is not None:
         _init(prepared.model, settings.init)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ class Prepared:
     takes them. spec: the batches; validation: the batches of items kept back, or None. fingerprint: of the settings
     and the data. note: what a person should know. report: numbers on what is kept back, of recipes that end in some.
     gates: what finds out, of the run as it stands, whether its numbers may be printed, and says so in a line (gates); None:
-    nothing does."""
+    nothing does. failed: of runs side by side what is wrong with some, of which no model is left; {seed: why}."""
 
     settings: Settings
     model: Any
@@ -35,6 +35,7 @@ class Prepared:
     note: str | None = None
     report: dict[str, float] | None = None
     gates: Callable[[Run], str] | None = None
+    failed: dict[int, str] = field(default_factory=dict)
 
     @cached_property
     def flops(self) -> float:
@@ -74,6 +75,11 @@ class Run(ABC):
     def steps(self) -> int:
         """Updates of the whole run. First read once the objective is on its device, where counting operations is quickest."""
         return self.prepared.steps
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files of the models that it leaves."""
+        return [self.settings.output]
 
     @abstractmethod
     def advance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:

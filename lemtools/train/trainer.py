@@ -100,8 +100,8 @@ class Trainer(Run):
     def metrics(self) -> dict[str, float]:
         return {"lr": rate(self.settings, self.steps, self.step - 1), "gradient": float(self.norm)}
 
-    def check(self) -> None:
-        """Raise LemError where a loss, a gradient or a weight is not finite."""
+    def wrong(self) -> float:
+        """The step since which a loss, a gradient or a weight is not finite; infinite where all are."""
         largest = torch.stack(torch._foreach_norm([p.detach() for p in self.weights.values()], torch.inf))
         count, bad = len(self.norms), math.inf
         if count:
@@ -110,7 +110,11 @@ class Trainer(Run):
         self.norms = []
         if not bool(torch.isfinite(largest).all()):
             bad = min(bad, self.step)
-        bad = -self.ranks.most(-bad, self.device)
+        return -self.ranks.most(-bad, self.device)
+
+    def check(self) -> None:
+        """Raise LemError where a loss, a gradient or a weight is not finite."""
+        bad = self.wrong()
         if math.isfinite(bad):
             if not self.ranks.first:
                 raise RemoteError()

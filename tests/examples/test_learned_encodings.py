@@ -260,6 +260,22 @@ def test_an_arm_that_fails_is_named_and_not_tried_again(example, tmp_path, monke
     assert "full.failed: no table of it, of which pca-8 could be made" in capsys.readouterr().err
 
 
+def test_a_seed_that_fails_leaves_the_others_of_its_arm_and_of_those_made_of_it(example, tmp_path, monkeypatch, capsys):
+    for name, value in (SMALL | {"QUICK": "1", "RUNS": "2", "ARMS": "pca", "RATIOS": "8"}).items():
+        monkeypatch.setenv(name, value)
+    gate = tmp_path / "sitecustomize.py"
+    gate.write_text(
+        "from lemtools.train import gates\ngates.GATES = {'even': lambda subject: (subject.seed == 1, 'so it is')}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert example.main(["DATA", str(tmp_path)]) == 0
+    out = tmp_path / "markov-bytes"
+    assert "seed 0: failed even: so it is" in (out / "full.failed").read_text()
+    assert "seed 0: " in (out / "pca-8.failed").read_text() and "no such file" in (out / "pca-8.failed").read_text()
+    found = rows((out / "table.tsv").read_text().splitlines())
+    assert found["full"][1] == found["pca-8"][1] == "1" and not (out / "full-0.safetensors").exists()
+
+
 def test_sizes_are_those_of_numbers_that_are_counted(report):
     found = rows(report.sizes())
     assert found["ratio 1"][1] == f"{50_000 * 4096 * 4 / 1e6:.1f}" and found["ratio 8"][3] == "27.7"  # 25.6 and 2.1

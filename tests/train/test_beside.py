@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.commands import lem
-from helpers.training import dying
+from helpers.commands import lem, lem_fork
+from helpers.training import dying, files
 from lemtools.ranks import Ranks
 from lemtools.signal import LemError
+from lemtools.train import gates
 from lemtools.train.beside import Runs
 from lemtools.train.dry import dry_run
 from lemtools.train.loop import train
@@ -144,6 +145,106 @@ def test_a_run_that_died_ends_with_the_same_bytes(tmp_path, book):
     for seed in (0, 1):
         one, other = ((tmp_path / name / f"{seed}.safetensors").read_bytes() for name in ("whole", "died"))
         assert one == other
+
+
+def one_fails(monkeypatch, *seeds):
+    """Gates that these seeds do not pass."""
+
+    def check(subject):
+        if subject.seed in seeds:
+            raise gates.Failed(f"failed by {subject.seed}")
+        return "all well"
+
+    monkeypatch.setattr(gates, "check", check)
+
+
+def not_finite(monkeypatch, step, *runs):
+    """Weights that are not finite from a step on, of these runs."""
+    advance = Runs.advance
+
+    def broken(run, batch):
+        if run.step >= step:
+            for weight in run.weights.values():
+                weight.data[list(runs)] = torch.nan
+        return advance(run, batch)
+
+    monkeypatch.setattr(Runs, "advance", broken)
+
+
+@pytest.mark.parametrize("how", ["gates", "not finite"])
+def test_a_seed_that_fails_is_named_and_the_others_go_on(how, tmp_path, book, monkeypatch):
+    """They end with the same bytes as without it, also where the run was killed; the log has no number of it from there on."""
+    for name in ("well", "whole", "died"):
+        (tmp_path / name).mkdir()
+    more = {"runs": 3, "gates": 6}
+
+    def at(name):
+        return asked(tmp_path / name, book, log=str(tmp_path / name / "log"), **more)
+
+    one_fails(monkeypatch)
+    train(at("well"))
+    if how == "gates":
+        one_fails(monkeypatch, 1)
+        why = "failed by 1"
+    else:
+        not_finite(monkeypatch, 10, 1)
+        why = "the loss is not finite since step 11"
+    lines = []
+    assert train(at("whole"), lines.append).failed == {1: why}
+    (passed,) = [line for line in lines if "gates passed at step 6: all well" in line]
+    assert "seed 0: " in passed and ("seed 1: " in passed) == (how != "gates")
+    dying(at("died"), 16)
+    assert train(at("died")).failed == {1: why}
+    for seed in (0, 2):
+        one, two, three = ((tmp_path / n / f"{seed}.safetensors").read_bytes() for n in ("well", "whole", "died"))
+        assert one == two == three
+    assert not (tmp_path / "whole/1.safetensors").exists() and not (tmp_path / "died/1.safetensors").exists()
+    well, whole, died = (
+        list(map(json.loads, (tmp_path / n / "log").read_text().splitlines())) for n in ("well", "whole", "died")
+    )
+    for record in (whole[-1], died[-1]):
+        assert "held_out_loss_1" not in record and record["held_out_loss_2"] == well[-1]["held_out_loss_2"]
+        assert record["held_out_loss"] == pytest.approx(np.mean([well[-1][f"held_out_loss_{seed}"] for seed in (0, 2)]))
+        assert np.isfinite(record["loss"]) and np.isfinite(record["gradient"])
+    before = files(tmp_path / "whole")
+    assert train(at("whole")).failed == {1: why} and files(tmp_path / "whole") == before  # done already
+
+
+def test_where_all_seeds_fail_nothing_is_left(tmp_path, book, monkeypatch):
+    with monkeypatch.context() as patched:
+        one_fails(patched, 0, 1)
+        with pytest.raises(gates.Failed, match="^seed 0: failed by 0; seed 1: failed by 1$"):
+            train(asked(tmp_path, book, runs=2, gates=6))
+    not_finite(monkeypatch, 3, 0, 1)
+    with pytest.raises(LemError, match=r"^the loss of the seeds 0, 1 is not finite since step 4; try --lr 0.01$"):
+        train(asked(tmp_path, book, runs=2))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_seed_that_has_no_table_is_left_out(tmp_path, book):
+    train(asked(tmp_path, book, "full-%d.safetensors", runs=3))
+    gone = tmp_path / "full-1.safetensors"
+    more = {"runs": 3, "table": str(tmp_path / "full-%d.safetensors"), **tables(embedding="pca", ratio=4)}
+    train(asked(tmp_path, book, "every-%d.safetensors", **more))
+    gone.unlink()
+    assert train(asked(tmp_path, book, "pca-%d.safetensors", **more)).failed == {1: f"{gone}: no such file"}
+    assert not (tmp_path / "pca-1.safetensors").exists()
+    for seed in (0, 2):
+        one, two = (load_file(tmp_path / f"{name}-{seed}.safetensors") for name in ("every", "pca"))
+        for key, tensor in one.items():
+            torch.testing.assert_close(two[key], tensor, rtol=1e-3, atol=2e-4)
+    with pytest.raises(LemError, match="none-0.safetensors: no such file"):
+        train(asked(tmp_path, book, "none-%d.safetensors", **more | {"table": str(tmp_path / "none-%d.safetensors")}))
+
+
+def test_a_command_of_which_a_seed_fails_ends_with_status_1(tmp_path, book):
+    line = f"lm --data {book} --depth 1 --width 16 --context 12 --steps 4 --batch 2 --runs 2 --device cpu -q"
+    assert lem_fork("train", *line.split(), "-o", "full-%d.safetensors", cwd=tmp_path).returncode == 0
+    (tmp_path / "full-0.safetensors").unlink()
+    more = [*line.split(), *"--embedding pca --table full-%d.safetensors -o pca-%d.safetensors".split()]
+    done = lem_fork("train", *more, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, b"lem-train: seed 0: full-0.safetensors: no such file\n")
+    assert (tmp_path / "pca-1.safetensors").exists() and not (tmp_path / "pca-0.safetensors").exists()
 
 
 def test_what_is_refused(tmp_path, book):
