@@ -13,7 +13,7 @@ Its options are keywords of the class or, where they are settled by a fit, of it
     front      of an encoder that makes spectra: the class of its front end (transforms.contract.Front); else ''
 """
 
-from .encoding import ALIKE, BANDS, FLAT, HF, HOP, LAYER, RESIDUAL, SHORT, SPOKEN, WHITEN, WINDOW
+from .encoding import ALIKE, BANDS, FLAT, HF, HOP, LAYER, RESIDUAL, SHORT, SPOKEN, WEIGHTS, WHITEN, WINDOW
 from .row import Option, Row
 from .table import Table
 from .translating import TRANSLATE
@@ -204,9 +204,7 @@ ENCODERS = Table(
         "encode.voice:Voice",
         "a sound as one vector for who speaks",
         kinds=("audio",),
-        options=(
-            Option("--weights", "Weights of the network: resemblyzer's pretrained.pt.", metavar="FILE", file=True),
-        ),
+        options=(WEIGHTS,),
         needs=("device",),
     ),
     Row(
@@ -222,6 +220,14 @@ ENCODERS = Table(
         kinds=("audio",),
         options=SPOKEN,
         facts={"ending": ".txt", "long": True},
+    ),
+    Row(
+        "efficientnet",
+        "encode.efficientnet:EfficientNet",
+        "an image as one vector for what is on it",
+        kinds=("image",),
+        options=(WEIGHTS, LAYER),
+        needs=("device",),
     ),
     Row(
         "minilm",

@@ -165,9 +165,15 @@ SPOKEN = (
     ),
 )
 
+WEIGHTS = Option(
+    "--weights",
+    "Weights of the network: resemblyzer's pretrained.pt (voice), or efficientnet-lite0's .pth (efficientnet).",
+    metavar="FILE",
+    file=True,
+)
 LAYER = Option(
     "--layer",
-    "Which layer: of activations the states after K blocks, 0 the embedding, -1 the last block; of features 1 is the lowest.",
+    "Which layer: of activations the states after K blocks, 0 the embedding, -1 the last block; of features and efficientnet 1 is the lowest.",
     "whole",
     metavar="K",
 )

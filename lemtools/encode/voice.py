@@ -8,7 +8,6 @@ Not done here: resemblyzer's cutting of long silences, which needs webrtcvad.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..device import pick
 from ..signal import LemError, Signal
 from ..transforms.mel import filters
 from .contract import Encoder
+from .published import published
 
 RATE = 16_000  # Hz
 WINDOW, HOP, BANDS = 400, 160, 40  # samples, samples, mel bands
@@ -40,7 +40,7 @@ class Voice(Encoder):
             raise LemError("voice needs its weights: --weights FILE (pretrained.pt of the PyPI package Resemblyzer)")
         self.device, self.step = torch.device(pick(device)), round(RATE / pieces / HOP)
         self.net = GE2E().to(self.device).eval()
-        self.net.load_state_dict(_weights(weights))
+        self.net.load_state_dict(published(weights, self.net.state_dict(), "resemblyzer's voice encoder"))
         self.bank = torch.from_numpy(filters(BANDS, WINDOW, RATE))
 
     @torch.inference_mode()
@@ -101,26 +101,3 @@ def mel_power(sound: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
     window = torch.hann_window(WINDOW, dtype=sound.dtype)
     spectrum = torch.stft(sound, WINDOW, HOP, window=window, center=True, pad_mode="constant", return_complex=True)
     return (bank @ spectrum.abs().square()).transpose(1, 2)
-
-
-def _weights(path: str) -> dict[str, torch.Tensor]:
-    """The tensors of the network, and no others, from a published .pt (never unpickled as code) or safetensors file."""
-    shown = os.fsdecode(path)
-    try:
-        if shown.endswith(".safetensors"):
-            from safetensors.torch import load
-
-            with open(path, "rb") as file:  # read, not mapped: see stream.on_disk
-                state = load(file.read())
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("model_state", state)
-    except FileNotFoundError as error:
-        raise LemError(f"{shown}: no such file") from error
-    except Exception as error:  # pickle, zipfile, safetensors and torch each raise their own
-        raise LemError(f"{shown}: not a file of weights, or one that holds more than weights") from error
-    wanted = GE2E().state_dict()
-    for name, tensor in wanted.items():
-        if not isinstance(state, dict) or getattr(state.get(name), "shape", None) != tensor.shape:
-            raise LemError(f"{shown}: not the weights of resemblyzer's voice encoder (no {name} {list(tensor.shape)})")
-    return {name: state[name].float() for name in wanted}

@@ -69,7 +69,7 @@ CHOICES = {
     (
         "encode",
         "encoder",
-    ): "patches pca text kmer rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones minilm activations features thoughts",
+    ): "patches pca text kmer rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones efficientnet minilm activations features thoughts",
     ("encode", "map"): "auto procrustes cca ridge relative",
     ("encode", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
