@@ -33,3 +33,24 @@ def coding(raw: bytes) -> str:
     letters = sum(byte >= 0xA0 for byte in head)
     plain = sum(byte in b"\t\n\r\f" or 0x20 <= byte < 0x7F for byte in head)
     return "ISO-8859-1" if letters + plain == len(head) and letters * 3 < len(head) else ""
+
+
+def cut(raw: bytes) -> str:
+    """What to do with a text in UTF-8 that begins or ends within a character, as head -c and tail -c leave it; '' for any other."""
+    for first in range(4):
+        if any(byte & 0xC0 != 0x80 for byte in raw[:first]):  # what goes on with a character
+            break
+        try:
+            raw[first:].decode("utf-8")
+            end = len(raw)
+        except UnicodeDecodeError as error:
+            end = first + error.start
+            if error.reason != "unexpected end of data":
+                continue
+        if end - first < 4 or b"\0" in raw:
+            break
+        ways = [(end < len(raw), "last", f"head -c {end}"), (first > 0, "first", f"tail -c +{first + 1}")]
+        found = [(which, way) for there, which, way in ways if there]
+        names, commands = " and ".join(which for which, _ in found), " | ".join(way for _, way in found)
+        return f"whose {names} character is cut; leave its bytes out: cat IN | {commands} > OUT"
+    return ""

@@ -11,7 +11,7 @@ import numpy as np
 from .. import stream
 from ..signal import LemError, Long, Signal, called, name_of
 from . import annotations, arrays, delimited, images, sounds, tables, weights
-from .coding import coding, convert
+from .coding import coding, convert, cut
 from .count import count
 from .find import FORMATS, expand, sniff
 from .how import Reading, check_finite, shown
@@ -232,6 +232,8 @@ def _text(source, form, names, how):
         if "\0" in text:
             raise ValueError
     except ValueError as error:
+        if said := cut(raw.tobytes()):  # (before its letters are taken for those of another encoding)
+            raise LemError(f"{source.name}: not a known format, but text in UTF-8, it seems, {said}") from error
         if said := coding(raw.tobytes()):
             raise LemError(
                 f"{source.name}: not a known format, but text in {said}, it seems; {convert(said)}"

@@ -946,3 +946,41 @@ def test_a_large_document_whose_record_is_damaged(tmp_path, monkeypatch, change)
     (tmp_path / "x").write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :])
     with pytest.raises(LemError, match="damaged document"):
         read(tmp_path / "x")
+
+
+WORDS = "naïve café, 日本語 🙂 the end of é".encode()
+
+
+def test_a_text_that_is_cut_within_a_character_says_where_it_is_whole(tmp_path):
+    """At every place, at one end or at both; what is said to do leaves a text that is read."""
+    path, cut = tmp_path / "cut.txt", 0
+    for first, last in (
+        (0, 7),
+        (0, 41),
+        (3, 30),
+        (4, 30),
+        *((first, len(WORDS) - 1) for first in range(len(WORDS) - 8)),
+    ):
+        raw = WORDS[first:last]
+        path.write_bytes(raw)
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            with pytest.raises(
+                LemError, match="cut.txt: not a known format, but text in UTF-8, it seems, whose"
+            ) as error:
+                list(load([path]))
+            begin = re.search(r"tail -c \+(\d+)", str(error.value))
+            end = re.search(r"head -c (\d+)", str(error.value))
+            left = raw[: int(end[1])] if end else raw
+            left = left[int(begin[1]) - 1 :] if begin else left
+            assert left and left.decode() in WORDS.decode() and len(raw) - len(left) <= 6
+            assert ("first" in str(error.value), "last" in str(error.value)) == (bool(begin), bool(end))
+            cut += 1
+        else:
+            assert next(iter(load([path]))).data.tobytes() == raw
+    assert cut > 20
+    for other in (b"m\xe9moire", b"\xc3\xa9" * 9 + b"\xff and more", b"\0\1\2 \xc3"):
+        path.write_bytes(other)
+        with pytest.raises(LemError, match="^((?!UTF-8, it seems).)*$"):
+            list(load([path]))

@@ -236,6 +236,33 @@ def test_a_broken_model_is_caught(change, options, caught, tmp_path, book):
         assert not gates.GATES[name](subject)[0], name
 
 
+class Infinite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.full_like(gradient, torch.inf)
+
+
+def test_a_gradient_that_is_not_finite_is_caught(tmp_path, book):
+    """It comes up after the training; in it the weights would not be finite either."""
+    subject = learnt(run(tmp_path, book), updates=3)
+    assert gates.reached(subject)[0]
+    subject.goal.net.enter.register_forward_hook(lambda module, given, vectors: Infinite.apply(vectors))
+    passed, found = gates.reached(subject)
+    assert not passed and found == "none, or none that is finite, for enter.weight"
+
+
+def test_a_wrong_gradient_is_caught_where_nothing_of_the_embedding_learns(tmp_path, book, full):
+    """That of the vectors, since there are no parameters."""
+    subject = learnt(run(tmp_path, book, "quantised", "frozen", full), updates=3)
+    assert gates.slopes(subject)[0] and not list(subject.goal.net.enter.parameters())
+    wrong_gradient_of_vectors(subject.goal.net)
+    assert not gates.slopes(subject)[0]
+
+
 def test_all_that_is_wrong_is_said_in_one_line(tmp_path, book):
     subject = learnt(run(tmp_path, book), formula, updates=1)
     with pytest.raises(gates.Failed, match="^failed unigram: ") as error:
