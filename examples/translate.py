@@ -1,7 +1,9 @@
 """How much arrives when one model's vectors are translated into another's: the spaces, and the table of translate.sh.
 
 python translate.py spaces DATA OUT         words.npz and sentences.npz, and the sentences as lines for lem-encode
-python translate.py table OUT [--quick]     results.jsonl, a line for each column, number of pairs and draw; table.md
+python translate.py images DATA OUT         images.npz
+python translate.py table OUT [--quick]     results.jsonl, a line for each column, number of pairs and draw; table.md. What is not there
+                                            is left out, with a note
 """
 
 import json
@@ -15,8 +17,9 @@ import numpy as np
 
 from lemtools.align.pairs import Paired
 from lemtools.catalogue.maps import MAPS
-from lemtools.compare.geometry import recall_cosine
+from lemtools.compare.geometry import mutual_knn_cosine, recall_cosine
 from lemtools.compare.retrieval import recall_csls, reciprocal_rank
+from lemtools.compare.similarity import cka
 from lemtools.stream import files
 
 COLUMNS = {  # column: (items, A, B)
@@ -24,9 +27,14 @@ COLUMNS = {  # column: (items, A, B)
     "words, GloVe 100 to wordllama 256": ("words", "glove", "wordllama"),
     "words, GloVe 100 to MiniLM 384": ("words", "glove", "minilm"),
     "sentences, wordllama 256 to MiniLM 384": ("sentences", "wordllama", "minilm"),
+    "images, patches 192 to PCA 256": ("images", "patches", "pca"),
+    "images, patches 192 to EfficientNet 1,280": ("images", "patches", "efficientnet"),
+    "images, PCA 256 to EfficientNet 1,280": ("images", "pca", "efficientnet"),
 }
-HELD = {"words": 1355, "sentences": 1000}
-MOST = {"words": 4096, "sentences": 2500}  # pairs
+HELD = {"words": 1355, "sentences": 1000, "images": 1000}
+MOST = {"words": 4096, "sentences": 2500, "images": 4000}  # pairs
+SHEETS = 10  # of 500 test images
+NEAR, ALIKE_AT = 10, 1024  # neighbours, and pairs, of the last table
 PAIRS, QUICK, DRAWS = (16, 64, 256, 1024, 4096), (16, 64, 256), 3
 METRICS = {"top1": recall_cosine, "csls": recall_csls, "mrr": reciprocal_rank}
 SINGLE = [row.name for row in MAPS.rows if row.tried]
@@ -107,6 +115,31 @@ def sentences(data: Path, out: Path) -> None:
     print(f"{len(found)} sentences, {held.sum()} of articles that are held out")
 
 
+def images(data: Path, out: Path) -> None:
+    """CIFAR-10's first 5,000 test images: the means of their patches of 8 x 8, 256 principal components of those that are not held out, and EfficientNet's features."""
+    from PIL import Image
+
+    from lemtools.encode.contract import as_vectors
+    from lemtools.encode.efficientnet import EfficientNet
+    from lemtools.encode.patches import Patches
+    from lemtools.encode.pca import PCA
+    from lemtools.signal import Signal
+
+    sheets = [np.asarray(Image.open(data / f"cifar10/test_{i:03d}.webp").convert("RGB")) for i in range(SHEETS)]
+    pixels = np.concatenate([sheet.reshape(-1, 32, 32, 3) for sheet in sheets]).transpose(0, 3, 1, 2)
+    every = Signal("image", np.ascontiguousarray(pixels))
+    held = np.zeros(len(every), bool)
+    held[np.random.default_rng(1).permutation(len(every))[: HELD["images"]]] = True
+    fitted, _ = PCA.fit(lambda: [every.take(np.flatnonzero(~held))], dims=256)
+    vectors = {
+        "patches": Patches(8).encode(every)[0].data.mean(1),
+        "pca": fitted.encode(every)[0].data,
+        "efficientnet": EfficientNet().encode(every)[0].data,
+    }
+    np.savez(out / "images.npz", held=held, **vectors)
+    print(f"{len(every)} images of {as_vectors(every).shape[1]} numbers")
+
+
 def load(out: Path, items: str) -> dict[str, np.ndarray]:
     from lemtools.media import load as read
 
@@ -169,8 +202,13 @@ def table(out: Path, quick: bool) -> None:
         path.write_text("".join(whole))
     done = [json.loads(line) for line in whole]
     there = {(one["column"], one["asked"], one["draw"]) for one in done}
+    alike: dict[str, tuple[float, float]] = {}
     for column, (items, a, b) in COLUMNS.items():
+        if not (out / f"{items}.npz").exists():
+            print(f"translate.py: {column}: no {items}.npz; left out", file=sys.stderr)
+            continue
         data = load(out, items)
+        alike[column] = as_they_are(data, items, a, b)
         for pairs in QUICK if quick else PAIRS:
             for draw in range(DRAWS):
                 if (column, pairs, draw) in there:
@@ -180,9 +218,28 @@ def table(out: Path, quick: bool) -> None:
                 done.append(one)
                 with open(path, "a") as file:
                     file.write(json.dumps(one) + "\n")
-    text = "\n".join(shown(done, column) for column in COLUMNS)
+    text = "\n".join([*(shown(done, column) for column in alike), foretold(done, alike)])
     (out / "table.md").write_text(text)
     print(text)
+
+
+def as_they_are(data: dict[str, np.ndarray], items: str, a: str, b: str) -> tuple[float, float]:
+    """(mutual k-NN by cosine, debiased CKA) of the held-out items in both spaces: what can be known without a map."""
+    test = np.flatnonzero(data["held"])[: HELD[items]]
+    x, y = (data[name][test].astype(np.float64) for name in (a, b))
+    return float(mutual_knn_cosine(x, y, k=min(NEAR, len(test) - 1)).mean()), cka(x, y).value
+
+
+def foretold(done: list[dict], alike: dict[str, tuple[float, float]]) -> str:
+    """Of each column how alike its spaces are as they are, beside what auto's translations reach with some pairs."""
+    asked = max((one["asked"] for one in done if one["asked"] <= ALIKE_AT), default=0)
+    out = [f"| column | mutual {NEAR}-NN | CKA | auto, {asked} pairs |", "|---|---|---|---|"]
+    for column, (near, kernel) in alike.items():
+        reached = [
+            np.mean(one["rows"]["auto"]["top1"]) for one in done if (one["column"], one["asked"]) == (column, asked)
+        ]
+        out.append(f"| {column} | {short(near)} | {short(kernel)} | {short(float(np.mean(reached)))} |")
+    return "\n".join(out) + "\n"
 
 
 def interval(values: np.ndarray) -> float:
@@ -234,5 +291,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "spaces":
         words(Path(sys.argv[3]))
         sentences(Path(sys.argv[2]), Path(sys.argv[3]))
+    elif sys.argv[1] == "images":
+        images(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
         table(Path(sys.argv[2]), "--quick" in sys.argv)

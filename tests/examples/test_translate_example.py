@@ -40,7 +40,7 @@ def test_the_table_has_maps_controls_and_what_auto_is_behind(spaces, capsys):
         assert max(top[name] for name in ("shuffled pairs", "Gaussian for B", "identity, cut or padded")) < 0.1
         assert one["asked"] == 8 or top["auto"] > 0.8
     text = (spaces / "table.md").read_text()
-    assert text.count("\n") == 3 + len(done[0]["rows"]) + 2 + 1 and "| pairs | 8 | 64 |" in text and "±" in text
+    assert text.count("\n") == 3 + len(done[0]["rows"]) + 2 + 1 + 4 and "| pairs | 8 | 64 |" in text and "±" in text
     assert capsys.readouterr().out.strip() == text.strip()
 
 
