@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from .objectives import Objective
 
 MS = 1000 * HOP  # of a frame
 CLOSE = 20.0  # ms
+FRAME, NEAR = 0.01, 0.1  # s from a frame of an aligner to the next; by how much of one a time may be rounded
 FAR = 0.5  # s that no boundary is moved: the median of labels and alignments that belong together is some .01
 
 
@@ -85,6 +86,7 @@ def read(data: list[str], aligned: list[str], how: Reading) -> Learnt:
         raise LemError(
             f"{shown}: no boundary of the labels matches one of --aligned; are they phones? --key picks a tier"
         )
+    _remark(found.values(), how)
     off = float(np.median(np.abs(table[:, 2] - table[:, 3]))) * HOP
     if off > FAR:
         raise LemError(
@@ -94,6 +96,15 @@ def read(data: list[str], aligned: list[str], how: Reading) -> Learnt:
         "audio", Windows(spectra, np.concatenate(of), table[:, 4].astype(np.int64)), table[:, :4].astype(np.float32)
     )
     return Learnt(items, np.concatenate(of))
+
+
+def _remark(found: Iterable[Signal], how: Reading) -> None:
+    """Say where boundaries do not lie where frames begin, as those of --refine none do: a TextGrid does not say that it was refined."""
+    frames = np.concatenate([item.spans[0, 1:, 0] for item in found if item.spans is not None]) / FRAME
+    if how.note is not None and np.mean(np.abs(frames - np.rint(frames)) < NEAR) < 0.5:
+        how.note(
+            "most boundaries of --aligned lie between frames of 10 ms: were they refined? The model is asked about those of --refine none"
+        )
 
 
 def _missing(path: str, labels: bool, alignment: bool) -> LemError | None:

@@ -252,6 +252,17 @@ def test_an_alignment_that_was_refined_is_refused(tmp_path, paths):
     refused(tmp_path, paths, "boundaries that are refined already; align with --refine none")
 
 
+def test_an_alignment_between_frames_is_remarked(paths):
+    """A TextGrid and a .lab do not say how they were made."""
+    said = []
+    read([paths["audio"]], [paths["aligned"]], Reading(note=said.append))
+    assert said == []
+    for path in Path(paths["aligned"]).glob("*.lab"):
+        shutil.copy(Path(paths["audio"]) / path.name, path)  # as if refined, to the label itself
+    read([paths["audio"]], [paths["aligned"]], Reading(note=said.append))
+    assert len(said) == 1 and "lie between frames of 10 ms: were they refined?" in said[0]
+
+
 @pytest.mark.parametrize("side", [4, 2])
 def test_windows_have_a_middle(tmp_path, paths, side):
     refused(
