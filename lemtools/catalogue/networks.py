@@ -312,6 +312,17 @@ NETWORKS = Table(
         ALL,
         facts={"family": "classify", "presets": {SMALL: {"width": 128}}},
     ),
+    Row(
+        "adapter",
+        "nets.adapter:Adapter",
+        "vectors of one space as those of another, and back: a matrix and a residual each way",
+        ("embedding",),
+        (
+            _with(WIDTH, 512),
+            Option("depth", "hidden layers of the residual; 0: a matrix alone", "whole", default=1, low=0),
+        ),
+        facts={"family": "translate"},
+    ),
     presets={},
     stored={},
     reads="",

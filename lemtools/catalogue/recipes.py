@@ -55,6 +55,7 @@ from .training import (
     VECTORS,
     WEIGHTING,
 )
+from .translating import LEARNT
 
 LOST = {  # of a fragment, as text and as it is parsed
     "fragment": ["--bits 1-6 --mask 0-.9"],
@@ -334,6 +335,26 @@ RECIPES = Table(
         batch=32,
         holdout="1 in 10, at most 1024 windows",
         presets={SMALL: {"flops": 6e12, "steps": 20_000, "batch": 16, "ema": 0.99}},
+    ),
+    recipe(
+        "translate",
+        "translation:translation",
+        "one model's embeddings as another's, for lem-encode",
+        {"embedding": "adapter"},
+        *(VECTORS, KEY, *LEARNT, *LEARNER),
+        family="translate",
+        lr=1e-3,
+        batch=256,
+        steps=1000,
+        ema=0.99,
+        holdout="1 in 10, at most 4096 pairs or sequences",
+        precise=True,
+        said={
+            "holdout": {"help": "How many pairs, or sequences of a --reader, are kept back to validate on."},
+            "depth": {"help": "Hidden layers of the residual, each way; none with --set depth=0."},
+            "width": {"help": "Features of a hidden layer."},
+            "dtype": {"help": "Precision of matrix products; auto is float32."},
+        },
     ),
     recipe(
         "rvq",

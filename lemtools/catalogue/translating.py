@@ -1,4 +1,4 @@
-"""Options of lem-encode --encoder translate: of a map between two spaces, and of a hub of several."""
+"""Options of lem-encode --encoder translate, of a map between two spaces and of a hub of several, and of lem-train translate."""
 
 from .maps import MAPS
 from .row import Option
@@ -65,4 +65,23 @@ TRANSLATE = (
         metavar="NAME",
         decodes=True,
     ),
+)
+
+LEARNT = (
+    Option(
+        "--onto",
+        "What the data are paired with: embeddings of the same items by another model, item by item; of items [L, D] position by "
+        "position.",
+        metavar="FILE",
+        multiple=True,
+        file=True,
+    ),
+    Option(
+        "--reader",
+        "The language model (lem-train lm) that reads the translation, of sequences of its activations: what is made small is "
+        "how far its probabilities are from those with its own, in place of the squared error.",
+        metavar="MODEL",
+        file=True,
+    ),
+    Option("--reader-layer", "Where it reads: before block K.", "whole", low=0, metavar="K", usual="the last block"),
 )

@@ -53,6 +53,8 @@ class Translate(Fitted):
     def described(cls, record: dict, found: Found) -> Layout:
         if record.get("map") == "hub":
             return Hub.described(record, found)
+        if record.get("map") == "mlp":
+            return _learned().described(record, found)
         return RELATIVE if "anchors_a" in found else LINEAR
 
     @classmethod
@@ -126,6 +128,8 @@ class Translate(Fitted):
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Fitted:
         if record["map"] == "hub":
             return Hub.restore(record, tensors)
+        if record["map"] == "mlp":
+            return _learned().restore(record, tensors)
         t = {name: array.astype(np.float64) for name, array in tensors.items()}
         if max(len(t["mean_a"]), len(t["mean_b"])) > WIDEST:
             raise ValueError(f"vectors of more than {WIDEST} numbers")
@@ -154,3 +158,9 @@ class Translate(Fitted):
         rows = x.reshape(-1, width)
         check_vectors(rows)
         return replace(signal, data=self.found.apply(rows, back).reshape(*x.shape[:-1], -1), depth=None)
+
+
+def _learned() -> type[Fitted]:
+    from .learned import Learned  # (it loads torch)
+
+    return Learned

@@ -45,6 +45,7 @@ OTHERS = {  # families that recall nothing: what they do, what takes them
     "level": ("a thermalizer, which reads levels of noise", ""),
     "boundary": ("a model of boundaries, which moves them", "lem-encode --refine"),
     "classify": ("a classifier, which tells classes", "lem-compare --judge"),
+    "translate": ("a translation of vectors, which are no fragments", "lem-encode --model"),
 }
 
 

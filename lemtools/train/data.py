@@ -32,7 +32,7 @@ class Items:
     """Memories to learn from.
 
     kind: 'image', 'spectrum', 'embedding', 'tokens' or 'audio'. data: [N, ...item], maybe of a file (stream.OnDisk), or a list of images
-    [C, H, W] of several sizes; windows of a text (corpus.Windows) or of sounds (boundaries.Windows); states in a row (rollout.Stretches). label: int64 [N], or, of boundaries, float32 [N, 4] (boundaries.Learnt), or None. seen: bool like data where
+    [C, H, W] of several sizes; windows of a text (corpus.Windows) or of sounds (boundaries.Windows); states in a row (rollout.Stretches). label: int64 [N], or, of boundaries, float32 [N, 4] (boundaries.Learnt), of a translation what each becomes, or None. seen: bool like data where
     the memories are themselves fragments, else None: only what it marks is ever learnt from. front: of spectra, the record
     of what made them of sounds (transforms), or None. names: of the items, where all have one.
     """

@@ -46,6 +46,9 @@ LATER = (
     "states",
     "runs",
     "aligned",
+    "onto",
+    "reader",
+    "reader_layer",
 )
 
 PATTERN = re.compile(r"[^%]*%(0\d)?d[^%]*")  # of the names of runs side by side
@@ -76,7 +79,8 @@ class Settings:
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
-    levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). gates: updates after which it is found out whether a language model learns as one must (gates).
+    levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). onto: what the data of a translation are paired with; reader, reader_layer: the language model that reads it, and where.
+    gates: updates after which it is found out whether a language model learns as one must (gates).
     """
 
     recipe: str
@@ -144,6 +148,9 @@ class Settings:
     sound: dict | None = None
     gates: int | None = None
     aligned: list[str] | None = None
+    onto: list[str] | None = None
+    reader: str | None = None
+    reader_layer: int | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @property

@@ -168,3 +168,26 @@ def test_a_width_that_changes_is_refused():
     x = rng.standard_normal((4, 5))
     with pytest.raises(LemError, match="vectors of 4 numbers among such of 5 in B"):
         hub.fitted(["A", "B"], [(x, x), (x, x[:, :4])], 3)
+
+
+def test_the_sign_of_an_axis_is_that_of_the_first_spaces_largest_weight():
+    spaces = views(200)
+    found = fitted(spaces, 9)
+    turn = np.linalg.inv(hub.evened(np.cov(spaces["A"].T, bias=True))[0]) @ found.maps["A"].there
+    assert (turn[np.abs(turn).argmax(0), np.arange(9)] > 0).all()
+
+
+def test_turning_goes_on_until_it_no_longer_helps(monkeypatch):
+    spaces = views(300, noise=1.5)
+
+    def apart():
+        found = fitted(spaces, 15)
+        turned = [found.maps[name].apply(x).astype(np.float64) for name, x in spaces.items()]
+        return sum(np.sum((x - sum(turned) / 3) ** 2) for x in turned)
+
+    usual = apart()
+    monkeypatch.setattr(hub, "SWEEPS", 1)
+    assert usual < 0.999 * apart()
+    monkeypatch.setattr(hub, "SWEEPS", 5000)
+    monkeypatch.setattr(hub, "RISE", 1e-14)
+    assert usual < 1.001 * apart()

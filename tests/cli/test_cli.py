@@ -45,7 +45,7 @@ OPTIONS = {
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad "
     "--encoder --n-fft --hop --window-fn --rms --middle --compress --mono --resample --length --voices --lowest --bands --coefficients "
-    "--embedding --ratio --table --head --thoughts --thoughts-by --thoughts-carry --longest --asked --positions --pause --states",
+    "--embedding --ratio --table --head --thoughts --thoughts-by --thoughts-carry --longest --asked --positions --pause --states --onto --reader --reader-layer",
     "els": f"{COMMON} --along --equivariance --hop --network --padding --patch --rectangles --window-fn --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",
@@ -75,7 +75,7 @@ CHOICES = {
     (
         "train",
         "recipe",
-    ): "feedforward recurrent autoregressive diffusion classifier emulator frames corrector thermalizer phones lm token-ae rvq",
+    ): "feedforward recurrent autoregressive diffusion classifier emulator frames corrector thermalizer phones lm token-ae translate rvq",
     ("train", "padding"): "zeros circular zeros,circular circular,zeros",
     ("train", "predicts"): "eps x0 v",
     ("train", "order"): "any raster",

@@ -57,6 +57,7 @@ TINY = {
     "conv-boundary": {"width": 8, "depth": 1},
     "conv-classifier": {"options": {"widths": [8, 8], "blocks": 1}},
     "mlp-classifier": {"width": 16, "depth": 1},
+    "adapter": {"width": 8, "depth": 1},
 }
 
 
@@ -84,6 +85,10 @@ def settings(tmp_path, paths, *, recipe="feedforward", kind="image", arch="flat"
         labels = tmp_path / "labels.npy"
         np.save(labels, np.arange(len(load_items([paths[kind]]))) % 3)
         plain["labels"] = str(labels)
+    if recipe == "translate":
+        other = tmp_path / "other.npy"
+        np.save(other, np.abs(load_items([paths[kind]]).data[:][:, ::-1] - 3))
+        plain["onto"] = [str(other)]
     if RECIPES[recipe].takes("aligned"):
         plain["aligned"] = [paths["aligned"]]
     if RECIPES[recipe].takes("drift") and "drift" not in more:

@@ -1,0 +1,142 @@
+"""May one language model go on from another's activations? The table of activations.sh.
+
+python activations.py text DATA OUT       train.txt and held.txt, of tiny shakespeare: what both models learn, and the end of it
+python activations.py table OUT           results.jsonl, a line for each number of pairs and draw; table.md. Models: OUT/a and OUT/b
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lemtools import encode
+from lemtools.encode.activations import Activations
+from lemtools.encode.patch_translate import patch_translated
+from lemtools.signal import Signal
+from lemtools.train.loop import train
+from lemtools.train.settings import Settings
+
+HELD, TESTED = 115_394, 200  # bytes at the end that no model learns; windows of them that are predicted
+PAIRS, DRAWS, LAYER = (256, 4096), 3, 1
+SINGLE = ("procrustes", "cca", "ridge", "auto")
+LEARNT = {  # lem-train translate
+    "mlp, by squared error": {"steps": 500, "batch": 256},
+    "a matrix, by its reader": {"steps": 200, "batch": 8, "lr": 1e-2, "depth": 0},
+    "mlp, by its reader": {"steps": 200, "batch": 8, "lr": 2e-3},
+}
+
+
+def text(data: Path, out: Path) -> None:
+    whole = (data / "text/tinyshakespeare.txt").read_bytes()
+    (out / "train.txt").write_bytes(whole[:-HELD])
+    (out / "held.txt").write_bytes(whole[-HELD:])
+
+
+def windows(text: bytes, span: int, count: int, seed: int) -> Signal:
+    """Texts of `span` bytes that lie side by side, drawn by the seed."""
+    rows = np.frombuffer(text, np.uint8)[: len(text) // span * span].reshape(-1, span)
+    return Signal("tokens", rows[np.random.default_rng(seed).permutation(len(rows))[:count]])
+
+
+def hidden(path: Path, signal: Signal) -> np.ndarray:
+    """Activations [N, T, D]."""
+    made = encode.encode([signal], Activations(lm=str(path), layer=LAYER))
+    return np.concatenate([batch.data for batch in made]).astype(np.float32)
+
+
+def learnt(folder: Path, out: Path, x: np.ndarray, y: np.ndarray, settings: dict, reader: bool):
+    """What lem-train translate makes of these sequences."""
+    np.save(folder / "a.npy", x)
+    np.save(folder / "b.npy", y)
+    files = {
+        "data": [str(folder / "a.npy")],
+        "onto": [str(folder / "b.npy")],
+        "output": str(folder / "ab.safetensors"),
+    }
+    for old in folder.glob("*.safetensors"):
+        old.unlink()
+    if reader:
+        settings = {**settings, "reader": str(out / "b.safetensors"), "reader_layer": LAYER}
+        settings["batch"] = min(settings["batch"], len(x))
+    train(Settings("translate", **files, holdout=0, device="cpu", workers=0, **settings))
+    return encode.load(files["output"])
+
+
+def measured(out: Path, pairs: int, draw: int) -> dict:
+    """Bits a byte of B by what is put in place of its activations, and half of the 95 % interval of what that changes."""
+    span = Activations(lm=str(out / "b.safetensors"), layer=LAYER).window
+    drawn = windows((out / "train.txt").read_bytes(), span, pairs // span, draw)
+    x, y = (hidden(out / f"{name}.safetensors", drawn) for name in "ab")
+    flat = [Signal("embedding", side.reshape(-1, side.shape[-1])) for side in (x, y)]
+    held = windows((out / "held.txt").read_bytes(), span + 1, TESTED, 0)
+    files = {"lm": str(out / "b.safetensors"), "from_lm": str(out / "a.safetensors"), "layer": LAYER}
+    found: dict[str, list] = {}
+
+    def put(name: str, coder) -> None:
+        for row in patch_translated([held], coder, **files, seed=draw):
+            called = (
+                name
+                if row["put"] == "translated"
+                else {"own": "B's own", "mean": "its mean", "identity": "A's, as they are"}.get(row["put"])
+            )
+            if called is None and name == "ridge":
+                called = "ridge, of other positions"
+            if called is not None:
+                found[called] = [row["loss"], row["interval"], row["nmse"]]
+
+    for name in SINGLE:
+        made, report = encode.fit("translate", lambda: [flat[0]], onto=lambda: [flat[1]], map=name)
+        put(name, made)
+    order = np.random.default_rng(draw).permutation(pairs)
+    shuffled = Signal("embedding", flat[1].data[order])
+    put("ridge, of shuffled pairs", encode.fit("translate", lambda: [flat[0]], onto=lambda: [shuffled], map="ridge")[0])
+    (out / "fit").mkdir(exist_ok=True)
+    for name, settings in LEARNT.items():
+        put(name, learnt(out / "fit", out, x, y, settings, "reader" in name))
+    return {"pairs": pairs, "draw": draw, "chosen": report["map"], "rows": found}
+
+
+def table(out: Path) -> None:
+    path = out / "results.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
+    if whole != lines:
+        path.write_text("".join(whole))
+    done = [json.loads(line) for line in whole]
+    for pairs in PAIRS:
+        for draw in range(DRAWS):
+            if any((one["pairs"], one["draw"]) == (pairs, draw) for one in done):
+                continue
+            done.append(measured(out, pairs, draw))
+            with open(path, "a") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+    found = shown(done)
+    (out / "table.md").write_text(found)
+    print(found, end="")
+
+
+def shown(done: list[dict]) -> str:
+    """Bits a byte: the mean over draws, the least and the greatest; the half interval over windows of the first draw."""
+    asked = sorted({one["pairs"] for one in done})
+    out = [
+        "| what B reads | " + " | ".join(f"{pairs:,} pairs" for pairs in asked) + " |",
+        "|---" * (len(asked) + 1) + "|",
+    ]
+    first = ("B's own", "its mean", "A's, as they are", "ridge, of other positions", "ridge, of shuffled pairs")
+    for name in [*first, *SINGLE, *LEARNT]:
+        cells = []
+        for pairs in asked:
+            rows = [one["rows"][name] for one in done if one["pairs"] == pairs]
+            loss = [row[0] for row in rows]
+            cells.append(f"{np.mean(loss):.3f} ({min(loss):.3f} to {max(loss):.3f}) ± {rows[0][1]:.3f}")
+        out.append(f"| {name} | " + " | ".join(cells) + " |")
+    chose = [", ".join(one["chosen"] for one in done if one["pairs"] == pairs) for pairs in asked]
+    return "\n".join([*out, "| auto chose | " + " | ".join(chose) + " |"]) + "\n"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "text":
+        text(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        table(Path(sys.argv[2]))

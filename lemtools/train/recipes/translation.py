@@ -1,0 +1,145 @@
+"""A translation that is learnt by steps: it begins as ridge regression, and a residual each way learns what is not linear."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...align import linear
+from ...align.pairs import WIDEST, Paired, check_vectors
+from ...denoise.contract import Scale
+from ...media import store
+from ...nets import build
+from ...nets.model import Model, load
+from ...signal import LemError
+from ..data import Items, Spec, held_out, load_items
+from ..network import blamed, card, record
+from ..objectives import Objective
+from ..run import Prepared
+from ..settings import Settings
+from ..trainer import Trainer
+from .values import tried
+
+
+class Translation(Objective):
+    """Squared error each way, in coordinates. With a reader, there: nats by which the reader's next-token probabilities are off
+    (Kullback-Leibler) where it reads the translation in place of its own activations, per position.
+
+    An item is a vector of A, or a sequence of them, its label that of B. reader: a language model and its layer, or None.
+    """
+
+    needs_fragments = False
+
+    def __init__(self, model: Model, reader: tuple[torch.nn.Module, int] | None = None):
+        super().__init__(model, "plain")
+        self.reader = reader
+
+    def frozen(self, batch: dict[str, torch.Tensor]) -> None:
+        if self.reader is not None:
+            self._read(batch["label"])
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return sum(self.measured(batch).values(), torch.zeros((), device=batch["target"].device))
+
+    def measured(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """{there, back}, each [N]."""
+        own = batch["label"]
+        x, y = self.model.scale.encode(batch["target"].float()), self.model.target_scale.encode(own)
+        made, returned = self.net.there(x), self.net.back(y)
+        back = (returned - x).square().flatten(1).mean(1)
+        if self.reader is None:
+            return {"there": (made - y).square().flatten(1).mean(1), "back": back}
+        with torch.no_grad():
+            wanted = self._read(own).log_softmax(-1)
+        got = self._read(self.model.target_scale.decode(made)).log_softmax(-1)
+        return {
+            "there": F.kl_div(got, wanted, reduction="none", log_target=True).sum(-1).flatten(1).mean(1),
+            "back": back,
+        }
+
+    def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+        return {"loss": self(batch), **self.measured(batch)}
+
+    def _read(self, hidden: torch.Tensor) -> torch.Tensor:
+        assert self.reader is not None
+        net, layer = self.reader
+        return net.to(hidden.device).resume(hidden, layer).float()
+
+
+def translation(settings: Settings) -> Prepared:
+    """Read, split, begin. Raises LemError for what does not go together."""
+    if not settings.onto:
+        raise LemError("translate learns pairs: what the data are paired with is --onto FILE, item by item")
+    if settings.validate:
+        raise LemError("--validate is not for translate, whose items are pairs: use --holdout")
+    reader = _reader(settings)
+    items = _pairs(settings, sequences=reader is not None)
+    count = max(1, len(items) // 10) if settings.holdout is None else settings.holdout
+    back, rows = held_out(settings.seed, len(items), min(count, 4096) if settings.holdout is None else count)
+    model = _model(settings, items, rows)
+    goal = Translation(model, reader)
+    spec = Spec(items.view(rows) if len(back) else items, settings.batch, settings.seed, [])
+    kept = Spec(items.take(back), min(settings.batch, len(back), 64), settings.seed + 1, []) if len(back) else None
+    return tried(Prepared(settings, model, goal, spec, kept, settings.fingerprint(items), Trainer))
+
+
+def _pairs(settings: Settings, sequences: bool) -> Items:
+    """Vectors [N, D] with labels [N, E], or [N, L, D] and [N, L, E] of sequences that are read as such."""
+    items, others = load_items(settings.data, settings.reading), store(settings.onto or [])
+    if items.kind != "embedding" or items.seen is not None or others.dtype == np.uint8:
+        raise LemError(f"{', '.join(settings.data)}: translate learns from whole embeddings")
+    x, y = (np.asarray(side[:], np.float32) for side in (items.data, others))
+    if x.shape[:-1] != y.shape[:-1]:
+        shapes = [list(side.shape[:-1]) for side in (x, y)]
+        raise LemError(f"--onto has vectors {shapes[1]} for {shapes[0]} of --data; they belong together one by one")
+    if sequences and x.ndim != 3:
+        raise LemError("--reader reads sequences [N, L, D], of lem-encode --encoder activations without --flat")
+    if max(x.shape[-1], y.shape[-1]) > WIDEST:
+        raise LemError(f"vectors of {x.shape[-1]} and {y.shape[-1]} numbers; a translation takes {WIDEST} at most")
+    for side, of in ((x, "--data"), (y, "--onto")):
+        check_vectors(side.reshape(-1, side.shape[-1]), of=f" of {of}")
+    if not sequences:
+        x, y = (side.reshape(-1, side.shape[-1]) for side in (x, y))
+    return Items("embedding", x, y)
+
+
+def _reader(settings: Settings) -> tuple[torch.nn.Module, int] | None:
+    if settings.reader is None:
+        if settings.reader_layer is not None:
+            raise LemError("--reader-layer is for --reader")
+        return None
+    model = load(settings.reader, "cpu")
+    if model.family != "language" or not hasattr(model.net, "resume"):
+        raise LemError(f"--reader {settings.reader}: not a language model of lem-train lm")
+    layer = model.net.depth - 1 if settings.reader_layer is None else settings.reader_layer
+    if not 0 <= layer < model.net.depth:
+        raise LemError(f"--reader-layer {layer}: {settings.reader} has 0 to {model.net.depth - 1}")
+    return model.net.requires_grad_(False), layer
+
+
+def _model(settings: Settings, items: Items, rows: np.ndarray) -> Model:
+    """The network, as ridge regression of what is learnt from."""
+    assert items.label is not None
+    x, y = (side[rows].reshape(-1, side.shape[-1]) for side in (np.asarray(items.data), items.label))
+    pairs = Paired.read([(x, y)])
+    width, onto = x.shape[1], y.shape[1]
+    config = record(settings, "embedding", (width,), source=[width], onto=[onto])
+    torch.manual_seed(settings.seed)
+    with blamed(config["net"]):
+        net = build(config)
+    aa, _, bb = pairs.parts
+    scales = [
+        Scale(mean.astype(np.float32), float(1 / np.sqrt(max(np.trace(c) / len(c), np.finfo(float).tiny))))
+        for mean, c in zip(pairs.mean, (aa, bb), strict=True)
+    ]
+    begun = linear.ridge(pairs)
+    ratio = scales[1].gain / scales[0].gain
+    with torch.no_grad():
+        for way, matrix in ((net.there, begun.there * ratio), (net.back, begun.back / ratio)):
+            way.linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(matrix.T)))
+            way.linear.bias.zero_()
+    encoder = {"v": 1, "encoder": "translate", "map": "mlp", "count": pairs.count, "net": config}
+    target = {"kind": "embedding", "item": config["onto"]}
+    meta = card(settings, config, "embedding", [width], target=target, fragment=[], classes=0, encoder=encoder)
+    return Model(net, meta, *scales)
