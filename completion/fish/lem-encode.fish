@@ -24,6 +24,7 @@ complete -c lem-encode -l map -x -a 'auto procrustes cca ridge relative' -d 'How
 complete -c lem-encode -l pairs -x -d 'Fit to K pairs of vectors, drawn by --seed'
 complete -c lem-encode -l more -rF -d 'Go on from the pairs by self-learning'
 complete -c lem-encode -l onto-more -rF -d 'The same for the space of --onto'
+complete -c lem-encode -l unpaired -d 'Fit without pairs'
 complete -c lem-encode -l common -x -d 'Fit a hub of W numbers, one space for all inputs'
 complete -c lem-encode -l add -rF -d 'Join a space to the hub of --model, which stays as it is'
 complete -c lem-encode -l from -x -d 'Which space of a hub the input is of'

@@ -9,6 +9,7 @@ float64 in every fit.
     relative   cosines to anchors, and the weighted mean of the other side's
     hub        one space for several at once, and how one more joins it
     dictionary self-learning: few pairs, and vectors of each side without partners
+    unpaired   no pairs: many starts, and whether the best is more than chance
     clouds     the rounds of it: soft neighbours, and the map that they make
     choose     auto: the map that does best on pairs left out
 """

@@ -19,6 +19,7 @@ NEAR, FEWER = (
     10,
     0.85,
 )  # partners that a vector has on average, by 1 / sum of squared weights; times this a round at last
+SHARP = 20.0  # of the softmax, before it is found
 WHITEN, POWER, FLOOR = (
     0.25,
     0.5,
@@ -81,21 +82,34 @@ def rounds(
     all of the narrower side in the first 35 rounds. The last ten have fewer and fewer partners. No more than 2048 x 2048 cosines are
     held, and float32 in them.
     """
-    first, narrow, sharp = len(turn.there), min(len(a.mean), len(b.mean)), 20.0
+    first, narrow, sharp = len(turn.there), min(len(a.mean), len(b.mean)), 0.0
     for at in range(ROUNDS):
         size = DRAWN if at < GROWING else LAST
         x, y = (side.rows[draw.permutation(len(side.rows))[:size]] for side in (a, b))
-        k = len(turn.there)
-        near = unit(x[:, :k] @ turn.there.astype(np.float32)) @ unit(y[:, :k]).T
-        partners = NEAR * FEWER ** max(0, at - SETTLED)
-        for _ in range(1 if at else 5):
-            rows, sharp = _partners(near, sharp, partners)
-        columns, _ = _partners(near.T, sharp, partners)
-        mutual = columns.argmax(1)[rows.argmax(1)] == np.arange(len(x))
-        cross = (x.T @ (rows @ y) / len(x) + (columns @ x).T @ y / len(y)) / 2 + known
-        k = round(first * (narrow / first) ** min(1, (at + 1) / GROWING))
-        turn = Turn.fitted(cross[:k, :k], a, b)
-        yield turn, float(mutual.mean())
+        wide = round(first * (narrow / first) ** min(1, (at + 1) / GROWING))
+        cross, mutual, sharp = dictionary(x, y, turn, sharp, NEAR * FEWER ** max(0, at - SETTLED), wide)
+        cross += known[:wide, :wide] if isinstance(known, np.ndarray) else known
+        turn = Turn.fitted(cross, a, b)
+        yield turn, mutual
+
+
+def dictionary(
+    x: np.ndarray, y: np.ndarray, turn: Turn, sharp: float, partners: float, wide: int
+) -> tuple[np.ndarray, float, float]:
+    """(covariance of partners in the first `wide` axes, the share of x that are each other's nearest with one of y, the next sharpness).
+
+    x [n, D], y [m, E]: rows of clouds. sharp: of the softmax; 0: to be found. partners: how many a vector should have.
+    """
+    k = len(turn.there)
+    near = unit(x[:, :k] @ turn.there.astype(np.float32)) @ unit(y[:, :k]).T
+    tries = 1 if sharp else 5
+    sharp = sharp or SHARP
+    for _ in range(tries):
+        rows, sharp = _partners(near, sharp, partners)
+    columns, _ = _partners(near.T, sharp, partners)
+    mutual = columns.argmax(1)[rows.argmax(1)] == np.arange(len(x))
+    p, q = x[:, :wide], y[:, :wide]
+    return (p.T @ (rows @ q) / len(x) + (columns @ p).T @ q / len(y)) / 2, float(mutual.mean()), sharp
 
 
 def _partners(near: np.ndarray, sharp: float, wanted: float) -> tuple[np.ndarray, float]:

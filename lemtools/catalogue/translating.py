@@ -40,6 +40,12 @@ TRANSLATE = (
     ),
     Option("--onto-more", "The same for the space of --onto.", metavar="FILE", settled=True, file=True),
     Option(
+        "--unpaired",
+        "Fit without pairs: names and order are not looked at. It takes minutes, and says so where nothing stands out from chance.",
+        "flag",
+        settled=True,
+    ),
+    Option(
         "--common",
         "Fit a hub of W numbers, one space for all inputs: each is a space, called as its file without the extension, and "
         "their items pair as with --onto.",

@@ -49,7 +49,7 @@ def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
         raise LemError("no vectors")
 
 
-def unpaired(batches: Iterable[Signal], of: str) -> Iterator[np.ndarray]:
+def without_names(batches: Iterable[Signal], of: str) -> Iterator[np.ndarray]:
     """Blocks of vectors [n, D] of embeddings, whatever their names and order. of: what they are called where no file is known."""
     side = _Side(batches, of)
     while n := side.left():

@@ -10,15 +10,16 @@ import numpy as np
 from ..align.dictionary import learnt
 from ..align.maps import Map
 from ..align.pairs import WIDEST, Paired, check_vectors, read_side
+from ..align.unpaired import aligned
 from ..catalogue.maps import MAPS
 from ..signal import Layout, LemError, Signal, Tensor, Value
 from ..signal.layout import Found
 from .contract import Fitted
 from .hub import Hub
-from .pairing import paired, unpaired
+from .pairing import paired, without_names
 
 LINEAR = Layout(
-    {"map": Value("text"), "count": Value("whole", 2)},
+    {"map": Value("text"), "count": Value("whole", 0)},
     {
         "mean_a": Tensor("F64", "D"),
         "mean_b": Tensor("F64", "E"),
@@ -40,8 +41,8 @@ RELATIVE = Layout(
 class Translate(Fitted):
     """Embedding [N, D] or [N, L, D] of space A <-> [N, E] or [N, L, E] of space B, float32, vector by vector.
 
-    found: the align.maps.Map. chosen: its name in the catalogue, and whether it learnt by itself from there. count: the pairs that it was fitted to. The means of these
-    are the centres of both sides. LemError for vectors of another width, that are not finite, or that are zero.
+    found: the align.maps.Map. chosen: its name in the catalogue, and whether it learnt by itself from there. count: the pairs that it was fitted to. The means of these,
+    or of all vectors where there were some without partners, are the centres of both sides. LemError for vectors of another width, that are not finite, or that are zero.
     """
 
     name, layout = "translate", LINEAR
@@ -67,20 +68,22 @@ class Translate(Fitted):
         pairs: int | None = None,
         more: Callable[[], Iterable[Signal]] | None = None,
         onto_more: Callable[[], Iterable[Signal]] | None = None,
+        unpaired: bool = False,
         common: int | None = None,
         add: Mapping[str, Callable[[], Iterable[Signal]]] | None = None,
         hub: Fitted | None = None,
         seed: int = 0,
     ) -> tuple[Fitted, dict]:
         """signals: of A; onto: of B, see pairing.paired. map: of the catalogue; None: auto. pairs: how many to take, drawn by the
-        seed; None: all. more, onto_more: vectors of A and of B that need no partners, for self-learning (align.dictionary). Returns
-        (Translate, report): pairs, widths, the map, and what its fit found.
+        seed; None: all. more, onto_more: vectors of A and of B that need no partners, for self-learning (align.dictionary).
+        unpaired: no pairs are known, and neither names nor order are looked at (align.unpaired). Returns (Translate, report):
+        pairs, widths, the map, and what its fit found.
 
         common: the width of a hub, and add: what joins `hub`, by its name; then signals are by the names of spaces, and what is
         returned is a Hub.
         """
         if common or add:
-            given = {"--onto": onto, "--more": more, "--onto-more": onto_more}
+            given = {"--onto": onto, "--more": more, "--onto-more": onto_more, "--unpaired": unpaired or None}
             given |= {"--map": map, "--add": add} if common else {}
             if flag := next((name for name, value in given.items() if value is not None), None):
                 raise LemError(f"{flag} is not for {'--common' if common else '--add'}: the inputs are the spaces")
@@ -91,6 +94,15 @@ class Translate(Fitted):
             return hub.joined_by(signals, add, map=map or "auto", pairs=pairs, seed=seed)
         if onto is None:
             raise LemError("translate needs the other side of the pairs: --onto FILE")
+        if unpaired:
+            given = {"--pairs": pairs, "--map": map, "--more": more, "--onto-more": onto_more}
+            if flag := next((name for name, value in given.items() if value is not None), None):
+                raise LemError(f"{flag} is for pairs; --unpaired has none")
+            x, y = (
+                read_side(without_names(side(), of), of, seed=seed)
+                for side, of in ((signals, "the input"), (onto, "--onto"))
+            )
+            return cls._with(aligned(x, y), "unpaired", 0)
         taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed)
         found = MAPS.find(map or "auto").load()(taken)
         chosen = str(found.facts.pop("chosen", map))
@@ -99,11 +111,15 @@ class Translate(Fitted):
                 raise LemError("--more and --onto-more go together: self-learning needs vectors of both sides")
             widths = [len(mean) for mean in found.mean]
             sides = zip((more, onto_more), ("--more", "--onto-more"), widths, strict=True)
-            clouds = [read_side(unpaired(side(), of), of, width=width, seed=seed) for side, of, width in sides]
+            clouds = [read_side(without_names(side(), of), of, width=width, seed=seed) for side, of, width in sides]
             found = learnt(taken, (clouds[0], clouds[1]), found, MAPS.load(chosen))
             chosen = f"{chosen}, self-learnt" if found.facts["rounds"] else chosen
-        report = dict(zip(("width", "width-onto"), found.widths, strict=True)) | {"map": chosen} | found.facts
-        return cls(found, chosen, taken.count), {"pairs": taken.count, **report}
+        return cls._with(found, chosen, taken.count)
+
+    @classmethod
+    def _with(cls, found: Map, chosen: str, count: int) -> tuple[Translate, dict]:
+        widths = dict(zip(("width", "width-onto"), found.widths, strict=True))
+        return cls(found, chosen, count), {"pairs": count, **widths, "map": chosen, **found.facts}
 
     def asked(self, *, from_space: str | None = None, to_space: str | None = None) -> Translate:
         if said := from_space or to_space:

@@ -1,0 +1,83 @@
+"""What is found without pairs: the best of many starts, its objective, and that of the same search with Gaussians in B's place.
+
+python translate_none.py OUT [--quick]     none.jsonl, a line for each setting; none.md. --quick: 3 Gaussians instead of 19
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lemtools.align.clouds import Cloud
+from lemtools.align.unpaired import GAUSSIANS, gaussian, search
+
+sys.path.insert(0, str(Path(__file__).parent))
+from translate import HELD, load, resumed, scored, short
+
+FEW = 3  # Gaussians
+
+
+def rotations(n: int = 2000, width: int = 40) -> tuple[np.ndarray, ...]:
+    """Two noisy rotations of items in groups, in two orders, and 500 further pairs."""
+    rng = np.random.default_rng(0)
+    lengths = np.geomspace(2, 0.5, width)
+    z = (rng.standard_normal((40, width))[rng.integers(40, size=n)] + 0.6 * rng.standard_normal((n, width))) * lengths
+    turn = np.linalg.qr(rng.standard_normal((width, width)))[0]
+    x, y = (z + 0.1 * lengths * rng.standard_normal(z.shape) for _ in "ab")
+    y = y @ turn
+    return x[500:], rng.permutation(y[500:]), x[:500], y[:500]
+
+
+def sentences(out: Path, same: bool) -> tuple[np.ndarray, ...]:
+    data = load(out, "sentences")
+    x, y = (data[name].astype(np.float64) for name in ("wordllama", "minilm"))
+    test, rest = np.flatnonzero(data["held"])[: HELD["sentences"]], np.flatnonzero(~data["held"])
+    rng = np.random.default_rng([20, 1])
+    order = rng.permutation(rest)
+    one, other = (order, rng.permutation(rest)) if same else np.array_split(order, 2)
+    return x[one], y[other], x[test], y[test]
+
+
+SETTINGS = {
+    "two noisy rotations of one space": lambda out: rotations(),
+    "sentences, the same in another order": lambda out: sentences(out, True),
+    "sentences, others on each side": lambda out: sentences(out, False),
+}
+
+
+def measured(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, gaussians: int) -> dict:
+    a, b = (Cloud.of(side.astype(np.float64), side.mean(0, dtype=np.float64)) for side in (x, y))
+    found = search(a, b)
+    k = len(found.turn.there)
+    values = scored(a.place(test_x)[:, :k] @ found.turn.there, b.place(test_y)[:, :k])
+    chance = [search(a, gaussian(y, number)).mutual for number in range(gaussians)]
+    top = {name: float(np.mean(values[name])) for name in ("top1", "csls")}
+    return {"vectors": [len(x), len(y)], "items": len(test_x), **top, "mutual": found.mutual, "gaussian": chance}
+
+
+def main(out: Path, quick: bool) -> None:
+    path = out / "none.jsonl"
+    done = resumed(path)
+    for name, made in SETTINGS.items():
+        if name not in [one["setting"] for one in done]:
+            one = {"setting": name, **measured(*made(out), FEW if quick else GAUSSIANS)}
+            done.append(one)
+            with open(path, "a") as file:
+                file.write(json.dumps(one) + "\n")
+    lines = [
+        "| | vectors a side | top-1 / with CSLS | objective | Gaussians in B's place, the largest |",
+        "|---|---|---|---|---|",
+    ]
+    for one in done:
+        sides, chance = " and ".join(map(str, one["vectors"])), one["gaussian"]
+        arrived = f"{short(one['top1'])} / {short(one['csls'])}"
+        lines.append(
+            f"| {one['setting']} | {sides} | {arrived} | {short(one['mutual'])} | {short(max(chance))} of {len(chance)} |"
+        )
+    (out / "none.md").write_text(text := "\n".join(lines) + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), "--quick" in sys.argv)

@@ -1,0 +1,62 @@
+"""examples/translate_none.py: its table, on spaces made here."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from helpers.paths import EXAMPLES
+from lemtools.align import unpaired
+
+
+@pytest.fixture
+def none(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    spec = importlib.util.spec_from_file_location("translate_none_example", EXAMPLES / "translate_none.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.setattr(unpaired, "AXES", 3)
+    monkeypatch.setattr(unpaired, "MATCHED", 3)
+    monkeypatch.setattr(unpaired, "PROFILES", 0)
+    monkeypatch.setattr(unpaired, "HEATS", (unpaired.Heat(150, 8, 8, 2),))
+    monkeypatch.setattr(example, "FEW", 2)
+    return example
+
+
+def test_the_table_has_the_objective_beside_that_of_gaussians(none, tmp_path, monkeypatch, capsys):
+    lost = np.random.default_rng(3)
+    made = none.rotations(n=760, width=16)
+    settings = {
+        "rotations": lambda out: made,
+        "unrelated": lambda out: (
+            made[0],
+            lost.standard_normal(made[1].shape),
+            made[2],
+            lost.standard_normal(made[3].shape),
+        ),
+    }
+    monkeypatch.setattr(none, "SETTINGS", settings)
+    none.main(tmp_path, quick=True)
+    found, other = (json.loads(line) for line in (tmp_path / "none.jsonl").read_text().splitlines())
+    assert found["top1"] > 0.8 and found["mutual"] > 2 * max(found["gaussian"]) and len(found["gaussian"]) == 2
+    assert other["top1"] < 0.02 and other["mutual"] < 1.5 * max(other["gaussian"])
+    text = (tmp_path / "none.md").read_text()
+    assert (
+        text.count("\n") == 4
+        and "| rotations | 260 and 260 |" in text
+        and capsys.readouterr().out.strip() == text.strip()
+    )
+    before = (tmp_path / "none.jsonl").read_bytes()
+    none.main(tmp_path, quick=True)
+    assert (tmp_path / "none.jsonl").read_bytes() == before
+
+
+def test_rotations_are_two_views_of_the_same_items_in_other_orders(none):
+    x, y, p, q = none.rotations(n=700, width=12)
+    assert x.shape == y.shape == (200, 12) and p.shape == q.shape == (500, 12)
+    turn = np.linalg.lstsq(p, q, rcond=None)[0]
+    own = np.linalg.norm(p @ turn - q, axis=1).mean()
+    apart = np.linalg.norm((x @ turn)[:, None] - y, axis=2)
+    assert np.allclose(turn.T @ turn, np.eye(12), atol=0.1) and apart.min(1).mean() < 1.5 * own
+    assert (apart.argmin(1) == np.arange(200)).mean() < 0.1
