@@ -139,6 +139,8 @@ METRICS = {
     "recall@1",
     "recall-cosine@1",
     "cka",
+    "rsa",
+    "linear-predictivity",
     "rankme",
     "effective-rank",
     "participation-ratio",

@@ -1,0 +1,133 @@
+"""Whether two sets of representations tell the same of the same items: similarity of their dissimilarities, and how well a linear map
+predicts one from the other. Sets are [N, D] or [N, L, D] (an item is then one vector of L D numbers), and may differ in width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..rng import generator
+from .distortion import items_paired
+from .summary import Whole
+
+MOST = 10_000  # items whose dissimilarities are compared: as many pairs as their square
+FOLDS = 5  # outer and inner
+PENALTIES = np.logspace(-6, 4, 21)  # of the mean eigenvalue
+
+
+def rsa(a: np.ndarray, b: np.ndarray) -> Whole:
+    """Representational similarity: Spearman's correlation of the dissimilarities of all pairs of items. `rsa[correlation]`.
+
+    Kriegeskorte et al. 2008. A dissimilarity is 1 - Pearson's r between the two items' numbers; beside it, by `rsa[cosine]`, 1 - cosine, which a rotation does
+    not change. 0 on average for independent sets. nan where all pairs of a set are alike. ValueError: fewer than 3 items or more than 10,000,
+    a value that is not finite, or an item that is constant (or zero), which has no such dissimilarity.
+    """
+    a, b = (_rows(x, of) for x, of in zip(items_paired(a, b), ("original", "recalled")))
+    if not 3 <= len(a) <= MOST:
+        raise ValueError(f"needs 3 to {MOST:,} items, not {len(a):,}: it compares all pairs of them")
+    found = []
+    for centred in True, False:
+        one, other = (ranks(dissimilarities(x, centred, of)) for x, of in ((a, "original"), (b, "recalled")))
+        found.append(pearson(one[:, None], other[:, None])[0])
+    return Whole(*map(float, found))
+
+
+def dissimilarities(x: np.ndarray, centred: bool, of: str) -> np.ndarray:
+    """1 - r (centred) or 1 - cosine of all pairs of rows [N (N - 1) / 2]."""
+    x = x - x.mean(1, keepdims=True) if centred else x
+    length = np.linalg.norm(x, axis=1)
+    least = 1e-12 * np.abs(x).max(initial=0)
+    if (length <= least).any():
+        at = int(np.argmax(length <= least))
+        raise ValueError(f"{of} embedding {at} is {'constant' if centred else 'zero'}: it is at no angle to others")
+    unit = x / length[:, None]
+    upper = np.triu_indices(len(x), 1)
+    return 1 - (unit @ unit.T)[upper]
+
+
+def ranks(x: np.ndarray) -> np.ndarray:
+    """Ranks [n] from 1, of equal values their mean."""
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """r of each column of [n, D] with the same of another; nan where one is constant."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    scale = np.sqrt((x**2).sum(0) * (y**2).sum(0))
+    return np.divide((x * y).sum(0), scale, out=np.full(x.shape[1], np.nan), where=scale > 0)
+
+
+def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:
+    """How well a linear map of the recalled items predicts originals it has not seen: the median r over dimensions. `linear-predictivity[r]`.
+
+    Ridge regression with an intercept, as brain scores are computed (Schrimpf et al. 2018): items in 5 folds (shuffled, the same every time), each fold predicted
+    by a map fitted to the other four; the penalty of each dimension is that which is best over 5 folds inside these. r and R^2 are taken inside each fold, where chance is 0 and below, and averaged over folds;
+    beside it the median R^2. ValueError: fewer than 25 items, a dimension of the originals that is constant, an item that stands there twice (the same in both sets: in two folds it would be known),
+    or a value that is not finite.
+    """
+    y, x = (_rows(each, of) for each, of in zip(items_paired(a, b), ("original", "recalled")))
+    if len(x) < FOLDS**2:
+        raise ValueError(f"needs {FOLDS**2} items at least, {FOLDS} folds of {FOLDS}, not {len(x)}")
+    _check(x, y)
+    order = generator(0, 0, 0, "linear predictivity").permutation(len(x))
+    right, explained = [], []
+    for out, rest in apart(order):
+        made = predicted(x[rest], y[rest], x[out], penalties(x[rest], y[rest]))
+        right.append(pearson(made, y[out]))
+        explained.append(1 - ((y[out] - made) ** 2).sum(0) / ((y[out] - y[out].mean(0)) ** 2).sum(0))
+    return Whole(*(float(np.median(np.mean(each, axis=0))) for each in (np.nan_to_num(right), explained)))
+
+
+def apart(order: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(a fold, all the others) of items in some order, each fold in turn."""
+    which = np.arange(len(order)) % FOLDS
+    return [(order[which == k], order[which != k]) for k in range(FOLDS)]
+
+
+def penalties(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Place in PENALTIES [D] of the one that predicts each dimension best, each fold by the others."""
+    errors = np.zeros((len(PENALTIES), y.shape[1]))
+    for out, rest in apart(np.arange(len(x))):
+        errors += [((y[out] - made) ** 2).sum(0) for made in _every(x[rest], y[rest], x[out])]
+    return errors.argmin(0)
+
+
+def predicted(x: np.ndarray, y: np.ndarray, new: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """[M, D] of new rows, each dimension by its own penalty."""
+    made = np.stack(list(_every(x, y, new)))  # [P, M, D]
+    return np.take_along_axis(made, which[None, None], 0)[0]
+
+
+def _every(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> Iterator[np.ndarray]:
+    """Predictions [M, D] of new rows by each of PENALTIES, by the eigenvectors of the smaller Gram matrix."""
+    mean, level = x.mean(0), y.mean(0)
+    x, new, y = x - mean, new - mean, y - level
+    wide = x.shape[1] > len(x)
+    values, axes = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    left, right = (new @ x.T @ axes, axes.T @ y) if wide else (new @ axes, axes.T @ (x.T @ y))
+    values = np.maximum(values, 0)
+    unit = max(values.mean(), np.finfo(float).tiny)
+    for penalty in PENALTIES:
+        yield level + (left / (values + penalty * unit)) @ right
+
+
+def _check(x: np.ndarray, y: np.ndarray) -> None:
+    flat = np.ptp(y, axis=0) == 0
+    if flat.any():
+        raise ValueError(f"dimension {int(np.argmax(flat))} of the originals is constant: nothing predicts it")
+    _, first, place = np.unique(np.hstack([x, y]), axis=0, return_index=True, return_inverse=True)
+    twice = np.flatnonzero(first[place.reshape(-1)] != np.arange(len(x)))
+    if len(twice):
+        at = int(twice[0])
+        raise ValueError(
+            f"items {int(first[place.reshape(-1)[at]])} and {at} are the same in both sets, so that one tells the other; leave one out"
+        )
+
+
+def _rows(x: np.ndarray, of: str) -> np.ndarray:
+    x = x.reshape(len(x), -1).astype(np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(f"{of} embeddings have values that are not finite")
+    return x

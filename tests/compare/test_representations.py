@@ -1,0 +1,137 @@
+"""Similarity of dissimilarities and linear predictivity: definitions, known answers, and what is refused."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+
+from lemtools.compare import representations
+from lemtools.compare.representations import linear_predictivity, ranks, rsa
+
+
+def gaussian(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def by_hand(a, b, centred):
+    """Spearman over pairs, one at a time."""
+    found = []
+    for x in a, b:
+        x = x - x.mean(1, keepdims=True) if centred else x
+        values = [
+            1 - x[i] @ x[j] / np.sqrt(x[i] @ x[i] * (x[j] @ x[j])) for i, j in itertools.combinations(range(len(x)), 2)
+        ]
+        found.append([sum(v < w for v in values) + (sum(v == w for v in values) + 1) / 2 for w in values])
+    return np.corrcoef(*found)[0, 1]
+
+
+def test_rsa_is_its_definition_pair_by_pair():
+    a = gaussian(12, 5)
+    b = a[:, :3] + gaussian(12, 3, 1)
+    assert rsa(a, b) == pytest.approx((by_hand(a, b, True), by_hand(a, b, False), None), abs=1e-12)
+
+
+def test_ranks_of_equal_values_are_their_mean():
+    assert ranks(np.array([3.0, 1, 3, 2, 3])).tolist() == [4, 1, 4, 2, 4]
+
+
+def test_rsa_of_known_sets():
+    a = gaussian(300, 20)
+    turned = 3 * a @ np.linalg.qr(gaussian(20, 20, 1))[0]
+    assert rsa(a, turned).beside == pytest.approx(1, abs=1e-9) and rsa(a, 2 * a + 1).value == pytest.approx(1)
+    assert rsa(a, turned).value < 0.99  # (a rotation moves what is constant)
+    for d in 20, 7:
+        assert rsa(a, gaussian(300, d, 2)) == pytest.approx((0, 0, None), abs=0.03)
+    assert rsa(a.reshape(300, 4, 5), a) == rsa(a, a)
+
+
+def test_a_shuffled_side_is_like_an_independent_one():
+    a = gaussian(200, 12)
+    b = a @ gaussian(12, 9, 1)
+    assert rsa(a, b).beside > 0.5 and abs(rsa(a, b[np.random.default_rng(2).permutation(200)]).beside) < 0.05
+
+
+def test_linear_predictivity_is_ridge_fold_by_fold(monkeypatch):
+    """With one penalty, by the normal equations."""
+    x, w = gaussian(60, 4), gaussian(4, 3, 1)
+    y = x @ w + gaussian(60, 3, 2) + 5
+    monkeypatch.setattr(representations, "PENALTIES", np.array([0.5]))
+    order = representations.generator(0, 0, 0, "linear predictivity").permutation(60)
+    right, explained = [], []
+    for k in range(5):
+        out = order[k::5]
+        rest = np.setdiff1d(order, out)
+        centred = x[rest] - x[rest].mean(0)
+        gram = centred.T @ centred
+        penalty = 0.5 * np.trace(gram) / 4
+        map_ = np.linalg.solve(gram + penalty * np.eye(4), centred.T @ (y[rest] - y[rest].mean(0)))
+        made = (x[out] - x[rest].mean(0)) @ map_ + y[rest].mean(0)
+        right.append([np.corrcoef(made[:, j], y[out][:, j])[0, 1] for j in range(3)])
+        explained.append(1 - ((made - y[out]) ** 2).sum(0) / ((y[out] - y[out].mean(0)) ** 2).sum(0))
+    expected = np.median(np.mean(right, 0)), np.median(np.mean(explained, 0)), None
+    assert linear_predictivity(y, x) == pytest.approx(expected)
+
+
+def test_few_items_of_many_numbers_are_the_same_ridge():
+    x, y, new = gaussian(20, 30), gaussian(20, 4, 1), gaussian(5, 30, 2)
+    wide = list(representations._every(x, y, new))
+    centred = x - x.mean(0)
+    unit = np.linalg.eigvalsh(centred @ centred.T).mean()
+    for made, penalty in zip(wide, representations.PENALTIES):
+        primal = np.linalg.solve(centred.T @ centred + penalty * unit * np.eye(30), centred.T @ (y - y.mean(0)))
+        np.testing.assert_allclose(made, (new - x.mean(0)) @ primal + y.mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_a_map_with_as_much_noise_comes_near_its_ceiling_with_items():
+    """y = W x + n of equal variance: r = sqrt(1/2) at most."""
+    w, found = gaussian(30, 10, 1), []
+    w /= np.linalg.norm(w, axis=0)
+    for n in 60, 300, 3000:
+        x = gaussian(n, 30, n)
+        found.append(linear_predictivity(x @ w + gaussian(n, 10, n + 1), x))
+    assert found[0].value < found[1].value < found[2].value < 0.707 + 0.02
+    assert found[2] == pytest.approx((0.707, 0.5, None), abs=0.03)
+
+
+def test_independent_sets_predict_nothing():
+    found = linear_predictivity(gaussian(300, 20), gaussian(300, 40, 1))
+    assert found.beside <= 0 and abs(found.value) < 0.06
+
+
+def test_each_dimension_has_its_own_penalty():
+    x = gaussian(200, 50)
+    y = np.stack([x @ gaussian(50, 1, 1)[:, 0], gaussian(200, 1, 2)[:, 0]], 1)
+    small, large = representations.penalties(x, y)
+    assert small < large
+
+
+@pytest.mark.parametrize(
+    "measure, a, b, said",
+    [
+        (rsa, gaussian(2, 5), gaussian(2, 5), "needs 3 to 10,000 items, not 2"),
+        (rsa, np.ones((5, 4)), gaussian(5, 4), "original embedding 0 is constant"),
+        (rsa, gaussian(5, 4), np.vstack([gaussian(4, 4), np.zeros(4)]), "recalled embedding 4 is constant"),
+        (rsa, np.full((5, 4), np.nan), gaussian(5, 4), "original embeddings have values that are not finite"),
+        (linear_predictivity, gaussian(24, 2), gaussian(24, 2), "needs 25 items at least"),
+        (linear_predictivity, np.c_[gaussian(30, 1), np.ones(30)], gaussian(30, 2), "dimension 1 of the originals is constant"),
+        (
+            linear_predictivity,
+            np.vstack([gaussian(30, 2), gaussian(30, 2)[4:5]]),
+            np.vstack([gaussian(30, 3, 1), gaussian(30, 3, 1)[4:5]]),
+            "items 4 and 30 are the same in both sets",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured(measure, a, b, said):
+    with pytest.raises(ValueError, match=said):
+        measure(a, b)
+
+
+def test_they_are_as_fast_as_promised():
+    began = time.process_time()
+    rsa(gaussian(2000, 64), gaussian(2000, 64, 1))
+    between = time.process_time()
+    linear_predictivity(gaussian(1000, 384), gaussian(1000, 384, 1))
+    assert between - began < 8 and time.process_time() - between < 20  # (of a busy core; alone a quarter)
+    print(between - began, time.process_time() - between)
