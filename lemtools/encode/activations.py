@@ -8,7 +8,7 @@ import torch
 from ..device import pick
 from ..signal import LemError, Signal
 from .hf import LocalModel
-from .text import is_text
+from .text import codec_of, is_text
 from .windows import Windows
 
 
@@ -40,11 +40,13 @@ class TrainedLM:
             raise LemError(f"{path}: not a language model (lem-train lm) but one of {model.meta['recipe']}")
         self.net, self.name, self.device, self.kind = model.net, path, torch.device(pick(device)), "lm"
         self.blocks, self.limit, self.vocab = model.net.depth, model.net.context, model.net.vocabulary
+        self.codec = codec_of(model.meta.get("unit", "byte"), self.vocab)
 
     def ids(self, signal: Signal) -> list[np.ndarray]:
-        if self.vocab > 256 and is_text(signal):
-            way = "make them first (lem-encode --model BPE)"
-            raise LemError(f"{self.name} knows {self.vocab} tokens, not bytes: {way}")
+        if self.codec and is_text(signal):
+            kind, _, bases = self.codec.partition(":")
+            way = f"--encoder {kind} --bases {bases}" if bases else "--model BPE"
+            raise LemError(f"{self.name} knows {self.vocab} tokens, not bytes: make them first (lem-encode {way})")
         top = int(signal.data.max(initial=0))
         if int(signal.data.min(initial=0)) < 0 or top >= self.vocab:
             raise LemError(f"token {top}, but {self.name} knows {self.vocab}")

@@ -130,6 +130,14 @@ def is_text(signal: Signal) -> bool:
     )
 
 
+def codec_of(unit: str, vocabulary: int) -> str | None:
+    """The encoding by which a text becomes tokens of a language model (of its record: their unit, and of how many kinds they are), as a
+    user names it; None where they are its bytes."""
+    if unit == "base":
+        return f"kmer:{(vocabulary.bit_length() - 1) // 2}"
+    return "FILE" if vocabulary > 256 else None
+
+
 def as_bytes(signal: Signal) -> np.ndarray:
     """uint8 [N, L] of a batch of texts; LemError where it is none."""
     made = latest(signal.history)

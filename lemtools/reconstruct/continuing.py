@@ -71,7 +71,7 @@ class Continuer(Language):
     def blank(self) -> Signal:
         """A prompt of no token, of as many lost ones as are asked for: its draws are samples."""
         length, self.more = MORE if self.more is None else max(self.more, 1), 0
-        kind = np.uint16 if self.coded else np.uint8
+        kind = np.uint16 if self.codec else np.uint8
         return Signal("tokens", np.zeros((1, length), kind), mask=np.zeros((1, length), bool), last=True)
 
     def _step(self) -> str:

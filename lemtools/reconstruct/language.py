@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from time import monotonic
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from ..device import pick
-from ..encode.text import is_text
+from ..encode.text import codec_of, is_text
 from ..nets.model import Model
 from ..nets.reader import Reader
 from ..signal import LemError, Signal
@@ -23,9 +22,9 @@ LINE_END = 10
 class Language:
     """A model of lem-train lm made ready, or the path of one. LemError for another one.
 
-    Attributes: net, on `device`; name; identity; unit, of what its tokens are made; coded, whether a text has to be encoded for
-    it; made, tokens that it wrote, and seconds, what they took. Before a text of bytes stands a line end, which is not
-    written: so the first byte, too, is one that a text may begin with. The first one of other tokens may be any.
+    Attributes: net, on `device`; name; identity; codec, by which a text is encoded for it, or None; made, tokens that it wrote,
+    and seconds, what they took. Before a text of bytes stands a line end, which is not written: so the first byte, too, is one
+    that a text may begin with. The first one of other tokens may be any.
     """
 
     method = ""
@@ -43,9 +42,8 @@ class Language:
                 f"{self.name}: a model of a task ({model.meta['task']['task']}), which says states, not what follows"
             )
         self.net = model.net.to(self.device).eval()
-        self.unit = model.meta.get("unit", "byte")
-        self.coded = self.unit != "byte" or self.net.vocabulary > 256
-        text = self.net.vocabulary == 256 and not self.coded and model.meta.get("measured", False)
+        self.codec = codec_of(model.meta.get("unit", "byte"), self.net.vocabulary)
+        text = self.net.vocabulary == 256 and not self.codec and model.meta.get("measured", False)
         self.before = [LINE_END] if text else []
         self.made, self.seconds = 0, 0.0
 
@@ -56,11 +54,10 @@ class Language:
             raise LemError(f"{self.name} goes on with tokens, not with {signal.kind}")
         if signal.alphabet is not None:
             raise LemError(f"{self.name} goes on with text and its tokens, not with symbols of {signal.alphabet.name}")
-        if is_text(signal) and self.coded:
-            codec = f"kmer:{round(math.log(self.net.vocabulary, 4))}" if self.unit == "base" else "FILE"
+        if is_text(signal) and self.codec:
             raise LemError(
                 f"text, where {self.name} goes on with tokens of {self.net.vocabulary} kinds; give the encoding that it was "
-                f"trained by, --codec {codec}"
+                f"trained by, --codec {self.codec}"
             )
         kinds = [entry["vocab"] for entry in signal.history if isinstance(entry.get("vocab"), int)]
         if kinds and kinds[-1] != self.net.vocabulary:

@@ -201,6 +201,11 @@ def test_a_text_is_not_taken_for_tokens(coded, genome):
     for k in (2, 4):
         said = f"text, where k{k}.safetensors goes on with tokens of {4**k} kinds; give the encoding that it was trained by, "
         assert f"{said}--codec kmer:{k}" in refused(genome, "--model", f"k{k}.safetensors", "g.txt")
+        words = ("--encoder", "activations", "--lm", f"k{k}.safetensors", "--layer", 1, "g.txt")
+        said = (
+            f"k{k}.safetensors knows {4**k} tokens, not bytes: make them first (lem-encode --encoder kmer --bases {k})"
+        )
+        assert said in refused(genome, *words, name="encode")
 
 
 @pytest.fixture(scope="module")
