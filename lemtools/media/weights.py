@@ -28,7 +28,7 @@ from .how import Reading
 from .large import rows
 
 # names of what turns ids into vectors
-_TABLE = re.compile(r"(^|\.)(\w*emb\w*|wte|wpe|shared|relative_attention_bias)\.", re.IGNORECASE)
+_TABLE = re.compile(r"(^|\.)(\w*emb\w*|wte|wpe|shared|relative_attention_bias)\.weight$", re.IGNORECASE)
 _OTHER = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite")  # weights once more
 _BLOCK = 1 << 24  # bytes compared at a time
 

@@ -19,6 +19,7 @@ import lemtools
 from helpers.pages import PAGES, SCRIPT, Command, blocks, numbers, page_name, prose, sections, shell
 from helpers.paths import ROOT
 from lemtools.media import textgrid
+from lemtools.stream import save_tensors
 
 FLOAT = re.compile(r"-?\d+\.\d+")
 COMMANDS = [(page, command) for page in PAGES for block in blocks(page) for command in block]
@@ -123,6 +124,10 @@ def inputs(tmp_path_factory) -> Path:
         lemtools.load(states[64:256], kind="field"), folder / "solved.safetensors"
     )  # after 3 steps of 64 rows
     np.save(folder / "codes.npy", rng.normal(size=(8, 4)).astype(np.float32))
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    weights = {f"layers.{i}.weight": rng.normal(size=(16, 48)).astype(np.float32) for i in range(2)}
+    save_tensors(str(folder / "model" / "model.safetensors"), weights, {})
     words = "to remember is to denoise and to forget is to add noise ".split()
     for name, count in (("book", 3000), ("held-out", 300)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choice(words, count)))

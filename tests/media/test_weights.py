@@ -201,6 +201,12 @@ def test_which_tensors_are_picked(model, patterns, names):
     assert picked(model, *patterns) == names
 
 
+def test_a_layer_inside_of_an_embedding_is_linear(tmp_path):
+    names = ("embedding.out.weight", "embeddings.word_embeddings.weight", "wte.weight", "h.shared.weight")
+    (tmp_path / "m").write_bytes(b"".join(map(bytes, assemble({name: floats(8, 8) for name in names}, {}))))
+    assert picked(tmp_path / "m", "*") == {"embedding.out.weight"}
+
+
 def test_tables_of_our_language_models(tmp_path):
     """The record says which one it is: its name does not."""
     held = {"enter.weight": floats(20, 8), "trunk.out.weight": floats(8, 8)}
