@@ -221,6 +221,7 @@ def picture(results: list[dict], controls: Path, out: Path) -> None:
     axes.set(
         xscale="log", xlabel="stored kB of embedding, up-projection and head", ylabel=f"bits a {results[0]['unit']}"
     )
+    axes.set_xlim(left=min(begun(run) for runs in arms.values() for run in runs.values()) / 8e3 / 1.3)
     axes.legend(fontsize=8)
     part = out.with_suffix(".part")
     figure.savefig(part, format="png", dpi=150, metadata={"Software": None})

@@ -5,6 +5,7 @@ Asked: does what is carried from token to token let a network of fixed depth fol
 train     OUT/TASK/ARM-SEED.safetensors: symbols of sequences up to 40, the state at every position
 lengths   OUT/TASK/ARM.tsv: the share of right last answers at 40, 80, 160 and 400 symbols (task_lengths.py)
 text      OUT/text/ARM-SEED.safetensors, of the file that TEXT names: bits a byte that are kept back, as the log has them
+plot      OUT/picture.png: the share of right last answers by length, of each task and arm; a line the mean over seeds, a band least to greatest
 table     prints all, and OUT/table.tsv: means over seeds with 95 % intervals (of two seeds their range), and paired differences from `baseline`
 
 Arms, all of one depth and width but `wide`:
@@ -175,6 +176,41 @@ def table(out: Path) -> None:
     print("\n".join(lines))
 
 
+def plot(out: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    tasks = [task for task in TASKS if any((folder(out, task) / f"{arm}.tsv").exists() for arm in CHOSEN)]
+    if not tasks:
+        fail(f"{out}: no lengths were measured there; first train and lengths")
+    figure, panes = plt.subplots(
+        1, len(tasks), figsize=(4 * len(tasks), 4), layout="constrained", sharey=True, squeeze=False
+    )
+    for pane, task in zip(panes[0], tasks, strict=True):
+        for place, arm in enumerate(CHOSEN):
+            path = folder(out, task) / f"{arm}.tsv"
+            if not path.exists():
+                continue
+            head, *rows = (line.split("\t") for line in path.read_text().splitlines())
+            found = [dict(zip(head, row)) for row in rows]
+            by = np.array([[float(r["right"]) for r in found if r["length"] == str(n)] for n in LENGTHS])
+            pane.fill_between(LENGTHS, by.min(1), by.max(1), color=f"C{place % 10}", alpha=0.15, linewidth=0)
+            pane.plot(LENGTHS, by.mean(1), color=f"C{place % 10}", marker="o", markersize=3, label=arm)
+        pane.axhline(float(found[0]["chance"]), color="grey", linewidth=0.8, linestyle="--")
+        pane.set(title=task, xscale="log", xlabel="symbols", xticks=LENGTHS, xticklabels=LENGTHS)
+        pane.minorticks_off()
+    panes[0][0].set(ylabel="right last answers", ylim=(0, 1.02))
+    named = {label: line for pane in panes[0] for line, label in zip(*pane.get_legend_handles_labels())}
+    shown = [arm for arm in CHOSEN if arm in named]
+    figure.legend([named[arm] for arm in shown], shown, fontsize=9, loc="outside right upper")
+    part = out / "picture.part"
+    figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    part.replace(out / "picture.png")
+
+
 def of_texts(out: Path) -> list[str]:
     """Bits a byte of every arm, and by how much it differs from the baseline at the same seed."""
     found: dict[str, list[float]] = {}
@@ -194,7 +230,7 @@ def of_texts(out: Path) -> list[str]:
     return lines
 
 
-STAGES = {f.__name__: f for f in (train, lengths, text, table)}
+STAGES = {f.__name__: f for f in (train, lengths, text, plot, table)}
 
 if __name__ == "__main__":
     out_, *stages_ = sys.argv[1:]

@@ -2,7 +2,7 @@
 # Do dimensions that are carried from token to token let a network of fixed depth follow a state? Arms and controls stand at the
 # head of thoughts.py.
 #
-#     examples/thoughts.sh OUT [--quick] [stage ...]        stages: train lengths text table
+#     examples/thoughts.sh OUT [--quick] [stage ...]        stages: train lengths text plot table
 #
 # Everything made goes to OUT. Networks that are trained are not trained again, and one that was stopped goes on.
 #

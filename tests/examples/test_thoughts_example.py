@@ -36,6 +36,8 @@ def test_the_table_has_means_over_seeds_and_pairs_them(script, tmp_path, capsys)
     for arm, bits in (("baseline", (2.0, 2.5, 3.0)), ("carry", (1.9, 2.35, 2.8))):
         record = {f"held_out_bits_per_byte_{seed}": value for seed, value in enumerate(bits)}
         (tmp_path / f"text/{arm}.jsonl").write_text("{}\n" + json.dumps(record) + "\n")
+    script.plot(tmp_path)
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG") and not (tmp_path / "picture.part").exists()
     script.table(tmp_path)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert lines[1][:3] == ["parity", "baseline", "107200"] and lines[1][3].startswith("0.550 [0.426, 0.674]")
@@ -48,9 +50,10 @@ def test_the_table_has_means_over_seeds_and_pairs_them(script, tmp_path, capsys)
 @pytest.mark.parametrize(
     "words, variables, says",
     [
-        (["tables"], {}, "stage tables is none of train lengths text table"),
+        (["tables"], {}, "stage tables is none of train lengths text plot table"),
         ([], {"ARMS": "carried"}, "ARMS carried is none of baseline"),
         (["text"], {}, "set TEXT=FILE"),
+        (["plot"], {}, "no lengths were measured there; first train and lengths"),
         (["train"], {"TASKS": "sum", "RUNS": "1", "STEPS": "1"}, "no task 'sum'"),
     ],
 )
