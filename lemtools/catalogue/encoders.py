@@ -245,6 +245,12 @@ ENCODERS = Table(
         options=(
             HF,
             Option("--lm", "Language model of lem-train lm, in place of --hf.", metavar="FILE", file=True),
+            Option(
+                "--codec",
+                "The byte pairs (--encoder text --fit) of --lm, which then takes text, and says how many bytes a position has read.",
+                metavar="FILE",
+                file=True,
+            ),
             LAYER,
             WINDOW,
             FLAT,

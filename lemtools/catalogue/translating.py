@@ -7,7 +7,8 @@ TRANSLATE = (
     Option(
         "--onto",
         "What the input is paired with: embeddings of the same items by another model. Items pair by name where both "
-        "have names, else by order; of items [L, D] position by position.",
+        "have names, else by order; of items [L, D] position by position; activations of other tokens (--codec) where a token of both "
+        "ends at the same byte.",
         metavar="FILE",
         settled=True,
         file=True,

@@ -36,7 +36,7 @@ def _unused(row) -> list[str]:
         refused
         + ["decode"] * (not row.back)
         + patched
-        + ["translate", "from_lm", "from_layer"] * (row.name != "translate")
+        + ["translate", "from_lm", "from_layer", "from_codec"] * (row.name != "translate")
     )
 
 
@@ -66,6 +66,7 @@ def _unused(row) -> list[str]:
 )
 @option("--from-lm", "The language model (lem-train lm) whose activations are translated.", metavar="FILE", file=True)
 @option("--from-layer", "The layer of --from-lm.", "whole", metavar="K", usual="--layer")
+@option("--from-codec", "The byte pairs of --from-lm, as --codec is of --lm.", metavar="FILE", file=True)
 @option(
     "--model",
     "A fitted encoder, from --fit; of thoughts the language model, of features the classifier.",
@@ -90,7 +91,7 @@ def cli(run, encoder, fit, decode, patch_back, translate, model, as_json, lines,
     """
     reading = {k: options.pop(k) for k in ("files", *(o.name for o in common.READING))}
     writing = {k: options.pop(k) for k in ("output", "to", "skip_existing", "shard")}
-    other = {name: options.pop(name) for name in ("from_lm", "from_layer")}
+    other = {name: options.pop(name) for name in ("from_lm", "from_layer", "from_codec")}
     _refuse(fit, decode, patch_back, model if not options["add"] else None, as_json, translate, other, **writing)
     from ..encode import load as fitted
 

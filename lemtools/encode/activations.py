@@ -7,8 +7,9 @@ import torch
 
 from ..device import pick
 from ..signal import LemError, Signal
+from .fitting import load as fitted
 from .hf import LocalModel
-from .text import codec_of, is_text
+from .text import Text, bytes_of, codec_of, is_text
 from .windows import Windows
 
 
@@ -30,9 +31,12 @@ class Causal(LocalModel):
 
 
 class TrainedLM:
-    """A language model of lem-train lm, asked in the same way. Nothing is masked: no token sees what comes after it."""
+    """A language model of lem-train lm, asked in the same way. Nothing is masked: no token sees what comes after it.
 
-    def __init__(self, path: str, device: str):
+    codec: the file of its byte pairs; it then takes text, too.
+    """
+
+    def __init__(self, path: str, device: str, codec: str | None = None):
         from ..nets.model import load
 
         model = load(path, pick(device))
@@ -40,11 +44,28 @@ class TrainedLM:
             raise LemError(f"{path}: not a language model (lem-train lm) but one of {model.meta['recipe']}")
         self.net, self.name, self.device, self.kind = model.net, path, torch.device(pick(device)), "lm"
         self.blocks, self.limit, self.vocab = model.net.depth, model.net.context, model.net.vocabulary
-        self.codec = codec_of(model.meta.get("unit", "byte"), self.vocab)
+        self.learnt_from = codec_of(model.meta.get("unit", "byte"), self.vocab)
+        self.codec = None if codec is None else self._read_by(codec)
+
+    def _read_by(self, path: str) -> Text:
+        """The byte pairs of a file; where the model does not know how long its tokens are, it learns that, too."""
+        codec = fitted(path)
+        if not isinstance(codec, Text):
+            raise LemError(f"{path}: byte pairs are needed (lem-encode --encoder text --fit), not {codec.name}")
+        if codec.vocab != self.vocab:
+            raise LemError(f"{path}: {codec.vocab} tokens; {self.name} knows {self.vocab}")
+        known = self.net.lengths
+        lengths = torch.tensor([len(piece) for piece in bytes_of(codec.pieces()["pieces"])]).to(known)
+        if not torch.equal(known, lengths) and not (known == 1).all():
+            raise LemError(f"{path}: its tokens are not those of {self.name}, which was learnt with other byte pairs")
+        known.copy_(lengths)
+        return codec
 
     def ids(self, signal: Signal) -> list[np.ndarray]:
-        if self.codec and is_text(signal):
-            kind, _, bases = self.codec.partition(":")
+        if self.codec is not None and is_text(signal):
+            return [row.astype(np.int64) for made in self.codec.encode(signal) for row in made.data]
+        if self.learnt_from and is_text(signal):
+            kind, _, bases = self.learnt_from.partition(":")
             way = f"--encoder {kind} --bases {bases}" if bases else "--model BPE"
             raise LemError(f"{self.name} knows {self.vocab} tokens, not bytes: make them first (lem-encode {way})")
         top = int(signal.data.max(initial=0))
@@ -64,8 +85,8 @@ class TrainedLM:
 class Activations(Windows):
     """Text or tokens [N, L] -> hidden states [n, M, D].
 
-    hf: the folder of a causal model; or lm: a model of lem-train lm. layer: K for the residual stream after K blocks, 0
-    for the embedding; negative ones count from the end (the last, of a model of transformers, is normalised). window, flat: as
+    hf: the folder of a causal model; or lm: a model of lem-train lm, and codec: the file of its byte pairs, where it is given
+    text; the history then says what its tokens stand for. layer: K for the residual stream after K blocks, 0 for the embedding; negative ones count from the end (the last, of a model of transformers, is normalised). window, flat: as
     of Windows.
     """
 
@@ -76,6 +97,7 @@ class Activations(Windows):
         hf: str | None = None,
         *,
         lm: str | None = None,
+        codec: str | None = None,
         layer: int | None = None,
         window: int | None = None,
         flat: bool = False,
@@ -83,7 +105,9 @@ class Activations(Windows):
     ):
         if (hf is None) == (lm is None) or layer is None:
             raise LemError("activations need one model and a layer of it: --hf FOLDER or --lm MODEL, and --layer K")
-        self.model = TrainedLM(lm, device) if hf is None else Causal(hf, device)
+        if codec and hf:
+            raise LemError("--codec is for --lm; a model of transformers has a tokenizer of its own")
+        self.model = TrainedLM(lm, device, codec) if hf is None else Causal(hf, device)
         blocks = self.model.blocks
         if not -blocks - 1 <= layer <= blocks:
             raise LemError(f"--layer {layer}: {self.model.name} has {blocks} blocks, 0 (the embedding) to {blocks}")
@@ -91,7 +115,9 @@ class Activations(Windows):
         super().__init__(self.model, f"hidden states at layer {self.layer}", window, flat)
 
     def record(self, signal: Signal) -> dict:
-        return {"layer": self.layer, "window": self.window, "hidden": self.model.kind}
+        said = {"layer": self.layer, "window": self.window, "hidden": self.model.kind}
+        codec = getattr(self.model, "codec", None)
+        return said if codec is None else {**said, **codec.pieces()}
 
     def vectors(self, rows: list[np.ndarray]) -> list[torch.Tensor]:
         return self.model.hidden(rows, self.layer)

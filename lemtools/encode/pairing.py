@@ -1,4 +1,4 @@
-"""Which vectors of several inputs belong together: by name, or by order where none has names."""
+"""Which vectors of several inputs belong together: by name, or by order where none has names; positions of unlike tokens by text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from ..signal import LemError, Signal, stem
+from .offsets import alike, by_text
 
 Block = tuple[np.ndarray, ...]
 
@@ -17,7 +18,8 @@ def paired(a: Iterable[Signal], b: Iterable[Signal]) -> Iterator[Block]:
 
 
 def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
-    """Blocks of vectors of the same items in sets of embeddings ([n, D], [n, E], ...); items [L, D] match position by position.
+    """Blocks of vectors of the same items in sets of embeddings ([n, D], [n, E], ...); items [L, D] match position by position,
+    activations of other tokens where both have read the same bytes (offsets.by_text).
 
     sets: by what errors call them. Items match by name, without extension, where all sets have names, else by order. As long as
     the names come in one order, nothing is held; from there on, what is left of all sets but the first is. LemError for anything
@@ -26,6 +28,9 @@ def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
     """
     sides, seen = [_Side(batches, of) for of, batches in sets.items()], set[str]()
     while (n := min(left := [side.left() for side in sides])) > 0:
+        if not sides[0].seen and not alike([side.batch for side in sides if side.batch is not None]):
+            yield from by_text([(side.of, side.all()) for side in sides])
+            return
         taken = [side.take(n) for side in sides]
         without = [batch.names is None for batch in taken]
         if any(without) and not all(without):
@@ -80,11 +85,15 @@ class _Side:
         self.at, self.seen = self.at + n, self.seen + n
         return self.batch.take(slice(self.at - n, self.at))
 
+    def all(self) -> Iterator[Signal]:
+        """All that is not yet taken."""
+        while n := self.left():
+            yield self.take(n)
+
     def rest(self, first: Signal) -> Iterator[Signal]:
         """A batch, and all that is not yet taken."""
         yield first
-        while n := self.left():
-            yield self.take(n)
+        yield from self.all()
 
 
 def _by_name(taken: list[Signal], sides: list[_Side], seen: set[str]) -> Iterator[Block]:

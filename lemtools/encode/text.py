@@ -102,14 +102,30 @@ class Text(Fitted):
             made.append(replace(signal.take([i]), data=np.frombuffer(raw, np.uint8)[None], depth=None))
         return together(made)
 
+    def pieces(self) -> dict[str, str]:
+        """What every token stands for, as `bytes_of` reads it from a history; of bytes nothing is to be said."""
+        if self.tokenizer is None:
+            return {}
+        names = sorted(self.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+        return {"pieces": " ".join(name for name, _ in names)}
+
     @property
     def _bytes(self) -> list[bytes]:
         """What every token stands for. Not the library's decode: a window may begin or end inside a character."""
         if not hasattr(self, "_table"):
-            to_byte = byte_of_char()
-            names = sorted(self.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
-            self._table = [bytes(to_byte[c] for c in name) for name, _ in names]
+            self._table = bytes_of(self.pieces().get("pieces"))
         return self._table
+
+
+def bytes_of(pieces: str | None) -> list[bytes]:
+    """The bytes of each token, by what `Text.pieces` says; None: each token is a byte. ValueError for what it never says."""
+    if pieces is None:
+        return [bytes([b]) for b in range(256)]
+    to_byte = byte_of_char()
+    try:
+        return [bytes(to_byte[c] for c in name) for name in pieces.split(" ")]
+    except KeyError as error:
+        raise ValueError(f"no byte is written {error}") from error
 
 
 def byte_of_char() -> dict[str, int]:

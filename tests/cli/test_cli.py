@@ -39,7 +39,7 @@ OPTIONS = {
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest "
-    "--text --phones --dict --language --alphabet --refine --fallback --onto --map --pairs --more --onto-more --unpaired --common --add --from --to-space --bases --translate --from-lm --from-layer",
+    "--text --phones --dict --language --alphabet --refine --fallback --onto --map --pairs --more --onto-more --unpaired --common --add --from --to-space --bases --translate --from-lm --from-layer --from-codec --codec",
     "train": f"{COMMON} --aligned --arch --augment --batch --beam --beta2 --card --chunk --clip --code-bits --codec --codes --coding --compile --config --context "
     "--cosine --crop --gain-shape --gates --runs --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
     "--output -o --padding --pictures --predict --save-every --seed --init --set --steps --target --validate --warmup --weight-decay "
