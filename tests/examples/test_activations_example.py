@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -61,3 +62,8 @@ def test_the_table_has_every_map_and_control_and_goes_on_where_it_stopped(out, c
     (out / "results.jsonl").write_bytes(whole[: len(whole) * 2 // 3])
     example.table(out)
     assert (out / "results.jsonl").read_bytes() == whole
+
+
+def test_the_script_of_other_tokens_wants_two_folders():
+    done = subprocess.run(["bash", EXAMPLES / "other-tokens.sh", "DATA"], capture_output=True, text=True)
+    assert done.returncode and "where does it go?" in done.stderr and not done.stdout
