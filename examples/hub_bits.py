@@ -44,9 +44,11 @@ def formats(learnt: np.ndarray, there: np.ndarray, quick: bool) -> dict[str, tup
     found = {f"{width} numbers of 32 bits": (32.0 * width, there)}
     for bits in BITS[:2] if quick else BITS:
         found[f"{width} numbers, {bits} bits each"] = (float(bits * width + NORM), broken(there, bits))
-    for stages in STAGES[:2] if quick else STAGES:
-        codes = RVQ.fit(learnt.astype(np.float32), stages=stages, codes=CODES)
-        made = codes.decode(codes.encode(there.astype(np.float32)))
+    asked = STAGES[:2] if quick else STAGES
+    residual = RVQ.fit(learnt.astype(np.float32), stages=max(asked), codes=CODES)
+    codes = residual.encode(there.astype(np.float32))
+    for stages in asked:  # the first of one code's
+        made = residual.decode(codes[:, :stages], stages=stages)
         found[f"{width} numbers as {stages} codes of {CODES}"] = (stages * np.log2(CODES), made)
     return found
 
@@ -60,9 +62,9 @@ def measured(data: dict[str, np.ndarray], held: np.ndarray, draw: int, quick: bo
     for width in WIDTHS[:1] if quick else WIDTHS:
         maps = hub.fitted(list(table.SPACES), [tuple(data[name][learnt] for name in table.SPACES)], width).maps
         found: dict[str, list] = {}
+        sent = {a: formats(maps[a].apply(data[a][learnt]), maps[a].apply(data[a][test]), quick) for a in table.SPACES}
         for a, b in permutations(table.SPACES, 2):
-            sent, seen = maps[a].apply(data[a][test]), maps[a].apply(data[a][learnt])
-            for name, (bits, made) in formats(seen, sent, quick).items():
+            for name, (bits, made) in sent[a].items():
                 arrived = maps[b].apply(made.astype(np.float64), back=True) - maps[b].mean[0]
                 hits = table.recall_cosine(data[b][test] - maps[b].mean[0], arrived)
                 found.setdefault(name, [bits, []])[1].append(hits)
