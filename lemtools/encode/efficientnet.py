@@ -148,7 +148,7 @@ class EfficientNet(Encoder):
         net.load_state_dict(
             {name: found[theirs(name)] for name in net.state_dict() if theirs(name) in found}, strict=False
         )
-        self.net = net.to(self.device).eval()
+        self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # two thirds of the time on a CPU
 
     @torch.inference_mode()
     def encode(self, signal: Signal) -> list[Signal]:
