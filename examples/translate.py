@@ -236,8 +236,9 @@ def as_they_are(data: dict[str, np.ndarray], items: str, a: str, b: str) -> tupl
 
 
 def foretold(done: list[dict], alike: dict[str, tuple[float, float]]) -> str:
-    """Of each column how alike its spaces are as they are, beside what auto's translations reach with some pairs."""
-    asked = max((one["asked"] for one in done if one["asked"] <= ALIKE_AT), default=0)
+    """Of each column how alike its spaces are as they are, beside what auto's translations reach with as many pairs as all have."""
+    each = [{one["asked"] for one in done if one["column"] == column} for column in alike]
+    asked = max((k for k in set.intersection(*each) if k <= ALIKE_AT), default=0) if each else 0
     out = [f"| column | mutual {NEAR}-NN | CKA | auto, {asked} pairs |", "|---|---|---|---|"]
     for column, (near, kernel) in alike.items():
         reached = [
