@@ -56,7 +56,7 @@ LIES = {
     ("turn", "back"): (lambda r, t: t.update(back=t["back"][1:]), "back has the shape [5, 6], not [E D]"),
     ("turn", "there"): (lambda r, t: t.pop("there"), "no tensor there"),
     ("turn", "infinite"): (lambda r, t: t["there"].fill(np.inf), "NaN or infinite values in there"),
-    ("turn", "count"): (lambda r, t: r.update(count=1), "its record's count is '1'"),
+    ("turn", "count"): (lambda r, t: r.update(count=-1), "its record's count is '-1'"),
     ("near", "anchors"): (lambda r, t: t.update(anchors_b=t["anchors_b"][1:]), "anchors_b has the shape [39, 4]"),
     ("near", "sharp"): (lambda r, t: r.update(sharp_there=-1.0), "its record's sharp_there is '-1.0'"),
     ("near", "no sharp"): (lambda r, t: r.pop("sharp_back"), "its record has no 'sharp_back'"),
