@@ -4,7 +4,6 @@ python activations.py text DATA OUT       train.txt and held.txt, of tiny shakes
 python activations.py table OUT           results.jsonl, a line for each number of pairs and draw; table.md. Models: OUT/a and OUT/b
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -16,6 +15,9 @@ from lemtools.encode.patch_translate import patch_translated
 from lemtools.signal import Signal
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from resume import keep, resumed
 
 HELD, TESTED = 115_394, 200  # bytes at the end that no model learns; windows of them that are predicted
 PAIRS, DRAWS, LAYER = (256, 4096), 3, 1
@@ -99,18 +101,12 @@ def measured(out: Path, pairs: int, draw: int) -> dict:
 
 def table(out: Path) -> None:
     path = out / "results.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
-    if whole != lines:
-        path.write_text("".join(whole))
-    done = [json.loads(line) for line in whole]
+    done = resumed(path)
     for pairs in PAIRS:
         for draw in range(DRAWS):
             if any((one["pairs"], one["draw"]) == (pairs, draw) for one in done):
                 continue
-            done.append(measured(out, pairs, draw))
-            with open(path, "a") as file:
-                file.write(json.dumps(done[-1]) + "\n")
+            keep(path, done, measured(out, pairs, draw))
     found = shown(done)
     (out / "table.md").write_text(found)
     print(found, end="")

@@ -4,7 +4,6 @@ python hub.py spaces OUT              words.txt, for lem-encode --encoder minilm
 python hub.py table OUT [--quick]     hub.jsonl, a line for each set, number of pairs and draw; hub.md
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -20,10 +19,9 @@ from lemtools.align.pairs import Paired
 from lemtools.catalogue.maps import MAPS
 from lemtools.compare.geometry import recall_cosine
 
-_spec = importlib.util.spec_from_file_location("translate_spaces", Path(__file__).with_name("translate.py"))
-assert _spec is not None and _spec.loader is not None
-translate = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(translate)
+sys.path.insert(0, str(Path(__file__).parent))
+import translate
+from resume import keep, resumed
 
 SPACES = ("glove", "wordllama", "minilm")
 LATE = "minilm, all six blocks"  # of words: what the whole network makes of a word; it joins the hub of the others
@@ -160,11 +158,7 @@ def means(row: dict[str, np.ndarray]) -> dict[str, float]:
 
 def table(out: Path, quick: bool) -> None:
     path = out / "hub.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
-    if whole != lines:
-        path.write_text("".join(whole))
-    done = [json.loads(line) for line in whole]
+    done = resumed(path)
     there = {(one["set"], one["asked"], one["draw"]) for one in done}
     for items in ("words", "sentences"):
         data, held = load(out, items)
@@ -174,9 +168,7 @@ def table(out: Path, quick: bool) -> None:
                     continue
                 most = min(pairs, translate.MOST[items])
                 one = {"set": items, "asked": pairs, "draw": draw, **measured(data, held, items, most, draw)}
-                done.append(one)
-                with open(path, "a") as file:
-                    file.write(json.dumps(one) + "\n")
+                keep(path, done, one)
     text = "\n".join(shown([one for one in done if one["set"] == items], items) for items in ("words", "sentences"))
     (out / "hub.md").write_text(text)
     print(text)

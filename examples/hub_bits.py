@@ -8,8 +8,6 @@ Beside that, the bits of the sentence itself: as UTF-8, by itself through xz, an
 each of the sentences asked among, which is all that this question needs.
 """
 
-import importlib.util
-import json
 import lzma
 import sys
 from itertools import permutations
@@ -18,13 +16,12 @@ from pathlib import Path
 import numpy as np
 
 import lemtools
-from lemtools.align import hub
+from lemtools.align.hub import fitted
 from lemtools.vq.residual import RVQ
 
-_spec = importlib.util.spec_from_file_location("hub_table", Path(__file__).with_name("hub.py"))
-assert _spec is not None and _spec.loader is not None
-table = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(table)
+sys.path.insert(0, str(Path(__file__).parent))
+import hub as table
+from resume import keep, resumed
 
 WIDTHS, BITS, STAGES, CODES = (64, 256), (1, 2, 3, 4, 6), (1, 2, 4, 8, 16), 256
 NORM = 16  # bits of a vector's norm, where it is kept
@@ -60,7 +57,7 @@ def measured(data: dict[str, np.ndarray], held: np.ndarray, draw: int, quick: bo
     learnt = np.random.default_rng([draw, 1]).permutation(rest)[: translate.MOST["sentences"]]
     rows: dict[str, list[float]] = {}
     for width in WIDTHS[:1] if quick else WIDTHS:
-        maps = hub.fitted(list(table.SPACES), [tuple(data[name][learnt] for name in table.SPACES)], width).maps
+        maps = fitted(list(table.SPACES), [tuple(data[name][learnt] for name in table.SPACES)], width).maps
         found: dict[str, list] = {}
         sent = {a: formats(maps[a].apply(data[a][learnt]), maps[a].apply(data[a][test]), quick) for a in table.SPACES}
         for a, b in permutations(table.SPACES, 2):
@@ -90,15 +87,10 @@ def texts(lines: list[str]) -> dict[str, float]:
 def main(out: Path, quick: bool) -> None:
     data, held = table.load(out, "sentences")
     path = out / "hub-bits.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("}\n")]  # (the last one may have been cut off)
-    path.write_text("".join(whole))
-    for draw in range(len(whole), 1 if quick else table.translate.DRAWS):
-        found = measured(data, held, draw, quick)
-        whole.append(json.dumps(found) + "\n")
-        with open(path, "a") as file:
-            file.write(whole[-1])
-    text = shown([json.loads(line) for line in whole], out, held)
+    done = resumed(path)
+    for draw in range(len(done), 1 if quick else table.translate.DRAWS):
+        keep(path, done, measured(data, held, draw, quick))
+    text = shown(done, out, held)
     (out / "hub-bits.md").write_text(text)
     print(text)
 

@@ -22,6 +22,9 @@ from lemtools.compare.retrieval import recall_csls, reciprocal_rank
 from lemtools.compare.similarity import cka
 from lemtools.stream import files
 
+sys.path.insert(0, str(Path(__file__).parent))
+from resume import keep, resumed
+
 COLUMNS = {  # column: (items, A, B)
     "words, wordllama 256 to MiniLM 384": ("words", "wordllama", "minilm"),
     "words, GloVe 100 to wordllama 256": ("words", "glove", "wordllama"),
@@ -194,15 +197,6 @@ def measured(data: dict[str, np.ndarray], items: str, a: str, b: str, pairs: int
     return {"pairs": len(learnt), "chosen": auto.facts["chosen"], "items": len(test), "rows": rows}
 
 
-def resumed(path: Path) -> list[dict]:
-    """The lines of a file of results that are whole; the last one may have been cut off, and goes."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("}\n")]
-    if whole != lines:
-        path.write_text("".join(whole))
-    return [json.loads(line) for line in whole]
-
-
 def table(out: Path, quick: bool) -> None:
     path = out / "results.jsonl"
     done = resumed(path)
@@ -220,9 +214,7 @@ def table(out: Path, quick: bool) -> None:
                     continue
                 most = min(pairs, MOST[items])
                 one = {"column": column, "asked": pairs, "draw": draw, **measured(data, items, a, b, most, draw)}
-                done.append(one)
-                with open(path, "a") as file:
-                    file.write(json.dumps(one) + "\n")
+                keep(path, done, one)
     text = "\n".join([*(shown(done, column) for column in alike), foretold(done, alike)])
     (out / "table.md").write_text(text)
     print(text)

@@ -3,7 +3,6 @@
 python translate_few.py OUT [--quick]     few.jsonl, a line for each setting and draw of pairs; few.md
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from lemtools.align.linear import procrustes
 from lemtools.align.maps import Map, unit
 from lemtools.align.pairs import Paired
 from lemtools.catalogue.maps import MAPS
-from translate import COLUMNS, HELD, cut, load, matched, resumed, scored, short
+from resume import keep, resumed
+from translate import COLUMNS, HELD, cut, load, matched, scored, short
 
 TEXTS = {column: of for column, of in COLUMNS.items() if of[0] != "images"}
 PAIRS, DRAWS = (16, 64), (20, 21, 22)  # (what was tried before the rounds were settled had other draws)
@@ -84,9 +84,7 @@ def main(out: Path, quick: bool) -> None:
                     if (column, pairs, same, draw) not in there:
                         one = {"column": column, "pairs": pairs, "same": same, "draw": draw}
                         one |= measured(load(out, items), items, names, pairs, same, draw)
-                        done.append(one)
-                        with open(path, "a") as file:
-                            file.write(json.dumps(one) + "\n")
+                        keep(path, done, one)
     text = "\n".join(shown([one for one in done if one["same"] == same], same) for same in (False, True))
     (out / "few.md").write_text(text)
     print(text)

@@ -3,7 +3,6 @@
 python translate_none.py OUT [--quick]     none.jsonl, a line for each setting; none.md. --quick: 3 Gaussians instead of 19
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from lemtools.align.clouds import Cloud
 from lemtools.align.unpaired import GAUSSIANS, gaussian, search
 
 sys.path.insert(0, str(Path(__file__).parent))
-from translate import HELD, load, resumed, scored, short
+from resume import keep, resumed
+from translate import HELD, load, scored, short
 
 FEW = 3  # Gaussians
 
@@ -62,9 +62,7 @@ def main(out: Path, quick: bool) -> None:
     for name, made in SETTINGS.items():
         if name not in [one["setting"] for one in done]:
             one = {"setting": name, **measured(*made(out), FEW if quick else GAUSSIANS)}
-            done.append(one)
-            with open(path, "a") as file:
-                file.write(json.dumps(one) + "\n")
+            keep(path, done, one)
     lines = [
         "| | vectors a side | top-1 / with CSLS | objective | Gaussians in B's place, the largest |",
         "|---|---|---|---|---|",

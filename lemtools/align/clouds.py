@@ -15,16 +15,12 @@ import numpy as np
 
 from .maps import unit
 
-NEAR, FEWER = (
-    10,
-    0.85,
-)  # partners that a vector has on average, by 1 / sum of squared weights; times this a round at last
+NEAR = 10  # partners that a vector has on average, by 1 / sum of squared weights
+FEWER = 0.85  # times that, a round, at last
 SHARP = 20.0  # of the softmax, before it is found
-WHITEN, POWER, FLOOR = (
-    0.25,
-    0.5,
-    0.1,
-)  # variances to minus this power, correlations to this one, part of the mean variance
+WHITEN = 0.25  # variances to minus this power
+POWER = 0.5  # correlations to this one
+FLOOR = 0.1  # part of the mean variance, added to all
 GROWING, SETTLED, ROUNDS = 35, 40, 50  # rounds: while directions are added, with as many partners, in all
 DRAWN, LAST = 768, 2048  # vectors a side that a round looks at: while the map grows, and then
 
