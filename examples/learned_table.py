@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lemtools.compare.summary import student_t
 from lemtools.rng import generator
 from lemtools.signal import LemError
 
@@ -174,17 +175,34 @@ def verdict(found: tuple[float, float, float] | None, low: float, high: float) -
 
 
 def by_steps(logs: dict[str, Path], runs: int) -> Iterator[str]:
-    """How fast each arm learns: bits of what is kept back at checkpoints, the mean over seeds."""
+    """How fast each arm learns: bits of what is kept back at checkpoints, the mean over seeds; in brackets less full's of the same seeds, with
+    half of the 95 % t-interval over seeds."""
     rows: dict[str, dict[int, float]] = {}
+    seeds: dict[str, dict[int, dict[str, float]]] = {}
     for name, log in logs.items():
         for record in map(json.loads, log.read_text().splitlines() if log.exists() else []):
             for unit in ("byte", "base"):
-                if (value := record.get(f"held_out_bits_per_{unit}")) is not None:
+                key = f"held_out_bits_per_{unit}"
+                if (value := record.get(key)) is not None:
                     rows.setdefault(name, {})[record["step"]] = value
+                    each = {k: v for k, v in record.items() if k.startswith(f"{key}_")}
+                    seeds.setdefault(name, {})[record["step"]] = each
     steps = sorted({step for row in rows.values() for step in row})
     yield "\t".join([f"kept back, by updates, mean of {runs}", *map(str, steps)])
     for name, row in rows.items():
-        yield "\t".join([name, *(f"{row[step]:.3f}" if step in row else "-" for step in steps)])
+        cells = []
+        for step in steps:
+            less = paired(seeds[name].get(step, {}), seeds.get("full", {}).get(step, {})) if name != "full" else ""
+            cells.append(f"{row[step]:.3f}{less}" if step in row else "-")
+        yield "\t".join([name, *cells])
+
+
+def paired(one: dict[str, float], other: dict[str, float]) -> str:
+    """Mean difference over the seeds that both have, and half of its interval; nothing of fewer than two."""
+    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
+    if len(gaps) < 2:
+        return ""
+    return f" ({gaps.mean():+.3f} \u00b1 {student_t(0.95, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5:.3f})"
 
 
 def other(path: Path) -> str:

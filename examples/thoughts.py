@@ -212,21 +212,20 @@ def plot(out: Path) -> None:
 
 
 def of_texts(out: Path) -> list[str]:
-    """Bits a byte of every arm, and by how much it differs from the baseline at the same seed."""
-    found: dict[str, list[float]] = {}
+    """Bits a byte of every arm at each checkpoint, and by how much it differs from the baseline of the same seed and update."""
+    found: dict[str, dict[int, list[float]]] = {}
     for arm in TEXT_ARMS:
         log = folder(out, LAST) / f"{arm}.jsonl"
-        if log.exists():
-            last = json.loads(log.read_text().splitlines()[-1])
-            each = [last.get(f"held_out_bits_per_byte_{seed}") for seed in range(RUNS)]
-            if last.get("step", STEPS) == STEPS and None not in each:  # an arm that was stopped has no end to compare
-                found[arm] = each
-    if "baseline" not in found:
-        return []
-    lines = ["text\tarm\tbits a byte\tless baseline"]
-    for arm, bits in found.items():
-        less = "" if arm == "baseline" else interval(np.subtract(bits, found["baseline"]))
-        lines.append("\t".join([str(TEXT or LAST), arm, interval(bits), less]))
+        for record in map(json.loads, log.read_text().splitlines() if log.exists() else []):
+            each = [record.get(f"held_out_bits_per_byte_{seed}") for seed in range(RUNS)]
+            if None not in each:
+                found.setdefault(arm, {})[record.get("step", STEPS)] = each
+    base = found.get("baseline", {})
+    lines = ["text\tarm\tupdates\tbits a byte\tless baseline"] if base else []
+    for arm, steps in found.items() if base else ():
+        for step, bits in steps.items():
+            less = interval(np.subtract(bits, base[step])) if arm != "baseline" and step in base else ""
+            lines.append("\t".join([str(TEXT or LAST), arm, str(step), interval(bits), less]))
     return lines
 
 

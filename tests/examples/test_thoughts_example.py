@@ -42,8 +42,8 @@ def test_the_table_has_means_over_seeds_and_pairs_them(script, tmp_path, capsys)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert lines[1][:3] == ["parity", "baseline", "107200"] and lines[1][3].startswith("0.550 [0.426, 0.674]")
     assert lines[2][3] == "1.000 [1.000, 1.000]" and lines[2][7] == ".5"
-    assert lines[4][1:3] == ["baseline", "2.500 [1.258, 3.742]"]
-    assert lines[5][3].startswith("-0.150 [")  # pairs of a seed: -.1, -.15 and -.2
+    assert lines[4][1:4] == ["baseline", "10000", "2.500 [1.258, 3.742]"]
+    assert lines[5][4].startswith("-0.150 [")  # pairs of a seed: -.1, -.15 and -.2
     assert (tmp_path / "table.tsv").read_text().splitlines() == ["\t".join(line) for line in lines]
 
 
