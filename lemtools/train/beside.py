@@ -115,10 +115,19 @@ class Runs(Run):
         self.optimizer = adamw(self.settings, self.weights.values())
         apart = any(getattr(part, "apart", False) for part in prepared.model.net.modules())
         self.call = self._one_by_one if apart else vmap(self._loss)
-        if apart:  # on a GPU torch remarks at every call that weights which are rows of others are copied
-            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+        if apart:
+            self._keep_rows()
         if self.settings.compile:
             self.call = torch.compile(self.call)
+
+    def _keep_rows(self) -> None:
+        """On a GPU torch lays the weights of a recurrence into memory of their own: what is measured would be rows no more, and
+        the average of that run would stand still. It remarks at every call that such weights are copied."""
+        for part in self.parts:
+            for module in part.prepared.model.net.modules():
+                if isinstance(module, nn.RNNBase):
+                    module.flatten_parameters = lambda: None
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
     @property
     def going(self) -> list[Trainer]:

@@ -146,7 +146,7 @@ REFUSED = {
     "all kept back": ({"holdout": 40}, "leaves nothing"),
     "a layer alone": ({"reader_layer": 1}, "--reader-layer is for --reader"),
     "rows for a reader": ({"reader": "lm.safetensors"}, "reads sequences"),
-    "no such layer": ({"reader": "lm.safetensors", "reader_layer": 2}, "has 0 to 1"),
+    "no such layer": ({"reader": "lm.safetensors", "reader_layer": 3}, "has 0 to 2"),
     "another network": ({"arch": "mlp"}, "is not for translate; there are adapter"),
 }  # fmt: skip
 

@@ -113,8 +113,8 @@ def _reader(settings: Settings) -> tuple[torch.nn.Module, int] | None:
     if model.family != "language" or not hasattr(model.net, "resume"):
         raise LemError(f"--reader {settings.reader}: not a language model of lem-train lm")
     layer = model.net.depth - 1 if settings.reader_layer is None else settings.reader_layer
-    if not 0 <= layer < model.net.depth:
-        raise LemError(f"--reader-layer {layer}: {settings.reader} has 0 to {model.net.depth - 1}")
+    if not 0 <= layer <= model.net.depth:
+        raise LemError(f"--reader-layer {layer}: {settings.reader} has 0 to {model.net.depth}")
     return model.net.requires_grad_(False), layer
 
 
