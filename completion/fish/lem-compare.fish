@@ -6,6 +6,7 @@ complete -c lem-compare -l pair -x -a 'auto order name' -d 'Match items by order
 complete -c lem-compare -l peak -x -d 'Range of the values, for psnr, ssim, ssim-uniform7, ms-ssim and gmsd'
 complete -c lem-compare -l train -rF -d 'What a model was trained on, for frechet-pca, nearest, nearest-patch, memorised and mosaic'
 complete -c lem-compare -l judge -rF -d 'A model of lem-train classifier that is shown both sides, for judged, judged-original, judged-change, agreement and deep; with --labels, which is right'
+complete -c lem-compare -l rdm -rF -d 'What subjects\' brains, or anyone else, say of how unlike these items are, for rsa'
 complete -c lem-compare -l where -x -a 'all missing' -d 'Measure all elements, or only those that the --fragment does not hold exactly (mse, mae, max-abs, psnr, snr, snr-gaps)'
 complete -c lem-compare -l centre -d 'Take the mean of the originals from both sides, of embeddings whose widths differ each side\'s own'
 complete -c lem-compare -l fragment -rF -d 'The fragments, for a column of the sheet and for --where missing'

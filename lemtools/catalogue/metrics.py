@@ -76,6 +76,7 @@ _ABOVE: dict[str, Any] = {"ends": (0, INF)}
 _SHARE: dict[str, Any] = {"ends": (0, 1)}
 _TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TIMES: dict[str, Any] = {"groups": ("all",), "of_set": True, "needs": ("boundaries",), "quick": ("timed",)}
+_SUBJECTS = ("recalled-to-subjects", "original-to-subjects", "recalled-less-original", "ceiling-lower", "ceiling-upper")
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _SEEN = ("image", "audio", "spectrum", "embedding")  # by judges
 _CHANNELS, _PLACES = ("image", "audio", "spectrum", "field"), ("image", "field")
@@ -134,8 +135,8 @@ METRICS = Table(
          printed="mrr[cosine]", of_set=True, **_SHARE),
     _row("cka", "similarity:cka", "linear centred kernel alignment", VECTORS, "higher",
          printed="cka[linear,{of}]", of=("debiased", "biased"), widths=True, **_SET),
-    _row("rsa", "representations:rsa", "similarity of the dissimilarities of all pairs of items", VECTORS, "higher",
-         printed="rsa[{of}]", of=("correlation", "cosine"), widths=True, of_set=True),
+    _row("rsa", "representations:rsa", "similarity of the dissimilarities of all pairs of items", REAL, "higher",
+         printed="rsa[{of}]", of=("correlation", "cosine", *_SUBJECTS), widths=True, of_set=True, uses=("rdm",), **_TURN),
     _row("linear-predictivity", "representations:linear_predictivity", "how well a linear map predicts originals not seen",
          VECTORS, "higher", printed="linear_predictivity[{of}]", of=("r", "R^2"), widths=True, of_set=True),
     _row("rankme", "spectral:rankme", "effective rank, about zero", VECTORS, printed="rankme[{of}]", **_SPECTRUM),

@@ -107,6 +107,13 @@ class Threshold(click.ParamType):
     file=True,
 )
 @common.option(
+    "--rdm",
+    f"What subjects' brains, or anyone else, say of how unlike these items are, for {listed(taking('rdm'))}: a npy file [S, N, N] or "
+    "[S, sessions, N, N] of S subjects and N items, in their order.",
+    metavar="FILE",
+    file=True,
+)
+@common.option(
     "--where",
     f"Measure all elements, or only those that the --fragment does not hold exactly ({', '.join(taking('where', 'gaps'))}).",
     ("all", "missing"),
@@ -141,7 +148,9 @@ class Threshold(click.ParamType):
     section=OUTPUT,
 )
 @common.option("--rows", "Rows of the contact sheet.", "whole", low=1, default=8, metavar="N", section=OUTPUT)
-def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, centre, judge, items, as_json, **drawn):
+def cli(
+    run, original, recalled, metric, minimum, maximum, pair, peak, train, centre, judge, rdm, items, as_json, **drawn
+):
     """Compare ORIGINAL with RECALLED: files, folders or streams (- is standard input).
 
     Prints NAME, mean, the two ends of its 95 % interval over items, and the number of items, separated by tabs.
@@ -158,14 +167,14 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
     asked = spelled([*metric, *usual, *(name for name, _ in (*minimum, *maximum))])
     fragment, missing, wanted = _checked(original, recalled, pair, **drawn)
     rows = [named(key)[0] for word in asked for key in (members(word) if word in GROUPS else [word])]
-    if train and not {row.name for row in rows} & set(taking("train")):
-        raise click.UsageError(f"--train is for --metric {', '.join(taking('train'))}")
-    if judge and not {row.name for row in rows} & set(taking("judge")):
-        raise click.UsageError(f"--judge is for --metric {', '.join(taking('judge'))}")
+    for word, value in (("train", train), ("judge", judge), ("rdm", rdm)):
+        if value and not {row.name for row in rows} & set(taking(word)):
+            raise click.UsageError(f"--{word} is for --metric {', '.join(taking(word))}")
     if not any(row.of_set for row in rows):  # these are large matrix products
         common.one_thread()
     from ..compare import Comparison, centred, missed
     from ..compare import pair as paired
+    from ..compare.subjects import subjects
     from ..media import load, store
     from ..media.store import nature
 
@@ -173,7 +182,8 @@ def cli(run, original, recalled, metric, minimum, maximum, pair, peak, train, ce
     court = _court(judge, by_label["labels"]) if judge else None
     if usual:
         asked.append(f"deep@{court.judge.net.count}")
-    comparison = Comparison(asked, peak=peak, train=store(list(train), None, how) if train else None, judge=court)
+    given = {"train": store(list(train), None, how) if train else None, "rdm": subjects(rdm), "judge": court}
+    comparison = Comparison(asked, peak=peak, **given)
     trained = nature(list(train), None, how) if train else None
     inputs = [original, recalled, *([fragment] if fragment else [])]
     pictures = {path: _picture(option, path, inputs, **more) for option, path, more in wanted}

@@ -10,7 +10,7 @@ from . import common, results
 from .options import written
 
 options = common.chain(*(common.option(source) for source in OPTIONS))
-FOR_PAIRS = "minimum maximum pair peak train where fragment items plot html rows"
+FOR_PAIRS = "minimum maximum pair peak train rdm where fragment items plot html rows"
 HEADS = ("set", "name", "value", "95 % low", "95 % high", "n", "shuffled", "p", "verdict")
 
 

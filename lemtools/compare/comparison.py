@@ -12,7 +12,7 @@ from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled,
 from ..signal import Signal, called
 from .pairs import Pair, centred, joined, pair
 from .resources import RESOURCES, Sides
-from .summary import Pooled, Result, Whole, mean_interval, share_interval
+from .summary import FEWEST_OTHERS, Over, Pooled, Result, Whole, mean_interval, share_interval
 
 
 def measure(
@@ -105,7 +105,7 @@ class Comparison:
                 continue
             if isinstance(found, Whole):
                 *found, k = found
-            several = isinstance(found, tuple | list) and not isinstance(found, Pooled)
+            several = isinstance(found, tuple | list) and not isinstance(found, Pooled | Over)
             for i, values in enumerate(found if several else [found]):
                 if values is None:
                     continue
@@ -114,8 +114,12 @@ class Comparison:
                 name += "[centred]" if self.centred and "[centred]" not in name else ""
                 name += "[missing]" if self.missing and "where" in metric.uses else ""
                 called, help = f"{key}-{of}" if i else key, f"{metric.help}: {of}" if of else metric.help
+                items, over = self.items[key], "items"
                 if isinstance(values, Pooled):
                     numbers = values
+                elif isinstance(values, Over):
+                    items, over = values.names, "others"
+                    numbers = values.values, *mean_interval(values.values, ends=metric.ends, fewest=FEWEST_OTHERS)
                 elif not np.ndim(values):
                     numbers = np.empty(0), values, None, None
                 elif metric.counted:
@@ -123,7 +127,7 @@ class Comparison:
                 else:
                     numbers = values, *mean_interval(values, ends=metric.ends)
                 out.append(
-                    Result(called, name, metric.unit, self.items[key], *numbers, better=metric.better, help=help)
+                    Result(called, name, metric.unit, items, *numbers, better=metric.better, help=help, over=over)
                 )
         return out
 
@@ -133,7 +137,7 @@ class Comparison:
 
     def notes(self, results: list[Result]) -> list[str]:
         """What the results leave out, one line each."""
-        most = max((len(result.items) for result in results), default=0)
+        most = max((len(result.items) for result in results if result.over == "items"), default=0)
         left = {name: reason for name, reason in self.left_out.items() if name not in self.values}
         apart = any(result.metric.startswith("boundary-") and np.isnan(result.mean) for result in results)
         none = [
@@ -143,7 +147,7 @@ class Comparison:
         return [*said, *(f"{name} is left out: {reason}" for name, reason in left.items())] + [
             f"{result.name}: {len(result.items)} of {most} items; it cannot take the others (too small)"
             for result in results
-            if len(result.items) < most
+            if len(result.items) < most and result.over == "items"
         ]
 
     def _scale_notes(self, results: list[Result]) -> list[str]:

@@ -8,29 +8,42 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..rng import generator
+from ..signal import LemError
+from .correlation import pearson, ranks
 from .distortion import items_paired
-from .summary import Whole
+from .subjects import Subjects
+from .summary import Over, Whole
 
 MOST = 10_000  # items whose dissimilarities are compared: as many pairs as their square
 FOLDS = 5  # outer and inner
 PENALTIES = np.logspace(-6, 4, 21)  # of the mean eigenvalue
 
 
-def rsa(a: np.ndarray, b: np.ndarray) -> Whole:
+def rsa(a: np.ndarray, b: np.ndarray, *, rdm: Subjects | None = None) -> Whole | list[float | Over | None]:
     """Representational similarity: Spearman's correlation of the dissimilarities of all pairs of items. `rsa[correlation]`.
 
     Kriegeskorte et al. 2008. A dissimilarity is 1 - Pearson's r between the two items' numbers; beside it, by `rsa[cosine]`, 1 - cosine, which a rotation does
-    not change. 0 on average for independent sets. nan where all pairs of a set are alike. ValueError: fewer than 3 items or more than 10,000,
-    a value that is not finite, or an item that is constant (or zero), which has no such dissimilarity.
+    not change. 0 on average for independent sets. rdm: of the same items by S subjects; then follow the correlation of either set's 1 - r with each
+    subject's, the paired difference of the two, and the noise ceiling, lower and upper, which one subject alone does not have. nan where all pairs of a set are alike.
+    ValueError: fewer than 3 items or more than 10,000, subjects that saw another number of them, a value that is not finite, or an item that is constant (or zero), which has no such dissimilarity.
     """
     a, b = (_rows(x, of) for x, of in zip(items_paired(a, b), ("original", "recalled")))
     if not 3 <= len(a) <= MOST:
         raise ValueError(f"needs 3 to {MOST:,} items, not {len(a):,}: it compares all pairs of them")
+    if rdm is not None and rdm.items != len(a):
+        raise LemError(
+            f"{rdm.called}: dissimilarities of {rdm.items} items, and here are {len(a)}; they are of the same, in their order"
+        )
     found = []
     for centred in True, False:
-        one, other = (ranks(dissimilarities(x, centred, of)) for x, of in ((a, "original"), (b, "recalled")))
-        found.append(pearson(one[:, None], other[:, None])[0])
-    return Whole(*map(float, found))
+        sides = [ranks(dissimilarities(x, centred, of)) for x, of in ((a, "original"), (b, "recalled"))]
+        found.append((sides, float(pearson(sides[0][:, None], sides[1][:, None])[0])))
+    (sides, value), (_, beside) = found
+    if rdm is None:
+        return Whole(value, beside)
+    original, recalled = (rdm.beside(each) for each in sides)
+    beside_them = [recalled, original, recalled - original, *(rdm.ceiling or ())]
+    return [value, beside, *(Over(each, rdm.names) for each in beside_them)]
 
 
 def dissimilarities(x: np.ndarray, centred: bool, of: str) -> np.ndarray:
@@ -44,19 +57,6 @@ def dissimilarities(x: np.ndarray, centred: bool, of: str) -> np.ndarray:
     unit = x / length[:, None]
     upper = np.triu_indices(len(x), 1)
     return 1 - (unit @ unit.T)[upper]
-
-
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks [n] from 1, of equal values their mean."""
-    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
-
-
-def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """r of each column of [n, D] with the same of another; nan where one is constant."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    scale = np.sqrt((x**2).sum(0) * (y**2).sum(0))
-    return np.divide((x * y).sum(0), scale, out=np.full(x.shape[1], np.nan), where=scale > 0)
 
 
 def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:

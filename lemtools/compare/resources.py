@@ -83,6 +83,10 @@ def _no_bits(sides: Sides) -> str:
     return "" if sides.pair.bits is not None else f"needs the cost of the fragment, which a file does not say: {way}"
 
 
+def _no_rdm(sides: Sides) -> str:
+    return "" if sides.given.get("rdm") is not None else "needs dissimilarities of subjects: --rdm FILE"
+
+
 def _no_boundaries(sides: Sides) -> str:
     known = sides.pair.boundaries is not None
     return "" if known else "needs labels with times: TextGrids, .lab, JSON, or streams that have spans"
@@ -134,6 +138,7 @@ RESOURCES: dict[str, Resource] = {
     "rate": Resource(_rate, _no_rate),
     "bits": Resource(lambda sides: sides.pair.bits, _no_bits),
     "train": Resource(_train, _no_train),
+    "rdm": Resource(lambda sides: sides.given["rdm"], _no_rdm),
     "boundaries": Resource(lambda sides: sides.pair.boundaries, _no_boundaries),
     "ids": Resource(lambda sides: None, _no_ids),
     "judge": Resource(lambda sides: sides.given["judge"](sides.pair), _no_judge),

@@ -13,13 +13,14 @@ import numpy as np
 from ..denoise.moments import student_t
 
 FEWEST = 5  # items, for an interval
+FEWEST_OTHERS = 3  # of others, such as subjects, each of which has seen all items
 
 
 @dataclass
 class Result:
     """One metric over the items that it can take.
 
-    metric: as asked for. name: as printed, with the variant. items: their names; values [N], empty where the set has
+    metric: as asked for. name: as printed, with the variant. items: names of what was measured, items or, where `over` says so, others; values [N], empty where the set has
     one number. mean, and low and high, the ends of its 95 % interval, None where there is none. better: 'higher',
     'lower', or empty. help: what it is, in words. A number that stands beside, such as a floor, is a separate Result: its name says so, and its metric ends
     in what it is, after a hyphen.
@@ -35,6 +36,7 @@ class Result:
     high: float | None
     better: str = ""
     help: str = ""
+    over: str = "items"
 
 
 def missed(
@@ -52,6 +54,13 @@ class Whole(NamedTuple):
     value: float
     beside: float | None = None
     k: int | str | None = None
+
+
+class Over(NamedTuple):
+    """Numbers `values` [S] of others than items, each of which has seen all items, such as subjects, and their `names`."""
+
+    values: np.ndarray
+    names: list[str]
 
 
 class Pooled(NamedTuple):
@@ -113,7 +122,7 @@ def share_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, floa
 
 
 def mean_interval(
-    values: np.ndarray, level: float = 0.95, ends: tuple[float, float] = (-math.inf, math.inf)
+    values: np.ndarray, level: float = 0.95, ends: tuple[float, float] = (-math.inf, math.inf), fewest: int = FEWEST
 ) -> tuple[float, float | None, float | None]:
     """Mean of one value an item, and the two ends of its confidence interval: (mean, low, high).
 
@@ -121,7 +130,7 @@ def mean_interval(
     a scale without ends (log-odds between two of them, the logarithm above one), with the standard error that the delta
     method gives there: so the interval stays between them. Values in dB are averaged in dB (the mean PSNR of a set is
     the mean of its items' PSNR, as in the literature, not the PSNR of the mean error). There is no interval,
-    (None, None), of fewer than FEWEST items, or where an item is inf or nan. One inf makes the mean inf, one nan, or no
+    (None, None), of fewer than `fewest` items, or where an item is inf or nan. One inf makes the mean inf, one nan, or no
     item at all, makes it nan.
     """
     values = np.asarray(values, np.float64).ravel()
@@ -130,7 +139,7 @@ def mean_interval(
         return math.nan, None, None
     with np.errstate(invalid="ignore"):
         mean = float(values.mean())
-    if n < FEWEST or not math.isfinite(mean):
+    if n < fewest or not math.isfinite(mean):
         return mean, None, None
     return mean, *_inside(mean, student_t(level, n - 1) * float(values.std(ddof=1)) / math.sqrt(n), ends)
 

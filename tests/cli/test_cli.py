@@ -35,7 +35,7 @@ OPTIONS = {
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
     "--top-p --typical --beam --right --order --codec",
     "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
-    "--train --judge --where --labels --by --leave --cross --neutral --features --control --bound --same --centre",
+    "--train --judge --rdm --where --labels --by --leave --cross --neutral --features --control --bound --same --centre",
     "encode": f"{COMMON} {INPUT} {OUTPUT} --beam --codes --cosine --decode --device --dims --encoder --fit --flat --gain-shape "
     "--groups --hf --json --layer --lines --lm --model --patch-back --seed --shard --size --stages --validate --vocab --weights --whiten "
     "--window --n-fft --hop --window-fn --compress --mono --resample --length --rms --middle --preset --bands --coefficients --voices --lowest "

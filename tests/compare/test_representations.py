@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lemtools.compare import representations
-from lemtools.compare.representations import linear_predictivity, ranks, rsa
+from lemtools.compare.correlation import ranks
+from lemtools.compare.representations import linear_predictivity, rsa
 
 
 def gaussian(n, d, seed=0):
