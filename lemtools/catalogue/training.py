@@ -355,6 +355,15 @@ OUT = (
         section=OUTPUT,
     ),
     Option(
+        "--keep-every",
+        "Keep the model as it stands every N updates, from the first on, as MODEL.step-0000000.safetensors and so on.",
+        "whole",
+        low=1,
+        metavar="N",
+        usual="none is kept",
+        section=OUTPUT,
+    ),
+    Option(
         "--log-file",
         "Write a record every 50 updates and at checkpoints, JSON Lines.",
         metavar="FILE",

@@ -248,9 +248,9 @@ class Runs(Run):
             for i, part in enumerate(self.parts):
                 value[i] = dict(part.objective.named_buffers())[name]
 
-    def save_model(self) -> None:
+    def save_model(self, kept: bool = False) -> None:
         for part in self.going:
-            part.save_model()
+            part.save_model(kept)
 
     def finish(self) -> Prepared:
         for part in self.parts:

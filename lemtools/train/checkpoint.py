@@ -2,7 +2,8 @@
 
 MODEL.safetensors is what others use: weights averaged over the run (EMA) and the record of nets.model. Beside it
 MODEL.state.safetensors holds the weights, the average and the optimiser's moments of one step, and
-MODEL.previous.safetensors the state before that one. Every file gets its name only when it is whole and on disk.
+MODEL.previous.safetensors the state before that one. Models that are kept as they stood at a step are
+MODEL.step-0001000.safetensors. Every file gets its name only when it is whole and on disk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ _sound: dict[str, tuple[int, ...]] = {}  # states that this process wrote, or re
 def state_path(path: str) -> str:
     """Where the state of the run that writes the model `path` lies."""
     return str(Path(path).with_suffix(".state.safetensors"))
+
+
+def kept_path(path: str, step: int) -> str:
+    """Where the model `path` is kept as it stood at a step."""
+    return str(Path(path).with_suffix(f".step-{step:07d}.safetensors"))
 
 
 def previous_path(path: str) -> str:

@@ -185,13 +185,13 @@ class Codebooks(Run):
             average.count, average.sum, average.square = kept
             average.prior *= not bool(average.square.any())  # it counts at the first update
 
-    def save_model(self) -> None:
+    def save_model(self, kept: bool = False) -> None:
         """The file that lem-encode --fit writes, too, and under `lem` what it comes from."""
         self.settle()
         model = self.prepared.model
         model.meta |= {"step": self.step, "encoder": {"v": 1, "encoder": "rvq", **self.rvq.card()}}
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.rvq.tensors().items()}
-        checkpoint.write_tensors(self.settings.output, tensors, model.meta)
+        checkpoint.write_tensors(self.place(kept), tensors, model.meta)
 
     def finish(self) -> Prepared:
         self.settle()

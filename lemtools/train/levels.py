@@ -61,10 +61,10 @@ class Levels(Objective):
 class LevelTrainer(Trainer):
     """Keeps with the model how well it reads states that are kept back."""
 
-    def save_model(self) -> None:
+    def save_model(self, kept: bool = False) -> None:
         with self.averaged():
             calibrate(self.prepared, self.device)
-        super().save_model()
+        super().save_model(kept)
 
     def finish(self) -> Prepared:
         done = super().finish()

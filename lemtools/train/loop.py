@@ -128,12 +128,26 @@ def _train(begun: Begun, ranks: Ranks, device: str, note, progress) -> Prepared:
         run.resume(state, record)
         done = record["step"] == run.steps
         note(trouble or (f"done already, {run.steps} steps" if done else f"going on from step {record['step']}"))
+    if begun.found is None:
+        _keep(run)
     if run.step < run.steps:
         with signals() as caught:
             _steps(run, begun.batches, begun.log, caught, progress, note)
     elif ranks.first and any(checkpoint.saved_step(path) != run.step for path in run.outputs):
         run.save_model()  # the end came between the state and the model
     return run.finish()
+
+
+def _kept(run: Run) -> bool:
+    """Whether the model is kept as it stands now."""
+    every = run.settings.keep_every
+    return every is not None and run.step % every == 0
+
+
+def _keep(run: Run) -> None:
+    """Keep the model where it is due: before the state of this step is written, so that a run that goes on lacks none."""
+    if run.ranks.first and _kept(run):
+        run.save_model(kept=True)
 
 
 def _check_place(path: str) -> None:
@@ -158,8 +172,9 @@ def _steps(run: Run, batches: Batches, log: Log, caught: list[int], progress, no
         stop = (step % AGREE_EVERY == 0 or ranks.world == 1) and bool(ranks.most(len(caught), run.device))
         due = last or step % settings.save_every == 0
         reported = due or step % LOG_EVERY == 0
-        if reported or stop:
+        if reported or stop or _kept(run):
             run.check()
+        _keep(run)
         if gates and (due or step >= settings.gates):
             paused = time.perf_counter()
             note(ranks.together(partial(gates, run) if ranks.first else str, run.device))

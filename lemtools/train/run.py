@@ -81,6 +81,10 @@ class Run(ABC):
         """The files of the models that it leaves."""
         return [self.settings.output]
 
+    def place(self, kept: bool) -> str:
+        """Where the model goes; kept: as it stands at this step, for good."""
+        return checkpoint.kept_path(self.settings.output, self.step) if kept else self.settings.output
+
     @abstractmethod
     def advance(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Make one step; returns its loss, on the device."""
@@ -110,8 +114,8 @@ class Run(ABC):
         """Take over what `state` and `record` gave."""
 
     @abstractmethod
-    def save_model(self) -> None:
-        """Write the file for others."""
+    def save_model(self, kept: bool = False) -> None:
+        """Write the file for others, at `place`."""
 
     @abstractmethod
     def finish(self) -> Prepared:

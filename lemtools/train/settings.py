@@ -19,7 +19,7 @@ from ..signal import LemError
 from .data import Items
 
 # what may differ when a run is resumed: where it runs and what it reports, not what comes out
-FREE = ("output", "workers", "device", "log", "pictures", "save_every", "compile", "notes", "gates")
+FREE = ("output", "workers", "device", "log", "pictures", "save_every", "keep_every", "compile", "notes", "gates")
 # settings that are younger than the oldest states
 LATER = (
     "preset",
@@ -70,7 +70,7 @@ class Settings:
     weight_decay, beta2: of the same. decay: 'cosine', 'constant', 'exponential:R' (R a step). warmup: steps. ema: decay
     of the average of the weights, or of codebooks' sums; None: by recipe. clip: norm of the gradient; 0: none. dtype:
     'auto', 'float32', 'bfloat16'. weights: their type in the model's file, 'float32' or 'float16'. save_every: steps
-    between checkpoints; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
+    between checkpoints; keep_every: steps between models that are kept, from step 0 on, None: none is; log: a JSON Lines file; pictures: a folder for PNGs of what is recalled. on: 'tokens' or
     'dense', of lm; codec: files of encodings fitted before (recipes.text);
     table: a model of whose embedding codes are made (tables). longest, asked, positions, pause, states: how a task is put
     (tasks.Asking, answers.Supervised). card: free text by key, kept with the model.
@@ -115,6 +115,7 @@ class Settings:
     compile: bool = False
     seed: int = DEFAULTS["seed"]
     save_every: int = DEFAULTS["save_every"]
+    keep_every: int | None = None
     workers: int | None = None
     device: str = DEFAULTS["device"]
     log: str | None = None

@@ -165,9 +165,13 @@ class Trainer(Run):
             with self.averaged(), torch.no_grad():
                 pictures.write(self.prepared, self.to_device, path)
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def settle(self) -> None:
+        """Bring what else the network holds up to date with the averaged weights."""
         with self.averaged():
             self.objective.settle()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        self.settle()
         state = {f"weight.{k}": p.detach() for k, p in self.weights.items()}
         state |= {f"average.{k}": e for k, e in self.average.items()}
         state |= {f"buffer.{k}": b for k, b in self.kept.items()}
@@ -176,17 +180,17 @@ class Trainer(Run):
                 state[f"moment.{key}.{name}"] = torch.as_tensor(value)
         return state
 
-    def save_model(self) -> None:
+    def save_model(self, kept: bool = False) -> None:
         """The model alone: the average of the weights."""
+        self.settle()
         self.prepared.model.meta |= {"step": self.step}
         average = {k: self.average[k] for k in self.own}
-        checkpoint.save_model(self.prepared.model, self.settings.output, self.stored, average)
+        checkpoint.save_model(self.prepared.model, self.place(kept), self.stored, average)
 
     @torch.no_grad()
     def finish(self) -> Prepared:
         """What was trained, with the network as the model's file has it."""
-        with self.averaged():
-            self.objective.settle()
+        self.settle()
         for name, p in self.own.items():
             p.copy_(self.average[name])
         for kept in (*self.own.values(), *self.kept.values()):
