@@ -3,7 +3,7 @@ complete -c lem-train -f -a 'feedforward recurrent autoregressive diffusion clas
 complete -c lem-train -l fragment -x -d 'What is lost, written as for lem-fragment'
 complete -c lem-train -l target -rF -d 'What is to be recalled, item by item'
 complete -c lem-train -l crop -x -d 'Learn from random windows of images'
-complete -c lem-train -l augment -x -a 'flip dihedral grey zoom' -d 'Show changed images, too'
+complete -c lem-train -l augment -x -a 'flip dihedral shift grey zoom' -d 'Show changed images, too'
 complete -c lem-train -l weighting -x -a 'level log plain' -d 'What the loss of an item is'
 complete -c lem-train -l arch -x -a 'mlp conv flat gru transformer resnet unet mlp-denoiser conv-step mlp-step frames conv-correct mlp-correct conv-level mlp-level conv-boundary lm gru-lm delta-lm dense-lm token-ae conv-classifier mlp-classifier adapter' -d 'The network'
 complete -c lem-train -l width -x -d 'Features a layer; conv and unet have several'

@@ -71,10 +71,10 @@ LOSSES = (
     Option("--crop", "Learn from random windows of images.", "whole", low=8, metavar="PX"),
     Option(
         "--augment",
-        "Show changed images, too: flip (left to right), dihedral (turned and flipped), grey[:SHARE] or zoom[:A-B].",
+        "Show changed images, too: flip (left to right), dihedral (turned and flipped), shift[:SHARE], grey[:SHARE] or zoom[:A-B].",
         metavar="NAME[:A-B]",
         multiple=True,
-        words=("flip", "dihedral", "grey", "zoom"),
+        words=("flip", "dihedral", "shift", "grey", "zoom"),
     ),
 )
 LABELS = Option(

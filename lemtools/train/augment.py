@@ -1,4 +1,4 @@
-"""Images seen otherwise: crops, symmetries, other sizes, grey. One function and one line in `AUGMENT` each."""
+"""Images seen otherwise: crops, symmetries, shifts, other sizes, grey. One function and one line in `AUGMENT` each."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def dihedral(image: np.ndarray, rng: np.random.Generator, amount: tuple, crop: i
     k = int(rng.integers(8))
     image = np.rot90(image, k % 4, (-2, -1))
     return image[..., ::-1] if k >= 4 else image
+
+
+def shift(image: np.ndarray, rng: np.random.Generator, amount: tuple[float], crop: int) -> np.ndarray:
+    """Moved up or down and to one side, each by up to a share of the side, whole pixels; what comes in is mirrored."""
+    places = []
+    for n in image.shape[1:]:
+        most = min(round(amount[0] * n), n - 1)
+        at = np.abs(np.arange(n) + rng.integers(-most, most + 1))
+        places.append(np.minimum(at, 2 * (n - 1) - at))
+    return image[:, places[0][:, None], places[1]]
 
 
 def grey(image: np.ndarray, rng: np.random.Generator, amount: tuple[float], crop: int) -> np.ndarray:
@@ -76,6 +86,7 @@ class Way:
 AUGMENT = {
     "flip": Way(flip),
     "dihedral": Way(dihedral, square=True),
+    "shift": Way(shift, (0.125,)),
     "grey": Way(grey, (0.2,)),
     "zoom": Way(zoom, (0.5, 1.0), 0.05, crops=True),
 }

@@ -922,6 +922,8 @@ def test_zoom_keeps_the_size_and_shows_more(scale):
         "grey:.1-.2",
         "grey:nan",
         "flip:.3",
+        "shift:1.5",
+        "shift:.1-.2",
         "dihedral:1",
     ],
 )
@@ -934,6 +936,18 @@ def test_augment_refuses(text):
         ("zoom", (0.7,)),
         ("grey", (0.2,)),
     )
+
+
+def test_shift_moves_and_mirrors_what_comes_in():
+    """Every shift of up to two pixels in either direction, and no other; against NumPy's own padding."""
+    image = np.arange(3 * 8 * 9).reshape(3, 8, 9).astype(np.uint8)
+    wide = np.pad(image, ((0, 0), (2, 2), (2, 2)), "reflect")
+    wanted = {np.ascontiguousarray(wide[:, y : y + 8, x : x + 9]).tobytes() for y in range(5) for x in range(5)}
+    steps = augment.parse(["shift:.25"])
+    shown = [augment.augment(image, 0, steps, np.random.default_rng(s)) for s in range(400)]
+    assert {x.tobytes() for x in shown} == wanted and shown[0].shape == image.shape
+    line = augment.augment(image[:, :1], 0, augment.parse(["shift:1"]), np.random.default_rng(0))
+    assert line.shape == (3, 1, 9) and np.isin(line, image[:, :1]).all()
 
 
 def test_zoom_and_crop_take_one_window_in_turn():

@@ -275,7 +275,7 @@ BAD = [
     (RUN + " --padding circular", "--padding is for diffusion, not feedforward"),
     (RUN + " --crop 9", "an image of 8 x 8 is smaller than --crop 9"),
     (RUN + " --augment zoom", "--augment zoom needs a --crop"),
-    (RUN + " --augment spin", "--augment spin: there are flip, dihedral, grey, zoom"),
+    (RUN + " --augment spin", "--augment spin: there are flip, dihedral, shift, grey, zoom"),
     (
         changed("feedforward", "diffusion").replace("flat", "resnet") + " --labels labels.npy",
         "labels.npy: 7 labels for 40 items",
