@@ -9,6 +9,7 @@ A metric is a function (compare.groups.Groups, compare.labelled.Asked) -> Estima
     needs     'neutral': a class that shifts are measured from; 'cross': two sides
 """
 
+from .metrics import taking
 from .row import Option, Row
 from .table import Table
 
@@ -73,7 +74,7 @@ OPTIONS = (
         "--labels",
         "Compare sets of embeddings by the labels of their items: a table with a header (tab, comma or semicolon) whose "
         f"first column is the items' names, with or without folders and extension. Measured: {', '.join(LABELLED)}. With "
-        "--judge: the classes of the originals, also as whole numbers in their order, or the word folder.",
+        f"--judge, or --metric {', '.join(taking('classes'))}: the classes of the originals, also as whole numbers in their order, or the word folder.",
         metavar="FILE[:COLUMN]",
         file=True,
     ),

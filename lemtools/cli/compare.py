@@ -159,7 +159,7 @@ def cli(
     """
     by_label = {source.name: drawn.pop(source.name) for source in labelled.OPTIONS}
     looks = {source.name: drawn.pop(source.name) for source in common.LOOKS}
-    if labelled.check(by_label, recalled):
+    if labelled.check(by_label, recalled, metric):
         common.one_thread()
         files = [original] if recalled is None else [original, recalled]
         return labelled.run(run, files, metric, common.how(run, **looks), as_json=as_json, **by_label)
@@ -176,13 +176,20 @@ def cli(
     from ..compare import pair as paired
     from ..compare.subjects import subjects
     from ..media import load, store
+    from ..media.labels import given_labels
     from ..media.store import nature
 
     how = common.how(run, **looks)
-    court = _court(judge, by_label["labels"]) if judge else None
+    known = given_labels(by_label["labels"]) if by_label["labels"] else None
+    court = _court(judge, known) if judge else None
     if usual:
         asked.append(f"deep@{court.judge.net.count}")
-    given = {"train": store(list(train), None, how) if train else None, "rdm": subjects(rdm), "judge": court}
+    given = {
+        "train": store(list(train), None, how) if train else None,
+        "rdm": subjects(rdm),
+        "judge": court,
+        "classes": known,
+    }
     comparison = Comparison(asked, peak=peak, **given)
     trained = nature(list(train), None, how) if train else None
     inputs = [original, recalled, *([fragment] if fragment else [])]
@@ -212,13 +219,11 @@ def cli(
     return 1 if shortfalls else 0
 
 
-def _court(path: str, labels: str | None):
-    """What asks a judge (compare.judged.Court)."""
+def _court(path: str, known):
+    """What asks a judge (compare.judged.Court). known: labels, or None."""
     from ..compare.judged import Court
-    from ..media.labels import FOLDER, Classes
     from ..nets.judge import Judge
 
-    known = labels if not labels or (labels == FOLDER and not os.path.exists(FOLDER)) else Classes(labels)
     return Court(Judge(path), known)
 
 

@@ -6,6 +6,7 @@ import click
 
 from ..catalogue import listed
 from ..catalogue.labelled import LABELLED, OPTIONS
+from ..catalogue.metrics import taking
 from . import common, results
 from .options import written
 
@@ -14,15 +15,17 @@ FOR_PAIRS = "minimum maximum pair peak train rdm where fragment items plot html 
 HEADS = ("set", "name", "value", "95 % low", "95 % high", "n", "shuffled", "p", "verdict")
 
 
-def check(given: dict, recalled: str | None) -> bool:
-    """Whether sets are compared by labels. UsageError for options that do not go together. given: by keyword, all options."""
+def check(given: dict, recalled: str | None, metrics) -> bool:
+    """Whether sets are compared by labels, and not items that have some. UsageError for options that do not go together.
+    given: by keyword, all options. metrics: as they are asked for."""
     context = click.get_current_context()
     there = written(context)
     flags = {p.name: p.opts[0] for p in context.command.params if isinstance(p, click.Option)}
     own = [source.name for source in OPTIONS]
-    if not given["labels"] or "judge" in there:
+    pairs = "--judge" if "judge" in there else _of_pairs(metrics)
+    if not given["labels"] or pairs:
         if alone := next((name for name in own if name in there and name != "labels"), None):
-            raise click.UsageError(f"{flags[alone]} is for --labels FILE{' without --judge' * ('judge' in there)}")
+            raise click.UsageError(f"{flags[alone]} is for --labels FILE{f' without {pairs}' if pairs else ''}")
         if recalled is None:
             param = next(p for p in context.command.params if p.name == "recalled")
             raise click.MissingParameter(ctx=context, param=param, param_hint="'RECALLED'")
@@ -38,6 +41,14 @@ def check(given: dict, recalled: str | None) -> bool:
     if given["control"] and not given["cross"]:
         raise click.UsageError("--control is for --cross COLUMN")
     return True
+
+
+def _of_pairs(metrics) -> str:
+    """The first metric of pairs that takes labels, as in '--metric probe'; empty where there is none."""
+    for word in (word.strip().lower() for value in metrics for word in value.split(",")):
+        if word.partition("@")[0].replace("_", "-") in taking("classes"):
+            return f"--metric {word}"
+    return ""
 
 
 def names(metrics) -> list[str] | None:

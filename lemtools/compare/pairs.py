@@ -102,7 +102,10 @@ def joined(pairs: list[Pair]) -> Pair:
         for pair in pairs:
             setattr(pair, side, None)
         sides[side] = np.concatenate(batches) if len(batches) > 1 else batches[0]
-    return replace(pairs[0], **sides, names=[name for pair in pairs for name in pair.names], bits=None, missing=None)
+    labels = [pair.label for pair in pairs if pair.label is not None]
+    label = np.concatenate(labels) if len(labels) == len(pairs) else None
+    names = [name for pair in pairs for name in pair.names]
+    return replace(pairs[0], **sides, names=names, bits=None, missing=None, label=label)
 
 
 def centred(pairs: Iterable[Pair]) -> Iterator[Pair]:

@@ -3,20 +3,17 @@ predicts one from the other. Sets are [N, D] or [N, L, D] (an item is then one v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ..rng import generator
 from ..signal import LemError
 from .correlation import pearson, ranks
 from .distortion import items_paired
+from .ridge import FOLDS, apart, penalties, predicted
 from .subjects import Subjects
 from .summary import Over, Whole
 
 MOST = 10_000  # items whose dissimilarities are compared: as many pairs as their square
-FOLDS = 5  # outer and inner
-PENALTIES = np.logspace(-6, 4, 21)  # of the mean eigenvalue
 
 
 def rsa(a: np.ndarray, b: np.ndarray, *, rdm: Subjects | None = None) -> Whole | list[float | Over | None]:
@@ -27,7 +24,7 @@ def rsa(a: np.ndarray, b: np.ndarray, *, rdm: Subjects | None = None) -> Whole |
     subject's, the paired difference of the two, and the noise ceiling, lower and upper, which one subject alone does not have. nan where all pairs of a set are alike.
     ValueError: fewer than 3 items or more than 10,000, subjects that saw another number of them, a value that is not finite, or an item that is constant (or zero), which has no such dissimilarity.
     """
-    a, b = (_rows(x, of) for x, of in zip(items_paired(a, b), ("original", "recalled")))
+    a, b = (rows(x, of) for x, of in zip(items_paired(a, b), ("original", "recalled")))
     if not 3 <= len(a) <= MOST:
         raise ValueError(f"needs 3 to {MOST:,} items, not {len(a):,}: it compares all pairs of them")
     if rdm is not None and rdm.items != len(a):
@@ -67,7 +64,7 @@ def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:
     beside it the median R^2. ValueError: fewer than 25 items, a dimension of the originals that is constant, an item that stands there twice (the same in both sets: in two folds it would be known),
     or a value that is not finite.
     """
-    y, x = (_rows(each, of) for each, of in zip(items_paired(a, b), ("original", "recalled")))
+    y, x = (rows(each, of) for each, of in zip(items_paired(a, b), ("original", "recalled")))
     if len(x) < FOLDS**2:
         raise ValueError(f"needs {FOLDS**2} items at least, {FOLDS} folds of {FOLDS}, not {len(x)}")
     _check(x, y)
@@ -78,39 +75,6 @@ def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:
         right.append(pearson(made, y[out]))
         explained.append(1 - ((y[out] - made) ** 2).sum(0) / ((y[out] - y[out].mean(0)) ** 2).sum(0))
     return Whole(*(float(np.median(np.mean(each, axis=0))) for each in (np.nan_to_num(right), explained)))
-
-
-def apart(order: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(a fold, all the others) of items in some order, each fold in turn."""
-    which = np.arange(len(order)) % FOLDS
-    return [(order[which == k], order[which != k]) for k in range(FOLDS)]
-
-
-def penalties(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Place in PENALTIES [D] of the one that predicts each dimension best, each fold by the others."""
-    errors = np.zeros((len(PENALTIES), y.shape[1]))
-    for out, rest in apart(np.arange(len(x))):
-        errors += [((y[out] - made) ** 2).sum(0) for made in _every(x[rest], y[rest], x[out])]
-    return errors.argmin(0)
-
-
-def predicted(x: np.ndarray, y: np.ndarray, new: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """[M, D] of new rows, each dimension by its own penalty."""
-    made = np.stack(list(_every(x, y, new)))  # [P, M, D]
-    return np.take_along_axis(made, which[None, None], 0)[0]
-
-
-def _every(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> Iterator[np.ndarray]:
-    """Predictions [M, D] of new rows by each of PENALTIES, by the eigenvectors of the smaller Gram matrix."""
-    mean, level = x.mean(0), y.mean(0)
-    x, new, y = x - mean, new - mean, y - level
-    wide = x.shape[1] > len(x)
-    values, axes = np.linalg.eigh(x @ x.T if wide else x.T @ x)
-    left, right = (new @ x.T @ axes, axes.T @ y) if wide else (new @ axes, axes.T @ (x.T @ y))
-    values = np.maximum(values, 0)
-    unit = max(values.mean(), np.finfo(float).tiny)
-    for penalty in PENALTIES:
-        yield level + (left / (values + penalty * unit)) @ right
 
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:
@@ -126,7 +90,8 @@ def _check(x: np.ndarray, y: np.ndarray) -> None:
         )
 
 
-def _rows(x: np.ndarray, of: str) -> np.ndarray:
+def rows(x: np.ndarray, of: str) -> np.ndarray:
+    """x [N, ...] as vectors [N, D], float64. ValueError where one is not finite."""
     x = x.reshape(len(x), -1).astype(np.float64)
     if not np.isfinite(x).all():
         raise ValueError(f"{of} embeddings have values that are not finite")

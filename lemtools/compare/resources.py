@@ -123,6 +123,19 @@ def _no_truth(sides: Sides) -> str:
     return "" if known else "needs the classes of the originals: --judge MODEL --labels FILE[:COLUMN]"
 
 
+def _classes(sides: Sides) -> np.ndarray:
+    """Of the originals, int64 [N]: those in --labels, else those that they have."""
+    from ..media.labels import classes_of
+
+    given, pair = sides.given.get("classes"), sides.pair
+    return pair.label if given is None else classes_of(given, len(pair), pair.names)
+
+
+def _no_classes(sides: Sides) -> str:
+    known = sides.given.get("classes") is not None or sides.pair.label is not None
+    return "" if known else "needs the classes of the originals: --labels FILE[:COLUMN]"
+
+
 def _spectra(sides: Sides):
     """Of the originals, of the recalled."""
     from .spectral import Spectrum
@@ -143,5 +156,6 @@ RESOURCES: dict[str, Resource] = {
     "ids": Resource(lambda sides: None, _no_ids),
     "judge": Resource(lambda sides: sides.given["judge"](sides.pair), _no_judge),
     "truth": Resource(_truth, _no_truth),
+    "classes": Resource(_classes, _no_classes),
     "spectra": Resource(_spectra),
 }

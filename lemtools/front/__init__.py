@@ -244,6 +244,7 @@ def compare(
     peak: float | None = None,
     centre: bool = False,
     rdm: Any = None,
+    labels: Any = None,
 ) -> Table:
     """How much came back: a table of means over items, each with its 95 % interval.
 
@@ -256,10 +257,12 @@ def compare(
     fragments : the same as fragment and where='missing'.
     train : the memories that a model was trained on, for nearest, memorised and mosaic. peak : range of the values.
     centre : take the mean of the originals from both sides first, of embeddings.
+    labels : classes of the originals, for probe, nc1, mmcr and ami: numbers or words in their order, or a file as of lem-compare --labels.
     rdm : dissimilarities [S, N, N] or [S, sessions, N, N] of the N items by S subjects, or a npy file of them, for rsa.
     """
     from ..compare import Comparison, centred, pair
     from ..compare.subjects import subjects
+    from ..media.labels import given_labels
     from .recall import nature, store
 
     for word, given, known_words in (("by", by, ("auto", "order", "name")), ("where", where, ("all", "missing"))):
@@ -275,7 +278,8 @@ def compare(
         metrics = list(metrics) if isinstance(metrics, Iterable) else [metrics]
         if not all(isinstance(name, str) for name in metrics):
             raise LemError(f"metrics={metrics!r}: it takes names, as in 'psnr,ssim' or ['psnr']")
-    comparison = Comparison(metrics, peak=peak, train=store(train), rdm=subjects(rdm))
+    classes = given_labels(os.fspath(labels)) if isinstance(labels, str | os.PathLike) else labels
+    comparison = Comparison(metrics, peak=peak, train=store(train), rdm=subjects(rdm), classes=classes)
     kept = None if fragment is None else signals(fragment)
     pairs = pair(signals(original), signals(recalled), by, kept, nature(train))
     for both in centred(pairs) if centre else pairs:

@@ -49,6 +49,22 @@ class Classes:
         return self.values[start : start + count] if self.table is None else self.values[self.table.places(names)]
 
 
+def classes_of(given: Classes | str | np.ndarray, count: int, names: Sequence[str] | None) -> np.ndarray:
+    """Classes int64 [count] of items as a user names them: those of a file; FOLDER, of folders in alphabetical order; or numbers or words in
+    the order of the items. LemError where they are not those of so many items."""
+    if isinstance(given, Classes):
+        return given.of(count, names)
+    found = folders(names, "--labels FILE") if isinstance(given, str) else [str(label) for label in given]
+    if len(found) != count:
+        raise LemError(f"{len(found)} labels for {count} items")
+    return numbered(found)
+
+
+def given_labels(labels: str) -> Classes | str:
+    """What --labels names: FOLDER, or the classes in a file, of which one of that name comes first."""
+    return labels if labels == FOLDER and not os.path.exists(FOLDER) else Classes(labels)
+
+
 def folders(names: Sequence[str] | None, ways: str) -> list[str]:
     """What the folder of each item is called. LemError, with what to do instead, for items that lie in none."""
     found = [os.path.basename(os.path.dirname(name)) for name in names or ()]

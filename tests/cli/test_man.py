@@ -298,6 +298,7 @@ def bench(tmp_path_factory):
     (here / "recalled.png").write_bytes(encode(photos[0] // 4 * 4, "PNG"))
     np.save(here / "embeddings.npy", rng.standard_normal((32, 16)).astype(np.float32))
     np.save(here / "features.npy", rng.standard_normal((32, 16)).astype(np.float32))
+    np.save(here / "classes.npy", np.arange(32) % 2)
     brains = rng.random((3, 32, 32))
     np.save(here / "brains.npy", np.abs(brains - brains.swapaxes(1, 2)))
     (here / "model").mkdir()

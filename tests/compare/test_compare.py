@@ -163,10 +163,14 @@ def test_every_metric_runs_on_every_kind_it_names():
     for kind, a in whole.items():
         (b,) = fragment([a], [{"op": "mask", "mask": 0.25}] if kind == "tokens" else [{"op": "bits", "bits": 6}])
         b.history = [{}]
-        # those that take what a model was trained on: test_training.py; gaps: test_sound_frames.py; judges: test_judged.py; extras: test_speech.py
+        # those that take what a model was trained on: test_training.py; gaps: test_sound_frames.py; judges: test_judged.py; classes: test_class_metrics.py; extras: test_speech.py
         rows = {f"{m.name}@{m.k}" if m.k else m.name: m for m in METRICS.rows if m.suits(kind)}
         rows = {k: m for k, m in rows.items() if not m.of_set or len(a) > 10}
-        rows = {k: m for k, m in rows.items() if not {"train", "gaps", "judge"} & {*m.needs, *m.uses} and not m.extra}
+        rows = {
+            k: m
+            for k, m in rows.items()
+            if not {"train", "gaps", "judge", "classes"} & {*m.needs, *m.uses} and not m.extra
+        }
         keys = list(rows)
         found = measured([a], [b], keys, peak=1.0 if kind in ("embedding", "spectrum") else None)
         beside = {f"{k}-{m.of[1].strip('_')}" for k, m in rows.items() if m.of[1] != "_floor"}

@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from lemtools.compare import representations
+from lemtools.compare import ridge
 from lemtools.compare.correlation import ranks
 from lemtools.compare.representations import linear_predictivity, rsa
+from lemtools.rng import generator
 
 
 def gaussian(n, d, seed=0):
@@ -57,8 +58,8 @@ def test_linear_predictivity_is_ridge_fold_by_fold(monkeypatch):
     """With one penalty, by the normal equations."""
     x, w = gaussian(60, 4), gaussian(4, 3, 1)
     y = x @ w + gaussian(60, 3, 2) + 5
-    monkeypatch.setattr(representations, "PENALTIES", np.array([0.5]))
-    order = representations.generator(0, 0, 0, "linear predictivity").permutation(60)
+    monkeypatch.setattr(ridge, "PENALTIES", np.array([0.5]))
+    order = generator(0, 0, 0, "linear predictivity").permutation(60)
     right, explained = [], []
     for k in range(5):
         out = order[k::5]
@@ -76,10 +77,10 @@ def test_linear_predictivity_is_ridge_fold_by_fold(monkeypatch):
 
 def test_few_items_of_many_numbers_are_the_same_ridge():
     x, y, new = gaussian(20, 30), gaussian(20, 4, 1), gaussian(5, 30, 2)
-    wide = list(representations._every(x, y, new))
+    wide = list(ridge.every(x, y, new))
     centred = x - x.mean(0)
     unit = np.linalg.eigvalsh(centred @ centred.T).mean()
-    for made, penalty in zip(wide, representations.PENALTIES):
+    for made, penalty in zip(wide, ridge.PENALTIES):
         primal = np.linalg.solve(centred.T @ centred + penalty * unit * np.eye(30), centred.T @ (y - y.mean(0)))
         np.testing.assert_allclose(made, (new - x.mean(0)) @ primal + y.mean(0), rtol=1e-4, atol=1e-6)
 
@@ -103,7 +104,7 @@ def test_independent_sets_predict_nothing():
 def test_each_dimension_has_its_own_penalty():
     x = gaussian(200, 50)
     y = np.stack([x @ gaussian(50, 1, 1)[:, 0], gaussian(200, 1, 2)[:, 0]], 1)
-    small, large = representations.penalties(x, y)
+    small, large = ridge.penalties(x, y)
     assert small < large
 
 

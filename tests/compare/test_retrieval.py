@@ -117,7 +117,7 @@ def test_the_commands_lines(bench):
 
 
 REFUSED = {
-    "a.npy wide.npy": "original [5], recalled [10]; mutual-knn, mutual-knn-cosine, cka, rsa and linear-predictivity compare sets of two widths",
+    "a.npy wide.npy": "original [5], recalled [10]; mutual-knn, mutual-knn-cosine, cka, rsa, linear-predictivity, nc1, mmcr and ami compare sets of two widths",
     "--metric cosine a.npy wide.npy": "original [5], recalled [10]",
     "--metric mutual-knn --plot p.png a.npy wide.npy": "a picture is of two sides of one width",
     "--centre photos.npy photos.npy": "--centre is for embeddings, not image",
