@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What a text costs: by counting, by compressors, by a small language model; K of its tokens as one vector, and how many
-# come back; the next vector predicted in place of the next token; activations of the model quantised and put back.
+# come back; the next vector predicted in place of the next token; activations of the model quantised and put back; how what it writes repeats itself.
 #
-#     examples/lm.sh DATA OUT [stage ...]        stages: controls lm token-ae dense patch
+#     examples/lm.sh DATA OUT [stage ...]        stages: controls lm token-ae dense patch samplers
 #
 # DATA holds the folder text; everything made goes to OUT, and the same command goes on where it stopped. Every stage
 # ends in a table; the last tenth of the text is kept back throughout. The dials, as they are where not given:
@@ -85,10 +85,17 @@ patch() {
     helper patch "$text" "$out/lm-${seeds[0]}.safetensors" "${LAYER:-1}" "$stages" "$codes"
 }
 
+samplers() { # two seeds at least: each reads what another wrote
+    local files=()
+    model lm
+    for seed in "${seeds[@]}"; do files+=("$out/lm-$seed.safetensors"); done
+    python "$here/samplers.py" "$text" "${files[@]}"
+}
+
 for stage in "${@:-controls lm token-ae dense patch}"; do
     for name in $stage; do
         case $name in
-            controls | lm | token-ae | dense | patch) printf '\n'; "$name" ;;
+            controls | lm | token-ae | dense | patch | samplers) printf '\n'; "$name" ;;
             *) echo "no stage $name" >&2; exit 2 ;;
         esac
     done

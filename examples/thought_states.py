@@ -32,6 +32,7 @@ from lemtools.encode.thoughts import Thoughts
 from lemtools.nets.model import Model, load
 from lemtools.signal import LemError, Signal
 from lemtools.train.by_length import by_length, stream
+from probe import fit
 
 ENV = os.environ
 TASK, DEVICE = ENV.get("TASK", "parity"), ENV.get("DEVICE", "cpu")
@@ -50,7 +51,6 @@ USUAL = "\n".join(
 )
 WAYS = ENV.get("WAYS", USUAL).splitlines()
 ARMS = {"carry": ["--thoughts", "0.25", "--thoughts-by", f"bptt:{LONGEST}"], "baseline": []}
-RIDGES = [10.0**k for k in range(-4, 4)]  # of the mean of squares
 Encode = Callable[[np.ndarray], np.ndarray]
 
 
@@ -84,24 +84,6 @@ def streams(out: Path) -> None:
     for length in LENGTHS:
         for name, array in zip(("symbols", "states"), drawn(model, length, COUNT)):
             np.save(out / f"{name}-{length}.npy", array)
-
-
-def fit(vectors: np.ndarray, states: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What reads states [...] of vectors [..., D], from those of sequences, [N, L, D] and [N, L]: ridge regression to one-hot
-    states, of which the weight is the one that reads the last fifth of the sequences best when it is fitted to the others."""
-    kept = len(vectors) * 4 // 5
-    found = [_ridge(vectors[:kept], states[:kept], count, weight) for weight in RIDGES]
-    right = [float((read(vectors[kept:]) == states[kept:]).mean()) for read in found]
-    return _ridge(vectors, states, count, RIDGES[int(np.argmax(right))])
-
-
-def _ridge(vectors: np.ndarray, states: np.ndarray, count: int, weight: float) -> Callable[[np.ndarray], np.ndarray]:
-    x, wanted = vectors.reshape(-1, vectors.shape[-1]).astype(np.float64), np.eye(count)[states.ravel()]
-    middle, mean = x.mean(0), wanted.mean(0)
-    x = x - middle
-    size = max(float(np.square(x).mean()), 1e-30)
-    map_ = np.linalg.solve(x.T @ x / len(x) + weight * size * np.eye(x.shape[1]), x.T @ (wanted - mean) / len(x))
-    return lambda given: ((given - middle) @ map_ + mean).argmax(-1)
 
 
 def encoded(encoder: Thoughts | Activations) -> Encode:

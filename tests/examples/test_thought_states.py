@@ -1,6 +1,5 @@
-"""examples/thought_states.py: the probe, and both tables of a model whose thoughts are known."""
+"""examples/thought_states.py: both tables of a model whose thoughts are known."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -37,38 +36,6 @@ def rows(text: str) -> dict[str, list[float]]:
     """{first cell: the means in the last two}"""
     cells = [line.split("\t") for line in text.splitlines()[1:]]
     return {row[0]: [float(cell.split()[0]) for cell in row[-2:]] for row in cells}
-
-
-@pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("thought_states", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_probe_reads_what_is_linear_and_nothing_else(script):
-    rng = np.random.default_rng(0)
-    states = rng.integers(0, 3, (200, 5))
-    vectors = rng.standard_normal((3, 8))[states] + 0.05 * rng.standard_normal((200, 5, 8)) + 7
-    read = script.fit(vectors[:100], states[:100], 3)
-    assert (read(vectors[100:]) == states[100:]).mean() == 1
-    noise = rng.standard_normal((200, 5, 8))
-    assert 0.2 < (script.fit(noise[:100], states[:100], 3)(noise[100:]) == states[100:]).mean() < 0.46
-
-
-def test_its_weight_is_the_one_that_reads_others_best(script):
-    """As many dimensions as vectors: hardly any weight fits all, and reads nothing."""
-    rng = np.random.default_rng(0)
-    states = rng.integers(0, 2, (60, 1))
-    vectors = 3 * rng.standard_normal((60, 1, 50))
-    vectors[..., 0] += 6 * states - 3
-    other = rng.integers(0, 2, (500, 1))
-    test = 3 * rng.standard_normal((500, 1, 50))
-    test[..., 0] += 6 * other - 3
-    chosen = (script.fit(vectors, states, 2)(test) == other).mean()
-    least = (script._ridge(vectors, states, 2, script.RIDGES[0])(test) == other).mean()
-    assert chosen > least + 0.02
 
 
 def test_thoughts_tell_the_state_and_the_controls_do_not(out):
