@@ -99,6 +99,14 @@ ORDER = Option(
     "--order", "Tokens before that the counts of ngram go by.", "whole", low=0, high=16, default=5, metavar="N"
 )
 KEY = Option("--memory-key", "Tensor or array to read from the STORE.", metavar="NAME")
+DECODER = Option(
+    "--memory-model",
+    "A fitted encoder (lem-encode --fit) by which the STORE was encoded: its codes are decoded by it, a tile at a time. "
+    "Where it was encoded twice, both of them.",
+    metavar="FILE",
+    multiple=True,
+    file=True,
+)
 
 METHODS = Table(
     "method",
@@ -136,14 +144,14 @@ METHODS = Table(
         "recall",
         "reconstruct.remember:recall",
         "the stored memory that fits, or their softmax",
-        options=(KEY, SAMPLES, SIGMA, CENTRED, UNAWARE, DEVICE),
+        options=(KEY, DECODER, SAMPLES, SIGMA, CENTRED, UNAWARE, DEVICE),
         needs=("memory",),
     ),
     Row(
         "gaussian",
         "reconstruct.remember:gaussian",
         "the conditional mean under the store's mean and covariance",
-        options=(KEY, SAMPLES, SIGMA, SHRINK, DEVICE),
+        options=(KEY, DECODER, SAMPLES, SIGMA, SHRINK, DEVICE),
         needs=("memory",),
     ),
     Row(
@@ -166,7 +174,7 @@ METHODS = Table(
         "dream",
         "reconstruct.learned:dreamer",
         "posterior draws by a denoiser that knows of no fragments: a store's, or an unconditional --model",
-        options=(KEY, SAMPLES, PRIOR, SHRINK, STEPS, TEMPERATURE, DEVICE),
+        options=(KEY, DECODER, SAMPLES, PRIOR, SHRINK, STEPS, TEMPERATURE, DEVICE),
         needs=("memory", "model"),
         facts={"wants": "what to dream of: --memory STORE or an unconditional --model"},
     ),

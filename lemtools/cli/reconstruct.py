@@ -116,6 +116,7 @@ def cli(
     from ..media import Target, save, store
     from ..media.store import nature, sequences
     from ..reconstruct import Reconstructor
+    from ..reconstruct.decoded import Decoded
     from ..signal import called
     from ..transforms.history import front
 
@@ -134,22 +135,29 @@ def cli(
         inputs = dict(shard=shard, target=target, skip_existing=skip_existing, lost=lost)
         paths, signals = common.reading(run, **reading, **inputs)
     masks = [] if lost in (None, "alpha") else [lost]
-    target.refuse(paths, [*memory, *filter(None, [model, codec]), *masks])
+    target.refuse(paths, [*memory, *options["memory_model"], *filter(None, [model, codec]), *masks])
     asked = {source.name: options[source.name] for each in rows for source in each.options}
+    decoders = asked.pop("memory_model", None)
     asked.pop("memory_key", None)
     if "shrink" in asked:
         asked["shrink"] = ridge(asked["shrink"])
-    memories = of = None
+    memories = stored = of = None
     if memory:
         kind = looks["kind"] if looks["kind"] in ("spectrum", "field") else None  # all others show what they are
         how = common.how(run, **looks | {"kind": kind, "batch": None})
         of = nature(list(memory), options["memory_key"], how)
-        if row.sequences or (len(rows) > 1 and of is not None and of.kind == "tokens"):
+        if decoders:
+            memories = stored = Decoded(
+                store(list(memory), options["memory_key"], how, "--memory-key", coded=True), decoders
+            )
+            of = stored.of
+        elif row.sequences or (len(rows) > 1 and of is not None and of.kind == "tokens"):
             memories = texts = sequences(list(memory), options["memory_key"], how)
             run.detail(f"memory: {sum(map(len, texts))} tokens in {len(texts)} texts")
         else:
-            memories = stored = store(list(memory), options["memory_key"], how, "--memory-key")
-            run.detail(f"memory: {len(stored)} items of {list(stored.shape[1:])}")
+            memories = stored = store(list(memory), options["memory_key"], how, "--memory-key", fragments=True)
+        if memories is stored:
+            run.detail(f"memory: {len(stored)} items of {list(stored.shape[1:])}, {stored.nbytes} bytes")
     recall = Reconstructor(
         method, memory=memories, model=model, of=of, history=run.history(seed=seed), seed=seed, **asked
     )

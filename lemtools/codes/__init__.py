@@ -25,7 +25,7 @@ import numpy as np
 
 from ..catalogue.operations import QUANTISERS
 from . import hadamard, scalar
-from .packing import pack, packed_size, unpack
+from .packing import pack, pack_rows, packed_size, unpack, unpack_rows
 from .scalar import (
     ENDS,
     MAX_BITS,
@@ -53,9 +53,11 @@ __all__ = [
     "joint",
     "lloyd_max_gaussian",
     "pack",
+    "pack_rows",
     "packed_size",
     "spread",
     "unpack",
+    "unpack_rows",
 ]
 _STEP = 1 << 21  # values worked on at a time
 

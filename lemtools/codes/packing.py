@@ -1,5 +1,7 @@
 """Codes of 1-16 bits as bytes, most significant bit first."""
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -37,3 +39,33 @@ def unpack(data: np.ndarray, count: int, bits: int) -> np.ndarray:
         padded[:, 8 * wide.itemsize - bits :] = np.unpackbits(block, count=n * bits).reshape(n, bits)
         out[i : i + n] = np.packbits(padded).view(wide)
     return out
+
+
+def pack_rows(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Pack codes [N, D] < 2**bits row by row: uint8 [N, bytes], each row padded with zeros to a whole byte."""
+    count, dims = codes.shape
+    if dims * bits % 8 == 0:
+        return pack(codes.reshape(-1), bits).reshape(count, dims * bits // 8)
+    parts = []
+    for i in range(0, count, step := max(1, _BLOCK // dims)):
+        block = codes[i : i + step]
+        flat = np.unpackbits(pack(block.reshape(-1), bits), count=block.size * bits)
+        parts.append(np.packbits(flat.reshape(len(block), dims * bits), axis=1))
+    return np.concatenate(parts) if parts else np.zeros((0, packed_size(dims, bits)), np.uint8)
+
+
+def unpack_rows(data: np.ndarray, dims: int, bits: int) -> np.ndarray:
+    """Inverse of `pack_rows`: codes [N, dims] from uint8 [N, bytes]; uint8 up to 8 bits, else uint16."""
+    count = len(data)
+    if dims * bits % 8:  # without the gaps between rows
+        data = np.packbits(np.unpackbits(data, axis=1, count=dims * bits))
+    data = np.ascontiguousarray(data).reshape(-1)
+    if bits in (1, 2, 4):  # a byte is a few whole codes
+        return _few(bits)[data].reshape(-1)[: count * dims].reshape(count, dims)
+    return unpack(data, count * dims, bits).reshape(count, dims)
+
+
+@lru_cache
+def _few(bits: int) -> np.ndarray:
+    """uint8 [256, 8 / bits]: the codes of each byte."""
+    return unpack(np.arange(256, dtype=np.uint8), 256 * 8 // bits, bits).reshape(256, -1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from importlib import import_module
 from typing import ClassVar, Self
 
@@ -82,6 +84,15 @@ class Fitted(Encoder):
     @abstractmethod
     def card(self) -> dict:
         """What its file says beside the tensors, as JSON."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """First digits of the SHA-256 of what its file holds: codes say by it which encoder made them."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.tensors().items()):
+            found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+            found.update(np.ascontiguousarray(tensor).data)
+        return found.hexdigest()[:16]
 
     def save(self, path: str) -> None:
         """One safetensors file, whole or not at all."""

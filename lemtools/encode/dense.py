@@ -67,6 +67,7 @@ class Dense(Fitted):
         positions = signal.data.shape[1] if signal.data.ndim == 3 else None
         return {
             "fitted": True,
+            "fit": self.fingerprint,
             "codes": self.wide,
             "vocab": max(self.rvq.levels),
             "bits": round(self.rvq.bits, 6),

@@ -114,7 +114,7 @@ class PCA(Fitted):
         return cls(mean, components, spectrum, **{k: record[k] for k in ("kind", "item", "dtype", "whiten", "count")})
 
     def record(self, signal: Signal) -> dict:
-        return {"fitted": True, "dims": len(self.components), "whiten": self.whiten}
+        return {"fitted": True, "fit": self.fingerprint, "dims": len(self.components), "whiten": self.whiten}
 
     @property
     def _gain(self) -> np.ndarray:

@@ -117,13 +117,14 @@ def reconstruct(
     x : fragments, or anything that `load` takes.
     method : 'auto' chooses by what was lost; else as lem-reconstruct --method.
     model : path of a network from `train` or lem-train.
-    memory : whole memories to recall from, as `load` takes them; a lone .npy file is not copied.
+    memory : memories to recall from, whole or fragments, as `load` takes them; a lone .npy file is not copied.
     lost : what is lost of whole images, white or True in a mask: its path, or a folder with one for each by its name; an
         array [H, W]; a Pillow image; or 'alpha', what is transparent.
     options : of the method, as lem-reconstruct has them (samples=3, steps=20, device="cuda").
     """
     from ..reconstruct import Reconstructor
     from ..reconstruct.asked import methods
+    from ..reconstruct.decoded import Decoded
     from .recall import is_whole, lose, nature, sequences, store
 
     seed, entry = value(SEED, seed, "seed"), _entry("reconstruct", seed=seed)
@@ -134,8 +135,13 @@ def reconstruct(
     row = METHODS[methods(method, memory=memory is not None, model=model, kind=kind, given=given)[0]]
     row = METHODS["net"] if model is not None and not row.family else row  # whatever a network is asked by
     asked = chosen(METHODS, row.name, "method", options)
-    key = asked.pop("memory_key", None)
-    memories = sequences(memory, key) if row.sequences else store(memory, key)
+    key, decoders = asked.pop("memory_key", None), asked.pop("memory_model", None)
+    memories: Any = (
+        sequences(memory, key) if row.sequences else store(memory, key, fragments=True, coded=bool(decoders))
+    )
+    if decoders:
+        memories = Decoded(memories, decoders)
+        of = memories.of
     recall = Reconstructor(method, memory=memories, model=model, of=of, history=entry, seed=seed, **asked)
     broken = lose(x, lost)
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..catalogue import LemError
 from ..media import Reading, load
 from ..media import store as stored
+from ..media.kept import kept
 from ..media.lost import Masks
 from ..media.store import nature as of_files
 from ..media.store import sequences as of_texts
@@ -20,16 +21,21 @@ from .inputs import Stream, Words, signals
 from .words import note
 
 
-def store(memory: Any, key: str | None = None) -> np.ndarray | None:
-    """Memories to look up as one array [N, ...item], read as `load` reads them; that of a file may stay on disk."""
+def store(memory: Any, key: str | None = None, fragments: bool = False, coded: bool = False) -> Any:
+    """Memories to look up as one array [N, ...item], read as `load` reads them; that of a file may stay on disk.
+    fragments, coded: as of media.store.store."""
     if memory is None:
         return None
     things = memory if isinstance(memory, list | tuple) else [memory]
     if things and all(isinstance(thing, str | os.PathLike) for thing in things):
-        return stored([os.fspath(thing) for thing in things], key, Reading(note=note))
+        paths = [os.fspath(thing) for thing in things]
+        return stored(paths, key, Reading(note=note), fragments=fragments, coded=coded)
     if key is not None:
         raise LemError("memory_key is for a memory in a file")
-    batch = from_array(memory) if isinstance(memory, np.ndarray) else signals(memory).signal()
+    batches = [from_array(memory)] if isinstance(memory, np.ndarray) else list(signals(memory))
+    if coded or (fragments and any(batch.ops for batch in batches)):
+        return kept(batches, "memory")
+    batch = Signal.concat(batches)
     if batch.ops:
         raise LemError("the memory holds fragments; it takes whole memories")
     return batch.data

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -14,21 +15,32 @@ from ..transforms.history import apart
 from . import arrays
 from .find import sniff
 from .how import BATCH_BYTES, Reading, check_finite
+from .kept import kept
 from .large import rows
 from .load import load
 
 
 def store(
-    paths: list[str], key: str | None = None, how: Reading | None = None, called: str = "--key", **options
+    paths: list[str],
+    key: str | None = None,
+    how: Reading | None = None,
+    called: str = "--key",
+    fragments: bool = False,
+    coded: bool = False,
+    **options,
 ) -> np.ndarray:
     """All memories of the inputs as one array [N, ...item], uint8 or float, for those who look up.
 
     A lone .npy or one-document safetensors file stays on disk (a stream.OnDisk, which reads rows as they are asked
-    for), however many memories it holds. called: the option that names the key, in errors. Raises LemError for memories of
-    several shapes or kinds, and for a fragment.
+    for), however many memories it holds. called: the option that names the key, in errors. fragments: they may be
+    fragments, which are decoded when they are asked for (a kept.Kept); coded: they are to be decoded further, so that
+    all of them are kept so. Raises LemError for memories of several shapes or kinds, and for a fragment.
     """
+    how = replace(how or Reading(), key=key, **options)
     try:
-        return _whole(paths, replace(how or Reading(), key=key, **options))
+        if coded:
+            return cast(Any, kept(load(paths, how), ", ".join(paths)))
+        return _whole(paths, how, fragments)
     except LemError as error:
         raise LemError(str(error).replace("pick one with --key", f"pick one with {called}")) from error
 
@@ -73,11 +85,14 @@ def nature(paths: list[str], key: str | None = None, how: Reading | None = None)
     return next(iter(load(paths, replace(how, batch=1))), None)
 
 
-def _whole(paths: list[str], how: Reading) -> np.ndarray:
+def _whole(paths: list[str], how: Reading, fragments: bool) -> np.ndarray:
     if len(paths) == 1 and (signal := on_disk(paths[0], how.key, how)) is not None:
         return signal.data
     batches, kinds, first = [], set(), None
-    for signal in load(paths, how):
+    signals = load(paths, how)
+    for signal in signals:
+        if fragments and first is None and signal.ops:
+            return cast(Any, kept(chain([signal], signals), ", ".join(paths)))
         first = first or signal
         if signal.kind == first.kind == "spectrum" and (differ := apart(signal, first)):
             raise LemError(f"{', '.join(paths)}: spectra {differ[0]} among others {differ[1]}; encode all alike")

@@ -18,6 +18,7 @@ from ..fragment.evidence import check_geometry
 from ..restore.least_squares import linear
 from ..signal import LemError, Signal, bits_per_element, called, written
 from ..transforms.history import apart, front
+from . import decoded
 from .asked import by_sides, changed, methods
 
 # a network for images, trained on what `_covered` says
@@ -85,7 +86,7 @@ class Reconstructor:
     """A method made ready, to be called with one batch of fragments after the other.
 
     method: a name of METHODS; with a `memory` (an array [N, ...item] of whole memories, uint8 or float, that may
-    be a np.memmap or stream.OnDisk) 'recall', 'gaussian' or 'dream', of sequences of tokens 'ngram'; with a `model` (a path, or a nets.model.Model) 'net',
+    be a np.memmap, stream.OnDisk, media.kept.Kept or decoded.Decoded) 'recall', 'gaussian' or 'dream', of sequences of tokens 'ngram'; with a `model` (a path, or a nets.model.Model) 'net',
     'ensemble' or, for a denoiser trained without fragments, 'dream', for a language model 'continue' or 'fill'; 'net' and 'ensemble' without one ask the network that comes with the
     package. options
     go to what the method's row names. of: a batch of the store's kind, rate and history: fragments of sounds at another
@@ -180,7 +181,9 @@ class Reconstructor:
 
 
 def _check_alike(signal: Signal, store: Signal) -> None:
-    """LemError where a store of sounds or spectra holds other ones than these, or tokens of another alphabet."""
+    """LemError where a store of sounds or spectra holds other ones than these, tokens of another alphabet, or codes of
+    memories like these."""
+    decoded.check(signal, store)
     if signal.kind == store.kind and (differ := apart(signal, store)):
         kind = called(signal.kind)
         raise LemError(f"memory: {kind} {differ[1]} cannot recall {kind} {differ[0]}")

@@ -29,6 +29,7 @@ from ..nets.condition import Condition
 from ..rng import generator
 from ..signal import LemError, Signal
 from . import tiles
+from .remember import known_of
 
 MEAN_OF = 16  # draws that a mean is made of
 LIVE = 6  # outputs as large as the largest that a network holds at once, and its layers borrow
@@ -151,10 +152,7 @@ class Dreamer:
             known = f"{', '.join(whole)}, and {', '.join(local)} with sizes, as in bbels:5"
             raise LemError(f"no prior {prior!r}; there are {known}")
         self.sizes = tuple(parse_size(size) for size in sizes.split(",")) if sizes else ()
-        if memory.dtype != np.uint8 and memory.dtype.kind != "f":
-            raise LemError(
-                f"memory: {memory.dtype} values are tokens, without a distance; give images, sounds, spectra or embeddings"
-            )
+        known_of(memory, "--method dream")
         self.memory, self.prior, self.shrink, self.samples, self.steps = memory, prior, shrink, samples, steps
         self.temperature, self.seed = 1.0 if temperature is None else temperature, seed
         self.kind: str | None = None

@@ -18,7 +18,7 @@ from . import tiles
 class Recaller:
     """The memory, prepared once; called with fragments, it answers with what they recall.
 
-    memory: [N, ...item], uint8 or float (what lies on disk is read in tiles). method: 'recall' or 'gaussian'. sigma: noise on
+    memory: [N, ...item], uint8 or float (what lies on disk is read in tiles, what is kept as codes decoded in tiles). method: 'recall' or 'gaussian'. sigma: noise on
     the observed values in units of full scale (embeddings: the values' own); None: from the fragment's operations.
     centred: compare by correlation (recall). unaware: lost values count as zeros (recall; the literature's control).
     shrink: ridge of the covariance relative to its mean eigenvalue, or 'oas' or 'ledoit-wolf' (gaussian). samples: 0
@@ -40,10 +40,7 @@ class Recaller:
     ):
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed
-        if memory.dtype != np.uint8 and memory.dtype.kind != "f":
-            raise LemError(
-                f"memory: {memory.dtype} values are tokens, without a distance; give images, sounds, spectra or embeddings"
-            )
+        self.known = known_of(memory, None if method == "recall" else f"--method {method}")
         try:
             row = DENOISERS[method]
             there = pick(device, float64=not row.plain)
@@ -64,6 +61,8 @@ class Recaller:
         if framed.data.shape[1:] != self.memory.shape[1:]:
             stored, asked = (list(data.shape[1:]) for data in (self.memory, framed.data))
             raise LemError(f"memories of shape {stored} cannot recall items of {asked}")
+        if self.known is not None:  # what the memories themselves have lost is compared with nothing
+            observed = observed & self.known
         draws = [generator(self.seed, int(i), position, self.method) for i in signal.index] if self.samples else None
         query, dtype = framed.data, signal.whole_dtype
         if self.method == "recall":
@@ -123,3 +122,17 @@ def recall(memory=None, model=None, **options) -> Recaller:
 def gaussian(memory=None, model=None, **options) -> Recaller:
     """The conditional mean of a Gaussian."""
     return Recaller(memory, "gaussian", **options)
+
+
+def known_of(memory, method: str | None) -> np.ndarray | None:
+    """bool, of an item's shape: what memories that are fragments have not lost; None: all. method: as it is called where it
+    needs all of them. LemError for others, and for tokens."""
+    if getattr(memory, "kind", "") == "tokens" or (memory.dtype != np.uint8 and memory.dtype.kind != "f"):
+        raise LemError(
+            f"memory: {memory.dtype} values are tokens, without a distance; give images, sounds, spectra or embeddings, or "
+            "what decodes the tokens: --memory-model FILE"
+        )
+    known: np.ndarray | None = getattr(memory, "known", None)
+    if known is not None and method:
+        raise LemError(f"memory: {int(known.sum())} of {known.size} dimensions are kept; {method} needs all of them")
+    return known

@@ -253,3 +253,14 @@ def test_bits_per_item():
     for i in range(4):
         alone = {**op, "bits": int(op["bits"][i]), "scale": op["scale"][i : i + 1]}
         assert np.array_equal(codes.decode(codes.encode(x[i : i + 1], alone), alone)[0], together[i])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 7, 8, 11, 16])
+@pytest.mark.parametrize("count, dims", [(0, 5), (1, 1), (9, 5), (3, 8), (70, 1001)])
+def test_rows_are_packed_one_by_one(bits, count, dims):
+    rows = np.random.default_rng(bits).integers(0, 2**bits, (count, dims)).astype(np.uint8 if bits <= 8 else np.uint16)
+    packed = codes.pack_rows(rows, bits)
+    assert packed.dtype == np.uint8 and packed.shape == (count, codes.packed_size(dims, bits))
+    assert all((one == codes.pack(row, bits)).all() for one, row in zip(packed, rows, strict=True))
+    back = codes.unpack_rows(packed, dims, bits)
+    assert back.dtype == rows.dtype and back.shape == rows.shape and (back == rows).all()
