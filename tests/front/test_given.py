@@ -224,11 +224,13 @@ def test_a_memory_is_read_as_load_reads_it():
     held, broken = L.fragment(RGB, bits=3), L.fragment(RGB, mask=0.5)
     (decoded,) = held
     assert np.array_equal(L.reconstruct(broken, memory=held).numpy(), decoded.data)
-    with pytest.raises(LemError, match="fragments of --mask; a store takes whole memories"):
+    with pytest.raises(LemError, match="fragments of mask; a store takes whole memories"):
         L.reconstruct(RGB, memory=broken)
     coder = L.fit(X, "pca", dims=7)
     coder.save("c.safetensors")
-    found = L.reconstruct(L.fragment(X, mask=0.2), memory=L.encode(X, coder), memory_model=["c.safetensors"], sigma=1e-3)
+    found = L.reconstruct(
+        L.fragment(X, mask=0.2), memory=L.encode(X, coder), memory_model=["c.safetensors"], sigma=1e-3
+    )
     assert np.allclose(found.numpy(), L.encode(L.encode(X, coder), coder, decode=True).numpy(), atol=1e-5)
 
 
