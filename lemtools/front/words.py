@@ -139,7 +139,11 @@ def chosen(
             ):
                 raise LemError(problem)
             raise unknown(f"keyword of {thing} {name}", word, taken)
-        found[word] = value(options.get(word) or needs[word], each, word)
+        option = options.get(word) or needs[word]
+        several = isinstance(each, list | tuple) and option.multiple
+        found[word] = [value(option, one, word) for one in each] if several else value(option, each, word)
+        if option.multiple and not several:
+            found[word] = [found[word]]
     if "shrink" in found:
         from ..cli.reconstruct import ridge
 
