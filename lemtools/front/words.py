@@ -129,7 +129,7 @@ def chosen(
     row, options = table[name], {word: option for word, (option, _) in table.options().items()}
     needs = {"device": DEVICE, "seed": SEED}
     taken = [*([o.name for o in row.options] if own is None else own), *(need for need in row.needs if need in needs)]
-    found = {}
+    found: dict[str, Any] = {}
     for word, each in given.items():
         if each is None:
             continue
