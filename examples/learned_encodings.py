@@ -348,14 +348,15 @@ def results(cell: Cell) -> list[dict]:
 
 
 def table(cell: Cell) -> None:
-    failed = [cell.out / f"{name}.failed" for name in cell.every]
-    text = "".join(path.read_text() for path in failed if path.exists())
+    failed = [name for name in cell.every if (cell.out / f"{name}.failed").exists()]
+    text = "".join((cell.out / f"{name}.failed").read_text() for name in failed)
+    settles = cell.predicted and all(name.startswith("tied") for name in failed)  # (no prediction is of those)
     controls = ""
     for name in ("controls.tsv", "other.tsv"):
         if (cell.out / name).exists():
             controls += (cell.out / name).read_text() if name == "controls.tsv" else report.other(cell.out / name)
     logs = {name: cell.out / f"{name}.jsonl" for name in cell.every}
-    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell), cell.predicted and not text)]
+    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell), settles)]
     (cell.out / "table.tsv").write_text(text + controls + "\n".join(lines) + "\n")
     sys.stdout.write((cell.out / "table.tsv").read_text())
 

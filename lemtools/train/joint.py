@@ -23,17 +23,20 @@ class Joint(Language):
         self.encoder = self.net.enter.encoder()
         self.rows: torch.Tensor
         self.middle: torch.Tensor
-        self.seen: torch.Tensor
-        rows, middle, self.spread = centred(table, seen)
-        for name, fixed in (("rows", rows), ("middle", middle), ("seen", seen)):
+        self.learnt: torch.Tensor
+        self.spread: torch.Tensor  # of its own table, as all here: runs side by side have a row of each
+        rows, middle, spread = centred(table, seen)
+        learnt = seen.nonzero()[:, 0].to(rows.device)  # (by number: runs side by side know no masks)
+        parts = {"rows": rows, "middle": middle, "learnt": learnt, "spread": rows.new_tensor(spread)}
+        for name, fixed in parts.items():
             self.register_buffer(name, fixed, persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         codes = self.encoder(self.rows)
         with self.net.enter.coded(codes):
             rate = super().forward(batch)
-        back = (wide(self.net.enter.up(codes[self.seen])) - self.middle) / self.spread
-        return rate + (back - self.rows[self.seen]).square().mean()
+        back = (wide(self.net.enter.up(codes[self.learnt])) - self.middle) / self.spread
+        return rate + (back - self.rows[self.learnt]).square().mean()
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         with self.net.enter.coded(self.encoder(self.rows)):

@@ -98,10 +98,18 @@ def test_each_seed_has_its_own_table(tmp_path, book):
         train(asked(tmp_path, book, "own-%d.safetensors", table=str(tmp_path / "full-%d.safetensors"), **arm))
 
 
-@pytest.mark.parametrize("arm", ["trellis", "rvq"])
-def test_packed_tables_are_those_of_their_own_seed(arm, tmp_path, book):
+OF_A_TABLE = {
+    "trellis": tables(embedding="trellis", code_bits=2),
+    "rvq": tables(embedding="rvq", stages=2, codes=4),
+    "tuned": tables(embedding="autoencoder", ratio=4, coding="tuned"),
+    "joint": tables(embedding="autoencoder", ratio=4, coding="joint"),
+}
+
+
+@pytest.mark.parametrize("arm", OF_A_TABLE)
+def test_codes_of_a_table_are_those_of_their_own_seed(arm, tmp_path, book):
     train(asked(tmp_path, book, "full-%d.safetensors", runs=2))
-    more = tables(embedding=arm, **({"stages": 2, "codes": 4} if arm == "rvq" else {"code_bits": 2}))
+    more = OF_A_TABLE[arm]
     train(asked(tmp_path, book, runs=2, table=str(tmp_path / "full-%d.safetensors"), **more))
     for seed in (0, 1):
         name, table = f"alone-{seed}.safetensors", str(tmp_path / f"full-{seed}.safetensors")
