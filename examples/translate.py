@@ -3,8 +3,10 @@
 python translate.py spaces DATA OUT         words.npz and sentences.npz, and the sentences as lines for lem-encode
 python translate.py abroad DATA OUT         stsb.npz, and its sentences as lines
 python translate.py images DATA OUT         images.npz
-python translate.py table OUT [--quick]     results.jsonl, a line for each column, number of pairs and draw; table.md. What is not there
-                                            is left out, with a note
+python translate.py table OUT [--quick | --again]
+                                            results.jsonl, a line for each column, number of pairs and draw; table.md. What is not there
+                                            is left out, with a note. --again: results-again.jsonl and table-again.md, of other draws
+                                            and other held-out words and sentences, by which nothing was settled
 """
 
 import json
@@ -40,6 +42,7 @@ MOST = {"words": 4096, "sentences": 2500, "images": 4000}  # pairs
 SHEETS = 10  # of 500 test images
 NEAR, ALIKE_AT = 10, 1024  # neighbours, and pairs, of the last table
 PAIRS, QUICK, DRAWS = (16, 64, 256, 1024, 4096), (16, 64, 256), 3
+AGAIN = 100  # the first draw of pairs with other items held out
 METRICS = {"top1": recall_cosine, "csls": recall_csls, "mrr": reciprocal_rank}
 SINGLE = [row.name for row in MAPS.rows if row.tried]
 
@@ -87,10 +90,8 @@ def words(out: Path) -> None:
         "wordllama": llama[ids["wordllama"]],
         "minilm": mini[ids["minilm"]],
     }
-    held = np.zeros(len(chosen), bool)
-    held[np.random.default_rng(1).permutation(len(chosen))[: HELD["words"]]] = True
     ranks = {f"{name}.rank": of for name, of in ids.items()}
-    np.savez(out / "words.npz", held=held, **vectors, **ranks)
+    np.savez(out / "words.npz", **held_out(np.arange(len(chosen)), HELD["words"]), **vectors, **ranks)
     print(f"{len(chosen)} words")
 
 
@@ -105,12 +106,22 @@ def sentences(data: Path, out: Path) -> None:
                 for sentence in re.split(r"(?<= [.!?]) ", line):
                     if 40 <= len(sentence) <= 160 and "<unk>" not in sentence:
                         found.setdefault(sentence, article)
-    articles, held = np.array(list(found.values())), np.zeros(len(found), bool)
-    for one in np.random.default_rng(1).permutation(np.unique(articles)):
-        if held.sum() < HELD["sentences"]:
-            held |= articles == one
-    as_means(out, "sentences", list(found), held)
-    print(f"{len(found)} sentences, {held.sum()} of articles that are held out")
+    apart = held_out(np.array(list(found.values())), HELD["sentences"])
+    as_means(out, "sentences", list(found), **apart)
+    print(f"{len(found)} sentences, {apart['held'].sum()} of articles that are held out")
+
+
+def held_out(groups: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """{held, again: bool [N]}: items of whole groups [N], in a random order, until there are `count`; and as many others."""
+    found: dict[str, np.ndarray] = {}
+    for name, seed in (("held", 1), ("again", 2)):
+        left = ~found["held"] if found else np.ones(len(groups), bool)
+        mine = np.zeros(len(groups), bool)
+        for one in np.random.default_rng(seed).permutation(np.unique(groups[left])):
+            if mine.sum() < count:
+                mine |= groups == one
+        found[name] = mine
+    return found
 
 
 def abroad(data: Path, out: Path) -> None:
@@ -120,18 +131,18 @@ def abroad(data: Path, out: Path) -> None:
     found = list(dict.fromkeys(sentence for sentence in every if 40 <= len(sentence) <= 160))
     held = np.zeros(len(found), bool)
     held[np.random.default_rng(1).permutation(len(found))[: HELD["stsb"]]] = True
-    as_means(out, "stsb", found, held)
+    as_means(out, "stsb", found, held=held)
     print(f"{len(found)} sentences of STS-B")
 
 
-def as_means(out: Path, items: str, lines: list[str], held: np.ndarray) -> None:
+def as_means(out: Path, items: str, lines: list[str], **held: np.ndarray) -> None:
     """Sentences as the means of wordllama's vectors of their tokens, and as lines for lem-encode --encoder minilm."""
     from tokenizers import Tokenizer
 
     llama, path = wordllama()
     tokenizer = Tokenizer.from_file(str(path))
     means = [llama[tokenizer.encode(line, add_special_tokens=False).ids].mean(0) for line in lines]
-    np.savez(out / f"{items}.npz", held=held, wordllama=np.array(means, np.float32))
+    np.savez(out / f"{items}.npz", **held, wordllama=np.array(means, np.float32))
     (out / f"{items}.txt").write_text("\n".join(lines) + "\n", "utf8")
 
 
@@ -160,13 +171,16 @@ def images(data: Path, out: Path) -> None:
     print(f"{len(every)} images of {as_vectors(every).shape[1]} numbers")
 
 
-def load(out: Path, items: str) -> dict[str, np.ndarray]:
+def load(out: Path, items: str, again: bool = False) -> dict[str, np.ndarray]:
+    """{space: vectors [N, D], held: which are held out [N]}; again: other ones."""
     from lemtools.media import load as read
 
-    held = dict(np.load(out / f"{items}.npz"))
-    if (path := out / f"{items}.minilm.safetensors").exists() and "minilm" not in held:
-        held["minilm"] = np.concatenate([s.data for s in read([str(path)])])
-    return held
+    data = dict(np.load(out / f"{items}.npz"))
+    if again:
+        data["held"] = data["again"]
+    if (path := out / f"{items}.minilm.safetensors").exists() and "minilm" not in data:
+        data["minilm"] = np.concatenate([s.data for s in read([str(path)])])
+    return data
 
 
 def scored(made: np.ndarray, y: np.ndarray) -> dict[str, list[float]]:
@@ -214,8 +228,14 @@ def measured(data: dict[str, np.ndarray], items: str, a: str, b: str, pairs: int
     return {"pairs": len(learnt), "chosen": auto.facts["chosen"], "items": len(test), "rows": rows}
 
 
-def table(out: Path, quick: bool) -> None:
-    path = out / "results.jsonl"
+def named(out: Path, name: str, again: bool) -> Path:
+    """The file of a table, or of the same of other held-out items."""
+    stem, _, kind = name.partition(".")
+    return out / (f"{stem}-again.{kind}" if again else name)
+
+
+def table(out: Path, quick: bool, again: bool) -> None:
+    path = named(out, "results.jsonl", again)
     done = resumed(path)
     there = {(one["column"], one["asked"], one["draw"]) for one in done}
     alike: dict[str, tuple[float, float]] = {}
@@ -223,17 +243,19 @@ def table(out: Path, quick: bool) -> None:
         if not (out / f"{items}.npz").exists():
             print(f"translate.py: {column}: no {items}.npz; left out", file=sys.stderr)
             continue
-        data = load(out, items)
+        if again and items == "images":
+            continue
+        data = load(out, items, again)
         alike[column] = as_they_are(data, items, a, b)
         for pairs in QUICK if quick else PAIRS:
-            for draw in range(DRAWS):
+            for draw in range(AGAIN if again else 0, (AGAIN if again else 0) + DRAWS):
                 if (column, pairs, draw) in there:
                     continue
                 most = min(pairs, MOST[items])
                 one = {"column": column, "asked": pairs, "draw": draw, **measured(data, items, a, b, most, draw)}
                 keep(path, done, one)
     text = "\n".join([*(shown(done, column) for column in alike), foretold(done, alike)])
-    (out / "table.md").write_text(text)
+    named(out, "table.md", again).write_text(text)
     print(text)
 
 
@@ -311,4 +333,4 @@ if __name__ == "__main__":
     elif sys.argv[1] == "images":
         images(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        table(Path(sys.argv[2]), "--quick" in sys.argv)
+        table(Path(sys.argv[2]), "--quick" in sys.argv, "--again" in sys.argv)

@@ -1,6 +1,7 @@
 """How much arrives of few pairs, and vectors of each side without partners: self-learning, by what it could be compared with.
 
-python translate_few.py OUT [--quick]     few.jsonl, a line for each setting and draw of pairs; few.md
+python translate_few.py OUT [--quick | --again]     few.jsonl, a line for each setting and draw of pairs; few.md. --again: few-again.jsonl
+                                                    and few-again.md, of other held-out items (translate.py), others on each side
 """
 
 import sys
@@ -14,7 +15,7 @@ from lemtools.align.maps import Map, unit
 from lemtools.align.pairs import Paired
 from lemtools.catalogue.maps import MAPS
 from resume import keep, resumed
-from translate import COLUMNS, HELD, cut, load, matched, scored, short
+from translate import AGAIN, COLUMNS, HELD, cut, load, matched, named, scored, short
 
 TEXTS = {column: of for column, of in COLUMNS.items() if of[0] != "images"}
 PAIRS, DRAWS = (16, 64), (20, 21, 22)  # (what was tried before the rounds were settled had other draws)
@@ -73,20 +74,20 @@ def measured(data: dict, items: str, names: tuple[str, str], pairs: int, same: b
     return {"vectors": [len(one), len(other)], "items": len(test), "rows": rows, **facts}
 
 
-def main(out: Path, quick: bool) -> None:
-    path = out / "few.jsonl"
+def main(out: Path, quick: bool, again: bool) -> None:
+    path = named(out, "few.jsonl", again)
     done = resumed(path)
     there = {(one["column"], one["pairs"], one["same"], one["draw"]) for one in done}
-    for same in (False,) if quick else (False, True):
-        for draw in DRAWS[:1] if quick or same else DRAWS:
+    for same in (False,) if quick or again else (False, True):
+        for draw in DRAWS[:1] if quick or same else [AGAIN * again + draw for draw in DRAWS]:
             for column, (items, *names) in TEXTS.items():
                 for pairs in PAIRS:
                     if (column, pairs, same, draw) not in there:
                         one = {"column": column, "pairs": pairs, "same": same, "draw": draw}
-                        one |= measured(load(out, items), items, names, pairs, same, draw)
+                        one |= measured(load(out, items, again), items, names, pairs, same, draw)
                         keep(path, done, one)
     text = "\n".join(shown([one for one in done if one["same"] == same], same) for same in (False, True))
-    (out / "few.md").write_text(text)
+    named(out, "few.md", again).write_text(text)
     print(text)
 
 
@@ -114,4 +115,4 @@ def shown(done: list[dict], same: bool) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "--quick" in sys.argv)
+    main(Path(sys.argv[1]), "--quick" in sys.argv, "--again" in sys.argv)
