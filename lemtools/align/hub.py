@@ -20,7 +20,7 @@ from ..signal import LemError
 from . import choose
 from .linear import svd
 from .maps import Map
-from .pairs import WIDEST, Paired, check_vectors, gathered
+from .pairs import WIDEST, Paired, check_varied, check_vectors, gathered
 
 POWER = 0.25  # of C + k, taken out of a space
 SWEEPS, RISE = 50, 1e-7  # at most so many turns of all; fewer once one raises the objective by less
@@ -48,7 +48,7 @@ def fitted(
     """Spaces of these names in one pass over blocks of the same items in each of them ([n, D], [n, E], ...).
 
     width: of the hub. pairs: how many items to take, drawn by the seed; None: all. LemError for fewer than 2 spaces or items, for
-    a hub wider than all spaces together, and for vectors as pairs.Paired refuses them.
+    a hub wider than all spaces together, and for vectors as pairs.Paired.read refuses them.
     """
     if len(names) < 2:
         raise LemError(f"a hub of {len(names)} space; name 2 files at least, one a space")
@@ -58,6 +58,8 @@ def fitted(
         raise LemError(f"a hub of {width} numbers; its spaces have {sum(widths)} together")
     ends = np.cumsum([0, *widths])
     parts = dict(zip(names, (slice(a, b) for a, b in pairwise(ends)), strict=True))
+    for name, part in parts.items():
+        check_varied(moments.mean[part], moments.variance[part], name)
     turned, facts = turns(moments.covariance, parts, width)
     means = {name: (moments.mean[part], np.zeros(width)) for name, part in parts.items()}
     maps = {name: Map(means[name], *both) for name, both in turned.items()}

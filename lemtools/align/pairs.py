@@ -14,6 +14,8 @@ from ..signal import LemError
 WIDEST = 4096  # numbers a vector: the covariance of both sides together is square
 SAMPLE = 4096  # pairs that are kept as they are
 CLOUD, FEWEST = 20_000, 50  # vectors without partners that are kept of a side, and that are needed
+SHORT, LONG = 1e-18, 1e18  # lengths of vectors: float32 holds what scales one side to the other
+STILL = 1e-7  # of the mean's length: float32 has no digits for less
 _ROWS = 1 << 21  # numbers that are float64 at a time
 
 
@@ -42,17 +44,26 @@ class Paired:
 
     @classmethod
     def read(
-        cls, blocks: Iterable[tuple[np.ndarray, np.ndarray]], *, pairs: int | None = None, seed: int = 0
+        cls,
+        blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+        *,
+        pairs: int | None = None,
+        seed: int = 0,
+        of: tuple[str, str] = ("A", "B"),
     ) -> Paired:
         """Of blocks of pairs ([n, D], [n, E]), in one pass. The result does not depend on where one block ends.
 
-        pairs: how many to take, drawn evenly by the seed and held in float64; None: all, of which a sample is held. LemError for
-        fewer than 2, for fewer than `pairs`, for vectors of other widths than the first or wider than 4096, and for values that
-        are not finite or vectors of zeros.
+        pairs: how many to take, drawn evenly by the seed and held in float64; None: all, of which a sample is held. of: what errors
+        call the sides. LemError for fewer than 2, for fewer than `pairs`, for vectors of other widths than the first or wider than
+        4096, for those that check_vectors refuses, and for a side whose vectors are all the same.
         """
         widths = [0, 0]
-        moments, rows = gathered(_beside(blocks, widths), pairs=pairs, seed=seed)
-        return cls._made(moments, widths[0], rows[:, : widths[0]], rows[:, widths[0] :])
+        moments, rows = gathered(_beside(blocks, widths, of), pairs=pairs, seed=seed)
+        made = cls._made(moments, widths[0], rows[:, : widths[0]], rows[:, widths[0] :])
+        aa, _, bb = made.parts
+        for name, mean, square in zip(of, made.mean, (aa, bb), strict=True):
+            check_varied(mean, square.diagonal(), name)
+        return made
 
     @classmethod
     def _made(cls, moments: Moments, width: int, x: np.ndarray, y: np.ndarray) -> Paired:
@@ -97,12 +108,15 @@ def gathered(
     return moments, rows
 
 
-def _beside(blocks: Iterable[tuple[np.ndarray, np.ndarray]], widths: list[int]) -> Iterator[np.ndarray]:
+def _beside(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]], widths: list[int], of: tuple[str, str]
+) -> Iterator[np.ndarray]:
     """Blocks [n, D + E] of pairs, checked; widths: is filled in."""
     seen = 0
     for x, y in blocks:
         widths[:] = widths if seen else (x.shape[1], y.shape[1])
-        _check(x, y, (widths[0], widths[1]), seen)
+        for side, width, name in zip((x, y), widths, of, strict=True):
+            _check_side(side, width, name, seen)
         seen += len(x)
         yield np.hstack([x, y])
 
@@ -110,7 +124,7 @@ def _beside(blocks: Iterable[tuple[np.ndarray, np.ndarray]], widths: list[int]) 
 def read_side(blocks: Iterable[np.ndarray], of: str, *, width: int | None = None, seed: int = 0) -> np.ndarray:
     """Vectors [n, D] float32 of one space without partners, from blocks [., D]; of more than 20,000 as many, drawn by the seed.
 
-    width: which they must have. of: what they are called in errors. LemError for fewer than 50, and as for pairs.
+    width: which they must have. of: what they are called in errors. LemError for fewer than 50, and as of Paired.read.
     """
     kept, draw, seen = _Sample(CLOUD), np.random.default_rng([seed, 19]), 0
     for x in blocks:
@@ -120,7 +134,9 @@ def read_side(blocks: Iterable[np.ndarray], of: str, *, width: int | None = None
         kept.add(x.astype(np.float32, copy=False), draw.random(len(x)))
     if seen < FEWEST:
         raise LemError(f"{of}: {seen} vectors; without pairs {FEWEST} are needed at least")
-    return kept.rows()
+    rows = kept.rows()
+    check_varied(rows.mean(0, dtype=np.float64), rows.var(0, dtype=np.float64), of)
+    return rows
 
 
 class _Sample:
@@ -147,11 +163,6 @@ class _Sample:
         self.held, self.count = [(keys[stay], rows[stay])], len(stay)
 
 
-def _check(x: np.ndarray, y: np.ndarray, widths: tuple[int, int], seen: int) -> None:
-    for side, width, of in zip((x, y), widths, ("A", "B")):
-        _check_side(side, width, of, seen)
-
-
 def _check_side(x: np.ndarray, width: int, of: str, seen: int) -> None:
     if x.shape[1] != width:
         raise LemError(f"vectors of {x.shape[1]} numbers among such of {width} in {of}")
@@ -161,13 +172,23 @@ def _check_side(x: np.ndarray, width: int, of: str, seen: int) -> None:
 
 
 def check_vectors(x: np.ndarray, seen: int = 0, of: str = "") -> None:
-    """LemError for a vector that is not finite or is zero. seen: how many came before."""
+    """LemError for a vector that is not finite, is zero, or has a length beyond 1e-18 to 1e18. seen: how many came before."""
     energy = np.einsum("ij,ij->i", x, x)
-    if np.isfinite(energy).all() and energy.all():
+    if not len(x) or (float(energy.min()) > SHORT**2 and float(energy.max()) < LONG**2):
         return
-    energy = np.einsum(
-        "ij,ij->i", x, x, dtype=np.float64
-    )  # what float32 cannot hold squared may be a vector all the same
-    for bad, what in (~np.isfinite(energy), "is not finite"), (energy == 0, "is zero: it has no direction"):
+    length = np.hypot.reduce(x.astype(np.float64), axis=1)  # (squares may be more than the type holds)
+    beyond = (length < SHORT) | (length > LONG)
+    for bad, what in (
+        (~np.isfinite(x).all(1), "is not finite"),
+        (length == 0, "is zero: it has no direction"),
+        (beyond, f"has a length beyond {SHORT:g} to {LONG:g}: scale the set"),
+    ):
         if bad.any():
-            raise LemError(f"vector {seen + int(np.argmax(bad))}{of} {what}; leave it out of both sets")
+            way = "" if bad is beyond else "; leave it out of both sets"
+            raise LemError(f"vector {seen + int(np.argmax(bad))}{of} {what}{way}")
+
+
+def check_varied(mean: np.ndarray, variance: np.ndarray, of: str) -> None:
+    """LemError for vectors that are all the same, by their mean [D] and variances [D]: no direction about the mean is left."""
+    if not variance.sum() > STILL**2 * (mean @ mean):
+        raise LemError(f"{of}: all vectors are the same, so that none can be told from another")

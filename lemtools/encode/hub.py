@@ -85,7 +85,7 @@ class Hub(Fitted):
         for member in members:
             self._map(member)
         blocks = together({name: source(), **{member: made() for member, made in members.items()}})
-        taken = Paired.read(self._beside(blocks, name, list(members)), pairs=pairs, seed=seed)
+        taken = Paired.read(self._beside(blocks, list(members)), pairs=pairs, seed=seed, of=(name, "the hub"))
         one = joined(taken, map)
         facts = dict(one.facts)
         chosen = str(facts.pop("chosen", map))
@@ -95,15 +95,12 @@ class Hub(Fitted):
         report = {"pairs": taken.count, "width": taken.x.shape[1], "width-hub": self.made_of["width"], "map": chosen}
         return Hub(found, made), {**report, **facts}
 
-    def _beside(self, blocks: Iterable[Block], new: str, names: list[str]) -> Iterator[Block]:
+    def _beside(self, blocks: Iterable[Block], names: list[str]) -> Iterator[Block]:
         """Blocks of vectors of a new space, the first of `blocks`, and of the means of the members' hub vectors."""
-        coders, seen = [self._map(name) for name in names], 0
+        coders = [self._map(name) for name in names]
         for x, *others in blocks:
             for name, one, side in zip(names, coders, others, strict=True):
                 _check(side, one.widths[0], f"{name} has such of")
-                check_vectors(side, seen, f" of {name}")
-            check_vectors(x, seen, f" of {new}")
-            seen += len(x)
             yield x, sum(one.apply(side) for one, side in zip(coders, others, strict=True)) / len(coders)
 
     def asked(self, *, from_space: str | None = None, to_space: str | None = None) -> Hub:
@@ -149,7 +146,7 @@ class Hub(Fitted):
         return [self._through(signal, self.entry, back=False)]
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
-        if record.get("hub", self.made_of["hub"]) != self.made_of["hub"]:
+        if record.get("encoder") == self.name and record.get("hub") != self.made_of["hub"]:
             raise LemError("vectors of another hub; name its file, or one that grew from it by --add")
         space = self.exit or record.get("from")
         if space is None:
@@ -167,6 +164,12 @@ class Hub(Fitted):
         rows = x.reshape(-1, x.shape[-1])
         check_vectors(rows)
         return replace(signal, data=one.apply(rows, back).reshape(*x.shape[:-1], -1), depth=None)
+
+
+def refuse_hub(record: dict) -> None:
+    """LemError where what a map of two spaces is to decode is a hub's, by its record."""
+    if "hub" in record:
+        raise LemError("vectors of a hub, not of the space that this map translates into: --model HUB")
 
 
 def _check(x: np.ndarray, width: int, said: str) -> None:

@@ -13,6 +13,7 @@ from ..nets import build
 from ..signal import Layout, LemError, Signal, Tensor, Value
 from ..signal.layout import Found
 from .contract import Fitted
+from .hub import refuse_hub
 
 AT_ONCE = 1 << 14  # vectors
 SIDES = ("scale", "target_scale")
@@ -81,6 +82,7 @@ class Learned(Fitted):
         return [self._translated(signal, self.net.there, 0)]
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
+        refuse_hub(record)
         return [self._translated(signal, self.net.back, 1)]
 
     @torch.inference_mode()
@@ -89,8 +91,8 @@ class Learned(Fitted):
         if x.shape[-1] != width:
             from_to = "back from" if side else "from"
             raise LemError(f"vectors of {x.shape[-1]} numbers; this map translates {from_to} such of {width}")
+        check_vectors(x.reshape(-1, width))
         rows = x.reshape(-1, width).astype(np.float32, copy=False)
-        check_vectors(rows)
         one, other = self.scales[:: -1 if side else 1]
         made = [
             other.decode(way(one.encode(torch.from_numpy(part).to(self.device)))).cpu().numpy()

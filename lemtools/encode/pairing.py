@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from ..align.pairs import check_vectors
 from ..signal import LemError, Signal, stem
 from .offsets import alike, by_text
 
@@ -23,8 +24,8 @@ def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
 
     sets: by what errors call them. Items match by name, without extension, where all sets have names, else by order. As long as
     the names come in one order, nothing is held; from there on, what is left of all sets but the first is. LemError for anything
-    but whole embeddings, where some sets alone have names or items, for a name that comes twice or in one set alone, and for items
-    of different lengths.
+    but whole embeddings, for vectors of several widths and those that pairs.check_vectors refuses, where some sets alone have names
+    or items, for a name that comes twice or in one set alone, and for items of different lengths.
     """
     sides, seen = [_Side(batches, of) for of, batches in sets.items()], set[str]()
     while (n := min(left := [side.left() for side in sides])) > 0:
@@ -49,7 +50,7 @@ def together(sets: Mapping[str, Iterable[Signal]]) -> Iterator[Block]:
         longer, count = sides[left.index(max(left))], sides[0].seen
         if (held := longer.take(1).names) is not None:
             raise LemError(f"{longer.of}: {held[0]} is there alone; leave it out")
-        raise LemError(f"{longer.of}: more than the {count} items of the other side, and no names to pair them by")
+        raise LemError(f"{longer.of}: more items than the other side's {count}, and no names to pair them by")
     if not sides[0].seen:
         raise LemError("no vectors")
 
@@ -68,6 +69,7 @@ class _Side:
     def __init__(self, batches: Iterable[Signal], of: str):
         self.batches, self.of, self.at, self.seen = iter(batches), of, 0, 0
         self.batch: Signal | None = None
+        self.width, self.rows = 0, 0  # numbers of a vector, and vectors of this file that came before
 
     def left(self) -> int:
         """Items of the batch that are not yet taken; 0: there are no more."""
@@ -75,11 +77,22 @@ class _Side:
             self.batch, self.at = next(self.batches, None), 0
             if self.batch is None:
                 return 0
-            self.of = self.batch.origin or self.of
-            if self.batch.kind != "embedding" or self.batch.ops:
-                what = "fragments" if self.batch.ops else self.batch.kind
-                raise LemError(f"{self.of}: {what}; translate is fitted to whole embeddings")
+            self._check(self.batch)
         return len(self.batch) - self.at
+
+    def _check(self, batch: Signal) -> None:
+        """What has come: LemError for anything but whole embeddings, of the first one's width, with a direction each."""
+        if batch.origin and batch.origin != self.of:
+            self.of, self.rows = batch.origin, 0
+        if batch.kind != "embedding" or batch.ops:
+            what = "fragments" if batch.ops else batch.kind
+            raise LemError(f"{self.of}: {what}; translate is fitted to whole embeddings")
+        rows = batch.data.reshape(-1, batch.data.shape[-1])
+        self.width = self.width or rows.shape[1]
+        if rows.shape[1] != self.width:
+            raise LemError(f"{self.of}: vectors of {rows.shape[1]} numbers among such of {self.width}")
+        check_vectors(rows, self.rows, f" of {self.of}")
+        self.rows += len(rows)
 
     def take(self, n: int) -> Signal:
         self.at, self.seen = self.at + n, self.seen + n

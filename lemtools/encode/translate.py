@@ -15,7 +15,7 @@ from ..catalogue.maps import MAPS
 from ..signal import Layout, LemError, Signal, Tensor, Value
 from ..signal.layout import Found
 from .contract import Fitted
-from .hub import Hub
+from .hub import Hub, refuse_hub
 from .pairing import paired, without_names
 
 LINEAR = Layout(
@@ -42,7 +42,8 @@ class Translate(Fitted):
     """Embedding [N, D] or [N, L, D] of space A <-> [N, E] or [N, L, E] of space B, float32, vector by vector.
 
     found: the align.maps.Map. chosen: its name in the catalogue, and whether it learnt by itself from there. count: the pairs that it was fitted to. The means of these,
-    or of all vectors where there were some without partners, are the centres of both sides. LemError for vectors of another width, that are not finite, or that are zero.
+    or of all vectors where there were some without partners, are the centres of both sides. LemError for vectors of another width, that are not finite, or that are zero,
+    and of a hub to decode.
     """
 
     name, layout = "translate", LINEAR
@@ -103,7 +104,7 @@ class Translate(Fitted):
                 for side, of in ((signals, "the input"), (onto, "--onto"))
             )
             return cls._with(aligned(x, y), "unpaired", 0)
-        taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed)
+        taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed, of=("the input", "--onto"))
         found = MAPS.find(map or "auto").load()(taken)
         chosen = str(found.facts.pop("chosen", map))
         if more or onto_more:
@@ -164,6 +165,7 @@ class Translate(Fitted):
         return [self._translated(signal, back=False)]
 
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
+        refuse_hub(record)
         return [self._translated(signal, back=True)]
 
     def _translated(self, signal: Signal, back: bool) -> Signal:

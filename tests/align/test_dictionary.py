@@ -179,6 +179,8 @@ def test_too_few_and_bad_vectors():
         read_side([a[:49]], "--more")
     with pytest.raises(LemError, match="vectors of 24 numbers among such of 20 in --more"):
         read_side([a], "--more", width=20)
+    with pytest.raises(LemError, match="--more: all vectors are the same"):
+        read_side([np.ones((60, 3)), np.ones((9, 3))], "--more")
     a[30] = 0
     with pytest.raises(LemError, match="vector 30 of --more is zero"):
         read_side([a[:20], a[20:]], "--more")

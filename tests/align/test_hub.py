@@ -153,6 +153,7 @@ BAD = {
     "too wide": (lambda s: s, 37, "a hub of 37 numbers; its spaces have 36 together"),
     "zero": (lambda s: s | {"B": s["B"] * (np.arange(20) != 7)[:, None]}, 4, "vector 7 of B is zero"),
     "nan": (lambda s: s | {"C": np.where(np.arange(20)[:, None] == 9, np.nan, s["C"])}, 4, "vector 9 of C is not finite"),
+    "the same": (lambda s: s | {"B": np.ones_like(s["B"])}, 4, "B: all vectors are the same"),
     "all too wide": (lambda s: {name: np.ones((3, 4000)) for name in "ABC"}, 4, "8192 in all"),
 }  # fmt: skip
 

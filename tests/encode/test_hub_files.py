@@ -53,10 +53,12 @@ def bench(tmp_path_factory):
     zero[7], bad[9, 1] = 0, np.nan
     np.save(here / "zero.npy", zero)
     np.save(here / "nan.npy", bad)
+    np.save(here / "same.npy", np.ones((N, 7)))
     write(here / "stranger.safetensors", SPACES["b"], [*NAMES[:-1], "x"])
     run(here, f"{FIT} --common 5 a.safetensors b.safetensors c.safetensors -o hub.safetensors")
     run(here, f"{FIT} --map ridge --onto b.npy a.npy -o ab.safetensors")
     run(here, f"{FIT} --common 4 a.npy b.npy -o hub4.safetensors")
+    run(here, "--model ab.safetensors a.npy -o b2.safetensors")
     return here
 
 
@@ -162,12 +164,14 @@ REFUSED = {
     f"{FIT} --common 11 a.npy b.npy": "a hub of 11 numbers; its spaces have 10 together",
     f"{FIT} --common 4 a.npy other/a.npy": "two spaces of the name a",
     f"{FIT} --common 4 a.npy -": "standard input has no name",
-    f"{FIT} --common 4 a.npy short.npy": "a.npy: more than the 79 items",
+    f"{FIT} --common 4 a.npy short.npy": "a.npy: more items than the other side's 79",
     f"{FIT} --common 4 one.npy two.npy": "1 items; a map needs 2",
     f"{FIT} --common 4 --pairs 90 a.npy b.npy": "80 items; --pairs 90",
     f"{FIT} --common 4 a.safetensors b.npy": "a.safetensors has names, b.npy has none",
     f"{FIT} --common 4 a.safetensors stranger.safetensors": "is there alone",
-    f"{FIT} --common 4 a.npy zero.npy": "vector 7 of zero is zero",
+    f"{FIT} --common 4 a.npy zero.npy": "vector 7 of zero.npy is zero",
+    f"{FIT} --common 4 a.npy same.npy": "same: all vectors are the same",
+    f"{FIT} {FULL} --add same.npy a.npy": "same: all vectors are the same",
     f"{FIT} --common 4 a.npy nan.npy": "nan.npy: NaN or infinite values (item 9)",
     f"{FIT} --common 4 --onto b.npy a.npy": "--onto is not for --common",
     f"{FIT} --common 4 --map ridge a.npy b.npy": "--map is not for --common",
@@ -178,7 +182,7 @@ REFUSED = {
     f"{FIT} {FULL} --add other/a.npy b.npy": "--add a: the hub has a space of this name",
     f"{FIT} {FULL} --add d.npy short.npy": "no space 'short' in this hub; it has a, b and c",
     f"{FIT} {FULL} --add d.npy --map relative a.npy": "a space joins a hub by a matrix",
-    f"{FIT} {FULL} --add one.npy a.npy": "more than the 1 items",
+    f"{FIT} {FULL} --add one.npy a.npy": "more items than the other side's 1",
     f"{FIT} --from a --common 4 a.npy b.npy": "--from is for translate, where it encodes",
     f"{FULL} a.npy": "say whose vectors these are: --from a or b or c",
     f"{FULL} --from x a.npy": "no space 'x' in this hub; it has a, b and c",
@@ -190,6 +194,8 @@ REFUSED = {
     f"--decode {FULL} --to-space a c.npy": "vectors of 8 numbers; the hub has such of 5",
     f"--decode {FULL} --from a a.npy": "--from is for translate, where it encodes",
     "--decode --model hub.safetensors --to-space a h4.safetensors": "vectors of another hub",
+    "--decode --model ab.safetensors h4.safetensors": "vectors of a hub, not of the space that this map translates into",
+    f"--decode {FULL} --to-space a b2.safetensors": "vectors of another hub",
     "--model ab.safetensors --from a a.npy": "'a' names a space of a hub; this is a map of two",
 }  # fmt: skip
 

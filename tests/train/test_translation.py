@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lemtools import encode
+from lemtools import encode, stream
 from lemtools.align import linear
 from lemtools.align.pairs import Paired
 from lemtools.nets import model as kept
@@ -136,12 +136,51 @@ def test_a_reader_is_read_better_than_by_squares_and_does_not_change(tmp_path, r
 
 
 X, Y = pairs(40)
+NAMES = [f"w{i}" for i in range(40)]
+
+
+def named(path, x, names):
+    with open(path, "wb") as file:
+        stream.write([Signal("embedding", x, names=names)], file)
+    return [str(path)]
+
+
+@pytest.mark.parametrize("shape", [(40,), (8, 5)])
+def test_items_pair_by_name(tmp_path, shape):
+    """The other side in another order, and with other extensions, is learnt from as in the same order."""
+    x, y = (side.reshape(*shape, -1) for side in (X, Y))
+    names, order = NAMES[: shape[0]], rng.permutation(shape[0])
+    files = {
+        "data": named(tmp_path / "x.safetensors", x, names),
+        "onto": named(tmp_path / "y.safetensors", y[order], [f"{names[i]}.txt" for i in order]),
+    }
+    made = prepare(asked(tmp_path, x, y, **files)).spec.items
+    plain = prepare(asked(tmp_path, x, y)).spec.items
+    for one, other in zip((made.data[np.arange(20)], made.label), (plain.data[np.arange(20)], plain.label)):
+        assert np.array_equal(one, other)
+
+
+def test_names_of_one_side_alone_are_refused(tmp_path):
+    for change, said in ({3: "w5"}, "two items of the name w5"), ({3: "x"}, "w3 is there alone"):
+        names = [change.get(i, name) for i, name in enumerate(NAMES)]
+        files = {
+            "data": named(tmp_path / "x.safetensors", X, NAMES),
+            "onto": named(tmp_path / "y.safetensors", Y, names),
+        }
+        with pytest.raises(LemError, match=said):
+            prepare(asked(tmp_path, X, Y, **files))
+    with pytest.raises(LemError, match="x.safetensors has names, .*b.npy has none"):
+        prepare(asked(tmp_path, X, Y, data=files["data"]))
+
+
 REFUSED = {
     "no target": ({"onto": []}, "what the data are paired with is --onto FILE"),
-    "other count": ({"b": Y[:-1]}, r"--onto has vectors \[39\] for \[40\] of --data"),
-    "other lengths": ({"a": X.reshape(8, 5, 6), "b": Y.reshape(10, 4, 5)}, "they belong together one by one"),
-    "pictures": ({"a": np.zeros((4, 3, 8, 8), np.uint8)}, "translate"),
-    "a zero": ({"a": X * (np.arange(40) != 3)[:, None]}, "vector 3 of --data is zero"),
+    "other count": ({"b": Y[:-1]}, "a.npy: more items than the other side's 39"),
+    "other lengths": ({"a": X.reshape(8, 5, 6), "b": Y.reshape(8, 5, 5)[:, :4]}, "positions pair one to one"),
+    "pictures": ({"a": np.zeros((4, 3, 8, 8), np.uint8)}, "a.npy: translate learns from whole embeddings"),
+    "a zero": ({"a": X * (np.arange(40) != 3)[:, None]}, "vector 3 of .*a.npy is zero"),
+    "too long": ({"b": Y.astype(np.float64) * 1e60}, "vector 0 of .*b.npy has a length beyond"),
+    "the same": ({"b": np.ones_like(Y)}, "--onto: all vectors are the same"),
     "validate": ({"validate": ["v.npy"]}, "--validate is not for translate"),
     "all kept back": ({"holdout": 40}, "leaves nothing"),
     "a layer alone": ({"reader_layer": 1}, "--reader-layer is for --reader"),

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from ...align import linear
-from ...align.pairs import WIDEST, Paired, check_vectors
+from ...align.pairs import WIDEST, Paired
 from ...denoise.contract import Scale
-from ...media import store
+from ...encode.pairing import together
 from ...nets import build
 from ...nets.model import Model, load
-from ...signal import LemError
+from ...signal import LemError, Signal
 from ..data import Items, Spec, held_out, load_items
 from ..network import blamed, card, record
 from ..objectives import Objective
@@ -85,22 +85,21 @@ def translation(settings: Settings) -> Prepared:
 
 
 def _pairs(settings: Settings, sequences: bool) -> Items:
-    """Vectors [N, D] with labels [N, E], or [N, L, D] and [N, L, E] of sequences that are read as such."""
-    items, others = load_items(settings.data, settings.reading), store(settings.onto or [])
-    if items.kind != "embedding" or items.seen is not None or others.dtype == np.uint8:
-        raise LemError(f"{', '.join(settings.data)}: translate learns from whole embeddings")
-    x, y = (np.asarray(side[:], np.float32) for side in (items.data, others))
-    if x.shape[:-1] != y.shape[:-1]:
-        shapes = [list(side.shape[:-1]) for side in (x, y)]
-        raise LemError(f"--onto has vectors {shapes[1]} for {shapes[0]} of --data; they belong together one by one")
-    if sequences and x.ndim != 3:
+    """Vectors [N, D] with labels [N, E], or [N, L, D] and [N, L, E] of sequences that are read as such; paired by name, where both
+    sides have names, else by order."""
+    items, others = load_items(settings.data, settings.reading), load_items(settings.onto or [])
+    if sequences and np.ndim(items.data) != 3:
         raise LemError("--reader reads sequences [N, L, D], of lem-encode --encoder activations without --flat")
+    sides = {}
+    for of, paths, side in (("--data", settings.data, items), ("--onto", settings.onto, others)):
+        if side.kind != "embedding" or side.seen is not None:
+            raise LemError(f"{', '.join(paths or [])}: translate learns from whole embeddings")
+        sides[of] = [Signal("embedding", np.asarray(side.data[:]), names=side.names, origin=", ".join(paths or []))]
+    x, y = (np.concatenate(part).astype(np.float32, copy=False) for part in zip(*together(sides), strict=True))
     if max(x.shape[-1], y.shape[-1]) > WIDEST:
         raise LemError(f"vectors of {x.shape[-1]} and {y.shape[-1]} numbers; a translation takes {WIDEST} at most")
-    for side, of in ((x, "--data"), (y, "--onto")):
-        check_vectors(side.reshape(-1, side.shape[-1]), of=f" of {of}")
-    if not sequences:
-        x, y = (side.reshape(-1, side.shape[-1]) for side in (x, y))
+    if sequences:
+        x, y = (side.reshape(*np.shape(items.data)[:2], -1) for side in (x, y))
     return Items("embedding", x, y)
 
 
@@ -122,7 +121,7 @@ def _model(settings: Settings, items: Items, rows: np.ndarray) -> Model:
     """The network, as ridge regression of what is learnt from."""
     assert items.label is not None
     x, y = (side[rows].reshape(-1, side.shape[-1]) for side in (np.asarray(items.data), items.label))
-    pairs = Paired.read([(x, y)])
+    pairs = Paired.read([(x, y)], of=("--data", "--onto"))
     width, onto = x.shape[1], y.shape[1]
     config = record(settings, "embedding", (width,), source=[width], onto=[onto])
     torch.manual_seed(settings.seed)
