@@ -5,7 +5,7 @@ python translate.py abroad DATA OUT         stsb.npz, and its sentences as lines
 python translate.py images DATA OUT         images.npz
 python translate.py table OUT [--quick | --again]
                                             results.jsonl, a line for each column, number of pairs and draw; table.md. What is not there
-                                            is left out, with a note. --again: results-again.jsonl and table-again.md, of other draws
+                                            is left out, with a note. --quick: up to 256 pairs, one draw. --again: results-again.jsonl and table-again.md, of other draws
                                             and other held-out words and sentences, by which nothing was settled
 """
 
@@ -234,7 +234,7 @@ def named(out: Path, name: str, again: bool) -> Path:
     return out / (f"{stem}-again.{kind}" if again else name)
 
 
-def table(out: Path, quick: bool, again: bool) -> None:
+def table(out: Path, quick: bool, again: bool = False) -> None:
     path = named(out, "results.jsonl", again)
     done = resumed(path)
     there = {(one["column"], one["asked"], one["draw"]) for one in done}
@@ -248,7 +248,7 @@ def table(out: Path, quick: bool, again: bool) -> None:
         data = load(out, items, again)
         alike[column] = as_they_are(data, items, a, b)
         for pairs in QUICK if quick else PAIRS:
-            for draw in range(AGAIN if again else 0, (AGAIN if again else 0) + DRAWS):
+            for draw in range(AGAIN * again, AGAIN * again + (1 if quick else DRAWS)):
                 if (column, pairs, draw) in there:
                     continue
                 most = min(pairs, MOST[items])

@@ -74,7 +74,7 @@ def measured(data: dict, items: str, names: tuple[str, str], pairs: int, same: b
     return {"vectors": [len(one), len(other)], "items": len(test), "rows": rows, **facts}
 
 
-def main(out: Path, quick: bool, again: bool) -> None:
+def main(out: Path, quick: bool, again: bool = False) -> None:
     path = named(out, "few.jsonl", again)
     done = resumed(path)
     there = {(one["column"], one["pairs"], one["same"], one["draw"]) for one in done}

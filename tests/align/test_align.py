@@ -47,9 +47,17 @@ def test_procrustes_of_few_pairs_and_other_widths_moves_only_what_they_span():
     found = linear.procrustes(Paired.of(x, y))
     values = np.linalg.svd(found.there, compute_uv=False)
     assert found.facts["rank"] == 4 and np.allclose(values[:4], values[0]) and values[4] < 1e-10
+
+
+@pytest.mark.parametrize("n", [5, 40])
+@pytest.mark.parametrize("d, e", [(12, 9), (9, 12)])
+def test_the_scale_of_procrustes_is_that_of_least_squares_each_way(n, d, e):
+    x, y = spaces(n, d, e, noise=1)
+    found = linear.procrustes(Paired.of(x, y))
     a, b = x - x.mean(0), y - y.mean(0)
-    scaled = [np.sum((b - s * a @ found.there) ** 2) for s in (0.99, 1, 1.01)]
-    assert scaled[1] < min(scaled[0], scaled[2])  # the scale is that of least squares
+    for one, other, way in ((a, b, found.there), (b, a, found.back)):
+        scaled = [np.sum((other - s * one @ way) ** 2) for s in (0.99, 1, 1.01)]
+        assert scaled[1] < min(scaled[0], scaled[2])
 
 
 @pytest.mark.parametrize("n, d", [(30, 4), (8, 20)])
@@ -58,21 +66,23 @@ def test_ridge_is_its_closed_form_and_its_penalty_the_best_by_brute_force(n, d):
     found = linear.ridge(Paired.of(x, y))
     a, b = x - x.mean(0), y - y.mean(0)
     k = found.facts["penalty"]
-    assert np.allclose(found.there, a.T @ np.linalg.inv(a @ a.T + k * np.eye(n)) @ b)
-    grid = linear.GRID * np.linalg.svd(a, compute_uv=False)[0] ** 2
-    u, s, _ = np.linalg.svd(a, full_matrices=False)
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    assert np.allclose(found.there, (vt.T * s / (s**2 + k)) @ u.T @ b, atol=1e-6)
+    grid = linear.GRID * s[0] ** 2
     brute = []
     for penalty in grid:
         errors = []
         for i in range(n):
             rest = np.arange(n) != i
             p, q = x[rest] - x[rest].mean(0), y[rest] - y[rest].mean(0)
-            w = np.linalg.solve(p.T @ p + penalty * np.eye(d), p.T @ q)
+            left, values, right = np.linalg.svd(p, full_matrices=False)
+            w = (right.T * values / (values**2 + penalty)) @ left.T @ q
             errors.append(np.mean((y[i] - y[rest].mean(0) - (x[i] - x[rest].mean(0)) @ w) ** 2))
         brute.append(np.mean(errors))
-        if penalty > 1e-7 * grid[20]:  # (below, so few pairs leave nothing of the digits)
+        assert linear.left_out(u, s, b, penalty) == pytest.approx(brute[-1], rel=1e-3)
+        if penalty > 1e-7 * grid[20]:  # (below, so few pairs leave few of the digits)
             assert linear.left_out(u, s, b, penalty) == pytest.approx(brute[-1], rel=1e-6)
-    assert k == pytest.approx(grid[int(np.argmin(brute))])
+    assert brute[int(np.argmin(np.abs(grid - k)))] <= min(brute) * (1 + 1e-5)
 
 
 def test_cca_finds_the_correlations_that_were_made():
@@ -84,6 +94,26 @@ def test_cca_finds_the_correlations_that_were_made():
     found = linear.cca(Paired.of(x, y))
     assert found.facts["correlation-first"] == pytest.approx(0.9, abs=0.01)
     assert found.facts["correlations"] == pytest.approx(1.5, abs=0.02)
+
+
+def power(square, by):
+    values, axes = np.linalg.eigh(square)
+    return axes * np.maximum(values, 1e-300) ** by @ axes.T
+
+
+def test_cca_is_its_definition_each_way():
+    """From sums of squares: whitened with the penalty of its side, turned, roots of the correlations, B's whitening undone."""
+    x, y = spaces(40, noise=1)
+    y = 5 * y
+    pairs = Paired.of(x, y)
+    found = linear.cca(pairs)
+    a, b = x - x.mean(0), y - y.mean(0)
+    k, l = found.facts["penalty"], found.facts["penalty-back"]
+    assert (k, l) == linear.penalties(pairs) and not 0.5 < k / l < 2
+    aa, bb = a.T @ a + k * np.eye(12), b.T @ b + l * np.eye(9)
+    u, s, vt = np.linalg.svd(power(aa, -0.5) @ a.T @ b @ power(bb, -0.5), full_matrices=False)
+    assert np.allclose(found.there, power(aa, -0.5) @ (u * np.sqrt(s)) @ vt @ power(bb, 0.5))
+    assert np.allclose(found.back, power(bb, -0.5) @ (vt.T * np.sqrt(s)) @ u.T @ power(aa, 0.5))
 
 
 def test_cca_of_a_rotation_is_the_rotation(monkeypatch):
@@ -174,6 +204,17 @@ def test_auto_takes_the_first_map_that_is_as_good_as_the_best_and_says_so(turned
     assert np.allclose(found.there, MAPS.load(expected)(pairs).there)
 
 
+@pytest.mark.parametrize("behind, chosen", [(0.9, "procrustes"), (1.1, "cca")])
+def test_as_good_is_within_one_standard_error_of_the_paired_difference(monkeypatch, behind, chosen):
+    """The simplest map is 0.1 behind the best on average; the others lose less in the mean, but by more than their error."""
+    x, y = spaces(40)
+    gap = 0.1 + np.tile([1, -1], 20) * 0.1 * np.sqrt(39) / behind  # its mean is `behind` standard errors
+    ranks = {"procrustes": 5 - gap, "cca": np.full(40, 5.0), "ridge": np.full(40, 4.99), "relative": np.full(40, 4.99)}
+    maps = {id(MAPS.load(name)): name for name in TRIED}
+    monkeypatch.setattr(choose, "left_out", lambda pairs, fitted: ranks[maps[id(fitted)]])
+    assert choose.auto(Paired.of(x, y)).facts["chosen"] == chosen
+
+
 def test_the_rank_among_a_thousand_is_told_from_fewer():
     x = rng.standard_normal((3000, 60))
     y = 0.4 * x + rng.standard_normal(x.shape)
@@ -258,6 +299,13 @@ def test_pairs_are_drawn_by_the_seed():
     assert [pairs.count for pairs in drawn] == [50] * 3
     assert np.array_equal(drawn[0].x, drawn[1].x) and not np.array_equal(drawn[0].x, drawn[2].x)
     assert np.allclose(drawn[0].mean[1], drawn[0].y.mean(0)) and len({tuple(row) for row in drawn[0].x}) == 50
+
+
+def test_of_many_pairs_that_are_drawn_the_sample_is_of_all_of_them():
+    x = np.arange(1.0, 3 * SAMPLE + 1)[:, None]
+    found = Paired.read(blocks(x, x, 5000), pairs=2 * SAMPLE)
+    assert found.count == 2 * SAMPLE and len(found.x) <= SAMPLE
+    assert abs(found.x.mean() / found.mean[0][0] - 1) < 0.01 and found.x.max() > 2.9 * SAMPLE
 
 
 def test_a_vector_is_drawn_as_often_as_any_other():

@@ -110,6 +110,10 @@ def test_one_more_joins_and_the_others_stay_as_they_are(bench):
     before, after = tensors(bench / "hub.safetensors"), tensors(bench / "more.safetensors")
     assert len(after) == len(before) + 4
     assert all(held.tobytes() == after[name].tobytes() and held.dtype == np.float64 for name, held in before.items())
+    run(bench, "--model more.safetensors --from d d.npy -o dh.safetensors")
+    run(bench, "--model more.safetensors --from b b.npy -o bh.safetensors")  # (no member that it was joined by)
+    joined, other = (load_one(bench / f"{name}h.safetensors") for name in "db")
+    assert np.linalg.norm(joined - other) < 0.1 * np.linalg.norm(other)
     run(bench, f"{FIT} --model hub.safetensors --map ridge --add d.npy a.npy -o more.safetensors")
     run(bench, "--model more.safetensors --from d d.npy -o dh.safetensors")
     run(bench, "--decode --model more.safetensors --to-space b dh.safetensors -o db.npy")

@@ -52,6 +52,26 @@ def test_a_table_that_was_stopped_goes_on_to_the_same_bytes(spaces, capsys):
     assert (spaces / "results.jsonl").read_bytes() == whole
 
 
+def test_other_items_are_held_out_again_by_whole_groups():
+    groups = np.repeat(np.arange(60), 3)
+    apart = example.held_out(groups, 40)
+    assert list(apart) == ["held", "again"] and not (apart["held"] & apart["again"]).any()
+    for mine in apart.values():
+        assert 40 <= mine.sum() <= 42 and all(mine[groups == one].all() for one in groups[mine])
+
+
+def test_again_has_other_items_other_draws_and_files_of_its_own(spaces, capsys):
+    data = dict(np.load(spaces / "words.npz"))
+    again = ~data["held"] & (np.cumsum(~data["held"]) <= 50)
+    np.savez(spaces / "words.npz", again=again, **data)
+    assert np.array_equal(example.load(spaces, "words", again=True)["held"], again)
+    example.table(spaces, quick=False, again=True)
+    done = [json.loads(line) for line in (spaces / "results-again.jsonl").read_text().splitlines()]
+    assert [one["draw"] for one in done] == [100, 101, 100, 101] and {one["items"] for one in done} == {50}
+    assert (spaces / "table-again.md").read_text().strip() == capsys.readouterr().out.strip()
+    assert not (spaces / "results.jsonl").exists() and not (spaces / "table.md").exists()
+
+
 def test_auto_is_held_against_the_map_that_is_best_on_other_draws():
     def run(best, auto):
         rows = {name: {"top1": [1.0 * (name == best)] * 4} for name in example.SINGLE}

@@ -41,6 +41,9 @@ def test_the_table_has_the_objective_beside_that_of_gaussians(none, tmp_path, mo
     found, other = (json.loads(line) for line in (tmp_path / "none.jsonl").read_text().splitlines())
     assert found["top1"] > 0.8 and found["mutual"] > 2 * max(found["gaussian"]) and len(found["gaussian"]) == 2
     assert other["top1"] < 0.02 and other["mutual"] < 1.5 * max(other["gaussian"])
+    assert all(
+        chance < other["mutual"] for chance in other["gaussian"][:-1]
+    )  # (it ends with the first that does as well)
     text = (tmp_path / "none.md").read_text()
     assert (
         text.count("\n") == 4
@@ -50,6 +53,22 @@ def test_the_table_has_the_objective_beside_that_of_gaussians(none, tmp_path, mo
     before = (tmp_path / "none.jsonl").read_bytes()
     none.main(tmp_path, quick=True)
     assert (tmp_path / "none.jsonl").read_bytes() == before
+
+
+def test_what_a_gaussian_does_as_well_is_not_found(none, tmp_path, monkeypatch, capsys):
+    clouds = none.rotations(n=700, width=12)
+    values = iter([0.5, 0.3, 0.5, 0.6])
+    monkeypatch.setattr(
+        none, "search", lambda a, b: unpaired.Found(unpaired.Turn(np.eye(2), np.eye(2), 1.0), next(values))
+    )
+    one = none.measured(*clouds, 19)
+    assert (one["mutual"], one["gaussian"]) == (0.5, [0.3, 0.5])
+    monkeypatch.setattr(none, "measured", lambda *clouds: one)
+    monkeypatch.setattr(none, "SETTINGS", {"lost": lambda out: (), "left out": lambda out: ()})
+    monkeypatch.setattr(none, "QUICK", 1)
+    none.main(tmp_path, quick=True)
+    assert "| .500 | .500 of 2: no alignment found |" in capsys.readouterr().out
+    assert "left out" not in (tmp_path / "none.md").read_text()
 
 
 def test_rotations_are_two_views_of_the_same_items_in_other_orders(none):
