@@ -46,15 +46,16 @@ class LabelTable:
                 raise LemError(f"{self.path}: {row[0]} stands there twice; an item has one row")
         self._ends = _by_end(self._places)
 
-    def places(self, names: Sequence[str] | None) -> np.ndarray:
-        """int64 [N]: the row of each item. LemError for items without names, without a row, or two of one row."""
+    def places(self, names: Sequence[str] | None, again: bool = False) -> np.ndarray:
+        """int64 [N]: the row of each item. again: one item may come several times, under one name. LemError for items without names,
+        without a row, or two of one row."""
         if names is None:
             raise LemError(
                 f"{self.path} goes by name, and these items have none; keep the labels in their order instead"
             )
         found, first = [self._place(name) for name in names], {}
         for i, row in enumerate(found):
-            if first.setdefault(row, i) != i:
+            if first.setdefault(row, i) != i and not (again and names[first[row]] == names[i]):
                 both = f"{names[first[row]]} and {names[i]}"
                 raise LemError(f"{self.path}: {self.rows[row][0]} is the row of both {both}; write their paths in it")
         return np.array(found, np.int64)

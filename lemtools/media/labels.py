@@ -38,15 +38,17 @@ class Classes:
         self.values: np.ndarray = found if told is None else numbered(told)
         self.words = None if told is None else words(told)
 
-    def of(self, count: int, names: Sequence[str] | None, called: str = "items") -> np.ndarray:
-        """int64 [count], of all items. LemError where there are more or fewer classes, or a name has none."""
+    def of(self, count: int, names: Sequence[str] | None, called: str = "items", again: bool = False) -> np.ndarray:
+        """int64 [count], of all items. again: see LabelTable.places. LemError where there are more or fewer classes, or a name has none."""
         if self.table is None and len(self.values) != count:
             raise LemError(f"{self.path}: {len(self.values)} labels for {count} {called}")
-        return self.part(0, count, names)
+        return self.part(0, count, names, again)
 
-    def part(self, start: int, count: int, names: Sequence[str] | None) -> np.ndarray:
+    def part(self, start: int, count: int, names: Sequence[str] | None, again: bool = False) -> np.ndarray:
         """int64 [count], of the items from `start` on; where they go by order, there may be fewer."""
-        return self.values[start : start + count] if self.table is None else self.values[self.table.places(names)]
+        if self.table is None:
+            return self.values[start : start + count]
+        return self.values[self.table.places(names, again)]
 
 
 def classes_of(given: Classes | str | np.ndarray, count: int, names: Sequence[str] | None) -> np.ndarray:

@@ -59,6 +59,13 @@ def test_what_is_wrong_is_said_in_one_line(text, names, said):
     assert "\n" not in str(caught.value) and str(caught.value).startswith("t.tsv")
 
 
+def test_one_item_may_come_again_where_it_is_asked_for():
+    made = LabelTable("t.tsv", TEXT)
+    assert made.places(["2.wav", "2.wav"], again=True).tolist() == made.places(["2.wav"]).tolist() * 2
+    with pytest.raises(LemError, match="2 is the row of both x/2.wav and y/2.wav"):
+        made.places(["x/2.wav", "y/2.wav"], again=True)
+
+
 def test_lines_end_where_they_end():
     made = LabelTable("t", 'n\tx\r"a\n1"\tp\rb\u2028c\tq\r')
     assert made.column("x", made.places(["b\u2028c", "a\n1"])) == ["q", "p"]

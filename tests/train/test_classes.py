@@ -127,6 +127,18 @@ def test_validation_has_classes_of_its_own(bars, tmp_path):
         prepare(asked(bars, tmp_path, "folder", validate=[str(tmp_path / "w.safetensors")]))
 
 
+def test_a_family_of_depths_in_files_of_their_own(bars, tmp_path):
+    """Each memory as often as there are files, under one name; none of them is kept back while another is learnt."""
+    data = [str(bars / "x.safetensors")] * 2
+    settings = asked(bars, tmp_path, "labels.tsv:place", holdout=0)
+    settings.data[:] = data
+    assert prepare(settings).spec.items.label.tolist() == LABELS.tolist() * 2
+    settings = asked(bars, tmp_path, "labels.tsv:place", holdout=30)
+    settings.data[:] = data
+    with pytest.raises(LemError, match="a memory comes several times, .*: give --validate, or --holdout 0"):
+        prepare(settings)
+
+
 def test_embeddings_and_a_linear_map(tmp_path):
     x = RNG.standard_normal((200, 6)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)

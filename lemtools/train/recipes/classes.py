@@ -64,6 +64,10 @@ def classifier(settings: Settings) -> Prepared:
         kept, rows = _validation(settings, items, names), np.arange(len(items))
     else:
         count = min(256, len(items) // 50) if settings.holdout is None else settings.holdout
+        if count and items.names is not None and len(set(items.names)) < len(items):
+            raise LemError(
+                "--data: a memory comes several times, and would be learnt where it is kept back: give --validate, or --holdout 0"
+            )
         back, rows = held_out(settings.seed, len(items), count) if count else ([], np.arange(len(items)))
         kept = items.take(back) if count else None
     learnt = items.view(rows) if kept is not None and not settings.validate else items
@@ -88,7 +92,8 @@ def _labelled(settings: Settings, items: Items, names: list[str] | None = None) 
         items = replace(items, label=np.array([number[word] for word in words], np.int64))
     elif settings.labels:
         classes = Classes(settings.labels)
-        items = replace(items, label=classes.of(len(items), items.names))
+        # (a memory may be learnt at several depths, each in a file of its own)
+        items = replace(items, label=classes.of(len(items), items.names, again=True))
         names = names or classes.words
     if items.label is None:
         raise LemError(

@@ -1,0 +1,117 @@
+"""examples/perception.py on a few small sounds and images: what is judged was not learnt, bits are counted, tables say what is there."""
+
+import dataclasses
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers.paths import ROOT
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def perception():
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        return importlib.import_module("perception"), importlib.import_module("perception_table")
+    finally:
+        sys.path.remove(str(ROOT / "examples"))
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory, perception):
+    """Tones for digits, of two loudnesses for speakers, and a set of them that learns fast."""
+    data = tmp_path_factory.mktemp("data") / "fsdd"
+    data.mkdir()
+    for digit in range(2):
+        for speaker, gain in (("ann", 0.2), ("bob", 0.6)):
+            for take in range(8):
+                time = np.arange(1600 + 10 * take) / 8000
+                tone = gain * np.sin(2 * np.pi * (500, 2000)[digit] * time) + 0.01 * RNG.standard_normal(len(time))
+                soundfile.write(data / f"{digit}_{speaker}_{take}.flac", tone.astype(np.float32), 8000)
+    which = dataclasses.replace(
+        perception[0].SETS[0],
+        tasks=("digit",),
+        options=("--encoder log-mel --n-fft 256 --hop 160 --bands 20 --set widths=[4] --set blocks=1 --batch 8 --holdout 0",) * 2,
+        updates=(3, 3),
+        arms={"whole": ("whole",), "family": ("decoded-1", "recalled-2")},
+        seconds=0.2,
+    )  # fmt: skip
+    return data.parent, which
+
+
+def test_a_set_of_sounds_from_end_to_end(sounds, perception, tmp_path, monkeypatch, capsys):
+    module, table = perception
+    data, which = sounds
+    monkeypatch.setattr(module, "QUICK", True)
+    monkeypatch.setattr(module, "SEEDS", [0])
+    module.run(which, data, tmp_path)
+    found = np.load(tmp_path / "fsdd/judged/digit-whole.npz")
+    names = found["conditions"].tolist()
+    assert names == ["whole", *module.conditions(which)] and found["classes"].shape == (1, len(names), 32)
+    assert np.allclose(found["deep"][0], 1) and (np.abs(found["deep"]) <= 1 + 1e-6).all()
+    bits = float(np.load(tmp_path / "fsdd/conditions/decoded-1.npz")["bits"])
+    assert 1 < bits < 1.05  # and the peak of each sound
+    capsys.readouterr()
+    before = (tmp_path / "fsdd/judges/digit-whole-0-0.safetensors").stat().st_mtime_ns
+    (tmp_path / "fsdd/judged/digit-whole.npz").unlink()
+    module.run(which, data, tmp_path)
+    again = np.load(tmp_path / "fsdd/judged/digit-whole.npz")
+    assert (again["classes"] == found["classes"]).all()
+    assert (tmp_path / "fsdd/judges/digit-whole-0-0.safetensors").stat().st_mtime_ns == before
+    table.tables([which], tmp_path)
+    said = capsys.readouterr().out
+    assert (
+        "fsdd, digit: 32 items" in said and "| decoded-1 | 1.0" in said and "| family |" in said and "| deep |" in said
+    )
+
+
+def test_a_judge_never_learnt_from_what_it_judges(sounds, perception, tmp_path):
+    module, _ = perception
+    data, which = sounds
+    memories, rows = which.items(data / "fsdd", tmp_path)
+    module.write(memories, tmp_path / "whole.safetensors")
+    line = module.learning(which, tmp_path, rows, ("whole", "decoded-1"), 2, "digit")
+    files = [line[i + 1] for i, word in enumerate(line) if word == "--data"]
+    assert len(files) == 2
+    for file in files:
+        takes = {int(one.names[0].split("_")[2][0]) for one in module.items(file)}
+        assert takes == {0, 1, 2, 3, 6, 7}  # part 2 has the takes 4 and 5
+
+
+def test_coded_sounds_lie_where_they_were(sounds, perception):
+    module, _ = perception
+    data, which = sounds
+    whole, _ = which.items(data / "fsdd", data)
+    for codec in ("VORBIS", "OPUS"):
+        made, bits = module.one_file(codec, 0.0)(which, whole)
+        assert [one.data.shape for one in made] == [one.data.shape for one in whole] and bits > 1
+        assert np.median([module.snr(a.data, b.data) for a, b in zip(whole, made)]) > 15
+
+
+@pytest.mark.parametrize("form", ["jpeg", "webp"])
+def test_images_on_a_sheet_lie_where_they_were(perception, form):
+    module, _ = perception
+    level = RNG.integers(20, 236, (50, 3, 1, 1))
+    images = np.broadcast_to(level, (50, 3, 32, 32)).astype(np.uint8)
+    (made,), bits = module.one_sheet(form, 90)(module.SETS[1], [module.Signal("image", images)])
+    assert made.data.shape == images.shape and 0 < bits < 1
+    assert np.abs(made.data.astype(int) - images).mean() < 6
+
+
+def test_rank_correlation_has_a_known_answer(perception):
+    _, table = perception
+    x = np.array([1.0, 2, 2, 4, 5])
+    assert table.ranks(x).tolist() == [0, 1.5, 1.5, 3, 4]
+    assert table.spearman(x, x**3) == pytest.approx(1) and table.spearman(x, -x) == pytest.approx(-1)
+    assert table.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 4, 3])) == pytest.approx(1 - 6 * 2 / (4 * 15))
+
+
+def test_a_missing_set_is_skipped_by_name(perception, tmp_path, capsys):
+    module, _ = perception
+    module.run(module.SETS[2], tmp_path, tmp_path / "out")
+    assert capsys.readouterr().out == f"esc10: skipped, no {tmp_path / 'esc10'}\n"
