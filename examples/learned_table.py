@@ -211,31 +211,48 @@ def other(path: Path) -> str:
 
 
 def picture(results: list[dict], controls: Path, out: Path) -> None:
-    """Bits a byte against stored bits, a line an arm and ratio, the mean over seeds; controls are horizontal lines."""
+    """Bits a byte against stored bits, a line an arm and ratio, the mean over seeds; controls are horizontal lines. Of an arm the least
+    ratio, 8, and the greatest."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    arms = by_arms(results)
-    kinds = {arm: arm.rpartition("-")[0] if arm[-1].isdigit() else arm for arm in arms}
-    colours = {kind: f"C{i % 10}" for i, kind in enumerate(dict.fromkeys(kinds.values()))}
+    arms, kinds = by_arms(results), {}
+    for arm in arms:
+        kind, _, ratio = arm.rpartition("-") if arm[-1].isdigit() else (arm, "", "1")
+        kinds[arm] = kind, int(ratio)
+    ends = {kind: sorted(r for k, r in kinds.values() if k == kind) for kind, _ in kinds.values()}
+    arms = {
+        arm: runs for arm, runs in arms.items() if kinds[arm][1] in (ends[kinds[arm][0]][0], 8, ends[kinds[arm][0]][-1])
+    }
+    colours = {kind: plt.get_cmap("tab20" if len(ends) > 10 else "tab10")(i) for i, kind in enumerate(ends)}
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
     named: set[str] = set()
     for arm, runs in arms.items():
         every = sorted({p["bits"] for run in runs.values() for p in run["line"]})
         there = [[best(run, bits) for run in runs.values()] for bits in every]
         shown = [(b / 8e3, np.mean([p["loss"] for p in ps])) for b, ps in zip(every, there) if None not in ps]
-        label = None if kinds[arm] in named else kinds[arm]
-        named.add(kinds[arm])
-        width = 2.5 if arm == "full" else 1
-        axes.plot(*zip(*shown), color=colours[kinds[arm]], linewidth=width, label=label, drawstyle="steps-post")
-        if arm != kinds[arm]:
-            axes.annotate(arm.rpartition("-")[2], shown[-1], color=colours[kinds[arm]], fontsize=7)
+        kind, ratio = kinds[arm]
+        label = None if kind in named else kind
+        named.add(kind)
+        style = {
+            "linewidth": 2.5 if arm == "full" else 1,
+            "linestyle": "-" if ratio == 1 else "--" if ratio == 8 else ":",
+        }
+        axes.plot(*zip(*shown), color=colours[kind], label=label, drawstyle="steps-post", **style)
+        if ratio > 1:
+            axes.annotate(str(ratio), shown[-1], color=colours[kind], fontsize=7)
     high = max(p["loss"] for r in results for p in r["line"])
-    for name, value in lines_of(controls, high):
+    close: list[list[tuple[str, float]]] = []  # whose names would lie on one another
+    for name, value in sorted(lines_of(controls, high), key=lambda line: line[1]):
         axes.axhline(value, color="grey", linewidth=0.8, linestyle="--")
-        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+        if not close or value - close[-1][0][1] > high / 40:
+            close.append([])
+        close[-1].append((name, value))
+    for lines in close:
+        name = ", ".join(f"{name} {value:.2f}" for name, value in lines)
+        axes.annotate(name, (0.005, lines[-1][1]), xycoords=("axes fraction", "data"), va="bottom", fontsize=7)
     axes.set(
         xscale="log", xlabel="stored kB of embedding, up-projection and head", ylabel=f"bits a {results[0]['unit']}"
     )
