@@ -10,16 +10,19 @@ Stages: fsdd (spoken digits and their speakers), cifar10, esc10, table. Of a set
                                     the cosine of the last layer's features to the original's [conditions, items], mean over seeds
 
 Whatever is there is not made again, and a judge that was stopped goes on: so does the same command. Dials, in the environment:
-SEEDS='0 1 2', DEVICE=cpu, QUICK=1. A judge never learnt from what it judges: FSDD in four parts of two takes each, ESC-10 fold 5.
+SEEDS='0 1 2', DEVICE=cpu, JOBS=1 (judges that are taught side by side), QUICK=1. A judge never learnt from what it judges: FSDD in four parts of two takes each, ESC-10 fold 5.
 """
 
 import csv
 import io
+import itertools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,7 @@ from lemtools.stream import whole_file
 QUICK = bool(os.environ.get("QUICK"))
 SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "0" if QUICK else "0 1 2").split()]
 DEVICE = os.environ.get("DEVICE", "cpu")
+JOBS = int(os.environ.get("JOBS", "1"))
 SILENCE = 0.02  # seconds between sounds that are coded as one file
 COLUMNS = 40  # images side by side in a sheet that is coded as one file
 
@@ -317,24 +321,32 @@ def arms(which: Set) -> list[str]:
     return [arm for arm in which.arms if not QUICK or arm in ("whole", "family")]
 
 
-def judges(which: Set, folder: Path, rows: Rows, task: str, arm: str) -> Iterator[tuple[int, int, Judge]]:
-    """(seed, part, the judge of it, which learnt from the other parts), trained where it is not there."""
+def place(folder: Path, task: str, arm: str, part: int, seed: int) -> Path:
+    """Where a judge lies that learnt from the other parts."""
+    return folder / f"judges/{task}-{arm}-{part}-{seed}.safetensors"
+
+
+def teach(which: Set, folder: Path, rows: Rows) -> None:
+    """Train the judges that are not there, JOBS at a time."""
+    lines = []
+    for task, arm, part in itertools.product(which.tasks, arms(which), range(which.parts)):
+        updates = which.updates[QUICK] * (2 if arm == "family" and which.kind == "audio" else 1)
+        left = [seed for seed in SEEDS if not finished(place(folder, task, arm, part, seed), updates)]
+        data = learning(which, folder, rows, task, arm, part) if left else []
+        for seed in left:
+            line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q -o"
+            lines.append(["classifier", *data, *line.split(), str(place(folder, task, arm, part, seed))])
     (folder / "judges").mkdir(exist_ok=True)
-    learnt = which.arms[arm]
-    updates = which.updates[QUICK] * (2 if arm == "family" and which.kind == "audio" else 1)
-    for part in range(which.parts):
-        data: list[str] = []
-        if which.kind == "image":
-            data = ["--data", str(folder / "train.safetensors"), "--labels", "folder", *learnt]
-        for seed in SEEDS:
-            path = folder / f"judges/{task}-{arm}-{part}-{seed}.safetensors"
-            if not finished(path, updates):
-                data = data or learning(which, folder, rows, learnt, part, task)
-                line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE}"
-                train.main(
-                    ["classifier", *data, *line.split(), "-q", "-o", str(path)], "lem-train", standalone_mode=False
-                )
-            yield seed, part, Judge(str(path), DEVICE)
+    if JOBS == 1:
+        for line in lines:
+            train.main(line, "lem-train", standalone_mode=False)
+        return
+    with ProcessPoolExecutor(JOBS, get_context("spawn")) as pool:
+        list(pool.map(taught, lines))
+
+
+def taught(line: list[str]) -> None:
+    train.main(line, "lem-train", standalone_mode=False)
 
 
 def finished(path: Path, updates: int) -> bool:
@@ -342,8 +354,11 @@ def finished(path: Path, updates: int) -> bool:
     return path.exists() and Judge(str(path), "cpu").meta["step"] == updates
 
 
-def learning(which: Set, folder: Path, rows: Rows, learnt: tuple[str, ...], part: int, task: str) -> list[str]:
-    """Options of lem-train: the sounds of the other parts, a file a condition, and their labels."""
+def learning(which: Set, folder: Path, rows: Rows, task: str, arm: str, part: int) -> list[str]:
+    """Options of lem-train: what an arm learns from; of sounds, those of the other parts, a file a condition."""
+    learnt = which.arms[arm]
+    if which.kind == "image":
+        return ["--data", str(folder / "train.safetensors"), "--labels", "folder", *learnt]
     (folder / "learnt").mkdir(exist_ok=True)
     paths = {name: folder / f"learnt/{name}-{part}.safetensors" for name in learnt}
     if not all(path.exists() for path in paths.values()):
@@ -368,7 +383,8 @@ def judge(which: Set, folder: Path, rows: Rows, task: str, arm: str) -> None:
     classes = np.zeros((len(SEEDS), len(names), len(rows)), np.int16)
     cosines = np.zeros((len(names), len(rows)))
     seen = {name: shown(which, read(which, folder, name)) for name in names}
-    for seed, part, one in judges(which, folder, rows, task, arm):
+    for seed, part in itertools.product(SEEDS, range(which.parts)):
+        one = Judge(str(place(folder, task, arm, part, seed)), DEVICE)
         here = np.flatnonzero(parts == part)
         truth = one.numbers([rows[i][task] for i in here])
         original = one(which.kind, seen["whole"].data[here], seen["whole"].rate)
@@ -395,10 +411,10 @@ def run(which: Set, data: Path, out: Path) -> None:
     with open(folder / "labels.tsv", newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if int(row["part"]) < which.parts]
     make(which, folder, read(which, folder))
-    for task in which.tasks:
-        for arm in arms(which):
-            judge(which, folder, rows, task, arm)
-            print(f"{which.name}: {task}, judges of {arm}: done", flush=True)
+    teach(which, folder, rows)
+    for task, arm in itertools.product(which.tasks, arms(which)):
+        judge(which, folder, rows, task, arm)
+    print(f"{which.name}: done", flush=True)
 
 
 def main() -> None:

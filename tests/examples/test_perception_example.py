@@ -75,7 +75,7 @@ def test_a_judge_never_learnt_from_what_it_judges(sounds, perception, tmp_path):
     data, which = sounds
     memories, rows = which.items(data / "fsdd", tmp_path)
     module.write(memories, tmp_path / "whole.safetensors")
-    line = module.learning(which, tmp_path, rows, ("whole", "decoded-1"), 2, "digit")
+    line = module.learning(which, tmp_path, rows, "digit", "family", 2)
     files = [line[i + 1] for i, word in enumerate(line) if word == "--data"]
     assert len(files) == 2
     for file in files:
