@@ -179,6 +179,8 @@ METRICS = Table(
          printed="log_spectrum{of}", of_set=True, **_ABOVE),
     _row("log-spectrum-low", "states:log_spectrum_low", "log-spectrum of the modes 1 to K", _PLACES, "lower",
          printed="log_spectrum{of}[1-{k}]", k=7, of_set=True, **_ABOVE),
+    _row("psd-slope", "slopes:psd_slope", "exponent of the power spectral density", ("image", "spectrum"),
+         printed="psd_slope[{of}]", of=("recalled", "original"), needs=("kind", "front"), side=16, **_ITEM),
     _row("survival", "states:survival", "share that is finite and of the originals' size", STATES, "higher",
          of_set=True, counted=True, **_SHARE),
     _row("accuracy", "distortion:accuracy", "share of equal tokens", TOKENS, "higher", needs=("ids",), quick=TOKENS, **_ITEM, **_SHARE),

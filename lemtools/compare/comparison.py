@@ -94,18 +94,21 @@ class Comparison:
             # the metrics of a group have a value where this one has none
             if metric.undefined and pair.kind == "embedding" and key in self.asked and len(undefined):
                 raise LemError(f"--metric {key}: embedding {pair.names[undefined[0]]} {metric.undefined}")
-            self.values.setdefault(key, []).append(values)
+            self.values.setdefault(key, []).append(np.asarray(values))
 
     def results(self) -> list[Result]:
         """Every metric in the order asked for; nothing before a first `add`."""
         out, colour = [], next(iter(self.colours), "") if len(self.colours) < 2 else "mixed"
         for key, (metric, k) in self.wanted.items():
-            found = self._of_set(key) if metric.of_set else np.concatenate(self.values[key])
+            found = self._of_set(key) if metric.of_set else np.concatenate(self.values[key], axis=-1)
             if found is None:
                 continue
             if isinstance(found, Whole):
                 *found, k = found
-            several = isinstance(found, tuple | list) and not isinstance(found, Pooled | Over)
+            if isinstance(found, np.ndarray):
+                several = found.ndim == 2
+            else:
+                several = isinstance(found, tuple | list) and not isinstance(found, Pooled | Over)
             for i, values in enumerate(found if several else [found]):
                 if values is None:
                     continue

@@ -83,6 +83,12 @@ def _no_bits(sides: Sides) -> str:
     return "" if sides.pair.bits is not None else f"needs the cost of the fragment, which a file does not say: {way}"
 
 
+def _no_slope(sides: Sides) -> str:
+    from .slopes import unfit
+
+    return unfit(sides.pair.a.shape[2], sides.pair.front) if sides.pair.kind == "spectrum" else ""
+
+
 def _no_rdm(sides: Sides) -> str:
     return "" if sides.given.get("rdm") is not None else "needs dissimilarities of subjects: --rdm FILE"
 
@@ -149,6 +155,8 @@ RESOURCES: dict[str, Resource] = {
     "where": Resource(_where),
     "gaps": Resource(lambda sides: sides.pair.missing, _no_gaps),
     "rate": Resource(_rate, _no_rate),
+    "kind": Resource(lambda sides: sides.pair.kind),
+    "front": Resource(lambda sides: sides.pair.front, _no_slope),  # what made spectra, or None
     "bits": Resource(lambda sides: sides.pair.bits, _no_bits),
     "train": Resource(_train, _no_train),
     "rdm": Resource(lambda sides: sides.given["rdm"], _no_rdm),

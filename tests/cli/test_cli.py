@@ -161,6 +161,7 @@ METRICS = {
     "w1",
     "log-spectrum",
     "log-spectrum-low@7",
+    "psd-slope",
     "survival",
     "accuracy",
     "boundary-mae",

@@ -438,7 +438,7 @@ def test_bash_completes_options_values_and_files():
     ]
     assert complete("lem-fragment", "--quantizer", "=", "l") == ["lloyd-max"]
     assert complete("lem-fragment", "--mask-shape", "p") == ["pixel", "patch:"]
-    assert complete("lem-compare", "--min", "ps") == ["psnr="]
+    assert complete("lem-compare", "--min", "ps") == ["psnr=", "psd-slope="]
     assert complete("lem-train", "re") == ["recurrent"] and complete("lem-train", "--predict", "e") == ["eps"]
     assert complete("lem-train", "--augment", "d") == ["dihedral"]
     assert complete("lem-train", "--data", "pypro") == ["pyproject.toml"]
