@@ -96,17 +96,15 @@ def main(out: Path, quick: bool) -> None:
 
 
 def shown(done: list[dict], out: Path, held: np.ndarray) -> str:
-    """By bits: what a vector takes and what is found by it, the mean of the draws; and what the text takes."""
+    """By bits: what a vector takes and what is found by it, the mean of the draws, their least and greatest; and what the text takes."""
     short, translate = table.translate.short, table.translate
     sentences = (out / "sentences.txt").read_text("utf8").rstrip("\n").split("\n")
     there = [sentences[i] for i in np.flatnonzero(held)[: translate.HELD["sentences"]]]
-    rows = [
-        (each[0], name, np.mean([one[name][1] for one in done]), max(one[name][2] for one in done))
-        for name, each in done[0].items()
-    ]
-    cells = [
-        (bits, f"| {name} | {bits:,.0f} | {short(float(right))} ± {short(half)} |") for bits, name, right, half in rows
-    ]
+    cells = []
+    for name, (bits, *_) in done[0].items():
+        found, halves = np.array([one[name][1:] for one in done]).T
+        spread = f"({short(found.min())} to {short(found.max())})"
+        cells.append((bits, f"| {name} | {bits:,.0f} | {short(found.mean())} {spread} ± {short(halves.max())} |"))
     cells += [(bits, f"| {name} | {bits:,.0f} | |") for name, bits in texts(there).items()]
     head = ["| what is sent | bits | found |", "|---|---|---|"]
     return "\n".join([*head, *(cell for _, cell in sorted(cells, key=lambda cell: cell[0]))]) + "\n"
