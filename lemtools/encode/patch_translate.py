@@ -19,6 +19,7 @@ from ..denoise.moments import student_t
 from ..signal import LemError, Signal
 from .activations import Activations
 from .contract import Encoder
+from .hub import Hub
 from .offsets import Beside, ended, side_by_side
 from .patch_back import windows_of
 from .text import as_bytes, bytes_of
@@ -52,6 +53,8 @@ def patch_translated(
     other tokens and the stream is no text, or their byte pairs are not named, where no text is long enough, and for vectors of
     another width than the coder's.
     """
+    if isinstance(coder, Hub):
+        raise LemError("--translate takes a map of two spaces, from --fit --onto; this is a hub")
     b = Activations(lm=lm, codec=codec, layer=layer, window=window, device=device)
     a = Activations(lm=from_lm, codec=from_codec, layer=layer if from_layer is None else from_layer, device=device)
     read = _read(signals, a, b, window)

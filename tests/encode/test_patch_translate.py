@@ -69,6 +69,7 @@ def bench(tmp_path_factory):
         line = f"--encoder translate --fit --map procrustes --onto {onto}h.safetensors {of}h.safetensors -o {name}.safetensors"
         run(here, line)
     run(here, "--encoder pca --fit --dims 3 ah.safetensors -o pca.safetensors")
+    run(here, "--encoder translate --fit --common 4 ah.safetensors bh.safetensors -o hub.safetensors")
     return here
 
 
@@ -149,6 +150,7 @@ REFUSED = {
     "--patch-back --translate ab.safetensors --from-lm a.safetensors --layer 1 held.txt": "--lm B --layer K",
     "--patch-back --translate ab.safetensors --from-lm a.safetensors --lm b.safetensors held.txt": "--lm B --layer K",
     "--patch-back --translate pca.safetensors --lm b.safetensors --from-lm a.safetensors --layer 1 held.txt": "takes a map; pca.safetensors was fitted for pca",
+    "--patch-back --translate hub.safetensors --lm b.safetensors --from-lm a.safetensors --layer 1 held.txt": "takes a map of two spaces, from --fit --onto; this is a hub",
     "--patch-back --translate bw.safetensors --lm b.safetensors --from-lm a.safetensors --layer 1 held.txt": "into vectors of 24 numbers; those of b.safetensors have 16",
     "--patch-back --translate wb.safetensors --lm b.safetensors --from-lm a.safetensors --layer 1 held.txt": "vectors of 16 numbers; this map translates from such of 24",
     "--patch-back --translate ab.safetensors --lm b.safetensors --from-lm tokens.safetensors --layer 1 held.txt": "tokens.safetensors knows 300 tokens and b.safetensors 256",

@@ -160,6 +160,22 @@ def test_items_pair_by_name(tmp_path, shape):
         assert np.array_equal(one, other)
 
 
+def test_what_a_text_ends_with_is_learnt_from_by_position_and_not_read(tmp_path, reader):
+    """Activations of a text whose last window is shorter: all positions are pairs; a reader reads the whole windows alone."""
+    own = reader[1]
+    theirs = np.ascontiguousarray(own[..., ::-1])
+    files = {}
+    for name, x in (("data", theirs), ("onto", own)):
+        with open(path := tmp_path / f"{name}.safetensors", "wb") as file:
+            stream.write([Signal("embedding", x[:23]), Signal("embedding", x[23:, :5])], file)
+        files[name] = [str(path)]
+    made = prepare(asked(tmp_path, X, Y, **files))
+    assert made.note is None and len(made.spec.items) == 23 * 12 + 5 - 10
+    read = prepare(asked(tmp_path, X, Y, **files, reader=str(tmp_path / "lm.safetensors"), reader_layer=1, holdout=3))
+    assert read.note == "sequences of fewer than 12 positions are left out: 1" and len(read.spec.items) == 20
+    assert np.array_equal(read.spec.items.data[np.arange(20)], read.spec.items.label[..., ::-1])
+
+
 def test_names_of_one_side_alone_are_refused(tmp_path):
     for change, said in ({3: "w5"}, "two items of the name w5"), ({3: "x"}, "w3 is there alone"):
         names = [change.get(i, name) for i, name in enumerate(NAMES)]
@@ -177,7 +193,7 @@ REFUSED = {
     "no target": ({"onto": []}, "what the data are paired with is --onto FILE"),
     "other count": ({"b": Y[:-1]}, "a.npy: more items than the other side's 39"),
     "other lengths": ({"a": X.reshape(8, 5, 6), "b": Y.reshape(8, 5, 5)[:, :4]}, "positions pair one to one"),
-    "pictures": ({"a": np.zeros((4, 3, 8, 8), np.uint8)}, "a.npy: translate learns from whole embeddings"),
+    "pictures": ({"a": np.zeros((4, 3, 8, 8), np.uint8)}, "a.npy: image; translate is fitted to whole embeddings"),
     "a zero": ({"a": X * (np.arange(40) != 3)[:, None]}, "vector 3 of .*a.npy is zero"),
     "too long": ({"b": Y.astype(np.float64) * 1e60}, "vector 0 of .*b.npy has a length beyond"),
     "the same": ({"b": np.ones_like(Y)}, "--onto: all vectors are the same"),

@@ -6,14 +6,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ... import media
 from ...align import linear
 from ...align.pairs import WIDEST, Paired
 from ...denoise.contract import Scale
 from ...encode.pairing import together
 from ...nets import build
 from ...nets.model import Model, load
-from ...signal import LemError, Signal
-from ..data import Items, Spec, held_out, load_items
+from ...signal import LemError
+from ..data import Items, Spec, held_out
 from ..network import blamed, card, record
 from ..objectives import Objective
 from ..run import Prepared
@@ -74,33 +75,38 @@ def translation(settings: Settings) -> Prepared:
     if settings.validate:
         raise LemError("--validate is not for translate, whose items are pairs: use --holdout")
     reader = _reader(settings)
-    items = _pairs(settings, sequences=reader is not None)
+    items, note = _pairs(settings, sequences=reader is not None)
     count = max(1, len(items) // 10) if settings.holdout is None else settings.holdout
     back, rows = held_out(settings.seed, len(items), min(count, 4096) if settings.holdout is None else count)
     model = _model(settings, items, rows)
     goal = Translation(model, reader)
     spec = Spec(items.view(rows) if len(back) else items, settings.batch, settings.seed, [])
     kept = Spec(items.take(back), min(settings.batch, len(back), 64), settings.seed + 1, []) if len(back) else None
-    return tried(Prepared(settings, model, goal, spec, kept, settings.fingerprint(items), Trainer))
+    return tried(Prepared(settings, model, goal, spec, kept, settings.fingerprint(items), Trainer, note=note))
 
 
-def _pairs(settings: Settings, sequences: bool) -> Items:
+def _pairs(settings: Settings, sequences: bool) -> tuple[Items, str | None]:
     """Vectors [N, D] with labels [N, E], or [N, L, D] and [N, L, E] of sequences that are read as such; paired by name, where both
-    sides have names, else by order."""
-    items, others = load_items(settings.data, settings.reading), load_items(settings.onto or [])
-    if sequences and np.ndim(items.data) != 3:
-        raise LemError("--reader reads sequences [N, L, D], of lem-encode --encoder activations without --flat")
-    sides = {}
-    for of, paths, side in (("--data", settings.data, items), ("--onto", settings.onto, others)):
-        if side.kind != "embedding" or side.seen is not None:
-            raise LemError(f"{', '.join(paths or [])}: translate learns from whole embeddings")
-        sides[of] = [Signal("embedding", np.asarray(side.data[:]), names=side.names, origin=", ".join(paths or []))]
+    sides have names, else by order. Of sequences those of the greatest length: what a text ends with is shorter; and a note of it."""
+    sides = {
+        "--data": list(media.load(settings.data, settings.reading or media.Reading())),
+        "--onto": list(media.load(settings.onto or [])),
+    }
+    length, note = 0, None
+    if sequences:
+        found = [batch.data.shape[1] if batch.data.ndim == 3 else 0 for side in sides.values() for batch in side]
+        if not all(found):
+            raise LemError("--reader reads sequences [N, L, D], of lem-encode --encoder activations without --flat")
+        length = max(found)
+        short = sum(len(batch) for batch in sides["--data"] if batch.data.shape[1] < length)
+        note = f"sequences of fewer than {length} positions are left out: {short}" if short else None
+        sides = {of: [batch for batch in side if batch.data.shape[1] == length] for of, side in sides.items()}
     x, y = (np.concatenate(part).astype(np.float32, copy=False) for part in zip(*together(sides), strict=True))
     if max(x.shape[-1], y.shape[-1]) > WIDEST:
         raise LemError(f"vectors of {x.shape[-1]} and {y.shape[-1]} numbers; a translation takes {WIDEST} at most")
     if sequences:
-        x, y = (side.reshape(*np.shape(items.data)[:2], -1) for side in (x, y))
-    return Items("embedding", x, y)
+        x, y = (side.reshape(-1, length, side.shape[-1]) for side in (x, y))
+    return Items("embedding", x, y), note
 
 
 def _reader(settings: Settings) -> tuple[torch.nn.Module, int] | None:
