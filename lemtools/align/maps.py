@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 _TILE = 1 << 22  # numbers of a tile of cosines
+_ROWS = 1 << 20  # numbers of vectors that are centred at a time, and stay near the processor
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Map:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._ready: dict[bool, tuple[np.ndarray, np.ndarray]] = {}
+        self._ready: dict[bool, tuple[np.ndarray, ...]] = {}
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -35,19 +36,23 @@ class Map:
 
     def apply(self, x: np.ndarray, back: bool = False) -> np.ndarray:
         """float32 [n, E] of vectors of A [n, D]; with `back` of vectors of B, [n, D]."""
-        if self.anchors is None:
-            matrix, offset = self._linear(back)
-            out = x.astype(np.float32, copy=False) @ matrix
-            out += offset
-            return out
-        return self._relative(x, back)
+        return self._linear(x, back) if self.anchors is None else self._relative(x, back)
 
-    def _linear(self, back: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _linear(self, x: np.ndarray, back: bool) -> np.ndarray:
+        """(x - mean) there + mean: the mean first, as float32 has few digits left of a spread that is small beside it."""
         if back not in self._ready:
             matrix = np.asarray(self.back if back else self.there, np.float64)
             a, b = self.mean[::-1] if back else self.mean
-            self._ready[back] = matrix.astype(np.float32), (b - a @ matrix).astype(np.float32)
-        return self._ready[back]
+            near = a.astype(np.float32)
+            self._ready[back] = near, matrix.astype(np.float32), (b - (a - near) @ matrix).astype(np.float32)
+        near, matrix, offset = self._ready[back]
+        out = np.empty((len(x), matrix.shape[1]), np.float32)
+        step = max(1, _ROWS // len(near))
+        for i in range(0, len(x), step):
+            part = out[i : i + step]
+            np.matmul((x[i : i + step] - near).astype(np.float32, copy=False), matrix, out=part)
+            part += offset
+        return out
 
     def _relative(self, x: np.ndarray, back: bool) -> np.ndarray:
         assert self.anchors is not None

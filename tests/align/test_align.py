@@ -183,6 +183,16 @@ def test_the_batch_makes_no_difference(name):
     assert np.allclose(np.concatenate([found.apply(x[i : i + 1]) for i in range(40)]), whole, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", TRIED)
+def test_a_large_mean_costs_no_more_than_the_digits_of_what_comes_in_and_goes_out(name):
+    x, y = ((1e4 + 0.1 * side).astype(np.float32).astype(np.float64) for side in spaces(60))
+    found = MAPS.load(name)(Paired.of(x, y))
+    for back, (one, other) in ((False, (x, y)), (True, (y, x))):
+        exact = MAPS.load(name)(Paired.of(x - x.mean(0), y - y.mean(0)))  # (its means are next to 0)
+        wanted = exact.apply(one - one.mean(0), back) + other.mean(0)
+        assert np.abs(found.apply(one.astype(np.float32), back) - wanted).max() < 2e-3  # float32 steps of 1e-3 there
+
+
 def stretched(n):
     """The same 16 numbers an item, turned: those that are strong in A are weak in B, which is no rotation of it then."""
     z, lengths = rng.standard_normal((n, 16)), np.geomspace(0.1, 3, 16)
