@@ -8,6 +8,8 @@ complete -c lem-reconstruct -l device -x -a 'auto cpu cuda mps' -d 'Where it is 
 complete -c lem-reconstruct -l steps -x -d 'Iterations of a recurrent network; noise levels of a diffusion model or of dream; conjugate gradients of least-squares, at most (200)'
 complete -c lem-reconstruct -l memory-key -x -d 'Tensor or array to read from the STORE'
 complete -c lem-reconstruct -l memory-model -rF -d 'A fitted encoder (lem-encode --fit) by which the STORE was encoded'
+complete -c lem-reconstruct -l answer -x -a 'memory label' -d 'What to answer with'
+complete -c lem-reconstruct -l labels -rF -d 'Of --answer label'
 complete -c lem-reconstruct -l samples -x -d 'Draw M plausible memories an item instead of the mean'
 complete -c lem-reconstruct -l sigma -x -d 'Standard deviation of the observed values about the truth, in full scales or an embedding\'s own units; 0 is exact'
 complete -c lem-reconstruct -l centred -d 'Compare by correlation'

@@ -99,6 +99,19 @@ ORDER = Option(
     "--order", "Tokens before that the counts of ngram go by.", "whole", low=0, high=16, default=5, metavar="N"
 )
 KEY = Option("--memory-key", "Tensor or array to read from the STORE.", metavar="NAME")
+ANSWER = Option(
+    "--answer",
+    "What to answer with: the memory, or the posterior of the labels, a probability for each class from 0.",
+    ("memory", "label"),
+    default="memory",
+)
+LABELS = Option(
+    "--labels",
+    "Of --answer label: classes of the STORE, whole numbers in its order, or a COLUMN of a table that goes by its names.",
+    metavar="FILE[:COLUMN]",
+    usual="those that the STORE carries",
+    file=True,
+)
 DECODER = Option(
     "--memory-model",
     "A fitted encoder (lem-encode --fit) by which the STORE was encoded: its codes are decoded by it, a tile at a time. "
@@ -144,7 +157,7 @@ METHODS = Table(
         "recall",
         "reconstruct.remember:recall",
         "the stored memory that fits, or their softmax",
-        options=(KEY, DECODER, SAMPLES, SIGMA, CENTRED, UNAWARE, DEVICE),
+        options=(KEY, DECODER, ANSWER, LABELS, SAMPLES, SIGMA, CENTRED, UNAWARE, DEVICE),
         needs=("memory",),
     ),
     Row(

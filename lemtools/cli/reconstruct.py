@@ -13,6 +13,8 @@ EXAMPLES = """
 lem-fragment --sample --bits 3 | lem-reconstruct > recalled.png
 lem-reconstruct --method decode fragments.safetensors -o decoded/
 lem-fragment --mask .75 faces/ | lem-reconstruct --memory store.safetensors -o recalled.safetensors
+lem-fragment --mask .5 faces/ | lem-reconstruct --memory codes.safetensors --memory-model faces.pca.safetensors -o recalled/
+lem-fragment --mask .5 faces/ | lem-reconstruct --memory faces/ --answer label --labels classes.txt -o posterior.npy
 lem-fragment --mask .5 store.safetensors | lem-reconstruct --method gaussian --memory store.safetensors --samples 3 -o draws/
 lem-reconstruct --model dreams.safetensors --samples 5 -o dreamt/
 lem-reconstruct --model lm.safetensors --more 200 --temperature .8 beginning.txt
@@ -114,7 +116,8 @@ def cli(
     ):  # what asks no memory works in small pieces; a pool of BLAS threads gets in its way
         common.one_thread()
     from ..media import Target, save, store
-    from ..media.store import nature, sequences
+    from ..media.labels import parted
+    from ..media.store import classes, nature, sequences
     from ..reconstruct import Reconstructor
     from ..reconstruct.decoded import Decoded
     from ..signal import called
@@ -135,13 +138,17 @@ def cli(
         inputs = dict(shard=shard, target=target, skip_existing=skip_existing, lost=lost)
         paths, signals = common.reading(run, **reading, **inputs)
     masks = [] if lost in (None, "alpha") else [lost]
-    target.refuse(paths, [*memory, *options["memory_model"], *filter(None, [model, codec]), *masks])
+    beside = [parted(options["labels"])[0]] if options["labels"] else []
+    target.refuse(paths, [*memory, *options["memory_model"], *filter(None, [model, codec]), *masks, *beside])
     asked = {source.name: options[source.name] for each in rows for source in each.options}
+    if asked.pop("labels", None) and asked["answer"] != "label":
+        raise click.UsageError("--labels is for --answer label")
     decoders = asked.pop("memory_model", None)
     asked.pop("memory_key", None)
     if "shrink" in asked:
         asked["shrink"] = ridge(asked["shrink"])
     memories = stored = of = None
+    told = {}
     if memory:
         kind = looks["kind"] if looks["kind"] in ("spectrum", "field") else None  # all others show what they are
         how = common.how(run, **looks | {"kind": kind, "batch": None})
@@ -156,10 +163,13 @@ def cli(
             run.detail(f"memory: {sum(map(len, texts))} tokens in {len(texts)} texts")
         else:
             memories = stored = store(list(memory), options["memory_key"], how, "--memory-key", fragments=True)
+        if asked.get("answer") == "label":
+            asked["classes"], words = classes(list(memory), options["labels"], options["memory_key"], how)
+            told = {} if words is None else {"classes": words}
         if memories is stored:
             run.detail(f"memory: {len(stored)} items of {list(stored.shape[1:])}, {stored.nbytes} bytes")
     recall = Reconstructor(
-        method, memory=memories, model=model, of=of, history=run.history(seed=seed), seed=seed, **asked
+        method, memory=memories, model=model, of=of, history=run.history(seed=seed, **told), seed=seed, **asked
     )
 
     whole: list[bool] = []

@@ -53,7 +53,7 @@ class Squared:
     amplification = 8.0  # error of an energy in units of (rounding unit) * size
 
     def __init__(self, q: torch.Tensor, w: torch.Tensor, a: torch.Tensor, shift: torch.Tensor):
-        # Removing the store's mean from both changes no difference, but keeps its digits in the matrix products.
+        # Removing a point amid the store from both changes no difference, but keeps its digits in the matrix products.
         self.q, self.w, self.a, self.shift = q - a[:, None] * shift, w, a, shift
         self.size = (w * self.q * self.q).sum(1)
 
@@ -94,7 +94,7 @@ class Correlation(Squared):
 
     def __init__(self, q: torch.Tensor, w: torch.Tensor, shift: torch.Tensor):
         q = q - ((w * q).sum(1) / w.sum(1).clamp_min(1e-300))[:, None]
-        # Of the store's mean only a constant may be removed from the memories: the offset absorbs it.
+        # Of that point only a constant may be removed from the memories: the offset absorbs it.
         super().__init__(q, w, torch.zeros(len(q), dtype=q.dtype), shift.mean())
 
     def products(self, k: torch.Tensor) -> torch.Tensor:
@@ -113,6 +113,30 @@ class Correlation(Squared):
         """A memory that is constant where it is compared (no variance beyond rounding) explains nothing."""
         explained = cross.clamp(min=0) ** 2 / torch.where(variance > rounding * square, variance, torch.inf)
         return 0.5 * (self.size[:, None] - explained).clamp_(min=0)
+
+
+class Values:
+    """What memories stand for under a posterior: themselves. width: numbers of an answer, 0: as many as a memory has."""
+
+    width = 0
+
+    def __call__(self, p: torch.Tensor, rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Weights p [..., T] of memories `rows` [T, D], of these numbers [T], summed over what they stand for."""
+        return p @ rows
+
+
+class Classes(Values):
+    """Their classes, [N] whole numbers from 0."""
+
+    def __init__(self, classes: np.ndarray, count: int):
+        if classes.shape != (count,) or classes.dtype.kind not in "iu" or classes.min() < 0:
+            raise ValueError(
+                f"classes must be {count} whole numbers from 0, not {list(classes.shape)} of {classes.dtype}"
+            )
+        self.classes, self.width = torch.from_numpy(classes.astype(np.int64)), int(classes.max()) + 1
+
+    def __call__(self, p: torch.Tensor, rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return p.new_zeros(*p.shape[:-1], self.width).index_add_(-1, self.classes[index].to(p.device), p)
 
 
 class Memory:
@@ -134,11 +158,11 @@ class Memory:
         """E[x_0 | x_t] for x_0 uniform over the memories; x_t: [B, ...item], any float dtype."""
         x = flat(x_t, self.store.dim, "x_t")
         alpha_bar, noise = split(alpha_bar, len(x))
-        result = torch.where((noise == 0)[:, None], x, self.store.mean)
+        result = torch.where((noise == 0)[:, None], x, self.store.mean if bool((alpha_bar == 0).any()) else x)
         inner = ((noise > 0) & (alpha_bar > 0)).nonzero()[:, 0]
         if len(inner):
             ones = torch.ones(1, self.store.dim, dtype=torch.float64)
-            energy = Squared(x[inner], ones, alpha_bar[inner].sqrt(), self.store.mean)
+            energy = Squared(x[inner], ones, alpha_bar[inner].sqrt(), self.store.centre)
             result[inner], _, _ = self._posterior(energy, 1.0 / noise[inner], top=0)
         return like(result, x_t)
 
@@ -153,6 +177,7 @@ class Memory:
         top: int = 1,
         samples: int = 0,
         generators: Sequence[np.random.Generator] | None = None,
+        classes: np.ndarray | None = None,
     ) -> Recalled:
         """Posterior over the memories given fragments y = x_i + sigma n of them, seen at the observed elements only.
 
@@ -165,6 +190,8 @@ class Memory:
         centred: an offset and a gain >= 0 are fitted to each memory before the comparison, which makes it the Pearson
         correlation on what is observed: for fragments whose brightness or contrast changed. unaware: the control of
         the literature: lost values count as zeros in a plain squared distance.
+        classes: [N] whole numbers from 0, one a memory: `mean` is then the posterior of the classes [B, K], K the largest + 1,
+        in place of the posterior mean: the sum of the posterior weights of the memories of each class.
         top: memories to report, 1 to 16. samples: memories to draw for each query, by its own generator.
         Raises ValueError for shapes that do not fit, a mask that is not 0 or 1, sigma <= 0, centred with unaware.
         """
@@ -192,29 +219,36 @@ class Memory:
         if len(w) > 1 and bool((w == w[:1]).all()):
             w = w[:1]  # one row for all queries: a vector product for a matrix one
         energy = (
-            Correlation(q, w, self.store.mean)
+            Correlation(q, w, self.store.centre)
             if centred
-            else Squared(q, w, torch.ones(len(q), dtype=q.dtype), self.store.mean)
+            else Squared(q, w, torch.ones(len(q), dtype=q.dtype), self.store.centre)
         )
         uniforms = [g.random(samples) for g in generators] if samples else []
-        average, facts, sampled = self._posterior(energy, beta, top, uniforms)
+        answer = Values() if classes is None else Classes(classes, len(self.store))
+        average, facts, sampled = self._posterior(energy, beta, top, uniforms, answer)
         index, weight, log_sum, effective, assumed = (t.numpy() for t in facts)
-        mean = like(average, query, (len(q), *self.store.item))
+        mean = like(average, query, (len(q), *(self.store.item if classes is None else average.shape[1:])))
         return Recalled(mean, index, weight, log_sum, effective, assumed, sampled.numpy() if samples else None)
 
     def _posterior(
-        self, energy: Squared, asked: torch.Tensor | None, top: int, uniforms: Sequence[np.ndarray] = ()
+        self,
+        energy: Squared,
+        asked: torch.Tensor | None,
+        top: int,
+        uniforms: Sequence[np.ndarray] = (),
+        answer: Values | None = None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
         """Of each query: the posterior mean; index, weight, log_sum, effective and sigma; what is drawn by `uniforms`.
 
-        asked: beta; None is the automatic temperature of ``recall``.
+        asked: beta; None is the automatic temperature of ``recall``. answer: what memories stand for.
 
         First the nearest memories by float32 products, their energies again in float64. Where all others together
         weigh less than TAIL that is the answer; else the whole store is summed in float64.
         """
         count = len(energy.q)
         beta = torch.zeros(count, dtype=torch.float64) if asked is None else asked.clone()
-        mean = torch.zeros_like(energy.q)
+        answer = answer or Values()
+        mean = energy.q.new_zeros(count, answer.width or self.store.dim)
         index, nearest = torch.zeros(count, top, dtype=torch.int64), torch.zeros(count, top, dtype=torch.float64)
         log_sum, effective = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
         sampled = torch.zeros(count, len(uniforms[0]) if uniforms else 0, dtype=torch.int64)
@@ -234,14 +268,14 @@ class Memory:
                 continue
             log_sum[b] = torch.logsumexp(-beta[b] * e, 0)
             p = torch.exp(-beta[b] * e - log_sum[b])
-            mean[b], effective[b] = p @ rows, 1.0 / (p * p).sum()
+            mean[b], effective[b] = answer(p, rows, candidates), 1.0 / (p * p).sum()
             if uniforms:
                 drawn = torch.searchsorted(p.cumsum(0), torch.from_numpy(uniforms[b]), right=True)
                 sampled[b] = candidates[drawn.clamp(max=len(p) - 1)]
         if bool(whole.any()):
             rows = whole.nonzero()[:, 0]
             part = energy.select(rows)
-            mean[rows], log_sum[rows], effective[rows] = self._attend(part, beta[rows])
+            mean[rows], log_sum[rows], effective[rows] = self._attend(part, beta[rows], answer)
             if uniforms:
                 u = torch.from_numpy(np.stack([uniforms[b] for b in rows.tolist()]))
                 sampled[rows] = self._draw(part, beta[rows], log_sum[rows], u)
@@ -268,12 +302,15 @@ class Memory:
             tile = tile - exact.shift
             yield start, tile, -beta[:, None] * exact.products(tile)
 
-    def _attend(self, energy: Squared, beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Softmax over the whole store in one pass (Milakov & Gimelshein 2018): mean [B, D], log sum, effective [B]."""
-        mean = torch.zeros(energy.q.shape, dtype=wide(self.store.device), device=self.store.device)
+    def _attend(
+        self, energy: Squared, beta: torch.Tensor, answer: Values
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Softmax over the whole store in one pass (Milakov & Gimelshein 2018): mean answer, log sum, effective [B]."""
+        size = len(energy.q), answer.width or self.store.dim
+        mean = torch.zeros(size, dtype=wide(self.store.device), device=self.store.device)
         high = torch.full_like(mean[:, :1], -torch.inf)
         total, square = torch.zeros_like(high), torch.zeros_like(high)
-        for _, tile, logits in self._logits(energy, beta):
+        for start, tile, logits in self._logits(energy, beta):
             peak = logits.amax(1, keepdim=True)
             if bool((peak < high - 60).all()):  # e^-60 of what is there already
                 continue
@@ -281,10 +318,11 @@ class Memory:
             decay, p = torch.exp(high - higher), torch.exp(logits - higher)
             total = total * decay + p.sum(1, keepdim=True)
             square = square * decay**2 + (p * p).sum(1, keepdim=True)
-            mean = mean * decay + p @ tile
+            mean = mean * decay + answer(p, tile, torch.arange(start, start + len(tile)))
             high = higher
         mean, log_sum, effective = mean / total, high + total.log(), total**2 / square
-        return mean.cpu().double() + energy.shift, log_sum[:, 0].cpu().double(), effective[:, 0].cpu().double()
+        shift = 0.0 if answer.width else energy.shift
+        return mean.cpu().double() + shift, log_sum[:, 0].cpu().double(), effective[:, 0].cpu().double()
 
     def _draw(self, energy: Squared, beta: torch.Tensor, log_sum: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """[B, M] memories by inversion of the cumulative posterior, streamed; u: [B, M] uniform in [0, 1)."""

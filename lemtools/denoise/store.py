@@ -11,6 +11,7 @@ import torch
 
 from .contract import Array, Scale, wide
 
+SAMPLE = 1024  # memories that tell about where all of them lie
 TILE_ELEMENTS = 1 << 22  # 16 MiB in float32: large enough for the matrix products, small beside any model
 
 
@@ -55,6 +56,14 @@ class Store:
             t = self._encode(self.array[start : start + self.tile], dtype, self.device)
             yield start, t.reshape(t.shape[0], self.dim)
             _release(self.array)
+
+    @cached_property
+    def centre(self) -> torch.Tensor:
+        """A point amid the memories, [D] float64 on the CPU: their mean, or where rows cost more than a read (`costly`) that
+        of SAMPLE of them, evenly spaced."""
+        if not getattr(self.array, "costly", False) or len(self) <= SAMPLE:
+            return self.mean
+        return self.rows(np.arange(SAMPLE) * len(self) // SAMPLE).reshape(SAMPLE, self.dim).mean(0)
 
     @cached_property
     def mean(self) -> torch.Tensor:

@@ -110,7 +110,10 @@ def as_vectors(signal: Signal) -> np.ndarray:
 def as_image(values: np.ndarray, dtype: str) -> np.ndarray:
     """Images of `dtype` ('uint8' or 'float32') from numbers with 1 as full scale."""
     values = np.clip(values, 0, 1)
-    return np.rint(values * 255).astype(np.uint8) if dtype == "uint8" else values.astype(np.float32)
+    if dtype != "uint8":
+        return values.astype(np.float32, copy=False)
+    values *= 255
+    return np.rint(values, out=values).astype(np.uint8)
 
 
 def extra(module: str, needed_by: str):

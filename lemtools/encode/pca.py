@@ -130,7 +130,8 @@ class PCA(Fitted):
     def decode(self, signal: Signal, record: dict) -> list[Signal]:
         if signal.data.shape[-1] != len(self.components):
             raise LemError(f"vectors of {signal.data.shape[-1]} numbers; this pca makes {len(self.components)}")
-        x = (signal.data * self._gain) @ self.components + self.mean
+        x = (signal.data * self._gain if self.whiten else signal.data) @ self.components
+        x += self.mean
         if self.kind == "image":
             if x.ndim != 2:
                 raise LemError("this pca was fitted to images: a vector an image")

@@ -125,7 +125,7 @@ def reconstruct(
     from ..reconstruct import Reconstructor
     from ..reconstruct.asked import methods
     from ..reconstruct.decoded import Decoded
-    from .recall import is_whole, lose, nature, sequences, store
+    from .recall import classes, is_whole, lose, nature, sequences, store
 
     seed, entry = value(SEED, seed, "seed"), _entry("reconstruct", seed=seed)
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
@@ -142,6 +142,11 @@ def reconstruct(
     if decoders:
         memories = Decoded(memories, decoders)
         of = memories.of
+    labels = asked.pop("labels", None)
+    if labels and asked.get("answer") != "label":
+        raise LemError("labels is for answer='label'")
+    if asked.get("answer") == "label":
+        asked["classes"] = classes(memory, labels, key)
     recall = Reconstructor(method, memory=memories, model=model, of=of, history=entry, seed=seed, **asked)
     broken = lose(x, lost)
 

@@ -13,6 +13,8 @@ from ..media import Reading, load
 from ..media import store as stored
 from ..media.kept import kept
 from ..media.lost import Masks
+from ..media.store import classes as of_labels
+from ..media.store import classes_of
 from ..media.store import nature as of_files
 from ..media.store import sequences as of_texts
 from ..signal import Signal
@@ -39,6 +41,15 @@ def store(memory: Any, key: str | None = None, fragments: bool = False, coded: b
     if batch.ops:
         raise LemError("the memory holds fragments; it takes whole memories")
     return batch.data
+
+
+def classes(memory: Any, labels: str | None, key: str | None = None) -> np.ndarray:
+    """Classes [N] of those memories: of a file of them, or such as they carry."""
+    things = memory if isinstance(memory, list | tuple) else [memory]
+    if things and all(isinstance(thing, str | os.PathLike) for thing in things):
+        return of_labels([os.fspath(thing) for thing in things], labels, key, Reading(note=note))[0]
+    batches = [from_array(memory)] if isinstance(memory, np.ndarray) else signals(memory)
+    return classes_of(batches, "memory", labels)[0]
 
 
 def sequences(memory: Any, key: str | None = None) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ class Rows:
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    costly = True  # a row costs more than its read
 
     def __len__(self) -> int:
         return self.shape[0]

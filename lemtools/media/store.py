@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
 from typing import Any, cast
@@ -16,6 +16,7 @@ from . import arrays
 from .find import sniff
 from .how import BATCH_BYTES, Reading, check_finite
 from .kept import kept
+from .labels import Classes
 from .large import rows
 from .load import load
 
@@ -83,6 +84,37 @@ def nature(paths: list[str], key: str | None = None, how: Reading | None = None)
         one = Signal(signal.kind, np.asarray(signal.data[:1]), rate=signal.rate, history=signal.history)
         return replace(one, alphabet=signal.alphabet)
     return next(iter(load(paths, replace(how, batch=1))), None)
+
+
+def classes(
+    paths: list[str], labels: str | None = None, key: str | None = None, how: Reading | None = None
+) -> tuple[np.ndarray, list[str] | None]:
+    """(int64 [N], their words or None): classes of the memories in the inputs, in their order.
+
+    labels: as of labels.Classes; None: those that the memories carry. LemError where a memory has none, for one below 0, and
+    for a pipe, which has been read already.
+    """
+    if not all(os.path.isfile(path) or os.path.isdir(path) for path in paths):
+        raise LemError(f"{', '.join(paths)}: labels are of memories in files, which can be read twice")
+    return classes_of(load(paths, replace(how or Reading(), key=key)), ", ".join(paths), labels)
+
+
+def classes_of(signals: Iterable[Signal], where: str, labels: str | None = None) -> tuple[np.ndarray, list[str] | None]:
+    """The same of batches. where: what they are of, in errors."""
+    told = None if labels is None else Classes(labels)
+    count, found, names = 0, [], []
+    for signal in signals:
+        if told is None and signal.label is None:
+            raise LemError(f"{where}: memories without labels; name them: --labels FILE")
+        count += len(signal)
+        found.append(signal.label)
+        names += signal.names or [] if told is not None and told.table is not None else []
+    if told is not None:
+        return told.of(count, names, "memories"), told.words
+    label = np.concatenate(found).astype(np.int64)
+    if label.min() < 0:
+        raise LemError(f"{where}: a memory of class {label.min()}; classes are numbers from 0")
+    return label, None
 
 
 def _whole(paths: list[str], how: Reading, fragments: bool) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..signal import LemError, Signal, called
 from ..transforms.history import latest
 
 FLAG = "--memory-model"
+AT_ONCE = 1 << 18  # numbers that are decoded at a time: they stay in the cache
 
 
 class Decoded(Rows):
@@ -39,7 +40,12 @@ class Decoded(Rows):
         return self.memory.nbytes
 
     def made(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self._decoded(self.memory[rows]).data
+        values = self.memory[rows]
+        out = np.empty((len(values), *self.shape[1:]), self.dtype)
+        step = max(1, AT_ONCE // out[:1].size) if len(out) else 1
+        for at in range(0, len(out), step):
+            out[at : at + step] = self._decoded(values[at : at + step]).data
+        return out
 
     def _decoded(self, values: np.ndarray) -> Signal:
         one = self.memory.one

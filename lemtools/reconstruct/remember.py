@@ -21,6 +21,7 @@ class Recaller:
     memory: [N, ...item], uint8 or float (what lies on disk is read in tiles, what is kept as codes decoded in tiles). method: 'recall' or 'gaussian'. sigma: noise on
     the observed values in units of full scale (embeddings: the values' own); None: from the fragment's operations.
     centred: compare by correlation (recall). unaware: lost values count as zeros (recall; the literature's control).
+    answer: 'memory', or 'label': the posterior of the `classes` [N] of the memories, whole numbers from 0 (recall).
     shrink: ridge of the covariance relative to its mean eigenvalue, or 'oas' or 'ledoit-wolf' (gaussian). samples: 0
     for the posterior mean, else draws an item. seed: of the draws. device: 'auto', 'cpu', 'cuda', 'mps'.
     """
@@ -33,6 +34,8 @@ class Recaller:
         sigma: float | None = None,
         centred: bool = False,
         unaware: bool = False,
+        answer: str = "memory",
+        classes: np.ndarray | None = None,
         shrink: float | str = 1e-4,
         samples: int = 0,
         seed: int = 0,
@@ -40,6 +43,7 @@ class Recaller:
     ):
         self.memory, self.method, self.sigma, self.centred, self.unaware = memory, method, sigma, centred, unaware
         self.shrink, self.samples, self.seed = shrink, samples, seed
+        self.classes = _classes(answer, classes, samples, len(memory))
         self.known = known_of(memory, None if method == "recall" else f"--method {method}")
         try:
             row = DENOISERS[method]
@@ -75,7 +79,12 @@ class Recaller:
                 unaware=self.unaware,
                 samples=self.samples,
                 generators=draws,
+                classes=self.classes,
             )
+            if self.classes is not None:
+                return _of_labels(framed, found.mean), [
+                    f"recall: posterior of the labels of {len(self.memory)} memories"
+                ]
             if self.samples:
                 values = self.core.store.rows(found.sampled.reshape(-1)).numpy()
             else:
@@ -136,3 +145,20 @@ def known_of(memory, method: str | None) -> np.ndarray | None:
     if known is not None and method:
         raise LemError(f"memory: {int(known.sum())} of {known.size} dimensions are kept; {method} needs all of them")
     return known
+
+
+def _classes(answer: str, classes: np.ndarray | None, samples: int, count: int) -> np.ndarray | None:
+    if answer == "memory":
+        return None
+    if samples:
+        raise LemError("--answer label has the probability of every label: leave out --samples")
+    if classes is None or classes.shape != (count,):
+        raise LemError(f"--answer label: {0 if classes is None else len(classes)} labels for {count} memories")
+    return classes
+
+
+def _of_labels(asked: Signal, posterior: np.ndarray) -> Signal:
+    """An embedding [N, K] of probabilities; `label` is the likeliest, of equals the first."""
+    likely = posterior.argmax(1).astype(np.int64)
+    data = posterior.astype(np.float32)
+    return replace(asked, kind="embedding", data=data, label=likely, rate=None, spans=None, scores=None, tokens=None)

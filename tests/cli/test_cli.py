@@ -31,7 +31,7 @@ OUTPUT = "--output --skip-existing --to -o"
 OPTIONS = {
     "fragment": f"{COMMON} {INPUT} {OUTPUT} --bits --clamp --crop --downsample --keep-dims --lowpass --mask --mask-shape --noise "
     "--block --device --quantizer --rotate --scale --seed --shard --tensors",
-    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --centred --device --memory --memory-key --memory-model --method --model --prior "
+    "reconstruct": f"{COMMON} {INPUT} {OUTPUT} --answer --centred --labels --device --memory --memory-key --memory-model --method --model --prior "
     "--label --lost --more --samples --seed --shard --shrink --sigma --steps --temperature --tile --top --unaware "
     "--top-p --typical --beam --right --order --codec",
     "compare": f"{COMMON} {LOOKS} --fragment --html --items --json --max --metric --min --pair --peak --plot --rows "
