@@ -1,4 +1,4 @@
-"""What examples/weights.sh measures and prints. Usage: weights.py bytes|there|table-lm|folder|sentences|table-minilm|time ...
+"""What examples/weights.sh measures and prints. Usage: weights.py bytes|there|table-lm|folder|sentences|table-minilm|time|large ...
 
 Vectors of sentences are float [N, D] in .npy, a row a line of sentences.txt. Intervals are 95 %: over seeds Student's t, over
 sentences and pairs a paired bootstrap of 2,000 draws.
@@ -15,6 +15,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from lemtools.media.describe import describe
+from lemtools.stream.wire import header_bytes
 
 DRAWS = 2000
 NEIGHBOURS = 10
@@ -210,12 +211,25 @@ def folder() -> None:
     print(os.path.join(os.path.dirname(str(package.origin)), "model"))
 
 
-def time(*command: str) -> None:
+def time(name: str, *command: str) -> None:
     """Seconds of a core that a command takes, and its memory."""
     subprocess.run(command, check=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    quantizer = command[command.index("--quantizer") + 1]
-    print(f"{quantizer}\t{used.ru_utime + used.ru_stime:.1f} s of a core\t{used.ru_maxrss / 1024:.0f} MB")
+    print(f"{name}\t{used.ru_utime + used.ru_stime:.1f} s of a core\t{used.ru_maxrss / 1024:.0f} MB")
+
+
+def large(folder: str, count: str, width: str = "4096") -> None:
+    """A model of so many matrices of 4,096 x 4,096 normal numbers, the same one again and again; of 4 bytes a number."""
+    side = int(width)
+    tensors = [(f"{i}.weight", "F32", (side, side), 4 * side * side) for i in range(int(count))]
+    matrix = np.random.default_rng(0).normal(size=(side, side)).astype("<f4").tobytes()
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{folder}/config.json", "w") as file:
+        file.write("{}")
+    with open(f"{folder}/model.safetensors", "wb") as raw:
+        raw.write(header_bytes(tensors, {}))
+        for _ in tensors:
+            raw.write(matrix)
 
 
 if __name__ == "__main__":
@@ -223,5 +237,5 @@ if __name__ == "__main__":
     if what == "there":
         raise SystemExit(not there(*given))
     commands = {"bytes": bytes_, "table-lm": table_lm, "folder": folder, "sentences": sentences}
-    commands |= {"table-minilm": table_minilm, "time": time}
+    commands |= {"table-minilm": table_minilm, "time": time, "large": large}
     commands[what](*given)

