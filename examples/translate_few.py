@@ -1,7 +1,8 @@
 """How much arrives of few pairs, and vectors of each side without partners: self-learning, by what it could be compared with.
 
 python translate_few.py OUT [--quick | --again]     few.jsonl, a line for each setting and draw of pairs; few.md. --again: few-again.jsonl
-                                                    and few-again.md, of other held-out items (translate.py) and two numbers of pairs
+                                                    and few-again.md, of other held-out items (translate.py). Both: 64 pairs of
+                                                    words and 16 of sentences alone
 """
 
 import sys
@@ -19,7 +20,7 @@ from translate import AGAIN, COLUMNS, HELD, cut, load, matched, named, scored, s
 
 TEXTS = {column: of for column, of in COLUMNS.items() if of[0] != "images"}
 PAIRS, DRAWS = (16, 64), (20, 21, 22)  # (what was tried before the rounds were settled had other draws)
-HEADLINE = {"words": 64, "sentences": 16}  # pairs, of other held-out items
+HEADLINE = {"words": 64, "sentences": 16}  # pairs, of --quick and of other held-out items
 ROUNDS = 8  # of the dictionary of single neighbours
 
 
@@ -82,7 +83,7 @@ def main(out: Path, quick: bool, again: bool = False) -> None:
     for same in (False,) if quick or again else (False, True):
         for draw in DRAWS[:1] if quick or same else [AGAIN * again + draw for draw in DRAWS]:
             for column, (items, *names) in TEXTS.items():
-                for pairs in (HEADLINE[items],) if again else PAIRS:
+                for pairs in (HEADLINE[items],) if quick or again else PAIRS:
                     if (column, pairs, same, draw) not in there:
                         one = {"column": column, "pairs": pairs, "same": same, "draw": draw}
                         one |= measured(load(out, items, again), items, names, pairs, same, draw)

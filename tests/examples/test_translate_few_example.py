@@ -53,6 +53,26 @@ def test_a_table_with_controls_that_goes_on_where_it_stopped(few, capsys):
     assert (out / "few.jsonl").read_bytes() == whole
 
 
+def test_quick_and_again_are_the_headline_alone(few, monkeypatch, capsys):
+    example, out = few
+    monkeypatch.setattr(example, "HEADLINE", {"words": 11})
+    data = dict(np.load(out / "words.npz"))
+    np.savez(out / "words.npz", again=~data["held"] & (np.cumsum(~data["held"]) <= 60), **data)
+    seen = []
+
+    def measured(data, items, names, pairs, same, draw):
+        seen.append((int(data["held"].sum()), pairs, same, draw))
+        rows = {"self-learning": [0.5, 0.5]}
+        return {"items": 60, "rows": rows, "rounds": 0, "mrr-before": 0.1, "mrr-after": 0.2}
+
+    monkeypatch.setattr(example, "measured", measured)
+    example.main(out, quick=True)
+    example.main(out, quick=False, again=True)
+    assert seen == [(100, 11, False, 0), (60, 11, False, 100), (60, 11, False, 101)]
+    assert (out / "few-again.jsonl").read_text().count("\n") == 2 and (out / "few.jsonl").read_text().count("\n") == 1
+    assert (out / "few-again.md").read_text().strip() in capsys.readouterr().out
+
+
 def test_other_items_have_no_item_in_common(few):
     example, _ = few
     rest = np.arange(5, 50)
