@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 import lemtools
+from lemtools.cli.fragment import losses
 from lemtools.cli.train import cli as train
 from lemtools.compare.distortion import psnr
 from lemtools.compare.judged import Verdict, deep
@@ -108,11 +109,16 @@ def fsdd(data: Path, out: Path) -> tuple[list[Signal], Rows]:
     sounds = items(*sorted(map(str, data.glob("*.flac"))))
     rows = []
     for sound in sounds:
-        digit, speaker, take = Path(sound.names[0]).stem.split("_")
+        digit, speaker, _ = Path(sound.names[0]).stem.split("_")
         rows.append(
-            {"name": sound.names[0], "part": str(int(take) // 2), "digit": f"digit-{digit}", "speaker": speaker}
+            {"name": sound.names[0], "part": str(take_of(sound) // 2), "digit": f"digit-{digit}", "speaker": speaker}
         )
     return sounds, rows
+
+
+def take_of(sound: Signal) -> int:
+    """The number of the take, of FSDD's names."""
+    return int(Path(sound.names[0]).stem.split("_")[2])
 
 
 def esc10(data: Path, out: Path) -> tuple[list[Signal], Rows]:
@@ -150,7 +156,7 @@ MEL = "--encoder log-mel --n-fft {} --hop {} --bands {} --rms .1 --set widths=[1
 LEARN = "--batch 32 --lr 2e-3 --ema .99 --holdout 0 --dtype bfloat16 --save-every 200"
 SOUND_ARMS = {
     "whole": ("whole",),
-    **{f"{how}-{bits}": (f"{how}-{bits}",) for bits in (1, 2) for how in ("decoded", "recalled")},
+    **{f"{how}-{bits}": (f"{how}-{bits}",) for bits in (1, 2) for how in ("decoded", "recalled", "remembered")},
     "family": tuple(f"decoded-{bits}" for bits in range(1, 9)),
 }
 IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --set "
@@ -186,16 +192,33 @@ SETS = [
 def broken(text: str, method: str) -> Coder:
     """Fragments, by options of lem-fragment, decoded or recalled."""
 
-    def made(which: Set, whole: list[Signal]) -> tuple[list[Signal], float]:
-        from lemtools.cli.fragment import losses
+    return lambda which, whole: recalled(which, whole, text, Reconstructor(method))
 
-        scale = f" --scale {which.scale}" if which.scale and text.startswith("--bits") else ""
-        recall = Reconstructor(method)
-        out, first = [], 0
-        for signal in whole:
-            index = np.arange(first, first := first + len(signal), dtype=np.int64)
-            (left,) = fragment([replace(signal, index=index)], losses(text + scale), 0)
-            out.append(recall(left))
+
+def recalled(which: Set, whole: list[Signal], text: str, recall: Reconstructor) -> tuple[list[Signal], float]:
+    scale = f" --scale {which.scale}" if which.scale and text.startswith("--bits") else ""
+    out, first = [], 0
+    for signal in whole:
+        index = np.arange(first, first := first + len(signal), dtype=np.int64)
+        (left,) = fragment([replace(signal, index=index)], losses(text + scale), 0)
+        out.append(recall(left))
+    return out, mean_bits(out)
+
+
+def remembered(bits: int) -> Coder:
+    """Recalled with the sounds of the other parts as a store, none of its own take."""
+
+    def made(which: Set, whole: list[Signal]) -> tuple[list[Signal], float]:
+        parts = np.array([take_of(signal) // 2 for signal in whole])
+        out: list[Signal] = list(whole)
+        for part in np.unique(parts):
+            memory = [whole[i].data[0] for i in np.flatnonzero(parts != part)]
+            here = np.flatnonzero(parts == part)
+            found, _ = recalled(
+                which, [whole[i] for i in here], f"--bits {bits}", Reconstructor("power", memory=memory)
+            )
+            for i, one in zip(here, found):
+                out[i] = one
         return out, mean_bits(out)
 
     return made
@@ -256,6 +279,8 @@ def every_condition(which: Set) -> dict[str, Coder]:
     """All but whole, in the order of the table."""
     ways = {"decoded": "decode", "recalled": "auto"}
     found = {f"{how}-{bits}": broken(f"--bits {bits}", way) for how, way in ways.items() for bits in which.depths}
+    if which.parts > 1:
+        found |= {f"remembered-{bits}": remembered(bits) for bits in (1, 2)}
     if which.kind == "image":
         for form in ("jpeg", "webp"):
             found |= {f"{form}-{q}": one_sheet(form, q) for q in (1, 5, 10, 20, 40, 60, 75, 90)}

@@ -16,7 +16,7 @@ from lemtools.compare.summary import mean_interval
 
 DRAWS = 2000
 MOST = 100.0  # dB; an item that came back exactly counts as this
-LINES = ("decoded", "recalled", "opus", "vorbis", "jpeg", "webp")  # what the picture shows by bits
+LINES = ("decoded", "recalled", "remembered", "opus", "vorbis", "jpeg", "webp")  # what the picture shows by bits
 
 
 @dataclass
@@ -98,7 +98,7 @@ def abs_(metric: str, value: float) -> float:
 def arms(found: Measured) -> None:
     """Judges that learnt from something else, by what they are shown; the change is that to the untouched judge of originals."""
     shown = [
-        name for name in found.conditions if name in ("whole", *(f"{how}-{b}" for b in (1, 2, 4) for how in LINES[:2]))
+        name for name in found.conditions if name in ("whole", *(f"{how}-{b}" for b in (1, 2, 4) for how in LINES[:3]))
     ]
     print(f"\n| learnt from | {' | '.join(shown)} |\n{'|---' * (len(shown) + 1)}|")
     for arm in found.right:

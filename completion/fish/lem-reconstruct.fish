@@ -1,5 +1,5 @@
 # fish completion for lem-reconstruct; made by tools/completions.py
-complete -c lem-reconstruct -l method -x -a 'auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram' -d 'How to recall'
+complete -c lem-reconstruct -l method -x -a 'auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram power' -d 'How to recall'
 complete -c lem-reconstruct -l memory -rF -d 'Whole memories to recall from'
 complete -c lem-reconstruct -l model -rF -d 'Network to recall with, from lem-train'
 complete -c lem-reconstruct -l codec -x -a 'kmer:' -d 'The encoding by which the --model was trained, a byte-pair encoding of lem-encode, or kmer:K'

@@ -3,7 +3,7 @@
 A method is a function that makes one ready: it takes the resources of `needs` and its options by keyword, and returns a callable (fragments) -> (whole memories, what was done, step by step). `needs` names
 what it asks: a store of memories, a network, or either of both. Facts: auto, the place among those that `auto` tries
 and the function (fragments, names of what was taken away) -> bool that says whether it is this one's turn; wants, how
-a missing resource is asked for; sequences, whether its store is of tokens in rows of any length; family, of the networks that it alone asks; bundled, whether a network comes with the package where none is given.
+a missing resource is asked for; sequences, the kind of its memories, tokens or audio, which may be of any length; family, of the networks that it alone asks; bundled, whether a network comes with the package where none is given.
 """
 
 from .denoisers import SHRINK
@@ -216,13 +216,22 @@ METHODS = Table(
         ("tokens",),
         (KEY, SAMPLES, ORDER),
         needs=("memory",),
-        facts={"sequences": True, "wants": "texts to count: --memory STORE"},
+        facts={"sequences": "tokens", "wants": "texts to count: --memory STORE"},
+    ),
+    Row(
+        "power",
+        "reconstruct.power:power",
+        "lost bits of sounds, by the power that a store's sounds have where they are broken alike",
+        ("audio",),
+        (KEY,),
+        needs=("memory",),
+        facts={"sequences": "audio", "wants": "sounds to learn from: --memory STORE"},
     ),
     auto=None,
     bundled=False,
     wants="a store of memories: --memory STORE",
     family="",
-    sequences=False,
+    sequences="",
 )
 
 

@@ -117,7 +117,7 @@ def cli(
         common.one_thread()
     from ..media import Target, save, store
     from ..media.labels import parted
-    from ..media.store import classes, nature, sequences
+    from ..media.store import classes, nature, sequences, sounds
     from ..reconstruct import Reconstructor
     from ..reconstruct.decoded import Decoded
     from ..signal import called
@@ -158,6 +158,9 @@ def cli(
                 store(list(memory), options["memory_key"], how, "--memory-key", coded=True), decoders
             )
             of = stored.of
+        elif row.sequences == "audio":
+            memories = sounds(list(memory), options["memory_key"], how)
+            run.detail(f"memory: {len(memories)} sounds")
         elif row.sequences or (len(rows) > 1 and of is not None and of.kind == "tokens"):
             memories = texts = sequences(list(memory), options["memory_key"], how)
             run.detail(f"memory: {sum(map(len, texts))} tokens in {len(texts)} texts")

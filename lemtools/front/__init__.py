@@ -137,7 +137,9 @@ def reconstruct(
     asked = chosen(METHODS, row.name, "method", options)
     key, decoders = asked.pop("memory_key", None), asked.pop("memory_model", None)
     memories: Any = (
-        sequences(memory, key) if row.sequences else store(memory, key, fragments=True, coded=bool(decoders))
+        sequences(memory, row.sequences, key)
+        if row.sequences
+        else store(memory, key, fragments=True, coded=bool(decoders))
     )
     if decoders:
         memories = Decoded(memories, decoders)

@@ -17,6 +17,7 @@ from ..media.store import classes as of_labels
 from ..media.store import classes_of
 from ..media.store import nature as of_files
 from ..media.store import sequences as of_texts
+from ..media.store import sounds as of_sounds
 from ..signal import Signal
 from .arrays import from_array
 from .inputs import Stream, Words, signals
@@ -52,11 +53,12 @@ def classes(memory: Any, labels: str | None, key: str | None = None) -> np.ndarr
     return classes_of(batches, "memory", labels)[0]
 
 
-def sequences(memory: Any, key: str | None = None) -> list[np.ndarray]:
-    """Texts or rows of tokens to count, [n] each, read as `load` reads them."""
+def sequences(memory: Any, kind: str, key: str | None = None) -> list[np.ndarray]:
+    """Memories of any length, texts or rows of tokens [n] (kind 'tokens') or sounds [C, T] ('audio'), read as `load` reads them."""
     things = memory if isinstance(memory, list | tuple) else [memory]
     if things and all(isinstance(thing, str | os.PathLike) for thing in things):
-        return of_texts([os.fspath(thing) for thing in things], key, Reading(note=note))
+        of_paths = of_sounds if kind == "audio" else of_texts
+        return of_paths([os.fspath(thing) for thing in things], key, Reading(note=note))
     return [row for thing in things for batch in signals(thing) for row in batch.data]
 
 

@@ -74,6 +74,24 @@ def sequences(paths: list[str], key: str | None = None, how: Reading | None = No
     return found
 
 
+def sounds(paths: list[str], key: str | None = None, how: Reading | None = None) -> list[np.ndarray]:
+    """All sounds of the inputs, each [C, T], of any length. Raises LemError for other kinds, for several rates, and for a fragment."""
+    found: list[np.ndarray] = []
+    rates = set()
+    for signal in load(paths, replace(how or Reading(), key=key)):
+        where = signal.names[0] if signal.names else ", ".join(paths)
+        if signal.kind != "audio" or signal.ops:
+            what = "a fragment" if signal.ops else signal.kind
+            raise LemError(f"{where}: {what}, where whole sounds are learnt from")
+        rates.add(signal.rate)
+        if len(rates) > 1:
+            raise LemError(f"{', '.join(paths)}: sounds of several rates; lem-encode --resample HZ makes them alike")
+        found += list(signal.data)
+    if not found:
+        raise LemError(f"{', '.join(paths)}: no memories")
+    return found
+
+
 def nature(paths: list[str], key: str | None = None, how: Reading | None = None) -> Signal | None:
     """What a store is of: a batch of one of its memories, with their kind, rate and history; None of a pipe, which can be
     read only once."""

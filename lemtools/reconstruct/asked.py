@@ -28,7 +28,7 @@ def methods(
     if method != "auto":
         return (name,)
     if memory and kind in (None, "tokens"):
-        rows = [row for row in METHODS.rows if row.sequences or (kind is None and row.name == name)]
+        rows = [row for row in METHODS.rows if row.sequences == "tokens" or (kind is None and row.name == name)]
     elif model is not None and family(model) == "language":
         rows = [row for row in METHODS.rows if row.family == "language"]
     else:

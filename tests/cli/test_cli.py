@@ -63,7 +63,7 @@ CHOICES = {
     (
         "reconstruct",
         "method",
-    ): "auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram",
+    ): "auto decode zero replicate linear inpaint smooth least-squares recall gaussian net ensemble dream continue fill ngram power",
     ("compare", "pair"): "auto order name",
     ("compare", "where"): "all missing",
     (

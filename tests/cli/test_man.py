@@ -162,7 +162,7 @@ def test_methods_are_all_defined():
     text = source("lem-reconstruct")
     (method,) = (o for o in manpages.options(COMMANDS["lem-reconstruct"]) if o.name == "method")
     stored = words(section(text, "Methods that recall from a store", "Ss"))
-    assert stored == {"recall", "gaussian"}
+    assert stored == {"recall", "gaussian", "power"}
     learned = words(section(text, "Methods that ask a network", "Ss"))
     assert learned == {"net", "ensemble"}
     assert words(section(text, "Dreams", "Ss")) == {"dream"}
