@@ -10,7 +10,8 @@ Stages: fsdd (spoken digits and their speakers), cifar10, esc10, table. Of a set
                                     the cosine of the last layer's features to the original's [conditions, items], mean over seeds
 
 Whatever is there is not made again, and a judge that was stopped goes on: so does the same command. Dials, in the environment:
-SEEDS='0 1 2', DEVICE=cpu, JOBS=1 (judges that are taught side by side), QUICK=1. A judge never learnt from what it judges: FSDD in four parts of two takes each, ESC-10 fold 5.
+SEEDS='0 1 2', DEVICE=cpu, JOBS=1 (judges that are taught side by side), ARMS='whole family' (all, where not given),
+QUICK=1. A judge never learnt from what it judges: FSDD in four parts of two takes each, ESC-10 fold 5.
 """
 
 import csv
@@ -44,6 +45,7 @@ from lemtools.stream import whole_file
 QUICK = bool(os.environ.get("QUICK"))
 SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "0" if QUICK else "0 1 2").split()]
 DEVICE = os.environ.get("DEVICE", "cpu")
+ARMS = os.environ.get("ARMS", "").split()
 JOBS = int(os.environ.get("JOBS", "1"))
 SILENCE = 0.02  # seconds between sounds that are coded as one file
 COLUMNS = 40  # images side by side in a sheet that is coded as one file
@@ -342,8 +344,9 @@ def shown(which: Set, signals: list[Signal]) -> Signal:
 
 
 def arms(which: Set) -> list[str]:
-    """In --quick judges of whole memories and of a family of depths alone."""
-    return [arm for arm in which.arms if not QUICK or arm in ("whole", "family")]
+    """Those of ARMS; in --quick judges of whole memories and of a family of depths alone."""
+    asked = ARMS or (("whole", "family") if QUICK else which.arms)
+    return [arm for arm in which.arms if arm in asked]
 
 
 def place(folder: Path, task: str, arm: str, part: int, seed: int) -> Path:

@@ -4,7 +4,7 @@
 #     examples/perception.sh DATA OUT [--quick] [stage ...]     stages: fsdd cifar10 esc10 table
 #
 # DATA holds the folders fsdd, cifar10 and esc10; one that is missing is skipped by name. Everything made goes to OUT (see the head of
-# perception.py); the same command goes on where it stopped. SEEDS='0 1 2', DEVICE=cuda, JOBS=2. On a CPU judges of CIFAR-10 take hours; on
+# perception.py); the same command goes on where it stopped. SEEDS='0 1 2', DEVICE=cuda, JOBS=2, ARMS='whole family'. On a CPU judges of CIFAR-10 take hours; on
 # one H200 they take minutes. --quick: one seed, small judges and sets, some minutes on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

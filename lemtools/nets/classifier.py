@@ -41,9 +41,9 @@ class Unit(nn.Module):
         kaiming(self.second)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = F.relu(self.norms[0](x))
+        h = F.relu(self.norms[0](x), inplace=True)
         short = x if isinstance(self.short, nn.Identity) else self.short(h)
-        return short + self.second(F.relu(self.norms[1](self.first(h))))
+        return short + self.second(F.relu(self.norms[1](self.first(h)), inplace=True))
 
 
 class ConvClassifier(nn.Module):

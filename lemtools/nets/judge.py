@@ -13,7 +13,8 @@ from ..device import pick
 from ..signal import LemError, called
 from .model import load
 
-AT_A_TIME = 256  # items, of which a layer's features are in memory
+AT_A_TIME = {"cpu": 64}  # items, of which a layer's features are in memory: on a CPU they stay in its cache
+ELSEWHERE = 512
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Judge:
             )
         self.meta, self.scale, self.front, self.model = model.meta, model.scale, model.front, model
         self.net: Any = model.net.to(self.device).eval()
+        self.net.to(memory_format=torch.channels_last)  # (of its convolutions: on a CPU a fifth faster)
         self.fitted = 0
         names = model.meta.get("names")
         self.names = [str(k) for k in range(self.net.classes)] if names is None else [str(name) for name in names]
@@ -82,9 +84,11 @@ class Judge:
                 f"{self.path} was taught {called(self.meta['kind'])} of {wanted}, and is shown {called(kind)} of {here}"
             )
         logits, layers = [], []
-        for start in range(0, len(data), AT_A_TIME):
-            x = torch.from_numpy(np.ascontiguousarray(data[start : start + AT_A_TIME])).to(self.device)
-            found = self.net.layers(self.scale.encode(x if x.dtype == torch.uint8 else x.float()))
+        several = AT_A_TIME.get(self.device.type, ELSEWHERE)
+        for start in range(0, len(data), several):
+            x = torch.from_numpy(np.ascontiguousarray(data[start : start + several])).to(self.device)
+            x = self.scale.encode(x if x.dtype == torch.uint8 else x.float())
+            found = self.net.layers(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
             layers.append([h.float().cpu().numpy() for h in found])
             logits.append(self.net.head(found[-1]).float().cpu().numpy())
         return Seen(np.concatenate(logits), [np.concatenate(each) for each in zip(*layers)])
