@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..signal import LemError
+
 _TILE = 1 << 22  # numbers of a tile of cosines
-_ROWS = 1 << 20  # numbers of vectors that are centred at a time, and stay near the processor
+_ROWS = 1 << 17  # numbers of vectors that are centred at a time, and stay near the processor
 
 
 @dataclass
@@ -35,8 +37,9 @@ class Map:
         return len(self.mean[0]), len(self.mean[1])
 
     def apply(self, x: np.ndarray, back: bool = False) -> np.ndarray:
-        """float32 [n, E] of vectors of A [n, D]; with `back` of vectors of B, [n, D]."""
-        return self._linear(x, back) if self.anchors is None else self._relative(x, back)
+        """float32 [n, E] of vectors of A [n, D]; with `back` of vectors of B, [n, D]. LemError for more than float32 holds."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._linear(x, back) if self.anchors is None else self._relative(x, back)
 
     def _linear(self, x: np.ndarray, back: bool) -> np.ndarray:
         """(x - mean) there + mean: the mean first, as float32 has few digits left of a spread that is small beside it."""
@@ -52,6 +55,7 @@ class Map:
             part = out[i : i + step]
             np.matmul((x[i : i + step] - near).astype(np.float32, copy=False), matrix, out=part)
             part += offset
+            check_finite(part)
         return out
 
     def _relative(self, x: np.ndarray, back: bool) -> np.ndarray:
@@ -65,7 +69,14 @@ class Map:
         for i in range(0, len(x), step):
             cosines = unit(x[i : i + step] - mean_a).astype(np.float32) @ near
             out[i : i + step] = softmax(cosines, self.sharp[back]) @ far + mean_b
+            check_finite(out[i : i + step])
         return out
+
+
+def check_finite(made: np.ndarray) -> None:
+    """LemError for a translation that float32 could not hold."""
+    if not np.isfinite(made).all():
+        raise LemError("what they translate to is more than float32 holds: vectors of another scale, or a damaged file")
 
 
 def unit(x: np.ndarray) -> np.ndarray:

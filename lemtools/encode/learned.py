@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..align.maps import check_finite
 from ..align.pairs import WIDEST, check_vectors
 from ..denoise.contract import Scale
 from ..nets import build
@@ -98,4 +99,6 @@ class Learned(Fitted):
             other.decode(way(one.encode(torch.from_numpy(part).to(self.device)))).cpu().numpy()
             for part in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE))
         ]
-        return replace(signal, data=np.concatenate(made).reshape(*x.shape[:-1], -1), depth=None)
+        out = np.concatenate(made)
+        check_finite(out)
+        return replace(signal, data=out.reshape(*x.shape[:-1], -1), depth=None)

@@ -193,6 +193,14 @@ def test_a_large_mean_costs_no_more_than_the_digits_of_what_comes_in_and_goes_ou
         assert np.abs(found.apply(one.astype(np.float32), back) - wanted).max() < 2e-3  # float32 steps of 1e-3 there
 
 
+@pytest.mark.parametrize("name", TRIED)
+def test_what_float32_cannot_hold_is_refused_and_not_made_nan(name):
+    x, y = spaces(30)
+    found = MAPS.load(name)(Paired.of(x, 1e60 * y))
+    with pytest.raises(LemError, match="more than float32 holds"):
+        found.apply(x)
+
+
 def stretched(n):
     """The same 16 numbers an item, turned: those that are strong in A are weak in B, which is no rotation of it then."""
     z, lengths = rng.standard_normal((n, 16)), np.geomspace(0.1, 3, 16)

@@ -227,3 +227,7 @@ def test_a_damaged_file_is_one_line(tmp_path):
             encode.load(path)
     with pytest.raises(LemError, match="vectors of 5 numbers; this map translates from such of 6"):
         coder.encode(Signal("embedding", y))
+    with torch.no_grad():
+        coder.net.there.linear.weight.fill_(1e38)
+    with pytest.raises(LemError, match="more than float32 holds"):
+        coder.encode(Signal("embedding", x))
