@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -88,7 +89,7 @@ class Fitted(Encoder):
     @cached_property
     def fingerprint(self) -> str:
         """First digits of the SHA-256 of what its file holds: codes say by it which encoder made them."""
-        found = hashlib.sha256()
+        found = hashlib.sha256(json.dumps(self.card(), sort_keys=True).encode())
         for name, tensor in sorted(self.tensors().items()):
             found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
             found.update(np.ascontiguousarray(tensor).data)

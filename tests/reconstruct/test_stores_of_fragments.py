@@ -162,6 +162,9 @@ def test_codes_of_another_codebook_or_without_one_are_refused(coders, tmp_path):
     (broken,) = fragment([IMAGES], LOST, 1)
     with pytest.raises(LemError, match="other.safetensors: another rvq than that which encoded the memories"):
         Decoded(kept([tokens], "store"), [path, paths[0]])
+    white, _ = PCA.fit(lambda: [IMAGES], dims=12, whiten=True)  # the same tensors
+    with pytest.raises(LemError, match="white.safetensors: another pca than that which encoded the memories"):
+        Decoded(kept([vectors], "store"), [saved(white, tmp_path / "white.safetensors")])
     with pytest.raises(LemError, match=r"pca \(.*\) cannot decode memories that are encoded by rvq: name its file"):
         Decoded(kept([tokens], "store"), paths[:1])
     with pytest.raises(LemError, match=r"rvq \(.*\) cannot decode memories that are not encoded"):
