@@ -13,6 +13,7 @@ from .blockwise import along
 
 Place = Callable[[int, str], np.ndarray]  # levels by bits and domain
 
+_AT_A_TIME = 1 << 21  # values
 MAX_BITS = 16
 MAX_FITTED_BITS = 8  # a fitted codebook travels with its item: beyond 256 levels it would cost more than it saves
 
@@ -175,13 +176,17 @@ def _ends(levels: np.ndarray, domain: str) -> tuple[np.ndarray, np.ndarray]:
     return (np.floor(low) + 1, np.floor(high)) if domain == "uint8" else (low, high)
 
 
-def _groups(op: dict[str, Any], count: int) -> Iterator[tuple[slice | np.ndarray, int, np.ndarray | None]]:
-    """Yield (rows, bits, levels or None) over sets of items that share one table."""
+def _groups(op: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tuple[slice | np.ndarray, int, np.ndarray | None]]:
+    """Yield (rows, bits, levels or None) over sets of items that share one table, some _AT_A_TIME values at a time: in float64 a
+    large array would be several more of its size."""
+    count = shape[0]
+    step = max(_AT_A_TIME // max(math.prod(shape[1:]), 1), 1)
     bits = np.broadcast_to(np.asarray(op["bits"]), (count,))
     for b in sorted(set(bits.tolist())):
         rows = np.flatnonzero(bits == b)
         if op.get("levels") is None:
-            yield slice(None) if len(rows) == count else rows, int(b), None
+            for at in range(0, len(rows), step):
+                yield slice(at, at + step) if len(rows) == count else rows[at : at + step], int(b), None
         else:
             for row in rows:
                 yield slice(row, row + 1), int(b), op["levels"][row, : 2 ** int(b)]
@@ -212,7 +217,7 @@ def encode(values: np.ndarray, op: dict[str, Any]) -> np.ndarray:
     """Quantise values [N, ...] by `op`; returns codes of the same shape, uint8 or uint16. NaN is not allowed."""
     codes = np.empty(values.shape, code_dtype(op))
     domain, quantizer = op["domain"], op["quantizer"]
-    for rows, bits, levels in _groups(op, len(values)):
+    for rows, bits, levels in _groups(op, values.shape):
         x, row = values[rows], QUANTISERS.find(quantizer)
         if levels is None and quantizer != "uniform" and not row.edges:
             levels = row.load()(bits, domain)
@@ -247,7 +252,7 @@ def encode(values: np.ndarray, op: dict[str, Any]) -> np.ndarray:
 
 def _look_up(codes: np.ndarray, op: dict[str, Any], which: tuple[int, ...]) -> list[np.ndarray]:
     out = [np.empty(codes.shape, np.float32) for _ in which]
-    for rows, bits, levels in _groups(op, len(codes)):
+    for rows, bits, levels in _groups(op, codes.shape):
         if levels is None:
             tables = fixed_table(bits, op["quantizer"], op["domain"])
         else:

@@ -22,6 +22,7 @@ NATURAL = {
 }
 
 
+_AT_A_TIME = 1 << 21  # values
 _LARGEST = 1e36  # rms or peak: levels and bins, some multiples of it, must remain float32
 
 
@@ -203,6 +204,12 @@ def _scales(
 def _scale(values: np.ndarray, observed: np.ndarray | None, by: str, axes: tuple[int, ...]) -> np.ndarray:
     """float32 [N] or more: rms or peak magnitude of what is observed along `axes`, as a float16 where it is a normal
     number there."""
+    step = max(_AT_A_TIME // max(values[:1].size, 1), 1)
+    if len(values) > step:  # a large tensor in float64 would be several more of its size
+        seen = None if observed is None else np.broadcast_to(observed, values.shape)
+        cuts = [slice(at, at + step) for at in range(0, len(values), step)]
+        parts = [_scale(values[cut], None if seen is None else seen[cut], by, axes) for cut in cuts]
+        return np.concatenate(parts)
     x = values.astype(np.float64)
     if by == "peak":
         size = np.abs(x).max(axis=axes, initial=0.0, where=True if observed is None else observed)

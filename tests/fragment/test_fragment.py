@@ -513,3 +513,37 @@ def test_items_of_a_single_element():
 
 def test_every_operation_is_tested_here():
     assert {s["op"] for s in SPECS.values()} == set(OPERATIONS)
+
+
+BY_PARTS = {
+    "rms": {"bits": 3, "quantizer": "lloyd-max"},
+    "depths": {"bits": (2, 5)},
+    "peak": {"bits": 4, "quantizer": "uniform", "scale": "peak"},
+    "blocks": {"bits": 4, "quantizer": "absmax", "block": 4},
+    "shifted": {"bits": 4, "quantizer": "zero-point", "block": 4},
+    "rotated": {"bits": 3, "quantizer": "lloyd-max", "rotate": True},
+}
+
+
+@pytest.mark.parametrize("mask", [None, 0.3], ids=["whole", "masked"])
+@pytest.mark.parametrize("way", BY_PARTS)
+def test_many_rows_are_quantised_in_parts_to_the_same(way, mask, monkeypatch):
+    """Some rows at a time, as of a large tensor, or all at once: scales, codes and values are the same."""
+    if way == "rotated" and mask:
+        pytest.skip("whole vectors alone")
+    x = np.random.default_rng(1).normal(size=(11, 16)).astype(np.float32)
+    asked = [{"op": "bits", **BY_PARTS[way]}]
+    if mask:
+        asked.insert(0, {"op": "mask", "mask": mask})
+
+    def made():
+        (found,) = fragment([Signal("embedding", x)], asked, seed=2)
+        return found
+
+    once = made()
+    monkeypatch.setattr("lemtools.fragment.quantise._AT_A_TIME", 3 * 16)
+    monkeypatch.setattr("lemtools.codes.scalar._AT_A_TIME", 3 * 16)
+    parts = made()
+    assert np.array_equal(once.data, parts.data) and np.array_equal(once.codes, parts.codes)
+    one, two = once.code_op, parts.code_op
+    assert np.array_equal(one["scale"], two["scale"]) and np.array_equal(one.get("zero"), two.get("zero"))
