@@ -356,6 +356,15 @@ def test_the_codes_in_the_file_are_those_of_the_encoder_that_learnt(tmp_path, bo
     assert any(k.startswith("weight.objective.encoder") for k in checkpoint.load_state(asked.output)[0])
 
 
+def test_codes_of_a_kept_model_are_those_of_its_step(tmp_path, book, full):
+    """Joint codes are put into the network when it is written: at a step that is kept, too, and no checkpoint."""
+    train(run(tmp_path, book, "autoencoder", "joint", full, lr=1e-2, steps=6, save_every=6, keep_every=3))
+    there = tmp_path / "model.step-0000003.safetensors"
+    (tmp_path / "other").mkdir()
+    dying(run(tmp_path / "other", book, "autoencoder", "joint", full, lr=1e-2, steps=6, save_every=3), 5)
+    assert there.read_bytes() == (tmp_path / "other" / "model.safetensors").read_bytes()
+
+
 def test_what_a_joint_run_makes_small(tmp_path, book, full):
     """Bits a byte, and the share of the variance of the rows seen that is lost."""
     prepared = prepare(run(tmp_path, book, "autoencoder", "joint", full))
