@@ -45,7 +45,7 @@ from resume import keep, resumed
 
 ENV = os.environ
 SEEDS = [int(word) for word in ENV.get("SEEDS", "0 1 2").split()]
-DECAYS = ENV.get("DECAYS", "cosine constant").split()
+DECAYS = ENV.get("DECAYS", "cosine").split()
 STEPS, EVERY, ITEMS = (int(ENV.get(name, usual)) for name, usual in (("STEPS", 1500), ("EVERY", 20), ("ITEMS", 4000)))
 READINGS = ("features", "signs", "units", "active")
 CODES = ("signs", "active")  # bits

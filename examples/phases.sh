@@ -4,34 +4,40 @@
 #     examples/phases.sh DATA OUT [--quick] [stage ...]        stages: train curves turns depth
 #
 # DATA holds the folder text; everything made goes to OUT, and the same command goes on where it stopped. Three seeds of a model of
-# bytes learn all but the last tenth of a text, once with a learning rate that falls to 0 (cosine) and once with one that stays (constant); every
-# 20th update is kept. What is measured, and its controls, stand at the head of phases.py. The dials, as they are where not given:
+# bytes learn all but the last tenth of a text; every 20th update is kept. What is measured, and its controls, stand at the head of
+# phases.py. The dials, as they are where not given:
 #
-#     TEXT=tinyshakespeare.txt SEEDS='0 1 2' DECAYS='cosine constant' DEPTH=4 WIDTH=128 CONTEXT=128 BATCH=8 STEPS=1500 EVERY=20 JOBS=2
+#     TEXT=tinyshakespeare.txt SEEDS='0 1 2' DEPTH=4 WIDTH=128 CONTEXT=128 BATCH=8 STEPS=1500 EVERY=20 JOBS=2
+#     DECAYS=cosine       as of lem-train --decay; several, such as 'cosine constant', stand side by side
+#     LEARN=              so many bytes of the text's beginning are learnt, and not all
 #
-# That takes half an hour of two cores and 2 GB. --quick: DECAYS=cosine STEPS=600, half as many items, 6 minutes.
+# --quick: STEPS=600, half as many items.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$(cd "${1:?usage: phases.sh DATA OUT [--quick] [stage ...]}" && pwd) out=${2:?where does it go?}
 shift 2
 if [ "${1:-}" = --quick ]; then
-    export DECAYS=${DECAYS:-cosine} STEPS=${STEPS:-600} ITEMS=${ITEMS:-2000}
+    export STEPS=${STEPS:-600} ITEMS=${ITEMS:-2000}
     shift
 fi
 export OUT=$out TEXT=$data/text/${TEXT:-tinyshakespeare.txt} OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export DEPTH=${DEPTH:-4} WIDTH=${WIDTH:-128} CONTEXT=${CONTEXT:-128} BATCH=${BATCH:-8} STEPS=${STEPS:-1500} EVERY=${EVERY:-20}
-export SEEDS=${SEEDS:-0 1 2} DECAYS=${DECAYS:-cosine constant}
+export SEEDS=${SEEDS:-0 1 2} DECAYS=${DECAYS:-cosine}
 mkdir -p "$out"
 
 one() { # decay, seed: a model, and how it stood at every EVERY-th update
-    local windows=$((($(wc -c < "$TEXT") / 10 + CONTEXT - 1) / CONTEXT)) # that hold the last tenth
-    lem-train lm -q --data "$TEXT" --depth "$DEPTH" --width "$WIDTH" --context "$CONTEXT" --batch "$BATCH" --steps "$STEPS" \
-        --decay "$1" --ema 0 --seed "$2" --holdout "$windows" --save-every 500 --keep-every "$EVERY" \
+    lem-train lm -q --data "$LEARNT" --depth "$DEPTH" --width "$WIDTH" --context "$CONTEXT" --batch "$BATCH" --steps "$STEPS" \
+        --decay "$1" --ema 0 --seed "$2" --holdout "$WINDOWS" --save-every 500 --keep-every "$EVERY" \
         --log-file "$OUT/$1-$2.jsonl" -o "$OUT/$1-$2.safetensors"
 }
 export -f one
 
 train() {
+    export LEARNT=$TEXT WINDOWS=$((($(wc -c < "$TEXT") / 10 + CONTEXT - 1) / CONTEXT)) # that hold the last tenth
+    if [ -n "${LEARN:-}" ]; then
+        LEARNT=$out/learnt.txt WINDOWS=8
+        head -c "$LEARN" "$TEXT" > "$LEARNT"
+    fi
     for decay in $DECAYS; do
         for seed in $SEEDS; do printf '%s %s\n' "$decay" "$seed"; done
     done | xargs -P "${JOBS:-2}" -I{} bash -euc 'one {}'

@@ -220,3 +220,15 @@ def test_the_whole_on_a_small_text(tmp_path):
     assert bad.returncode == 2 and bad.stderr.startswith("phases.sh: no stage curve")
     gone = run(tmp_path, "depth", SEEDS="7")
     assert gone.returncode == 2 and gone.stderr.startswith("phases.py: error: ") and len(gone.stderr.splitlines()) == 1
+
+
+def test_a_part_of_the_text_is_learnt(tmp_path):
+    (tmp_path / "data" / "text").mkdir(parents=True)
+    (tmp_path / "data" / "text" / "tinyshakespeare.txt").write_bytes(text())
+    done = run(tmp_path, "train", LEARN="3000", SEEDS="0", STEPS="2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "learnt.txt").read_bytes() == text()[:3000]
+    assert {path.name for path in (tmp_path / "out").glob("*.step-*")} == {
+        "cosine-0.step-0000000.safetensors",
+        "cosine-0.step-0000002.safetensors",
+    }
