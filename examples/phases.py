@@ -232,6 +232,10 @@ def show_depth(data: Data, out: Path) -> Iterator[list[str]]:
         cells = [over_seeds(np.array([one[key] for one in shares])) for key in shares[0]]
         yield [name if trained else f"untrained: {name}", *cells]
     tall = sum(trained and name.startswith("features") for trained, name in found)
+    for bits, numbers in (("signs", "features"), ("active", "units")):
+        pairs = list(zip(found[True, f"{bits} {tall - 1}"], found[True, f"{numbers} {tall - 1}"], strict=True))
+        less = [np.array([one[key] - other[key] for one, other in pairs]) for key in CLASSES]
+        yield [f"{bits} less {numbers}, layer {tall - 1}", *(over_seeds(values, 3, "+") for values in less)]
     cells = []
     for key in CLASSES:
         by_layer = [[one[key] for one in found[True, f"features {layer}"]] for layer in range(tall)]

@@ -18,6 +18,7 @@ most of the models.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def table(asked: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     readers = [Language(path) for path in asked.models]
     yield "", "words", "bytes", "bits", "least", "most", "more"
     own = measured([text] * len(readers), prompts, readers)
-    for name, made in [("held-out text", [text] * len(readers)), *drawn(asked, prompts)]:
+    for name, made in chain([("held-out text", [text] * len(readers))], drawn(asked, prompts)):
         found = measured(made, prompts, readers)
         each = found["bits"].mean(1)
         numbers = [shown(found[key]) for key in ("words", "bytes", "bits")]

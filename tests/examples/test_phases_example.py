@@ -212,6 +212,10 @@ def test_the_whole_on_a_small_text(tmp_path):
         > 0.4
         > float(named["classes in random order"][0].split()[0])
     )
+    signs, features, less = (
+        named[name][1].split()[0] for name in ("signs 2", "features 2", "signs less features, layer 2")
+    )
+    assert float(less) == pytest.approx(float(signs) - float(features), abs=2e-3)
     for path in (tmp_path / "out").glob("*.step-*"):
         path.unlink()
     again = run(tmp_path, "curves", "turns", "depth")  # of what was kept
