@@ -40,13 +40,22 @@ for bits in $rates; do
         lem-encode --model "$out/$bits.rvq.safetensors" "$out/$dims.stored.safetensors" -o "$out/$bits.rvq.codes.safetensors"
     fi
 done
-for how in uniform "trellis --rotate"; do
-    to="$out/128.${how%% *}.codes.safetensors"
-    if [ ! -f "$to" ]; then
-        lem-fragment --bits 2 --quantizer $how "$out/64.stored.safetensors" -o "$to"
+for set in others stored; do # components of equal variance, for bins of equal width
+    if [ ! -f "$out/white.pca.safetensors" ]; then
+        lem-encode --encoder pca --fit --dims 64 --whiten "$out/others.safetensors" -o "$out/white.pca.safetensors"
+    fi
+    if [ ! -f "$out/white.$set.safetensors" ]; then
+        lem-encode --model "$out/white.pca.safetensors" "$out/$set.safetensors" -o "$out/white.$set.safetensors"
     fi
 done
+if [ ! -f "$out/128.uniform.codes.safetensors" ]; then
+    lem-fragment --bits 2 "$out/white.stored.safetensors" -o "$out/128.uniform.codes.safetensors"
+fi
+if [ ! -f "$out/128.trellis.codes.safetensors" ]; then
+    lem-fragment --bits 2 --quantizer trellis --rotate "$out/64.stored.safetensors" -o "$out/128.trellis.codes.safetensors"
+fi
 if [ ! -f "$out/784.pixels.codes.safetensors" ]; then
     lem-fragment --bits 1 "$out/stored.safetensors" -o "$out/784.pixels.codes.safetensors"
 fi
 python "$here/capacity.py" table "$out" $quick
+python "$here/capacity_controls.py" "$out" $quick
