@@ -1,7 +1,7 @@
 """What is found without pairs: the best of many starts, its objective, and that of the same search with Gaussians in B's place.
 
-python translate_none.py OUT [--quick]     none.jsonl, a line for each setting; none.md. Of 19 Gaussians, or as many as it takes until
-                                           one does as well. --quick: 3, and two settings alone
+python translate_none.py OUT [--quick | --gaussians N]     none.jsonl, a line for each setting; none.md. Of 19 or N Gaussians, or as
+                                                           many as it takes until one does as well. --quick: 3, and two settings alone
 """
 
 import sys
@@ -64,9 +64,9 @@ def measured(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarra
     return {"vectors": [len(x), len(y)], "items": len(test_x), **top, "mutual": found.mutual, "gaussian": chance}
 
 
-def main(out: Path, quick: bool) -> None:
+def main(out: Path, quick: bool, wanted: int = GAUSSIANS) -> None:
     path = out / "none.jsonl"
-    done, wanted = resumed(path), FEW if quick else GAUSSIANS
+    done, wanted = resumed(path), FEW if quick else wanted
     there = {one["setting"] for one in done if len(one["gaussian"]) >= wanted or max(one["gaussian"]) >= one["mutual"]}
     for name, made in list(SETTINGS.items())[: QUICK if quick else None]:
         if "STS-B" in name and not (out / "stsb.npz").exists():
@@ -89,4 +89,5 @@ def main(out: Path, quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "--quick" in sys.argv)
+    asked = sys.argv[sys.argv.index("--gaussians") + 1] if "--gaussians" in sys.argv else GAUSSIANS
+    main(Path(sys.argv[1]), "--quick" in sys.argv, int(asked))
