@@ -81,10 +81,13 @@ def codes(
     """(name, what gives (vectors as they come back, bits a word)) of each way to keep MiniLM's vectors x."""
     yield f"{x.shape[1]} numbers", lambda: meaning_brains.broken(x, 32)
     for bits in (2, 1) if quick else (4, 2, 1):
-        yield f"{x.shape[1]} numbers, {bits} bits each", lambda bits=bits: meaning_brains.broken(x, bits)
+        yield (
+            f"{x.shape[1]} numbers, {meaning_brains.counted(bits)} each",
+            lambda bits=bits: meaning_brains.broken(x, bits),
+        )
     for bits in () if quick else (2, 1):
         yield (
-            f"{x.shape[1]} numbers, {bits} bits each, trellis",
+            f"{x.shape[1]} numbers, {meaning_brains.counted(bits)} each, trellis",
             lambda bits=bits: meaning_brains.broken(x, bits, "trellis"),
         )
     asked = [(dims, bits, others, "") for dims, each in (QUICK if quick else COMPONENTS).items() for bits in each]
@@ -95,7 +98,7 @@ def codes(
             made, cost = meaning_brains.broken(z, bits)
             return made @ axes + mean, cost
 
-        yield f"{dims} components{which}, {bits} bits each", back
+        yield f"{dims} components{which}, {meaning_brains.counted(bits)} each", back
 
 
 def letters(lines: list[str], length: int) -> np.ndarray:
@@ -193,7 +196,7 @@ def of_models(data: Path, out: Path, quick: bool) -> Iterator[tuple[str, Callabl
     yield "wordllama, 256 numbers", lambda: one(x, bits=32.0 * x.shape[1])
     for bits in (1,) if quick else (4, 2, 1):
         yield (
-            f"wordllama, {bits} bits each",
+            f"wordllama, {meaning_brains.counted(bits)} each",
             lambda bits=bits: one(*(lambda z: (z[0], y, z[1]))(meaning_brains.broken(x, bits))),
         )
     if not quick:
@@ -204,7 +207,9 @@ def of_models(data: Path, out: Path, quick: bool) -> Iterator[tuple[str, Callabl
     every += 1e-6 * np.random.default_rng(0).standard_normal(
         every.shape
     )  # so that no two are equal, and it is not refused
+    some = np.random.default_rng(1).permutation(len(every))[: len(x)]
     yield "wordllama, repeated words left in", lambda: one(every, repeated)
+    yield "wordllama, as many of these entries", lambda: one(every[some], repeated[some])
 
 
 # --- tables
@@ -253,7 +258,7 @@ def shown(done: list[dict]) -> str:
         if mine:
             rows = [[one["row"], f"{one['bits']:,.0f}" if one.get("bits") else "", *cells(one)] for one in mine]
             lines = [heads, ["---"] * len(heads), *rows]
-            out.append("\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines))
+            out.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(out) + "\n"
 
 

@@ -20,6 +20,10 @@ NAMES = ("animate", "inanim", "human", "nonhumani", "body", "face", "natObj", "a
 LAYERS = (2, 5, 8, 11, 14, 16)  # of EfficientNet, the head is 17
 
 
+def counted(bits: int) -> str:
+    return f"{bits} bit{'s' * (bits > 1)}"
+
+
 def broken(x: np.ndarray, bits: int, quantizer: str = "lloyd-max") -> tuple[np.ndarray, float]:
     """(as lem-fragment --bits B --quantizer Q --rotate and lem-reconstruct give x [N, D] back, bits an item)."""
     if bits == 32:
@@ -98,7 +102,7 @@ def rows(data: Path, out: Path, quick: bool) -> Iterator[tuple[str, Callable[[],
         yield "EfficientNet", lambda: row(unlike(features(8)), unlike(images.data), 8 * size)
         for bits in (1,) if quick else (4, 2, 1):
             yield (
-                f"EfficientNet of pixels of {bits} bits",
+                f"EfficientNet of pixels of {counted(bits)}",
                 lambda bits=bits: row(unlike(features(bits)), unlike(features(8)), bits * size),
             )
         for bits in (1,) if quick else (4, 2, 1):
@@ -107,7 +111,7 @@ def rows(data: Path, out: Path, quick: bool) -> Iterator[tuple[str, Callable[[],
                 made, cost = broken(features(8), bits)
                 return row(unlike(made), unlike(features(8)), cost)
 
-            yield f"EfficientNet, {bits} bits a feature", few
+            yield f"EfficientNet, {counted(bits)} a feature", few
         for layer in (14,) if quick else LAYERS:
             yield (
                 f"EfficientNet, layer {layer}",

@@ -111,6 +111,8 @@ def inputs(tmp_path_factory) -> Path:
     for name, count in (("vectors", 300), ("train", 300), ("held", 100)):
         vectors = rng.normal(size=(count, 32)) / np.sqrt(np.arange(1, 33))
         np.save(folder / f"{name}.npy", vectors.astype(np.float32))
+    people = rng.normal(size=(3, 100, 1))
+    np.save(folder / "brains.npy", np.abs(people - people.swapaxes(1, 2)))
     phase = np.arange(64) / 5 + np.arange(32)[:, None, None] / 4 + rng.uniform(0, 6, (64, 1))
     states = np.sin(phase).astype(np.float32).reshape(-1, 1, 64)  # 64 rows side by side
     np.save(folder / "states.npy", states)

@@ -75,7 +75,7 @@ def test_the_tables_and_that_it_goes_on_where_it_stopped(there, capsys):
     rows = {
         (one["table"], one["row"]): one for one in map(json.loads, (out / "meaning.jsonl").read_text().splitlines())
     }
-    whole, few = (rows["words", f"32 numbers{more}"] for more in ("", ", 1 bits each"))
+    whole, few = (rows["words", f"32 numbers{more}"] for more in ("", ", 1 bit each"))
     assert whole["bits"] == 32 * 32 and few["bits"] == pytest.approx(32 + 16)
     assert whole["typicality"][0] > 0.5 > abs(rows["words", "single letters"]["typicality"][0])
     assert whole["nearest"][0] > few["nearest"][0] - 0.05 > 0.3
