@@ -83,6 +83,36 @@ def test_a_judge_never_learnt_from_what_it_judges(sounds, perception, tmp_path):
         assert takes == {0, 1, 2, 3, 6, 7}  # part 2 has the takes 4 and 5
 
 
+def test_sounds_of_other_folds_are_learnt_and_never_judged(perception, tmp_path, monkeypatch):
+    module, _ = perception
+    data = tmp_path / "data" / "esc10"
+    data.mkdir(parents=True)
+    lines = ["file,target,class,fold,sample_rate,frames"]
+    for i in range(12):
+        name, time = f"{i:02}.wav", np.arange(3200 + i) / 16000
+        soundfile.write(data / name, 0.3 * np.sin(2 * np.pi * (300, 1500)[i % 2] * time), 16000)
+        lines.append(f"{name},{i % 2},{('low', 'high')[i % 2]},{(1, 5, 2)[i % 3]},16000,{3200 + i}")
+    (data / "esc10.csv").write_text("\n".join(lines) + "\n")
+    which = dataclasses.replace(
+        module.SETS[2],
+        options=("--encoder log-mel --n-fft 256 --hop 160 --bands 20 --set widths=[4] --set blocks=1 --batch 4 --holdout 0",) * 2,
+        updates=(2, 2),
+        arms={"whole": ("whole",), "recalled-1": ("recalled-1",)},
+        seconds=0.2,
+    )  # fmt: skip
+    monkeypatch.setattr(module, "conditions", lambda which: {"decoded-1": module.broken("--bits 1", "decode")})
+    monkeypatch.setattr(module, "SEEDS", [0])
+    module.run(which, data.parent, tmp_path)
+    folder = tmp_path / "esc10"
+    judged, rest = (
+        {one.names[0] for one in module.items(str(folder / f"{name}.safetensors"))} for name in ("whole", "rest")
+    )
+    assert judged == {f"{i:02}.wav" for i in (1, 4, 7, 10)} and len(rest) == 8
+    for arm in which.arms:
+        assert {one.names[0] for one in module.items(str(folder / f"learnt/{arm}-0.safetensors"))} == rest
+    assert np.load(folder / "judged/class-recalled-1.npz")["classes"].shape == (1, 2, 4)
+
+
 def test_coded_sounds_lie_where_they_were(sounds, perception):
     module, _ = perception
     data, which = sounds
