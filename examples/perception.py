@@ -10,8 +10,8 @@ Stages: fsdd (spoken digits and their speakers), cifar10, esc10, table. Of a set
                                     the cosine of the last layer's features to the original's [conditions, items], mean over seeds
 
 Whatever is there is not made again, and a judge that was stopped goes on: so does the same command. Dials, in the environment:
-SEEDS='0 1 2', DEVICE=cpu, JOBS=1 (judges that are taught side by side), ARMS='whole family' (all, where not given),
-QUICK=1. A judge never learnt from what it judges: FSDD in four parts of two takes each, ESC-10 fold 5.
+SEEDS='0 1 2', DEVICE=cpu, JOBS=1 (judges that are taught side by side), ARMS='whole family' and TASKS=digit (all, where
+not given), QUICK=1. A judge never learnt from what it judges: FSDD in four parts of two takes each, ESC-10 fold 5.
 """
 
 import csv
@@ -45,7 +45,7 @@ from lemtools.stream import whole_file
 QUICK = bool(os.environ.get("QUICK"))
 SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "0" if QUICK else "0 1 2").split()]
 DEVICE = os.environ.get("DEVICE", "cpu")
-ARMS = os.environ.get("ARMS", "").split()
+ARMS, TASKS = (os.environ.get(name, "").split() for name in ("ARMS", "TASKS"))
 JOBS = int(os.environ.get("JOBS", "1"))
 SILENCE = 0.02  # seconds between sounds that are coded as one file
 COLUMNS = 40  # images side by side in a sheet that is coded as one file
@@ -349,6 +349,10 @@ def arms(which: Set) -> list[str]:
     return [arm for arm in which.arms if arm in asked]
 
 
+def tasks(which: Set) -> list[str]:
+    return [task for task in which.tasks if not TASKS or task in TASKS]
+
+
 def place(folder: Path, task: str, arm: str, part: int, seed: int) -> Path:
     """Where a judge lies that learnt from the other parts."""
     return folder / f"judges/{task}-{arm}-{part}-{seed}.safetensors"
@@ -357,7 +361,7 @@ def place(folder: Path, task: str, arm: str, part: int, seed: int) -> Path:
 def teach(which: Set, folder: Path, rows: Rows) -> None:
     """Train the judges that are not there, JOBS at a time."""
     lines = []
-    for task, arm, part in itertools.product(which.tasks, arms(which), range(which.parts)):
+    for task, arm, part in itertools.product(tasks(which), arms(which), range(which.parts)):
         updates = which.updates[QUICK] * (2 if arm == "family" and which.kind == "audio" else 1)
         left = [seed for seed in SEEDS if not finished(place(folder, task, arm, part, seed), updates)]
         data = learning(which, folder, rows, task, arm, part) if left else []
@@ -440,7 +444,7 @@ def run(which: Set, data: Path, out: Path) -> None:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if int(row["part"]) < which.parts]
     make(which, folder, read(which, folder))
     teach(which, folder, rows)
-    for task, arm in itertools.product(which.tasks, arms(which)):
+    for task, arm in itertools.product(tasks(which), arms(which)):
         judge(which, folder, rows, task, arm)
     print(f"{which.name}: done", flush=True)
 

@@ -4,8 +4,10 @@
 #     examples/perception.sh DATA OUT [--quick] [stage ...]     stages: fsdd cifar10 esc10 table
 #
 # DATA holds the folders fsdd, cifar10 and esc10; one that is missing is skipped by name. Everything made goes to OUT (see the head of
-# perception.py); the same command goes on where it stopped. SEEDS='0 1 2', DEVICE=cuda, JOBS=2, ARMS='whole family'. On a CPU judges of CIFAR-10 take hours; on
-# one H200 they take minutes. --quick: one seed, small judges and sets, some minutes on two cores.
+# perception.py), and the same command goes on where it stopped. --quick: one seed, few judges and small ones, few conditions, ten
+# minutes of two cores. In full, judges of CIFAR-10 take hours of a CPU and minutes of a GPU. Dials:
+#
+#     SEEDS='0 1 2' DEVICE=cpu JOBS=1 (judges side by side) ARMS='whole family' TASKS='digit class' (all, where not given)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=${1:?usage: perception.sh DATA OUT [--quick] [stage ...]} out=${2:?where does it go?}

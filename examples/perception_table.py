@@ -17,6 +17,7 @@ from lemtools.compare.summary import mean_interval
 DRAWS = 2000
 MOST = 100.0  # dB; an item that came back exactly counts as this
 LINES = ("decoded", "recalled", "remembered", "opus", "vorbis", "jpeg", "webp")  # what the picture shows by bits
+TICKS = (0.1, 0.2, 0.5, 1, 2, 4, 8)
 
 
 @dataclass
@@ -167,6 +168,8 @@ def draw(lines: list[tuple[str, Measured]], path: Path) -> None:
                 panel.plot(found.bits[np.array(some) - 1], judged[some], ".-", color=f"C{k}", label=how)
         panel.axhline(judged[0], color="grey", lw=0.8, ls=":")
         panel.set(title=title, xlabel="bits a value", xscale="log", ylim=(0, 1))
+        panel.set_xticks(TICKS, map(str, TICKS))
+        panel.minorticks_off()
         panel.legend(fontsize=7)
     panels[0][0].set_ylabel("judged right, judge as it is")
     figure.savefig(path, dpi=110)
