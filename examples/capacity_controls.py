@@ -204,6 +204,10 @@ def learnt(sets: dict[str, tuple[np.ndarray, np.ndarray]], seed: int) -> dict[st
     a, b, c = (bottleneck.places(rows / spread) for rows in (x, others, new))
     keys = HEADS * KEYS * KEY * wide + HEADS * width * KEY * wide
     found = {
+        "softmax, by gradient descent, rate .1": [
+            right(softmax(x / spread, y, 0.1), new / spread, wanted),
+            (width + 1) * 10 * wide,
+        ],
         "softmax, by gradient descent": [
             right(softmax(x / spread, y, best(softmax, others / spread, others / spread)), new / spread, wanted),
             (width + 1) * 10 * wide,
@@ -288,7 +292,7 @@ def written(done: list[dict]) -> str:
         "",
         f"**Sparse distributed memory, {STORED:,} images**\n",
         "| locations | bits a memory | " + " | ".join(of("distributed", LOCATIONS[0])[0]) + " |",
-        "|---|---|---|---|---|",
+        "|---" * (2 + len(of("distributed", LOCATIONS[0])[0])) + "|",
     ]
     for size in LOCATIONS:
         mine = of("distributed", size)

@@ -16,7 +16,7 @@ from ..signal import LemError, Signal, called
 from ..transforms.history import latest
 
 FLAG = "--memory-model"
-AT_ONCE = 1 << 18  # numbers that are decoded at a time: they stay in the cache
+AT_ONCE = 1 << 19  # numbers that are decoded at a time: they stay in the cache
 
 
 class Decoded(Rows):

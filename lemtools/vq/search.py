@@ -98,7 +98,7 @@ def beam_search(
 
 def sum_codes(codebooks: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Sum of the chosen codes, [N, W]; codes [N, s] for the first s stages."""
-    out = codebooks[0][codes[:, 0]]
+    out = codebooks[0].index_select(0, codes[:, 0])
     for s in range(1, codes.shape[1]):
-        out = out + codebooks[s][codes[:, s]]
+        out.add_(codebooks[s].index_select(0, codes[:, s]))
     return out
