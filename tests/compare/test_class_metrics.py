@@ -56,6 +56,33 @@ def test_a_probe_is_ridge_regression_of_one_number_a_class(monkeypatch):
     assert 0.5 < expected[0].mean() < expected[2].mean() < 1
 
 
+def test_one_penalty_for_all_classes_and_each_set_has_its_own(monkeypatch):
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((100, 40))
+    y = np.stack([10 * x[:, 0], rng.standard_normal(100)], 1)
+    apart, joint = ridge.penalties(x, y), ridge.penalties(x, y, joint=True)
+    assert apart[0] < apart[1] and joint[0] == joint[1]
+    errors = [0.0] * len(ridge.PENALTIES)
+    for out, rest in ridge.apart(np.arange(100)):
+        for i, made in enumerate(ridge.every(x[rest], y[rest], x[out])):
+            errors[i] += ((made - y[out]) ** 2).sum()
+    assert joint[0] == np.argmin(errors)
+    used = []
+
+    def places(x, y, joint):
+        assert joint
+        return np.full(y.shape[1], int(x[0, -1]))
+
+    def predicted(x, y, new, which):
+        used.append((int(x[0, -1]), int(which[0]), {*new[:, -1].astype(int)}))
+        return np.zeros((len(new), C))
+
+    monkeypatch.setattr(module, "penalties", places)
+    monkeypatch.setattr(module, "predicted", predicted)
+    probe(np.c_[X, np.full(200, 3)], np.c_[X, np.full(200, 8)], classes=BY)
+    assert used == 5 * [(3, 3, {3, 8}), (8, 8, {8})]
+
+
 def test_folds_hold_all_classes_and_copies_together():
     twice = np.concatenate([X, X[:30]])
     by = np.concatenate([BY, BY[:30]])
