@@ -159,6 +159,7 @@ LEARN = "--batch 32 --lr 2e-3 --ema .99 --holdout 0 --dtype bfloat16 --save-ever
 SOUND_ARMS = {
     "whole": ("whole",),
     **{f"{how}-{bits}": (f"{how}-{bits}",) for bits in (1, 2) for how in ("decoded", "recalled", "remembered")},
+    "all-1": ("whole", "decoded-1", "recalled-1", "remembered-1"),
     "family": tuple(f"decoded-{bits}" for bits in range(1, 9)),
 }
 IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --set "
@@ -362,7 +363,7 @@ def teach(which: Set, folder: Path, rows: Rows) -> None:
     """Train the judges that are not there, JOBS at a time."""
     lines = []
     for task, arm, part in itertools.product(tasks(which), arms(which), range(which.parts)):
-        updates = which.updates[QUICK] * (2 if arm == "family" and which.kind == "audio" else 1)
+        updates = which.updates[QUICK] * (2 if which.kind == "audio" and len(which.arms[arm]) > 1 else 1)
         left = [seed for seed in SEEDS if not finished(place(folder, task, arm, part, seed), updates)]
         data = learning(which, folder, rows, task, arm, part) if left else []
         for seed in left:
