@@ -99,6 +99,8 @@ def test_dimensions_that_the_memories_lost_are_not_compared(operations):
     assert memory.shape == (40, 24) and (memory.known == known).all()
     assert (memory[:][:, :9] == held.data).all() and not memory[:][:, 9:].any()
     same_as_by_hand(VECTORS, memory, memory[:].astype(np.float64), known, sigma=2.0)
+    (found,) = reconstruct([replace(VECTORS, data=memory[:] + 3 * ~known)], "recall", memory=memory)
+    assert np.allclose(found.data, memory[:], atol=1e-5)  # an exact match by what is known, whatever stands elsewhere
     (broken,) = fragment([VECTORS], LOST, 1)
     for method in ("gaussian", "dream"):
         with pytest.raises(LemError, match="9 of 24 dimensions are kept; --method .* needs all of them"):
