@@ -932,7 +932,10 @@ for args, words in (
     ("--method gaussian --memory store.npy --unaware", "--unaware is for --method recall"),
     ("--method gaussian --memory store.npy --shrink x", "--shrink x: a number >= 0"),
     ("--memory nope.npy", "nope.npy: No such file"),
-    ("--memory frag.st", "frag.st: fragments; a store holds whole memories"),
+    (
+        "--memory frag.st",
+        "frag.st: fragments of --mask; a store takes whole memories, and fragments of --bits and --keep-dims",
+    ),
     ("--memory dir --memory a.wav", "memories of several shapes"),
     ("--memory nan.npy", "nan.npy: NaN or infinite values (item 1)"),
     ("--memory cut.npy", "cut.npy: cut short"),
