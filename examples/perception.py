@@ -47,6 +47,7 @@ SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "0" if QUICK else "0 1 2"
 DEVICE = os.environ.get("DEVICE", "cpu")
 ARMS, TASKS = (os.environ.get(name, "").split() for name in ("ARMS", "TASKS"))
 JOBS = int(os.environ.get("JOBS", "1"))
+BLOCK = 1 << 16  # samples written at a time
 SILENCE = 0.02  # seconds between sounds that are coded as one file
 COLUMNS = 40  # images side by side in a sheet that is coded as one file
 
@@ -244,7 +245,10 @@ def one_file(codec: str, quality: float) -> Coder:
         gap = np.zeros(round(SILENCE * rate), np.float32)
         line = np.concatenate([part for signal in whole for part in (gap, signal.data[0, 0])])
         file = io.BytesIO()
-        soundfile.write(file, line, rate, format="OGG", subtype=codec, compression_level=quality)
+        how = {"format": "OGG", "subtype": codec, "compression_level": quality}
+        with soundfile.SoundFile(file, "w", rate, 1, **how) as out_file:
+            for at in range(0, len(line), BLOCK):  # libsndfile's Vorbis ends by a fault where it gets minutes at once
+                out_file.write(line[at : at + BLOCK])
         size = file.tell()
         file.seek(0)
         back, _ = soundfile.read(file, dtype="float32")

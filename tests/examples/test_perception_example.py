@@ -123,6 +123,14 @@ def test_coded_sounds_lie_where_they_were(sounds, perception):
         assert np.median([module.snr(a.data, b.data) for a, b in zip(whole, made)]) > 15
 
 
+def test_minutes_are_coded_as_one_file(perception):
+    """libsndfile's Vorbis ends the process where it gets as much at once."""
+    module, _ = perception
+    long = module.Signal("audio", RNG.normal(0, 0.1, (1, 1, 4_000_000)).astype(np.float32), rate=24000)
+    (made,), bits = module.one_file("VORBIS", 1.0)(module.SETS[0], [long])
+    assert made.data.shape == long.data.shape and 0 < bits < 8
+
+
 @pytest.mark.parametrize("form", ["jpeg", "webp"])
 def test_images_on_a_sheet_lie_where_they_were(perception, form):
     module, _ = perception
