@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lemtools.compare.correlation import ranks
 from lemtools.compare.summary import mean_interval
 
 DRAWS = 2000
@@ -104,15 +105,6 @@ def arms(found: Measured) -> None:
     print(f"\n| learnt from | {' | '.join(shown)} |\n{'|---' * (len(shown) + 1)}|")
     for arm in found.right:
         print(f"| {arm} | {' | '.join(found.share(arm, name) for name in shown)} |")
-
-
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks, of equal values their mean."""
-    order = np.argsort(x, kind="stable")
-    _, first, count = np.unique(x[order], return_index=True, return_counts=True)
-    out = np.empty(len(x))
-    out[order] = np.repeat(first + (count - 1) / 2, count)
-    return out
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

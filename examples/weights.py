@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from lemtools.compare.correlation import ranks
 from lemtools.media.describe import describe
 from lemtools.stream.wire import header_bytes
 
@@ -136,15 +137,6 @@ def kept(whole: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (
         np.array([len(set(a) & set(b)) for a, b in zip(nearest(whole).tolist(), nearest(other).tolist())]) / NEIGHBOURS
     )
-
-
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks, of equal values their mean."""
-    order = np.argsort(x, kind="stable")
-    _, first, count = np.unique(x[order], return_index=True, return_counts=True)
-    out = np.empty(len(x))
-    out[order] = np.repeat(first + (count - 1) / 2, count)
-    return out
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -144,7 +144,7 @@ def test_images_on_a_sheet_lie_where_they_were(perception, form):
 def test_rank_correlation_has_a_known_answer(perception):
     _, table = perception
     x = np.array([1.0, 2, 2, 4, 5])
-    assert table.ranks(x).tolist() == [0, 1.5, 1.5, 3, 4]
+    assert table.ranks(x).tolist() == [1, 2.5, 2.5, 4, 5]
     assert table.spearman(x, x**3) == pytest.approx(1) and table.spearman(x, -x) == pytest.approx(-1)
     assert table.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 4, 3])) == pytest.approx(1 - 6 * 2 / (4 * 15))
 
