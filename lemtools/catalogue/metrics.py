@@ -78,6 +78,7 @@ _TURN: dict[str, Any] = {"ends": (-1, 1)}
 _TIMES: dict[str, Any] = {"groups": ("all",), "of_set": True, "needs": ("boundaries",), "quick": ("timed",)}
 _SUBJECTS = ("recalled-to-subjects", "original-to-subjects", "recalled-less-original", "ceiling-lower", "ceiling-upper")
 _CLASSES: dict[str, Any] = {"of_set": True, "needs": ("classes",)}
+_NAMED: dict[str, Any] = _CLASSES | {"uses": ("words",)}
 _SHUFFLED = ("recalled", "original", "shuffled")
 _TRAIN: dict[str, Any] = {"of_set": True, "needs": ("train",)}
 _SEEN = ("image", "audio", "spectrum", "embedding")  # by judges
@@ -142,9 +143,9 @@ METRICS = Table(
     _row("linear-predictivity", "representations:linear_predictivity", "how well a linear map predicts originals not seen",
          VECTORS, "higher", printed="linear_predictivity[{of}]", of=("r", "R^2"), widths=True, of_set=True),
     _row("probe", "classes:probe", "whether a linear classifier finds the class of an item that it has not seen", REAL, "higher",
-         printed="probe[{of}]", of=("fitted", "refitted", "original", "majority"), counted=True, **_CLASSES, **_SHARE),
+         printed="probe[{of}]", of=("fitted", "refitted", "original", "majority"), counted=True, **_NAMED, **_SHARE),
     _row("nc1", "classes:nc1", "spread within classes over that between them (neural collapse)", REAL, "lower",
-         printed="nc1[{of}]", of=_SHUFFLED, widths=True, **_CLASSES),
+         printed="nc1[{of}]", of=_SHUFFLED, widths=True, **_NAMED),
     _row("mmcr", "classes:mmcr", "nuclear norm of the class means of unit vectors", REAL, "higher",
          printed="mmcr[{of}]", of=_SHUFFLED, widths=True, **_CLASSES),
     _row("ami", "classes:ami", "what K clusters say of the classes", REAL, "higher",

@@ -1,6 +1,6 @@
 """Whether classes can still be told apart in what came back: by a linear probe, by the spread within them, by clusters.
 
-Sets are [N, ...], an item is one vector. classes: int64 [N], of the originals. Where a control stands beside, labels are shuffled among the items.
+Sets are [N, ...], an item is one vector. classes: int64 [N], of the originals; words: what they are called in errors. Where a control stands beside, labels are shuffled among the items.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from ..rng import generator
 from .clusters import adjusted_mutual_information, k_means
 from .distortion import items_paired
 from .groups import sums
-from .representations import rows
+from .representations import moderate, rows
 from .ridge import FOLDS, apart, penalties, predicted
 
 SEEDS = 10  # of k-means, and of shuffled labels
 
 
-def probe(a: np.ndarray, b: np.ndarray, *, classes: np.ndarray) -> tuple[np.ndarray, ...]:
+def probe(
+    a: np.ndarray, b: np.ndarray, *, classes: np.ndarray, words: list[str] | None = None
+) -> tuple[np.ndarray, ...]:
     """1 or 0 [N]: whether a linear classifier that has not seen an item finds its class. `probe[fitted]`.
 
     Ridge regression on one number a class, 1 for it and else 0; the largest wins. Five folds with all classes in each, equal originals in one, the same
@@ -30,7 +32,7 @@ def probe(a: np.ndarray, b: np.ndarray, *, classes: np.ndarray) -> tuple[np.ndar
     x, z = _sets(a, b)
     if x.shape[1] != z.shape[1]:
         raise ValueError(f"a classifier of {x.shape[1]} numbers cannot judge {z.shape[1]}")
-    truth, names = _truth(classes, len(x))
+    truth, names = _truth(classes, len(x), words)
     order = generator(0, 0, 0, "probe").permutation(len(x))
     right = np.zeros((4, len(x)))
     for out, rest in apart(order, _folds(x, truth, names, order)):
@@ -44,7 +46,9 @@ def probe(a: np.ndarray, b: np.ndarray, *, classes: np.ndarray) -> tuple[np.ndar
     return tuple(right)
 
 
-def nc1(a: np.ndarray, b: np.ndarray, *, classes: np.ndarray) -> tuple[float, float, float]:
+def nc1(
+    a: np.ndarray, b: np.ndarray, *, classes: np.ndarray, words: list[str] | None = None
+) -> tuple[float, float, float]:
     """Neural collapse: tr(S_within pinv(S_between)) / C, 0 where each class is one point. `nc1[recalled]`.
 
     NC1 of Papyan, Han and Donoho 2020. S_within: the mean over items of (x - m_c)(x - m_c)'; S_between: the mean over the C classes
@@ -60,7 +64,7 @@ def nc1(a: np.ndarray, b: np.ndarray, *, classes: np.ndarray) -> tuple[float, fl
         return float((within**2).sum() / len(x)) if kept.any() else np.nan
 
     x, z = _sets(a, b)
-    truth, names = _truth(classes, len(x))
+    truth, names = _truth(classes, len(x), words)
     if (alone := np.bincount(truth) < 2).any():
         raise ValueError(f"class {names[int(np.argmax(alone))]} has one item, and so no spread")
     return ratio(z, truth), ratio(x, truth), _shuffled(ratio, z, truth)
@@ -105,22 +109,23 @@ def _seed(seed: int) -> np.random.Generator:
     return generator(seed, 0, 0, "classes")
 
 
-def _sets(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sets(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+    """Both sets [N, D], on one scale: a classifier of the one judges the other."""
     a, b = items_paired(a, b)
-    return rows(a, "original"), rows(b, "recalled")
+    return moderate(rows(a, "original"), rows(b, "recalled"))
 
 
-def _truth(classes: np.ndarray, count: int) -> tuple[np.ndarray, list[int]]:
-    """Classes int64 [N] from 0 on, without gaps, and what each was before."""
+def _truth(classes: np.ndarray, count: int, words: list[str] | None = None) -> tuple[np.ndarray, list[int] | list[str]]:
+    """Classes int64 [N] from 0 on, without gaps, and what each was before: its number, or its word."""
     if len(classes) != count:
         raise ValueError(f"{len(classes)} labels for {count} items")
     found, truth = np.unique(classes, return_inverse=True)
     if len(found) < 2:
         raise ValueError("all items are of one class: there is nothing to tell apart")
-    return truth, found.tolist()
+    return truth, found.tolist() if words is None else [words[c] for c in found.tolist()]
 
 
-def _folds(x: np.ndarray, truth: np.ndarray, names: list[int], order: np.ndarray) -> np.ndarray:
+def _folds(x: np.ndarray, truth: np.ndarray, names: list[int] | list[str], order: np.ndarray) -> np.ndarray:
     """Fold [N] of each item: items of a class are dealt one by one, those that are equal together."""
     _, first, same = np.unique(x, axis=0, return_index=True, return_inverse=True)
     leader = first[same.reshape(-1)]
@@ -128,9 +133,8 @@ def _folds(x: np.ndarray, truth: np.ndarray, names: list[int], order: np.ndarray
     for c, name in enumerate(names):
         own = order[(truth[order] == c) & (leader[order] == order)]
         if len(own) < FOLDS:
-            raise ValueError(
-                f"class {name} has {len(own)} items that no other equals; it needs {FOLDS}, one for each fold"
-            )
+            found = f"{len(own)} item{'s' * (len(own) != 1)}"
+            raise ValueError(f"class {name} has {found} that no other equals; it needs {FOLDS}, one for each fold")
         fold[own] = (dealt + np.arange(len(own))) % FOLDS
         dealt += len(own)
     return fold[leader]

@@ -15,7 +15,7 @@ def k_means(x: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     A cluster that is left by all takes the row that is farthest from its centre. ValueError unless 1 <= k <= the number of rows that differ.
     """
     if not 1 <= k <= (most := len(np.unique(x, axis=0))):
-        raise ValueError(f"{k} clusters of {most} items that differ")
+        raise ValueError(f"{k} clusters of {most} items that differ; ask for at most {most}, as in ami@{most}")
     x = x - x.mean(0)
     square = np.einsum("ij,ij->i", x, x)
     centres, found = _starts(x, square, k, rng), np.full(len(x), -1)

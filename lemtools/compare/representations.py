@@ -7,7 +7,7 @@ import numpy as np
 
 from ..rng import generator
 from ..signal import LemError
-from .correlation import pearson, ranks
+from .correlation import ROUNDING, pearson, ranks
 from .distortion import items_paired
 from .ridge import FOLDS, apart, penalties, predicted
 from .subjects import Subjects
@@ -24,7 +24,7 @@ def rsa(a: np.ndarray, b: np.ndarray, *, rdm: Subjects | None = None) -> Whole |
     subject's, the paired difference of the two, and the noise ceiling, lower and upper, which one subject alone does not have. nan where all pairs of a set are alike.
     ValueError: fewer than 3 items or more than 10,000, subjects that saw another number of them, a value that is not finite, or an item that is constant (or zero), which has no such dissimilarity.
     """
-    a, b = (rows(x, of) for x, of in zip(items_paired(a, b), ("original", "recalled")))
+    a, b = (moderate(rows(x, of))[0] for x, of in zip(items_paired(a, b), ("original", "recalled")))
     if not 3 <= len(a) <= MOST:
         raise ValueError(f"needs 3 to {MOST:,} items, not {len(a):,}: it compares all pairs of them")
     if rdm is not None and rdm.items != len(a):
@@ -33,7 +33,7 @@ def rsa(a: np.ndarray, b: np.ndarray, *, rdm: Subjects | None = None) -> Whole |
         )
     found = []
     for centred in True, False:
-        sides = [ranks(dissimilarities(x, centred, of)) for x, of in ((a, "original"), (b, "recalled"))]
+        sides = [ranks(dissimilarities(x, centred, of), ROUNDING) for x, of in ((a, "original"), (b, "recalled"))]
         found.append((sides, float(pearson(sides[0][:, None], sides[1][:, None])[0])))
     (sides, value), (_, beside) = found
     if rdm is None:
@@ -50,7 +50,7 @@ def dissimilarities(x: np.ndarray, centred: bool, of: str) -> np.ndarray:
     least = 1e-12 * np.abs(x).max(initial=0)
     if (length <= least).any():
         at = int(np.argmax(length <= least))
-        raise ValueError(f"{of} embedding {at} is {'constant' if centred else 'zero'}: it is at no angle to others")
+        raise ValueError(f"{of} item {at} is {'constant' if centred else 'zero'}: it is at no angle to others")
     unit = x / length[:, None]
     upper = np.triu_indices(len(x), 1)
     return 1 - (unit @ unit.T)[upper]
@@ -60,11 +60,11 @@ def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:
     """How well a linear map of the recalled items predicts originals it has not seen: the median r over dimensions. `linear-predictivity[r]`.
 
     Ridge regression with an intercept, as brain scores are computed (Schrimpf et al. 2018): items in 5 folds (shuffled, the same every time), each fold predicted
-    by a map fitted to the other four; the penalty of each dimension is that which is best over 5 folds inside these. r and R^2 are taken inside each fold, where chance is 0 and below, and averaged over folds;
+    by a map fitted to the other four; the penalty of each dimension is that which is best over 5 folds inside these. r and R^2 are taken inside each fold, where chance is 0 and below, and averaged over the folds in which the dimension varies;
     beside it the median R^2. ValueError: fewer than 25 items, a dimension of the originals that is constant, an item that stands there twice (the same in both sets: in two folds it would be known),
     or a value that is not finite.
     """
-    y, x = (rows(each, of) for each, of in zip(items_paired(a, b), ("original", "recalled")))
+    y, x = (moderate(rows(each, of))[0] for each, of in zip(items_paired(a, b), ("original", "recalled")))
     if len(x) < FOLDS**2:
         raise ValueError(f"needs {FOLDS**2} items at least, {FOLDS} folds of {FOLDS}, not {len(x)}")
     _check(x, y)
@@ -72,9 +72,14 @@ def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:
     right, explained = [], []
     for out, rest in apart(order):
         made = predicted(x[rest], y[rest], x[out], penalties(x[rest], y[rest]))
-        right.append(pearson(made, y[out]))
-        explained.append(1 - ((y[out] - made) ** 2).sum(0) / ((y[out] - y[out].mean(0)) ** 2).sum(0))
-    return Whole(*(float(np.median(np.mean(each, axis=0))) for each in (np.nan_to_num(right), explained)))
+        spread = ((y[out] - y[out].mean(0)) ** 2).sum(0)
+        varies = (np.ptp(y[out], axis=0) > 0) & (spread > 0)
+        error = np.divide(((y[out] - made) ** 2).sum(0), spread, out=np.full(len(spread), np.nan), where=varies)
+        right.append(np.where(varies, np.nan_to_num(pearson(made, y[out])), np.nan))
+        explained.append(1 - error)
+    if len(still := np.flatnonzero(np.isnan(right).all(0))):
+        raise ValueError(f"dimension {still[0]} of the originals is constant in every fold: nothing is to be predicted")
+    return Whole(*(float(np.median(np.nanmean(each, axis=0))) for each in (right, explained)))
 
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:
@@ -91,8 +96,14 @@ def _check(x: np.ndarray, y: np.ndarray) -> None:
 
 
 def rows(x: np.ndarray, of: str) -> np.ndarray:
-    """x [N, ...] as vectors [N, D], float64. ValueError where one is not finite."""
+    """x [N, ...] as vectors [N, D], float64. ValueError where a value is not finite."""
     x = x.reshape(len(x), -1).astype(np.float64)
     if not np.isfinite(x).all():
-        raise ValueError(f"{of} embeddings have values that are not finite")
+        raise ValueError(f"{of} items have values that are not finite")
     return x
+
+
+def moderate(*sets: np.ndarray) -> list[np.ndarray]:
+    """Sets over one power of two, so that the largest number of all lies in [.5, 1): squares stay in range, and no digit changes."""
+    size = max(np.abs(x).max(initial=0) for x in sets)
+    return [np.ldexp(x, -np.frexp(size)[1]) for x in sets]

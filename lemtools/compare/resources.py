@@ -84,9 +84,10 @@ def _no_bits(sides: Sides) -> str:
 
 
 def _no_slope(sides: Sides) -> str:
-    from .slopes import unfit
+    from .slopes import narrow, unfit
 
-    return unfit(sides.pair.a.shape[2], sides.pair.front) if sides.pair.kind == "spectrum" else ""
+    shape = sides.pair.a.shape
+    return narrow(*shape[2:]) if sides.pair.kind == "image" else unfit(shape[2], sides.pair.front)
 
 
 def _no_rdm(sides: Sides) -> str:
@@ -129,12 +130,12 @@ def _no_truth(sides: Sides) -> str:
     return "" if known else "needs the classes of the originals: --judge MODEL --labels FILE[:COLUMN]"
 
 
-def _classes(sides: Sides) -> np.ndarray:
-    """Of the originals, int64 [N]: those in --labels, else those that they have."""
+def _labelled(sides: Sides) -> tuple[np.ndarray, list[str] | None]:
+    """(classes of the originals, int64 [N], their words or None): those in --labels, else those that they have."""
     from ..media.labels import classes_of
 
     given, pair = sides.given.get("classes"), sides.pair
-    return pair.label if given is None else classes_of(given, len(pair), pair.names)
+    return (pair.label, None) if given is None else classes_of(given, len(pair), pair.names)
 
 
 def _no_classes(sides: Sides) -> str:
@@ -164,6 +165,8 @@ RESOURCES: dict[str, Resource] = {
     "ids": Resource(lambda sides: None, _no_ids),
     "judge": Resource(lambda sides: sides.given["judge"](sides.pair), _no_judge),
     "truth": Resource(_truth, _no_truth),
-    "classes": Resource(_classes, _no_classes),
+    "labelled": Resource(_labelled, _no_classes),
+    "classes": Resource(lambda sides: sides.resource("labelled")[0], _no_classes),
+    "words": Resource(lambda sides: sides.resource("labelled")[1], _no_classes),
     "spectra": Resource(_spectra),
 }

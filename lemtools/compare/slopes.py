@@ -28,10 +28,17 @@ def psd_slope(a: np.ndarray, b: np.ndarray, *, kind: str, front: Front | None = 
         raise ValueError(f"a slope is of images [N, C, H, W] or spectra [N, C, F, T], not {list(a.shape)}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("values that are not finite have no spectrum")
-    if kind != "image" and (why := unfit(a.shape[2], front)):
+    if why := narrow(*a.shape[2:]) if kind == "image" else unfit(a.shape[2], front):
         raise ValueError(why)
     original, recalled = (fitted(*(_rings(x) if kind == "image" else _rows(x, front))) for x in (a, b))
     return recalled, original
+
+
+def narrow(height: int, width: int) -> str:
+    """Why images of this size have no slope; empty where they have one."""
+    least = 2 * (FIRST + FEWEST)
+    fits = max(height, width) >= least and min(height, width) > 1
+    return "" if fits else f"needs images of {least} px one way and 2 the other, not {height} x {width}"
 
 
 def unfit(rows: int, front: Front | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..media.dissimilarities import SHAPES, dissimilarities
 from ..signal import LemError
+from .correlation import ROUNDING as LAST_DIGITS
 from .correlation import pearson, ranks
 
 ROUNDING = 1e-6  # of the largest number: neither an asymmetry nor a diagonal
@@ -42,7 +43,7 @@ class Subjects:
             raise LemError(f"{whose} is not symmetric: a pair has one dissimilarity; take the mean of the two")
         if (np.abs(np.diagonal(x, axis1=1, axis2=2)) > least).any():
             raise LemError(f"{whose} has a diagonal that is not 0; of similarities take 1 less each")
-        found = ranks(above.mean(0))
+        found = ranks(above.mean(0), LAST_DIGITS * np.abs(above).max(initial=0))
         found -= found.mean() if len(found) else 0
         if not found.any():
             raise LemError(f"{whose} finds all pairs of items as unlike: nothing to compare; leave it out")

@@ -51,15 +51,17 @@ class Classes:
         return self.values[self.table.places(names, again)]
 
 
-def classes_of(given: Classes | str | np.ndarray, count: int, names: Sequence[str] | None) -> np.ndarray:
-    """Classes int64 [count] of items as a user names them: those of a file; FOLDER, of folders in alphabetical order; or numbers or words in
-    the order of the items. LemError where they are not those of so many items."""
+def classes_of(
+    given: Classes | str | np.ndarray, count: int, names: Sequence[str] | None
+) -> tuple[np.ndarray, list[str] | None]:
+    """(int64 [count], their words or None): classes of items as a user names them: those of a file; FOLDER, of folders in alphabetical order;
+    or numbers or words in the order of the items. LemError where they are not those of so many items."""
     if isinstance(given, Classes):
-        return given.of(count, names)
+        return given.of(count, names), given.words
     found = folders(names, "--labels FILE") if isinstance(given, str) else [str(label) for label in given]
     if len(found) != count:
         raise LemError(f"{len(found)} labels for {count} items")
-    return numbered(found)
+    return numbered(found), words(found)
 
 
 def given_labels(labels: str) -> Classes | str:

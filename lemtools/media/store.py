@@ -120,13 +120,14 @@ def classes(
 def classes_of(signals: Iterable[Signal], where: str, labels: str | None = None) -> tuple[np.ndarray, list[str] | None]:
     """The same of batches. where: what they are of, in errors."""
     told = None if labels is None else Classes(labels)
-    count, found, names = 0, [], []
+    count, found, names = 0, [], list[str]()
     for signal in signals:
         if told is None and signal.label is None:
             raise LemError(f"{where}: memories without labels; name them: --labels FILE")
+        if told is not None and told.table is not None:  # (without names they are called by their numbers)
+            names += signal.names or [str(count + i) for i in range(len(signal))]
         count += len(signal)
         found.append(signal.label)
-        names += signal.names or [] if told is not None and told.table is not None else []
     if told is not None:
         return told.of(count, names, "memories"), told.words
     label = np.concatenate(found).astype(np.int64)

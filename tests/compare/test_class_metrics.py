@@ -71,16 +71,32 @@ def test_one_penalty_for_all_classes_and_each_set_has_its_own(monkeypatch):
 
     def places(x, y, joint):
         assert joint
-        return np.full(y.shape[1], int(x[0, -1]))
+        return np.full(y.shape[1], int(16 * x[0, -1]))
 
     def predicted(x, y, new, which):
-        used.append((int(x[0, -1]), int(which[0]), {*new[:, -1].astype(int)}))
+        used.append((int(16 * x[0, -1]), int(which[0]), {*(16 * new[:, -1]).astype(int)}))
         return np.zeros((len(new), C))
 
     monkeypatch.setattr(module, "penalties", places)
     monkeypatch.setattr(module, "predicted", predicted)
     probe(np.c_[X, np.full(200, 3)], np.c_[X, np.full(200, 8)], classes=BY)
     assert used == 5 * [(3, 3, {3, 8}), (8, 8, {8})]
+
+
+@pytest.mark.parametrize("exponent", [-600, 600])
+def test_no_size_of_numbers_is_too_large_or_small(exponent):
+    x, by = X[:80], BY[:80]
+    z = x + np.random.default_rng(1).standard_normal(x.shape)
+    sides = [np.ldexp(side, exponent) for side in (x, z)]
+    for metric in probe, nc1, mmcr, ami:
+        np.testing.assert_array_equal(metric(*sides, classes=by), metric(x, z, classes=by))
+
+
+def test_a_classifier_of_originals_sees_recalled_items_at_their_own_size():
+    x, by = clouds(3)
+    x += 4  # (so that what is shrunk lies elsewhere)
+    full, small = (means(probe(x, size * x, classes=by)) for size in (1, 2.0**-5))
+    assert small[0] < full[0] - 0.3 and small[1:] == full[1:]
 
 
 def test_folds_hold_all_classes_and_copies_together():
@@ -237,7 +253,7 @@ def test_ami_is_the_mean_of_ten_starts():
         (nc1, X, np.where(np.arange(200) == 3, 9, BY), "class 9 has one item"),
         (mmcr, np.where(np.arange(200)[:, None] == 3, 0, X), BY, "original 3 is zero"),
         (probe, np.full((200, 2), np.nan), BY, "not finite"),
-        (ami, X[:8], BY[:8], "10 clusters of 8 items that differ"),
+        (ami, X[:8], BY[:8], "10 clusters of 8 items that differ; ask for at most 8, as in ami@8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured(measure, a, by, said):
@@ -293,6 +309,19 @@ def test_classes_by_order_by_name_by_folder_and_with_the_items_are_the_same(ther
     frame = lemtools.compare("x.npy", "y.npy", "probe,ami@4", labels=["wxyz"[k] for k in BY])
     assert f"{frame['probe']:.7g}" == mean and f"{frame['ami@4']:.7g}" == rows["ami[k4,recalled]"][1]
     assert lemtools.compare("x.npy", "y.npy", "probe", labels="l.npy")["probe"] == frame["probe"]
+
+
+def test_a_class_is_called_as_its_user_calls_it(there):
+    rows = [f"{i}\t{'dog' if i < 4 else 'cat'}" for i in range(200)]
+    (there / "words.tsv").write_text("name\tclass\n" + "\n".join(rows) + "\n")
+    for metric, said in ("probe", "class dog has 4 items that no other equals"), ("nc1", None):
+        done = lem_fork("compare", "--metric", metric, "--labels", "words.tsv", "x.npy", "y.npy")
+        assert done.returncode == (2 if said else 0) and (said or "") in done.stderr.decode()
+    alone = ["dog", *["cat"] * 199]
+    with pytest.raises(lemtools.LemError, match="nc1: class dog has one item"):
+        lemtools.compare("x.npy", "y.npy", "nc1", labels=alone)
+    with pytest.raises(lemtools.LemError, match="probe: class dog has 1 item that"):
+        lemtools.compare("x.npy", "y.npy", "probe", labels=alone)
 
 
 def test_the_two_uses_of_labels_do_not_mix(there):

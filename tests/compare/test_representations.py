@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lemtools.compare import ridge
-from lemtools.compare.correlation import ranks
+from lemtools.compare.correlation import ROUNDING, ranks
 from lemtools.compare.representations import linear_predictivity, rsa
 from lemtools.rng import generator
 
@@ -36,6 +36,54 @@ def test_rsa_is_its_definition_pair_by_pair():
 
 def test_ranks_of_equal_values_are_their_mean():
     assert ranks(np.array([3.0, 1, 3, 2, 3])).tolist() == [4, 1, 4, 2, 4]
+
+
+def test_ranks_do_not_part_what_rounding_parts():
+    near = np.array([0.3, 0.1 + 0.2, 0.7, 0.3 - 2e-16, 1.0])
+    assert ranks(near).tolist() == [2, 3, 4, 1, 5] and ranks(near, ROUNDING).tolist() == [2, 2, 4, 2, 5]
+    assert ranks(np.array([1, 1 + 4 * ROUNDING, 2]), ROUNDING).tolist() == [1, 2, 3]
+    assert ranks(np.zeros(0)).tolist() == []
+
+
+def test_pairs_that_are_as_unlike_are_tied():
+    """Signs of 33 dimensions, each item at its own length: 1 - cosine is their Hamming distance, whole numbers."""
+    rng = np.random.default_rng(0)
+    a = np.where(rng.random((80, 33)) < 0.5, -1, 1)
+    b = np.where(rng.random(a.shape) < 0.2, -a, a)
+    upper = np.triu_indices(80, 1)
+    expected = np.corrcoef(*(ranks((x @ x.T)[upper]) for x in (a, b)))[0, 1]
+    found = rsa(a * rng.uniform(0.1, 3, (80, 1)), b * rng.uniform(0.1, 3, (80, 1)))
+    assert found.beside == pytest.approx(expected, abs=1e-12)
+
+
+def test_two_classes_are_two_dissimilarities():
+    """Half of the pairs are of one class: ties broken by rounding would cost an eighth of r."""
+    by, x = np.arange(60) % 2, gaussian(60, 9)
+    sign = np.where(by, 1, -1)[:, None] * [[1, 2, -3.0]] * np.random.default_rng(1).uniform(0.1, 9, (60, 1))
+    apart = (by[:, None] != by)[np.triu_indices(60, 1)]
+    near = 1 - np.corrcoef(x + 2 * by[:, None] * np.arange(9))[np.triu_indices(60, 1)]
+    expected = np.corrcoef(ranks(apart), ranks(near))[0, 1]
+    assert rsa(sign, x + 2 * by[:, None] * np.arange(9)).value == pytest.approx(expected, abs=1e-12) and expected > 0.3
+
+
+@pytest.mark.parametrize("exponent", [-600, 600])
+def test_no_size_of_numbers_is_too_large_or_small(exponent):
+    """In float64, where squares would leave its range."""
+    a, b = gaussian(40, 5), gaussian(40, 5, 1)
+    for measure in rsa, linear_predictivity:
+        assert measure(np.ldexp(a, exponent), b) == measure(a, np.ldexp(b, exponent)) == measure(a, b)
+
+
+def test_a_dimension_that_stands_still_in_a_fold_is_measured_in_the_others():
+    """The mean over the folds in which it varies; here the fold of item 0, where nothing predicts it."""
+    y, x = gaussian(40, 3), gaussian(40, 4, 1)
+    y[:, 1:] = 0
+    y[0, 1:] = 1
+    found = linear_predictivity(y, x)
+    assert found.value == 0  # elsewhere it is constant, so that its prediction is
+    out = next(out for out, _ in ridge.apart(generator(0, 0, 0, "linear predictivity").permutation(40)) if 0 in out)
+    spread = ((y[out, 1] - y[out, 1].mean()) ** 2).sum()
+    assert found.beside == pytest.approx(1 - 1 / spread)
 
 
 def test_rsa_of_known_sets():
@@ -112,9 +160,9 @@ def test_each_dimension_has_its_own_penalty():
     "measure, a, b, said",
     [
         (rsa, gaussian(2, 5), gaussian(2, 5), "needs 3 to 10,000 items, not 2"),
-        (rsa, np.ones((5, 4)), gaussian(5, 4), "original embedding 0 is constant"),
-        (rsa, gaussian(5, 4), np.vstack([gaussian(4, 4), np.zeros(4)]), "recalled embedding 4 is constant"),
-        (rsa, np.full((5, 4), np.nan), gaussian(5, 4), "original embeddings have values that are not finite"),
+        (rsa, np.ones((5, 4)), gaussian(5, 4), "original item 0 is constant"),
+        (rsa, gaussian(5, 4), np.vstack([gaussian(4, 4), np.zeros(4)]), "recalled item 4 is constant"),
+        (rsa, np.full((5, 4), np.nan), gaussian(5, 4), "original items have values that are not finite"),
         (linear_predictivity, gaussian(24, 2), gaussian(24, 2), "needs 25 items at least"),
         (linear_predictivity, np.c_[gaussian(30, 1), np.ones(30)], gaussian(30, 2), "dimension 1 of the originals is constant"),
         (

@@ -101,11 +101,15 @@ def test_what_is_refused(tmp_path, monkeypatch):
     lemtools.save(lemtools.encode(noise(-1, 2000, 2), "mel"), "mel.safetensors")
     lemtools.save([Signal("spectrum", np.ones((2, 2, 5, 3), np.float32))], "low.safetensors")
     lemtools.save([Signal("image", RNG.integers(0, 256, (2, 1, 15, 40), np.uint8))], "low-image.safetensors")
+    for name, shape in ("flat-image", (15, 9)), ("line", (1, 40)):
+        lemtools.save([Signal("image", RNG.integers(0, 256, (2, 1, *shape), np.uint8))], f"{name}.safetensors")
     np.save("x.npy", RNG.standard_normal((4, 3)).astype(np.float32))
     for name, said in {
         "morlet.safetensors": "needs the power of rows at equal steps of frequency, as of stft, not morlet",
         "mel.safetensors": "needs the power of rows at equal steps of frequency, as of stft, not mel",
         "low.safetensors": "needs 9 rows at least, not 5",
+        "flat-image.safetensors": "needs images of 16 px one way and 2 the other, not 15 x 9",
+        "line.safetensors": "needs images of 16 px one way and 2 the other, not 1 x 40",
         "x.npy": "is for image and spectrum, not embedding",
     }.items():
         done = lem_fork("compare", "--metric", "psd-slope", name, name)

@@ -32,7 +32,7 @@ def spearman(x, y):
 
 
 TRUE = RNG.random(len(PAIRS))
-SAID = np.round(TRUE + RNG.normal(0, 0.3, (5, 2, len(PAIRS))), 2)  # (some are equal)
+SAID = np.round((TRUE + RNG.normal(0, 0.3, (5, 2, len(PAIRS)))) * 128) / 128  # (some are equal, and means are exact)
 RDM = np.array([[square(session) for session in subject] for subject in SAID])
 X, Y = RNG.standard_normal((N, 6)), RNG.standard_normal((N, 4))
 
@@ -46,6 +46,16 @@ def test_each_set_is_held_against_each_subject():
         np.testing.assert_allclose(found[at].values, expected, atol=1e-12)
     np.testing.assert_allclose(found[4].values, found[2].values - found[3].values)
     assert found[2].names == [f"subject {s}" for s in range(5)]
+
+
+def test_means_over_sessions_tie_where_the_sessions_are_the_same_in_another_order():
+    """.1 + .2 + .3 is not .3 + .2 + .1 in float64."""
+    sessions = np.tile([0.1, 0.2, 0.3], (len(PAIRS), 1)).T.copy()
+    sessions[:, ::2] = sessions[::-1, ::2]
+    sessions[:, :3] += np.arange(3) * 1000.0
+    assert len({*sessions.mean(0)[3:]}) == 2
+    found = Subjects(np.stack([square(session) for session in sessions])[None], "x").ranks[0]
+    assert np.ptp(found[3:]) < 1e-12 < np.ptp(found)
 
 
 def test_the_ceiling_is_leave_one_out_below_and_the_mean_above():

@@ -74,6 +74,15 @@ def test_labels_come_with_the_store_or_from_a_file(tmp_path):
     words = ["--memory", held, "--answer", "label", "--labels", tmp_path / "labels.txt", "--sigma", ".3"]
     lem("reconstruct", *words, asked, "-o", tmp_path / "b.npy")
     assert np.allclose(np.load(tmp_path / "b.npy"), by_hand(CODES.data, 0.3), atol=1e-6)
+    # a table of memories that have no names goes by their numbers, whatever the batches
+    rows = [f"{i}\t{label}" for i, label in enumerate(LABELS)]
+    (tmp_path / "table.tsv").write_text("name\tclass\n" + "\n".join(rows[::-1]) + "\n")
+    words[5] = tmp_path / "table.tsv"
+    lem("reconstruct", *words, "--batch", "7", asked, "-o", tmp_path / "c.npy")
+    assert (np.load(tmp_path / "c.npy") == np.load(tmp_path / "b.npy")).all()
+    (tmp_path / "table.tsv").write_text("name\tclass\n" + "\n".join(rows[1:]) + "\n")
+    done = lem("reconstruct", *words, asked, ok=False)
+    assert done.returncode == 2 and b"table.tsv: no row of 0" in done.stderr and done.stderr.count(b"\n") == 1
     done = lem("reconstruct", "--memory", held, "--labels", tmp_path / "labels.txt", asked, ok=False)
     assert done.returncode == 2 and b"--labels is for --answer label" in done.stderr
     with pytest.raises(LemError, match="labels is for answer='label'"):
