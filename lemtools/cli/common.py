@@ -262,7 +262,7 @@ def spread(run: Session, paths, signals, work, apart: bool = False):
                 begun = True
                 yield made
         except LemError as problem:
-            if _lone(paths):
+            if _lone(paths) or batch.part is not None:  # (of a model with a part that fails, nothing is left)
                 raise _of(batch, problem) from problem
             if begun or not apart or len(batch) == 1:
                 run.error(_of(batch, problem))

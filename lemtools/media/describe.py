@@ -3,19 +3,21 @@
 import contextlib
 import json
 import math
+import os
 
 from .. import stream
 from ..catalogue.networks import EMBEDDING, NETWORKS, THINKING
 from ..catalogue.thoughts import dims
 from ..signal import LemError, Part, Value
-from .find import sniff
+from ..stream.files import opened
+from .find import is_model, sniff, walk
 
 _SIZES = Value("sizes", 1, 2**40)
 _PAYLOAD = ("data", "codes", "values", "packed", "mask")
 
 
 def describe(path: str, max_bytes: int | None = None) -> dict:
-    """Facts about one safetensors stream or file ('-' is stdin), the tensors themselves passed over.
+    """Facts about one safetensors stream or file ('-' is stdin), or about the folder of a model, the tensors themselves passed over.
 
     Keys: file, documents, items, bytes, kind, shape (of one whole memory), rate (each a list where documents differ), ops,
     history (the entries of all documents; what differs within one is a list), bits_per_element, alphabet of tokens (its name and symbols), beside (what else stands beside their ids), tensors and card of a foreign file or checkpoint, of a fragment of a model its tensors with their bits, and model (how many weights it has, how many have lost something, the bits of either, and its files), calibration of a model that reads levels of noise, front of a model of spectra (what made them of sounds), embedding of a language model (its arm, bits of it and of the head, by which the text is known again, the share of its vocabulary that the text has ten times), task of a model that has learnt one, thoughts of one that has some, complete, and
@@ -44,6 +46,8 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
         )
     )
     facts = {"file": shown, "documents": 0, "items": 0, "bytes": 0, **facts, "complete": False}
+    if path != "-" and os.path.isdir(path):
+        return facts | _folder(path)
     with open(0 if path == "-" else path, "rb", buffering=0, closefd=path != "-") as file:
         source = stream.Source(file, shown, max_bytes)
         head = source.peek(16)
@@ -61,6 +65,28 @@ def describe(path: str, max_bytes: int | None = None) -> dict:
         facts |= {key: _entries([head.get(key) or [] for head in heads]) for key in ("ops", "history") if heads}
         facts["bytes"] = source.place
     return facts
+
+
+def _folder(path: str) -> dict:
+    """The tensors of a model's folder, and what they take. LemError for another folder, and for one with a damaged file."""
+    files = sorted(walk(path, None)) if is_model(path) else []
+    headers: list[tuple[str, stream.Header]] = []
+    for file in files:
+        if file.endswith(".safetensors"):
+            with opened(file) as (_, header):
+                headers.append((os.path.relpath(file, path), header))
+    if not headers:
+        raise LemError(f"{path}: a folder that is no model; name its files")
+    tensors = [(Part(file, "tensor", k, *about), about) for file, h in headers for k, about in h.found.items()]
+    parts = [(part, part.bytes * 8, False) for part, _ in tensors] + [(Part(f, "file"), 0, False) for f in files]
+    lines = [f"{_shown(part)} {kind} {list(shape)}" for part, (kind, shape) in tensors]
+    size = sum(os.path.getsize(file) for file in files)
+    return {"documents": len(headers), "bytes": size, "tensors": lines, "model": _model(parts), "complete": True}
+
+
+def _shown(part: Part) -> str:
+    """A tensor's name, after its folder in the model, where it lies in one."""
+    return os.path.join(os.path.dirname(part.file), part.name)
 
 
 def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
@@ -110,9 +136,8 @@ def _walk(source: stream.Source, facts: dict, heads: list[dict]) -> None:
     facts["bits_per_element"] = bits / elements if elements else None
     if parts:
         facts["tensors"] = [
-            f"{part.name} {part.type} {list(part.shape)} {size / part.elements:.4g} bits"
-            if part.elements
-            else part.name
+            f"{_shown(part)} {part.type} {list(part.shape)}"
+            + (f" {size / part.elements:.4g} bits" if part.elements else "")
             for part, size, _ in parts
             if part.what == "tensor"
         ]

@@ -2,6 +2,7 @@
 
 import codecs
 import glob
+import json
 import os
 import re
 import stat
@@ -50,6 +51,7 @@ FORMATS = (
     "CSV",
     "TSV",
 )
+_CONFIG = 1 << 20  # characters of a config.json that are looked at
 # a file of such a name is never passed over, whatever it holds: an empty or a wrong one is an error
 _MEDIA = frozenset(
     "png jpg jpeg webp gif avif ppm pgm tif tiff wav flac ogg mp3 npy npz parquet gz safetensors".split()
@@ -112,10 +114,27 @@ def _files(path: str, report: Report | None, labels: bool | None) -> Iterator[tu
 
 
 def is_model(path: str) -> bool:
-    """Whether a folder is a model: it has a config.json beside files of tensors."""
-    return os.path.isfile(os.path.join(path, "config.json")) and any(
-        name.endswith(".safetensors") for name in os.listdir(path)
-    )
+    """Whether a folder is a model: it has a config.json beside files of tensors, or one that says so itself."""
+    config = os.path.join(path, "config.json")
+    if not os.path.isfile(config):
+        return False
+    if any(name.endswith(".safetensors") for name in os.listdir(path)):
+        return True
+    try:
+        with open(config, encoding="utf-8") as file:
+            said = json.loads(file.read(_CONFIG))
+        return isinstance(said, dict) and not said.keys().isdisjoint(("architectures", "model_type"))
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def every_file(paths: Iterable[str]) -> Iterator[str]:
+    """All that is read of the paths of a command: of a model the folder, and each of its files. What cannot be read is passed over."""
+    ignored: Report = lambda error: None
+    for path, _ in expand(paths, report=ignored, labels=None):
+        yield path
+        if path != "-" and os.path.isdir(path):
+            yield from walk(path, ignored)
 
 
 def _no_pipe(found: str) -> str:

@@ -20,7 +20,7 @@ from ..stream import whole_file
 from ..stream.files import blamed, status
 from . import sounds, weights_back
 from .annotations import WRITERS
-from .find import expand, sniff
+from .find import every_file, expand, is_model, sniff
 from .how import shown
 from .images import encode_image
 from .spectrogram import picture
@@ -128,7 +128,7 @@ class Target:
 
     def refuse(self, inputs: Iterable[str], beside: Iterable[str] = ()) -> None:
         """Raise LemError where one of the inputs would be overwritten by the output, where the output is a folder that is
-        read, or where two files of the inputs would become one; for what else goes into a folder `claim` does.
+        read or a file in a model that is, or where two files of the inputs would become one; for what else goes into a folder `claim` does.
 
         beside: what is read and does not come out again, as masks, models and memories; its names may be those of inputs.
         """
@@ -139,13 +139,24 @@ class Target:
                 if path != "-" and os.path.isdir(path) and os.path.isdir(self.out) and os.path.samefile(path, self.out):
                     raise LemError(f"{path}: is input and output at once; write to another folder")
             self._refuse_twins(inputs)
+        if not self.stdout:
+            self._refuse_inside()
         mine = None if self.folder or self.pattern else status(1 if self.stdout else self.out)
         if mine is None or not stat.S_ISREG(mine.st_mode):
             return
-        for path, _ in expand(self.inputs, report=lambda error: None, labels=None):
+        for path in every_file(self.inputs):
             other = status(0 if path == "-" else path)
             if other is not None and os.path.samestat(mine, other):
                 raise LemError(f"{path}: is input and output at once; write to another file")
+
+    def _refuse_inside(self) -> None:
+        """LemError for what would lie in a model that is read, of which it would be a part from then on."""
+        place = os.path.realpath(self.out if self.folder else os.path.dirname(self.out) or ".")
+        for path in self.inputs:
+            if path != "-" and os.path.isdir(path) and is_model(path):
+                inside = os.path.realpath(path)
+                if os.path.commonpath([inside, place]) == inside:
+                    raise LemError(f"{self.out}: lies in the model {path}, which is read; write to another folder")
 
     def _refuse_twins(self, inputs: list[str]) -> None:
         """LemError for two images or sounds whose names differ in the folder or extension alone."""
@@ -195,7 +206,7 @@ class Target:
     @functools.cached_property
     def _read(self) -> set[tuple[int, int]]:
         """Device and inode of every input."""
-        found = (status(path) for path, _ in expand(self.inputs, report=lambda error: None, labels=None) if path != "-")
+        found = (status(path) for path in every_file(self.inputs) if path != "-")
         return {(each.st_dev, each.st_ino) for each in found if each is not None}
 
 

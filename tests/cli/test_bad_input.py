@@ -580,7 +580,7 @@ for tool, rest in (
 ):
     case("missing file", tool, f"nope.png {rest}", "nope.png: No such file or directory")
 case("missing folder", "fragment", "nope/ --bits 3 -o out.safetensors", "nope/: No such file")
-case("folder for info", "info", "dir", "dir: Is a directory")
+case("folder for info", "info", "dir", "dir: a folder that is no model; name its files")
 case(
     "pattern that matches nothing",
     "fragment",

@@ -335,8 +335,7 @@ def no_index(folder):
 
 def not_finite(folder):
     held = {"layers.0.q.weight": ("F32", np.full((4, 4), np.nan, np.float32))}
-    (folder / "z.safetensors").write_bytes(b"".join(map(bytes, assemble(held, {}))))
-    (folder / "model-00001-of-00002.safetensors").unlink()
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"".join(map(bytes, assemble(held, {}))))
     (folder / "model.safetensors.index.json").unlink()
 
 
@@ -346,6 +345,46 @@ def tied(folder):
     for path in folder.glob("*.safetensors*"):
         path.unlink()
     (folder / "model.safetensors").write_bytes(b"".join(map(bytes, assemble(held, {}))))
+
+
+def write(path, **held):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(map(bytes, assemble({name.replace("__", "."): t for name, t in held.items()}, {}))))
+
+
+def tied_layers(folder):
+    """Two layers that are one, none of them a table; a third and a fourth of zeros, which are no less alike, and stay so."""
+    nothing(folder)
+    one, zeros = floats(8, 8), ("F32", np.zeros((8, 8), np.float32))
+    write(folder / "model.safetensors", l__0__weight=one, l__1__weight=one)
+    write(folder / "z.safetensors", z__0__weight=zeros, z__1__weight=zeros)
+
+
+def shard(folder):
+    missing(folder)
+    (folder / "model.safetensors.index.json").unlink()
+
+
+def index_below(folder):
+    write(folder / "2_Dense" / "model.safetensors", linear__weight=floats(4, 4))
+    index = {"weight_map": {"linear.weight": "model.safetensors", "linear.bias": "more.safetensors"}}
+    (folder / "2_Dense" / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def no_tensors(folder):
+    nothing(folder)
+    write(folder / "model.safetensors")
+
+
+def pickled(folder):
+    nothing(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
+
+
+def nothing(folder):
+    """But a config.json that says it is a model's."""
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
 
 
 def no_weights(folder):
@@ -361,7 +400,14 @@ REFUSED = [
     (no_index, [], "index.json: no index of tensors"),
     (not_finite, [], "tensor layers.0.q.weight: NaN or infinite values; leave it out of --tensors"),
     (tied, [], "lm_head.weight and embed.weight are one tensor (tied); pick both or neither"),
-    (tied, ["--tensors", "embed.weight"], "lm_head.weight and embed.weight are one tensor (tied)"),
+    (tied, ["--tensors", "embed.weight"], "embed.weight and lm_head.weight are one tensor (tied)"),
+    (tied_layers, ["--tensors", "*.0.*"], "l.0.weight and l.1.weight are one tensor (tied)"),
+    (shard, [], "model-00002-of-00002.safetensors is not there, of which model-00001-of-00002.safetensors speaks"),
+    (index_below, [], "2_Dense/model.safetensors.index.json: names more.safetensors, which is not there"),
+    (no_tensors, [], "model: no tensors there"),
+    (pickled, [], "no other weights are read; save the tensors of pytorch_model.bin by safetensors.torch.save_file"),
+    (pickled, ["--tensors", "*"], "no safetensors there"),
+    (nothing, [], "model: no safetensors there, and no other weights are read"),
     (no_weights, ["--tensors", "*"], "no safetensors there"),
     (None, ["--tensors", "*position*"], "layers.0.position_ids is I64 [1, 12]; only F16, BF16, F32, F64"),
     (None, ["--tensors", "small"], "small is F8_E4M3 [4, 4]; only"),
@@ -373,9 +419,65 @@ REFUSED = [
     (None, ["--shard", "0/2"], "--shard is for items; the tensors of a model stay together"),
     (None, ["model"], "a model is read by itself"),
     (None, ["-o", "parts/"], "a fragment; it goes into one stream, as -o NAME.safetensors"),
+    (None, ["-o", "model/model-00001-of-00002.safetensors"], "lies in the model model, which is read"),
+    (None, ["-o", "model/1_Pooling/small.safetensors"], "lies in the model model, which is read"),
+    (None, ["-o", "model/small/"], "lies in the model model, which is read"),
+    (None, ["--quantizer", "nf4"], "model: item 7 and 23 more: --bits must be 4 with --quantizer nf4, not 2"),
     (None, ["-o", "parts.npy"], "parts.npy: parts of a model do not fit there"),
     (None, ["--mask-shape", "rows"], "--mask-shape belongs right after"),
 ]
+
+
+def test_zeros_are_no_ties(tmp_path):
+    """They come back as they were, whichever are picked."""
+    zeros = ("F32", np.zeros((8, 8), np.float32))
+    write(tmp_path / "m" / "model.safetensors", z__0__weight=zeros, z__1__weight=zeros)
+    assert picked(tmp_path / "m", "z.0.*") == {"z.0.weight"}
+
+
+def test_parts_in_folders_of_their_own(model, tmp_path):
+    """Tensors of one name in two folders of a model are two, each picked by what it is itself."""
+    for folder, held in (("2_Dense", floats(4, 6)), ("3_Dense", ("I32", np.ones((4, 4), np.int32)))):
+        write(model / folder / "model.safetensors", linear__weight=held)
+    parts = [s.part for s in load(model, tensors="linear*") if s.part.what == "tensor" and not s.carried]
+    assert [(part.file, part.shape) for part in parts] == [("2_Dense/model.safetensors", (4, 6))]
+    lem("fragment", "--bits", "8", model, "-o", tmp_path / "small.safetensors")
+    lines = json.loads(lem("info", "--json", tmp_path / "small.safetensors").stdout)["tensors"]
+    assert lines[0].startswith("2_Dense/linear.weight F32 [4, 6]")
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/back/")
+    before, after = contents(model), contents(tmp_path / "back")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {name for name in before if name.endswith(".safetensors")} - {"3_Dense/model.safetensors"}
+
+
+def test_the_tensors_of_a_folder(model):
+    facts = json.loads(lem("info", "--json", model).stdout)
+    files = tensors()
+    every = {name: array for held in files.values() for name, (_, array) in held.items()}
+    assert {line.partition(" ")[0] for line in facts["tensors"]} == every.keys()
+    assert facts["model"]["weights"] == sum(array.size for array in every.values())
+    whole = sum(array.nbytes for array in every.values()) * 8 / facts["model"]["weights"]
+    assert facts["model"]["bits_per_weight"] == pytest.approx(whole)
+    assert (facts["documents"], facts["model"]["files"]) == (2, len(contents(model)))
+    assert facts["bytes"] == sum(map(len, contents(model).values()))
+
+
+def test_files_behind_links_are_inputs(model, tmp_path):
+    """As hubs keep them: the folder holds links into a store of files, which are not written over."""
+    (tmp_path / "blobs").mkdir()
+    for path in model.glob("*.safetensors"):
+        path.rename(tmp_path / "blobs" / path.name)
+        path.symlink_to(tmp_path / "blobs" / path.name)
+    before = contents(tmp_path / "blobs")
+    for name in before:
+        done = lem("fragment", "--bits", "2", model, "-o", tmp_path / "blobs" / name, ok=None)
+        assert done.returncode == 2 and b"is input and output at once" in done.stderr
+    assert contents(tmp_path / "blobs") == before
+    lem("fragment", "--bits", "8", model, "-o", tmp_path / "small.safetensors")
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/back/")
+    assert contents(tmp_path / "back").keys() == contents(model).keys()
+    assert not any(path.is_symlink() for path in (tmp_path / "back").rglob("*"))
 
 
 @pytest.mark.parametrize(("spoil", "options", "message"), REFUSED)
@@ -406,6 +508,15 @@ def written(signals, tmp_path, message):
     with pytest.raises(LemError, match=message):
         save(iter(signals), Target(f"{tmp_path}/out/", own=True))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stream_is_no_model(model, tmp_path):
+    """Of one document or of many."""
+    lem("fragment", "--bits", "2", model, "-o", tmp_path / "many.safetensors")
+    save(iter([Signal("embedding", np.ones((2, 4), np.float32))]), Target(str(tmp_path / "one.safetensors")))
+    for name in ("many", "one"):
+        with pytest.raises(LemError, match="a stream of memories, no model; leave out --tensors"):
+            list(load(tmp_path / f"{name}.safetensors", tensors="*"))
 
 
 def test_streams_that_are_no_model_are_refused(model, tmp_path):
