@@ -74,7 +74,7 @@ OPTIONS = (
         "--labels",
         "Compare sets of embeddings by the labels of their items: a table with a header (tab, comma or semicolon) whose "
         f"first column is the items' names, with or without folders and extension. Measured: {', '.join(LABELLED)}. With "
-        f"--judge, or --metric {', '.join(taking('classes'))}: the classes of the originals, also as whole numbers in their order, or the word folder.",
+        f"--judge, or --metric {', '.join(taking('classes'))}: the classes of the originals, also as whole numbers or names in their order, or the word folder.",
         metavar="FILE[:COLUMN]",
         file=True,
     ),

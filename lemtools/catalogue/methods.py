@@ -107,7 +107,7 @@ ANSWER = Option(
 )
 LABELS = Option(
     "--labels",
-    "Of --answer label: classes of the STORE, whole numbers in its order, or a COLUMN of a table that goes by its names.",
+    "Of --answer label: classes of the STORE, whole numbers or names in its order, or a COLUMN of a table that goes by its names.",
     metavar="FILE[:COLUMN]",
     usual="those that the STORE carries",
     file=True,

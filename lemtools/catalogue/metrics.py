@@ -16,7 +16,8 @@ with a compare.summary.Whole, where the set has one number. Facts:
     uses      resources that it takes where there are any
     side      the least side of an image
     ends      the least and the greatest value that there can be
-    counted   each value says yes or no, 1 or 0: the interval of their share is Wilson's
+    counted   each value says yes or no, 1 or 0: the interval of their share is Wilson's; with ends (-1, 1) how one answer
+              differs from another, 1, 0 or -1: that of their mean is Agresti & Min's
     quick     the kinds that it measures where nothing is asked for; 'missing': where only missing elements count; 'timed': of
               tokens with times; 'judged' and 'seen': with a judge, where classes are known and where they are not
     groups    the words that stand for it among others
@@ -200,7 +201,7 @@ METRICS = Table(
     _row("judged-original", "judged:judged_original", "the same of the originals", _SEEN, "higher", printed="judged[original]",
          needs=("judge", "truth"), quick=("judged",), counted=True, **_SHARE),
     _row("judged-change", "judged:change", "share judged right, less that of the originals", _SEEN, "higher",
-         needs=("judge", "truth"), quick=("judged",), **_TURN),
+         needs=("judge", "truth"), quick=("judged",), counted=True, **_TURN),
     _row("agreement", "judged:agreement", "share of which a judge says what it says of the original", _SEEN, "higher",
          needs=("judge",), quick=("judged", "seen"), counted=True, **_SHARE),
     _row("deep", "judged:deep", "cosine of a judge's features at layer K", _SEEN, "higher", printed="deep@{k}",

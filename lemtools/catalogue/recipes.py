@@ -176,7 +176,7 @@ RECIPES = Table(
         family="classify",
         said={
             "labels": {
-                "help": "Classes of the data: whole numbers in their order, a COLUMN of a table that goes by their names, or the "
+                "help": "Classes of the data: whole numbers or names in their order, a COLUMN of a table that goes by their names, or the "
                 "word folder: each item is of the class that its folder is called.",
             },
             "fragment": {

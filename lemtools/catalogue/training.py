@@ -79,7 +79,7 @@ LOSSES = (
 )
 LABELS = Option(
     "--labels",
-    "Classes of the data: whole numbers in their order, or a COLUMN of a table that goes by their names.",
+    "Classes of the data: whole numbers or names in their order, or a COLUMN of a table that goes by their names.",
     metavar="FILE[:COLUMN]",
     file=True,
 )

@@ -47,7 +47,7 @@ JOBS = {
 )
 @option(
     "--labels",
-    "Classes of the training images: an idx, npy or text file of whole numbers, or a COLUMN of a table that goes by name.",
+    "Classes of the training images: an idx, npy or text file of whole numbers, a text of names, one a line, or a COLUMN of a table that goes by name.",
     metavar="FILE[:COLUMN]",
     file=True,
     section=INPUT,

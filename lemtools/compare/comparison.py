@@ -12,7 +12,7 @@ from ..catalogue.metrics import GROUPS, METRICS, members, named, quick, spelled,
 from ..signal import Signal, called
 from .pairs import Pair, centred, joined, pair
 from .resources import RESOURCES, Sides
-from .summary import FEWEST_OTHERS, Over, Pooled, Result, Whole, mean_interval, share_interval
+from .summary import FEWEST_OTHERS, Over, Pooled, Result, Whole, change_interval, mean_interval, share_interval
 
 
 def measure(
@@ -126,7 +126,7 @@ class Comparison:
                 elif not np.ndim(values):
                     numbers = np.empty(0), values, None, None
                 elif metric.counted:
-                    numbers = values, *share_interval(values)
+                    numbers = values, *(share_interval if metric.ends[0] == 0 else change_interval)(values)
                 else:
                     numbers = values, *mean_interval(values, ends=metric.ends)
                 out.append(

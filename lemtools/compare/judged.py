@@ -53,11 +53,16 @@ class Court:
             found = self.labels.part(start, len(pair), pair.names)
             if self.labels.words is not None:
                 found = self.judge.numbers([self.labels.words[k] for k in found])
+            elif self.judge.named:
+                raise LemError(
+                    f"{self.labels.path}: classes by numbers, where {self.judge.path} was taught {self.judge.called()}"
+                )
             if len(found) < len(pair):
                 raise LemError(f"{self.labels.path}: {len(self.labels.values)} labels for more items")
         most = len(self.judge.names)
         if found is not None and len(found) and not 0 <= found.min() <= found.max() < most:
-            raise LemError(f"class {found.max()}, where {self.judge.path} was taught {most}, from 0 on")
+            where = f"{self.labels.path}: " if isinstance(self.labels, Classes) else ""
+            raise LemError(f"{where}class {found.max()}, where {self.judge.path} was taught {most}, from 0 on")
         return found
 
 

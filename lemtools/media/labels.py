@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,9 +24,9 @@ _BLOCK = 1 << 20  # bytes of text that are looked at at a time: as numbers they 
 class Classes:
     """The classes in a file, as every tool takes them with --labels FILE[:COLUMN].
 
-    FILE: whole numbers in the order of the items (`labels`), or a table that goes by name (`LabelTable`), with one column
-    or that of this name. Labels of a table that are no whole numbers count from 0 in alphabetical order, over the table; `words` has
-    them in that order, and is None where classes are numbers.
+    FILE: whole numbers in the order of the items (`labels`), or names in that order, one a line; or a table that goes by name
+    (`LabelTable`), with one column or that of this name. Names of classes count from 0 in alphabetical order, over the
+    file; `words` has them in that order, and is None where classes are numbers.
     """
 
     def __init__(self, path: str):
@@ -34,9 +35,11 @@ class Classes:
         self.table = found if isinstance(found, LabelTable) else None
         if self.table is None and column is not None:
             raise LemError(f"{self.path}: classes in the order of the items have no column {column!r}")
-        told = None if self.table is None else self.table.column(column)
-        self.values: np.ndarray = found if told is None else numbered(told)
-        self.words = None if told is None else words(told)
+        told = found if self.table is None else self.table.column(column)
+        if isinstance(told, np.ndarray):
+            self.values, self.words = told, None
+        else:
+            self.values, self.words = numbered(told), words(told)
 
     def of(self, count: int, names: Sequence[str] | None, called: str = "items", again: bool = False) -> np.ndarray:
         """int64 [count], of all items. again: see LabelTable.places. LemError where there are more or fewer classes, or a name has none."""
@@ -99,17 +102,19 @@ def table(path: str) -> LabelTable:
 
 
 def labels(path: str) -> np.ndarray:
-    """Classes, int64 [N], from an idx, npy or text file, compressed by gzip or not, of whole numbers >= 0.
+    """Classes, int64 [N], from an idx, npy or text file, compressed by gzip or not, of whole numbers >= 0, or from a text of
+    names, as in `Classes`.
 
     Raises LemError for anything else, and for more than MANY: a small file, unpacked, may hold any number.
     """
     found = _read(path)
     if isinstance(found, LabelTable):
         raise LemError(f"{os.fsdecode(path)}: no labels in the order of the items, but a table of them")
-    return found
+    return numbered(found) if isinstance(found, list) else found
 
 
-def _read(path: str) -> np.ndarray | LabelTable:
+def _read(path: str) -> np.ndarray | list[str] | LabelTable:
+    """Whole numbers, or names of classes, in the order of the items; or a table."""
     with open(path, "rb", buffering=0) as file:
         source = Source(file, path)
         if sniff(source.peek(16))[1] == "gzip":
@@ -117,6 +122,8 @@ def _read(path: str) -> np.ndarray | LabelTable:
         family = sniff(source.peek(16))[1]
         if family == "text" and _is_header(source.peek(4096)):
             return _table(source)
+        if family == "text" and _is_name(source.peek(4096)):
+            return _names(source)
         try:
             values = _values(source, family)
             whole = values.astype(np.int64)
@@ -126,26 +133,56 @@ def _read(path: str) -> np.ndarray | LabelTable:
             if isinstance(error, LemError):
                 raise
             raise LemError(
-                f"{path}: no labels: an idx, npy or text file of whole numbers from 0 to {MOST - 1}, or a table with a header"
+                f"{path}: no labels: an idx, npy or text file of whole numbers from 0 to {MOST - 1}, names one a line, or a "
+                "table with a header"
             ) from error
     return whole
 
 
 def _is_header(head: bytes) -> bool:
     """Whether the first line names columns: cells between tabs, commas or semicolons, none of them a number."""
-    line = next((line for line in head.decode("utf-8-sig", "replace").splitlines() if line.strip()), "")
-    cells = [cell.strip() for cell in line.replace(",", "\t").replace(";", "\t").split("\t")]
+    cells = [cell.strip() for cell in _first(head).replace(",", "\t").replace(";", "\t").split("\t")]
     return len(cells) > 1 and not any(cell.lstrip("+-").replace(".", "", 1).isdecimal() for cell in cells)
 
 
-def _table(source: Source) -> LabelTable:
+def _is_name(head: bytes) -> bool:
+    """Whether the first line is the name of a class: no number, and no row of several cells."""
+    line = _first(head)
+    return bool(line) and line[0] != "{" and not _is_number(line.split()[0]) and not re.search("[\t,;\0]", line)
+
+
+def _first(head: bytes) -> str:
+    """The first line that is not empty."""
+    return next((line.strip() for line in head.decode("utf-8-sig", "replace").splitlines() if line.strip()), "")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _text(source: Source) -> str:
     raw = source.read(MOST_BYTES + 1)
     if len(raw) > MOST_BYTES:
-        raise LemError(f"{source.name}: a table of labels of more than {MOST_BYTES >> 20} MiB")
+        raise LemError(f"{source.name}: labels of more than {MOST_BYTES >> 20} MiB")
     try:
-        return LabelTable(source.name, raw.tobytes().decode("utf-8-sig"))
+        return raw.tobytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise LemError(f"{source.name}: no table of labels in UTF-8") from error
+        raise LemError(f"{source.name}: no labels: neither UTF-8 nor a format of numbers") from error
+
+
+def _names(source: Source) -> list[str]:
+    """Names of classes, one a line, empty lines left out. LemError where a number stands among them."""
+    names = [name for line in re.split("\r\n|\r|\n", _text(source)) if (name := line.strip())]
+    if number := next((name for name in names if _is_number(name)), None):
+        raise LemError(f"{source.name}: {number} stands among names of classes, as {names[0]}; numbers alone, or names")
+    return names
+
+
+def _table(source: Source) -> LabelTable:
+    return LabelTable(source.name, _text(source))
 
 
 def _values(source: Source, family: str) -> np.ndarray:

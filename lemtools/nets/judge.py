@@ -37,7 +37,7 @@ class Judge:
     where it was taught spectra of sounds also sounds [N, C, T], of which it makes these: they are cut or filled with silence to the length
     that it learnt (`fitted` counts them). An item's answer does not depend on the others but by rounding.
 
-    Attributes: names: of the classes; meta: the record of the model. LemError for another model, and for items of another kind or shape.
+    Attributes: names: of the classes; named: whether these are more than their numbers; meta: the record of the model. LemError for another model, and for items of another kind or shape.
     """
 
     def __init__(self, path: str, device: str = "auto"):
@@ -51,8 +51,9 @@ class Judge:
         self.net: Any = model.net.to(self.device).eval()
         self.net.to(memory_format=torch.channels_last)  # (of its convolutions: on a CPU a fifth faster)
         self.fitted = 0
-        names = model.meta.get("names")
-        self.names = [str(k) for k in range(self.net.classes)] if names is None else [str(name) for name in names]
+        names, numbers = model.meta.get("names"), [str(k) for k in range(self.net.classes)]
+        self.names = numbers if names is None else [str(name) for name in names]
+        self.named = self.names != numbers
         if len(self.names) != self.net.classes:
             raise LemError(
                 f"{self.path}: damaged: names of {len(self.names)} classes, where it tells {self.net.classes}"
@@ -69,9 +70,12 @@ class Judge:
         """int64 [N], the classes that are called so. LemError for one that it does not know."""
         known = {name: k for k, name in enumerate(self.names)}
         if strange := next((word for word in words if word not in known), None):
-            some = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
-            raise LemError(f"class {strange!r}, which {self.path} was not taught; it knows {some}")
+            raise LemError(f"class {strange!r}, which {self.path} was not taught; it knows {self.called()}")
         return np.array([known[word] for word in words], np.int64)
+
+    def called(self) -> str:
+        """The names of some of its classes."""
+        return ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
 
     @torch.inference_mode()
     def __call__(self, kind: str, data: np.ndarray, rate: float | None = None) -> Seen:

@@ -109,7 +109,8 @@ def _begin(settings: Settings, ranks: Ranks, held: contextlib.ExitStack) -> Begu
         now = prepared.fingerprint | ({"dtype": "auto"} if then["dtype"] == "auto" else {})
         if changed := differences(then, now):
             raise LemError(
-                f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o"
+                f"{settings.output}: its run has {'; '.join(changed)}. Give the same settings to go on, or another -o; "
+                f"{checkpoint.state_path(settings.output)} is its state"
             )
     if settings.pictures:
         os.makedirs(settings.pictures, exist_ok=True)

@@ -1,6 +1,7 @@
 """What a judge sees on both sides: known answers by a linear one, and refusals."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from helpers.commands import lem
 from lemtools.compare.comparison import Comparison
 from lemtools.compare.judged import Court
 from lemtools.compare.pairs import pair
+from lemtools.compare.summary import change_interval, mean_interval
 from lemtools.media.labels import Classes
 from lemtools.nets.judge import Judge
 from lemtools.signal import LemError, Signal
@@ -65,6 +67,42 @@ def test_each_number_by_its_definition(there):
     np.testing.assert_allclose(np.sort(found["deep@1"].values), np.sort(cosine), atol=1e-5)
 
 
+def changes(up, down, n):
+    return np.repeat([1.0, -1.0, 0.0], [up, down, n - up - down])
+
+
+def test_the_interval_of_a_change_is_of_pairs():
+    """Ratings of 1,600 people at two times (Agresti, Categorical Data Analysis, section 10.1): -.04, 95 % from -.06 to -.02."""
+    mean, low, high = change_interval(changes(86, 150, 1600))
+    assert (mean, round(low, 2), round(high, 2)) == (-0.04, -0.06, -0.02)
+    assert change_interval(changes(1, 0, 4)) == (0.25, None, None)
+
+
+def test_the_interval_of_a_change_covers_what_it_says():
+    """By the chances of all outcomes; Student's, which has no width where nothing changed, covers less."""
+    n, worst, students = 24, 1.0, 1.0
+    for up, down in ((0.05, 0.02), (0.1, 0.1), (0.01, 0.2), (0.02, 0.01)):
+        covered = student = 0.0
+        for i in range(n + 1):
+            for j in range(n + 1 - i):
+                weight = math.comb(n, i) * math.comb(n - i, j) * up**i * down**j * (1 - up - down) ** (n - i - j)
+                _, low, high = change_interval(changes(i, j, n))
+                covered += weight * (low <= up - down <= high)
+                _, low, high = mean_interval(changes(i, j, n))
+                student += weight * (low <= up - down <= high)
+        worst, students = min(worst, covered), min(students, student)
+    assert worst > 0.94 and students < 0.6
+
+
+def test_nothing_changed_is_not_certain(there):
+    (batch,) = pair([Signal("embedding", X)], [Signal("embedding", X)])
+    judge = Court(Judge(str(there / "linear.safetensors")), Classes(str(there / "l.npy")))
+    comparison = Comparison(["judged-change"], judge=judge)
+    comparison.add(batch)
+    (found,) = comparison.results()
+    assert found.mean == 0 and -0.02 < found.low < 0 < found.high < 0.02
+
+
 def test_labels_by_name_and_those_that_travel(there):
     names = [f"a/v{i}.wav" for i in range(300)][::-1]
     court = Court(Judge(str(there / "named.safetensors")), Classes(str(there / "words.tsv")))
@@ -84,6 +122,16 @@ def test_classes_by_folders(there):
     (batch,) = pair([Signal("embedding", X[:2], names=["top/0", "down/1"])], [Signal("embedding", X[:2])])
     with pytest.raises(LemError, match="class 'top', which .* was not taught; it knows down, up"):
         Court(judge, "folder")(batch)
+
+
+def test_names_in_the_order_of_the_items(there):
+    """They say the same as numbers do, by what the classes are called."""
+    (there / "names.txt").write_bytes("\ufeff".encode() + "\r\n".join("up" if k else "down" for k in TRUE).encode())
+    (batch,) = pair([Signal("embedding", X[:50])], [Signal("embedding", X[:50])])
+    court = Court(Judge(str(there / "named.safetensors")), Classes(str(there / "names.txt")))
+    assert (court(batch).truth == TRUE[:50]).all()
+    with pytest.raises(LemError, match="names.txt: 300 labels for 50 items"):
+        court.check()
 
 
 def test_the_command(there):
@@ -111,12 +159,26 @@ def test_the_command(there):
         ("--judge words.tsv", "words.tsv: not a whole safetensors file"),
         ("--judge linear.safetensors --by side", "--by is for --labels FILE without --judge"),
         ("--judge linear.safetensors --labels more.npy", "more.npy: 301 labels for 300 items"),
-        ("--judge linear.safetensors --labels three.npy", "class 2, where linear.safetensors was taught 2, from 0 on"),
+        (
+            "--judge linear.safetensors --labels three.npy",
+            "three.npy: class 2, where linear.safetensors was taught 2, from",
+        ),
+        (
+            "--judge named.safetensors --labels l.npy",
+            "l.npy: classes by numbers, where named.safetensors was taught down, up",
+        ),
+        (
+            "--judge linear.safetensors --labels words.txt",
+            "class 'up', which linear.safetensors was not taught; it knows 0, 1",
+        ),
+        ("--judge named.safetensors --labels few.txt", "few.txt: 2 labels for more items"),
     ],
 )
 def test_what_is_refused(there, words, said):
     np.save(there / "three.npy", np.arange(300) % 3)
     np.save(there / "more.npy", np.arange(301) % 2)
+    (there / "words.txt").write_text("\n".join("up" if k else "down" for k in TRUE))
+    (there / "few.txt").write_text("up\ndown\n")
     done = lem("compare", *words.split(), "x.npy", "x.npy", cwd=there, ok=False)
     assert done.returncode == 2 and done.stdout == b"" and said in done.stderr.decode(), done.stderr
 

@@ -110,6 +110,41 @@ def test_one_mechanism_for_banks_and_for_training(tmp_path):
         Classes(f"{tmp_path}/l.npy:x")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n", "\r"])
+def test_names_in_the_order_of_the_items(tmp_path, end):
+    """One a line, with blanks inside, in any alphabet, as Windows writes them, too."""
+    path = tmp_path / "l.txt"
+    names = ["été", "c at", "冬", "c at", "1st"]
+    path.write_bytes(end.join(["", *names, ""]).encode("utf-8-sig"))
+    found = Classes(str(path))
+    assert found.words == sorted(set(names)) and [found.words[k] for k in found.of(5, None)] == names
+    assert labels(str(path)).tolist() == found.values.tolist()
+    with pytest.raises(LemError, match="5 labels for 4 items"):
+        found.of(4, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"up\n3\ndown\n", "3 stands among names of classes, as up"),
+        (b"up\n-1e3\n", "-1e3 stands among names"),
+        (b"0\nup\n", "no labels: an idx"),
+        (b"0.5\n1.5\n", "no labels: an idx"),
+        (b"0,1\n1,0\n", "no labels: an idx"),
+        (b"\n\n", "no labels: an idx"),
+        (b'{"a": 1}', "no labels: an idx"),
+        (b"up\n\xff\xfe\n", "no labels: neither UTF-8"),
+        (b"a\0b\n", "no labels: an idx"),
+        (b"a b\n" * (1 << 25), "labels of more than 64 MiB"),
+    ],
+)
+def test_what_is_neither_numbers_nor_names(tmp_path, raw, said):
+    (tmp_path / "l.txt").write_bytes(raw)
+    with pytest.raises(LemError, match=said) as caught:
+        Classes(str(tmp_path / "l.txt"))
+    assert "l.txt" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_file_whose_name_has_a_colon_is_itself(tmp_path):
     (tmp_path / "a:b").write_text("0 1 2\n")
     assert Classes(str(tmp_path / "a:b")).of(3, None).tolist() == [0, 1, 2]

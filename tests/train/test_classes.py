@@ -127,6 +127,25 @@ def test_validation_has_classes_of_its_own(bars, tmp_path):
         prepare(asked(bars, tmp_path, "folder", validate=[str(tmp_path / "w.safetensors")]))
 
 
+def test_validation_on_items_of_one_class(bars, tmp_path):
+    """It says what is right of these; labels in an order can be those of the data alone."""
+    lemtools.save([Signal("image", BARS[:9], names=[f"v/a/{i}" for i in range(9)])], str(tmp_path / "v.safetensors"))
+    settings = asked(bars, tmp_path, "folder", validate=[str(tmp_path / "v.safetensors")])
+    assert (prepare(settings).validation.items.label == 0).all()
+    with pytest.raises(
+        LemError, match="--validate: .*labels.npy has the classes of --data, in their order; give a table"
+    ):
+        prepare(asked(bars, tmp_path, validate=[str(tmp_path / "v.safetensors")]))
+
+
+def test_names_in_the_order_of_the_items(bars, tmp_path):
+    (tmp_path / "l.txt").write_text("\n".join(["left", "middle", "right"][k] for k in LABELS))
+    run = prepare(asked(bars, tmp_path, tmp_path / "l.txt"))
+    assert run.model.meta["names"] == ["left", "middle", "right"]
+    other = prepare(asked(bars, tmp_path))
+    assert (run.batches(0, 1)[0]["label"] == other.batches(0, 1)[0]["label"]).all()
+
+
 def test_a_family_of_depths_in_files_of_their_own(bars, tmp_path):
     """Each memory as often as there are files, under one name; none of them is kept back while another is learnt."""
     data = [str(bars / "x.safetensors")] * 2

@@ -56,7 +56,7 @@ def classifier(settings: Settings) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together."""
     values.check_losses(settings, Classify)
     check_apart(settings.data, settings.validate)
-    items, names = _labelled(settings, values.items_of(settings, settings.data))
+    items, names = _labelled(settings, settings.data, values.items_of(settings, settings.data))
     fingerprint = settings.fingerprint(items)
     steps = augment.parse(settings.augment)
     item = values.shown(settings, steps, items, None)
@@ -80,9 +80,12 @@ def classifier(settings: Settings) -> Prepared:
     return values.tried(Prepared(settings, model, Classify(model), spec, back_spec, fingerprint, Trainer))
 
 
-def _labelled(settings: Settings, items: Items, names: list[str] | None = None) -> tuple[Items, list[str]]:
-    """The items with their classes, and what these are called. names: of the classes that are known already."""
-    what = ", ".join(settings.data)
+def _labelled(
+    settings: Settings, paths: list[str], items: Items, names: list[str] | None = None
+) -> tuple[Items, list[str]]:
+    """The items of `paths` with their classes, and what these are called. names: of the classes that are known already,
+    where the items are to validate on."""
+    what = ", ".join(paths)
     if settings.labels == FOLDER and not os.path.exists(FOLDER):
         words = folders(items.names, "--labels FILE")
         names = names or sorted(set(words))
@@ -92,6 +95,10 @@ def _labelled(settings: Settings, items: Items, names: list[str] | None = None) 
         items = replace(items, label=np.array([number[word] for word in words], np.int64))
     elif settings.labels:
         classes = Classes(settings.labels)
+        if names and classes.table is None:
+            raise LemError(
+                f"--validate: {classes.path} has the classes of --data, in their order; give a table by names, or --holdout"
+            )
         # (a memory may be learnt at several depths, each in a file of its own)
         items = replace(items, label=classes.of(len(items), items.names, again=True))
         names = names or classes.words
@@ -102,7 +109,7 @@ def _labelled(settings: Settings, items: Items, names: list[str] | None = None) 
     if (items.label < 0).any():
         raise LemError(f"{what}: an item of class {items.label.min()}; classes are numbers from 0")
     found = Counter(items.label.tolist())
-    if len(found) < 2:
+    if len(found) < 2 and not names:
         raise LemError(f"{what}: all items are of one class; there is nothing to tell apart")
     return items, names or [str(k) for k in range(max(found) + 1)]
 
@@ -113,7 +120,7 @@ def _validation(settings: Settings, items: Items, names: list[str]) -> Items:
         raise LemError(f"--validate: {kept.kind}, where --data are {items.kind}; both of one kind and front end")
     if not settings.crop and kept.item != items.item:
         raise LemError(f"--validate: items of {list(kept.item)}, where those of --data are {list(items.item)}")
-    kept, _ = _labelled(settings, kept, names)
+    kept, _ = _labelled(settings, settings.validate, kept, names)
     if kept.label is not None and kept.label.max() >= len(names):
         raise LemError(f"--validate: an item of class {kept.label.max()}; the data have up to {len(names) - 1}")
     return kept
