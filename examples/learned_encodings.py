@@ -46,13 +46,15 @@ TITLE = re.compile(rb"^ = [^=\n]+ = $", re.M)  # of an article of WikiText
 class Corpus(NamedTuple):
     """words: for learned_controls.py, {data} in them DATA. vocab: tokens where VOCAB does not say. other: another text, measured with the
     same models. documents: what begins one. steps: updates, before the networks know what is learnt by heart and what is kept back costs
-    more again (of a megabyte 300 at most: after 1,000 the full table costs .17 bits more)."""
+    more again (of a megabyte 300 at most: after 1,000 the full table costs .17 bits more). gates: updates after which these are asked, where
+    GATES are too few: of DNA, what a network learns in 300 is less than what counts know."""
 
     words: tuple[str, ...]
     vocab: str = "16384"
     other: tuple[str, ...] = ()
     documents: re.Pattern | None = None
     steps: int = 1000
+    gates: int | None = None
 
 
 CORPORA = {
@@ -67,6 +69,7 @@ CORPORA = {
         ("dna", "{data}/genome/ecoli-k12-mg1655.fasta.gz"),
         "kmer:6",
         ("--held", "{data}/genome/vcholerae-o1.fasta.gz", "--skip-others"),
+        gates=900,
     ),
     "markov": Corpus(("markov",), "4096"),
 }
@@ -231,7 +234,8 @@ def learn(cell: Cell, name: str, arm: Arm, ratio: int | None) -> None:
         return
     words = command(cell, arm, ratio)
     words += ["--flops", budget(cell, arm, ratio)] if arm.more else ["--steps", cell.steps]
-    words += ["--save-every", max(GATES, -(-cell.steps // CHECKS)), "--gates", GATES, "--workers", 0]
+    gates = cell.corpus.gates or GATES
+    words += ["--save-every", max(gates, -(-cell.steps // CHECKS)), "--gates", gates, "--workers", 0]
     words += ["--runs", cell.runs, "--log-file", cell.out / f"{name}.jsonl", "-o", cell.out / f"{name}-%d.safetensors"]
     asked = " ".join(map(str, words[words.index("--data") :]))
     if made.exists() and made.read_text() == asked:  # (asked for otherwise, lem-train says what differs)
