@@ -145,25 +145,28 @@ def sources(data: Path, out: Path) -> dict[str, list[Path]]:
 
 
 def middles(paths: list[Path], folder: Path, seconds: float) -> list[Path]:
-    """The middle of longer sounds, as WAV, each under a name of its own."""
+    """The middle of longer sounds, as WAV, each under a name of its own. Silent ones are left out where all are brought to one loudness."""
     from lemtools import save
     from lemtools.media import load
     from lemtools.signal import Signal
 
     folder.mkdir(exist_ok=True)
     out: list[Path] = []
-    short, rates = 0, set()
+    short, silent, rates = 0, 0, set()
     for path in paths:
         (clip,) = load([str(path)])
         short, rates = short + (clip.data.shape[-1] < SECONDS * clip.rate), rates | {clip.rate}
         length = round(seconds * clip.rate)
         start = max(0, (clip.data.shape[-1] - length) // 2)
+        middle = np.ascontiguousarray(clip.data[..., start : start + length])
+        if SIZE and not middle.any():
+            silent += 1
+            continue
         name = folder / f"{path.stem}.wav"
         out.append(name if name not in out else folder / f"{path.stem}-{len(out)}.wav")
-        save(
-            [Signal("audio", np.ascontiguousarray(clip.data[..., start : start + length]), rate=clip.rate)],
-            str(out[-1]),
-        )
+        save([Signal("audio", middle, rate=clip.rate)], str(out[-1]))
+    if silent:
+        print(f"els_audio.py: {folder.name}: {silent} of {len(paths)} sounds are silent and left out", file=sys.stderr)
     if not SIZE and (short or rates != {RATE}):
         told = f"{short} of {len(paths)} sounds are shorter than {SECONDS:.3f} s and get silence behind them"
         print(f"els_audio.py: {folder.name}: {told}; all are brought to {RATE} Hz", file=sys.stderr)

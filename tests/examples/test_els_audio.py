@@ -96,6 +96,19 @@ def test_sounds_of_one_name_in_several_folders_stay_apart_and_what_is_done_to_th
     assert "bank-middles: 4 of 5 sounds are shorter than 0.998 s" in done.stderr and "22050 Hz" in done.stderr
 
 
+def test_silent_sounds_are_left_out_where_all_are_brought_to_one_loudness(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for k in range(7):
+        sound = 0.1 * np.sin(np.arange(60000) * 0.01 * (k + 1)) * (k not in (1, 5))
+        soundfile.write(tmp_path / f"mine/{k}.wav", sound, 44100)
+    done = run("sounds", tmp_path / "mine", tmp_path / "out", SET="folder", REPS="complex", SIZE="els-audio")
+    assert done.returncode == 0, done.stderr
+    assert "bank-middles: 1 of 5 sounds are silent and left out" in done.stderr
+    assert "held-middles: 1 of 2 sounds are silent and left out" in done.stderr
+    (bank,) = load([str(tmp_path / "out/complex.bank.safetensors")])
+    assert len(bank) == 4
+
+
 @pytest.mark.parametrize(
     "stage, more, said",
     [
