@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import lemtools
-from lemtools.compare.correlation import ranks
+from lemtools.compare.correlation import ROUNDING, ranks
 from lemtools.compare.representations import dissimilarities
 from lemtools.compare.subjects import Subjects
 from lemtools.compare.summary import mean_interval
@@ -58,7 +58,7 @@ class People:
         found = []
         for left, people in self.sets:
             own = without(rdm, left)
-            found.append(people.beside(ranks(own[np.triu_indices(len(own), 1)])))
+            found.append(people.beside(ranks(own[np.triu_indices(len(own), 1)], ROUNDING)))
         return found[-1], np.array([each.mean() for each in found[:-1]])
 
 

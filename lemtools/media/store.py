@@ -96,12 +96,17 @@ def nature(paths: list[str], key: str | None = None, how: Reading | None = None)
     """What a store is of: a batch of one of its memories, with their kind, rate and history; None of a pipe, which can be
     read only once."""
     how = replace(how or Reading(), key=key)
-    if not all(os.path.exists(path) for path in paths):
+    if not lasting(paths):
         return None
     if len(paths) == 1 and (signal := on_disk(paths[0], key, how)) is not None:
         one = Signal(signal.kind, np.asarray(signal.data[:1]), rate=signal.rate, history=signal.history)
         return replace(one, alphabet=signal.alphabet)
     return next(iter(load(paths, replace(how, batch=1))), None)
+
+
+def lasting(paths: Iterable[str]) -> bool:
+    """Whether all are files and folders, which can be read twice: no pipe, be it called - or /dev/fd/63."""
+    return all(os.path.isfile(path) or os.path.isdir(path) for path in paths)
 
 
 def classes(
@@ -112,7 +117,7 @@ def classes(
     labels: as of labels.Classes; None: those that the memories carry. LemError where a memory has none, for one below 0, and
     for a pipe, which has been read already.
     """
-    if not all(os.path.isfile(path) or os.path.isdir(path) for path in paths):
+    if not lasting(paths):
         raise LemError(f"{', '.join(paths)}: labels are of memories in files, which can be read twice")
     return classes_of(load(paths, replace(how or Reading(), key=key)), ", ".join(paths), labels)
 

@@ -202,6 +202,8 @@ def opened(path: str) -> Iterator[tuple[Source, Header]]:
     """A file of tensors, read up to the end of its header; what cannot be opened or read, there or in the block, is a
     LemError of one line that names the file. It is not mapped: a file that is cut while it is read is such an error."""
     shown = os.fsdecode(path)
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise LemError(f"{shown}: a pipe or device, which can be read only once; save it as a file")
     try:
         with open(path, "rb", buffering=0) as file:
             source = Source(file, shown, sys.maxsize)

@@ -1,6 +1,10 @@
 """Recall from memories that are fragments: the same as brute force over what they decode to."""
 
+import os
+import threading
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +239,40 @@ def test_the_command_recalls_from_codes_and_writes_nothing_where_it_cannot(coder
     done = lem("reconstruct", *ask, "--memory-model", paths[0], "--memory-model", paths[1])
     (found,) = reconstruct(fragment([IMAGES], LOST, 1), "recall", memory=Decoded(kept([tokens], "store"), paths))
     assert done.stderr == b"" and (np.load(out).reshape(found.data.shape) == found.data).all()
+
+
+def test_a_store_may_be_a_pipe_but_what_decodes_it_may_not(coders, tmp_path):
+    """As --memory <(...) makes one: it is there, and can be read once."""
+    paths, vectors, *_ = coders
+    (kept_vectors,) = fragment([vectors], [{"op": "bits", "bits": 2}], 0)
+    codes = written(tmp_path / "codes.safetensors", kept_vectors)
+    query = written(tmp_path / "query.safetensors", *fragment([IMAGES], LOST, 1))
+
+    def pipe(path):
+        place = tmp_path / f"pipe{len([*tmp_path.iterdir()])}"
+        os.mkfifo(place)
+
+        def feed():
+            with suppress(BrokenPipeError):
+                place.write_bytes(Path(path).read_bytes())
+
+        threading.Thread(target=feed, daemon=True).start()
+        return place
+
+    def asked(memory, decoder, out, *more):
+        return lem("reconstruct", "--memory", memory, "--memory-model", decoder, query, "-o", out, *more, ok=None)
+
+    plain, piped = (tmp_path / f"{name}.npy" for name in ("plain", "piped"))
+    lem("reconstruct", "--memory", codes, "--memory-model", paths[0], query, "-o", plain)
+    assert asked(pipe(codes), paths[0], piped).stderr == b""
+    assert (np.load(piped) == np.load(plain)).all()
+    for memory, decoder, more, said in (
+        (codes, pipe(paths[0]), (), "a pipe or device, which can be read only once; save it as a file"),
+        (pipe(codes), paths[0], ("--answer", "label"), "labels are of memories in files, which can be read twice"),
+    ):
+        done = asked(memory, decoder, tmp_path / "none.npy", *more)
+        assert done.returncode == 2 and done.stderr.decode().endswith(f": {said}\n")
+    assert not (tmp_path / "none.npy").exists()
 
 
 def test_large_documents_of_codes_are_read_in_pieces(tmp_path, monkeypatch):
