@@ -69,17 +69,26 @@ def linear_predictivity(a: np.ndarray, b: np.ndarray) -> Whole:
         raise ValueError(f"needs {FOLDS**2} items at least, {FOLDS} folds of {FOLDS}, not {len(x)}")
     _check(x, y)
     order = generator(0, 0, 0, "linear predictivity").permutation(len(x))
-    right, explained = [], []
+    right, explained = list[np.ndarray](), list[np.ndarray]()
     for out, rest in apart(order):
         made = predicted(x[rest], y[rest], x[out], penalties(x[rest], y[rest]))
-        spread = ((y[out] - y[out].mean(0)) ** 2).sum(0)
-        varies = (np.ptp(y[out], axis=0) > 0) & (spread > 0)
-        error = np.divide(((y[out] - made) ** 2).sum(0), spread, out=np.full(len(spread), np.nan), where=varies)
-        right.append(np.where(varies, np.nan_to_num(pearson(made, y[out])), np.nan))
-        explained.append(1 - error)
+        for scores, each in zip((right, explained), _scores(y[out], made)):
+            scores.append(each)
     if len(still := np.flatnonzero(np.isnan(right).all(0))):
         raise ValueError(f"dimension {still[0]} of the originals is constant in every fold: nothing is to be predicted")
     return Whole(*(float(np.median(np.nanmean(each, axis=0))) for each in (right, explained)))
+
+
+def _scores(y: np.ndarray, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(r, R^2) of each dimension of y [M, D] as predicted; r is 0 where a prediction is constant, and both are nan where y is."""
+    spread = ((y - y.mean(0)) ** 2).sum(0)
+    varies = (np.ptp(y, axis=0) > 0) & (spread > 0)
+    tells = np.ptp(made, axis=0) > ROUNDING * np.abs(made).max(
+        0
+    )  # (r of what rounding left of a constant may be anything)
+    r = np.where(tells, np.nan_to_num(pearson(made, y)), 0)
+    error = np.divide(((y - made) ** 2).sum(0), spread, out=np.full(len(spread), np.nan), where=varies)
+    return np.where(varies, r, np.nan), 1 - error
 
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from helpers.commands import lem_fork
 from lemtools.compare import classes as module
 from lemtools.compare import ridge
 from lemtools.compare.classes import ami, mmcr, nc1, probe
-from lemtools.compare.clusters import adjusted_mutual_information, k_means
+from lemtools.compare.clusters import _starts, adjusted_mutual_information, k_means
 from lemtools.rng import generator
 from lemtools.signal import Signal
 
@@ -140,15 +140,29 @@ def test_the_majority_is_the_most_frequent_class():
     assert means(probe(X, X, classes=by))[3] == 0.75
 
 
+def test_the_majority_is_that_of_the_other_folds():
+    """11 items of class 1 and 10 of class 0: without the fold that has one more of class 1 there are as many, and 0 comes first."""
+    by = np.arange(21) % 2 == 0
+    fold = module._folds(X[:21], by.astype(int), [0, 1], generator(0, 0, 0, "probe").permutation(21))
+    tied = np.bincount(fold[by], minlength=5) == 3
+    assert tied.sum() == 1
+    assert (probe(X[:21], X[:21], classes=by.astype(int))[3] == np.where(tied[fold], ~by, by)).all()
+
+
 # --- the spread
 
 
 def test_nc1_is_a_trace_with_a_pseudo_inverse():
     z = X @ np.random.default_rng(1).standard_normal((12, 20))
-    for recalled, original, _ in [nc1(X, z, classes=BY), nc1(X, z, classes=10 * BY + 3)]:
+    uneven = np.where(np.arange(200) < 90, 2, BY)
+    for by, (recalled, original, _) in [
+        (BY, nc1(X, z, classes=BY)),
+        (BY, nc1(X, z, classes=10 * BY + 3)),
+        (uneven, nc1(X, z, classes=uneven)),
+    ]:
         for x, value in (X, original), (z, recalled):
-            m = np.array([x[BY == c].mean(0) for c in range(C)])
-            within = (x - m[BY]).T @ (x - m[BY]) / len(x)
+            m = np.array([x[by == c].mean(0) for c in range(C)])
+            within = (x - m[by]).T @ (x - m[by]) / len(x)
             between = (m - x.mean(0)).T @ (m - x.mean(0)) / C
             assert value == pytest.approx(np.trace(within @ np.linalg.pinv(between, rcond=1e-9)) / C)
 
@@ -221,6 +235,19 @@ def test_k_means_ends_where_each_is_nearest_to_its_own_mean():
         found = k_means(X, 6, generator(seed, 0, 0, "classes"))
         m = np.array([X[found == c].mean(0) for c in range(6)])
         assert (((X[:, None] - m) ** 2).sum(2).argmin(1) == found).all()
+
+
+def test_starts_are_drawn_by_squared_distances():
+    """k-means++ (Arthur and Vassilvitskii 2007): how often a lone item far away is the second start, against its share of the squared distances."""
+    x = np.concatenate([np.random.default_rng(0).normal(0, 1, (60, 1)), [[10.0]]])
+    square, drawn, expected = (x**2).sum(1), 0.0, 0.0
+    for seed in range(400):
+        first, second = _starts(x, square, 2, np.random.default_rng(seed))
+        if first[0] != 10:
+            near = (x - first)[:, 0] ** 2
+            expected += near[60] / near.sum()
+            drawn += second[0] == 10
+    assert 100 < expected < 350 and abs(drawn - expected) < 4 * np.sqrt(expected * 0.5)
 
 
 def test_k_means_finds_what_is_far_apart_and_leaves_no_cluster_empty():

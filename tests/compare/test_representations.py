@@ -77,13 +77,39 @@ def test_no_size_of_numbers_is_too_large_or_small(exponent):
 def test_a_dimension_that_stands_still_in_a_fold_is_measured_in_the_others():
     """The mean over the folds in which it varies; here the fold of item 0, where nothing predicts it."""
     y, x = gaussian(40, 3), gaussian(40, 4, 1)
-    y[:, 1:] = 0
-    y[0, 1:] = 1
+    y[:, 1:] = 0.1  # (whose mean is not exact)
+    y[0, 1:] = 1.1
     found = linear_predictivity(y, x)
     assert found.value == 0  # elsewhere it is constant, so that its prediction is
     out = next(out for out, _ in ridge.apart(generator(0, 0, 0, "linear predictivity").permutation(40)) if 0 in out)
     spread = ((y[out, 1] - y[out, 1].mean()) ** 2).sum()
     assert found.beside == pytest.approx(1 - 1 / spread)
+
+
+def test_a_dimension_that_stands_still_in_every_fold_is_refused():
+    order = generator(0, 0, 0, "linear predictivity").permutation(40)
+    y = gaussian(40, 2)
+    for k, (out, _) in enumerate(ridge.apart(order)):
+        y[out, 1] = k
+    with pytest.raises(ValueError, match="dimension 1 of the originals is constant in every fold"):
+        linear_predictivity(y, gaussian(40, 3, 1))
+
+
+def test_items_that_are_alike_on_one_side_alone_are_taken():
+    twice = gaussian(40, 2)
+    twice[7] = twice[31]
+    assert np.isfinite(linear_predictivity(gaussian(40, 3), twice)[:2]).all()
+    assert np.isfinite(linear_predictivity(twice, gaussian(40, 3))[:2]).all()
+
+
+def test_penalties_reach_from_none_to_the_mean():
+    """Noise takes the largest, at which next to nothing is left; a map without noise the least."""
+    x = gaussian(40, 20)
+    assert ridge.penalties(x, gaussian(40, 200, 1), joint=True)[0] >= 18
+    assert ridge.penalties(x, x[:, :1] + 0.0)[0] == 0
+    noise = gaussian(40, 1, 1)
+    made = [float(np.abs(each - noise.mean()).max()) for each in ridge.every(x, noise, x)]
+    assert made[-1] < 1e-3 < 0.1 < made[0]
 
 
 def test_rsa_of_known_sets():
@@ -162,6 +188,8 @@ def test_each_dimension_has_its_own_penalty():
         (rsa, gaussian(2, 5), gaussian(2, 5), "needs 3 to 10,000 items, not 2"),
         (rsa, np.ones((5, 4)), gaussian(5, 4), "original item 0 is constant"),
         (rsa, gaussian(5, 4), np.vstack([gaussian(4, 4), np.zeros(4)]), "recalled item 4 is constant"),
+        (rsa, np.vstack([gaussian(4, 3), np.full((1, 3), 0.1)]), gaussian(5, 4), "original item 4 is constant"),
+        (rsa, gaussian(10_001, 2), gaussian(10_001, 2), "needs 3 to 10,000 items, not 10,001"),
         (rsa, np.full((5, 4), np.nan), gaussian(5, 4), "original items have values that are not finite"),
         (linear_predictivity, gaussian(24, 2), gaussian(24, 2), "needs 25 items at least"),
         (linear_predictivity, np.c_[gaussian(30, 1), np.ones(30)], gaussian(30, 2), "dimension 1 of the originals is constant"),

@@ -43,6 +43,28 @@ def test_a_slope_is_least_squares_with_weights():
     assert fitted(f, f[None] ** -1.7) == pytest.approx(-1.7)
 
 
+@pytest.mark.parametrize("height, width", [(24, 24), (20, 33), (40, 7)])
+def test_the_power_of_images_is_its_definition_coefficient_by_coefficient(height, width):
+    x = RNG.random((1, 2, height, width))
+    window = np.outer(*(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n) for n in (height, width)))
+    longer, power = max(height, width), {}
+    whole = sum(np.abs(np.fft.fft2((c - c.mean()) * window)) ** 2 for c in x[0])
+    for i, fy in enumerate(np.fft.fftfreq(height)):
+        for j, fx in enumerate(np.fft.fftfreq(width)):
+            power.setdefault(round(longer * np.hypot(fy, fx)), []).append(whole[i, j])
+    f = np.array([r for r in range(4, longer // 2) if r in power], float)
+    expected = np.polyfit(np.log(f), [np.log(np.mean(power[int(r)])) for r in f], 1, w=np.sqrt(1 / f))[0]
+    assert psd_slope(x, x, kind="image")[0][0] == pytest.approx(expected)
+
+
+def test_the_power_of_spectra_is_its_definition_row_by_row():
+    x = RNG.standard_normal((2, 4, 17, 6))
+    power = (x**2).sum(1).mean(2)
+    f = np.arange(17.0)
+    expected = [np.polyfit(np.log(f[4:16]), np.log(p[4:16]), 1, w=np.sqrt(1 / f[4:16]))[0] for p in power]
+    assert psd_slope(x, x, kind="spectrum")[0] == pytest.approx(np.array(expected))
+
+
 def test_channels_are_added_and_noise_flattens():
     x = images(-2, n=80)
     both = np.concatenate([x, np.zeros_like(x), x], 1)

@@ -7,10 +7,11 @@ import pytest
 
 import lemtools
 from helpers.commands import lem_fork
+from lemtools.compare import measure
 from lemtools.compare.correlation import ranks
 from lemtools.compare.representations import dissimilarities, rsa
 from lemtools.compare.subjects import Subjects
-from lemtools.signal import LemError
+from lemtools.signal import LemError, Signal
 
 RNG = np.random.default_rng(0)
 N = 9
@@ -91,6 +92,14 @@ def test_strangers_are_at_nothing_and_noisy_subjects_below_their_ceiling():
     assert abs(found[2].values.mean()) < 0.05
     low, high = (each.values.mean() for each in found[5:])
     assert low < found[3].values.mean() < high  # the true one is between them
+
+
+def test_two_subjects_have_means_but_no_interval():
+    rdm = np.array([[square(session) for session in subject] for subject in SAID[:2]])
+    found = measure(Signal("embedding", X), Signal("embedding", Y), "rsa", rdm=Subjects(rdm, "it.npy"))
+    assert [(one.low, one.high) for one in found[2:]] == [(None, None)] * 5 and len(found[2].values) == 2
+    third = measure(Signal("embedding", X), Signal("embedding", Y), "rsa", rdm=Subjects(RDM[:3], "it.npy"))
+    assert all(one.low < one.mean < one.high for one in third[2:])
 
 
 def test_one_subject_has_no_ceiling():

@@ -209,6 +209,9 @@ def test_fragments_that_were_made_otherwise_are_no_store(one, other, words):
     batches = [next(fragment([VECTORS], [{"op": "bits", **spec}], 0)) for spec in (one, other)]
     with pytest.raises(LemError, match=f"{words}; a store holds such as were made alike"):
         kept(batches, "store")
+    with pytest.raises(LemError, match="differ in what encoded them"):
+        other_pca, _ = PCA.fit(lambda: [IMAGES.take(slice(0, 20))], dims=12)
+        kept([next(encode([IMAGES], pca)) for pca in (PCA.fit(lambda: [IMAGES], dims=12)[0], other_pca)], "store")
     with pytest.raises(LemError, match="differ in kind"):
         kept([batches[0], next(fragment([IMAGES], [{"op": "bits", "bits": 2}], 0))], "store")
 
