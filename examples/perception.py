@@ -166,7 +166,13 @@ SOUND_ARMS = {
 IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --set "
 LARGE = IMAGES + "widths=[32,64,128] --set blocks=2 --batch 256 --warmup 300 --ema .998"
 SMALL = IMAGES + "widths=[16,32,64] --set blocks=1 --batch 64 --warmup 50 --ema .99"
-IMAGE_ARMS = {"whole": (), "decoded-2": ("--fragment", "--bits 2"), "family": ("--fragment", "--bits 1-8")}
+IMAGE_ARMS = {
+    "whole": ("whole",),
+    "decoded-2": ("whole", "--fragment", "--bits 2"),
+    "family": ("whole", "--fragment", "--bits 1-8"),
+    "recalled-2": ("recalled-2",),
+    "all-2": ("whole", "decoded-2", "recalled-2"),
+}
 SETS = [
     Set(
         *("fsdd", "audio", ("digit", "speaker"), 4, fsdd, (f"{MEL.format(256, 160, 40)} {LEARN}",) * 2, (400, 150)),
@@ -374,12 +380,22 @@ def teach(which: Set, folder: Path, rows: Rows) -> None:
             line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q -o"
             lines.append(["classifier", *data, *line.split(), str(place(folder, task, arm, part, seed))])
     (folder / "judges").mkdir(exist_ok=True)
+    side_by_side(taught, lines)
+
+
+def side_by_side(work: Callable, jobs: list) -> list:
+    """What `work` makes of each, JOBS of them at a time."""
     if JOBS == 1:
-        for line in lines:
-            train.main(line, "lem-train", standalone_mode=False)
-        return
+        return [work(job) for job in jobs]
     with ProcessPoolExecutor(JOBS, get_context("spawn")) as pool:
-        list(pool.map(taught, lines))
+        return list(pool.map(work, jobs))
+
+
+def changed(job: tuple[str, str, Signal]) -> Signal:
+    """Of (set, condition, images): what the condition makes of them."""
+    name, condition, images = job
+    which = next(which for which in SETS if which.name == name)
+    return forgotten(every_condition(which)[condition](which, [images])[0][0])
 
 
 def taught(line: list[str]) -> None:
@@ -392,11 +408,17 @@ def finished(path: Path, updates: int) -> bool:
 
 
 def learning(which: Set, folder: Path, rows: Rows, task: str, arm: str, part: int) -> list[str]:
-    """Options of lem-train: what an arm learns from; of sounds, those of the other parts, a file a condition."""
-    learnt = which.arms[arm]
-    if which.kind == "image":
-        return ["--data", str(folder / "train.safetensors"), "--labels", "folder", *learnt]
+    """Options of lem-train: what an arm learns from, a file a condition; of sounds, those of the other parts."""
+    learnt = [word for word in which.arms[arm] if word in ("whole", *every_condition(which))]
+    options = [word for word in which.arms[arm] if word not in learnt]
     (folder / "learnt").mkdir(exist_ok=True)
+    if which.kind == "image":
+        whole = folder / "train.safetensors"
+        paths = {name: whole if name == "whole" else folder / f"learnt/{name}.safetensors" for name in learnt}
+        for name, path in paths.items():
+            if not path.exists():
+                write(side_by_side(changed, [(which.name, name, b) for b in lemtools.load(str(whole), batch=1000)]), path)
+        return [*(word for path in paths.values() for word in ("--data", str(path))), "--labels", "folder", *options]
     paths = {name: folder / f"learnt/{name}-{part}.safetensors" for name in learnt}
     if not all(path.exists() for path in paths.values()):
         others = [one for one, row in zip(read(which, folder), rows) if row["part"] != str(part)]
@@ -413,9 +435,11 @@ def judge(which: Set, folder: Path, rows: Rows, task: str, arm: str) -> None:
     """Classes that the judges see in every condition, each item by the judge that did not learn from it; features alike."""
     path = folder / f"judged/{task}-{arm}.npz"
     path.parent.mkdir(exist_ok=True)
-    if path.exists():
-        return
     names = ["whole", *conditions(which)]
+    if path.exists():
+        there = np.load(path)
+        if there["seeds"].tolist() == SEEDS and there["conditions"].tolist() == names:
+            return
     parts = np.array([int(row["part"]) for row in rows])
     classes = np.zeros((len(SEEDS), len(names), len(rows)), np.int16)
     cosines = np.zeros((len(names), len(rows)))
