@@ -417,7 +417,9 @@ def learning(which: Set, folder: Path, rows: Rows, task: str, arm: str, part: in
         paths = {name: whole if name == "whole" else folder / f"learnt/{name}.safetensors" for name in learnt}
         for name, path in paths.items():
             if not path.exists():
-                write(side_by_side(changed, [(which.name, name, b) for b in lemtools.load(str(whole), batch=1000)]), path)
+                write(
+                    side_by_side(changed, [(which.name, name, b) for b in lemtools.load(str(whole), batch=1000)]), path
+                )
         return [*(word for path in paths.values() for word in ("--data", str(path))), "--labels", "folder", *options]
     paths = {name: folder / f"learnt/{name}-{part}.safetensors" for name in learnt}
     if not all(path.exists() for path in paths.values()):
