@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from ..signal import LemError, Signal, bits_per_element, stem
 from ..transforms import Front
 from ..transforms.history import apart, front
 from .boundaries import Boundaries, boundaries
+from .models import tensors
 
 
 @dataclass
@@ -51,7 +53,7 @@ def pair(
 ) -> Iterator[Pair]:
     """Yield batches of pairs, matched by 'order' or by 'name' (without extension); 'auto' is order, with names checked.
 
-    What is carried along of a model is left out.
+    Of models the tensors that lost something, or changed (models.tensors).
     fragments: by order, the fragments of the originals; then only what they did not hold exactly is to be measured.
     trained: a batch of what a model was trained on, for its kind, rate and history. Raises LemError where one side has more
     items, a name has no partner, two items are of different kind or shape, and for sounds at two rates and spectra of two
@@ -60,15 +62,11 @@ def pair(
     if by == "name":
         recalled = _by_name(originals := list(originals), recalled)
     sides = {"originals": originals, "recalled items": recalled, "fragments": fragments}
-    cursors = {
-        side: _Cursor(signal for signal in signals if not signal.carried)
-        for side, signals in sides.items()
-        if signals is not None
-    }
+    begun = {side: _begun(signals) for side, signals in sides.items() if signals is not None}
+    streams = {side: signals for side, (_, signals) in begun.items()}
+    model = any(first is not None and first.part is not None for first, _ in begun.values())
     count, differ = 0, None
-    while all(here := [cursor.current() for cursor in cursors.values()]):
-        n = min(left for _, left in here)
-        one, other, *fragment = (cursor.take(n) for cursor in cursors.values())
+    for one, other, *fragment in tensors(streams) if model else _together(streams):
         done = _match(one, other, count)
         if trained is not None and trained.kind == one.kind:
             _check_alike(done.names[0], one, trained, "--train")
@@ -78,13 +76,10 @@ def pair(
         for x, y in zip(one.names or (), other.names or ()):
             if by == "auto" and stem(x) != stem(y) and differ is None:
                 differ = f"{x} is paired with {y}: match by name with --pair name, or accept this with --pair order"
-        count += n
+        count += len(one)
         if differ and count > 1:  # a single pair may have two names
             raise LemError(differ)
         yield done
-    for more, cursor in cursors.items():
-        if cursor.current() is not None:
-            raise LemError(f"{count} {'pairs' if fragments is None else 'of each'}, but there are more {more}")
     if not count:
         raise LemError("nothing to compare")
 
@@ -125,6 +120,25 @@ def centred(pairs: Iterable[Pair]) -> Iterator[Pair]:
     for pair in held:
         a, b = ((x - m).astype(np.result_type(x.dtype, np.float32)) for x, m in zip((pair.a, pair.b), means))
         yield replace(pair, a=a, b=b, centred=True)
+
+
+def _begun(signals: Iterable[Signal]) -> tuple[Signal | None, Iterator[Signal]]:
+    """The first batch, and all of them."""
+    rest = iter(signals)
+    first = next(rest, None)
+    return first, rest if first is None else chain((first,), rest)
+
+
+def _together(sides: dict[str, Iterator[Signal]]) -> Iterator[list[Signal]]:
+    """Batches of as many items of all sides. LemError where one side has more."""
+    cursors, count = {side: _Cursor(signals) for side, signals in sides.items()}, 0
+    while all(here := [cursor.current() for cursor in cursors.values()]):
+        n = min(left for _, left in here)
+        count += n
+        yield [cursor.take(n) for cursor in cursors.values()]
+    for more, cursor in cursors.items():
+        if cursor.current() is not None:
+            raise LemError(f"{count} {'pairs' if len(sides) == 2 else 'of each'}, but there are more {more}")
 
 
 class _Cursor:

@@ -39,6 +39,7 @@ def tensors() -> dict[str, dict[str, tuple[str, np.ndarray]]]:
             "layers.0.q.bias": floats(24),
             "layers.0.up.weight": halves(96, 24),
             "layers.0.position_ids": ("I64", np.arange(12)[None]),
+            "layers.0.scale.weight": floats(1, 24),
         },
         "model-00002-of-00002.safetensors": {
             "layers.0.down.weight": ("F16", RNG.normal(size=(24, 96)).astype(np.float16)),
@@ -295,12 +296,54 @@ def test_errors_of_weights_are_measured_row_by_row(model, tmp_path):
     assert float(said.split("\t")[1]) == pytest.approx(np.concatenate(rows).mean(), rel=1e-3)
 
 
+def test_tensors_are_compared_by_name(model, tmp_path):
+    """Those that were picked, whichever they are, with the same tensor of the original; a folder's, where they changed."""
+    lem("fragment", "--tensors", "embed*", "--tensors", "*up*", "--bits", "3", model, "-o", tmp_path / "s.safetensors")
+    (embed, up) = (s for s in load(tmp_path / "s.safetensors") if not s.carried)
+    one = tensors()
+    whole = {s.part.name: s.data for s in load(model, tensors=("embed*", "*up*")) if not s.carried}
+    errors = [((whole[s.part.name] - s.data) ** 2).sum(1) / (whole[s.part.name] ** 2).sum(1) for s in (embed, up)]
+    rows = np.concatenate(errors)
+
+    def said(other) -> list[str]:
+        return lem("compare", "--metric", "nmse", model, other).stdout.decode().split("\n")[0].split("\t")
+
+    assert said(tmp_path / "s.safetensors")[4] == str(len(rows)) == "136"
+    assert float(said(tmp_path / "s.safetensors")[1]) == pytest.approx(rows.mean(), rel=1e-3)
+    lem("reconstruct", tmp_path / "s.safetensors", "-o", f"{tmp_path}/back/")
+    back = {s.part.name: s.data for s in load(tmp_path / "back", tensors=("embed*", "*up*")) if not s.carried}
+    errors = [
+        ((whole[name] - back[name]) ** 2).sum(1) / (whole[name] ** 2).sum(1)
+        for name in ("embed.weight", "layers.0.up.weight")
+    ]
+    others = sum(
+        array.shape[0]
+        for held in one.values()
+        for name, (_, array) in held.items()
+        if name in LINEAR and "up" not in name
+    )
+    assert int(said(tmp_path / "back")[4]) == 136 + others
+    assert float(said(tmp_path / "back")[1]) == pytest.approx(np.concatenate(errors).sum() / (136 + others), rel=1e-3)
+    assert said(model)[1:4] == ["0", "0", "0"]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_what_is_compared_with_a_model_is_one(model, tmp_path, swap):
+    np.save(tmp_path / "x.npy", np.ones((24, 24), np.float32))
+    write(tmp_path / "other" / "model.safetensors", a__weight=floats(24, 24))
+    (tmp_path / "other" / "config.json").write_text("{}")
+    for other, message in (("x.npy", "have no tensor"), ("other", "a.weight [24, 24]")):
+        sides = (other, model) if swap else (model, other)
+        done = lem("compare", "--metric", "nmse", *sides, cwd=tmp_path, ok=None)
+        assert done.returncode == 2 and message in done.stderr.decode() and done.stderr.count(b"\n") == 1
+
+
 def test_models_in_python(model, tmp_path):
     """A folder is taken by its path; fragments are saved as a stream, what is recalled as its files."""
     parts = list(lemtools.load(model, tensors="*embed*"))
     assert {s.part.name for s in parts if not s.carried} == {"embed.weight"}
     small = lemtools.fragment(model, bits=4)
-    with pytest.warns(UserWarning, match="a stream of 20 documents"):
+    with pytest.warns(UserWarning, match="a stream of 21 documents"):
         lemtools.save(small, tmp_path / "small.safetensors")
     lemtools.save(lemtools.reconstruct(tmp_path / "small.safetensors"), tmp_path / "back")
     lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/again/")
