@@ -2,11 +2,13 @@
 
 What lem-compare --judge takes to see ITEMS images of 32 x 32 (10,000): a network of conv-classifier (32,64,128 and 2, as in
 examples/perception.sh), untrained, on all cores, wall and CPU seconds, the least of three; beside it the same network called by itself with 256 images at a
-time in PyTorch's own order of memory.
+time in PyTorch's own order of memory; and lem-compare --judge itself, which reads both sides and sees each.
 """
 
 from __future__ import annotations
 
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +20,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lemtools.media import Target, save
 from lemtools.nets.classifier import ConvClassifier
 from lemtools.nets.judge import Judge
+from lemtools.signal import Signal
 from lemtools.train.loop import train
 from lemtools.train.settings import Settings
 
@@ -32,6 +36,15 @@ def least(work: Callable[[], object], times: int = 3) -> tuple[float, float]:
         work()
         found.append((time.perf_counter() - start[0], time.process_time() - start[1]))
     return min(found)
+
+
+def command(folder: str) -> tuple[float, float]:
+    """Wall and CPU seconds of lem-compare."""
+    line = "-m lemtools.cli.compare --judge m.safetensors --labels all.npy all.safetensors all.safetensors".split()
+    start = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *line], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - start[0], now.ru_utime + now.ru_stime - start[1].ru_utime - start[1].ru_stime
 
 
 def main() -> None:
@@ -51,8 +64,12 @@ def main() -> None:
             for start in range(0, len(images), 256):
                 plain(torch.from_numpy(images[start : start + 256]).float() / 127.5 - 1)
 
-        for name, work in (("judge", lambda: judge("image", images)), ("network alone", alone)):
-            wall, cpu = least(work)
+        np.save(f"{folder}/all.npy", np.arange(len(images)) % 10)
+        save([Signal("image", images)], Target(f"{folder}/all.safetensors"))
+        seen = [
+            (name, least(work)) for name, work in (("judge", lambda: judge("image", images)), ("network alone", alone))
+        ]
+        for name, (wall, cpu) in [*seen, ("lem-compare --judge", command(folder))]:
             print(f"{name}\t{items} images\t{wall:.1f} s\t{cpu:.1f} s of CPU\t{torch.get_num_threads()} threads")
 
 

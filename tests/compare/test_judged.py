@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ import pytest
 import lemtools
 from helpers.commands import lem
 from lemtools.compare.comparison import Comparison
-from lemtools.compare.judged import Court
+from lemtools.compare.judged import Court, Verdict, deep
 from lemtools.compare.pairs import pair
 from lemtools.compare.summary import change_interval, mean_interval
 from lemtools.media.labels import Classes
-from lemtools.nets.judge import Judge
+from lemtools.nets.judge import Judge, Seen
 from lemtools.signal import LemError, Signal
 
 RNG = np.random.default_rng(1)
@@ -65,6 +66,23 @@ def test_each_number_by_its_definition(there):
     one, other = ((v.astype(float) - judge.scale.offset) for v in (X, y))
     cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     np.testing.assert_allclose(np.sort(found["deep@1"].values), np.sort(cosine), atol=1e-5)
+
+
+def test_a_layer_by_its_number():
+    """The cosine of that layer, and none where one side has no features."""
+    rng = np.random.default_rng(2)
+    sides = [Seen(np.zeros((4, 2)), [rng.normal(size=(4, n)).astype(np.float32) for n in (3, 5, 7)]) for _ in range(2)]
+    sides[1].layers[1][2] = 0
+    for k in (1, 2, 3):
+        x, y = (side.layers[k - 1].astype(float) for side in sides)
+        with np.errstate(invalid="ignore"):
+            wanted = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+        with warnings.catch_warnings(action="error"):
+            found = deep(x, y, Verdict(*sides, None), k)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        assert np.isnan(found).tolist() == [False, False, k == 2, False]
+    with pytest.raises(ValueError, match="layer 4: this judge has 3"):
+        deep(x, y, Verdict(*sides, None), 4)
 
 
 def changes(up, down, n):

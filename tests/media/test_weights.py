@@ -202,6 +202,21 @@ def test_which_tensors_are_picked(model, patterns, names):
     assert picked(model, *patterns) == names
 
 
+def test_a_row_alone_is_no_matrix(model):
+    """A linear weight has two rows and columns; what else of two axes there is, a pattern picks by itself."""
+    assert "layers.0.scale.weight" not in picked(model, "layers.0.*")
+    assert picked(model, "*scale.weight") == {"layers.0.scale.weight"}
+
+
+def test_what_is_kept_costs_its_own_type(tmp_path):
+    """Half of the values of bfloat16 and float16 are 8 bits a weight, of float32 16."""
+    held = {"b__weight": halves(8, 8), "s__weight": floats(8, 8)}
+    write(tmp_path / "m" / "model.safetensors", h__weight=("F16", RNG.normal(size=(8, 8)).astype(np.float16)), **held)
+    spec = {"op": "keep-dims", "keep": 4}
+    lost = [s for s in fragment(load(tmp_path / "m", tensors="*"), [spec]) if not s.carried]
+    assert {s.part.name: set(bits_per_element(s)) for s in lost} == {"b.weight": {8}, "h.weight": {8}, "s.weight": {16}}
+
+
 def test_a_layer_inside_of_an_embedding_is_linear(tmp_path):
     names = ("embedding.out.weight", "embeddings.word_embeddings.weight", "wte.weight", "h.shared.weight")
     (tmp_path / "m").write_bytes(b"".join(map(bytes, assemble({name: floats(8, 8) for name in names}, {}))))
@@ -503,6 +518,7 @@ def test_the_tensors_of_a_folder(model):
     whole = sum(array.nbytes for array in every.values()) * 8 / facts["model"]["weights"]
     assert facts["model"]["bits_per_weight"] == pytest.approx(whole)
     assert (facts["documents"], facts["model"]["files"]) == (2, len(contents(model)))
+    assert (facts["model"]["lossy_weights"], facts["model"]["bits_per_lossy_weight"]) == (0, None)
     assert facts["bytes"] == sum(map(len, contents(model).values()))
 
 
@@ -569,6 +585,9 @@ def test_streams_that_are_no_model_are_refused(model, tmp_path):
     written(parts[: heads[0] + 2] + parts[heads[0] + 3 :], tmp_path, "is not what follows there")
     written([parts[heads[0] + 1]], tmp_path, "is not what follows there")
     written([*parts, Signal("tokens", np.zeros((1, 4), np.uint8))], tmp_path, "a memory among the parts of a model")
+    at = next(i for i, s in enumerate(parts) if not s.carried)
+    other = Signal("embedding", np.ones((3, 3), np.float32), part=parts[at].part)
+    written([*parts[:at], other, *parts[at + 1 :]], tmp_path, "9 values for the shape")
     for name in ("../x", "/tmp/x", "a/../../x"):
         part = Part(name, "file", shape=(4,))
         written([Signal("tokens", np.zeros((1, 4), np.uint8), part=part)], tmp_path, "leads out of the folder")
