@@ -21,7 +21,7 @@ complete -c lem-encode -l cosine -x -d 'Weight of 1 - cosine, added to the squar
 complete -c lem-encode -l gain-shape -d 'Code the length of a vector separately from its direction'
 complete -c lem-encode -l validate -rF -d 'Embeddings on which the fit is measured'
 complete -c lem-encode -l onto -rF -d 'What the input is paired with'
-complete -c lem-encode -l map -x -a 'auto procrustes cca ridge relative' -d 'How one space becomes the other'
+complete -c lem-encode -l map -x -a 'auto procrustes cca ridge relative mlp' -d 'How one space becomes the other'
 complete -c lem-encode -l pairs -x -d 'Fit to K pairs of vectors, drawn by --seed'
 complete -c lem-encode -l more -rF -d 'Go on from the pairs by self-learning'
 complete -c lem-encode -l onto-more -rF -d 'The same for the space of --onto'

@@ -108,6 +108,13 @@ def gathered(
     return moments, rows
 
 
+def drawn(count: int, pairs: int, seed: int) -> np.ndarray:
+    """Which of `count` pairs `Paired.read` takes, ascending. LemError where there are fewer."""
+    if pairs > count:
+        raise LemError(f"{count} pairs; --pairs {pairs} are asked for")
+    return np.sort(np.argsort(np.random.default_rng([seed, 18]).random(count), kind="stable")[:pairs])
+
+
 def _beside(
     blocks: Iterable[tuple[np.ndarray, np.ndarray]], widths: list[int], of: tuple[str, str]
 ) -> Iterator[np.ndarray]:

@@ -16,11 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..signal import LemError
+from . import gromov
 from .clouds import NEAR, Cloud, Turn, dictionary, rounds
-from .maps import Map, unit
+from .gromov import SORTED, profiles
+from .maps import Map
 
 AXES, MATCHED = 5, 4  # leading axes of each side, and how many of them a start pairs
-PROFILES, SORTED = 8, 64  # starts by similarities, and how many of the sorted ones are compared
+PROFILES = 8  # starts by similarities
 GAUSSIANS = 19
 SEED = 18
 
@@ -38,10 +40,11 @@ HEATS = (Heat(400, 20, 24, 40), Heat(1024, 16, 24, 4))
 
 
 class Found(NamedTuple):
-    """The best map of a search, and the share of vectors that are each other's nearest by it."""
+    """The best map of a search, the share of vectors that are each other's nearest by it, and from how many starts it was found."""
 
     turn: Turn
     mutual: float
+    starts: int = 0
 
 
 def aligned(x: np.ndarray, y: np.ndarray) -> Map:
@@ -60,22 +63,28 @@ def aligned(x: np.ndarray, y: np.ndarray) -> Map:
                 f"no alignment found: {found.mutual:.3f} of the vectors are each other's nearest, of a Gaussian in B's place {chance:.3f}; "
                 "some pairs are needed (--onto without --unpaired, and --more)"
             )
-    axes_a, axes_b = (side.axes[:, : len(found.turn.there)] for side in (a, b))
-    there, back = axes_a @ found.turn.there @ axes_b.T, axes_b @ found.turn.back @ axes_a.T
+    facts = {"starts": found.starts, "mutual": found.mutual, "mutual-gaussian": chance}
+    return mapped(a, b, found.turn, x, y, facts)
+
+
+def mapped(a: Cloud, b: Cloud, turn: Turn, x: np.ndarray, y: np.ndarray, facts: dict[str, float]) -> Map:
+    """As a map between the spaces themselves; its scale each way brings x and y to each other's root mean square length."""
+    axes_a, axes_b = (side.axes[:, : len(turn.there)] for side in (a, b))
+    there, back = axes_a @ turn.there @ axes_b.T, axes_b @ turn.back @ axes_a.T
     p, q = x - a.mean, y - b.mean
-    facts = {"starts": len(list(starts(a, b))), "mutual": found.mutual, "mutual-gaussian": chance}
     return Map((a.mean, b.mean), there * _longer(p @ there, q), back * _longer(q @ back, p), facts=facts)
 
 
 def search(a: Cloud, b: Cloud) -> Found:
     """The best of all starts: those that did best in heats of few rounds and directions, by all rounds from where they started."""
     draw, left = np.random.default_rng(SEED), list(starts(a, b))
+    count = len(left)
     for heat in HEATS:
         x, y = (side.rows[draw.permutation(len(side.rows))[: heat.vectors]] for side in (a, b))
         strength = [strengthened(x, y, turn, a, b, heat).strength for turn in left]
         left = [left[i] for i in np.argsort(strength, kind="stable")[::-1][: heat.stay]]
     made = [list(rounds(a, b, turn, np.random.default_rng(SEED)))[-1] for turn in left]
-    return Found(*max(made, key=lambda last: last[1]))
+    return Found(*max(made, key=lambda last: last[1]), count)
 
 
 def strengthened(x: np.ndarray, y: np.ndarray, turn: Turn, a: Cloud, b: Cloud, heat: Heat) -> Turn:
@@ -89,7 +98,13 @@ def strengthened(x: np.ndarray, y: np.ndarray, turn: Turn, a: Cloud, b: Cloud, h
 
 
 def starts(a: Cloud, b: Cloud) -> Iterator[Turn]:
-    """Maps of the leading axes: some of either side's in order, with all signs; and those that similarities tell."""
+    """Maps of the leading axes, of every kind of start; the more certain kinds come last."""
+    for kind in STARTS:
+        yield from kind(a, b)
+
+
+def by_axes(a: Cloud, b: Cloud) -> Iterator[Turn]:
+    """Some of either side's leading axes in order, with all signs."""
     axes = min(AXES, len(a.mean), len(b.mean))
     matched = min(MATCHED, axes)
     for p, q in product(combinations(range(axes), matched), repeat=2):
@@ -97,7 +112,11 @@ def starts(a: Cloud, b: Cloud) -> Iterator[Turn]:
             there = np.zeros((axes, axes))
             there[p, q] = signs
             yield Turn(there, there.T, 0.0)
-    draw = np.random.default_rng(SEED)
+
+
+def by_profiles(a: Cloud, b: Cloud) -> Iterator[Turn]:
+    """Vectors paired by their sorted similarities to all others."""
+    draw, axes = np.random.default_rng(SEED), min(AXES, len(a.mean), len(b.mean))
     for _ in range(PROFILES):
         x, y = (side.rows[draw.permutation(len(side.rows))[:512]].astype(np.float64) for side in (a, b))
         one, other = profiles(x), profiles(y)
@@ -106,14 +125,7 @@ def starts(a: Cloud, b: Cloud) -> Iterator[Turn]:
         yield Turn.fitted((x.T @ (weight / weight.sum(1, keepdims=True) @ y) / len(x))[:axes, :axes], a, b)
 
 
-def profiles(x: np.ndarray) -> np.ndarray:
-    """Of each of n vectors its cosines to all others, sorted, 64 evenly spaced of them, each scaled over the vectors: [n, 64]."""
-    near = unit(x) @ unit(x).T
-    np.fill_diagonal(near, -np.inf)
-    near = np.sort(near, 1)[:, 1:]
-    near = near[:, np.linspace(0, near.shape[1] - 1, SORTED).astype(int)]
-    spread = near.std(0)
-    return (near - near.mean(0)) / np.where(spread > 0, spread, 1)
+STARTS = (by_axes, by_profiles, gromov.starts)
 
 
 def gaussian(y: np.ndarray, number: int) -> Cloud:

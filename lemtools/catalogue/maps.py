@@ -3,8 +3,9 @@
 A map is a function (align.pairs.Paired) -> align.maps.Map. The simplest come first: auto
 takes a later one only where it is better. Its facts:
 
-    tried    whether auto tries it
+    tried    whether auto tries it: not what learns by steps, since it is fitted anew for every fifth that is left out
     linear   whether it is a matrix each way, as the maps of a hub are
+    steps    whether it learns by steps: (Paired) -> (encode.learned.Learned, facts), which self-learning does not go on from
 """
 
 from .row import Row
@@ -27,6 +28,13 @@ MAPS = Table(
         "cosines to the pairs as anchors, and the mean of the other side's",
         facts={"linear": False},
     ),
+    Row(
+        "mlp",
+        "encode.learned:mlp",
+        "ridge and a residual network, learnt by steps until pairs left out say to stop",
+        facts={"tried": False, "linear": False, "steps": True},
+    ),
     tried=True,
+    steps=False,
     linear=True,
 )

@@ -323,6 +323,41 @@ NETWORKS = Table(
         ),
         facts={"family": "translate"},
     ),
+    Row(
+        "latent",
+        "nets.latent:Latent",
+        "the same through a latent space that both share, with vectors of either side that have no partners",
+        ("embedding",),
+        (
+            _with(WIDTH, 256),
+            Option(
+                "depth", "hidden layers of the residual of each adapter; 0: matrices alone", "whole", default=1, low=0
+            ),
+            Option("latent", "numbers of the shared space", "whole", default=256, low=1),
+            Option(
+                "start",
+                "what it begins as: the linear map that pairs and self-learning, or a search without pairs, make; none: drawn matrices",
+                ("map", "none"),
+                default="map",
+            ),
+            *(
+                Option(name, f"weight of the loss of {what}", "number", default=weight, low=0)
+                for name, what, weight in (
+                    ("pairs", "pairs: squared errors each way, and of their latent vectors", 0.1),
+                    ("reconstruct", "the way into the latent space and out on the same side", 1.0),
+                    ("cycle", "the way to the other space and back", 1.0),
+                    ("similar", "cosines among vectors of a batch, which a translation should keep", 10.0),
+                    ("neighbours", "cosines to the nearest of the other side, by CSLS", 1.0),
+                    (
+                        "spread",
+                        "translations that are spread unlike the other side, by sliced Wasserstein distances",
+                        0.0,
+                    ),
+                )
+            ),
+        ),
+        facts={"family": "translate"},
+    ),
     presets={},
     stored={},
     reads="",

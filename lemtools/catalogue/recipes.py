@@ -350,7 +350,10 @@ RECIPES = Table(
         holdout="1 in 10, at most 4096 pairs or sequences",
         precise=True,
         said={
-            "holdout": {"help": "How many pairs, or sequences of a --reader, are kept back to validate on."},
+            "holdout": {
+                "help": "How many pairs, of --unpaired vectors, or of a --reader sequences, are kept back to validate on."
+            },
+            "arch": {"of": Family("translate"), "usual": "adapter; with vectors that have no partners latent"},
             "depth": {"help": "Hidden layers of the residual, each way; none with --set depth=0."},
             "width": {"help": "Features of a hidden layer."},
             "dtype": {"help": "Precision of matrix products; auto is float32."},

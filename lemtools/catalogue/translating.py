@@ -76,6 +76,29 @@ TRANSLATE = (
 
 LEARNT = (
     Option(
+        "--pairs",
+        "Learn from K of the pairs, drawn by --seed, the same as lem-encode --fit --pairs takes.",
+        "whole",
+        low=2,
+        usual="all",
+        metavar="K",
+    ),
+    Option(
+        "--more",
+        "Vectors of the space of the data that need no partner, learnt from by neighbours, cycles and cosines (--arch latent). Names are "
+        "not looked at.",
+        metavar="FILE",
+        multiple=True,
+        file=True,
+    ),
+    Option("--onto-more", "The same for the space of --onto.", metavar="FILE", multiple=True, file=True),
+    Option(
+        "--unpaired",
+        "Learn without pairs: names and order of the data and of --onto are not looked at (--arch latent). lem-encode --fit --unpaired "
+        "says whether what stands out is more than chance; here nothing does.",
+        "flag",
+    ),
+    Option(
         "--onto",
         "What the data are paired with: embeddings of the same items by another model, item by item; of items [L, D] position by "
         "position.",

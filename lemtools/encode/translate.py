@@ -38,6 +38,9 @@ RELATIVE = Layout(
 )
 
 
+LEARNT = ("mlp", "latent")  # maps that are networks (learned.py, which loads torch)
+
+
 class Translate(Fitted):
     """Embedding [N, D] or [N, L, D] of space A <-> [N, E] or [N, L, E] of space B, float32, vector by vector.
 
@@ -55,7 +58,7 @@ class Translate(Fitted):
     def described(cls, record: dict, found: Found) -> Layout:
         if record.get("map") == "hub":
             return Hub.described(record, found)
-        if record.get("map") == "mlp":
+        if record.get("map") in LEARNT:
             return _learned().described(record, found)
         return RELATIVE if "anchors_a" in found else LINEAR
 
@@ -105,7 +108,13 @@ class Translate(Fitted):
             )
             return cls._with(aligned(x, y), "unpaired", 0)
         taken = Paired.read(paired(signals(), onto()), pairs=pairs, seed=seed, of=("the input", "--onto"))
-        found = MAPS.find(map or "auto").load()(taken)
+        row = MAPS.find(map or "auto")
+        if row.steps:
+            if more or onto_more:
+                raise LemError(f"--more is not for --map {row.name}: lem-train translate learns from such vectors, too")
+            made, facts = row.load()(taken)
+            return made, {"pairs": taken.count, **cls._widths(taken.mean), "map": row.name, **facts}
+        found = row.load()(taken)
         chosen = str(found.facts.pop("chosen", map))
         if more or onto_more:
             if not (more and onto_more):
@@ -119,8 +128,11 @@ class Translate(Fitted):
 
     @classmethod
     def _with(cls, found: Map, chosen: str, count: int) -> tuple[Translate, dict]:
-        widths = dict(zip(("width", "width-onto"), found.widths, strict=True))
-        return cls(found, chosen, count), {"pairs": count, **widths, "map": chosen, **found.facts}
+        return cls(found, chosen, count), {"pairs": count, **cls._widths(found.mean), "map": chosen, **found.facts}
+
+    @staticmethod
+    def _widths(mean: tuple[np.ndarray, np.ndarray]) -> dict[str, int]:
+        return {"width": len(mean[0]), "width-onto": len(mean[1])}
 
     def asked(self, *, from_space: str | None = None, to_space: str | None = None) -> Translate:
         if said := from_space or to_space:
@@ -145,7 +157,7 @@ class Translate(Fitted):
     def restore(cls, record: dict, tensors: dict[str, np.ndarray]) -> Fitted:
         if record["map"] == "hub":
             return Hub.restore(record, tensors)
-        if record["map"] == "mlp":
+        if record["map"] in LEARNT:
             return _learned().restore(record, tensors)
         t = {name: array.astype(np.float64) for name, array in tensors.items()}
         if max(len(t["mean_a"]), len(t["mean_b"])) > WIDEST:

@@ -14,6 +14,7 @@ catalogue.networks names it. How it is called (shapes in condition.py; all in th
     classify    net(x) -> logits [N, K] of the classes of x [N, ...item]; classifier.py
     sequence    net.log_prob(target, condition, order), net.sample(condition, order, generators, temperature)
     frames      net(tokens) -> [N, P, K]: logits of the next frame; frames.py
+    translate   net.there(x) -> [..., E], net.back(y) -> [..., D]: vectors of one space as those of another; adapter.py, latent.py
     language    net.rate(windows, noise) -> nats [N, T] of every next token or vector; lm.py, dense.py
     autoencoder net.encode(tokens), net.decode(latents): K tokens as one vector and back; token_ae.py
 

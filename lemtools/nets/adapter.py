@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,6 +25,12 @@ class Way(nn.Module):
         self.out = nn.Linear(width, target, bias=False) if depth else None
         if self.out is not None:
             nn.init.zeros_(self.out.weight)
+
+    @torch.no_grad()
+    def begin(self, matrix: np.ndarray) -> None:
+        """Become x -> x matrix [D, E]."""
+        self.linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(matrix.T)))
+        self.linear.bias.zero_()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y, h = self.linear(x), x

@@ -49,6 +49,10 @@ LATER = (
     "onto",
     "reader",
     "reader_layer",
+    "pairs",
+    "more",
+    "onto_more",
+    "unpaired",
 )
 
 PATTERN = re.compile(r"[^%]*%(0\d)?d[^%]*")  # of the names of runs side by side
@@ -79,7 +83,8 @@ class Settings:
     encoder, sound: what makes spectra of the sounds that data and validate then are, and its options by keyword (sounds.coder).
     rows: of a rollout side by side; places: of a frame, see recipes.frames; noise_injection, pushforward, own_rollouts: see
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
-    levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). onto: what the data of a translation are paired with; reader, reader_layer: the language model that reads it, and where.
+    levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). onto: what the data of a translation are paired with; reader, reader_layer: the language model that reads it, and where;
+    pairs: how many of the pairs; more, onto_more: files of vectors without partners; unpaired: no pairs are known.
     gates: updates after which it is found out whether a language model learns as one must (gates).
     """
 
@@ -152,6 +157,10 @@ class Settings:
     onto: list[str] | None = None
     reader: str | None = None
     reader_layer: int | None = None
+    pairs: int | None = None
+    more: list[str] | None = None
+    onto_more: list[str] | None = None
+    unpaired: bool | None = None
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @property

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lemtools import encode
-from lemtools.align import unpaired
+from lemtools.align import gromov, unpaired
 from lemtools.align.clouds import Cloud
 from lemtools.align.maps import unit
 from lemtools.signal import LemError, Signal
@@ -18,6 +18,8 @@ def small(monkeypatch):
     monkeypatch.setattr(unpaired, "AXES", 3)
     monkeypatch.setattr(unpaired, "MATCHED", 3)
     monkeypatch.setattr(unpaired, "PROFILES", 2)
+    monkeypatch.setattr(gromov, "RUNS", 2)
+    monkeypatch.setattr(gromov, "CENTRES", 30)
     monkeypatch.setattr(unpaired, "GAUSSIANS", 3)
     monkeypatch.setattr(unpaired, "HEATS", (unpaired.Heat(150, 8, 8, 3),))
 
@@ -41,7 +43,7 @@ def test_two_noisy_rotations_of_one_space_are_found():
     x, y, order = rotations()
     found = unpaired.aligned(x, y)
     assert found_own(found, x, y, order) >= 0.95
-    assert found.facts["mutual"] > found.facts["mutual-gaussian"] > 0 and found.facts["starts"] == 8 + 2
+    assert found.facts["mutual"] > found.facts["mutual-gaussian"] > 0 and found.facts["starts"] == 8 + 2 + 3
     made = found.apply(x) - found.mean[1]
     assert np.sqrt(np.square(made).sum(1).mean()) == pytest.approx(
         np.sqrt(np.square(y - y.mean(0)).sum(1).mean()), rel=1e-4
@@ -63,24 +65,12 @@ def test_a_gaussian_is_not_aligned_with():
 def test_starts_pair_leading_axes_in_order_with_all_signs(monkeypatch):
     monkeypatch.setattr(unpaired, "AXES", 3)
     monkeypatch.setattr(unpaired, "MATCHED", 2)
-    monkeypatch.setattr(unpaired, "PROFILES", 0)
     x, y, _ = rotations()
-    made = [turn.there for turn in unpaired.starts(Cloud.of(x, x.mean(0)), Cloud.of(y, y.mean(0)))]
+    made = [turn.there for turn in unpaired.by_axes(Cloud.of(x, x.mean(0)), Cloud.of(y, y.mean(0)))]
     assert len({turn.tobytes() for turn in made}) == len(made) == 3 * 3 * 4
     for turn in made:
         rows, columns = np.nonzero(turn)
         assert len(rows) == 2 and (np.diff(columns) > 0).all() and set(np.abs(turn[rows, columns])) == {1}
-
-
-def test_profiles_know_neither_turns_nor_order():
-    x, _, order = rotations()
-    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((D, D)))[0]
-    assert np.allclose(unpaired.profiles(x @ turn)[order], unpaired.profiles((x @ turn)[order]))
-    assert np.allclose(unpaired.profiles(x @ turn), unpaired.profiles(x))
-    cosines = np.array([[p @ q / np.linalg.norm(p) / np.linalg.norm(q) for q in x] for p in x])
-    kept = np.sort(cosines[~np.eye(len(x), dtype=bool)].reshape(len(x), -1), 1)
-    kept = kept[:, np.linspace(0, len(x) - 2, unpaired.SORTED).astype(int)]
-    assert np.allclose(unpaired.profiles(x), (kept - kept.mean(0)) / kept.std(0))
 
 
 def test_gaussians_have_the_mean_and_the_covariance_and_nothing_else():

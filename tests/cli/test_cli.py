@@ -45,7 +45,7 @@ OPTIONS = {
     "--output -o --padding --pictures --predict --save-every --keep-every --seed --init --set --steps --target --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad "
     "--encoder --n-fft --hop --window-fn --rms --middle --compress --mono --resample --length --voices --lowest --bands --coefficients "
-    "--embedding --ratio --table --head --thoughts --thoughts-by --thoughts-carry --longest --asked --positions --pause --states --onto --reader --reader-layer",
+    "--embedding --ratio --table --head --thoughts --thoughts-by --thoughts-carry --longest --asked --positions --pause --states --onto --pairs --more --onto-more --unpaired --reader --reader-layer",
     "els": f"{COMMON} --along --equivariance --hop --network --padding --patch --rectangles --window-fn --against --bank --batch --by --calibrate --compat --denoise --device --explain --grey --json --key "
     "--label --labels --machine --machines --max-memory --monotone --net-steps --output -o --prepare --scales --seeds --size "
     "--sizes --skip --steps --t --to --background --kind --rgb --skip-bad",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.paths import EXAMPLES
-from lemtools.align import unpaired
+from lemtools.align import gromov, unpaired
 
 
 @pytest.fixture
@@ -19,6 +19,8 @@ def none(monkeypatch):
     monkeypatch.setattr(unpaired, "AXES", 3)
     monkeypatch.setattr(unpaired, "MATCHED", 3)
     monkeypatch.setattr(unpaired, "PROFILES", 0)
+    monkeypatch.setattr(gromov, "RUNS", 2)
+    monkeypatch.setattr(gromov, "CENTRES", 40)
     monkeypatch.setattr(unpaired, "HEATS", (unpaired.Heat(150, 8, 8, 2),))
     monkeypatch.setattr(example, "FEW", 2)
     return example
@@ -28,8 +30,8 @@ def test_the_table_has_the_objective_beside_that_of_gaussians(none, tmp_path, mo
     lost = np.random.default_rng(3)
     made = none.rotations(n=760, width=16)
     settings = {
-        "rotations": lambda out: made,
-        "unrelated": lambda out: (
+        "rotations": lambda out, draw: made,
+        "unrelated": lambda out, draw: (
             made[0],
             lost.standard_normal(made[1].shape),
             made[2],
@@ -56,7 +58,16 @@ def test_the_table_has_the_objective_beside_that_of_gaussians(none, tmp_path, mo
     none.main(tmp_path, quick=False, wanted=3)  # what is not yet decided gets its other Gaussians
     rows = [json.loads(line) for line in (tmp_path / "none.jsonl").read_text().splitlines()]
     assert rows[:2] == [found, other] and rows[2]["setting"] == "rotations" and len(rows[2]["gaussian"]) == 3
+    assert [(one["setting"], one["draw"], len(one["gaussian"])) for one in rows[3:]] == [
+        (name, draw, 0) for name, draw in (("rotations", 1), ("rotations", 2), ("unrelated", 1), ("unrelated", 2))
+    ]
     assert (tmp_path / "none.md").read_text().count("| rotations |") == 1
+
+
+def test_a_line_has_the_mean_of_the_draws_and_their_spread(none):
+    one = {"top1": 0.5, "csls": 0.6, "mutual": 0.4, "vectors": [3, 4], "over": 0.02, "gaussian": [0.1, 0.3]}
+    line = none.row("of both", [one, {**one, "top1": 0.7, "csls": 0.8, "mutual": 0.2, "gaussian": []}])
+    assert line == "| of both | 3 and 4 | .600 / .700 (.500 to .700) ± .020 | .300 (.200 to .400) | .300 of 2 |"
 
 
 def test_what_a_gaussian_does_as_well_is_not_found(none, tmp_path, monkeypatch, capsys):
@@ -66,9 +77,9 @@ def test_what_a_gaussian_does_as_well_is_not_found(none, tmp_path, monkeypatch, 
         none, "search", lambda a, b: unpaired.Found(unpaired.Turn(np.eye(2), np.eye(2), 1.0), next(values))
     )
     one = none.measured(*clouds, 19)
-    assert (one["mutual"], one["gaussian"]) == (0.5, [0.3, 0.5])
+    assert (one["mutual"], one["gaussian"]) == (0.5, [0.3, 0.5]) and not none.decided({**one, "gaussian": [0.3]}, 2)
     monkeypatch.setattr(none, "measured", lambda *clouds: one)
-    monkeypatch.setattr(none, "SETTINGS", {"lost": lambda out: (), "left out": lambda out: ()})
+    monkeypatch.setattr(none, "SETTINGS", {"lost": lambda out, draw: (), "left out": lambda out, draw: ()})
     monkeypatch.setattr(none, "QUICK", 1)
     none.main(tmp_path, quick=True)
     assert "| .500 | .500 of 2: no alignment found |" in capsys.readouterr().out

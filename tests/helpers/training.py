@@ -58,6 +58,7 @@ TINY = {
     "conv-classifier": {"options": {"widths": [8, 8], "blocks": 1}},
     "mlp-classifier": {"width": 16, "depth": 1},
     "adapter": {"width": 8, "depth": 1},
+    "latent": {"width": 8, "depth": 1, "options": {"latent": 6}},
 }
 
 

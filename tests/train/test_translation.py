@@ -202,7 +202,7 @@ REFUSED = {
     "a layer alone": ({"reader_layer": 1}, "--reader-layer is for --reader"),
     "rows for a reader": ({"reader": "lm.safetensors"}, "reads sequences"),
     "no such layer": ({"reader": "lm.safetensors", "reader_layer": 3}, "has 0 to 2"),
-    "another network": ({"arch": "mlp"}, "is not for translate; there are adapter"),
+    "another network": ({"arch": "mlp"}, "is not for translate; there are adapter, latent"),
 }  # fmt: skip
 
 

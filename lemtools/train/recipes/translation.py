@@ -1,16 +1,18 @@
-"""A translation that is learnt by steps: it begins as ridge regression, and a residual each way learns what is not linear."""
+"""A translation that is learnt by steps: it begins as ridge regression, and a residual each way learns what is not linear; or
+through a latent space (latent), with vectors that have no partners."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ... import media
-from ...align import linear
-from ...align.pairs import WIDEST, Paired
-from ...denoise.contract import Scale
-from ...encode.pairing import together
+from ...align.pairs import FEWEST, WIDEST, Paired, check_varied, drawn
+from ...encode.learned import begin
+from ...encode.pairing import together, without_names
 from ...nets import build
 from ...nets.model import Model, load
 from ...signal import LemError
@@ -20,7 +22,10 @@ from ..objectives import Objective
 from ..run import Prepared
 from ..settings import Settings
 from ..trainer import Trainer
+from . import latent
 from .values import tried
+
+SIDES = ("--data", "--onto")
 
 
 class Translation(Objective):
@@ -74,15 +79,91 @@ def translation(settings: Settings) -> Prepared:
         raise LemError("translate learns pairs: what the data are paired with is --onto FILE, item by item")
     if settings.validate:
         raise LemError("--validate is not for translate, whose items are pairs: use --holdout")
+    if settings.arch == "latent" or _loose(settings):
+        return _shared(settings)
     reader = _reader(settings)
     items, note = _pairs(settings, sequences=reader is not None)
-    count = max(1, len(items) // 10) if settings.holdout is None else settings.holdout
-    back, rows = held_out(settings.seed, len(items), min(count, 4096) if settings.holdout is None else count)
+    back, rows = _kept_back(settings, len(items))
     model = _model(settings, items, rows)
     goal = Translation(model, reader)
     spec = Spec(items.view(rows) if len(back) else items, settings.batch, settings.seed, [])
     kept = Spec(items.take(back), min(settings.batch, len(back), 64), settings.seed + 1, []) if len(back) else None
     return tried(Prepared(settings, model, goal, spec, kept, settings.fingerprint(items), Trainer, note=note))
+
+
+def _loose(settings: Settings) -> bool:
+    """Whether there are vectors without partners. LemError for options that contradict one another."""
+    given = {name: getattr(settings, name) for name in ("unpaired", "more", "onto_more", "pairs", "reader")}
+    flags = ["--" + name.replace("_", "-") for name, value in given.items() if value]
+    if settings.unpaired and len(flags) > 1:
+        raise LemError(f"{flags[1]} is for pairs; --unpaired has none")
+    if bool(settings.more) != bool(settings.onto_more):
+        raise LemError("--more and --onto-more go together: vectors of both sides are needed")
+    loose = bool(settings.unpaired or settings.more)
+    if loose and settings.arch not in (None, "latent"):
+        raise LemError(f"{flags[0]} is for --arch latent, not {settings.arch}")
+    if settings.reader and (loose or settings.arch == "latent"):
+        raise LemError("--reader is for --arch adapter, of pairs")
+    return loose
+
+
+def _shared(settings: Settings) -> Prepared:
+    """The run of a network with a latent space, which takes vectors without partners, too."""
+    settings = replace(settings, arch="latent")
+    known, kept = _unpaired(settings) if settings.unpaired else _partly(settings)
+    model = latent.model(settings, known)
+    goal = latent.Shared(model, (known.more[0].shape[1], known.more[1].shape[1]))
+    extras = goal.lines if "spread" in goal.used else None
+    items = Items("embedding", *known.items())
+    spec, held = Spec(items, settings.batch, settings.seed, [], extras=extras), None
+    if kept is not None:
+        rest = Items("embedding", *kept.items())
+        held = Spec(rest, min(settings.batch, len(rest)), settings.seed + 1, [], extras=extras)
+    return tried(Prepared(settings, model, goal, spec, held, settings.fingerprint(items), Trainer))
+
+
+def _unpaired(settings: Settings) -> tuple[latent.Known, latent.Known | None]:
+    """What is learnt from and what is kept back of it, of vectors without any pairs."""
+    sides = [_vectors(files, of) for files, of in zip((settings.data, settings.onto or []), SIDES, strict=True)]
+    parts = [_kept_back(settings, len(side)) for side in sides]
+    none = sides[0][:0], sides[1][:0]
+    kept, known = (latent.Known((sides[0][parts[0][i]], sides[1][parts[1][i]]), none) for i in (0, 1))
+    return known, kept if len(parts[0][0]) else None
+
+
+def _partly(settings: Settings) -> tuple[latent.Known, latent.Known | None]:
+    """The same of pairs, and vectors without partners beside them."""
+    items, _ = _pairs(settings, sequences=False)
+    x, y = np.asarray(items.data), np.asarray(items.label)
+    none = more = x[:0], y[:0]
+    if settings.more and settings.onto_more:
+        more = (
+            _vectors(settings.more, "--more", x.shape[1]),
+            _vectors(settings.onto_more, "--onto-more", y.shape[1]),
+        )
+    back, rows = _kept_back(settings, len(items))
+    known = latent.Known(more, (x[rows], y[rows]))
+    return known, latent.Known(none, (x[back], y[back])) if len(back) else None
+
+
+def _kept_back(settings: Settings, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows to validate on, rows to learn from)."""
+    tenth = min(max(1, count // 10), 4096)
+    return held_out(settings.seed, count, tenth if settings.holdout is None else settings.holdout)
+
+
+def _vectors(files: list[str], of: str, width: int | None = None) -> np.ndarray:
+    """Vectors [n, D], float32, whatever their names and order. LemError for fewer than 50, those of another width, and all the same."""
+    rows = np.concatenate(list(without_names(media.load(files), of))).astype(np.float32, copy=False)
+    width = width or rows.shape[1]
+    if not rows.shape[1] == width <= WIDEST:
+        raise LemError(
+            f"{of}: vectors of {rows.shape[1]} numbers, not {min(width, WIDEST)}" + " at most" * (width > WIDEST)
+        )
+    if len(rows) < FEWEST:
+        raise LemError(f"{of}: {len(rows)} vectors; without pairs {FEWEST} are needed at least")
+    check_varied(rows.mean(0, dtype=np.float64), rows.var(0, dtype=np.float64), of)
+    return rows
 
 
 def _pairs(settings: Settings, sequences: bool) -> tuple[Items, str | None]:
@@ -102,6 +183,11 @@ def _pairs(settings: Settings, sequences: bool) -> tuple[Items, str | None]:
         note = f"sequences of fewer than {length} positions are left out: {short}" if short else None
         sides = {of: [batch for batch in side if batch.data.shape[1] == length] for of, side in sides.items()}
     x, y = (np.concatenate(part).astype(np.float32, copy=False) for part in zip(*together(sides), strict=True))
+    if settings.pairs is not None:
+        if sequences:
+            raise LemError("--pairs is for vectors; a --reader reads sequences: give fewer of them")
+        rows = drawn(len(x), settings.pairs, settings.seed)
+        x, y = x[rows], y[rows]
     if max(x.shape[-1], y.shape[-1]) > WIDEST:
         raise LemError(f"vectors of {x.shape[-1]} and {y.shape[-1]} numbers; a translation takes {WIDEST} at most")
     if sequences:
@@ -127,23 +213,13 @@ def _model(settings: Settings, items: Items, rows: np.ndarray) -> Model:
     """The network, as ridge regression of what is learnt from."""
     assert items.label is not None
     x, y = (side[rows].reshape(-1, side.shape[-1]) for side in (np.asarray(items.data), items.label))
-    pairs = Paired.read([(x, y)], of=("--data", "--onto"))
+    pairs = Paired.read([(x, y)], of=SIDES)
     width, onto = x.shape[1], y.shape[1]
     config = record(settings, "embedding", (width,), source=[width], onto=[onto])
     torch.manual_seed(settings.seed)
     with blamed(config["net"]):
         net = build(config)
-    aa, _, bb = pairs.parts
-    scales = [
-        Scale(mean.astype(np.float32), float(1 / np.sqrt(max(np.trace(c) / len(c), np.finfo(float).tiny))))
-        for mean, c in zip(pairs.mean, (aa, bb), strict=True)
-    ]
-    begun = linear.ridge(pairs)
-    ratio = scales[1].gain / scales[0].gain
-    with torch.no_grad():
-        for way, matrix in ((net.there, begun.there * ratio), (net.back, begun.back / ratio)):
-            way.linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(matrix.T)))
-            way.linear.bias.zero_()
+    scales = begin(net, pairs)
     encoder = {"v": 1, "encoder": "translate", "map": "mlp", "count": pairs.count, "net": config}
     target = {"kind": "embedding", "item": config["onto"]}
     meta = card(settings, config, "embedding", [width], target=target, fragment=[], classes=0, encoder=encoder)
