@@ -70,7 +70,7 @@ CHOICES = {
         "encode",
         "encoder",
     ): "patches pca text kmer rvq translate token-ae stft morlet mel log-mel mfcc voice prosody phones efficientnet minilm activations features thoughts",
-    ("encode", "map"): "auto procrustes cca ridge relative",
+    ("encode", "map"): "auto procrustes cca ridge relative mlp",
     ("encode", "to"): "safetensors png jpg wav flac txt textgrid lab json npy",
     (
         "train",
