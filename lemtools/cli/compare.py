@@ -179,7 +179,7 @@ def cli(
     from ..media.labels import given_labels
     from ..media.store import nature
 
-    how = common.how(run, **looks)
+    how = common.how(run, whole=True, **looks)
     known = given_labels(by_label["labels"]) if by_label["labels"] else None
     court = _court(judge, known) if judge else None
     if usual:

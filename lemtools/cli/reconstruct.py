@@ -135,7 +135,7 @@ def cli(
         raise click.UsageError("--shard is for fragments: samples of a network have their --seed")
     paths, signals = [], []
     if not dreams:
-        inputs = dict(shard=shard, target=target, skip_existing=skip_existing, lost=lost)
+        inputs = dict(shard=shard, target=target, skip_existing=skip_existing, lost=lost, whole=True)
         paths, signals = common.reading(run, **reading, **inputs)
     masks = [] if lost in (None, "alpha") else [lost]
     beside = [parted(options["labels"])[0]] if options["labels"] else []

@@ -28,6 +28,7 @@ class Reading:
                 512 MiB of an item.
     tensors     a pattern of names, or several: those tensors of a model may lose something, see weights.py. Empty: '*' of a folder that is a
                 model; files of tensors are then no models.
+    whole       nothing will be taken from a model that is read: tensors that are tied are no matter.
     size        (width, height) in px that images are resized to.
     crop        an image of another aspect than `size` is cut to it, in its middle; else it is refused.
     colour      'grey' or 'rgb': what images become.
@@ -52,6 +53,7 @@ class Reading:
     kind: str | None = None
     max_bytes: int | None = None
     tensors: str | tuple[str, ...] = ()
+    whole: bool = False
     size: tuple[int, int] | None = None
     crop: bool = True
     colour: str | None = None

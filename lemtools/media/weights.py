@@ -74,7 +74,8 @@ def read(path: str, how: Reading) -> Iterator[Signal]:
         _check_index(path, {name: file for file, name in files}, held)
         _check_shards(path, held.values())
     picked = _picked(path, held.values(), how.tensors or ("*",))
-    _check_tied(path, held.values(), picked)
+    if not how.whole:
+        _check_tied(path, held.values(), picked)
     return _parts(files, held, picked)
 
 

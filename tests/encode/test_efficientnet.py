@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lemtools.encode.efficientnet import PACKAGE, Block, EfficientNet, Lite0, Same, Stage, theirs
+from lemtools.encode.efficientnet import PACKAGE, Block, EfficientNet, Lite0, Same, Stage, convolved, theirs
 from lemtools.signal import LemError, Signal
 
 
@@ -51,6 +51,22 @@ def test_a_block_adds_what_entered_where_shapes_agree(enter, stride, added):
     for parameter in block.narrow[1].parameters():
         torch.nn.init.zeros_(parameter)
     torch.testing.assert_close(block(x), x if added else torch.zeros(2, 16, 8 // stride, 8 // stride))
+
+
+def test_norms_are_those_of_its_file():
+    """(x - mean) / sqrt(variance + 1e-3), and then no more than 6: small variances tell the number."""
+    made, x = convolved(1, 1).eval().double(), torch.linspace(-1, 2, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
+    made[0].weight.data[:], made[1].running_mean[:], made[1].running_var[:] = 1, 0.1, 1e-3
+    torch.testing.assert_close(made(x), ((x - 0.1) / (1e-3 + 1e-3) ** 0.5).clamp(0, 6))
+
+
+def test_pixels_stay_pixels_when_an_image_is_resized(weights):
+    """A bicubic curve goes beyond black and white at an edge; what the network reads does not."""
+    encoder, seen = EfficientNet(weights), []
+    encoder.net.stem.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    edges = 255 * (np.arange(16) // 4 % 2).astype(np.uint8)[None, None, None].repeat(16, 2)
+    encoder.encode(Signal("image", edges))
+    assert (seen[0].min(), seen[0].max(), seen[0].shape) == (-127 / 128, 1, (1, 3, 224, 224))
 
 
 def test_a_file_has_a_name_for_every_tensor():

@@ -486,6 +486,20 @@ REFUSED = [
 ]
 
 
+def test_ties_are_no_matter_where_nothing_is_taken(model, tmp_path):
+    """A tied model is compared with its fragment, of both tensors, and written as it is."""
+    tied(model)
+    both = ["--tensors", "embed.weight", "--tensors", "lm_head.weight"]
+    lem("fragment", *both, "--bits", "3", "--rotate", model, "-o", tmp_path / "small.safetensors")
+    said = lem("compare", "--metric", "nmse", model, tmp_path / "small.safetensors").stdout.split(b"\n")[0].split(b"\t")
+    assert said[4] == b"80" and 0.02 < float(said[1]) < 0.06
+    lem("reconstruct", tmp_path / "small.safetensors", "-o", f"{tmp_path}/back/")
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    assert (back["embed.weight"] == back["lm_head.weight"]).all()
+    lem("reconstruct", model, "-o", f"{tmp_path}/same/")
+    assert contents(tmp_path / "same") == contents(model)
+
+
 def test_zeros_are_no_ties(tmp_path):
     """They come back as they were, whichever are picked."""
     zeros = ("F32", np.zeros((8, 8), np.float32))

@@ -60,6 +60,16 @@ def test_it_stays_in_the_bins_and_answers_alike_in_any_batch():
     np.testing.assert_array_equal(one[0], both[1])
 
 
+def test_how_loud_a_sound_is_as_a_whole_does_not_matter():
+    """Of bits of a sound's own peak: neither that of the store's sounds nor its own, but that the answer is as loud."""
+    louder = [sound * np.float32(2.0 ** -(i % 4)) for i, sound in enumerate(MEMORY)]
+    known, other = Reconstructor("power", memory=MEMORY), Reconstructor("power", memory=louder)
+    wanted = known(broken(swell(1), 2)).data
+    for recall, loud in ((other, 1), (known, 0.25), (other, 0.125)):
+        found = recall(broken(swell(1) * np.float32(loud), 2)).data
+        np.testing.assert_allclose(found / loud, wanted, atol=1e-5)
+
+
 def test_spectra_and_back_are_the_sound():
     power = Power([(s[0] - 0.1, s[0] + 0.1, s[0]) for s in np.float64(MEMORY[:2])], RATE)
     for length in (1, 63, 64, 1000):
@@ -77,6 +87,7 @@ def test_the_regression_is_that_of_ridge():
     penalty[-1] = 0
     left = x.T @ (y - x @ power.weights) - penalty[:, None] * power.weights
     assert np.abs(left).max() < 1e-3 * np.abs(x.T @ y).max()
+    assert np.abs(left[-1]).max() < 1e-3 * len(x) < 0.1 * np.abs(penalty[0] * power.weights[-1]).max()
 
 
 def test_the_command(tmp_path):

@@ -12,6 +12,7 @@ from helpers.training import dying
 from lemtools.fragment import fragment
 from lemtools.nets.judge import Judge
 from lemtools.signal import LemError, Signal
+from lemtools.train.data import held_out
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
 from lemtools.train.recipes.classes import Classify
@@ -168,6 +169,27 @@ def test_embeddings_and_a_linear_map(tmp_path):
     assert (judge("embedding", x).classes == (x[:, 2] > 0)).mean() > 0.97
     with pytest.raises(LemError, match="was taught embeddings of 6, and is shown embeddings of 5"):
         judge("embedding", x[:, :5])
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 4, 5)])
+def test_coordinates_come_from_what_is_learnt_from(tmp_path, shape):
+    """Whatever the items kept back are, the scale of the others is the same."""
+    kind, (back, rows) = "embedding" if len(shape) == 1 else "spectrum", held_out(0, 60, 20)
+    x = RNG.normal(3, 2, (60, *shape)).astype(np.float32)
+    scales = []
+    for i in range(2):
+        x[back] *= 1 + 99 * i
+        lemtools.save([Signal(kind, x, label=np.arange(60) % 2)], str(tmp_path / f"{i}.safetensors"))
+        path, out = str(tmp_path / f"{i}.safetensors"), str(tmp_path / "m.safetensors")
+        options = {"width": 4} if kind == "embedding" else SMALL
+        scales.append(
+            prepare(Settings("classifier", [path], out, **{**RUN, "holdout": 20, "options": options})).model.scale
+        )
+    for name in ("offset", "gain"):
+        np.testing.assert_array_equal(*(np.asarray(getattr(scale, name)) for scale in scales))
+    if kind == "spectrum":
+        assert scales[0].offset == pytest.approx(x[rows].mean(dtype=float), abs=1e-6)
+        assert scales[0].gain == pytest.approx(1 / x[rows].std(dtype=float))
 
 
 def test_the_loss_is_the_cross_entropy(bars, tmp_path):
