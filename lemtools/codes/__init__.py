@@ -105,21 +105,24 @@ def decode(codes: np.ndarray, op: dict[str, Any]) -> np.ndarray:
         x = whole.decode(code, bits) if whole else scalar.decode(code, plain)
         if op.get("rotate") is not None:
             x = hadamard.rotate(x, op["rotate"], inverse=True)
-        flat[rows] = x * scale
+        np.multiply(x, scale, out=x, casting="same_kind")  # (a scale of float64 multiplies in float64)
+        flat[rows] = x
     return values
 
 
-def _vectors(op: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
-    """Yield (rows of values.reshape(-1, D), bits, scale float64 [rows, 1]), some rows of one depth at a time."""
+def _vectors(op: dict[str, Any], shape: tuple[int, ...]) -> Iterator[tuple[slice | np.ndarray, int, np.ndarray]]:
+    """Yield (rows of values.reshape(-1, D), bits, scale float32 or float64 [rows, 1]), some rows of one depth at a time."""
     count, each = shape[0], int(np.prod(shape[1:-1], dtype=np.int64))
     depth = np.broadcast_to(np.asarray(op["bits"]).reshape(-1, 1), (count, each)).reshape(-1)
-    scale = np.asarray(op["scale"], np.float64)
+    scale = np.asarray(op["scale"])
+    scale = scale.astype(np.promote_types(scale.dtype, np.float32), copy=False)
     scale = np.broadcast_to(scale if scale.ndim == 2 else scale[:, None], (count, each)).reshape(-1, 1)
     step = max(_STEP // shape[-1], 1)
-    for bits in sorted(set(depth.tolist())):
+    depths = np.unique(depth)
+    for bits in depths.tolist():
         rows = np.flatnonzero(depth == bits)
         for at in range(0, len(rows), step):
-            some = rows[at : at + step]
+            some = rows[at : at + step] if len(depths) > 1 else slice(at, min(at + step, len(rows)))
             yield some, int(bits), scale[some]
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-_VALUES = 1 << 18  # rotated at a time: they stay in the cache
+_VALUES = 1 << 16  # rotated at a time: they stay in the cache
 _ROUNDS = 2
 
 

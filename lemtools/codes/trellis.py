@@ -82,12 +82,13 @@ def decode(codes: np.ndarray, bits: int) -> np.ndarray:
     """float32 [N, T] of codes [N, T], for samples of N(0, 1)."""
     out = np.empty(codes.shape, np.float32)
     for part in pieces(codes.shape[1]):
-        code = codes[:, part].astype(np.int32)
-        states = state_bits(bits, code.shape[1])
-        window = np.zeros_like(code)
-        for back in range(-(-states // bits)):
-            window |= np.roll(code, back, axis=1) << bits * back
-        out[:, part] = table(bits, states)[window & (1 << states) - 1]
+        window = codes[:, part].astype(np.uint16)
+        states = state_bits(bits, window.shape[1])
+        held = 1  # codes in a window; bits beyond the 16 of a state fall off
+        while held * bits < states:
+            window |= np.roll(window, held, axis=1) << np.uint16(held * bits)
+            held *= 2
+        out[:, part] = table(bits, states)[window & np.uint16((1 << states) - 1)]
     return out
 
 

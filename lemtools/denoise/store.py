@@ -12,7 +12,10 @@ import torch
 from .contract import Array, Scale, wide
 
 SAMPLE = 1024  # memories that tell about where all of them lie
-TILE_ELEMENTS = 1 << 22  # 16 MiB in float32: large enough for the matrix products, small beside any model
+TILE_ELEMENTS = (
+    1 << 20
+)  # 4 MiB in float32: in the cache, and memory that is taken anew for each tile is not given back meanwhile
+DEVICE_ELEMENTS = 1 << 22  # the same elsewhere than on a CPU, where a call costs more than what it does
 
 
 class Store:
@@ -31,7 +34,8 @@ class Store:
         self.array, self.scale, self.device = array, scale or Scale(), torch.device(device)
         self.item = tuple(self.rows([0]).shape[1:]) if self.scale.basis is not None else tuple(array.shape[1:])
         self.dim = int(np.prod(self.item))
-        self.tile = tile or max(1, TILE_ELEMENTS // self.dim)
+        most = TILE_ELEMENTS if self.device.type == "cpu" else DEVICE_ELEMENTS
+        self.tile = tile or max(1, most // self.dim)
 
     def __len__(self) -> int:
         return int(self.array.shape[0])
