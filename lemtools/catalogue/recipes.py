@@ -19,34 +19,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .encoding import RESIDUAL
+from .language import ARMS, ASKING, CHUNK, CODEC, CONTEXT, GATES, ON, RUNS
 from .networks import NETWORKS, SMALL
 from .row import Option, Row
 from .shared import KIND
 from .table import Table
 from .training import (
     ALIGNED,
-    ARMS,
-    ASKING,
-    CHUNK,
-    CODEC,
-    CONTEXT,
     DATA,
     DENOISE,
     DRIFT,
     EVERY,
-    GATES,
     KEY,
     LABELS,
     LEARNER,
     LEVELS,
     LOOKS,
     LOSSES,
-    ON,
     ORDER,
     PICTURES,
     PLACES,
     ROWS,
-    RUNS,
     SPECTRA,
     STEPS,
     STREAMS,
