@@ -196,7 +196,10 @@ class Command(click.Command):
 def _shown(value) -> str:
     """A default that a row brings."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} ({key})" if len(value) > 1 else name for key, name in value.items())
+        keys: dict = {}
+        for key, name in value.items():
+            keys.setdefault(name, []).append(key)
+        return ", ".join(f"{name} ({', '.join(of)})" if len(keys) > 1 else str(name) for name, of in keys.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -66,10 +66,9 @@ def main() -> None:
 
         np.save(f"{folder}/all.npy", np.arange(len(images)) % 10)
         save([Signal("image", images)], Target(f"{folder}/all.safetensors"))
-        seen = [
-            (name, least(work)) for name, work in (("judge", lambda: judge("image", images)), ("network alone", alone))
-        ]
-        for name, (wall, cpu) in [*seen, ("lem-compare --judge", command(folder))]:
+        works = {"judge": lambda: least(lambda: judge("image", images)), "network alone": lambda: least(alone)}
+        for name, work in (works | {"lem-compare --judge": lambda: command(folder)}).items():
+            wall, cpu = work()
             print(f"{name}\t{items} images\t{wall:.1f} s\t{cpu:.1f} s of CPU\t{torch.get_num_threads()} threads")
 
 

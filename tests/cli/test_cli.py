@@ -625,3 +625,8 @@ def test_a_process_of_its_own():
     done = lem("fragment", "--sample", "--bits", "3", "--to", "png", own=True)
     assert Image.open(io.BytesIO(done.stdout)).size == (384, 256)
     assert lem("info", "nope", ok=False, own=True).stderr == b"lem-info: error: nope: No such file or directory\n"
+
+
+def test_a_default_by_kind_names_each_value_once():
+    said = re.sub(r"\s", "", lem("train", "classifier", "--help").stdout.decode())  # (lines break anywhere)
+    assert "[default:conv-classifier(image,spectrum),mlp-classifier(embedding)]" in said
