@@ -39,6 +39,13 @@ def chain(*decorators) -> Callable:
     return decorate
 
 
+def _named(context: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The value of an option that names a file. UsageError for no name, as of a variable of the shell that is not set."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise click.UsageError(f"{param.opts[0]} '': names no file")
+    return value
+
+
 def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) -> click.Option:
     """An option as click has it. rows: the things that it is for, where it is not for all."""
     kind, arguments = source.type, {"type": str}
@@ -54,6 +61,8 @@ def converted(source: Option, section: str = OWN, rows: tuple[str, ...] = ()) ->
         arguments = {"type": number(min=source.low, max=source.high, **open_ends)}
     elif kind in ("amount", "whole-amount"):
         arguments = {"type": Amount(source.metavar, kind == "whole-amount", source.low, source.high)}
+    if source.file and source.name != "output":  # (of an output, media.Target says it)
+        arguments["callback"] = _named
     if source.default is not None:
         arguments |= {"default": source.default, "show_default": kind != "flag"}
     made: Any = click.Option(

@@ -738,6 +738,18 @@ case(
     "item 1 and 2 more: --crop 5x5",
     left=("out/a.safetensors",),
 )
+for tool, flag in (
+    ("compare", "--judge"),
+    ("compare", "--labels"),
+    ("reconstruct", "--memory"),
+    ("fragment", "--files-from"),
+):
+    case(
+        f"no name for {flag}",
+        tool,
+        ["a.png", "a.png"][: 1 + (tool == "compare")] + [flag, ""],
+        f"{flag} '': names no file",
+    )
 case("no name for the output", "fragment", ["a.png", "--bits", "3", "-o", ""], "the output has no name")
 
 # options of lem-fragment
