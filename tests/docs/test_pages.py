@@ -31,6 +31,7 @@ SHORT = {
     "lem-train lm": "--steps 2 --batch 2 --context 32",
     "lem-train token-ae": "--steps 2 --batch 2",
     "lem-train rvq": "--steps 2",
+    "lem-train translate": "--steps 2",
     "lem-train emulator": "--steps 2 --batch 4 --width 4 --depth 1",
     "lem-train frames": "--steps 2 --batch 4 --width 16 --depth 1",
     "lem-train thermalizer": "--steps 2 --batch 4 --width 8 --depth 1",

@@ -55,7 +55,7 @@ def test_the_table_has_the_objective_beside_that_of_gaussians(none, tmp_path, mo
     before = (tmp_path / "none.jsonl").read_bytes()
     none.main(tmp_path, quick=True)
     assert (tmp_path / "none.jsonl").read_bytes() == before
-    none.main(tmp_path, quick=False, wanted=3)  # what is not yet decided gets its other Gaussians
+    none.main(tmp_path, quick=False, wanted=3, draws=3)  # what is not yet decided gets its other Gaussians
     rows = [json.loads(line) for line in (tmp_path / "none.jsonl").read_text().splitlines()]
     assert rows[:2] == [found, other] and rows[2]["setting"] == "rotations" and len(rows[2]["gaussian"]) == 3
     assert [(one["setting"], one["draw"], len(one["gaussian"])) for one in rows[3:]] == [
