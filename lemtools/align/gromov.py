@@ -50,7 +50,7 @@ def coupled(x: np.ndarray, y: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.nd
     near = apart[0] @ apart[1].T * 2 - (apart[0] ** 2).sum(1)[:, None] - (apart[1] ** 2).sum(1)
     coupling = scaled(_exp(near / (SORTED * FIRST)), p, q)
     one, other = (ranked(unit(side) @ unit(side).T) for side in (x, y))
-    sharp = 1 / (SHARP * (one.var() + other.var()) / 2)
+    sharp = 1 / max(SHARP * (one.var() + other.var()) / 2, np.finfo(float).tiny)  # (two centres are as like as any two)
     for _ in range(STEPS):
         coupling = scaled(coupling * _exp(-sharp * gradient(one, other, p, q, coupling)), p, q)
     return coupling

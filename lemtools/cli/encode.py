@@ -111,7 +111,7 @@ def cli(run, encoder, fit, decode, patch_back, translate, model, as_json, lines,
     if lines and (decode or not row.suits("tokens")):
         texts = [other.name for other in ENCODERS.rows if other.suits("tokens")]
         raise click.UsageError(f"--lines is for {listed(texts)}" + ", where they encode" * decode)
-    coder = coder and coder.to(settings.get("device", "cpu"))
+    coder = coder and coder.to(settings.get("device", options["device"]))
     if translate:
         return _patch_translated(run, coder, reading, lines, settings, {**other, "seed": options["seed"]}, as_json)
     if patch_back:

@@ -11,9 +11,10 @@ import torch
 
 from ..align import linear
 from ..align.maps import check_finite
-from ..align.pairs import WIDEST, Paired, check_vectors
+from ..align.pairs import WIDEST, Paired, check_varied, check_vectors
 from ..catalogue.networks import NETWORKS
 from ..denoise.contract import Scale
+from ..device import pick
 from ..nets import build
 from ..signal import Layout, LemError, Signal, Tensor, Value
 from ..signal.layout import Found
@@ -75,7 +76,7 @@ class Learned(Fitted):
         return cls(net, (scales[0], scales[1]), {key: record[key] for key in ("map", "count", "net")})
 
     def tensors(self) -> dict[str, np.ndarray]:
-        held = {name: weight.numpy() for name, weight in self.net.cpu().state_dict().items()}
+        held = {name: weight.cpu().numpy() for name, weight in self.net.state_dict().items()}
         for side, scale in zip(SIDES, self.scales, strict=True):
             held |= {f"{side}.offset": np.float32(scale.offset), f"{side}.gain": np.float32(scale.gain)}
         return {name: np.asarray(array, np.float32) for name, array in held.items()}
@@ -84,7 +85,7 @@ class Learned(Fitted):
         return self.made_of
 
     def to(self, device: str) -> Learned:
-        self.device = torch.device(device)
+        self.device = torch.device(pick(device))
         self.net.to(self.device)
         return self
 
@@ -141,7 +142,8 @@ def mlp(pairs: Paired) -> tuple[Learned, dict]:
 
     A tenth of the pairs (of more than 4,096 of a sample of as many) is left out, and looked at every 50 updates: the weights that
     are kept have the least squared error there, both ways, in units of the variance. facts: `steps` (0: ridge was best), `error-before`
-    and `error-after`. AdamW, float32, on the CPU, the same at every call. LemError for fewer than 20 pairs.
+    and `error-after`. AdamW, float32, on the CPU, the same at every call. LemError for fewer than 20 pairs, and for a side whose vectors
+    are all the same but for some that are left out.
     """
     if len(pairs.x) < FEWEST:
         raise LemError(f"{len(pairs.x)} pairs; --map mlp leaves some out and needs {FEWEST} at least")
@@ -153,7 +155,10 @@ def mlp(pairs: Paired) -> tuple[Learned, dict]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(18)
         net = build(config)
-    sides = begin(net, Paired.of(pairs.x[rest], pairs.y[rest]))
+    known = Paired.of(pairs.x[rest], pairs.y[rest])
+    for mean, square, of in zip(known.mean, (known.parts[0], known.parts[2]), ("the input", "--onto"), strict=True):
+        check_varied(mean, square.diagonal(), f"{of}, {len(rest)} of {len(pairs.x)} pairs")
+    sides = begin(net, known)
     x, y = (
         side.encode(torch.from_numpy(np.ascontiguousarray(rows, np.float32)))
         for side, rows in zip(sides, (pairs.x, pairs.y), strict=True)

@@ -86,6 +86,30 @@ def test_torchs_own_draws_are_left_as_they_were():
     assert torch.equal(torch.rand(4), wanted)
 
 
+def test_what_is_learnt_from_must_vary():
+    x, y = (np.array(side) for side in bent(40))
+    rest = np.random.default_rng(18).permutation(40)[4:]
+    for side, of in ((x, "the input"), (y, "--onto")):
+        kept = side.copy()
+        side[rest] = side[0]
+        with pytest.raises(LemError, match=f"{of}, 36 of 40 pairs: all vectors are the same"):
+            fit(x, y)
+        side[:] = kept
+
+
+def test_the_device_is_that_which_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    x, y = bent(60)
+    made, _ = fit(x, y)
+    made.save(str(tmp_path / "ab.safetensors"))
+    np.save(tmp_path / "a.npy", x.astype(np.float32))
+    done = lem_fork(*"encode --model ab.safetensors --device cuda a.npy -o b.npy".split(), cwd=tmp_path)
+    assert done.returncode == 2 and b"device cuda is not here" in done.stderr and done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "b.npy").exists()
+    done = lem_fork(*"encode --model ab.safetensors --device cpu a.npy -o b.npy".split(), cwd=tmp_path)
+    assert done.returncode == 0 and np.load(tmp_path / "b.npy").shape == (60, 4)
+
+
 def test_refusals_and_the_command(tmp_path):
     x, y = bent(60)
     for name, side in (("a", x), ("b", y), ("few", x[:19]), ("fewb", y[:19])):

@@ -253,21 +253,56 @@ REFUSED = {
     "too few": ({"more": 40}, "--more: 40 vectors; without pairs 50 are needed"),
     "more pairs than there are": ({"how": {"pairs": 15}}, "10 pairs; --pairs 15 are asked for"),
     "a reader": ({"how": {"reader": "lm.safetensors"}}, "--reader is for --arch adapter"),
+    "a reader's layer": ({"how": {"reader_layer": 1}}, "--reader-layer is for --reader"),
+    "too few beside those kept back": (
+        {"pairs": 0, "how": {"holdout": 270}},
+        "--data: 30 vectors to learn from beside the 270 of --holdout; without pairs 50",
+    ),
     "another weight": ({"how": {"options": {"cycle": -1}}}, "--set cycle=-1"),
 }
 
 
+@pytest.mark.parametrize("arch", [None, "latent"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused(tmp_path, name):
+def test_what_is_refused(tmp_path, name, arch):
     change, said = REFUSED[name]
     change = dict(change)
-    how = change.pop("how", {})
+    how = {"arch": arch, **change.pop("how", {})}
     count = change.pop("pairs", 10)
     settings = asked(tmp_path, count, change.pop("more", 300), **{k: v for k, v in how.items() if k != "pairs"})
     if "pairs" in how:
         settings = replace(settings, pairs=how["pairs"])
     with pytest.raises(LemError, match=said):
         prepare(settings)
+
+
+def test_pairs_that_cannot_be_told_apart_are_refused(tmp_path):
+    x, y = views(30)
+    for known, said, how in (
+        ((np.repeat(x[:1], 30, axis=0), y), "--data: all vectors are the same", {}),
+        ((x, np.repeat(y[:1], 30, axis=0)), "--onto: all vectors are the same", {}),
+        ((x[:2], y[:2]), "1 pair to learn from; 2 are needed at least", {"holdout": 1}),
+    ):
+        with pytest.raises(LemError, match=said):
+            prepare(asked(tmp_path, known=known, alone=True, arch="latent", **how))
+
+
+def test_the_data_are_read_as_asked_also_without_pairs(tmp_path):
+    settings = asked(tmp_path, 0, 100, options={"start": "none"})
+    np.savez(tmp_path / "both.npz", one=views(100)[0], two=views(100)[0][:, :7])
+    prepared = prepare(replace(settings, data=[str(tmp_path / "both.npz")], key="two"))
+    assert prepared.spec.items.data.shape == (100, 7)
+
+
+def test_vectors_of_one_number_are_learnt_without_pairs(tmp_path, quick):
+    """They have two directions, so that there are two centres of clusters, and nothing that could be ranked."""
+    settings = asked(tmp_path, 0, 100, steps=1)
+    for name in ("more", "onto"):
+        np.save(path := tmp_path / f"{name}.npy", np.load(path)[:, :1])
+    train(settings)
+    x = views(30)[0][:, :1]
+    (made,) = encode.load(settings.output).encode(Signal("embedding", x))
+    assert np.isfinite(made.data).all() and made.data.std() > 0
 
 
 def test_widths_of_other_vectors_are_refused(tmp_path):

@@ -20,12 +20,13 @@ from ...align.clouds import Cloud
 from ...align.dictionary import FEWEST, learnt
 from ...align.linear import procrustes
 from ...align.maps import Map
-from ...align.pairs import Paired
+from ...align.pairs import Paired, check_varied
 from ...align.unpaired import mapped, search
 from ...catalogue.maps import MAPS
 from ...encode.learned import scale
 from ...nets import build
 from ...nets.model import Model
+from ...signal import LemError
 from ..network import blamed, card, record
 from ..objectives import Objective
 from ..settings import Settings
@@ -145,8 +146,15 @@ def _spread(made: torch.Tensor, other: torch.Tensor, lines: torch.Tensor) -> tor
 
 
 def model(settings: Settings, known: Known) -> Model:
-    """The network, in coordinates of all vectors of either side, as the linear map of `first` where nothing else is asked."""
+    """The network, in coordinates of all vectors of either side, as the linear map of `first` where nothing else is asked.
+
+    LemError for fewer than 2 vectors of a side, and where they are all the same.
+    """
     sides = known.sides
+    if len(sides[0]) < 2:
+        raise LemError(f"{len(sides[0])} pair to learn from; 2 are needed at least, beside those of --holdout")
+    for side, of in zip(sides, ("--data", "--onto"), strict=True):
+        check_varied(side.mean(0, dtype=np.float64), side.var(0, dtype=np.float64), of)
     widths = [side.shape[1] for side in sides]
     config = record(settings, "embedding", (widths[0],), source=widths[:1], onto=widths[1:])
     torch.manual_seed(settings.seed)

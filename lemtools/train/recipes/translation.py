@@ -79,7 +79,7 @@ def translation(settings: Settings) -> Prepared:
         raise LemError("translate learns pairs: what the data are paired with is --onto FILE, item by item")
     if settings.validate:
         raise LemError("--validate is not for translate, whose items are pairs: use --holdout")
-    if settings.arch == "latent" or _loose(settings):
+    if _through_latent(settings):
         return _shared(settings)
     reader = _reader(settings)
     items, note = _pairs(settings, sequences=reader is not None)
@@ -91,8 +91,8 @@ def translation(settings: Settings) -> Prepared:
     return tried(Prepared(settings, model, goal, spec, kept, settings.fingerprint(items), Trainer, note=note))
 
 
-def _loose(settings: Settings) -> bool:
-    """Whether there are vectors without partners. LemError for options that contradict one another."""
+def _through_latent(settings: Settings) -> bool:
+    """Whether the network is the one with a latent space. LemError for options that contradict one another."""
     given = {name: getattr(settings, name) for name in ("unpaired", "more", "onto_more", "pairs", "reader")}
     flags = ["--" + name.replace("_", "-") for name, value in given.items() if value]
     if settings.unpaired and len(flags) > 1:
@@ -104,7 +104,9 @@ def _loose(settings: Settings) -> bool:
         raise LemError(f"{flags[0]} is for --arch latent, not {settings.arch}")
     if settings.reader and (loose or settings.arch == "latent"):
         raise LemError("--reader is for --arch adapter, of pairs")
-    return loose
+    if settings.reader_layer is not None and settings.reader is None:
+        raise LemError("--reader-layer is for --reader")
+    return loose or settings.arch == "latent"
 
 
 def _shared(settings: Settings) -> Prepared:
@@ -124,8 +126,14 @@ def _shared(settings: Settings) -> Prepared:
 
 def _unpaired(settings: Settings) -> tuple[latent.Known, latent.Known | None]:
     """What is learnt from and what is kept back of it, of vectors without any pairs."""
-    sides = [_vectors(files, of) for files, of in zip((settings.data, settings.onto or []), SIDES, strict=True)]
+    files = zip((settings.data, settings.onto or []), (settings.reading, None), SIDES, strict=True)
+    sides = [_vectors(paths, of, reading=reading) for paths, reading, of in files]
     parts = [_kept_back(settings, len(side)) for side in sides]
+    for (back, rows), of in zip(parts, SIDES, strict=True):
+        if len(rows) < FEWEST:
+            raise LemError(
+                f"{of}: {len(rows)} vectors to learn from beside the {len(back)} of --holdout; without pairs {FEWEST} are needed at least"
+            )
     none = sides[0][:0], sides[1][:0]
     kept, known = (latent.Known((sides[0][parts[0][i]], sides[1][parts[1][i]]), none) for i in (0, 1))
     return known, kept if len(parts[0][0]) else None
@@ -152,9 +160,10 @@ def _kept_back(settings: Settings, count: int) -> tuple[np.ndarray, np.ndarray]:
     return held_out(settings.seed, count, tenth if settings.holdout is None else settings.holdout)
 
 
-def _vectors(files: list[str], of: str, width: int | None = None) -> np.ndarray:
+def _vectors(files: list[str], of: str, width: int | None = None, reading: media.Reading | None = None) -> np.ndarray:
     """Vectors [n, D], float32, whatever their names and order. LemError for fewer than 50, those of another width, and all the same."""
-    rows = np.concatenate(list(without_names(media.load(files), of))).astype(np.float32, copy=False)
+    batches = media.load(files, reading or media.Reading())
+    rows = np.concatenate(list(without_names(batches, of))).astype(np.float32, copy=False)
     width = width or rows.shape[1]
     if not rows.shape[1] == width <= WIDEST:
         raise LemError(
@@ -197,8 +206,6 @@ def _pairs(settings: Settings, sequences: bool) -> tuple[Items, str | None]:
 
 def _reader(settings: Settings) -> tuple[torch.nn.Module, int] | None:
     if settings.reader is None:
-        if settings.reader_layer is not None:
-            raise LemError("--reader-layer is for --reader")
         return None
     model = load(settings.reader, "cpu")
     if model.family != "language" or not hasattr(model.net, "resume"):
