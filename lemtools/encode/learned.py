@@ -140,52 +140,56 @@ def begin(net: torch.nn.Module, pairs: Paired) -> tuple[Scale, Scale]:
 def mlp(pairs: Paired) -> tuple[Learned, dict]:
     """(the network of lem-train translate, from ridge regression on, by as many updates as do best on pairs left out; the facts).
 
-    A tenth of the pairs (of more than 4,096 of a sample of as many) is left out, and looked at every 50 updates: the weights that
-    are kept have the least squared error there, both ways, in units of the variance. facts: `steps` (0: ridge was best), `error-before`
-    and `error-after`. AdamW, float32, on the CPU, the same at every call. LemError for fewer than 20 pairs, and for a side whose vectors
+    A tenth of the pairs (of more than 4,096 of a sample of as many) is left out, and looked at every 50 updates: so many as have the least
+    squared error there, both ways, in units of the variance, are then made of all pairs. facts: `steps` (0: ridge was best, and it is
+    ridge), `error-before` and `error-after`, of those left out. AdamW, float32, on the CPU, the same at every call. LemError for fewer than 20 pairs, and for a side whose vectors
     are all the same but for some that are left out.
     """
     if len(pairs.x) < FEWEST:
         raise LemError(f"{len(pairs.x)} pairs; --map mlp leaves some out and needs {FEWEST} at least")
-    draw = np.random.default_rng(18)
-    order = draw.permutation(len(pairs.x))
+    order = np.random.default_rng(18).permutation(len(pairs.x))
     out, rest = order[: len(order) // PART], np.sort(order[len(order) // PART :])
+    trial = Paired.of(pairs.x[rest], pairs.y[rest])
+    for mean, square, of in zip(trial.mean, (trial.parts[0], trial.parts[2]), ("the input", "--onto"), strict=True):
+        check_varied(mean, square.diagonal(), f"{of}, {len(rest)} of {len(pairs.x)} pairs")
+    *_, errors = _learnt(trial, STEPS, (pairs.x[out], pairs.y[out]))
+    steps = EVERY * int(np.argmin(errors))
+    net, sides, config, _ = _learnt(pairs, steps)
+    facts = {"steps": steps, "error-before": errors[0], "error-after": min(errors)}
+    return Learned(net, sides, {"map": "mlp", "count": pairs.count, "net": config}), facts
+
+
+def _learnt(
+    pairs: Paired, steps: int, others: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[torch.nn.Module, tuple[Scale, Scale], dict, list[float]]:
+    """(the network after so many updates of STEPS, the coordinates, its description, the squared errors of other pairs before the first update
+    and after every 50)."""
     widths = {"source": [pairs.x.shape[1]], "onto": [pairs.y.shape[1]]}
     config = {"net": "adapter", **widths, **{o.name: o.value() for o in NETWORKS["adapter"].options}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(18)
         net = build(config)
-    known = Paired.of(pairs.x[rest], pairs.y[rest])
-    for mean, square, of in zip(known.mean, (known.parts[0], known.parts[2]), ("the input", "--onto"), strict=True):
-        check_varied(mean, square.diagonal(), f"{of}, {len(rest)} of {len(pairs.x)} pairs")
-    sides = begin(net, known)
-    x, y = (
-        side.encode(torch.from_numpy(np.ascontiguousarray(rows, np.float32)))
-        for side, rows in zip(sides, (pairs.x, pairs.y), strict=True)
-    )
-    errors, best = _learn(net, x, y, out, rest, draw)
-    net.load_state_dict(best)
-    facts = {"steps": EVERY * int(np.argmin(errors)), "error-before": errors[0], "error-after": min(errors)}
-    return Learned(net, sides, {"map": "mlp", "count": pairs.count, "net": config}), facts
+    sides = begin(net, pairs)
 
+    def inside(*rows: np.ndarray) -> list[torch.Tensor]:
+        return [
+            s.encode(torch.from_numpy(np.ascontiguousarray(r, np.float32))) for s, r in zip(sides, rows, strict=True)
+        ]
 
-def _learn(
-    net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, out: np.ndarray, rest: np.ndarray, draw: np.random.Generator
-) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """(the squared error of what is left out, before the first update and after every 50, and the weights where it is least)."""
+    x, y = inside(pairs.x, pairs.y)
+    seen = inside(*others) if others else None
+    draw = np.random.default_rng(18)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.0)
-    errors, best = [_error(net, x[out], y[out])], {k: v.clone() for k, v in net.state_dict().items()}
-    for step in range(STEPS):
+    errors = [_error(net, *seen)] if seen else []
+    for step in range(steps):
         optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-        rows = draw.choice(rest, min(BATCH, len(rest)), replace=False)
+        rows = draw.choice(len(x), min(BATCH, len(x)), replace=False)
         optimizer.zero_grad()
         _squares(net, x[rows], y[rows]).backward()
         optimizer.step()
-        if (step + 1) % EVERY == 0:
-            errors.append(_error(net, x[out], y[out]))
-            if errors[-1] < min(errors[:-1]):
-                best = {k: v.clone() for k, v in net.state_dict().items()}
-    return errors, best
+        if seen and (step + 1) % EVERY == 0:
+            errors.append(_error(net, *seen))
+    return net, sides, config, errors
 
 
 def _squares(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
