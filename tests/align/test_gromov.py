@@ -87,6 +87,41 @@ def test_steps_make_the_distortion_small_and_find_the_order(monkeypatch):
     assert np.allclose(coupling.sum(0), p) and np.allclose(coupling.sum(1), p, atol=1e-4)
 
 
+@pytest.mark.parametrize("k, m", [(10, 10), (11, 8)])
+def test_a_coupling_is_that_of_proximal_steps_written_out(monkeypatch, k, m):
+    """Each is the entropic transport of the gradient, the coupling of before its prior; the distortion falls at every one."""
+    monkeypatch.setattr(gromov, "SCALINGS", 1000)
+    draw = np.random.default_rng(k + m)
+    x, y = draw.standard_normal((k, 5)), draw.standard_normal((m, 7))
+    p, q = draw.dirichlet(np.full(k, 9.0)), draw.dirichlet(np.full(m, 9.0))
+
+    def transport(cost, prior):
+        kernel, v = prior * np.exp(cost.min() - cost), np.ones(m)
+        for _ in range(1000):
+            u = p / (kernel @ v)
+            v = q / (kernel.T @ u)
+        return u[:, None] * kernel * v
+
+    squares = np.array([[np.square(i - j).sum() for j in gromov.profiles(y)] for i in gromov.profiles(x)])
+    coupling = transport(squares / (gromov.SORTED * gromov.FIRST), 1.0)
+    one, other = (gromov.ranked(unit(side) @ unit(side).T) for side in (x, y))
+    apart = np.square(one[:, None, :, None] - other[None, :, None, :])  # [i, j, k, l]
+    unit_of_cost, values = gromov.SHARP * (one.var() + other.var()) / 2, []
+    for _ in range(6):
+        cost = np.einsum("ijkl,kl->ij", apart, coupling)
+        values.append((cost * coupling).sum())
+        coupling = transport(cost / unit_of_cost, coupling)
+    assert np.all(np.diff(values) < 0)
+    monkeypatch.setattr(gromov, "STEPS", 6)
+    assert np.allclose(gromov.coupled(x, y, p, q), coupling, atol=1e-6)
+
+
+def test_two_centres_have_nothing_to_rank():
+    x, p, q = np.array([[1.0], [-1.0]]), np.array([0.3, 0.7]), np.array([0.6, 0.4])
+    made = gromov.coupled(x, -x, p, q)
+    assert np.allclose(made.sum(0), q) and np.allclose(made.sum(1), p, atol=1e-6)
+
+
 def test_scaling_is_the_entropic_transport():
     """In 2 x 2 with given sums the odds ratio of the kernel stays (closed form)."""
     kernel, p, q = np.array([[2.0, 1.0], [1.0, 5.0]]), np.array([0.3, 0.7]), np.array([0.6, 0.4])

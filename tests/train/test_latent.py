@@ -14,6 +14,7 @@ from lemtools import encode
 from lemtools.align import linear, unpaired
 from lemtools.align.maps import unit
 from lemtools.align.pairs import Paired, drawn
+from lemtools.nets.latent import Latent
 from lemtools.nets.model import load
 from lemtools.signal import LemError, Signal
 from lemtools.train.data import Batches
@@ -181,6 +182,43 @@ def test_the_losses_are_their_definitions(tmp_path):
     assert torch.allclose(reached, total, rtol=1e-3)
 
 
+def test_neighbours_draw_as_they_are_weighted():
+    """Through the softmax of CSLS no gradient goes: it is that of the cosines, with weights that stand still."""
+    draw = np.random.default_rng(4)
+    made, other = (torch.tensor(draw.standard_normal((n, 6))) for n in (30, 25))
+    made.requires_grad_()
+    near = (made / made.norm(dim=1, keepdim=True)) @ (other / other.norm(dim=1, keepdim=True)).T
+    crowd = torch.stack([near[:, j].sort().values[-10:].mean() for j in range(25)])
+    weight = torch.exp(latent.SHARP * (2 * near - crowd)).detach()
+    wanted = 1 - (weight / weight.sum(1, keepdim=True) * near).sum(1)
+    assert torch.allclose(latent._apart(made, other), wanted)
+    one, two = (torch.autograd.grad(loss.sum(), made)[0] for loss in (latent._apart(made, other), wanted))
+    assert torch.allclose(one, two)
+
+
+def test_drawn_weights_are_by_the_seed(tmp_path):
+    nets = [prepare(asked(tmp_path, alone=True, arch="latent", seed=seed)).model.net for seed in (1, 1, 2)]
+    one, same, other = (net.trunk.hidden[0].weight for net in nets)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_both_sides_pass_the_trunk():
+    net = Latent([3], [4], width=5, depth=1, latent=6).double()
+    draw = torch.Generator().manual_seed(0)
+    for weight in net.parameters():
+        weight.data = torch.randn(weight.shape, generator=draw, dtype=torch.double)
+
+    def way(part, x):
+        hidden = torch.nn.functional.gelu(x @ part.hidden[0].weight.T + part.hidden[0].bias)
+        return x @ part.linear.weight.T + part.linear.bias + hidden @ part.out.weight.T
+
+    for x, side, made in ((torch.ones(2, 3).double(), 0, net.there), (torch.ones(2, 4).double(), 1, net.back)):
+        high = way(net.trunk, way(net.into[side], x))
+        assert torch.allclose(net.lift(x, side), high)
+        assert torch.allclose(made(x), way(net.out[1 - side], high))
+        assert torch.allclose(net.lower(high, side), way(net.out[side], high))
+
+
 def test_a_loss_without_weight_is_not_computed(tmp_path):
     prepared = prepare(asked(tmp_path, options={"neighbours": 0, "cycle": 0}))
     batch = Batches(prepared.spec)[0]
@@ -257,6 +295,17 @@ REFUSED = {
     "too few beside those kept back": (
         {"pairs": 0, "how": {"holdout": 270}},
         "--data: 30 vectors to learn from beside the 270 of --holdout; without pairs 50",
+    ),
+    "no weights": (
+        {"how": {"options": dict.fromkeys(("pairs", "reconstruct", "cycle", "similar", "neighbours"), 0)}},
+        "no loss has a weight: --set reconstruct=1",
+    ),
+    "the weight of pairs alone, without pairs": (
+        {
+            "pairs": 0,
+            "how": {"options": {"start": "none"} | dict.fromkeys(("reconstruct", "cycle", "similar", "neighbours"), 0)},
+        },
+        "no loss has a weight.*pairs has one, but there are none",
     ),
     "another weight": ({"how": {"options": {"cycle": -1}}}, "--set cycle=-1"),
 }

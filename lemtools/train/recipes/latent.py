@@ -69,13 +69,20 @@ class Shared(Objective):
     differences of the cosines among the vectors of a batch and among their translations. neighbours: how far translations are, by
     cosine, from the softmax-weighted nearest of the other side. spread: sliced Wasserstein distances (Bonneel et al. 2015) of
     directions, translations' from those of the other side, along as many lines as there are items.
+
+    paired: whether there are pairs. LemError where no loss that can be measured has a weight.
     """
 
     needs_fragments = False
 
-    def __init__(self, model: Model, widths: tuple[int, int]):
+    def __init__(self, model: Model, widths: tuple[int, int], paired: bool):
         super().__init__(model, "plain")
         self.widths, self.used = widths, {name: weight for name, weight in self.net.losses.items() if weight}
+        if not self.used.keys() - (set() if paired else {"pairs"}):
+            raise LemError(
+                "no loss has a weight: --set reconstruct=1 and the like"
+                + " (pairs has one, but there are none)" * ("pairs" in self.used)
+            )
 
     def lines(self, rng: np.random.Generator, item: tuple[int, ...]) -> dict[str, np.ndarray]:
         """A direction, as long as the wider side."""
@@ -128,11 +135,13 @@ def _unlike(own: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
 
 
 def _apart(made: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """1 less the mean cosine to the nearest of the other side, weighted by the softmax of CSLS, through which no gradient goes."""
+    """1 less the mean cosine to the nearest of the other side, weighted by the softmax of CSLS, through which no gradient goes.
+
+    What CSLS takes from a whole row, a softmax over the row leaves out.
+    """
     near = _cosines(made, other)
     with torch.no_grad():
-        k = min(NEAREST, len(other))
-        crowd = near.topk(k, dim=1).values.mean(1, keepdim=True) + near.topk(k, dim=0).values.mean(0, keepdim=True)
+        crowd = near.topk(min(NEAREST, len(made)), dim=0).values.mean(0)
         weight = (SHARP * (2 * near - crowd)).softmax(1)
     return 1 - (weight * near).sum(1)
 

@@ -114,7 +114,7 @@ def _shared(settings: Settings) -> Prepared:
     settings = replace(settings, arch="latent")
     known, kept = _unpaired(settings) if settings.unpaired else _partly(settings)
     model = latent.model(settings, known)
-    goal = latent.Shared(model, (known.more[0].shape[1], known.more[1].shape[1]))
+    goal = latent.Shared(model, (known.more[0].shape[1], known.more[1].shape[1]), len(known.pairs[0]) > 0)
     extras = goal.lines if "spread" in goal.used else None
     items = Items("embedding", *known.items())
     spec, held = Spec(items, settings.batch, settings.seed, [], extras=extras), None
