@@ -56,12 +56,28 @@ def test_what_is_not_linear_is_learnt_and_kept(tmp_path):
 def test_what_does_not_help_pairs_left_out_is_not_taken(monkeypatch):
     """Of noise ridge is best: no update is made, and the map is the ridge regression of all pairs."""
     monkeypatch.setattr(learned, "RATE", 3e-2)
-    x, y = rng.standard_normal((40, 5)), rng.standard_normal((40, 4))
+    x, y = rng.standard_normal((40, 5)), 3 * rng.standard_normal((40, 4)) + 1
     made, report = fit(x, y)
     assert report["steps"] == 0 and report["error-before"] == report["error-after"]
     ridge = linear.ridge(Paired.of(x, y))
     (out,) = made.encode(Signal("embedding", x.astype(np.float32)))
     assert np.allclose(out.data, ridge.apply(x), atol=1e-4)
+    (back,) = made.decode(Signal("embedding", y.astype(np.float32)), {})
+    assert np.allclose(back.data, ridge.apply(y, True), atol=1e-4)
+
+
+def test_the_rate_falls_as_a_cosine(monkeypatch):
+    rates = []
+
+    class Noted(torch.optim.AdamW):
+        def step(self, *args, **how):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **how)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Noted)
+    monkeypatch.setattr(learned, "STEPS", 8)
+    fit(*bent(40))
+    assert np.allclose(rates, learned.RATE * np.cos(np.pi * np.arange(8) / 16) ** 2)
 
 
 def test_the_error_is_that_of_pairs_left_out_both_ways():
