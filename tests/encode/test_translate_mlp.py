@@ -62,8 +62,20 @@ def test_what_does_not_help_pairs_left_out_is_not_taken(monkeypatch):
     ridge = linear.ridge(Paired.of(x, y))
     (out,) = made.encode(Signal("embedding", x.astype(np.float32)))
     assert np.allclose(out.data, ridge.apply(x), atol=1e-4)
+
+
+def test_it_begins_as_ridge_each_way(monkeypatch):
+    """Without a step, of sides that differ in scale and are nearly linear in one another, so that ridge is far from 0."""
+    monkeypatch.setattr(learned, "STEPS", 0)
+    x = rng.standard_normal((60, 5)) - 2
+    y = 30 * x @ rng.standard_normal((5, 4)) + rng.standard_normal((60, 4)) + 7
+    made, report = fit(x, y)
+    ridge = linear.ridge(Paired.of(x, y))
+    (there,) = made.encode(Signal("embedding", x.astype(np.float32)))
     (back,) = made.decode(Signal("embedding", y.astype(np.float32)), {})
-    assert np.allclose(back.data, ridge.apply(y, True), atol=1e-4)
+    assert report["steps"] == 0
+    assert np.allclose(there.data, ridge.apply(x), atol=1e-3) and lost(there.data, y) < 0.01
+    assert np.allclose(back.data, ridge.apply(y, True), atol=1e-4) and lost(back.data, x) < 0.5
 
 
 def test_the_rate_falls_as_a_cosine(monkeypatch):
