@@ -142,8 +142,8 @@ def mlp(pairs: Paired) -> tuple[Learned, dict]:
 
     A tenth of the pairs (of more than 4,096 of a sample of as many) is left out, and looked at every 50 updates: so many as have the least
     squared error there, both ways, in units of the variance, are then made of all pairs. facts: `steps` (0: ridge was best, and it is
-    ridge), `error-before` and `error-after`, of those left out. AdamW, float32, on the CPU, the same at every call. LemError for fewer than 20 pairs, and for a side whose vectors
-    are all the same but for some that are left out.
+    ridge), `error-before` and `error-after`, of those left out. AdamW, float32, on the CPU, the same at every call. LemError for fewer
+    than 20 pairs, and for a side whose vectors are all the same but for some that are left out.
     """
     if len(pairs.x) < FEWEST:
         raise LemError(f"{len(pairs.x)} pairs; --map mlp leaves some out and needs {FEWEST} at least")
