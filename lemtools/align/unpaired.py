@@ -76,14 +76,18 @@ def mapped(a: Cloud, b: Cloud, turn: Turn, x: np.ndarray, y: np.ndarray, facts: 
 
 
 def search(a: Cloud, b: Cloud) -> Found:
-    """The best of all starts: those that did best in heats of few rounds and directions, by all rounds from where they started."""
-    draw, left = np.random.default_rng(SEED), list(starts(a, b))
-    count = len(left)
-    for heat in HEATS:
-        x, y = (side.rows[draw.permutation(len(side.rows))[: heat.vectors]] for side in (a, b))
-        strength = [strengthened(x, y, turn, a, b, heat).strength for turn in left]
-        left = [left[i] for i in np.argsort(strength, kind="stable")[::-1][: heat.stay]]
-    made = [list(rounds(a, b, turn, np.random.default_rng(SEED)))[-1] for turn in left]
+    """The best of all starts: those that did best in heats of few rounds and directions, by all rounds from where they started. Starts
+    of few axes and those of many have heats of their own: more axes are stronger at first, right or wrong."""
+    count, finalists = 0, list[Turn]()
+    for kinds in STARTS:
+        draw, left = np.random.default_rng(SEED), [turn for kind in kinds for turn in kind(a, b)]
+        count += len(left)
+        for heat in HEATS:
+            x, y = (side.rows[draw.permutation(len(side.rows))[: heat.vectors]] for side in (a, b))
+            strength = [strengthened(x, y, turn, a, b, heat).strength for turn in left]
+            left = [left[i] for i in np.argsort(strength, kind="stable")[::-1][: heat.stay]]
+        finalists += left
+    made = [list(rounds(a, b, turn, np.random.default_rng(SEED)))[-1] for turn in finalists]
     return Found(*max(made, key=lambda last: last[1]), count)
 
 
@@ -95,12 +99,6 @@ def strengthened(x: np.ndarray, y: np.ndarray, turn: Turn, a: Cloud, b: Cloud, h
         cross, _, sharp = dictionary(x, y, turn, sharp, NEAR, k)
         turn = Turn.fitted(cross, a, b)
     return turn
-
-
-def starts(a: Cloud, b: Cloud) -> Iterator[Turn]:
-    """Maps of the leading axes, of every kind of start; the more certain kinds come last."""
-    for kind in STARTS:
-        yield from kind(a, b)
 
 
 def by_axes(a: Cloud, b: Cloud) -> Iterator[Turn]:
@@ -125,7 +123,7 @@ def by_profiles(a: Cloud, b: Cloud) -> Iterator[Turn]:
         yield Turn.fitted((x.T @ (weight / weight.sum(1, keepdims=True) @ y) / len(x))[:axes, :axes], a, b)
 
 
-STARTS = (by_axes, by_profiles, gromov.starts)
+STARTS = ((by_axes, by_profiles), (gromov.starts,))  # kinds of starts that compete
 
 
 def gaussian(y: np.ndarray, number: int) -> Cloud:

@@ -5,7 +5,7 @@ import pytest
 
 from lemtools import encode
 from lemtools.align import gromov, unpaired
-from lemtools.align.clouds import Cloud
+from lemtools.align.clouds import Cloud, Turn
 from lemtools.align.maps import unit
 from lemtools.signal import LemError, Signal
 
@@ -97,3 +97,22 @@ def test_a_fit_without_pairs_looks_at_no_names():
     made, report = encode.fit("translate", lambda: sides[:1], onto=lambda: sides[1:], unpaired=True)
     assert report["map"] == "unpaired" and report["pairs"] == 0
     assert found_own(made.found, x, y, order) >= 0.95
+
+
+def test_starts_of_few_axes_are_not_crowded_out_by_those_of_many(monkeypatch):
+    """More axes are stronger in the heats, right or wrong: either kind has finalists of its own, and the objective chooses."""
+    few = [Turn(np.eye(4), np.eye(4), 0.0) for _ in range(6)]
+    many = [Turn(np.eye(9), np.eye(9), 1.0) for _ in range(6)]
+    ended = []
+
+    def rounds(a, b, turn, draw):
+        ended.append(turn)
+        yield turn, 0.5 if len(turn.there) == 4 else 0.1
+
+    monkeypatch.setattr(unpaired, "STARTS", ((lambda a, b: few,), (lambda a, b: many,)))
+    monkeypatch.setattr(unpaired, "strengthened", lambda x, y, turn, a, b, heat: turn)
+    monkeypatch.setattr(unpaired, "rounds", rounds)
+    cloud = Cloud.of(np.random.default_rng(0).standard_normal((60, 9)), np.zeros(9))
+    found = unpaired.search(cloud, cloud)
+    assert [len(turn.there) for turn in ended] == [4] * 3 + [9] * 3
+    assert len(found.turn.there) == 4 and found.mutual == 0.5 and found.starts == 12
