@@ -157,10 +157,12 @@ def _first(head: bytes) -> str:
 
 
 def _is_number(text: str) -> bool:
+    """Whether it is a number in digits, however large; "nan" and "infinity" are words."""
     try:
-        return math.isfinite(float(text))
+        float(text)
     except ValueError:
         return False
+    return any(letter.isdecimal() for letter in text)
 
 
 def _text(source: Source) -> str:
