@@ -83,9 +83,7 @@ def _scores(y: np.ndarray, made: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(r, R^2) of each dimension of y [M, D] as predicted; r is 0 where a prediction is constant, and both are nan where y is."""
     spread = ((y - y.mean(0)) ** 2).sum(0)
     varies = (np.ptp(y, axis=0) > 0) & (spread > 0)
-    tells = np.ptp(made, axis=0) > ROUNDING * np.abs(made).max(
-        0
-    )  # (r of what rounding left of a constant may be anything)
+    tells = np.ptp(made, axis=0) > ROUNDING * np.abs(made).max(0)  # (r of a constant's rounding may be anything)
     r = np.where(tells, np.nan_to_num(pearson(made, y)), 0)
     error = np.divide(((y - made) ** 2).sum(0), spread, out=np.full(len(spread), np.nan), where=varies)
     return np.where(varies, r, np.nan), 1 - error

@@ -12,9 +12,7 @@ import torch
 from .contract import Array, Scale, wide
 
 SAMPLE = 1024  # memories that tell about where all of them lie
-TILE_ELEMENTS = (
-    1 << 20
-)  # 4 MiB in float32: in the cache, and memory that is taken anew for each tile is not given back meanwhile
+TILE_ELEMENTS = 1 << 20  # 4 MiB in float32: a tile stays in the cache, and its memory is not taken anew each time
 DEVICE_ELEMENTS = 1 << 22  # the same elsewhere than on a CPU, where a call costs more than what it does
 
 

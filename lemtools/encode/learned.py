@@ -24,12 +24,8 @@ from .hub import refuse_hub
 AT_ONCE = 1 << 14  # vectors
 SIDES = ("scale", "target_scale")
 MAPS = {"adapter": "mlp", "latent": "latent"}  # what the map of a network is called
-STEPS, BATCH, RATE, EVERY = (
-    1000,
-    256,
-    1e-3,
-    50,
-)  # of the fit: updates, pairs in each, and updates between looks at the pairs left out
+STEPS, BATCH, RATE = 1000, 256, 1e-3  # of the fit: updates at most, and pairs in each
+EVERY = 50  # updates between looks at the pairs left out
 PART = 10  # one pair in so many is left out
 FEWEST = 20  # pairs
 
