@@ -163,6 +163,7 @@ SOUND_ARMS = {
     "all-1": ("whole", "decoded-1", "recalled-1", "remembered-1"),
     "family": tuple(f"decoded-{bits}" for bits in range(1, 9)),
 }
+WHOLE = "the judge of whole memories of the same part and seed"
 IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --set "
 LARGE = IMAGES + "widths=[32,64,128] --set blocks=2 --batch 256 --warmup 300 --ema .998"
 SMALL = IMAGES + "widths=[16,32,64] --set blocks=1 --batch 64 --warmup 50 --ema .99"
@@ -172,6 +173,8 @@ IMAGE_ARMS = {
     "family": ("whole", "--fragment", "--bits 1-8"),
     "recalled-2": ("recalled-2",),
     "all-2": ("whole", "decoded-2", "recalled-2"),
+    "taught-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE),
+    "taught": ("whole", "--fragment", "--bits 1-8", "--teacher", WHOLE),
 }
 SETS = [
     Set(
@@ -370,17 +373,22 @@ def place(folder: Path, task: str, arm: str, part: int, seed: int) -> Path:
 
 
 def teach(which: Set, folder: Path, rows: Rows) -> None:
-    """Train the judges that are not there, JOBS at a time."""
-    lines = []
+    """Train the judges that are not there, JOBS at a time; after the others those that learn from a judge of whole memories."""
+    lines: dict[bool, list[list[str]]] = {False: [], True: []}
     for task, arm, part in itertools.product(tasks(which), arms(which), range(which.parts)):
         updates = which.updates[QUICK] * (2 if which.kind == "audio" and len(which.arms[arm]) > 1 else 1)
         left = [seed for seed in SEEDS if not finished(place(folder, task, arm, part, seed), updates)]
         data = learning(which, folder, rows, task, arm, part) if left else []
         for seed in left:
             line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q -o"
-            lines.append(["classifier", *data, *line.split(), str(place(folder, task, arm, part, seed))])
+            whole = str(place(folder, task, "whole", part, seed))
+            words = [whole if word == WHOLE else word for word in data]
+            lines[WHOLE in data].append(
+                ["classifier", *words, *line.split(), str(place(folder, task, arm, part, seed))]
+            )
     (folder / "judges").mkdir(exist_ok=True)
-    side_by_side(taught, lines)
+    for some in lines.values():
+        side_by_side(taught, some)
 
 
 def side_by_side(work: Callable, jobs: list) -> list:

@@ -44,6 +44,7 @@ from .training import (
     STEPS,
     STREAMS,
     TARGET,
+    TEACHER,
     TEXT,
     VECTORS,
     WEIGHTING,
@@ -165,7 +166,7 @@ RECIPES = Table(
         "classes:classifier",
         "which class a memory is of",
         {"image": "conv-classifier", "spectrum": "conv-classifier", "embedding": "mlp-classifier"},
-        *(DATA, *LOOKS, *SPECTRA, *(loss for loss in LOSSES if loss.name != "target"), LABELS, *LEARNER),
+        *(DATA, *LOOKS, *SPECTRA, *(loss for loss in LOSSES if loss.name != "target"), LABELS, TEACHER, *LEARNER),
         family="classify",
         said={
             "labels": {

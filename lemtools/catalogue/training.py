@@ -189,6 +189,12 @@ INIT = Option(
     metavar="MODEL",
     file=True,
 )
+TEACHER = Option(
+    "--teacher",
+    "A trained classifier of the same memories, which is shown them whole: what it answers is learnt, too, from what the fragment shows.",
+    metavar="MODEL",
+    file=True,
+)
 SET = Option(
     "--set",
     "Set another property of the network (for rvq, of the codes).",

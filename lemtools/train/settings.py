@@ -53,6 +53,7 @@ LATER = (
     "more",
     "onto_more",
     "unpaired",
+    "teacher",
 )
 
 PATTERN = re.compile(r"[^%]*%(0\d)?d[^%]*")  # of the names of runs side by side
@@ -85,7 +86,8 @@ class Settings:
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
     levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). onto: what the data of a translation are paired with; reader, reader_layer: the language model that reads it, and where;
     pairs: how many of the pairs; more, onto_more: files of vectors without partners; unpaired: no pairs are known.
-    gates: updates after which it is found out whether a language model learns as one must (gates).
+    gates: updates after which it is found out whether a language model learns as one must (gates). teacher: a classifier that is shown whole what a fragment is
+    shown of, see recipes.classes.
     """
 
     recipe: str
@@ -136,6 +138,7 @@ class Settings:
     background: str | None = None
     skip_bad: bool | None = None
     init: str | None = None
+    teacher: str | None = None
     rows: int | None = None
     places: int | None = None
     noise_injection: float | None = None
@@ -321,7 +324,7 @@ def checksum(*arrays) -> int:
 def differences(then: dict, now: dict) -> list[str]:
     """Settings that are not what they were, as '--lr 0.001, not 0.0005', properties of the network each by itself."""
     facts = {"items": "number of items", "item": "shape of an item"}
-    contents = {"checksum": "the data", "tables": "the tables"}
+    contents = {"checksum": "the data", "tables": "the tables", "teachers": "the teacher"}
     then, now = _apart(then), _apart(now)
     out = []
     for key in {**then, **now}:

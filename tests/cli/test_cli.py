@@ -42,7 +42,7 @@ OPTIONS = {
     "--text --phones --dict --language --alphabet --refine --fallback --onto --map --pairs --more --onto-more --unpaired --common --add --from --to-space --bases --translate --from-lm --from-layer --from-codec --codec",
     "train": f"{COMMON} --aligned --arch --augment --batch --beam --beta2 --card --chunk --clip --code-bits --codec --codes --coding --compile --config --context "
     "--cosine --crop --gain-shape --gates --runs --groups --stages --whiten --data --decay --depth --device --dry-run --dtype --ema --flops --fragment --holdout --key --labels --log-file --lr --on --order --preset "
-    "--output -o --padding --pictures --predict --save-every --keep-every --seed --init --set --steps --target --validate --warmup --weight-decay "
+    "--output -o --padding --pictures --predict --save-every --keep-every --seed --init --set --steps --target --teacher --validate --warmup --weight-decay "
     "--weighting --weights --width --workers --rows --places --noise-injection --pushforward --own-rollouts --drift --levels --kind --resize --grey --rgb --background --skip-bad "
     "--encoder --n-fft --hop --window-fn --rms --middle --compress --mono --resample --length --voices --lowest --bands --coefficients "
     "--embedding --ratio --table --head --thoughts --thoughts-by --thoughts-carry --longest --asked --positions --pause --states --onto --pairs --more --onto-more --unpaired --reader --reader-layer",

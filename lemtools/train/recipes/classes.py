@@ -14,36 +14,60 @@ from ...denoise.contract import Scale
 from ...media.labels import FOLDER, Classes, folders
 from ...media.repeat import check_apart
 from ...nets import build
-from ...nets.model import Model
-from ...signal import LemError
+from ...nets.model import Model, load
+from ...signal import LemError, called
 from .. import augment
 from ..data import Items, Spec, View, held_out
 from ..network import blamed, card, record
 from ..objectives import Objective, unpacked
 from ..run import Prepared
-from ..settings import Settings
+from ..settings import Settings, checksum
 from ..trainer import Trainer
 from . import values
+
+TEMPERATURE = 2.0  # of a teacher's answers, so that what it holds for less likely counts
 
 
 class Classify(Objective):
     """-log of the probability of the class. What is shown is the memory, or the decoded value of its fragment: middles of bins, and
-    0 where it is lost, or was never seen in a memory that is a fragment itself."""
+    0 where it is lost, or was never seen in a memory that is a fragment itself.
+
+    teacher: a trained classifier that is shown the same memory whole. Then half of the loss is T^2 KL(its probabilities || those
+    learnt), both at temperature T (Hinton et al. 2015, arXiv 1503.02531; a teacher that sees more than the pupil: Lopez-Paz et al. 2016,
+    arXiv 1511.03643)."""
 
     needs_fragments = False
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, teacher: Model | None = None):
         super().__init__(model, "plain")
+        self.teacher = teacher
 
     def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """[N, K]."""
-        x = batch["target"] if "seen" not in batch else batch["target"] * batch["seen"]
+        x = whole(batch)
         if "low" in batch:
             x = unpacked(batch["low"], batch["high"]).value if batch["low"].dtype == torch.uint8 else batch["value"]
-        return self.net(self.model.scale.encode(x if x.dtype == torch.uint8 else x.float())).float()
+        return _logits(self.model, x)
+
+    @torch.no_grad()
+    def taught(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[N, K], the teacher's."""
+        assert self.teacher is not None
+        self.teacher.net.to(self.device)
+        return _logits(self.teacher, whole(batch))
+
+    def frozen(self, batch: dict[str, torch.Tensor]) -> None:
+        if self.teacher is not None:
+            self.taught(batch)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return F.cross_entropy(self.logits(batch), batch["label"], reduction="none")
+        logits = self.logits(batch)
+        loss = F.cross_entropy(logits, batch["label"], reduction="none")
+        if self.teacher is None:
+            return loss
+        mine, its = ((x / TEMPERATURE).log_softmax(1) for x in (logits, self.taught(batch)))
+        apart = F.kl_div(mine, its, reduction="none", log_target=True).sum(1)
+        return (loss + TEMPERATURE**2 * apart) / 2
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         """The loss; the share of classes that are right."""
@@ -52,12 +76,24 @@ class Classify(Objective):
         return {"loss": F.cross_entropy(logits, batch["label"], reduction="none"), "right": right}
 
 
+def whole(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The memories of a batch, 0 where they were never seen."""
+    return batch["target"] if "seen" not in batch else batch["target"] * batch["seen"]
+
+
+def _logits(model: Model, x: torch.Tensor) -> torch.Tensor:
+    return model.net(model.scale.encode(x if x.dtype == torch.uint8 else x.float())).float()
+
+
 def classifier(settings: Settings) -> Prepared:
     """Read, split, build. Raises LemError for what does not go together."""
     values.check_losses(settings, Classify)
     check_apart(settings.data, settings.validate)
     items, names = _labelled(settings, settings.data, values.items_of(settings, settings.data))
+    teacher = None if settings.teacher is None else _teacher(settings.teacher, items, names)
     fingerprint = settings.fingerprint(items)
+    if teacher is not None:
+        fingerprint["teachers"] = checksum(teacher.net.head.weight.detach().numpy())
     steps = augment.parse(settings.augment)
     item = values.shown(settings, steps, items, None)
     if settings.validate:
@@ -77,7 +113,7 @@ def classifier(settings: Settings) -> Prepared:
     back_spec = None
     if kept is not None:
         back_spec = Spec(kept, min(settings.batch, len(kept), 64), settings.seed + 1, **common)
-    return values.tried(Prepared(settings, model, Classify(model), spec, back_spec, fingerprint, Trainer))
+    return values.tried(Prepared(settings, model, Classify(model, teacher), spec, back_spec, fingerprint, Trainer))
 
 
 def _labelled(
@@ -112,6 +148,24 @@ def _labelled(
     if len(found) < 2 and not names:
         raise LemError(f"{what}: all items are of one class; there is nothing to tell apart")
     return items, names or [str(k) for k in range(max(found) + 1)]
+
+
+def _teacher(path: str, items: Items, names: list[str]) -> Model:
+    """A classifier of these memories and classes. LemError for another model."""
+    model = load(path)
+    if model.family != "classify":
+        raise LemError(f"--teacher {path}: a model of {model.meta['recipe']}, which tells no classes")
+    mine = model.meta["item"]
+    if model.meta["kind"] != items.kind or any(m not in (0, n) for m, n in zip(mine, items.item)):
+        raise LemError(f"--teacher {path}: it was taught {called(model.meta['kind'])} of other sizes or another kind")
+    if model.meta.get("front") != items.front:
+        raise LemError(f"--teacher {path}: its spectra were made otherwise than those of --data")
+    if (known := model.meta.get("names")) != names:
+        raise LemError(
+            f"--teacher {path}: it knows the classes {', '.join(known or [])}, where --data has {', '.join(names)}"
+        )
+    model.net.eval().requires_grad_(False)
+    return model
 
 
 def _validation(settings: Settings, items: Items, names: list[str]) -> Items:

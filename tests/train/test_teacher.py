@@ -1,0 +1,118 @@
+"""lem-train classifier --teacher: a judge of fragments learns what a judge of the whole answers."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import lemtools
+from helpers.training import dying
+from lemtools.nets.judge import Judge
+from lemtools.signal import LemError, Signal
+from lemtools.train import flops
+from lemtools.train.loop import train
+from lemtools.train.prepare import prepare
+from lemtools.train.recipes.classes import TEMPERATURE
+from lemtools.train.settings import Settings
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(120) % 3
+VECTORS = (RNG.standard_normal((3, 8)).astype(np.float32)[LABELS] + RNG.standard_normal((120, 8))).astype(np.float32)
+TWO_BITS = dict(fragment=["--bits 2"], operations=[[{"op": "bits", "bits": 2}]])
+RUN = dict(steps=20, batch=8, lr=1e-2, save_every=10, holdout=12, device="cpu", options={"width": 16, "depth": 1})
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("taught")
+    lemtools.save([Signal("embedding", VECTORS)], str(folder / "x.safetensors"))
+    np.save(folder / "y.npy", LABELS)
+    np.save(folder / "four.npy", np.arange(120) % 4)
+    for name, labels in (("whole", "y"), ("four", "four")):
+        train(asked(folder, name, labels=str(folder / f"{labels}.npy")))
+    return folder
+
+
+def asked(folder, name, **more) -> Settings:
+    given = {"labels": str(folder / "y.npy"), **RUN, **more}
+    return Settings("classifier", [str(folder / "x.safetensors")], str(folder / f"{name}.safetensors"), **given)
+
+
+def log_softmax(x):
+    return x - np.log(np.exp(x - x.max(1, keepdims=True)).sum(1, keepdims=True)) - x.max(1, keepdims=True)
+
+
+def test_the_loss_is_half_the_label_s_and_half_the_teacher_s(here):
+    run = prepare(asked(here, "taught", teacher=str(here / "whole.safetensors"), **TWO_BITS))
+    torch.nn.init.normal_(run.model.net.head.weight)
+    batch = run.batches(0, 1)[0]
+    found = run.objective(batch).detach().numpy()
+    mine = run.objective.logits(batch).detach().numpy().astype(np.float64)
+    its = Judge(str(here / "whole.safetensors"), "cpu")("embedding", batch["target"].numpy()).logits.astype(np.float64)
+    p, q = log_softmax(its / TEMPERATURE), log_softmax(mine / TEMPERATURE)
+    label = -log_softmax(mine)[np.arange(len(mine)), batch["label"].numpy()]
+    np.testing.assert_allclose(found, label / 2 + TEMPERATURE**2 * (np.exp(p) * (p - q)).sum(1) / 2, rtol=1e-5)
+    assert not np.allclose(mine, Judge(str(here / "whole.safetensors"), "cpu")("embedding", VECTORS[:8]).logits)
+
+
+def test_the_teacher_sees_the_whole_as_it_was_turned(tmp_path):
+    images = RNG.integers(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    lemtools.save([Signal("image", images)], str(tmp_path / "x.safetensors"))
+    np.save(tmp_path / "y.npy", np.arange(40) % 2)
+    small = dict(options={"widths": [8, 8], "blocks": 1}, holdout=0, steps=2)
+    train(asked(tmp_path, "whole", **small))
+    more = dict(teacher=str(tmp_path / "whole.safetensors"), augment=["flip"], **TWO_BITS)
+    run = prepare(asked(tmp_path, "taught", **small, **more))
+    batch, seen = run.batches(0, 1)[0], []
+    run.objective.teacher.net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    run.objective(batch)
+    turned = np.concatenate([images, images[..., ::-1]]).reshape(80, -1)
+    shown = np.rint((seen[0].numpy() + 1) * 127.5).reshape(8, -1)
+    assert all((turned == one).all(1).any() for one in shown)  # all eight bits, though the pupil is shown two
+    assert not all((images.reshape(40, -1) == one).all(1).any() for one in shown)
+
+
+def test_the_teacher_stays_and_is_not_kept(here):
+    before = (here / "whole.safetensors").read_bytes()
+    settings = asked(here, "taught", teacher=str(here / "whole.safetensors"), **TWO_BITS)
+    train(settings)
+    assert (here / "whole.safetensors").read_bytes() == before
+    plain = asked(here, "plain", **TWO_BITS)
+    train(plain)
+    taught, alone = (load_file(one.output) for one in (settings, plain))
+    assert taught.keys() == alone.keys()
+    assert any(not torch.equal(taught[name], alone[name]) for name in alone)
+
+
+def test_a_run_that_died_goes_on_to_the_same_bytes(here):
+    taught = dict(teacher=str(here / "whole.safetensors"), **TWO_BITS)
+    train(asked(here, "once", **taught))
+    dying(asked(here, "died", **taught), 20)
+    train(asked(here, "died", **taught))
+    assert (here / "once.safetensors").read_bytes() == (here / "died.safetensors").read_bytes()
+
+
+def test_a_run_does_not_go_on_with_another_teacher(here):
+    (here / "turned.safetensors").write_bytes((here / "whole.safetensors").read_bytes())
+    taught = dict(teacher=str(here / "turned.safetensors"), **TWO_BITS)
+    dying(asked(here, "half", **taught), 20)
+    train(asked(here, "five", seed=5))
+    (here / "turned.safetensors").write_bytes((here / "five.safetensors").read_bytes())
+    with pytest.raises(LemError, match="other contents of the teacher"):
+        train(asked(here, "half", **taught))
+
+
+@pytest.mark.parametrize(
+    "teacher, why", [("four", "it knows the classes 0, 1, 2, 3, where --data has 0, 1, 2"), ("x", "not a model")]
+)
+def test_another_teacher_is_refused(here, teacher, why):
+    with pytest.raises(LemError, match=why):
+        prepare(asked(here, "other", teacher=str(here / f"{teacher}.safetensors"), **TWO_BITS))
+
+
+def test_its_operations_count(here):
+    plain, taught = (
+        prepare(asked(here, "count", **more, **TWO_BITS)) for more in ({}, {"teacher": str(here / "whole.safetensors")})
+    )
+    one, both = (flops.per_item(run.spec, run.objective) for run in (plain, taught))
+    assert both == pytest.approx(one * 4 / 3)  # forward alone, of a network of the same size
