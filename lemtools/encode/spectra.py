@@ -51,7 +51,12 @@ class Spectra(Encoder):
         rows, frames = front.shape
         if (large := 4 * (1 + front.is_complex) * sound.data.shape[1] * rows * frames) > MAX_BYTES:
             raise LemError(f"{large} bytes of spectrum a sound; give a larger --hop, or --length S:crop")
-        data = front.encode(np.ascontiguousarray(sound.data, np.float32))
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = front.encode(np.ascontiguousarray(sound.data, np.float32))
+        if not np.isfinite(data).all():
+            raise LemError(
+                "its spectrum has values beyond the largest 32-bit float; make the sound quieter, or --rms smaller"
+            )
         rate = float(sound.rate or 0)
         self.shapes.add((sound.data.shape[-1] / (rate or 1), rate, sound.data.shape[1]))
         return [replace(sound, kind="spectrum", data=data)]

@@ -158,7 +158,8 @@ def _check_again(depth, old: dict) -> None:
 def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarray, alike: bool, observed) -> None:
     """Of values quantised before: leave items as they were that lose nothing more; note how far the others may be off.
 
-    Bins of uniform codes over one range nest; elsewhere the new bin holds the old level, not always the original value.
+    Bins of uniform codes over one range nest; elsewhere the new bin holds the old level, not always the original value, which
+    may lie as far beyond an end of the new bin as the old bin does.
     """
     same = np.broadcast_to(np.equal(op["bits"], old["bits"]) & alike, (len(data),))
     rows = np.flatnonzero(same)
@@ -169,8 +170,11 @@ def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarr
     if alike and op["quantizer"] == "uniform" and op["domain"] != "gaussian":
         op["slack"] = old.get("slack")
         return
-    low, high = _codes.bounds(signal.codes, old)
-    gap = np.maximum(high - signal.data, signal.data - low)
+    (low, high), (least, most) = _codes.bounds(signal.codes, old), _codes.bounds(codes, op)
+    with np.errstate(
+        invalid="ignore"
+    ):  # where neither bin has an end nothing is beyond: inf - inf, which fmax leaves out
+        gap = np.fmax(np.fmax(high - most, least - low), 0)
     slack = gap.max(axis=tuple(range(1, gap.ndim)), initial=0, where=True if observed is None else observed)
     before = np.zeros(len(data), np.float32) if old.get("slack") is None else old["slack"]
     if op["domain"] != "uint8":

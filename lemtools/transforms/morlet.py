@@ -232,7 +232,8 @@ class Morlet(Front):
 
     def _each(self, row: Callable[[int], Any]) -> Iterator[Any]:
         """What `row` returns for each row, in order."""
-        with ThreadPoolExecutor(threads()) as pool:
+        asked = np.geterr()  # what is done with values that are too large: a thread begins with numpy's own answer
+        with ThreadPoolExecutor(threads(), initializer=lambda: np.seterr(**asked)) as pool:
             yield from pool.map(row, range(len(self.hz)))
 
     def _blocks(self, items: int) -> Iterator[slice]:

@@ -35,7 +35,7 @@ class Windowed(Front):
         self._whole("hop", 1, MOST)
         stft.check(self.n_fft, self.hop, self.window_fn)
         if self.rms is not None:
-            self._number("rms", self.rms, 0)
+            self._number("rms", self.rms, 1e-30, 1e30)  # float32 holds neither less nor more with all its digits
         if self.middle is not None:
             self._whole("middle", 1)
             if self.middle > self.all_frames:

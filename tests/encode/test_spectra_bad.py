@@ -121,3 +121,29 @@ def test_rates_and_lengths_that_no_machine_could_make(options, words):
     sound = Signal("audio", np.ones((1, 1, 400), np.float32), rate=44100.0)
     with pytest.raises(LemError, match=words):
         list(encode([sound], STFT(**options)))
+
+
+@pytest.mark.parametrize("name", ["stft", "mel", "log-mel", "mfcc"])
+def test_a_sound_too_loud_for_32_bits_is_one_line_and_the_others_are_done(tmp_path, name):
+    """A power or a sum of many samples may be beyond the largest float32 where no sample is: no spectrum of infinities, no warning."""
+    noise = np.random.default_rng(0).standard_normal((3, 4000)) * [[0.1], [1e37], [0.1]]
+    for file, values in zip("abc", noise):
+        soundfile.write(tmp_path / f"{file}.wav", values, 8000, subtype="FLOAT")
+    (line,) = said(tmp_path, "--encoder", name, "--n-fft", "2048", "a.wav", "b.wav", "c.wav", "-o", "out/")
+    assert line.startswith("b.wav: its spectrum has values beyond the largest 32-bit float")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.safetensors", "c.safetensors"]
+
+
+def test_wavelets_too_large_for_32_bits_decode_to_one_line(tmp_path):
+    """Rows are summed in threads of their own, which warn of nothing either."""
+    noise = np.random.default_rng(0).standard_normal(4000) * 1e38
+    soundfile.write(tmp_path / "b.wav", noise.clip(-3e38, 3e38), 8000, subtype="FLOAT")
+    assert not lem_fork("encode", "--encoder", "morlet", "b.wav", "-o", "b.safetensors", cwd=tmp_path).stderr
+    (line,) = said(tmp_path, "--decode", "b.safetensors", "-o", "back.wav")
+    assert line.startswith("b.wav: decodes to values that are not finite numbers")
+
+
+@pytest.mark.parametrize("rms", ["1e-31", "1e38"])
+def test_an_rms_that_32_bits_cannot_hold(folder, rms):
+    (line,) = said(folder, "--encoder", "stft", "--rms", rms, "a.wav")
+    assert line.startswith(f"a.wav: stft: rms {float(rms)!r}: ") and "above 1e-30, to 1e+30" in line

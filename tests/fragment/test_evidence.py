@@ -87,6 +87,45 @@ def test_the_scale_of_a_fragment_of_a_fragment_is_the_first_one():
     assert np.array_equal(again.code_op["scale"], sound.code_op["scale"]) and again.code_op["slack"] is None
 
 
+@pytest.mark.parametrize("kind", ["embedding", "spectrum", "field", "audio", "image"])
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ({"bits": 8}, {"bits": 4}),
+        ({"bits": 4}, {"bits": 3}),
+        ({"bits": (3, 6)}, {"bits": 3}),
+        ({"bits": 5, "quantizer": "lloyd-max"}, {"bits": 3}),
+        ({"bits": 5}, {"bits": 3, "quantizer": "lloyd-max"}),
+        ({"bits": 6, "scale": "peak"}, {"bits": 3, "scale": "rms"}),
+        ({"bits": 6, "scale": "rms"}, {"bits": 3, "scale": "peak"}),
+    ],
+)
+def test_a_value_quantised_twice_lies_in_its_bin_and_the_bin_says_something(kind, first, second):
+    """The bin holds the original; inner values have a bin with two ends, though the outermost values of a Gaussian had none."""
+    rng = np.random.default_rng(5)
+    shape = {"embedding": (4, 600), "spectrum": (4, 2, 15, 20), "field": (4, 2, 300)}.get(kind, (4, 1, 20, 30))
+    if kind == "audio":
+        shape = (4, 1, 600)
+    if (
+        kind in ("audio", "image")
+        and "scale" in first
+        and (kind == "image" or "rms" in (first["scale"], second["scale"]))
+    ):
+        pytest.skip("has no such scale")
+    x = rng.standard_normal(shape) ** 3
+    x = np.clip(0.5 + x / 20, 0, 1) if kind == "image" else np.clip(x / 20, -1, 1) if kind == "audio" else x
+    whole = Signal(kind, x.astype(np.float32), rate=8000.0 if kind in ("audio", "spectrum") else None)
+    twice = apply(apply(whole, {"op": "bits"} | first), {"op": "bits"} | second)
+    says = evidence(twice)
+    assert (says.low <= whole.data).all() and (whole.data <= says.high).all()
+    ended = np.isfinite(says.low) & np.isfinite(says.high)
+    if not (
+        first.get("scale") == "rms" and kind != "audio"
+    ):  # a value beyond the last bin may lie anywhere over the peak
+        assert ended.mean() > 0.5
+        assert (says.high - says.low)[ended].max() < 2.5 * np.abs(whole.data).max()
+
+
 def test_noise_is_added_to_values_over_the_full_scale():
     """Of 8-bit images v / 255, to the last bit: noise of no size leaves just that."""
     x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
