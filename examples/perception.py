@@ -174,7 +174,8 @@ IMAGE_ARMS = {
     "recalled-2": ("recalled-2",),
     "all-2": ("whole", "decoded-2", "recalled-2"),
     "taught-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE),
-    "taught": ("whole", "--fragment", "--bits 1-8", "--teacher", WHOLE),
+    "tuned-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE, "--init", WHOLE),
+    "again": ("whole", "--init", WHOLE),
 }
 SETS = [
     Set(
