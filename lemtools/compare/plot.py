@@ -33,6 +33,7 @@ def picture(
         return of_sound(item, rate)
     if _complex(kind, item, front):
         return of_spectrum(item, loudest(item) if scale is None else scale, front)
+    item = item[:, ::-1] if kind == "spectrum" else item  # row 0 below, as of complex spectra
     flat = item.reshape(-1, item.shape[-1]) if item.ndim > 1 else item
     return vectors_picture(flat.astype(np.float32), scale=scale)
 

@@ -96,9 +96,7 @@ def scores(
     r = correlation(y, m)
     values = {"r": r, "r^2": r.square(), "R^2": 1 - error.sum(1) / spread, "mse": error.mean(1)}
     if paired:
-        values["r-magnitude"] = correlation(
-            *(t.double().unflatten(1, (-1, 2)).norm(dim=2).flatten(1) for t in (truth, found))
-        )
+        values["r-magnitude"] = correlation(*(magnitudes(t, alive) for t in (truth, found)))
     return {name: torch.where(value.isfinite(), value, torch.nan).numpy() for name, value in values.items()}
 
 
@@ -106,6 +104,16 @@ def pixels(x: torch.Tensor, alive: torch.Tensor | None = None) -> torch.Tensor:
     """The elements that count of items [S, C, H, W], float64 [S, D]."""
     x = x.double().flatten(1)
     return x if alive is None or bool(alive.all()) else x[:, alive.flatten().to(x.device)]
+
+
+def magnitudes(x: torch.Tensor, alive: torch.Tensor | None = None) -> torch.Tensor:
+    """Of items [S, 2C, H, W], channels being complex numbers two by two, the magnitudes of those of which a part counts,
+    float64 [S, D]; the other part is taken for zero."""
+    x = x.double()
+    if alive is None or bool(alive.all()):
+        return x.unflatten(1, (-1, 2)).norm(dim=2).flatten(1)
+    alive = alive.to(x.device)
+    return pixels((x * alive).unflatten(1, (-1, 2)).norm(dim=2), alive.unflatten(0, (-1, 2)).any(1))
 
 
 def correlation(y: torch.Tensor, m: torch.Tensor) -> torch.Tensor:

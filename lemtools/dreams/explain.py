@@ -8,6 +8,7 @@ nearest to the sample's own patch around it. `equal` says where that holds, to h
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -147,7 +148,7 @@ def _centres(bank: Bank, best: torch.Tensor) -> np.ndarray:
 def table(origins: Origins, bank: Bank) -> dict[str, np.ndarray]:
     """All of it as named arrays: the fields of ``Origins``; `source`, the numbers of the images that gave pixels, and
     their names, where the bank has names, as `source.names.utf8` and `source.names.offsets`; of spectra `row.hz` and
-    `column.ms`, the frequency of each row and the time of each column."""
+    `column.ms`, the frequency of each row, where rows are frequencies, and the time of each column."""
     arrays = {f.name: getattr(origins, f.name) for f in fields(origins)}
     arrays["equal"] = arrays["equal"].astype(np.uint8)
     arrays["source"] = np.unique(origins.image).astype(np.int64)
@@ -156,7 +157,8 @@ def table(origins: Origins, bank: Bank) -> dict[str, np.ndarray]:
         arrays["source.names.utf8"] = np.frombuffer(b"".join(names), np.uint8)
         arrays["source.names.offsets"] = np.cumsum([0, *map(len, names)], dtype=np.int64)
     if bank.front is not None and bank.front.shape == tuple(bank.item[1:]):
-        arrays["row.hz"] = np.asarray(bank.front.hz, np.float64)
+        with contextlib.suppress(LemError):  # rows of cepstra are no frequencies
+            arrays["row.hz"] = np.asarray(bank.front.hz, np.float64)
         arrays["column.ms"] = 1000 * bank.front.frame_seconds * np.arange(bank.item[2])
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..signal import LemError, Signal
+from ..transforms import Front
 from ..transforms.history import front
 
 UNITS = {"ms": ("s", 1e-3), "s": ("s", 1.0), "khz": ("hz", 1e3), "hz": ("hz", 1.0)}  # longer words first
@@ -34,10 +35,18 @@ def axes(signal: Signal) -> list[Axis]:
     made = front(signal.history)
     if made is None:
         return [Axis(without="a spectrum without a record of what made it; count rows and frames")] * 2
-    rows, gaps = Axis(without="rows that are not evenly spaced in Hz; count rows"), np.diff(made.hz)
+    return [_rows(made), Axis({"s": 1 / made.frame_seconds})]
+
+
+def _rows(made: Front) -> Axis:
+    """The rows of spectra: in Hz where they are frequencies that are evenly spaced."""
+    try:
+        gaps = np.diff(made.hz)
+    except LemError as error:  # (says which rows are none)
+        return Axis(without=str(error))
     if len(gaps) and np.allclose(gaps, gaps[0], rtol=1e-6):
-        rows = Axis({"hz": 1 / float(gaps[0])})
-    return [rows, Axis({"s": 1 / made.frame_seconds})]
+        return Axis({"hz": 1 / float(gaps[0])})
+    return Axis(without="rows that are not evenly spaced in Hz; count rows")
 
 
 def _unit(word: str) -> str:

@@ -102,7 +102,7 @@ class Front(ABC):
     @property
     @abstractmethod
     def hz(self) -> np.ndarray:
-        """float64 [F]: centre frequencies of the rows, ascending."""
+        """float64 [F]: centre frequencies of the rows, ascending. LemError where rows are no frequencies."""
 
     @property
     @abstractmethod

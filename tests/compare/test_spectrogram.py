@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lemtools.compare import Comparison, measure, pair
-from lemtools.compare.plot import Plot
+from lemtools.compare.plot import Plot, picture
 from lemtools.compare.spectrogram import BELOW, HEIGHT, LEFT, WIDTH, loudest, of_sound, of_spectrum, ticks
 from lemtools.signal import Signal
 from lemtools.transforms import of
@@ -31,6 +31,14 @@ def test_a_tone_is_bright_at_its_height(hz):
         rows = drawn[:HEIGHT, LEFT:].astype(int).sum(axis=(1, 2))
         assert abs((HEIGHT - 1 - np.argmax(rows)) / (HEIGHT - 1) - hz / 4000) < 0.03
         assert (drawn[:HEIGHT, :LEFT] != 255).any() and (drawn[HEIGHT:, LEFT:] != 255).any()  # numbers at both axes
+
+
+def test_bands_and_cepstra_are_drawn_with_row_0_below():
+    bands = np.zeros((1, 8, 6), np.float32)
+    bands[0, 1] = 1
+    drawn = picture("spectrum", bands, 8000.0).astype(int).sum(axis=2)
+    coloured = np.flatnonzero((drawn != drawn[0, 0]).any(axis=1)) / (len(drawn) - 1)
+    assert 0.75 <= coloured.mean() <= 0.9
 
 
 def test_all_pictures_of_a_row_have_one_scale():

@@ -204,17 +204,21 @@ def test_one_step_of_noisy_spectra(bench):
     assert np.abs(sent.data - want).max() < 1e-4 * np.abs(want).max() and sent.kind == "spectrum" and not sent.ops
 
 
-def test_what_counts_are_the_elements_that_are_not_zero_in_all_of_the_bank():
-    bank, g = Bank(chirps(), kind="spectrum"), np.random.default_rng(0)
+@pytest.mark.parametrize("rows", [9, 6])
+def test_what_counts_are_the_elements_that_are_not_zero_in_all_of_the_bank(rows):
+    """Of the network's and of the machine's samples; rows that are zero in all of it have no magnitudes either."""
+    made = chirps()
+    made[:, :, rows:] = 0
+    bank, g = Bank(made, kind="spectrum"), np.random.default_rng(0)
     y, m = (torch.from_numpy(g.standard_normal((3, *ITEM))) for _ in range(2))
     agreement = Agreement(bank)
     agreement.add(Samples([0, 1, 2], {20: y}, {"both": m}))
     found = {row.metric: row.value for row in agreement.rows()}
     alive = bank.alive.numpy()
-    assert alive.sum() == 2 * 9 * 8 - 16
+    assert alive.sum() == 2 * rows * 8 - (16 if rows == 9 else 8)
     want = np.median([np.corrcoef(a[alive], b[alive])[0, 1] for a, b in zip(y.numpy(), m.numpy())])
     assert found["r"] == pytest.approx(want) and agreement.remarks() == []
-    sizes = [np.hypot(v.numpy()[:, 0], v.numpy()[:, 1]).reshape(3, -1) for v in (y, m)]
+    sizes = [np.hypot(*np.moveaxis(v.numpy() * alive, 1, 0))[:, :rows].reshape(3, -1) for v in (y, m)]
     assert found["r-magnitude"] == pytest.approx(np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(*sizes)]))
     assert float(correlation(torch.ones(1, 4), torch.ones(1, 4)).isnan())
     images = Agreement(Bank(np.zeros((2, 1, 3, 3), np.uint8)))
@@ -347,6 +351,14 @@ def test_what_lem_els_prints_of_spectra(bench, tmp_path):
     assert np.array_equal(saved["row.hz"], np.arange(9) * 500) and np.array_equal(
         saved["column.ms"], np.arange(8) * 0.5
     )
+
+
+def test_provenance_of_cepstra_has_times_and_no_frequencies(bench, tmp_path):
+    record = {"encoder": "mfcc", "rate": 8000.0, "samples": 28, "n_fft": 64, "hop": 4, "bands": 8, "coefficients": 6}
+    written(tmp_path / "bank.safetensors", chirps()[:, :1, :6, :], {**ENCODED, **record})
+    els(tmp_path, "--bank bank.safetensors --scales 3 --steps 2 --machine time --explain map.png")
+    saved = load_file(tmp_path / "map.safetensors")
+    assert np.array_equal(saved["column.ms"], np.arange(8) * 0.5) and "row.hz" not in saved
 
 
 def test_pictures_of_spectra_are_their_magnitude_low_frequencies_below():

@@ -52,6 +52,26 @@ def test_spans_of_milliseconds_are_frames():
         assert 0 <= out[0, 0].sum() - 0.25 * T < frames
 
 
+def test_frames_of_cepstra_are_milliseconds_and_their_rows_no_frequencies():
+    record = {
+        "encoder": "mfcc",
+        "rate": 8000.0,
+        "samples": 8000,
+        "n_fft": 256,
+        "hop": 64,
+        "bands": 20,
+        "coefficients": 13,
+    }
+    made = Signal("spectrum", np.ones((1, 1, 13, 126), np.float32), rate=8000.0, history=[record])
+    for text, counted in (("span:40ms", "span:5"), ("patch:3x40ms", "patch:3x5")):
+        assert np.array_equal(gone(lose(made, text)), gone(lose(made, counted)))
+    for text in ("band:500hz", "patch:500hzx5"):
+        with pytest.raises(LemError, match="cepstral coefficients, not frequencies"):
+            lose(made, text)
+    with pytest.raises(LemError, match="cepstral coefficients, not frequencies"):
+        apply(made, {"op": "lowpass", "lowpass": 500.0})
+
+
 def test_bands_are_runs_of_rows_that_stay_apart():
     for text, rows in (("4", 4), ("500hz", 4), (".5kHz", 4), ("60Hz", 1)):
         out = gone(lose(ones(), f"band:{text}"))
