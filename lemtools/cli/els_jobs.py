@@ -154,7 +154,7 @@ def _prepare(run, o):
     from ..media import save
 
     target = _one_file(o, "safetensors", "a bank is one file, as in -o digits.bank.safetensors")
-    batches, more = run.progress(images(*_images(run, o))), {}
+    batches, more = run.progress(images(*_images(run, o), large=bool(o.patch))), {}
     if o.patch:
         pieces = Pieces(o.patch, o.hop or tuple(max(1, side // 2) for side in o.patch), o.window_fn or "rect")
         batches, more = pieces.cut(batches), {"patch": pieces.size, "hop": pieces.hop, "window": pieces.name}

@@ -31,17 +31,21 @@ class Pieces:
 
     def cut(self, signals: Iterable[Signal]) -> Iterator[Signal]:
         """The pieces of items [N, C, H, W], one item after the other, each row by row; numbered anew. Each has the item's
-        class and its name with the place of its first row and column, as in 'a.wav@8,512'. Raises LemError for items that
-        are smaller than a piece."""
-        count, weights = 0, self.weights()
+        class and its name with the place of its first row and column, as in 'a.wav@8,512'. Items may be of several sizes;
+        all pieces have the history of the first, for how long a sound was says nothing of its pieces. Raises LemError for
+        items that are smaller than a piece."""
+        count, weights, first = 0, self.weights(), None
         for signal in signals:
+            first = first or signal
             if any(n < side for n, side in zip(signal.data.shape[2:], self.size)):
+                where = f"{signal.names[0]}: " if signal.names else ""
                 shapes = " in ".join("{} x {}".format(*shape) for shape in (self.size, signal.data.shape[2:]))
-                raise LemError(f"no piece of {shapes} (rows x columns); give a smaller --patch")
+                raise LemError(f"{where}no piece of {shapes} (rows x columns); give a smaller --patch, or leave it out")
             for k in range(len(signal)):
                 for piece in self._pieces(signal, k, weights):
                     count += len(piece)
-                    yield replace(piece, index=np.arange(count - len(piece), count, dtype=np.int64))
+                    index = np.arange(count - len(piece), count, dtype=np.int64)
+                    yield replace(piece, index=index, history=first.history)
 
     def _pieces(self, signal: Signal, item: int, weights: np.ndarray | None) -> Iterator[Signal]:
         """Those of one item, as many at a time as have AT_ONCE values, but a row of pieces at the least."""

@@ -52,8 +52,10 @@ def images(
     grey: bool = False,
     key: str | None = None,
     how: Reading | None = None,
+    large: bool = False,
 ) -> Iterator[Signal]:
-    """The same items batch by batch: `data` all of one shape and type, `label` where they have classes."""
+    """The same items batch by batch: `data` all of one shape and type, `label` where they have classes. large: they will be cut
+    into pieces, so that rows and columns may be of any number, and the sounds of spectra of any length."""
     classes = None if labels is None else Classes(labels)
     listed = None if classes is None or classes.table else len(classes.values)
     first, begun, count, classed = None, None, 0, None
@@ -65,8 +67,8 @@ def images(
         if signal.kind != begun.kind:
             raise LemError(f"{where}: {called(signal.kind)} in a bank of {called(begun.kind)}; a bank holds one kind")
         if signal.kind == "spectrum":
-            _alike(signal, begun, where)
-        if data.shape[1:] != first.shape[1:]:
+            _alike(signal, begun, where, large)
+        if data.shape[1] != first.shape[1] or (not large and data.shape != (len(data), *first.shape[1:])):
             way = "--grey" if data.shape[2:] == first.shape[2:] else "--size"
             if signal.kind == "spectrum":
                 way = "lem-encode --mono" if data.shape[2:] == first.shape[2:] else "lem-encode --length"
@@ -108,14 +110,17 @@ def _whole(signal: Signal, where: str) -> Signal:
     return signal
 
 
-def _alike(signal: Signal, first: Signal, where: str) -> None:
-    """Raise LemError for spectra that another encoder made, or from sounds of another rate."""
+def _alike(signal: Signal, first: Signal, where: str, large: bool) -> None:
+    """Raise LemError for spectra that another encoder made, or from sounds of another rate, or length if they are not large."""
     if signal.rate != first.rate:
         rates = " among ".join("an unknown rate" if s.rate is None else f"{s.rate:g} Hz" for s in (signal, first))
         raise LemError(f"{where}: {rates}; a bank holds one rate (lem-encode --resample makes it one)")
     mine, others = (_made(s) for s in (signal, first))
-    if mine != others:
-        names = sorted(k for k in mine.keys() | others.keys() if mine.get(k) != others.get(k))
+    names = sorted(k for k in mine.keys() | others.keys() if mine.get(k) != others.get(k))
+    if names == ["samples"] and not large and signal.data.shape[1:] == first.data.shape[1:]:
+        lengths = f"a sound of {mine['samples']} samples among those of {others['samples']}"
+        raise LemError(f"{where}: {lengths}; a bank holds one length (lem-encode --length makes it one)")
+    if names not in ([], ["samples"]):
         raise LemError(f"{where}: made by another encoder than the first ({', '.join(names)} differ); encode all alike")
 
 

@@ -120,7 +120,10 @@ def load_items(paths: Sequence[str], how: media.Reading | None = None) -> Items:
             )
         here = _front(signal, paths)
         if signal is not first and here != front:
-            raise LemError(f"{_name(signal, paths)}: {unlike(here, front)} the first; learn those of one front end")
+            way = " (lem-encode --length makes sounds as long)" if differing(here or {}, front or {}) == [] else ""
+            raise LemError(
+                f"{_name(signal, paths)}: {unlike(here, front)} the first; learn those of one front end{way}"
+            )
         front = here
         batches.append(signal)
     label = None

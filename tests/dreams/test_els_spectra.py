@@ -93,6 +93,7 @@ def bench(tmp_path_factory):
     written(here / "other.safetensors", chirps(2), {**ENCODED, "hop": 8})
     damaged = {key: value for key, value in ENCODED.items() if key != "samples"}
     written(here / "damaged.safetensors", chirps(2), damaged)
+    written(here / "longer.safetensors", chirps(2), {**ENCODED, "samples": 30})
     written(here / "fast.safetensors", chirps(2), rate=16000.0)
     (here / "sound.wav").write_bytes(wav(np.zeros((1, 100), np.float32), 8000.0))
     written(here / "long.safetensors", np.zeros((2, 2, 9, 12), np.float32))
@@ -150,6 +151,32 @@ def test_long_spectra_are_cut_into_weighted_pieces(bench):
     els(bench, "--bank bank.safetensors --prepare --patch 9x4 -o whole.safetensors")
     plain = read_bank([str(bench / "whole.safetensors")])
     assert len(plain) == 30 and np.array_equal(plain.images[4], data[1, :, :, 2:6])
+
+
+def test_pieces_of_spectra_of_several_lengths_are_one_bank(bench, tmp_path):
+    """How long a sound was matters where whole spectra are compared, and for none of its pieces."""
+    g = np.random.default_rng(0)
+    long = g.standard_normal((2, 2, 9, 13)).astype(np.float32)
+    written(tmp_path / "long.safetensors", long, {**ENCODED, "samples": 48}, names=["x", "y"], label=np.zeros(2, int))
+    line = f"--bank {bench}/bank.safetensors --bank {tmp_path}/long.safetensors --prepare --patch 9x4 --hop 9x4"
+    assert els(tmp_path, f"{line} -o pieces.safetensors").stderr == b""
+    found = read_bank([str(tmp_path / "pieces.safetensors")])
+    want = [chirps()[i, :, :, c : c + 4] for i in range(10) for c in (0, 4)]
+    want += [long[i, :, :, c : c + 4] for i in range(2) for c in (0, 4, 8)]
+    assert np.array_equal(found.images, want) and found.names[-1] == "y@0,8" and found.history[0] == ENCODED
+    written(
+        tmp_path / "short.safetensors",
+        long[:1, :, :, :3],
+        {**ENCODED, "samples": 8},
+        names=["z"],
+        label=np.zeros(1, int),
+    )
+    done = els(tmp_path, f"{line} --bank {tmp_path}/short.safetensors -o more.safetensors", ok=False)
+    assert done.stderr.startswith(b"lem-els: error: z: no piece of 9 x 4 in 9 x 3 (rows x columns)")
+    written(tmp_path / "hop.safetensors", long, {**ENCODED, "samples": 96, "hop": 8}, label=np.zeros(2, int))
+    done = els(tmp_path, f"{line} --bank {tmp_path}/hop.safetensors -o more.safetensors", ok=False)
+    assert b"made by another encoder than the first (hop, samples differ)" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir() if "more" in p.name) == []
 
 
 def test_samples_are_spectra_with_the_history_of_the_bank(bench):
@@ -399,6 +426,10 @@ BAD = {
     "another encoder": (
         "--bank bank.safetensors --bank other.safetensors --prepare -o x.safetensors",
         "made by another encoder than the first (hop differ); encode all alike",
+    ),
+    "another length of the same frames": (
+        "--bank bank.safetensors --bank longer.safetensors --prepare -o x.safetensors",
+        "a sound of 30 samples among those of 28; a bank holds one length (lem-encode --length makes it one)",
     ),
     "another rate": (
         "--bank bank.safetensors --bank fast.safetensors --prepare -o x.safetensors",

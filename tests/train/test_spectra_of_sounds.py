@@ -221,6 +221,22 @@ def test_spectra_of_two_front_ends_are_not_learnt_together(tmp_path, folder):
     assert lem_fork("encode", *line, "-o", "s.safetensors", str(folder), cwd=tmp_path).returncode == 0
     with pytest.raises(LemError, match="window_fn sine where hann is that of the first; learn those of one front end"):
         load_items([str(tmp_path / "4.safetensors"), str(tmp_path / "s.safetensors")], Reading())
+    line = [
+        "--encoder",
+        "stft",
+        "--n-fft",
+        "16",
+        "--hop",
+        "4",
+        "--length",
+        "0.0127",
+        "-o",
+        "l.safetensors",
+        str(folder),
+    ]
+    assert lem_fork("encode", *line, cwd=tmp_path).returncode == 0
+    with pytest.raises(LemError, match=r"samples 102 where 100 is .* \(lem-encode --length makes sounds as long\)$"):
+        load_items([str(tmp_path / "4.safetensors"), str(tmp_path / "l.safetensors")], Reading())
     whole = settings(tmp_path, tmp_path / "4.safetensors", encoder=None, sound=None)
     with pytest.raises(LemError, match="--validate: hop 2 where 4 is that of --data"):
         prepare(replace(whole, validate=[str(tmp_path / "2.safetensors")], holdout=None))
