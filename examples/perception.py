@@ -107,6 +107,13 @@ class Set:
     seconds: float = 0.0
     scale: str | None = None
 
+    def updates_of(self, arm: str) -> int:
+        """Of its judges: twice as many where several forms of a sound are learnt, a third where one goes on."""
+        learnt = self.arms[arm]
+        if "--init" in learnt:
+            return self.updates[QUICK] // 3
+        return self.updates[QUICK] * (2 if self.kind == "audio" and len(learnt) > 1 else 1)
+
 
 def fsdd(data: Path, out: Path) -> tuple[list[Signal], Rows]:
     sounds = items(*sorted(map(str, data.glob("*.flac"))))
@@ -164,7 +171,8 @@ SOUND_ARMS = {
     "family": tuple(f"decoded-{bits}" for bits in range(1, 9)),
 }
 WHOLE = "the judge of whole memories of the same part and seed"
-IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --set "
+ON = ("--init", WHOLE, "--lr", "1e-3")  # it goes on, for a third of the updates
+IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --dtype bfloat16 --set "
 LARGE = IMAGES + "widths=[32,64,128] --set blocks=2 --batch 256 --warmup 300 --ema .998"
 SMALL = IMAGES + "widths=[16,32,64] --set blocks=1 --batch 64 --warmup 50 --ema .99"
 IMAGE_ARMS = {
@@ -174,8 +182,8 @@ IMAGE_ARMS = {
     "recalled-2": ("recalled-2",),
     "all-2": ("whole", "decoded-2", "recalled-2"),
     "taught-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE),
-    "tuned-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE, "--init", WHOLE),
-    "again": ("whole", "--init", WHOLE),
+    "tuned-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE, *ON),
+    "again": ("whole", *ON),
 }
 SETS = [
     Set(
@@ -377,11 +385,11 @@ def teach(which: Set, folder: Path, rows: Rows) -> None:
     """Train the judges that are not there, JOBS at a time; after the others those that learn from a judge of whole memories."""
     lines: dict[bool, list[list[str]]] = {False: [], True: []}
     for task, arm, part in itertools.product(tasks(which), arms(which), range(which.parts)):
-        updates = which.updates[QUICK] * (2 if which.kind == "audio" and len(which.arms[arm]) > 1 else 1)
+        updates = which.updates_of(arm)
         left = [seed for seed in SEEDS if not finished(place(folder, task, arm, part, seed), updates)]
         data = learning(which, folder, rows, task, arm, part) if left else []
         for seed in left:
-            line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q -o"
+            line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q"
             whole = str(place(folder, task, "whole", part, seed))
             words = [whole if word == WHOLE else word for word in data]
             lines[WHOLE in data].append(
