@@ -392,9 +392,8 @@ def teach(which: Set, folder: Path, rows: Rows) -> None:
             line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q"
             whole = str(place(folder, task, "whole", part, seed))
             words = [whole if word == WHOLE else word for word in data]
-            lines[WHOLE in data].append(
-                ["classifier", *words, *line.split(), str(place(folder, task, arm, part, seed))]
-            )
+            output = str(place(folder, task, arm, part, seed))
+            lines[WHOLE in data].append(["classifier", *line.split(), *words, "-o", output])
     (folder / "judges").mkdir(exist_ok=True)
     for some in lines.values():
         side_by_side(taught, some)
