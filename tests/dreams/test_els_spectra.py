@@ -245,6 +245,14 @@ def test_what_counts_are_the_elements_that_are_not_zero_in_all_of_the_bank(rows)
     assert alive.sum() == 2 * rows * 8 - (16 if rows == 9 else 8)
     want = np.median([np.corrcoef(a[alive], b[alive])[0, 1] for a, b in zip(y.numpy(), m.numpy())])
     assert found["r"] == pytest.approx(want) and agreement.remarks() == []
+    both = [(a[alive], b[alive]) for a, b in zip(y.numpy() + 0.5, m.numpy())]
+    shifted = Agreement(bank)
+    shifted.add(Samples([0, 1, 2], {20: y + 0.5}, {"both": m}))
+    others = {row.metric: row.value for row in shifted.rows()}
+    assert others["R^2"] == pytest.approx(
+        np.median([1 - np.sum((a - b) ** 2) / np.sum((a - a.mean()) ** 2) for a, b in both])
+    )
+    assert others["mse"] == pytest.approx(np.median([np.mean((a - b) ** 2) for a, b in both]))
     sizes = [np.hypot(*np.moveaxis(v.numpy() * alive, 1, 0))[:, :rows].reshape(3, -1) for v in (y, m)]
     assert found["r-magnitude"] == pytest.approx(np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(*sizes)]))
     assert float(correlation(torch.ones(1, 4), torch.ones(1, 4)).isnan())

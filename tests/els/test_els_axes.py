@@ -189,6 +189,41 @@ def test_the_linear_filter_is_that_of_least_squares(device):
                 assert np.abs(found[k] - want).max() < 1e-8, (asked, size, alpha_bar)
 
 
+def test_the_linear_filter_takes_a_size_for_each_level_in_any_order():
+    """Moments of one size are no moments of another, though they are kept; filters are those of their level."""
+    bank, items, x = spectra(height=5, width=6)
+    asked, sizes = ("bbels", "bbels"), {0.2: (3, 5), 0.5: (5, 3), 0.9: (3, 5)}
+    denoiser = Linear(bank, asked, sizes.get)
+    for alpha_bar in (0.2, 0.5, 0.9, 0.2):
+        want = np.stack([least_squares(asked, items, one, alpha_bar, sizes[alpha_bar]) for one in x])
+        assert np.abs(denoiser(x, alpha_bar) - want).max() < 1e-8
+
+
+def test_at_hardly_any_noise_the_linear_filter_is_that_of_the_noise_there_is():
+    """A window of many elements and few items has directions without variance, of which noise alone says what they hold."""
+    bank, items, x = spectra(height=5, width=6)
+    asked, alpha_bar = ("ls", "ls"), 1 - 1e-9
+    want = np.stack([least_squares(asked, items, one, alpha_bar, (3, 5)) for one in x])
+    assert np.abs(Linear(bank, asked, (3, 5))(x, alpha_bar) - want).max() < 1e-4 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("asked", [("bbels", "bbels"), ("ls", "bbels"), ("els", "els")])
+def test_at_little_noise_products_are_as_wide_as_they_must_be(asked):
+    """Windows of 35 x 2 values at 1 - alpha_bar = 1e-5: rounded to float32 the logits would be off by more than 1."""
+    bank, items, _ = spectra(height=8, width=9)
+    alpha_bar = 1 - 1e-5
+    g = np.random.default_rng(4)
+    x = np.sqrt(alpha_bar) * items[:1] + 0.5 * np.sqrt(1 - alpha_bar) * g.standard_normal(items[:1].shape)
+    x[0, :, 4, 4] += 2e-3 * g.standard_normal(2)
+    near = bank.images.copy()
+    near[1] = near[0] + 3e-3 * g.standard_normal(near[0].shape).astype(np.float32)  # a memory as likely as the first
+    bank = Bank(near, kind="spectrum", scale=bank.scale)
+    items = near.astype(np.float64) * bank.scale.gain
+    found, want = Local(bank, asked, (5, 7), skip=0)(x, alpha_bar), brute(asked, items, x[0], alpha_bar, (5, 7))
+    apart = np.abs(items[0] - items[1]).max()
+    assert np.abs(found[0] - want).max() < 0.02 * apart
+
+
 def test_the_linear_filter_of_images_has_their_mean_and_keeps_the_border():
     g = np.random.default_rng(3)
     raw, x = g.integers(90, 256, (6, 3, 4, 5), dtype=np.uint8), g.standard_normal((1, 3, 4, 5))
@@ -267,6 +302,19 @@ def test_large_items_and_dead_elements_go_by_products_of_items():
     assert np.abs(wiener(dead, How())(x, 0.3)[:, alive] - want).max() < 1e-6
 
 
+def test_dead_elements_of_small_items_have_no_ridge_either():
+    bank, _, x = spectra(height=4, width=3)
+    raw = bank.images.copy()
+    raw[:, 1, [0, 3]] = 0
+    dead = Bank(raw, kind="spectrum")
+    alive, found = dead.alive.numpy(), wiener(dead, How())(x, 0.3)
+    flat = (raw * dead.scale.gain).astype(np.float64)[:, alive]
+    cov = np.cov(flat.T, bias=True)
+    cov += 1e-4 * np.trace(cov) / len(cov) * np.eye(len(cov))
+    assert alive.sum() == 18 and not found[:, ~alive].any()
+    assert np.abs(found[:, alive] - Gaussian(flat.mean(0), cov)(x[:, alive], 0.3)).max() < 1e-6
+
+
 # --- sizes
 
 
@@ -338,6 +386,10 @@ def test_elements_that_are_zero_in_all_spectra_do_not_count():
     assert torch.equal(Bank(near, kind="spectrum", history=[made]).alive, bank.alive)
     assert not torch.equal(Bank(near, kind="spectrum").alive, bank.alive)
     assert (part.kind, part.rate, part.history) == ("spectrum", 8000.0, bank.history)
+    stereo = Bank(np.concatenate([raw, raw], 1) + 1e-9, kind="spectrum", history=[made])
+    assert torch.equal(stereo.alive, torch.cat([bank.alive, bank.alive]))
+    pieces = Bank(raw[:, :, 1:4] + 1e-9, kind="spectrum", history=[made])  # rows are not those of the record
+    assert pieces.shown is None and pieces.alive.all()
     assert part.scale is bank.scale and bank.cut(0, 2).kind == "spectrum"
     assert not Bank(raw[:, :1], kind="spectrum").complex
     assert Bank(np.zeros((2, 1, 3, 3), np.uint8)).alive.all()  # of images all pixels count

@@ -7,7 +7,8 @@ import soundfile
 from helpers.commands import lem_fork
 from lemtools import stream
 from lemtools.catalogue import LemError
-from lemtools.encode import decode, encode
+from lemtools.encode import decode, encode, spectra
+from lemtools.encode.sound import Length
 from lemtools.encode.spectra import STFT
 from lemtools.signal import Signal
 
@@ -147,3 +148,19 @@ def test_wavelets_too_large_for_32_bits_decode_to_one_line(tmp_path):
 def test_an_rms_that_32_bits_cannot_hold(folder, rms):
     (line,) = said(folder, "--encoder", "stft", "--rms", rms, "a.wav")
     assert line.startswith(f"a.wav: stft: rms {float(rms)!r}: ") and "above 1e-30, to 1e+30" in line
+
+
+def test_a_length_is_rounded_to_samples():
+    assert [Length.read(text).samples(8000.0) for text in ("0.0012", "0.00131", "1e-9")] == [10, 10, 1]
+
+
+def test_spectra_beyond_the_limit_are_refused_by_their_size_with_all_channels(monkeypatch):
+    """1 + 400 / 16 frames of 33 rows, real and imaginary parts of 4 bytes: 6,864 bytes a channel."""
+    monkeypatch.setattr(spectra, "MAX_BYTES", 3 * 6864)
+    for channels in (3, 4):
+        sound = Signal("audio", np.ones((2, channels, 400), np.float32), rate=8000.0)
+        if channels == 3:
+            assert len(list(encode([sound], STFT(n_fft=64)))) == 1
+        else:
+            with pytest.raises(LemError, match="27456 bytes of spectrum a sound; give a larger --hop"):
+                list(encode([sound], STFT(n_fft=64)))

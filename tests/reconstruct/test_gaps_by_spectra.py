@@ -21,7 +21,7 @@ from lemtools.fragment.evidence import Evidence, evidence
 from lemtools.nets import build
 from lemtools.nets.condition import Condition
 from lemtools.nets.model import Model
-from lemtools.reconstruct import reconstruct
+from lemtools.reconstruct import reconstruct, sounds
 from lemtools.reconstruct.dream import drawn, dream
 from lemtools.reconstruct.learned import NetworkRecaller, held, held_ancestral
 from lemtools.reconstruct.sounds import Windows, recalled
@@ -372,3 +372,52 @@ def test_the_command_recalls_a_wave(tmp_path):
     ):
         done = lem_fork("reconstruct", "--model", "m.safetensors", *more, "-o", "x/", cwd=tmp_path, prepare=nothing)
         assert done.returncode == 2 and (words in done.stderr or b"empty" in done.stderr), done.stderr
+
+
+# --- windows
+
+
+@pytest.mark.parametrize("apart, found", [(3, [(2, 4), (7, 9)]), (2, [(2, 8)])])
+def test_gaps_are_one_where_something_of_one_matters_to_the_other(apart, found):
+    """Of a reach of 3 frames the last of a gap and the first of the next are 4 apart, or 3."""
+    lost = np.zeros(12, bool)
+    lost[2:4] = lost[4 + apart : 6 + apart] = True
+    assert list(sounds._gaps(lost, Windows(4, reach=3))) == found
+    if apart == 2:  # a network of so many frames and no more sees both, or each by itself
+        assert list(sounds._gaps(lost, Windows(6, fixed=True, reach=3))) == found
+        assert list(sounds._gaps(lost, Windows(5, fixed=True, reach=3))) == [(2, 4), (6, 8)]
+
+
+def test_each_window_has_draws_of_its_own():
+    """By numbers that no item and no other window has."""
+    seen = []
+
+    def ask(fragment, hold):
+        seen.extend(fragment.index.tolist())
+        return replace(fragment, mask=None, ops=[]), ["asked"]
+
+    sound = broken(noise(2, 1, 400), (60, 64), (200, 204), (300, 304))
+    recalled(transforms.of(FRONT), sound, ask, Windows(8))
+    assert len(seen) == len(set(seen)) == 6 and {n % sounds.APART for n in seen} == {0, 1}
+
+
+@pytest.mark.parametrize("samples", [80, 83])
+@pytest.mark.parametrize("gap", [(70, 80), (0, 9), (30, 40)])
+def test_a_right_estimate_is_held_as_it_is(samples, gap):
+    """At the ends of the sound, too, of any length: the frames of a gap are those of the sound it belongs to."""
+    sound, held = noise(1, 1, samples), []
+    front = replace(transforms.of(FRONT), samples=samples)
+    truth = front.encode(sound)
+
+    def ask(fragment, hold):
+        begin = int(np.flatnonzero(~fragment.observed()[0, 0, 0])[0])
+        known = front.observed_frames(broken(sound, gap).observed())[0, 0]
+        start = int(np.flatnonzero(~known)[0]) - begin
+        right = np.zeros_like(fragment.data)
+        part = truth[..., start : start + right.shape[-1]]
+        right[..., : part.shape[-1]] = part
+        held.append(np.abs(hold(right, np.zeros(1, int)) - right).max())
+        return replace(fragment, data=right, mask=None, ops=[]), ["asked"]
+
+    back, _ = recalled(transforms.of(FRONT), broken(sound, gap), ask, Windows(8))
+    assert len(held) == 1 and held[0] < 1e-5 and np.abs(back.data - sound).max() < 1e-5

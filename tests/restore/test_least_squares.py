@@ -11,8 +11,9 @@ from lemtools.catalogue import LemError
 from lemtools.fragment import fragment
 from lemtools.fragment.evidence import evidence
 from lemtools.reconstruct import choose, reconstruct
+from lemtools.restore import least_squares
 from lemtools.restore.gaps import fill_gaps
-from lemtools.restore.least_squares import Solved
+from lemtools.restore.least_squares import Solved, recall
 from lemtools.signal import Signal
 from lemtools.stream import Source, read, write
 from lemtools.transforms import Front, of
@@ -353,3 +354,81 @@ def test_sounds_of_several_lengths_come_back_each_at_its_own(tmp_path):
     for name, samples in lengths.items():
         x, y = (soundfile.read(tmp_path / place, dtype="float32")[0] for place in (f"{name}.wav", f"back/{name}.wav"))
         assert len(y) == samples and snr(x, y) > 100
+
+
+# --- what stops where
+
+
+def test_what_hardly_any_coefficient_holds_of_noisy_ones_is_a_gap():
+    """At the edges of lost frames windows end: what noise there was would be divided by next to nothing."""
+    x = sound(3000)
+    front, whole = spectrum(x)
+    specs = {"op": "noise", "sigma": 0.05}, {"op": "mask", "mask": 0.2, "shape": "span:6"}
+    (broken,) = fragment([whole], list(specs), 1)
+    plain, back = (
+        snr(x, front.decode(recalled.data)) for m in ("decode", "auto") for recalled in reconstruct([broken], m)
+    )
+    assert back > plain + 1, (plain, back)
+
+
+def test_of_noisy_coefficients_few_steps_are_made():
+    """More of them would bring back the noise, magnified."""
+    _, whole = spectrum(sound(800))
+    *_, back = recalled(whole, {"op": "noise", "sigma": 0.1}, {"op": "mask", "mask": 0.75})
+    assert back.history[-1]["steps"][0] == "least squares: 60 conjugate gradients"
+    *_, back = recalled(whole, {"op": "mask", "mask": 0.75})
+    assert back.history[-1]["steps"][0] == "least squares: 200 conjugate gradients"
+
+
+def test_where_nothing_is_left_there_is_silence_and_no_word_of_a_gap():
+    front, whole = spectrum(sound(800))
+    gone = replace(whole, data=whole.data * 0, mask=np.zeros((1, 1, *front.shape), bool), ops=[{"op": "mask"}])
+    back, done = recall(gone)
+    assert not back.data.any() and not any("interpolation" in line for line in done)
+
+
+def test_a_number_of_which_one_part_is_lost_or_without_an_end_is_unknown_once_it_was_compressed(monkeypatch):
+    """|c|^P e^(i arg c): without the imaginary part nothing is known of the real one."""
+    front, whole = spectrum(sound(800), compress=0.5)
+    known, asked = evidence(fragment_of_bits(whole)), []
+    ends = np.isfinite(known.low) & np.isfinite(known.high)
+    assert (ends[:, 0] != ends[:, 1]).any()
+
+    class Seen(Solved):
+        def __init__(self, front, value, known, *rest):
+            asked.append(known)
+            super().__init__(front, value, known, *rest)
+
+        def unseen(self, observed, exact):
+            asked.append(observed)
+            return super().unseen(observed, exact)
+
+    monkeypatch.setattr(least_squares, "Solved", Seen)
+    known.observed[:, 1, 3:9] = False
+    known.low[:, 1, 3:9], known.high[:, 1, 3:9] = -np.inf, np.inf
+    least_squares.spectrum(front, known, least_squares.Done())
+    for found, want in zip(asked, (known.observed & ends, known.observed), strict=True):
+        assert np.array_equal(found, np.broadcast_to(want.all(1, keepdims=True), want.shape))
+
+
+def fragment_of_bits(whole):
+    (broken,) = fragment([whole], [{"op": "bits", "bits": 3}])
+    return broken
+
+
+def test_projections_into_bins_are_accelerated():
+    """As many plain ones leave the spectrum several times as far from its bins."""
+    front, whole = spectrum(sound(800))
+    known = evidence(fragment_of_bits(whole))
+
+    def apart(x):
+        now = front.encode(x[None, None].astype(np.float32))
+        return np.clip(now, known.low, known.high) - now
+
+    def distance(x):
+        return float((front.emphasis[:, None] * np.square(apart(x), dtype=float)).sum())
+
+    plain = start = np.zeros(800)
+    for _ in range(least_squares.PROJECTIONS):
+        plain = plain + front.adjoint(front.emphasis[:, None] * apart(plain))[0, 0] / front.cover(np.ones(front.shape))
+    assert 3 * distance(least_squares.projected(front, start, known)) < distance(plain) < distance(start)

@@ -365,3 +365,55 @@ def test_bad_bounds_are_refused():
         dequantize(np.ones((1, 4)), np.zeros((1, 4)), 8000)
     with pytest.raises(ValueError, match="C, T"):
         dequantize(np.zeros((1, 4)), np.zeros((1, 5)), 8000)
+
+
+# --- probes and groups
+
+
+def test_no_model_sees_the_truth_of_a_probe():
+    """What stands where a probe was taken away is what lies between its neighbours, and then what the model before made."""
+    x, gap = np.random.default_rng(0).standard_normal(200), np.zeros(200, bool)
+    gap[90:100] = True
+    given = []
+
+    def spy(value):
+        def model(near, at):
+            given.append(near[at].copy())
+            return np.full(len(at), value)
+
+        return model
+
+    group = gaps.Group(np.arange(90, 100), [spy(0.5), spy(0.25)], gaps._beside)
+    gaps._weights(x, gap, group, 8)
+    begins = 70, 110
+    between = [np.interp(np.arange(b, b + 10), [b - 1, b + 10], x[[b - 1, b + 10]]) for b in begins]
+    np.testing.assert_allclose(given, [between[0], np.full(10, 0.5), between[1], np.full(10, 0.5)])
+
+
+@pytest.mark.parametrize(
+    "begin, length, other, sides",
+    [
+        (90, 200, None, [70, 110]),
+        (30, 200, None, [10, 50]),
+        (29, 200, None, [49]),  # before it there is no room for a third
+        (160, 200, None, [140, 180]),
+        (161, 200, None, [141]),
+        (90, 200, (110, 115), [70]),  # half of the place of the probe is lost itself
+        (90, 200, (110, 114), [70, 110]),
+    ],
+)
+def test_probes_lie_two_gaps_on_where_there_is_room_for_a_third(begin, length, other, sides):
+    x, gap = np.arange(length, dtype=float), np.zeros(length, bool)
+    gap[begin : begin + 10] = True
+    if other:
+        gap[slice(*other)] = True
+    found = [(near[at].tolist(), known) for near, at, known in gaps._beside(x, gap, np.arange(begin, begin + 10), 15)]
+    assert [values for values, _ in found] == [list(range(b, b + 10)) for b in sides]
+    assert all(np.array_equal(known, ~gap[b : b + 10]) for b, (_, known) in zip(sides, found))
+
+
+def test_runs_go_together_while_they_start_within_reach_of_the_first():
+    gap = np.zeros(100, bool)
+    gap[[10, 11, 30, 50, 51, 52, 70]] = True
+    found = [(lost.tolist(), longest) for lost, longest in gaps._clusters(gap, 40)]
+    assert found == [([10, 11, 30, 50, 51, 52], 3), ([70], 1)]

@@ -114,3 +114,21 @@ def test_records_and_refusals():
         made("mfcc", 3000, coefficients=41)
     with pytest.raises(LemError, match="are not the"):
         made("mel", 3000).decode(np.zeros((1, 1, 40, 5), np.float32))
+
+
+def test_the_scale_is_linear_to_1000_hz_and_logarithmic_from_there():
+    """Slaney: 3 mel for 200 Hz, and from 15 mel on 27 mel for a factor of 6.4."""
+    assert mel.to_mel(400) == 6 and mel.to_mel(999.9) == pytest.approx(14.9985)
+    assert mel.to_mel(6400) == pytest.approx(42) and mel.to_mel(1050) == pytest.approx(
+        15 + 27 * np.log(1.05) / np.log(6.4)
+    )
+    np.testing.assert_allclose(
+        mel.corners(13, 2100), [*np.arange(14) * mel.to_mel(1050) / 14 * 200 / 3, 1050][:15], rtol=1e-3
+    )
+
+
+def test_logarithms_beyond_any_sound_decode_to_a_finite_one():
+    """What a network or a recall has made of log-mels may be far off: it is loud, and no overflow."""
+    spectrum = np.zeros((1, 1, 40, 9), np.float32)
+    spectrum[0, 0, 20, 4] = 1000
+    assert np.isfinite(made("log-mel", 1024).decode(spectrum)).all()

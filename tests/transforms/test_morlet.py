@@ -235,3 +235,11 @@ def test_the_memory_of_a_transform_is_that_of_its_output():
         assert tracemalloc.get_traced_memory()[1] < 1.5 * made.nbytes
     finally:
         tracemalloc.stop()
+
+
+def test_the_last_row_holds_the_uppermost_twentieth_of_the_band_and_no_more():
+    transform = Morlet(8000, 4000, voices=6, lowest=100.0)
+    filters, last = transform._filters, len(transform.hz) - 1
+    hz = np.arange(len(filters.rest[last])) * 8000 / filters.period
+    held = np.abs(filters.rest[last]) > 0
+    assert not held[hz < 3799].any() and held[hz > 3802].all()

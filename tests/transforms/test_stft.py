@@ -250,3 +250,26 @@ def test_the_front_of_a_history():
 def test_the_catalogue_offers_the_windows_there_are():
     option = ENCODERS.options()["window_fn"][0]
     assert option.type == stft.WINDOWS
+
+
+@pytest.mark.parametrize(
+    "samples, middle, begin, sounding", [(100, 5, 0, 100), (100, 3, 32, 64), (90, 4, 0, 90), (90, 1, 32, 1)]
+)
+def test_what_cut_frames_decode_to_ends_with_the_sound(samples, middle, begin, sounding):
+    """At a hop of half a window the last frame is centred behind the last sample: nothing sounds there."""
+    x, front = sounds(1, 1, samples), short(samples, 64, 32, window_fn="sine", middle=middle)
+    back = front.decode(front.encode(x))
+    assert front.first * 32 == begin and back.shape == (1, 1, sounding) == (1, 1, front.sounding)
+    inner = back[0, 0, : max(1, sounding - 32)] if sounding > 1 else back[0, 0]
+    if middle > 1 and begin == 0:
+        np.testing.assert_allclose(inner, x[0, 0, : len(inner)], atol=1e-5)
+
+
+def test_the_weights_of_rows_are_those_of_parseval():
+    """Under them the squares of a frame sum to n_fft times those of its weighted samples: of a whole tone at half the rate, too."""
+    front = short(512, 32, 8, window_fn="rect")
+    for x in (sounds(1, 1, 512), np.resize([1.0, -1.0], (1, 1, 512)).astype(np.float32)):
+        frame = np.sum(np.square(front.encode(x)[0, :, :, 30], dtype=float), axis=0)
+        assert np.sum(front.emphasis * frame) == pytest.approx(
+            32 * np.square(x[0, 0, 224:256], dtype=float).sum(), rel=1e-5
+        )
