@@ -200,11 +200,16 @@ def test_the_linear_filter_takes_a_size_for_each_level_in_any_order():
 
 
 def test_at_hardly_any_noise_the_linear_filter_is_that_of_the_noise_there_is():
-    """A window of many elements and few items has directions without variance, of which noise alone says what they hold."""
-    bank, items, x = spectra(height=5, width=6)
-    asked, alpha_bar = ("ls", "ls"), 1 - 1e-9
-    want = np.stack([least_squares(asked, items, one, alpha_bar, (3, 5)) for one in x])
-    assert np.abs(Linear(bank, asked, (3, 5))(x, alpha_bar) - want).max() < 1e-4 * np.abs(want).max()
+    """A channel whose variance is 1e-7 of the other's stands far above a noise of 1e-9 and is kept, and goes under in 1e-5."""
+    bank, items, _ = spectra(height=5, width=6, count=40)
+    raw = bank.images * np.array([1, 3e-4], np.float32)[:, None, None]
+    bank, asked = Bank(raw, kind="spectrum", scale=bank.scale), ("ls", "ls")
+    items = raw.astype(np.float64) * bank.scale.gain
+    for variance, kept in ((1e-9, True), (1e-5, False)):
+        want = least_squares(asked, items, items[3], 1 - variance, (1, 1))
+        found = Linear(bank, asked, (1, 1))(items[3:4], 1 - variance)[0]
+        assert np.abs(found - want).max(axis=(1, 2))[1] < 1e-2 * np.abs(items[3, 1]).max()
+        assert (np.abs(found[1] - items[3, 1]).max() < 0.1 * np.abs(items[3, 1]).max()) == kept
 
 
 @pytest.mark.parametrize("asked", [("bbels", "bbels"), ("ls", "bbels"), ("els", "els")])
