@@ -180,13 +180,22 @@ class Reconstructor:
         raise LemError(f"--method {self.method} recalls fragments: name a FILE")
 
 
+ACROSS = {  # kinds of a store and of a fragment: the way out
+    ("spectrum", "audio"): "name whole sounds as the memory, or a network of their spectra: --model",
+    ("audio", "spectrum"): "encode them as these were (lem-encode --encoder)",
+}
+
+
 def _check_alike(signal: Signal, store: Signal) -> None:
     """LemError where a store of sounds or spectra holds other ones than these, tokens of another alphabet, or codes of
     memories like these."""
     decoded.check(signal, store)
     if signal.kind == store.kind and (differ := apart(signal, store)):
         kind = called(signal.kind)
-        raise LemError(f"memory: {kind} {differ[1]} cannot recall {kind} {differ[0]}")
+        way = "encode both alike" if signal.kind == "spectrum" else "resample one of the two (lem-encode --resample)"
+        raise LemError(f"memory: {kind} {differ[1]} cannot recall {kind} {differ[0]}; {way}")
+    if (way := ACROSS.get((store.kind, signal.kind))) is not None:
+        raise LemError(f"memory: {called(store.kind)} cannot recall {called(signal.kind)}; {way}")
     if signal.kind == store.kind == "tokens" and signal.alphabet != store.alphabet:
         raise LemError(f"memory: tokens {written(store.alphabet)} cannot recall tokens {written(signal.alphabet)}")
 

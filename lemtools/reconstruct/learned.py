@@ -151,7 +151,8 @@ class NetworkRecaller:
         if mine is not None and made is not None:
             known, there = mine.record, made.record
             for key in unlike(known, there, ("samples", "middle")):
-                raise LemError(f"{key} {there.get(key)}, where {self.name} knows spectra of {key} {known.get(key)}")
+                differ = f"{key} {there.get(key)}, where {self.name} knows spectra of {key} {known.get(key)}"
+                raise LemError(f"{differ}; encode the sound as those were, or train a network of such spectra")
         if (other := foreign(signal.ops)) is not None:
             raise LemError(
                 f"{self.name} takes fragments that hold elements of their memory, not of --{other}; "

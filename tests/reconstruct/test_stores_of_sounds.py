@@ -26,7 +26,7 @@ def spectra(rate=8000.0, **settings):
         ({}, None),
         ({"compress": 0.3}, "compress 0.3 cannot recall spectra with compress 1.0"),
         ({"window_fn": "sine"}, "window_fn sine"),
-        ({"rate": 16000.0}, "spectra at 16000 Hz cannot recall spectra at 8000 Hz"),
+        ({"rate": 16000.0}, "spectra at 16000 Hz cannot recall spectra at 8000 Hz; encode both alike"),
     ],
 )
 def test_spectra_are_recalled_by_those_of_one_front_end(tmp_path, other, words):
@@ -43,7 +43,18 @@ def test_spectra_are_recalled_by_those_of_one_front_end(tmp_path, other, words):
         list(reconstruct(broken, "recall", **asked))
 
 
+@pytest.mark.parametrize("method", ["recall", "dream", "gaussian"])
+def test_sounds_are_not_recalled_by_spectra_nor_spectra_by_sounds(method):
+    sound, mask = Signal("audio", SOUNDS, rate=8000.0), {"op": "mask", "mask": 0.5}
+    for one, other, words in (
+        (sound, spectra(), "memory: spectra cannot recall sounds; name whole sounds as the memory, or a network"),
+        (spectra(), sound, "memory: sounds cannot recall spectra; encode them as these were"),
+    ):
+        with pytest.raises(LemError, match=words):
+            list(reconstruct(fragment([one], [mask], 0), method, memory=other.data, of=other))
+
+
 def test_sounds_are_recalled_by_those_at_one_rate():
     broken = list(fragment([Signal("audio", SOUNDS, rate=8000.0)], [{"op": "mask", "mask": 0.5}], 0))
-    with pytest.raises(LemError, match="sounds at 44100 Hz cannot recall sounds at 8000 Hz"):
+    with pytest.raises(LemError, match="sounds at 44100 Hz cannot recall sounds at 8000 Hz; resample one"):
         list(reconstruct(broken, "recall", memory=SOUNDS, of=Signal("audio", SOUNDS[:1], rate=44100.0)))
