@@ -108,11 +108,8 @@ class Set:
     scale: str | None = None
 
     def updates_of(self, arm: str) -> int:
-        """Of its judges: twice as many where several forms of a sound are learnt, a third where one goes on."""
-        learnt = self.arms[arm]
-        if "--init" in learnt:
-            return self.updates[QUICK] // 3
-        return self.updates[QUICK] * (2 if self.kind == "audio" and len(learnt) > 1 else 1)
+        """Of its judges: twice as many where several forms of a sound are learnt."""
+        return self.updates[QUICK] * (2 if self.kind == "audio" and len(self.arms[arm]) > 1 else 1)
 
 
 def fsdd(data: Path, out: Path) -> tuple[list[Signal], Rows]:
@@ -171,7 +168,7 @@ SOUND_ARMS = {
     "family": tuple(f"decoded-{bits}" for bits in range(1, 9)),
 }
 WHOLE = "the judge of whole memories of the same part and seed"
-ON = ("--init", WHOLE, "--lr", "1e-3")  # it goes on, for a third of the updates
+ON = ("--init", WHOLE)  # it goes on, for as many updates again
 IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --dtype bfloat16 --set "
 LARGE = IMAGES + "widths=[32,64,128] --set blocks=2 --batch 256 --warmup 300 --ema .998"
 SMALL = IMAGES + "widths=[16,32,64] --set blocks=1 --batch 64 --warmup 50 --ema .99"

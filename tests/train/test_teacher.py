@@ -102,12 +102,35 @@ def test_a_run_does_not_go_on_with_another_teacher(here):
         train(asked(here, "half", **taught))
 
 
+@pytest.fixture(scope="module")
+def others(here):
+    """Models that are no teachers of these vectors."""
+    images = RNG.integers(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    lemtools.save([Signal("image", images)], str(here / "images.safetensors"))
+    lemtools.save([Signal("embedding", VECTORS[:, :6])], str(here / "narrow.safetensors"))
+    np.save(here / "two.npy", np.arange(40) % 2)
+    small = dict(holdout=0, steps=2, device="cpu", batch=8)
+    data = {name: [str(here / f"{name}.safetensors")] for name in ("images", "narrow", "x")}
+    conv = dict(options={"widths": [8, 8], "blocks": 1}, labels=str(here / "two.npy"))
+    train(Settings("classifier", data["images"], str(here / "pictures.safetensors"), **conv, **small))
+    train(Settings("classifier", data["narrow"], str(here / "six.safetensors"), labels=str(here / "y.npy"), **small))
+    train(Settings("feedforward", data["x"], str(here / "recalls.safetensors"), **TWO_BITS, **small))
+    return here
+
+
 @pytest.mark.parametrize(
-    "teacher, why", [("four", "it knows the classes 0, 1, 2, 3, where --data has 0, 1, 2"), ("x", "not a model")]
+    "teacher, why",
+    [
+        ("four", "it knows the classes 0, 1, 2, 3, where --data has 0, 1, 2"),
+        ("pictures", "it was taught images of 1 x any x any, and is shown embeddings of 8"),
+        ("six", "it was taught embeddings of 6, and is shown embeddings of 8"),
+        ("recalls", "a model of feedforward, which tells no classes"),
+        ("x", "not a model"),
+    ],
 )
-def test_another_teacher_is_refused(here, teacher, why):
+def test_another_teacher_is_refused(others, teacher, why):
     with pytest.raises(LemError, match=why):
-        prepare(asked(here, "other", teacher=str(here / f"{teacher}.safetensors"), **TWO_BITS))
+        prepare(asked(others, "other", teacher=str(others / f"{teacher}.safetensors"), **TWO_BITS))
 
 
 def test_its_operations_count(here):

@@ -155,9 +155,10 @@ def _teacher(path: str, items: Items, names: list[str]) -> Model:
     model = load(path)
     if model.family != "classify":
         raise LemError(f"--teacher {path}: a model of {model.meta['recipe']}, which tells no classes")
-    mine = model.meta["item"]
-    if model.meta["kind"] != items.kind or any(m not in (0, n) for m, n in zip(mine, items.item)):
-        raise LemError(f"--teacher {path}: it was taught {called(model.meta['kind'])} of other sizes or another kind")
+    if not model.fits(items.kind, items.item):
+        wanted, here = (" x ".join(str(n or "any") for n in item) for item in (model.meta["item"], items.item))
+        was = f"it was taught {called(model.meta['kind'])} of {wanted}"
+        raise LemError(f"--teacher {path}: {was}, and is shown {called(items.kind)} of {here}")
     if model.meta.get("front") != items.front:
         raise LemError(f"--teacher {path}: its spectra were made otherwise than those of --data")
     if (known := model.meta.get("names")) != names:
