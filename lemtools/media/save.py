@@ -220,13 +220,15 @@ def save(
 
     report: called with the error of an item that cannot be written to a folder or pattern, and the others are; None: it
     is raised, as it always is where there is no room, or one output for all. A safetensors file of items of one shape is one plain document, else a stream of documents, which `note` is called
-    with a line about.
+    with a line about, and so it is of sounds that a FLAC clips.
     """
     signals = iter(signals)
     first = next(signals, None)
     if first is None:
         return 0
     signals = itertools.chain([first], signals)
+    if target.form == "flac" and note is not None:
+        signals = sounds.clipped(signals, lambda text: note(f"{target.out}: {text}"))
     if first.part is not None and not target.stdout:
         if target.form not in (None, "safetensors") or target.pattern:
             raise LemError(f"{target.out}: parts of a model do not fit there; write a folder (-o DIR/) or safetensors")

@@ -1,7 +1,7 @@
 """Sounds by libsndfile (soundfile), and WAV for pipes by hand: bytes -> [C, T] and back."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from .how import BATCH_BYTES, Reading, check_finite
 from .raw import Cursor, Raw
 from .sound_ends import checked
 
+LOUD = 1 + 1e-4  # full scale, and what rounding adds to it
 _BLOCK = 1 << 20  # values read at a time
 _UNKNOWN = 1 << 62  # libsndfile's number of samples where a FLAC written to a pipe does not know it
 
@@ -91,6 +92,19 @@ def wav(sound: np.ndarray, rate: float) -> bytes:
         for name, body in ((b"fmt ", form), (b"fact", fact), (b"data", frames))
     )
     return b"RIFF" + min(len(chunks) + 4, 0xFFFFFFFF).to_bytes(4, "little") + b"WAVE" + chunks
+
+
+def clipped(signals: Iterable[Signal], note: Callable[[str], None]) -> Iterator[Signal]:
+    """The same batches; behind the last one `note` is called with a line about sounds beyond full scale, if there were any."""
+    count, most = 0, 0.0
+    for signal in signals:
+        if signal.kind == "audio" and isinstance(signal.data, np.ndarray) and signal.data.size:
+            peaks = np.abs(signal.data).max((1, 2))
+            count, most = count + int((peaks > LOUD).sum()), max(most, float(peaks.max()))
+        yield signal
+    if count:
+        reach = "a sound reaches" if count == 1 else f"{count} sounds reach up to"
+        note(f"{reach} {most:.3g} times full scale, to which a FLAC clips; a WAV keeps all of it")
 
 
 def flac(sound: np.ndarray, rate: float) -> bytes:

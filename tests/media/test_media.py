@@ -221,6 +221,24 @@ def test_wav_with_odd_chunks(tmp_path):
     assert np.array_equal(one(tmp_path / "y.wav").data, expected)
 
 
+@pytest.mark.parametrize(
+    "levels, out, said",
+    [
+        ([3.5], "x.flac", "x.flac: a sound reaches 3.5 times full scale, to which a FLAC clips; a WAV keeps all of it"),
+        ([0.5, 2.0, 1.5], "x-%d.flac", "x-%d.flac: 2 sounds reach up to 2 times full scale, to which a FLAC clips"),
+        ([1.00001], "x.flac", None),
+        ([3.5], "x.wav", None),
+    ],
+)
+def test_a_flac_that_clips_says_so(tmp_path, levels, out, said):
+    data = np.array(levels, np.float32)[:, None, None] * np.linspace(-1, 1, 50, dtype=np.float32)
+    notes = []
+    save([Signal("audio", data, rate=8000.0)], Target(str(tmp_path / out)), notes.append)
+    assert len(notes) == (said is not None) and all(said in note for note in notes)
+    back = one(tmp_path / out.replace("%d", "0")).data
+    assert np.abs(back - (data[:1] if "wav" in out else data[:1].clip(-1, 1))).max() < 2**-22
+
+
 def test_flac_of_unknown_length(tmp_path):
     soundfile.write(tmp_path / "x.flac", WAVES, 8000, subtype="PCM_16")
     raw = bytearray((tmp_path / "x.flac").read_bytes())
