@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..device import pick
-from ..signal import LemError, called
+from ..signal import LemError, called, those
 from .model import load
 
 AT_A_TIME = {"cpu": 64}  # items, of which a layer's features are in memory: on a CPU they stay in its cache
@@ -82,11 +82,8 @@ class Judge:
         if kind == "audio":
             kind, data = "spectrum", self._spectra(data, rate)
         if not self.model.fits(kind, data.shape[1:]):
-            wanted = " x ".join("any" if n == 0 else str(n) for n in self.meta["item"])
-            here = " x ".join(map(str, data.shape[1:]))
-            raise LemError(
-                f"{self.path} was taught {called(self.meta['kind'])} of {wanted}, and is shown {called(kind)} of {here}"
-            )
+            was, here = those(self.meta["kind"], self.meta["item"]), those(kind, data.shape[1:])
+            raise LemError(f"{self.path} was taught {was}, and is shown {here}")
         logits, layers = [], []
         several = AT_A_TIME.get(self.device.type, ELSEWHERE)
         for start in range(0, len(data), several):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from math import prod
@@ -25,7 +25,7 @@ from ..nets.conv import fill
 from ..nets.denoiser import NetworkDenoiser
 from ..nets.grid import rings
 from ..nets.model import Model, load
-from ..signal import LemError, Signal, called
+from ..signal import LemError, Signal, those
 from ..transforms import unlike
 from ..transforms.history import front
 from . import sounds, tiles
@@ -144,8 +144,8 @@ class NetworkRecaller:
         item = whole.data.shape[1:]
         if not (self.model.fits(signal.kind, item) or self._grey(signal.kind, item) or self._longer(signal.kind, item)):
             raise LemError(
-                f"{self.name} recalls {_those(self.meta['kind'], self.meta['item'])}, not "
-                f"{_those(signal.kind, item)}; train one for it with lem-train"
+                f"{self.name} recalls {those(self.meta['kind'], self.meta['item'])}, not "
+                f"{those(signal.kind, item)}; train one for it with lem-train"
             )
         mine, made = self.model.front, front(signal.history) if signal.kind == "spectrum" else None
         if mine is not None and made is not None:
@@ -394,10 +394,3 @@ def digest(path: str) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _those(kind: str, item: Sequence[int]) -> str:
-    """A kind and shape in words: images of 3 channels, images of 1x28x28, embeddings of 128."""
-    if 0 in item:
-        return f"{called(kind)} of {item[0]} channel{'s' * (item[0] != 1)}"
-    return f"{called(kind)} of {'x'.join(map(str, item))}"

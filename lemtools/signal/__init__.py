@@ -10,7 +10,7 @@ from .part import Part
 from .spoken import Alphabet, Word, written
 from .tensors import bits_per_element, check_document, from_tensors, to_tensors
 from .types import DTYPES, narrow, type_fits, wire_type
-from .words import called
+from .words import called, those
 
 __all__ = [
     "DTYPES",
@@ -33,6 +33,7 @@ __all__ = [
     "narrow",
     "path_of",
     "stem",
+    "those",
     "to_tensors",
     "type_fits",
     "unpack_texts",

@@ -122,7 +122,7 @@ def others(here):
     "teacher, why",
     [
         ("four", "it knows the classes 0, 1, 2, 3, where --data has 0, 1, 2"),
-        ("pictures", "it was taught images of 1 x any x any, and is shown embeddings of 8"),
+        ("pictures", "it was taught images of 1 channel, and is shown embeddings of 8"),
         ("six", "it was taught embeddings of 6, and is shown embeddings of 8"),
         ("recalls", "a model of feedforward, which tells no classes"),
         ("x", "not a model"),

@@ -15,7 +15,7 @@ from ...media.labels import FOLDER, Classes, folders
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model, load
-from ...signal import LemError, called
+from ...signal import LemError, those
 from .. import augment
 from ..data import Items, Spec, View, held_out
 from ..network import blamed, card, record
@@ -156,9 +156,8 @@ def _teacher(path: str, items: Items, names: list[str]) -> Model:
     if model.family != "classify":
         raise LemError(f"--teacher {path}: a model of {model.meta['recipe']}, which tells no classes")
     if not model.fits(items.kind, items.item):
-        wanted, here = (" x ".join(str(n or "any") for n in item) for item in (model.meta["item"], items.item))
-        was = f"it was taught {called(model.meta['kind'])} of {wanted}"
-        raise LemError(f"--teacher {path}: {was}, and is shown {called(items.kind)} of {here}")
+        was, here = those(model.meta["kind"], model.meta["item"]), those(items.kind, items.item)
+        raise LemError(f"--teacher {path}: it was taught {was}, and is shown {here}")
     if model.meta.get("front") != items.front:
         raise LemError(f"--teacher {path}: its spectra were made otherwise than those of --data")
     if (known := model.meta.get("names")) != names:
