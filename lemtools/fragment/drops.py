@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..signal import LemError, Signal
+from ..transforms import Front
 from ..transforms.history import front
 from .draws import draw, ends, shown
 from .lengths import axes, length, sides
@@ -111,6 +112,17 @@ def _cells(x: np.ndarray, factor: int) -> np.ndarray:
     return x
 
 
+def _hz(made: Front, signal: Signal) -> np.ndarray:
+    """float64 [N, F]: the frequencies of the rows of spectra, of which a window may be left. LemError for others than the record's."""
+    first, rows = np.zeros(len(signal), int), signal.data.shape[2]
+    for op in signal.ops:
+        if op["op"] == "crop":
+            first += np.asarray(op["place"])[:, 0]
+    if first.max(initial=0) + rows > made.shape[0]:
+        raise LemError(f"a spectrum of {rows} rows whose record says {made.shape[0]}: one of the two was changed")
+    return np.asarray(made.hz)[first[:, None] + np.arange(rows)]
+
+
 def lowpass(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     """Lose all above `lowpass` Hz (a number or a pair).
 
@@ -125,7 +137,7 @@ def lowpass(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
         what = f"a sound at {signal.rate:g} Hz holds" if signal.rate else ""
     else:
         made = front(signal.history)
-        hz = None if made is None else np.asarray(made.hz)
+        hz = None if made is None else _hz(made, signal)
         what = "this spectrum holds"
     if hz is None:
         lacks = "a sound without a rate" if signal.kind == "audio" else "a spectrum without a record of what made it"
@@ -133,7 +145,7 @@ def lowpass(signal: Signal, spec: dict, draws) -> tuple[Signal, dict]:
     if high >= hz.max():
         raise LemError(f"--lowpass {shown(spec['lowpass'])}: {what} nothing above {hz.max():g} Hz")
     cutoff = draw(spec["lowpass"], draws)
-    kept = hz <= np.broadcast_to(cutoff, (len(signal),))[:, None]
+    kept = hz <= np.broadcast_to(cutoff, (len(signal),))[:, None]  # [N, frequencies]
     if signal.kind == "audio":
         if signal.mask is not None:
             raise LemError("--lowpass of a sound with lost samples is not defined; put it before --mask")

@@ -72,6 +72,24 @@ def test_frames_of_cepstra_are_milliseconds_and_their_rows_no_frequencies():
         apply(made, {"op": "lowpass", "lowpass": 500.0})
 
 
+@pytest.mark.parametrize("crops", [["20x50+4+10"], ["20x50"], ["25x80+3+0", "20x50"]])
+def test_of_a_window_of_a_spectrum_the_rows_above_a_frequency_are_lost(crops):
+    """Those of 125 Hz each, counted in the whole: what a window left, wherever each item has it."""
+    broken = ones(5)
+    for crop in crops:
+        broken = apply(broken, {"op": "crop", "crop": crop}, 3)
+    first = sum(np.asarray(op["place"])[:, 0] for op in broken.ops)
+    out = gone(apply(broken, {"op": "lowpass", "lowpass": 1500.0}))
+    assert np.array_equal(out, np.broadcast_to(((first[:, None] + np.arange(20)) * 125 > 1500)[..., None], out.shape))
+    seen = evidence(apply(broken, {"op": "lowpass", "lowpass": 1500.0})).observed
+    assert not seen[:, :, 13:].any() and seen.any()
+
+
+def test_rows_that_are_not_those_of_the_record_have_no_frequency():
+    with pytest.raises(LemError, match="a spectrum of 40 rows whose record says 33"):
+        apply(ones(shape=(2, 40, T)), {"op": "lowpass", "lowpass": 1500.0})
+
+
 def test_bands_are_runs_of_rows_that_stay_apart():
     for text, rows in (("4", 4), ("500hz", 4), (".5kHz", 4), ("60Hz", 1)):
         out = gone(lose(ones(), f"band:{text}"))
