@@ -117,16 +117,23 @@ class _Way:
                 self.data[i] = fill(self.data[i], observed[i], self.rate)
         if smooth:
             lows, highs = (end / unit for end in _codes.bounds(self.codes, self.op))
-            self.done.append("bits: shrinkage inside the bins")
-            self.inside(lows, highs, observed, bool(unit > 1))
+            ended = np.asarray((np.isfinite(lows) & np.isfinite(highs)).reshape(len(lows), -1).all(1))
+            if ended.any():
+                self.done.append("bits: shrinkage inside the bins")
+            if not ended.all():  # quantised by the rms before: how far beyond its range a value lay nobody knows
+                self.done.append("bits: middle of the bin or centroid where bins have no end")
+            self.inside(lows, highs, ended, observed, bool(unit > 1))
         self.mask = self.codes = None
 
-    def inside(self, lows: np.ndarray, highs: np.ndarray, observed: np.ndarray | None, whole: bool) -> None:
-        """Shrinkage inside the bins, of 8-bit values where `whole`; data holds what fills the lost elements."""
+    def inside(
+        self, lows: np.ndarray, highs: np.ndarray, ended: np.ndarray, observed: np.ndarray | None, whole: bool
+    ) -> None:
+        """Shrinkage inside the bins, of 8-bit values where `whole`; data holds what fills the lost elements, and all of sounds
+        that are not `ended`, bool [N]: whose bins have no ends."""
         if self.kind == "audio":
             from .dequantize_sound import dequantize as dequantize_sound
 
-            for i in range(len(self.data)):
+            for i in np.flatnonzero(ended):
                 seen = None if observed is None else observed[i]
                 self.data[i] = dequantize_sound(lows[i], highs[i], self.rate, seen)
             return

@@ -1,12 +1,17 @@
 """Training-free recall of sound against closed forms, dense linear algebra and its own contracts."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from lemtools.fragment import fragment
+from lemtools.reconstruct import reconstruct
 from lemtools.restore import autoregression as ar
 from lemtools.restore import gaps
 from lemtools.restore.dequantize_sound import dequantize, truncated_normal
 from lemtools.restore.gaps import fill_gaps, linear
+from lemtools.signal import Signal
 
 
 def toeplitz(t):
@@ -417,3 +422,25 @@ def test_runs_go_together_while_they_start_within_reach_of_the_first():
     gap[[10, 11, 30, 50, 51, 52, 70]] = True
     found = [(lost.tolist(), longest) for lost, longest in gaps._clusters(gap, 40)]
     assert found == [([10, 11, 30, 50, 51, 52], 3), ([70], 1)]
+
+
+def test_sounds_whose_bins_have_no_ends_keep_the_middle_and_the_others_are_recalled():
+    """By the rms an outermost bin has no end; after that, bins of the peak say nothing of how far a value lay beyond theirs."""
+    rng = np.random.default_rng(0)
+    quiet = 0.3 * np.sin(0.05 * np.arange(2000)) + 0.01 * rng.standard_normal(2000)
+    loud = np.where(np.arange(2000) == 700, 0.9, quiet)
+    whole = Signal("audio", np.stack([quiet, loud]).astype(np.float32)[:, None], rate=8000.0)
+    specs = [{"op": "bits", "bits": 5, "scale": "rms"}, {"op": "bits", "bits": 4, "scale": "peak"}]
+    (broken,) = fragment([whole], specs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (back,) = reconstruct([broken])
+    assert np.isinf(broken.code_op["slack"]).tolist() == [False, True]
+    assert (
+        np.array_equal(back.data[1], broken.data[1])
+        and snr(quiet, back.data[0, 0]) > snr(quiet, broken.data[0, 0]) + 0.3
+    )
+    assert back.history[-1]["steps"] == [
+        "bits: shrinkage inside the bins",
+        "bits: middle of the bin or centroid where bins have no end",
+    ]
