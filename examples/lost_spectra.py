@@ -43,6 +43,8 @@ LOSSES = (
     "--lowpass 2000",
     "--bits 4",
     "--bits 8",
+    "--mask .2 --mask-shape span:50ms --bits 4",
+    "--mask .2 --mask-shape span:50ms --bits 8",
 )
 
 SCALES = ("", "--scale peak", "--quantizer lloyd-max", "--scale peak --quantizer lloyd-max")

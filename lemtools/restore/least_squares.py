@@ -31,7 +31,7 @@ from .gaps import fill_gaps
 TOLERANCE, MOST = 1e-10, 200  # of the first gradient; conjugate gradients
 ROUGH, FEW = 1e-5, 60  # the same before the projections
 PROJECTIONS = 40
-UNSEEN = 1e-8, 1e-3  # of what all frames hold of a sample: where less is left it is a gap; of exact and of other values
+UNSEEN = 1e-8, 3e-3  # of what all frames hold of a sample: where less is left it is a gap; of exact and of other values
 STILL = 1e-12  # of the largest diagonal: below, a sample does not move
 
 
