@@ -186,7 +186,9 @@ def _by_name(originals: list[Signal], recalled: Iterable[Signal]) -> Iterator[Si
 def _match(a: Signal, b: Signal, at: int) -> Pair:
     name = (a.names or b.names or [f"item {at}"])[0]
     if a.kind != b.kind:
-        raise LemError(f"{name}: the original is {a.kind}, the recalled {b.kind}")
+        sounds = {a.kind, b.kind} == {"audio", "spectrum"}
+        way = "lem-encode --decode makes sounds of spectra" if sounds else "compare memories of one kind"
+        raise LemError(f"{name}: the original is {a.kind}, the recalled {b.kind}; {way}")
     if a.ops:
         raise LemError(f"{name}: the original is itself a fragment; compare with the whole memory")
     timed = a.spans is not None, b.spans is not None
@@ -196,8 +198,9 @@ def _match(a: Signal, b: Signal, at: int) -> Pair:
         way = "TextGrids, .lab of HTK, and tables with a first row of begin, end and label have them"
         raise LemError(f"{name}: the {which} has times, the other{file} has none; {way}")
     if a.data.shape[1:] != b.data.shape[1:] and not all(timed) and (a.kind != "embedding" or b.ops):
-        hint = "; recall it first with lem-reconstruct" if b.ops else ""
-        raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}{hint}")
+        way = "--resize, --grey or --rgb make images alike" if a.kind == "image" else "bring both to one shape"
+        way = "recall it first with lem-reconstruct" if b.ops else way
+        raise LemError(f"{name}: original {list(a.data.shape[1:])}, recalled {list(b.data.shape[1:])}; {way}")
     _check_alike(name, a, b, "recalled")
     x, y = a.data, b.data
     converted = a.kind == "image" and x.dtype != y.dtype

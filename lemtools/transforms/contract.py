@@ -132,7 +132,7 @@ class Front(ABC):
             wanted = [f"{pairs}C" if pairs > 1 else "C", *self.shape]
             raise LemError(
                 f"spectra {list(spectrum.shape[1:])} are not the [{', '.join(map(str, wanted))}] that their history says "
-                f"{self.encoder} made"
+                f"{self.encoder} made; decode whole ones, of a fragment what lem-reconstruct recalls"
             )
 
     def _whole(self, name: str, low: int, high: float = float("inf")) -> None:
