@@ -171,9 +171,8 @@ def _keep(signal: Signal, old: dict, op: dict, codes: np.ndarray, data: np.ndarr
         op["slack"] = old.get("slack")
         return
     (low, high), (least, most) = _codes.bounds(signal.codes, old), _codes.bounds(codes, op)
-    with np.errstate(
-        invalid="ignore"
-    ):  # where neither bin has an end nothing is beyond: inf - inf, which fmax leaves out
+    # where neither bin has an end nothing lies beyond one: inf - inf is not a number, which fmax leaves out
+    with np.errstate(invalid="ignore"):
         gap = np.fmax(np.fmax(high - most, least - low), 0)
     slack = gap.max(axis=tuple(range(1, gap.ndim)), initial=0, where=True if observed is None else observed)
     before = np.zeros(len(data), np.float32) if old.get("slack") is None else old["slack"]

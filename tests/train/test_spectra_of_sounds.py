@@ -214,27 +214,16 @@ def test_options_of_sounds_go_with_an_encoder(tmp_path, folder):
 
 
 def test_spectra_of_two_front_ends_are_not_learnt_together(tmp_path, folder):
+    def encoded(name, *more):
+        line = ["--encoder", "stft", "--n-fft", "16", *more, "-o", f"{name}.safetensors", str(folder)]
+        assert lem_fork("encode", *line, cwd=tmp_path).returncode == 0
+
     for hop in ("4", "2"):
-        line = ["--encoder", "stft", "--n-fft", "16", "--hop", hop, "--length", "0.0125", "-o", f"{hop}.safetensors"]
-        assert lem_fork("encode", *line, str(folder), cwd=tmp_path).returncode == 0
-    line = ["--encoder", "stft", "--n-fft", "16", "--hop", "4", "--window-fn", "sine", "--length", "0.0125"]
-    assert lem_fork("encode", *line, "-o", "s.safetensors", str(folder), cwd=tmp_path).returncode == 0
+        encoded(hop, "--hop", hop, "--length", "0.0125")
+    encoded("s", "--hop", "4", "--window-fn", "sine", "--length", "0.0125")
     with pytest.raises(LemError, match="window_fn sine where hann is that of the first; learn those of one front end"):
         load_items([str(tmp_path / "4.safetensors"), str(tmp_path / "s.safetensors")], Reading())
-    line = [
-        "--encoder",
-        "stft",
-        "--n-fft",
-        "16",
-        "--hop",
-        "4",
-        "--length",
-        "0.0127",
-        "-o",
-        "l.safetensors",
-        str(folder),
-    ]
-    assert lem_fork("encode", *line, cwd=tmp_path).returncode == 0
+    encoded("l", "--hop", "4", "--length", "0.0127")
     with pytest.raises(LemError, match=r"samples 102 where 100 is .* \(lem-encode --length makes sounds as long\)$"):
         load_items([str(tmp_path / "4.safetensors"), str(tmp_path / "l.safetensors")], Reading())
     whole = settings(tmp_path, tmp_path / "4.safetensors", encoder=None, sound=None)
