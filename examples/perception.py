@@ -168,6 +168,7 @@ SOUND_ARMS = {
     "family": tuple(f"decoded-{bits}" for bits in range(1, 9)),
 }
 WHOLE = "the judge of whole memories of the same part and seed"
+EVERY = "those judges of every seed, each as a teacher"
 ON = ("--init", WHOLE)  # it goes on, for as many updates again
 IMAGES = "--augment flip --augment shift:.125 --lr 3e-3 --weight-decay .05 --holdout 0 --dtype bfloat16 --set "
 LARGE = IMAGES + "widths=[32,64,128] --set blocks=2 --batch 256 --warmup 300 --ema .998"
@@ -178,8 +179,7 @@ IMAGE_ARMS = {
     "family": ("whole", "--fragment", "--bits 1-8"),
     "recalled-2": ("recalled-2",),
     "all-2": ("whole", "decoded-2", "recalled-2"),
-    "taught-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE),
-    "tuned-2": ("whole", "--fragment", "--bits 2", "--teacher", WHOLE, *ON),
+    "tuned-2": ("whole", "--fragment", "--bits 2", EVERY, *ON),
     "again": ("whole", *ON),
 }
 SETS = [
@@ -387,10 +387,11 @@ def teach(which: Set, folder: Path, rows: Rows) -> None:
         data = learning(which, folder, rows, task, arm, part) if left else []
         for seed in left:
             line = f"{which.options[QUICK]} --steps {updates} --seed {seed} --device {DEVICE} -q"
-            whole = str(place(folder, task, "whole", part, seed))
-            words = [whole if word == WHOLE else word for word in data]
+            whole = {one: str(place(folder, task, "whole", part, one)) for one in SEEDS}
+            stands = {WHOLE: [whole[seed]], EVERY: [word for one in whole.values() for word in ("--teacher", one)]}
+            words = [given for word in data for given in stands.get(word, [word])]
             output = str(place(folder, task, arm, part, seed))
-            lines[WHOLE in data].append(["classifier", *line.split(), *words, "-o", output])
+            lines[words != data].append(["classifier", *line.split(), *words, "-o", output])
     (folder / "judges").mkdir(exist_ok=True)
     for some in lines.values():
         side_by_side(taught, some)

@@ -191,8 +191,9 @@ INIT = Option(
 )
 TEACHER = Option(
     "--teacher",
-    "A trained classifier of the same memories, which is shown them whole: what it answers is learnt, too, from what the fragment shows.",
+    "A trained classifier of the same memories, which is shown them whole: what it answers is learnt, too, from what the fragment shows. Of several, the mean of their probabilities.",
     metavar="MODEL",
+    multiple=True,
     file=True,
 )
 SET = Option(

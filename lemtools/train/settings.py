@@ -86,7 +86,7 @@ class Settings:
     objectives.Step; drift: what an emulator claimed after each of the data; levels: of noise, see objectives.Denoise and
     levels.Levels. aligned: where an aligner put boundaries, files and folders (boundaries.read). onto: what the data of a translation are paired with; reader, reader_layer: the language model that reads it, and where;
     pairs: how many of the pairs; more, onto_more: files of vectors without partners; unpaired: no pairs are known.
-    gates: updates after which it is found out whether a language model learns as one must (gates). teacher: a classifier that is shown whole what a fragment is
+    gates: updates after which it is found out whether a language model learns as one must (gates). teacher: classifiers that are shown whole what a fragment is
     shown of, see recipes.classes.
     """
 
@@ -138,7 +138,7 @@ class Settings:
     background: str | None = None
     skip_bad: bool | None = None
     init: str | None = None
-    teacher: str | None = None
+    teacher: list[str] | None = None
     rows: int | None = None
     places: int | None = None
     noise_injection: float | None = None

@@ -28,8 +28,8 @@ def here(tmp_path_factory):
     lemtools.save([Signal("embedding", VECTORS)], str(folder / "x.safetensors"))
     np.save(folder / "y.npy", LABELS)
     np.save(folder / "four.npy", np.arange(120) % 4)
-    for name, labels in (("whole", "y"), ("four", "four")):
-        train(asked(folder, name, labels=str(folder / f"{labels}.npy")))
+    for name, labels, seed in (("whole", "y", 0), ("other", "y", 1), ("four", "four", 0)):
+        train(asked(folder, name, labels=str(folder / f"{labels}.npy"), seed=seed))
     return folder
 
 
@@ -42,17 +42,20 @@ def log_softmax(x):
     return x - np.log(np.exp(x - x.max(1, keepdims=True)).sum(1, keepdims=True)) - x.max(1, keepdims=True)
 
 
-def test_the_loss_is_half_the_label_s_and_half_the_teacher_s(here):
-    run = prepare(asked(here, "taught", teacher=str(here / "whole.safetensors"), **TWO_BITS))
+@pytest.mark.parametrize("names", [("whole",), ("whole", "other")])
+def test_the_loss_is_half_the_label_s_and_half_the_teachers(here, names):
+    paths = [str(here / f"{name}.safetensors") for name in names]
+    run = prepare(asked(here, "taught", teacher=paths, **TWO_BITS))
     torch.nn.init.normal_(run.model.net.head.weight)
     batch = run.batches(0, 1)[0]
     found = run.objective(batch).detach().numpy()
     mine = run.objective.logits(batch).detach().numpy().astype(np.float64)
-    its = Judge(str(here / "whole.safetensors"), "cpu")("embedding", batch["target"].numpy()).logits.astype(np.float64)
-    p, q = log_softmax(its / TEMPERATURE), log_softmax(mine / TEMPERATURE)
+    each = [Judge(path, "cpu")("embedding", batch["target"].numpy()).logits.astype(np.float64) for path in paths]
+    p = np.log(np.mean([np.exp(log_softmax(its / TEMPERATURE)) for its in each], axis=0))
+    q = log_softmax(mine / TEMPERATURE)
     label = -log_softmax(mine)[np.arange(len(mine)), batch["label"].numpy()]
     np.testing.assert_allclose(found, label / 2 + TEMPERATURE**2 * (np.exp(p) * (p - q)).sum(1) / 2, rtol=1e-5)
-    assert not np.allclose(mine, Judge(str(here / "whole.safetensors"), "cpu")("embedding", VECTORS[:8]).logits)
+    assert not np.allclose(mine, Judge(paths[0], "cpu")("embedding", VECTORS[:8]).logits)
 
 
 def test_the_teacher_sees_the_whole_as_it_was_turned(tmp_path):
@@ -61,10 +64,10 @@ def test_the_teacher_sees_the_whole_as_it_was_turned(tmp_path):
     np.save(tmp_path / "y.npy", np.arange(40) % 2)
     small = dict(options={"widths": [8, 8], "blocks": 1}, holdout=0, steps=2)
     train(asked(tmp_path, "whole", **small))
-    more = dict(teacher=str(tmp_path / "whole.safetensors"), augment=["flip"], **TWO_BITS)
+    more = dict(teacher=[str(tmp_path / "whole.safetensors")], augment=["flip"], **TWO_BITS)
     run = prepare(asked(tmp_path, "taught", **small, **more))
     batch, seen = run.batches(0, 1)[0], []
-    run.objective.teacher.net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    run.objective.teachers[0].net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
     run.objective(batch)
     turned = np.concatenate([images, images[..., ::-1]]).reshape(80, -1)
     shown = np.rint((seen[0].numpy() + 1) * 127.5).reshape(8, -1)
@@ -74,7 +77,7 @@ def test_the_teacher_sees_the_whole_as_it_was_turned(tmp_path):
 
 def test_the_teacher_stays_and_is_not_kept(here):
     before = (here / "whole.safetensors").read_bytes()
-    settings = asked(here, "taught", teacher=str(here / "whole.safetensors"), **TWO_BITS)
+    settings = asked(here, "taught", teacher=[str(here / "whole.safetensors")], **TWO_BITS)
     train(settings)
     assert (here / "whole.safetensors").read_bytes() == before
     plain = asked(here, "plain", **TWO_BITS)
@@ -85,7 +88,7 @@ def test_the_teacher_stays_and_is_not_kept(here):
 
 
 def test_a_run_that_died_goes_on_to_the_same_bytes(here):
-    taught = dict(teacher=str(here / "whole.safetensors"), **TWO_BITS)
+    taught = dict(teacher=[str(here / "whole.safetensors")], **TWO_BITS)
     train(asked(here, "once", **taught))
     dying(asked(here, "died", **taught), 20)
     train(asked(here, "died", **taught))
@@ -94,12 +97,16 @@ def test_a_run_that_died_goes_on_to_the_same_bytes(here):
 
 def test_a_run_does_not_go_on_with_another_teacher(here):
     (here / "turned.safetensors").write_bytes((here / "whole.safetensors").read_bytes())
-    taught = dict(teacher=str(here / "turned.safetensors"), **TWO_BITS)
+    taught = dict(teacher=[str(here / "turned.safetensors")], **TWO_BITS)
     dying(asked(here, "half", **taught), 20)
     train(asked(here, "five", seed=5))
     (here / "turned.safetensors").write_bytes((here / "five.safetensors").read_bytes())
     with pytest.raises(LemError, match="other contents of the teacher"):
         train(asked(here, "half", **taught))
+    with pytest.raises(LemError, match="--teacher .*turned.*, not .*whole.*other"):
+        train(
+            asked(here, "half", teacher=[str(here / f"{name}.safetensors") for name in ("whole", "other")], **TWO_BITS)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +137,12 @@ def others(here):
 )
 def test_another_teacher_is_refused(others, teacher, why):
     with pytest.raises(LemError, match=why):
-        prepare(asked(others, "other", teacher=str(others / f"{teacher}.safetensors"), **TWO_BITS))
+        prepare(asked(others, "other", teacher=[str(others / f"{teacher}.safetensors")], **TWO_BITS))
 
 
 def test_its_operations_count(here):
-    plain, taught = (
-        prepare(asked(here, "count", **more, **TWO_BITS)) for more in ({}, {"teacher": str(here / "whole.safetensors")})
-    )
-    one, both = (flops.per_item(run.spec, run.objective) for run in (plain, taught))
-    assert both == pytest.approx(one * 4 / 3)  # forward alone, of a network of the same size
+    whole = str(here / "whole.safetensors")
+    each = [prepare(asked(here, "count", teacher=[whole] * count, **TWO_BITS)) for count in range(3)]
+    none, one, two = (flops.per_item(run.spec, run.objective) for run in each)
+    assert one == pytest.approx(none * 4 / 3)  # forward alone, of a network of the same size
+    assert two == pytest.approx(none * 5 / 3)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,15 +34,15 @@ class Classify(Objective):
     """-log of the probability of the class. What is shown is the memory, or the decoded value of its fragment: middles of bins, and
     0 where it is lost, or was never seen in a memory that is a fragment itself.
 
-    teacher: a trained classifier that is shown the same memory whole. Then half of the loss is T^2 KL(its probabilities || those
-    learnt), both at temperature T (Hinton et al. 2015, arXiv 1503.02531; a teacher that sees more than the pupil: Lopez-Paz et al. 2016,
-    arXiv 1511.03643)."""
+    teachers: trained classifiers that are shown the same memory whole. Then half of the loss is T^2 KL(their probabilities || those
+    learnt), all at temperature T, of several the mean of their probabilities (Hinton et al. 2015, arXiv 1503.02531; teachers that
+    see more than the pupil: Lopez-Paz et al. 2016, arXiv 1511.03643)."""
 
     needs_fragments = False
 
-    def __init__(self, model: Model, teacher: Model | None = None):
+    def __init__(self, model: Model, teachers: Sequence[Model] = ()):
         super().__init__(model, "plain")
-        self.teacher = teacher
+        self.teachers = teachers
 
     def logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """[N, K]."""
@@ -51,22 +53,24 @@ class Classify(Objective):
 
     @torch.no_grad()
     def taught(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """[N, K], the teacher's."""
-        assert self.teacher is not None
-        self.teacher.net.to(self.device)
-        return _logits(self.teacher, whole(batch))
+        """[N, K], the logarithms of the teachers' probabilities at the temperature."""
+        x, each = whole(batch), []
+        for teacher in self.teachers:
+            teacher.net.to(self.device, memory_format=torch.channels_last)
+            each.append((_logits(teacher, x) / TEMPERATURE).log_softmax(1))
+        return torch.stack(each).logsumexp(0) - math.log(len(each))
 
     def frozen(self, batch: dict[str, torch.Tensor]) -> None:
-        if self.teacher is not None:
+        if self.teachers:
             self.taught(batch)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         logits = self.logits(batch)
         loss = F.cross_entropy(logits, batch["label"], reduction="none")
-        if self.teacher is None:
+        if not self.teachers:
             return loss
-        mine, its = ((x / TEMPERATURE).log_softmax(1) for x in (logits, self.taught(batch)))
-        apart = F.kl_div(mine, its, reduction="none", log_target=True).sum(1)
+        mine = (logits / TEMPERATURE).log_softmax(1)
+        apart = F.kl_div(mine, self.taught(batch), reduction="none", log_target=True).sum(1)
         return (loss + TEMPERATURE**2 * apart) / 2
 
     def measure(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
@@ -90,10 +94,10 @@ def classifier(settings: Settings) -> Prepared:
     values.check_losses(settings, Classify)
     check_apart(settings.data, settings.validate)
     items, names = _labelled(settings, settings.data, values.items_of(settings, settings.data))
-    teacher = None if settings.teacher is None else _teacher(settings.teacher, items, names)
+    teachers = [_teacher(path, items, names) for path in settings.teacher or ()]
     fingerprint = settings.fingerprint(items)
-    if teacher is not None:
-        fingerprint["teachers"] = checksum(teacher.net.head.weight.detach().numpy())
+    if teachers:
+        fingerprint["teachers"] = checksum(*(one.net.head.weight.detach().numpy() for one in teachers))
     steps = augment.parse(settings.augment)
     item = values.shown(settings, steps, items, None)
     if settings.validate:
@@ -113,7 +117,7 @@ def classifier(settings: Settings) -> Prepared:
     back_spec = None
     if kept is not None:
         back_spec = Spec(kept, min(settings.batch, len(kept), 64), settings.seed + 1, **common)
-    return values.tried(Prepared(settings, model, Classify(model, teacher), spec, back_spec, fingerprint, Trainer))
+    return values.tried(Prepared(settings, model, Classify(model, teachers), spec, back_spec, fingerprint, Trainer))
 
 
 def _labelled(
