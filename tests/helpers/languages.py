@@ -32,7 +32,8 @@ def broken(rows=6, length=12, keep=(0, 1, 2), vocabulary=KINDS, seed=0):
 
 def log_p(known, tokens):
     """Nats of all tokens but the first, each by one call without a cache."""
-    tokens, total = torch.from_numpy(np.asarray(tokens, np.int64))[None], 0.0
+    tokens = torch.from_numpy(np.asarray(tokens, np.int64))[None].to(known.net.head.weight.device)
+    total = 0.0
     with torch.inference_mode():
         for place in range(1, tokens.shape[1]):
             said = known.net(tokens[:, begins(place, known.net.context) : place])[0, -1].double()

@@ -42,7 +42,7 @@ def broken(rows=6, length=7, seed=0, keep=3, vocabulary=5):
 def said(known, context):
     """Logits after `context`, without a cache, of at most as many tokens as a window has."""
     with torch.no_grad():
-        return known.net(torch.tensor([context]))[0, -1].double()
+        return known.net(torch.tensor([context], device=known.net.head.weight.device))[0, -1].double().cpu()
 
 
 def test_the_likeliest_token_is_that_of_brute_force():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lemtools.fragment import fragment
 from lemtools.reconstruct import reconstruct
@@ -34,6 +35,11 @@ def some_lost(kind, bits):
 def test_items_alone_are_what_they_are_together(kind, bits, method):
     fragments = some_lost(kind, bits)
     together = next(iter(reconstruct([fragments], method))).data
+    rounding = int(kind == "image" and method == "auto" and torch.cuda.is_available())
     for i in range(3):
         alone = next(iter(reconstruct([fragments.take([i])], method))).data
-        np.testing.assert_array_equal(alone[0], together[i], f"item {i}")
+        if rounding:  # a network's kernels on a GPU are chosen by the number of items: by a level, in few pixels
+            apart = np.abs(alone[0].astype(int) - together[i])
+            assert apart.max() <= rounding and np.count_nonzero(apart) < 0.05 * apart.size, f"item {i}"
+        else:
+            np.testing.assert_array_equal(alone[0], together[i], f"item {i}")
