@@ -360,7 +360,8 @@ def table(cell: Cell) -> None:
         if (cell.out / name).exists():
             controls += (cell.out / name).read_text() if name == "controls.tsv" else report.other(cell.out / name)
     logs = {name: cell.out / f"{name}.jsonl" for name in cell.every}
-    lines = [*report.by_steps(logs, cell.runs), *report.table(results(cell), settles)]
+    lines = [*report.by_steps(logs, cell.runs), *report.while_learning(logs, cell.runs)]
+    lines += report.table(results(cell), settles)
     (cell.out / "table.tsv").write_text(text + controls + "\n".join(lines) + "\n")
     sys.stdout.write((cell.out / "table.tsv").read_text())
 

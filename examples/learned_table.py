@@ -197,6 +197,20 @@ def by_steps(logs: dict[str, Path], runs: int) -> Iterator[str]:
         yield "\t".join([name, *cells])
 
 
+def while_learning(logs: dict[str, Path], runs: int) -> Iterator[str]:
+    """Bits of what is learnt from, each the mean of the updates since the one before, and over seeds: the same batches for all arms (of joint, with the
+    autoencoder's loss)."""
+    rows: dict[str, dict[int, float]] = {}
+    for name, log in logs.items():
+        records = map(json.loads, log.read_text().splitlines() if log.exists() else [])
+        if found := {record["step"]: record["loss"] for record in records if "loss" in record}:
+            rows[name] = found
+    steps = sorted({step for row in rows.values() for step in row})
+    yield "\t".join([f"learnt from, by updates, mean of {runs}", *map(str, steps)])
+    for name, row in rows.items():
+        yield "\t".join([name, *(f"{row[step]:.3f}" if step in row else "-" for step in steps)])
+
+
 def paired(one: dict[str, float], other: dict[str, float]) -> str:
     """Mean difference over the seeds that both have, and half of its interval; nothing of fewer than two."""
     gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])

@@ -166,6 +166,15 @@ def test_loss_by_updates_is_compared_seed_by_seed(report, tmp_path):
     assert list(report.by_steps(logs, 3))[1:] == ["full\t2.100", "pca-8\t2.233 (+0.133 \u00b1 0.143)"]
 
 
+def test_what_is_learnt_from_is_that_of_the_log(report, tmp_path):
+    logs = {name: tmp_path / f"{name}.jsonl" for name in ("full", "pca-8", "none")}
+    logs["full"].write_text('{"step": 50, "loss": 2.5}\n{"step": 100, "loss": 2.25}\n')
+    logs["pca-8"].write_text('{"step": 50, "loss": 2.75}\n{"step": 60, "held_out_bits_per_byte": 2}\n')
+    assert list(report.while_learning(logs, 5)) == [
+        "learnt from, by updates, mean of 5\t50\t100", "full\t2.500\t2.250", "pca-8\t2.750\t-"
+    ]  # fmt: skip
+
+
 def test_the_picture_has_controls_near_what_is_shown(report, tmp_path):
     pytest.importorskip("matplotlib")
     controls = tmp_path / "controls.tsv"
