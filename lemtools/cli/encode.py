@@ -111,6 +111,8 @@ def cli(run, encoder, fit, decode, patch_back, translate, model, as_json, lines,
     if lines and (decode or not row.suits("tokens")):
         texts = [other.name for other in ENCODERS.rows if other.suits("tokens")]
         raise click.UsageError(f"--lines is for {listed(texts)}" + ", where they encode" * decode)
+    if "device" in written(click.get_current_context()) and not _knows_devices(row, coder):
+        raise click.UsageError(f"--device: {name} knows no devices; leave it out")
     coder = coder and coder.to(settings.get("device", options["device"]))
     if translate:
         return _patch_translated(run, coder, reading, lines, settings, {**other, "seed": options["seed"]}, as_json)
@@ -170,6 +172,13 @@ def _settings(row, options: dict, fitting: bool, decode: bool) -> dict:
         except ValueError as error:
             raise click.UsageError(f"--device: {error}") from error
     return values(options, taken) | needs
+
+
+def _knows_devices(row, coder) -> bool:
+    """Whether what encodes computes where --device says; of a stream that tells only later what made it, it may."""
+    from ..encode.contract import Encoder
+
+    return type(coder).to is not Encoder.to if coder else row is None or "device" in row.needs
 
 
 def _files(row, settings: dict) -> list[str]:

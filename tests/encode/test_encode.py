@@ -493,6 +493,9 @@ REFUSED = {
     "v.npy --model rvq.safetensors --patch-back --skip-existing": "--to, --shard and --skip-existing",
     "v.npy --encoder rvq --fit --codes 8 --validate v.npy": "--validate: v.npy is among the input, too",
     "z.npz --key a --encoder rvq --fit --codes 8 --validate z.npz": "z.npz is among the input, too",
+    "v.npy --encoder pca --dims 2 --device cpu": "--device: pca knows no devices; leave it out",
+    "v.npy --model v.safetensors --device cpu": "--device: pca knows no devices; leave it out",
+    "--sample --encoder patches --fit --device cpu": "--device: patches knows no devices; leave it out",
     "k.npy --encoder text": "bytes of text are needed, not other tokens",
 }
 
@@ -500,7 +503,7 @@ REFUSED = {
 @pytest.mark.parametrize("line", REFUSED)
 def test_what_cannot_be_is_one_line_and_leaves_nothing(bench, line):
     before = set(os.listdir(bench))
-    done = lem_fork("encode", *line.split(), "-o", "out.safetensors", "--device", "cpu", cwd=bench)
+    done = lem_fork("encode", *line.split(), "-o", "out.safetensors", cwd=bench)
     said = done.stderr.decode()
     assert done.returncode == 2 and done.stdout == b"" and set(os.listdir(bench)) == before
     assert said.count("\n") == 1 and said.startswith("lem-encode: error: ") and REFUSED[line] in said
