@@ -3,8 +3,9 @@
 A result is one model: arm (ARM-RATIO), seed, each (bits of every window as trained), sizes (bytes), passages (which of them a
 window is of), line (its envelope: bits, loss, chosen, each).
 
-Intervals are 95 %, by a bootstrap that draws seeds and passages, the same of both arms, and is rather too wide than too narrow
-(Owen 2007, The pigeonhole bootstrap). Of one seed they have no spread of seeds in them.
+Intervals are 95 %, by a bootstrap that draws seeds and passages, the same of both arms (Owen 2007, The pigeonhole bootstrap). Seeds are
+few: drawn as they are, five of them give .63 of Student's interval, three .37; so what a draw of seeds differs by from all of them counts
+as much more. Of one seed they have no spread of seeds in them.
 
 By itself, `python learned_table.py`, it prints what needs no run: the size of a table and of a cache of attention.
 """
@@ -51,15 +52,17 @@ def best(result: dict, bits: float) -> dict | None:
     return max((p for p in result["line"] if p["bits"] <= bits), key=lambda p: p["bits"], default=None)
 
 
-def bootstrap(a: list[list[float]], b: list[list[float]], one: dict, share: bool = False) -> tuple[float, float, float]:
+def bootstrap(
+    a: list[list[float]], b: list[list[float]], one: dict, share: bool = False, many: int = DRAWS
+) -> tuple[float, float, float]:
     """(difference of a from b, low, high) in bits a byte, or as a share of b. a, b: bits [seeds, windows]; one: a result, of whose
     windows these are."""
     which = np.unique(one["passages"], return_inverse=True)[1]
     first, second = (np.stack([np.bincount(which, row) for row in rows]) for rows in (a, b))  # [S, P]
     sizes = np.bincount(which, one["sizes"])
     draws, (count, passages) = generator(0, 0, 0, "learned encodings"), first.shape
-    rows = draws.multinomial(count, np.full(count, 1 / count), DRAWS) / count
-    columns = draws.multinomial(passages, np.full(passages, 1 / passages), DRAWS)
+    rows = 1 / count + few(count) * (draws.multinomial(count, np.full(count, 1 / count), many) - 1) / count
+    columns = draws.multinomial(passages, np.full(passages, 1 / passages), many)
 
     def apart(seeds: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         other = ((seeds @ second) * drawn).sum(1)
@@ -69,13 +72,21 @@ def bootstrap(a: list[list[float]], b: list[list[float]], one: dict, share: bool
     return (float(mean[0]), *np.quantile(apart(rows, columns), (0.025, 0.975)).tolist())
 
 
-def compared(arms: Arms, arm: str, bits: float, other: str = "full") -> tuple[float, float, float] | None:
+def few(count: int) -> float:
+    """By how much draws of so few seeds are spread, so that they are as wide as Student's interval: t / z sqrt(n / (n - 1))."""
+    return student_t(0.95, count - 1) / 1.96 * (count / (count - 1)) ** 0.5 if count > 1 else 1.0
+
+
+def compared(
+    arms: Arms, arm: str, bits: float, other: str = "full", draws: int = DRAWS
+) -> tuple[float, float, float] | None:
     """By how much an arm differs from another at a size. None where one of the two does not fit."""
     seeds = sorted(set(arms[arm]) & set(arms[other]))
     pairs = [(best(arms[arm][s], bits), best(arms[other][s], bits)) for s in seeds]
     if not seeds or any(p is None for pair in pairs for p in pair):
         return None
-    return bootstrap(*([p["each"] for p in each] for each in zip(*pairs, strict=True)), arms[other][seeds[0]])
+    a, b = ([p["each"] for p in each] for each in zip(*pairs, strict=True))
+    return bootstrap(a, b, arms[other][seeds[0]], many=draws)
 
 
 def trained(arms: Arms, arm: str, other: str) -> tuple[float, float, float] | None:
@@ -129,7 +140,37 @@ def table(results: list[dict], predicted: bool = False) -> Iterator[str]:
         cells += [cell(arms, arm, size) for size in sizes]
         ends = sorted({end.split(",")[0] for run in runs.values() for end in run["ends"].split(" and ")} - {""})
         yield "\t".join([arm, str(len(runs)), *cells, " and ".join(ends) or "no end of the search"])
+    yield from (
+        f"{arm} ahead of full, interval clear of zero\t{spans}"
+        for arm in arms
+        if arm != "full" and (spans := ahead(arms, arm))
+    )
     yield from (line if predicted else unsettled(line) for line in predictions(arms, sizes))
+
+
+def ahead(arms: Arms, arm: str) -> str:
+    """Between which kB an arm is ahead of full, in brackets by how much at most: asked at every size at which one of the envelopes has a
+    point, since steps of one of them are between those sizes that the table has."""
+    runs = [*arms[arm].values(), *arms["full"].values()]
+    ends = sorted({p["bits"] for run in runs for p in run["line"]})
+    found: list[list[float]] = []
+    for bits, end in zip(ends, [*ends[1:], np.inf], strict=True):
+        apart = compared(arms, arm, bits, draws=2000) if before(arms, arm, bits) else None
+        if apart is None or apart[2] >= 0:
+            continue
+        if found and found[-1][1] == bits:
+            found[-1][1:] = [end, min(found[-1][2], apart[0])]
+        else:
+            found.append([bits, end, apart[0]])
+    return ", ".join(f"{a / 8e3:.1f} to {b / 8e3:.1f} kB ({most:+.3f})" for a, b, most in found).replace(
+        "to inf kB", "on"
+    )
+
+
+def before(arms: Arms, arm: str, bits: float) -> bool:
+    """Whether an arm's mean is less than full's; only then its interval is worth drawing."""
+    means = [[p["loss"] if (p := best(run, bits)) else np.inf for run in arms[name].values()] for name in (arm, "full")]
+    return bool(np.mean(means[0]) < np.mean(means[1]))
 
 
 def cell(arms: Arms, arm: str, size: float) -> str:

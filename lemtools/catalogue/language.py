@@ -40,7 +40,7 @@ ARMS = (
     CODING,
     CODE_BITS,
     STAGES,
-    CODES._replace(default=None, usual="256, for rvq 1024"),
+    CODES._replace(default=None, usual="256, of the recipe rvq 1024"),
     Option(
         "--head", "Whether tokens are predicted by the embedding's own vectors.", ("untied", "tied"), usual="untied"
     ),

@@ -367,7 +367,7 @@ RECIPES = Table(
         said={
             "data": {},
             "options": {"help": "Set another property of the codes."},
-            "codes": {"default": None, "usual": "256, for rvq 1024"},
+            "codes": {"default": None, "usual": "256, of the recipe rvq 1024"},
             "ema": {
                 "help": "Decay, at each update, of the running average of the vectors that a code stands for; that "
                 "average is the code."

@@ -70,7 +70,9 @@ class Kmers(Encoder):
             kinds = bytes(sorted(set(others)))
             shown = kinds[:20].decode("latin-1")
             small = kinds.translate(None, BASES.lower()) == b""
-            way = "make them capitals, if they are no mask" if small else "split the records there first"
+            way = "split the records there first"
+            if kinds != kinds.upper():
+                way = "make them capitals, if they are no mask" + ("" if small else f", and for others {way}")
             if 2 * len(others) > len(letters) and not small:
                 way = "kmer:K is for genomes"
             raise LemError(f"{len(others)} letters {shown!r} beside A, C, G and T; {way}")

@@ -36,7 +36,9 @@ def read(path: str, text: Corpus, width: int) -> torch.Tensor:
     table, lengths = model.net.enter.weight.detach(), model.net.lengths
     known = torch.ones(text.vocabulary) if text.lengths is None else torch.from_numpy(text.lengths).float()
     if len(table) != text.vocabulary:
-        raise LemError(f"--table {path}: a table of {len(table)} tokens, where the text has {text.vocabulary}")
+        raise LemError(
+            f"--table {path}: a table of {len(table)} tokens, where the text has {text.vocabulary}; give the same --codec"
+        )
     if not torch.equal(lengths, known):
         raise LemError(
             f"--table {path}: its tokens stand for other bytes than those of the text; give the same --codec"

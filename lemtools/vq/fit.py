@@ -93,4 +93,4 @@ def check_settings(
         fit = ", ".join(str(g) for g in range(1, min(dims, 64) + 1) if dims % g == 0)
         raise LemError(f"{dims} dimensions do not divide into {groups} groups; they do into {fit}")
     if count < codes:
-        raise LemError(f"{count} vectors (not counting zeros) for {codes} codes; fit fewer codes, or to more vectors")
+        raise LemError(f"{count} vectors (not counting zeros) for {codes} codes; give fewer (--codes), or more vectors")

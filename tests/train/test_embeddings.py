@@ -490,7 +490,10 @@ BAD = [
     ("--embedding learned --set hidden=3 --head tied", "a tied head for an up-projection with a hidden layer"),
     ("--embedding pca --table full.safetensors --width 32", "vectors of 16, where the network has 32; give --width"),
     ("--embedding pca --table learned.safetensors", "learned.safetensors: its network is lm (learned), where codes"),
-    ("--embedding pca --table few.safetensors", "few.safetensors: a table of 7 tokens, where the text has 256"),
+    (
+        "--embedding pca --table few.safetensors",
+        "few.safetensors: a table of 7 tokens, where the text has 256; give the same --codec",
+    ),
     ("--embedding pca --table other.safetensors", "other.safetensors: its tokens stand for other bytes than those"),
     ("--embedding pca --table nan.safetensors", "nan.safetensors: NaN or infinite numbers"),
     ("--embedding pca --table book.txt", "book.txt: not a"),

@@ -274,7 +274,7 @@ BAD = [
     ("--set beam=.5", "--set beam=.5: it takes a whole number"),
     ("--set gains=1", "--gains must lie in 2 .. 16, not 1"),
     ("--groups 3", "16 dimensions do not divide into 3 groups; they do into 1, 2, 4, 8, 16"),
-    ("--codes 2000", "1800 vectors (not counting zeros) for 2000 codes"),
+    ("--codes 2000", "1800 vectors (not counting zeros) for 2000 codes; give fewer (--codes)"),
     ("--holdout 2000", "--holdout 2000 leaves nothing of 2000 items"),
     ("--validate wide.npy", "--validate: vectors of 5 dimensions among those of 16"),
     ("--validate x.npy", "x.npy is among --data, too"),
