@@ -55,7 +55,7 @@ def test_no_token_has_bases_of_two_records():
         (b">a\nACGNNNACGT", r"^3 letters 'N' beside A, C, G and T; split the records there first"),
         (b">a\nACGTacgta", r"^5 letters 'acgt' beside A, C, G and T; make them capitals"),
         (
-            b">a\nACGTacgtNNNTT",
+            b">a\nACGTACGTacgtNNNTT",
             r"^7 letters 'Nacgt' beside A, C, G and T; make them capitals, .*, and for others split the records",
         ),
         (b">a\nAC\n>b\nGT", r"^no 3 bases in a row"),
