@@ -1,7 +1,8 @@
 """What examples/perception.sh prints and draws of what perception.py measured: perception_table.tables.
 
 Shares are means over items and seeds. Intervals are 95 %: of shares over items, by Student's t of the differences item by item, each the mean
-over seeds; of rank correlations by 2,000 draws with replacement, of items, the same in all conditions, and of conditions.
+over seeds; of rank correlations by 2,000 draws with replacement, of items, the same in all conditions, and of conditions. What a constant makes undefined
+is a blank.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lemtools.compare.correlation import ranks
+from lemtools.compare.correlation import pearson, ranks
 from lemtools.compare.summary import mean_interval
 
 DRAWS = 2000
@@ -108,7 +109,22 @@ def arms(found: Measured) -> None:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
+    """nan where one of them is constant."""
+    return float(pearson(ranks(x)[:, None], ranks(y)[:, None])[0])
+
+
+def number(value: float) -> str:
+    """A blank for what is not defined."""
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def interval(values: np.ndarray) -> str:
+    """Of the draws in which a number is defined; a blank where that is less than 95 % of them."""
+    known = values[~np.isnan(values)]
+    if len(known) < 0.95 * len(values):
+        return ""
+    low, high = np.percentile(known, [2.5, 97.5])
+    return f"[{low:+.3f}, {high:+.3f}]"
 
 
 def correlations(found: Measured) -> None:
@@ -129,13 +145,12 @@ def correlations(found: Measured) -> None:
     print(
         f"\n| metric | Spearman with judged over {count} conditions | deep's less this, over items | over conditions |\n|---|---|---|---|"
     )
-    print(f"| bits a value | {spearman(judged.mean(1), found.bits):.3f} | | |")
+    print(f"| bits a value | {number(spearman(judged.mean(1), found.bits))} | | |")
     for name, values in metrics.items():
         cells = ["", ""]
         if name != "deep":
-            ends = [np.percentile(one - other, [2.5, 97.5]) for one, other in zip(deep, drawn(values))]
-            cells = [f"[{low:+.3f}, {high:+.3f}]" for low, high in ends]
-        print(f"| {name} | {spearman(judged.mean(1), values.mean(1)):.3f} | {cells[0]} | {cells[1]} |")
+            cells = [interval(one - other) for one, other in zip(deep, drawn(values))]
+        print(f"| {name} | {number(spearman(judged.mean(1), values.mean(1)))} | {cells[0]} | {cells[1]} |")
 
 
 def draw(lines: list[tuple[str, Measured]], path: Path) -> None:

@@ -149,6 +149,32 @@ def test_rank_correlation_has_a_known_answer(perception):
     assert table.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 2, 4, 3])) == pytest.approx(1 - 6 * 2 / (4 * 15))
 
 
+def test_what_is_constant_has_a_blank_for_a_rank_correlation(perception, capsys, recwarn):
+    _, table = perception
+    right = np.linspace(0, 1, 7)[:, None] > RNG.random((7, 30))
+    flat, known = np.full((6, 30), 3.0), RNG.random((6, 30))
+    measured = table.Measured(
+        [f"c{k}" for k in range(7)], {"whole": right}, right, right * 1.0, np.full(6, 2.0), {"flat": flat, "snr": known}
+    )
+    table.correlations(measured)
+    lines = {line.split(" | ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["| flat"] == "| flat |  |  |  |" and lines["| bits a value"] == "| bits a value |  | | |"
+    assert lines["| deep"] == "| deep | 1.000 |  |  |" and lines["| agreement"].startswith(
+        "| agreement | 1.000 | [+0.000,"
+    )
+    assert lines["| snr"].count("[") == 2 and "nan" not in "".join(lines.values()) and not recwarn.list
+    table.correlations(table.Measured(**{**vars(measured), "right": {"whole": np.ones((7, 30))}}))
+    assert all(line.count("[") == 0 for line in capsys.readouterr().out.splitlines()) and not recwarn.list
+
+
+def test_an_interval_is_of_the_draws_that_have_a_number(perception):
+    _, table = perception
+    values = np.arange(101.0)
+    assert table.interval(values) == "[+2.500, +97.500]"
+    assert table.interval(np.append(values, [np.nan] * 5)) == "[+2.500, +97.500]"
+    assert table.interval(np.append(values, [np.nan] * 6)) == ""
+
+
 def test_a_missing_set_is_skipped_by_name(perception, tmp_path, capsys):
     module, _ = perception
     module.run(module.SETS[2], tmp_path, tmp_path / "out")

@@ -116,6 +116,63 @@ def test_what_has_no_classes_is_refused(bars, tmp_path):
             prepare(asked(bars, tmp_path, tmp_path / "l.npy"))
 
 
+def test_one_class_is_refused_however_it_is_called(bars, tmp_path):
+    (tmp_path / "l.txt").write_text("left\n" * 240)
+    settings = asked(bars, tmp_path, tmp_path / "l.txt")
+    lemtools.save([Signal("image", BARS, names=[f"a/{i}" for i in range(240)])], str(tmp_path / "x.safetensors"))
+    folder = asked(bars, tmp_path, "folder")
+    folder.data[:] = [str(tmp_path / "x.safetensors")]
+    for one in (settings, folder):
+        with pytest.raises(LemError, match="all items are of one class"):
+            prepare(one)
+
+
+def test_labels_that_come_with_the_memories(bars, tmp_path):
+    """Whole numbers from 0; those to validate on are among them, and of one size and rate with the data."""
+
+    def stored(name, label, data=BARS):
+        lemtools.save([Signal("image", data[: len(label)], label=np.array(label))], str(tmp_path / name))
+        return str(tmp_path / name)
+
+    def run(data, *validate):
+        settings = asked(bars, tmp_path, None, validate=list(validate))
+        settings.data[:] = [data]
+        return prepare(settings)
+
+    data = stored("data.safetensors", [0, 1, 2] * 20)
+    found = run(data, stored("v.safetensors", [2, 1, 0]))
+    assert found.validation.items.label.tolist() == [2, 1, 0] and found.model.meta["names"] == ["0", "1", "2"]
+    assert found.validation.batch == 3 and found.validation.seed == found.spec.seed + 1
+    with pytest.raises(LemError, match="--validate: an item of class 3; the data have up to 2"):
+        run(data, stored("v.safetensors", [0, 3]))
+    with pytest.raises(LemError, match=r"--validate: items of \[1, 8, 4\], where those of --data are \[1, 8, 8\]"):
+        run(data, stored("v.safetensors", [0, 1], np.ascontiguousarray(BARS[..., :4])))
+    with pytest.raises(LemError, match="v.safetensors is among --data, too|data.safetensors is among --data, too"):
+        run(data, data)
+    with pytest.raises(LemError, match="an item of class -1; classes are numbers from 0"):
+        run(stored("negative.safetensors", [0, 1, -1] * 20))
+
+
+def test_one_in_fifty_is_kept_back(bars, tmp_path):
+    assert len(prepare(asked(bars, tmp_path, holdout=None)).validation.items) == 240 // 50
+
+
+def test_sounds_to_validate_on_have_the_rate_of_the_data(tmp_path):
+    for name, rate in (("a", 8000), ("b", 16000)):
+        sounds = RNG.standard_normal((12, 1, 1600)).astype(np.float32) / 4
+        lemtools.save(
+            [Signal("audio", sounds, rate=rate, label=np.arange(12) % 2)], str(tmp_path / f"{name}.safetensors")
+        )
+    more = dict(
+        encoder="log-mel", sound={"n_fft": 256, "hop": 64, "bands": 20}, validate=[str(tmp_path / "b.safetensors")]
+    )
+    settings = Settings(
+        "classifier", [str(tmp_path / "a.safetensors")], str(tmp_path / "m.safetensors"), **{**RUN, **more}
+    )
+    with pytest.raises(LemError, match="--validate: .*of one kind and front end|16000"):
+        prepare(settings)
+
+
 def test_validation_has_classes_of_its_own(bars, tmp_path):
     lemtools.save(
         [Signal("image", BARS[:9], names=[f"v/{'abcd'[k]}/{i}" for i, k in enumerate([0, 1, 2] * 3)])],
@@ -190,6 +247,33 @@ def test_coordinates_come_from_what_is_learnt_from(tmp_path, shape):
     if kind == "spectrum":
         assert scales[0].offset == pytest.approx(x[rows].mean(dtype=float), abs=1e-6)
         assert scales[0].gain == pytest.approx(1 / x[rows].std(dtype=float))
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 4, 5)])
+def test_coordinates_of_fragments_are_of_what_was_seen(tmp_path, shape):
+    kind, x = "embedding" if len(shape) == 1 else "spectrum", RNG.normal(3, 2, (60, *shape)).astype(np.float32)
+
+    def stored(x, mask=0.4):
+        (left,) = fragment([Signal(kind, x, label=np.arange(60) % 2)], [{"op": "mask", "mask": mask}], 0)
+        lemtools.save([left], str(tmp_path / "x.safetensors"))
+        return np.broadcast_to(left.mask, x.shape).astype(bool)
+
+    def scale():
+        more = {**RUN, "holdout": 0, "options": {"width": 4} if kind == "embedding" else SMALL}
+        return prepare(
+            Settings("classifier", [str(tmp_path / "x.safetensors")], str(tmp_path / "m.safetensors"), **more)
+        ).model.scale
+
+    seen = stored(x)
+    mean = x.mean(where=seen, dtype=float) if kind == "spectrum" else x.mean(0, where=seen, dtype=float)
+    assert 0.2 < seen.mean() < 0.8
+    np.testing.assert_allclose(scale().offset, mean, atol=1e-5)
+    stored(np.full_like(x, 3))
+    assert scale().gain == 1
+    if kind == "spectrum":
+        with pytest.raises(LemError, match="nothing of these spectra was ever seen"):
+            stored(x, 1.0)
+            scale()
 
 
 def test_the_loss_is_the_cross_entropy(bars, tmp_path):

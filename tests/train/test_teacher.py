@@ -7,13 +7,15 @@ from safetensors.torch import load_file
 
 import lemtools
 from helpers.training import dying
+from lemtools.fragment import fragment
 from lemtools.nets.judge import Judge
+from lemtools.ranks import Ranks
 from lemtools.signal import LemError, Signal
 from lemtools.train import flops
 from lemtools.train.loop import train
 from lemtools.train.prepare import prepare
-from lemtools.train.recipes.classes import TEMPERATURE
 from lemtools.train.settings import Settings
+from lemtools.train.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(120) % 3
@@ -51,11 +53,68 @@ def test_the_loss_is_half_the_label_s_and_half_the_teachers(here, names):
     found = run.objective(batch).detach().numpy()
     mine = run.objective.logits(batch).detach().numpy().astype(np.float64)
     each = [Judge(path, "cpu")("embedding", batch["target"].numpy()).logits.astype(np.float64) for path in paths]
-    p = np.log(np.mean([np.exp(log_softmax(its / TEMPERATURE)) for its in each], axis=0))
-    q = log_softmax(mine / TEMPERATURE)
+    p = np.log(np.mean([np.exp(log_softmax(its / 2)) for its in each], axis=0))
+    q = log_softmax(mine / 2)
     label = -log_softmax(mine)[np.arange(len(mine)), batch["label"].numpy()]
-    np.testing.assert_allclose(found, label / 2 + TEMPERATURE**2 * (np.exp(p) * (p - q)).sum(1) / 2, rtol=1e-5)
+    np.testing.assert_allclose(found, label / 2 + 4 * (np.exp(p) * (p - q)).sum(1) / 2, rtol=1e-5)
     assert not np.allclose(mine, Judge(paths[0], "cpu")("embedding", VECTORS[:8]).logits)
+
+
+def test_a_step_is_the_one_of_the_equation(here):
+    """Of a linear map, whose gradient is (softmax(z) - y + T (q - p)) / 2 by its logits z (Hinton et al. 2015, equations 1 and 2, T = 2)."""
+    paths = [str(here / f"{name}.safetensors") for name in ("whole", "other")]
+    linear = dict(options={"depth": 0}, clip=0.0, weight_decay=0.1, steps=1)
+    run = prepare(asked(here, "linear", teacher=paths, **{**RUN, **linear}, **TWO_BITS))
+    torch.nn.init.normal_(run.model.net.head.weight)
+    before = run.model.net.head.weight.detach().double().numpy().copy()
+    batch = run.batches(0, 1)[0]
+    x = run.model.scale.encode(batch["value"]).double().numpy()
+    z = x @ before.T
+    each = [Judge(path, "cpu")("embedding", batch["target"].numpy()).logits.astype(np.float64) for path in paths]
+    p, q = np.mean([np.exp(log_softmax(its / 2)) for its in each], axis=0), np.exp(log_softmax(z / 2))
+    by_logits = (np.exp(log_softmax(z)) - np.eye(3)[batch["label"].numpy()] + 2 * (q - p)) / 2
+    gradient = by_logits.T @ x / len(x)
+    trainer = Trainer(run, Ranks(), "cpu")
+    trainer.advance(batch)
+    moment = trainer.state()["moment.exp_avg.head.weight"].numpy()
+    np.testing.assert_allclose(moment, gradient / 10, atol=1e-7)
+    after = before * (1 - 1e-2 * 0.1) - 1e-2 * gradient / (np.abs(gradient) + 1e-8)  # AdamW, of its first step
+    np.testing.assert_allclose(run.model.net.head.weight.detach().numpy(), after, atol=2e-6)
+    assert all(w.grad is None for teacher in run.objective.teachers for w in teacher.net.parameters())
+
+
+def test_of_a_memory_that_is_a_fragment_the_teacher_sees_what_is_there(here):
+    whole = Signal("embedding", VECTORS, index=np.arange(120))
+    lemtools.save(fragment([whole], [{"op": "mask", "mask": 0.5}], 0), str(here / "known-in-part.safetensors"))
+    settings = asked(here, "of-half", teacher=[str(here / "whole.safetensors")])
+    settings.data[:] = [str(here / "known-in-part.safetensors")]
+    run = prepare(settings)
+    batch, shown = run.batches(0, 1)[0], []
+    batch["target"] = torch.where(batch["seen"].bool(), batch["target"], 7.0)  # what was lost says nothing
+    teacher = run.objective.teachers[0]
+    teacher.net.register_forward_pre_hook(lambda net, given: shown.append(given[0]))
+    run.objective(batch)
+    known = batch["target"].numpy() * batch["seen"].numpy()
+    assert 0.2 < (known == 0).mean() < 0.8
+    np.testing.assert_array_equal(shown[0].numpy(), teacher.scale.encode(torch.from_numpy(known)).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_teacher_and_pupil_are_shown_the_same_where_nothing_is_lost(tmp_path, dtype):
+    images = RNG.integers(0, 256, (40, 3, 12, 12)).astype(np.uint8)
+    lemtools.save([Signal("image", images)], str(tmp_path / "x.safetensors"))
+    np.save(tmp_path / "y.npy", np.arange(40) % 2)
+    small = dict(options={"widths": [8, 8], "blocks": 1}, holdout=0, steps=2)
+    train(asked(tmp_path, "whole", **small))
+    eight = dict(fragment=["--bits 8"], operations=[[{"op": "bits", "bits": 8}]])
+    more = dict(teacher=[str(tmp_path / "whole.safetensors")] * 2, augment=["flip", "shift:.2"], crop=8, dtype=dtype)
+    run = prepare(asked(tmp_path, "taught", **small, **more, **eight))
+    shown = {}
+    for name, model in zip("pab", (run.model, *run.objective.teachers)):
+        model.net.register_forward_pre_hook(lambda net, given, name=name: shown.setdefault(name, given[0].clone()))
+    Trainer(run, Ranks(), "cpu").advance(run.batches(0, 1)[0])
+    assert shown["p"].shape == (8, 3, 8, 8)
+    assert torch.equal(shown["p"], shown["a"]) and torch.equal(shown["p"], shown["b"])
 
 
 def test_the_teacher_sees_the_whole_as_it_was_turned(tmp_path):
@@ -101,12 +160,42 @@ def test_a_run_does_not_go_on_with_another_teacher(here):
     dying(asked(here, "half", **taught), 20)
     train(asked(here, "five", seed=5))
     (here / "turned.safetensors").write_bytes((here / "five.safetensors").read_bytes())
+    (here / "second.safetensors").write_bytes((here / "whole.safetensors").read_bytes())
+    both = dict(teacher=[str(here / "other.safetensors"), str(here / "second.safetensors")], **TWO_BITS)
+    dying(asked(here, "of-two", **both), 20)
+    (here / "second.safetensors").write_bytes((here / "five.safetensors").read_bytes())
+    with pytest.raises(LemError, match="other contents of the teacher"):
+        train(asked(here, "of-two", **both))
     with pytest.raises(LemError, match="other contents of the teacher"):
         train(asked(here, "half", **taught))
     with pytest.raises(LemError, match="--teacher .*turned.*, not .*whole.*other"):
         train(
             asked(here, "half", teacher=[str(here / f"{name}.safetensors") for name in ("whole", "other")], **TWO_BITS)
         )
+
+
+def test_the_output_is_never_a_teacher(here):
+    path, link = here / "own.safetensors", here / "link.safetensors"
+    path.write_bytes((here / "whole.safetensors").read_bytes())
+    link.symlink_to(path)
+    for teacher in (path, link):
+        with pytest.raises(LemError, match="it is the output, too; give another -o"):
+            train(asked(here, "own", teacher=[str(teacher)], **TWO_BITS))
+    assert path.read_bytes() == (here / "whole.safetensors").read_bytes()
+    assert not (here / "own.state.safetensors").exists()
+
+
+def test_a_teacher_of_other_spectra_is_refused(tmp_path):
+    sounds = RNG.standard_normal((12, 1, 1600)).astype(np.float32) / 4
+    lemtools.save([Signal("audio", sounds, rate=8000)], str(tmp_path / "x.safetensors"))
+    np.save(tmp_path / "y.npy", np.arange(12) % 2)
+    small = dict(options={"widths": [8], "blocks": 1}, holdout=0, steps=1, encoder="log-mel")
+    for hop in (64, 100):
+        train(asked(tmp_path, f"hop-{hop}", **small, sound={"n_fft": 256, "hop": hop, "bands": 20}))
+    sound = {"n_fft": 256, "hop": 64, "bands": 20}
+    prepare(asked(tmp_path, "of", **small, sound=sound, teacher=[str(tmp_path / "hop-64.safetensors")]))
+    with pytest.raises(LemError, match="hop-100.*: its spectra were made otherwise than those of --data"):
+        prepare(asked(tmp_path, "of", **small, sound=sound, teacher=[str(tmp_path / "hop-100.safetensors")]))
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +205,19 @@ def others(here):
     lemtools.save([Signal("image", images)], str(here / "images.safetensors"))
     lemtools.save([Signal("embedding", VECTORS[:, :6])], str(here / "narrow.safetensors"))
     np.save(here / "two.npy", np.arange(40) % 2)
+    (here / "letters.txt").write_text("".join(f"{'cba'[k]}\n" for k in LABELS))
+    (here / "many.txt").write_text("".join(f"a class called {k}\n" for k in range(120)))
     small = dict(holdout=0, steps=2, device="cpu", batch=8)
     data = {name: [str(here / f"{name}.safetensors")] for name in ("images", "narrow", "x")}
     conv = dict(options={"widths": [8, 8], "blocks": 1}, labels=str(here / "two.npy"))
     train(Settings("classifier", data["images"], str(here / "pictures.safetensors"), **conv, **small))
     train(Settings("classifier", data["narrow"], str(here / "six.safetensors"), labels=str(here / "y.npy"), **small))
+    for name in ("letters", "many"):
+        train(
+            Settings(
+                "classifier", data["x"], str(here / f"{name}.safetensors"), labels=str(here / f"{name}.txt"), **small
+            )
+        )
     train(Settings("feedforward", data["x"], str(here / "recalls.safetensors"), **TWO_BITS, **small))
     return here
 
@@ -128,7 +225,12 @@ def others(here):
 @pytest.mark.parametrize(
     "teacher, why",
     [
-        ("four", "it knows the classes 0, 1, 2, 3, where --data has 0, 1, 2"),
+        (
+            "four",
+            "it knows 4 classes, and --data has 3; only one of the two has '3'. Give labels of the same classes in the same",
+        ),
+        ("letters", "it knows 3 classes, and --data has 3; only one of the two has '0'"),
+        ("many", "it knows 120 classes, and --data has 3; only one of the two has '0'"),
         ("pictures", "it was taught images of 1 channel, and is shown embeddings of 8"),
         ("six", "it was taught embeddings of 6, and is shown embeddings of 8"),
         ("recalls", "a model of feedforward, which tells no classes"),

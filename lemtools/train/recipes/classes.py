@@ -94,7 +94,7 @@ def classifier(settings: Settings) -> Prepared:
     values.check_losses(settings, Classify)
     check_apart(settings.data, settings.validate)
     items, names = _labelled(settings, settings.data, values.items_of(settings, settings.data))
-    teachers = [_teacher(path, items, names) for path in settings.teacher or ()]
+    teachers = [_teacher(path, items, names, settings.outputs) for path in settings.teacher or ()]
     fingerprint = settings.fingerprint(items)
     if teachers:
         fingerprint["teachers"] = checksum(*(one.net.head.weight.detach().numpy() for one in teachers))
@@ -125,7 +125,7 @@ def _labelled(
 ) -> tuple[Items, list[str]]:
     """The items of `paths` with their classes, and what these are called. names: of the classes that are known already,
     where the items are to validate on."""
-    what = ", ".join(paths)
+    what, first = ", ".join(paths), names is None
     if settings.labels == FOLDER and not os.path.exists(FOLDER):
         words = folders(items.names, "--labels FILE")
         names = names or sorted(set(words))
@@ -149,13 +149,15 @@ def _labelled(
     if (items.label < 0).any():
         raise LemError(f"{what}: an item of class {items.label.min()}; classes are numbers from 0")
     found = Counter(items.label.tolist())
-    if len(found) < 2 and not names:
-        raise LemError(f"{what}: all items are of one class; there is nothing to tell apart")
+    if len(found) < 2 and first:
+        raise LemError(f"{what}: all items are of one class; there is nothing to tell apart, give items of two or more")
     return items, names or [str(k) for k in range(max(found) + 1)]
 
 
-def _teacher(path: str, items: Items, names: list[str]) -> Model:
-    """A classifier of these memories and classes. LemError for another model."""
+def _teacher(path: str, items: Items, names: list[str], outputs: Sequence[str]) -> Model:
+    """A classifier of these memories and classes. LemError for another model, and for one of the outputs."""
+    if os.path.realpath(path) in map(os.path.realpath, outputs):
+        raise LemError(f"--teacher {path}: it is the output, too; give another -o")
     model = load(path)
     if model.family != "classify":
         raise LemError(f"--teacher {path}: a model of {model.meta['recipe']}, which tells no classes")
@@ -164,11 +166,15 @@ def _teacher(path: str, items: Items, names: list[str]) -> Model:
         raise LemError(f"--teacher {path}: it was taught {was}, and is shown {here}")
     if model.meta.get("front") != items.front:
         raise LemError(f"--teacher {path}: its spectra were made otherwise than those of --data")
-    if (known := model.meta.get("names")) != names:
+    known = model.meta.get("names") or [str(k) for k in range(model.meta["classes"])]
+    if known != names:
+        strange = next(iter(sorted({*known} ^ {*names})), None)
+        which = "they are in another order" if strange is None else f"only one of the two has {strange!r}"
         raise LemError(
-            f"--teacher {path}: it knows the classes {', '.join(known or [])}, where --data has {', '.join(names)}"
+            f"--teacher {path}: it knows {len(known)} classes, and --data has {len(names)}; {which}. Give labels of the same "
+            "classes in the same words, or another teacher"
         )
-    model.net.eval().requires_grad_(False)
+    model.net.eval()
     return model
 
 
