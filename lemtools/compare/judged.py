@@ -91,7 +91,7 @@ def deep(a: np.ndarray, b: np.ndarray, judge: Verdict, k: int) -> np.ndarray:
     layers."""
     count = len(judge.original.layers)
     if k > count:
-        raise ValueError(f"layer {k}: this judge has {count}")
+        raise ValueError(f"layer {k}: this judge has {count}; give --metric deep@{count} or lower")
     x, y = (side.layers[k - 1].astype(float) for side in (judge.original, judge.recalled))
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..device import pick
-from ..signal import LemError, called, those
+from ..signal import LemError, called
 from .model import load
 
 AT_A_TIME = {"cpu": 64}  # items, of which a layer's features are in memory: on a CPU they stay in its cache
@@ -81,9 +81,7 @@ class Judge:
     def __call__(self, kind: str, data: np.ndarray, rate: float | None = None) -> Seen:
         if kind == "audio":
             kind, data = "spectrum", self._spectra(data, rate)
-        if not self.model.fits(kind, data.shape[1:]):
-            was, here = those(self.meta["kind"], self.meta["item"]), those(kind, data.shape[1:])
-            raise LemError(f"{self.path} was taught {was}, and is shown {here}")
+        self.model.check_fits(self.path, kind, data.shape[1:])
         logits, layers = [], []
         several = AT_A_TIME.get(self.device.type, ELSEWHERE)
         for start in range(0, len(data), several):

@@ -44,7 +44,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..catalogue.networks import NETWORKS
 from ..denoise.contract import Scale
-from ..signal import Layout, LemError, Tensor, Value
+from ..signal import Layout, LemError, Tensor, Value, those
 from ..signal.layout import Found
 from ..stream.files import LEM, load_tensors
 from ..transforms import Front
@@ -87,6 +87,15 @@ class Model:
         """Whether it was made for items of this kind and shape."""
         mine = self.meta["item"]
         return kind == self.meta["kind"] and len(mine) == len(item) and all(m in (0, n) for m, n in zip(mine, item))
+
+    def check_fits(self, called: str, kind: str, item: tuple[int, ...]) -> None:
+        """LemError, which begins with what the model is called, for items that it was not made for."""
+        if self.fits(kind, item):
+            return
+        mine, way = self.meta["item"], ""
+        if kind == self.meta["kind"] == "image" and {mine[0], item[0]} == {1, 3}:
+            way = f"; {'--grey' if mine[0] == 1 else '--rgb'} makes them so"
+        raise LemError(f"{called} was taught {those(self.meta['kind'], mine)}, and is shown {those(kind, item)}{way}")
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that the file holds, on the CPU."""

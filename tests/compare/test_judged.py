@@ -171,7 +171,7 @@ def test_the_command(there):
             "judged needs the classes of the originals: --judge MODEL --labels",
         ),
         ("--metric deep", "--metric deep needs a judge: --judge MODEL"),
-        ("--judge linear.safetensors --metric deep@2", "layer 2: this judge has 1"),
+        ("--judge linear.safetensors --metric deep@2", "layer 2: this judge has 1; give --metric deep@1 or lower"),
         ("--judge linear.safetensors --metric nmse", "--judge is for --metric judged, "),
         ("--judge linear.safetensors --labels words.tsv", "words.tsv: no row of 0"),
         ("--judge words.tsv", "words.tsv: not a whole safetensors file"),

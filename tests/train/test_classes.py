@@ -116,6 +116,12 @@ def test_what_has_no_classes_is_refused(bars, tmp_path):
             prepare(asked(bars, tmp_path, tmp_path / "l.npy"))
 
 
+def test_a_loss_that_leaves_no_element_is_refused(bars, tmp_path):
+    smaller = dict(fragment=["--downsample 2"], operations=[[{"op": "downsample", "downsample": 2}]])
+    with pytest.raises(LemError, match="--downsample leaves no element of the memory"):
+        prepare(asked(bars, tmp_path, **smaller))
+
+
 def test_one_class_is_refused_however_it_is_called(bars, tmp_path):
     (tmp_path / "l.txt").write_text("left\n" * 240)
     settings = asked(bars, tmp_path, tmp_path / "l.txt")

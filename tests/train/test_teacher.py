@@ -9,6 +9,7 @@ import lemtools
 from helpers.training import dying
 from lemtools.fragment import fragment
 from lemtools.nets.judge import Judge
+from lemtools.nets.model import load
 from lemtools.ranks import Ranks
 from lemtools.signal import LemError, Signal
 from lemtools.train import flops
@@ -112,7 +113,10 @@ def test_teacher_and_pupil_are_shown_the_same_where_nothing_is_lost(tmp_path, dt
     shown = {}
     for name, model in zip("pab", (run.model, *run.objective.teachers)):
         model.net.register_forward_pre_hook(lambda net, given, name=name: shown.setdefault(name, given[0].clone()))
-    Trainer(run, Ranks(), "cpu").advance(run.batches(0, 1)[0])
+    trainer = Trainer(run, Ranks(), "cpu")
+    trainer.advance(run.batches(0, 1)[0])
+    with trainer.autocast():
+        assert run.objective.logits(run.batches(0, 1)[0]).dtype == torch.float32  # of a logarithm
     assert shown["p"].shape == (8, 3, 8, 8)
     assert torch.equal(shown["p"], shown["a"]) and torch.equal(shown["p"], shown["b"])
 
@@ -194,7 +198,9 @@ def test_a_teacher_of_other_spectra_is_refused(tmp_path):
         train(asked(tmp_path, f"hop-{hop}", **small, sound={"n_fft": 256, "hop": hop, "bands": 20}))
     sound = {"n_fft": 256, "hop": 64, "bands": 20}
     prepare(asked(tmp_path, "of", **small, sound=sound, teacher=[str(tmp_path / "hop-64.safetensors")]))
-    with pytest.raises(LemError, match="hop-100.*: its spectra were made otherwise than those of --data"):
+    with pytest.raises(
+        LemError, match=r"hop-100.*: its spectra were made otherwise than those of --data \(hop 100 and hop 64\); make"
+    ):
         prepare(asked(tmp_path, "of", **small, sound=sound, teacher=[str(tmp_path / "hop-100.safetensors")]))
 
 
@@ -222,6 +228,18 @@ def others(here):
     return here
 
 
+def test_classes_in_another_order_are_refused(here):
+    """Numbers go by size; the names of folders, of which 10 comes before 2, by letters."""
+    np.save(here / "eleven.npy", np.arange(120) % 11)
+    train(asked(here, "by-number", labels=str(here / "eleven.npy")))
+    named = Signal("embedding", VECTORS, names=[f"{i % 11}/{i}" for i in range(120)])
+    lemtools.save([named], str(here / "named.safetensors"))
+    settings = asked(here, "by-folder", labels="folder", teacher=[str(here / "by-number.safetensors")])
+    settings.data[:] = [str(here / "named.safetensors")]
+    with pytest.raises(LemError, match="it knows 11 classes, and --data has 11; they are in another order"):
+        prepare(settings)
+
+
 @pytest.mark.parametrize(
     "teacher, why",
     [
@@ -240,6 +258,15 @@ def others(here):
 def test_another_teacher_is_refused(others, teacher, why):
     with pytest.raises(LemError, match=why):
         prepare(asked(others, "other", teacher=[str(others / f"{teacher}.safetensors")], **TWO_BITS))
+
+
+def test_images_of_another_number_of_channels_are_refused_with_the_way_out(others):
+    model = load(str(others / "pictures.safetensors"))
+    with pytest.raises(LemError, match="it was taught images of 1 channel, and is shown images of 3x8x8; --grey makes"):
+        model.check_fits("it", "image", (3, 8, 8))
+    with pytest.raises(LemError, match="is shown images of 4x8x8$"):
+        model.check_fits("it", "image", (4, 8, 8))
+    model.check_fits("it", "image", (1, 5, 9))
 
 
 def test_its_operations_count(here):

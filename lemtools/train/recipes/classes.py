@@ -17,7 +17,7 @@ from ...media.labels import FOLDER, Classes, folders
 from ...media.repeat import check_apart
 from ...nets import build
 from ...nets.model import Model, load
-from ...signal import LemError, those
+from ...signal import LemError
 from .. import augment
 from ..data import Items, Spec, View, held_out
 from ..network import blamed, card, record
@@ -161,11 +161,13 @@ def _teacher(path: str, items: Items, names: list[str], outputs: Sequence[str]) 
     model = load(path)
     if model.family != "classify":
         raise LemError(f"--teacher {path}: a model of {model.meta['recipe']}, which tells no classes")
-    if not model.fits(items.kind, items.item):
-        was, here = those(model.meta["kind"], model.meta["item"]), those(items.kind, items.item)
-        raise LemError(f"--teacher {path}: it was taught {was}, and is shown {here}")
-    if model.meta.get("front") != items.front:
-        raise LemError(f"--teacher {path}: its spectra were made otherwise than those of --data")
+    model.check_fits(f"--teacher {path}: it", items.kind, items.item)
+    was, here = model.meta.get("front") or {}, items.front or {}
+    if apart := [name for name in {**was, **here} if was.get(name) != here.get(name)]:
+        how = " and ".join(", ".join(f"{name} {one.get(name)}" for name in apart) for one in (was, here))
+        raise LemError(
+            f"--teacher {path}: its spectra were made otherwise than those of --data ({how}); make them alike"
+        )
     known = model.meta.get("names") or [str(k) for k in range(model.meta["classes"])]
     if known != names:
         strange = next(iter(sorted({*known} ^ {*names})), None)
