@@ -171,9 +171,9 @@ def cli(
             told = {} if words is None else {"classes": words}
         if memories is stored:
             run.detail(f"memory: {len(stored)} items of {list(stored.shape[1:])}, {stored.nbytes} bytes")
-    recall = Reconstructor(
-        method, memory=memories, model=model, of=of, history=run.history(seed=seed, **told), seed=seed, **asked
-    )
+    pairs = coder if coder and coder.name == "text" else None
+    own = dict(coder=pairs, history=run.history(seed=seed, **told), seed=seed)
+    recall = Reconstructor(method, memory=memories, model=model, of=of, **own, **asked)
 
     whole: list[bool] = []
     sounding = target.form in ("wav", "flac") or (dreams and target.folder and not target.form)

@@ -9,7 +9,7 @@ from ..device import pick
 from ..signal import LemError, Signal
 from .fitting import load as fitted
 from .hf import LocalModel
-from .text import Text, bytes_of, codec_of, is_text
+from .text import Text, codec_of, is_text
 from .windows import Windows
 
 
@@ -55,7 +55,7 @@ class TrainedLM:
         if codec.vocab != self.vocab:
             raise LemError(f"{path}: {codec.vocab} tokens; {self.name} knows {self.vocab}")
         known = self.net.lengths
-        lengths = torch.tensor([len(piece) for piece in bytes_of(codec.pieces()["pieces"])]).to(known)
+        lengths = torch.from_numpy(codec.lengths).to(known)
         if not torch.equal(known, lengths) and not (known == 1).all():
             raise LemError(f"{path}: its tokens are not those of {self.name}, which was learnt with other byte pairs")
         known.copy_(lengths)

@@ -110,6 +110,11 @@ class Text(Fitted):
         return {"pieces": " ".join(name for name, _ in names)}
 
     @property
+    def lengths(self) -> np.ndarray:
+        """Bytes [V] that every token stands for."""
+        return np.array([len(piece) for piece in self._bytes])
+
+    @property
     def _bytes(self) -> list[bytes]:
         """What every token stands for. Not the library's decode: a window may begin or end inside a character."""
         if not hasattr(self, "_table"):

@@ -90,7 +90,8 @@ class Reconstructor:
     'ensemble' or, for a denoiser trained without fragments, 'dream', for a language model 'continue' or 'fill'; 'net' and 'ensemble' without one ask the network that comes with the
     package. options
     go to what the method's row names. of: a batch of the store's kind, rate and history: fragments of sounds at another
-    rate, and of spectra of another front end, are refused. history: the stage's entry; what the method truly
+    rate, and of spectra of another front end, are refused. coder: byte pairs (encode.text.Text) that texts are encoded by: those of another language
+    model are refused. history: the stage's entry; what the method truly
     did is added to it as `method`, `steps`, `ops` and, of a network, `model`.
     """
 
@@ -101,11 +102,12 @@ class Reconstructor:
         memory=None,
         model=None,
         of: Signal | None = None,
+        coder: Any = None,
         history: dict | None = None,
         seed: int = 0,
         **options,
     ):
-        self.of = of
+        self.of, self.coder = of, coder
         self.history, self.options, self.ready = history or {}, {"seed": seed, **options}, {}
         given = {"memory": memory, "model": model}
         kind = of.kind if of is not None else "tokens" if isinstance(memory, list) else "other"
@@ -143,6 +145,8 @@ class Reconstructor:
         cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
         if name not in self.ready:
             self.ready[name] = self._ready(name)
+        if self.coder is not None and hasattr(self.ready[name], "suits"):
+            self.ready[name].suits(self.coder)
         out, steps = self.ready[name](signal)
         entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
         if identity := getattr(self.ready[name], "identity", None):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..device import pick
-from ..encode.text import codec_of, is_text
+from ..encode.text import Text, codec_of, is_text
 from ..nets.model import Model
 from ..nets.reader import Reader
 from ..signal import LemError, Signal
@@ -71,6 +71,15 @@ class Language:
         if len(bad):
             raise LemError(f"token {bad[0]}, where {self.name} knows 0 to {self.net.vocabulary - 1}")
         return whole, data, known
+
+    def suits(self, coder: Text) -> None:
+        """LemError for an encoding of as many tokens that stand for other bytes, where the model knows for how many each does."""
+        known = self.net.lengths.cpu().numpy()
+        if not np.array_equal(known, coder.lengths) and not (known == 1).all():
+            raise LemError(
+                f"--codec: its tokens are not those of {self.name}, which was learnt with other byte pairs; give the encoding that "
+                "it was trained by"
+            )
 
     def reader(self, tokens: np.ndarray, graph: bool = False) -> Reader:
         """Of rows of tokens [R, T], to go on with."""

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 import lemtools
 from helpers.commands import lem_fork
@@ -179,6 +180,25 @@ def test_what_does_not_suit_a_byte_pair_encoding_is_refused(coded):
     run(folder, "--mask", 0.5, "a.txt", "-o", "h.safetensors", name="fragment")
     words = ("--model", "bpe-lm.safetensors", "--codec", "bpe.safetensors", "h.safetensors")
     assert "encode it first, and break its tokens" in refused(folder, *words)
+
+
+def test_byte_pairs_of_another_text_are_refused(coded):
+    """As many tokens, of other bytes: nonsense would follow. One that does not know for how many bytes its tokens stand takes both."""
+    pairs = {}
+    for name, text in (("own", PROMPT * 2), ("other", "Les Misérables: ééé ààà, ééé ààà.")):
+        texts = Signal("tokens", np.frombuffer(text.encode(), np.uint8)[None])
+        pairs[name], _ = Text.fit(lambda texts=texts: [texts], vocab=260)
+        pairs[name].save(str(coded / f"{name}-pairs.safetensors"))
+    assert not np.array_equal(pairs["own"].lengths, pairs["other"].lengths)
+    known = model(260, 16)
+    known.net.lengths.copy_(torch.from_numpy(pairs["own"].lengths))
+    save_model(known, str(coded / "known-lm.safetensors"))
+    asked = ("--more", 3, "a.txt", "--codec")
+    for name in ("own", "other"):
+        assert run(coded, "--model", "bpe-lm.safetensors", *asked, f"{name}-pairs.safetensors").returncode == 0
+    assert run(coded, "--model", "known-lm.safetensors", *asked, "own-pairs.safetensors").returncode == 0
+    said = "its tokens are not those of known-lm.safetensors, which was learnt with other byte pairs; give the encoding"
+    assert said in refused(coded, "--model", "known-lm.safetensors", *asked, "other-pairs.safetensors")
 
 
 def test_tokens_with_gaps_are_filled_and_decoded(coded):
