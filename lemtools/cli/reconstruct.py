@@ -213,7 +213,14 @@ def _rows(method: str, memory, model, options) -> list:
         if memory or rows[0].family:
             return rows
     row = METHODS["net"] if model and not row.family else row  # whatever a network is asked by
-    refuse(METHODS, row.name, given, "--method")
+    try:
+        refuse(METHODS, row.name, given, "--method")
+    except click.UsageError:
+        if model:  # what is wrong with its file is said first: which options it takes is not known without it
+            from ..nets.model import load
+
+            load(model)
+        raise
     return [row]
 
 

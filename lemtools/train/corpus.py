@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,7 @@ def load_corpus(paths: Sequence[str], tokenizer=None, how: media.Reading | None 
 
     Raises LemError for anything but whole text or tokens.
     """
+    how = how and replace(how, takes=("tokens",))
     parts, vocabulary, measured = [], 256 if tokenizer is None else tokenizer.vocab, True
     for signal in media.load(paths, how):
         where = signal.names[0] if signal.names else ", ".join(paths)

@@ -182,6 +182,16 @@ def test_what_does_not_suit_a_byte_pair_encoding_is_refused(coded):
     assert "encode it first, and break its tokens" in refused(folder, *words)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("none.safetensors", "none.safetensors: no such file"), ("a.txt", "a.txt: not a whole safetensors file")],
+)
+def test_what_is_wrong_with_a_model_comes_before_what_its_options_are_for(folder, name, says):
+    assert refused(folder, "--model", name, "--more", 4, "a.txt").startswith(f"lem-reconstruct: error: {says}")
+    said = "--tile is for --method auto, net and ensemble, not continue"
+    assert said in refused(folder, "--model", "lm.safetensors", "--tile", 4, "a.txt")
+
+
 def test_byte_pairs_of_another_text_are_refused(coded):
     """As many tokens, of other bytes: nonsense would follow. One that does not know for how many bytes its tokens stand takes both."""
     pairs = {}

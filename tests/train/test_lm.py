@@ -12,6 +12,7 @@ from helpers.commands import lem, lem_fork, lem_together
 from helpers.training import Died, dying, files, result
 from lemtools.encode.patch_back import HuggingFace, patch_back
 from lemtools.encode.token_ae import TokenAE, recovered
+from lemtools.media import Reading
 from lemtools.nets.dense import DenseLM
 from lemtools.nets.lm import LM, dial
 from lemtools.nets.model import load
@@ -113,6 +114,19 @@ def asked(request, tmp_path, book, coded, monkeypatch):
         both = corpus.Codecs(ae=TokenAE.load(coded), rvq=Residual())
         monkeypatch.setattr(corpus, "codecs", lambda paths, device: both)
     return lambda folder=tmp_path, **changed: run(request.param, folder, book, **{**more, **changed})
+
+
+def test_bad_files_are_left_out_of_a_text(tmp_path, book):
+    """And what is no text is one of them, where --skip-bad asks for it."""
+    picture = tmp_path / "a.ppm"
+    picture.write_bytes(b"P6 2 2 255\n" + bytes(12))
+    both = [str(book), str(picture)]
+    with pytest.raises(LemError, match="a.ppm: image, where text or tokens are learnt"):
+        corpus.load_corpus(both, None, Reading())
+    notes = []
+    found = corpus.load_corpus(both, None, Reading(skip_bad=True, note=notes.append))
+    assert np.array_equal(found.tokens, corpus.load_corpus([str(book)]).tokens) and len(notes) == 1
+    assert "a.ppm: images, where tokens are taken" in str(notes[0])
 
 
 # networks
