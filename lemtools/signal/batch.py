@@ -114,6 +114,8 @@ class Signal(Shown):
             )
             if not fits:
                 raise LemError(f"mask {list(self.mask.shape)} does not fit data {list(self.data.shape)}")
+            if self.mask.dtype != bool:  # (0 and 1 would be places, where what is observed is packed)
+                raise LemError(f"a mask of {self.mask.dtype}; it is bool, True where observed: give mask.astype(bool)")
         if self.tokens is not None and not (self.kind == "embedding" and self.tokens.shape == self.data.shape[:-1]):
             raise LemError(f"token ids {list(self.tokens.shape)} do not fit {self.kind} {list(self.data.shape)}")
         spoken.check(self.kind, self.data, self.spans, self.scores, self.words, self.alphabet)

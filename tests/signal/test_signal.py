@@ -229,3 +229,11 @@ def test_what_a_noisy_image_becomes_is_not_refused():
     (back,) = through(noisy)
     same(back, noisy)
     assert np.array_equal(noisy.take([1]).data, noisy.data[1:])
+
+
+def test_a_mask_of_numbers_is_refused():
+    """Packed, 0 and 1 would be places: what was written could not be read."""
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    with pytest.raises(LemError, match="a mask of uint8; it is bool, True where observed: give mask.astype"):
+        Signal("embedding", x, mask=(x > 3).astype(np.uint8))
+    assert Signal("embedding", x, mask=x > 3).mask.dtype == bool
