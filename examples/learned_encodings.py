@@ -15,7 +15,7 @@ Predicted before any number was there; 16,384 tokens of WikiText:
 Environment, where `quick` is what --quick takes: CORPUS, a name of CORPORA below (wikitext; quick: shakespeare); VOCAB (16384 tokens of BPE,
 50000 of stdlib; kmer:6 of dna; quick: 4096; or `bytes`, where there is nothing to make smaller: the vacuous row); ARMS, names of ARMS below (quick: learned
 random pca autoencoder trellis); RATIOS (1 2 4 8 16 32 64; quick: 8); RUNS (5 seeds; quick: 1); DEPTH (2; 1), STEPS (1000, of wikitext and shakespeare 300; 200), BATCH (32; 16), WINDOWS
-that are measured (1024; 64), JOBS side by side (6; 2), DEVICE (auto).
+that are measured (1024; 64), WAYS to keep a matrix that the search has (all; few), JOBS side by side (6; 2), DEVICE (auto).
 """
 
 import json
@@ -129,6 +129,7 @@ class Cell:
                 fail(f"{name} {value}: a whole number, 1 or more")
         self.ratios = [int(ratio) for ratio in ratios]
         self.runs, self.depth, self.steps, self.batch, self.windows, self.jobs = map(int, numbers.values())
+        (self.ways,) = _known("WAYS", [dial("WAYS", "all", "few")], ("all", "few"))
         self.device, self.out = (
             os.environ.get("DEVICE", "auto"),
             Path(out) / f"{self.name}-{self.vocab.replace(':', '')}",
@@ -291,7 +292,7 @@ def seeds(cell: Cell, name: str) -> None:
 
     torch.set_num_threads(1)
     narrow = dict(scalar=(1, 2, 3, 4, 6, 8), trellis=(2,), stages=(2,))
-    every = storing.ways(**narrow) if os.environ.get("QUICK") else storing.WAYS
+    every = storing.ways(**narrow) if cell.ways == "few" else storing.WAYS
     by_name, first = {str(way): way for way in every}, None
     for model in filter(Path.exists, cell.models(name)):
         target = model.with_suffix(".json")

@@ -256,6 +256,34 @@ def test_all_of_the_grid_is_there(example, tmp_path, monkeypatch):
     ) and "tied-learned-1" not in cell.every
 
 
+def test_a_search_of_few_ways_is_of_the_same_case(example, tmp_path, monkeypatch):
+    """WAYS=few changes nothing but the search; all of --quick would look for another text, with one seed."""
+    for name in ("QUICK", "CORPUS", "RUNS", "DEPTH"):
+        monkeypatch.delenv(name, raising=False)
+    full = vars(example.Cell("DATA", str(tmp_path)))
+    monkeypatch.setenv("WAYS", "few")
+    few = vars(example.Cell("DATA", str(tmp_path)))
+    assert full.pop("ways") == "all" and few.pop("ways") == "few" and full == few
+    monkeypatch.delenv("WAYS")
+    monkeypatch.setenv("QUICK", "1")
+    assert example.Cell("DATA", str(tmp_path)).ways == "few"
+
+
+def test_the_search_has_the_ways_that_are_asked_for(example, tmp_path, monkeypatch):
+    from lemtools.train import storing
+
+    asked = []
+    monkeypatch.setattr(example, "searched", lambda cell, path, ways: asked.append(ways) or {"ways": {}, "ends": ""})
+    for ways in ("all", "few"):
+        monkeypatch.setenv("WAYS", ways)
+        monkeypatch.setenv("RUNS", "1")
+        cell = example.Cell("DATA", str(tmp_path / ways))
+        cell.out.mkdir(parents=True)
+        (cell.out / "full-0.safetensors").touch()
+        example.seeds(cell, "full")
+    assert asked[0] is storing.WAYS and len(asked[1]) < len(asked[0])
+
+
 @pytest.mark.parametrize(
     ("variables", "words", "says"),
     [
@@ -264,6 +292,7 @@ def test_all_of_the_grid_is_there(example, tmp_path, monkeypatch):
         ({"VOCAB": "kmer:9"}, [], "VOCAB kmer:9: a number of tokens, bytes, or kmer:1 to kmer:8"),
         ({"RATIOS": "2 0"}, [], "RATIOS 0: a whole number, 1 or more"),
         ({"RUNS": "-1"}, [], "RUNS -1"),
+        ({"WAYS": "some"}, [], "WAYS some is none of all few"),
         ({}, ["trian"], "stage trian is none of prepare train search table plot"),
     ],
 )
