@@ -114,6 +114,11 @@ class Text(Fitted):
         """Bytes [V] that every token stands for."""
         return np.array([len(piece) for piece in self._bytes])
 
+    def fits(self, lengths: np.ndarray) -> bool:
+        """Whether a model may have learnt with these tokens. lengths: bytes [V] that it knows its tokens to stand for; all 1
+        where it does not know."""
+        return np.array_equal(lengths, self.lengths) or bool((lengths == 1).all())
+
     @property
     def _bytes(self) -> list[bytes]:
         """What every token stands for. Not the library's decode: a window may begin or end inside a character."""

@@ -145,8 +145,6 @@ class Reconstructor:
         cost = bits_per_element(signal) if signal.ops or signal.cost is not None else None
         if name not in self.ready:
             self.ready[name] = self._ready(name)
-        if self.coder is not None and hasattr(self.ready[name], "suits"):
-            self.ready[name].suits(self.coder)
         out, steps = self.ready[name](signal)
         entry = {**self.history, "method": name, "steps": steps, "ops": _plain(signal.ops)}
         if identity := getattr(self.ready[name], "identity", None):
@@ -167,7 +165,10 @@ class Reconstructor:
         if not row.needs:
             return row.load()(**own)
         given = self.given if self.method != "auto" or len(self.several) > 1 else {"model": BUNDLED}
-        return row.load()(**given, **own)
+        ready = row.load()(**given, **own)
+        if self.coder is not None and hasattr(ready, "suits"):
+            ready.suits(self.coder)
+        return ready
 
     def speed(self) -> str:
         """How fast what writes tokens did so, in words; empty for all else."""

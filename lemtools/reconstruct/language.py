@@ -73,9 +73,8 @@ class Language:
         return whole, data, known
 
     def suits(self, coder: Text) -> None:
-        """LemError for an encoding of as many tokens that stand for other bytes, where the model knows for how many each does."""
-        known = self.net.lengths.cpu().numpy()
-        if not np.array_equal(known, coder.lengths) and not (known == 1).all():
+        """LemError for an encoding of as many tokens that stand for other bytes."""
+        if not coder.fits(self.net.lengths.cpu().numpy()):
             raise LemError(
                 f"--codec: its tokens are not those of {self.name}, which was learnt with other byte pairs; give the encoding that "
                 "it was trained by"

@@ -164,7 +164,8 @@ def test_only_tokens_are_spoken():
 
 
 def test_rounded_times_may_overlap_a_little():
-    Signal("tokens", np.array([[0, 1]]), **bad_spans((0, 1), (1 - 1e-9, 2)))
+    signal = Signal("tokens", np.array([[0, 1]]), **bad_spans((0, 1), (1 - 1e-9, 2)))
+    assert signal.spans[0, 1, 0] == 1 - 1e-9
 
 
 def test_symbols_and_ids():
