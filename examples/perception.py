@@ -364,9 +364,9 @@ def shown(which: Set, signals: list[Signal]) -> Signal:
 
 
 def arms(which: Set) -> list[str]:
-    """Those of ARMS; in --quick judges of whole memories and of a family of depths alone."""
+    """Those of ARMS, and judges of whole memories, with which all are compared; in --quick these and a family of depths alone."""
     asked = ARMS or (("whole", "family") if QUICK else which.arms)
-    return [arm for arm in which.arms if arm in asked]
+    return [arm for arm in which.arms if arm == "whole" or arm in asked]
 
 
 def tasks(which: Set) -> list[str]:

@@ -179,3 +179,13 @@ def test_a_missing_set_is_skipped_by_name(perception, tmp_path, capsys):
     module, _ = perception
     module.run(module.SETS[2], tmp_path, tmp_path / "out")
     assert capsys.readouterr().out == f"esc10: skipped, no {tmp_path / 'esc10'}\n"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_judges_of_whole_memories_are_there_whatever_is_asked(perception, monkeypatch, quick):
+    images = next(which for which in perception[0].SETS if which.kind == "image")
+    monkeypatch.setattr(perception[0], "QUICK", quick)
+    monkeypatch.setattr(perception[0], "ARMS", ["tuned-2"])
+    assert perception[0].arms(images) == ["whole", "tuned-2"]
+    monkeypatch.setattr(perception[0], "ARMS", [])
+    assert perception[0].arms(images) == (["whole", "family"] if quick else list(images.arms))
